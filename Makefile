@@ -1,0 +1,43 @@
+# make demo: train and evaluate on synthetic rooms, from nothing.   make test: run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ROOMS := data/rooms
+DEMO := work_dirs/demo
+CONFIG := configs/rooms/asymfusion_r18_rooms_160x120.py
+
+.PHONY: demo test lint install clean
+
+demo: $(DEMO)/done
+	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures
+	@echo "Pictures: $(DEMO)/pictures    Loss curve: $(DEMO)/curves.png"
+
+$(DEMO)/done: | $(VENV)/installed
+	$(BIN)/python tools/render_rooms.py $(ROOMS)
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO) --resume
+	@touch $@
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 tests
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rgbx needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) $(ROOMS) $(DEMO)

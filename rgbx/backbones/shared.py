@@ -1,0 +1,142 @@
+"""Any timm network as one backbone for several modalities: shared weights, private norms, fused stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rgbx.backbones._timm import timm
+from rgbx.backbones.weights import load_pretrained
+from rgbx.fusion import FusionMethod
+from rgbx.layers import StackLayout, replace_norms, stack_modalities
+
+FIRST_STRIDE = 4
+
+
+class SharedBackbone(nn.Module):
+    """A timm feature network that processes every modality with the same weights.
+
+    The modalities present are stacked on the batch axis, so each convolution runs once; norms are private to a
+    modality and fusion lets the modalities exchange features in the stages chosen by the method. One-channel maps are
+    repeated to the three channels of the stem. Stages at strides below 4 are computed but not returned.
+
+    Attributes:
+        layout: the stack's layout; heads that use private norms share it.
+        channels: channels of each returned stage.
+        strides: stride of each returned stage.
+
+    Source: arXiv 2108.05009, section 3.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        modalities: tuple[str, ...],
+        *,
+        fusion: FusionMethod | None = None,
+        norm: str = "private",
+        pretrained: str | None = None,
+        norm_eval: bool = False,
+    ) -> None:
+        """Builds the network.
+
+        Args:
+            name: a timm model that supports ``features_only``.
+            modalities: names of the modalities, in the order of the ring in which they exchange.
+            fusion: how modalities exchange features; None for no exchange.
+            norm: ``"private"``, ``"affine"`` or ``"shared"``, see `rgbx.layers.modality_norm`.
+            pretrained: None, ``"timm"`` for timm's own weights (needs the network), or the path of a weight file.
+                Each modality's norms start from the same weights.
+            norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
+
+        Raises:
+            ValueError: for an unknown network, norm variant or stage number.
+        """
+        super().__init__()
+        self.layout = StackLayout(modalities)
+        self.norm_eval = norm_eval
+        network = _create_network(name)
+        self.pretrained_summary = load_pretrained(network, name, pretrained) if pretrained else None
+        stages = [i for i, info in enumerate(network.feature_info.info) if info["reduction"] >= FIRST_STRIDE]
+        infos = [network.feature_info.info[i] for i in stages]
+        self.channels = tuple(info["num_chs"] for info in infos)
+        self.strides = tuple(info["reduction"] for info in infos)
+        self._first_stage = stages[0]
+        self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+        replace_norms(network, self.layout, norm)
+        self.network = network
+        self.stage_fusions = nn.ModuleList()
+        if fusion is not None:
+            self._fuse(fusion, [info["module"] for info in infos])
+
+    def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
+        chosen = fusion.stages if fusion.stages is not None else tuple(range(1, len(modules) + 1))
+        for stage in chosen:
+            if not 1 <= stage <= len(modules):
+                raise ValueError(f"fusion stage {stage} does not exist; this backbone has stages 1 to {len(modules)}")
+            container = _submodule(self.network, modules[stage - 1])
+            last = list(container.named_children())[-1:] if isinstance(container, nn.Sequential) else []
+            fused = fusion.fuse_block(last[0][1], self.layout) if last else None
+            if fused is not None:
+                setattr(container, last[0][0], fused)
+            else:
+                module = fusion.fuse_features(self.layout)
+                self.stage_fusions.append(module)
+                container.register_forward_hook(partial(_fuse_output, module, self._channels_last_output))
+
+    def train(self, mode: bool = True) -> SharedBackbone:
+        """Switches training mode; norms stay frozen where `norm_eval` is set."""
+        super().train(mode)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Features of the modalities given.
+
+        Args:
+            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size.
+
+        Returns:
+            One stack [M*N, C, h, w] per stage, modality-major in declared order; `layout` then tells which are present.
+        """
+        self.layout.set_present(inputs)
+        stack = stack_modalities(inputs, self.layout.present)
+        features = self.network(stack)[self._first_stage :]
+        return [f.permute(0, 3, 1, 2) for f in features] if self._channels_last_output else features
+
+
+def _create_network(name: str) -> Any:
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name[:6]}*")[:5]
+        raise ValueError(f"backbone {name!r} is no timm model; close names: {close}")
+    return timm.create_model(name, features_only=True, pretrained=False)
+
+
+def _submodule(network: nn.Module, path: str) -> nn.Module:
+    """A stage by its name in timm's feature info; timm flattens ``stages.0`` to ``stages_0`` in some wrappers."""
+    children = dict(network.named_children())
+    return children[path] if path in children else children.get(path.replace(".", "_")) or network.get_submodule(path)
+
+
+def _fuse_output(fusion: nn.Module, channels_last: bool, _stage: nn.Module, _inputs: Any, x: Tensor) -> Tensor:
+    """Forward hook: the next stage, and whoever asked for this one, read the fused features."""
+    if not channels_last:
+        return fusion(x)
+    return fusion(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def count_private_parameters(module: nn.Module) -> int:
+    """Parameters that belong to a single modality: those of private norms."""
+    return sum(p.numel() for name, p in module.named_parameters() if ".norms." in f".{name}")
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Stores convolution weights channels-last, which CPU and tensor-core convolutions run fastest on."""
+    module.to(memory_format=torch.channels_last)

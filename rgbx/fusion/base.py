@@ -1,0 +1,50 @@
+"""What a backbone asks of a fusion method, and what fused residual blocks share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from rgbx.layers import StackLayout
+
+
+class FusionMethod(Protocol):
+    """A way for modalities to exchange features inside a shared backbone.
+
+    Attributes:
+        stages: stages to fuse, 1 being the first at stride 4; None for all.
+    """
+
+    @property
+    def stages(self) -> tuple[int, ...] | None: ...
+
+    def fuse_block(self, block: nn.Module, layout: StackLayout) -> nn.Module | None:
+        """Replaces the last block of a stage, or returns None to fuse the stage's output instead."""
+
+    def fuse_features(self, layout: StackLayout) -> nn.Module:
+        """A module that maps a stage's output [M*N, C, H, W] to its fused form, which the next stage reads."""
+
+
+class FusedBlock(nn.Module):
+    """A timm residual block taken over layer by layer under the same names, for subclasses to run with exchange.
+
+    Checkpoints of fused and unfused networks therefore fit each other.
+    """
+
+    def __init__(self, block: nn.Module, exchange: nn.Module) -> None:
+        super().__init__()
+        for name, child in block.named_children():
+            self.add_module(name, child)
+        for name in ("se", "drop_path", "downsample"):
+            if getattr(block, name) is None:
+                setattr(self, name, None)
+        self.exchange = exchange
+
+    def add_shortcut(self, branch: Tensor, x: Tensor) -> Tensor:
+        """Adds the block's shortcut to its branch, after the block's attention and stochastic depth where it has them."""
+        if self.se is not None:
+            branch = self.se(branch)
+        if self.drop_path is not None:
+            branch = self.drop_path(branch)
+        return branch + (x if self.downsample is None else self.downsample(x))

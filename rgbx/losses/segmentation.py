@@ -1,0 +1,140 @@
+"""Segmentation losses on logits [N, K, H, W] and int64 labels [N, H, W] with 255 ignored.
+
+Dice and Lovász come from segmentation-models-pytorch. Every loss is an exact zero, with zero gradient, on a batch
+without any labelled pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from rgbx._torchvision import ensure_torchvision
+
+ensure_torchvision()
+
+from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss  # noqa: E402
+
+IGNORE_INDEX = 255
+
+
+def _pixel_losses(logits: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
+    return F.cross_entropy(logits, label, weight=weight, ignore_index=IGNORE_INDEX, reduction="none")
+
+
+class CrossEntropy(nn.Module):
+    """Mean cross-entropy over labelled pixels; with class weights the weighted mean, as torch defines it.
+
+    Args:
+        class_weights: K positive weights, e.g. by median frequency.
+    """
+
+    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("weight", weight)
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        if self.weight is not None and len(self.weight) != logits.shape[1]:
+            raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
+        losses = _pixel_losses(logits, label, self.weight)
+        if self.weight is None:
+            total = (label != IGNORE_INDEX).sum()
+        else:
+            valid = label != IGNORE_INDEX
+            total = torch.where(valid, self.weight[torch.where(valid, label, 0)], 0.0).sum()
+        return losses.sum() / total.clamp(min=torch.finfo(losses.dtype).tiny)
+
+
+class OhemCrossEntropy(nn.Module):
+    """Online hard example mining: cross-entropy over pixels whose true class has a probability below a threshold.
+
+    At least ``min_kept`` of the labelled pixels with the largest losses are always kept.
+
+    Args:
+        threshold: probability of the true class below which a pixel counts as hard, in (0, 1).
+        min_kept: fraction of the labelled pixels kept at least, in (0, 1].
+
+    Source: Shrivastava et al. (arXiv 1604.03540), in the per-pixel form common in segmentation.
+    """
+
+    def __init__(self, threshold: float = 0.7, min_kept: float = 0.0625) -> None:
+        super().__init__()
+        if not 0 < threshold < 1 or not 0 < min_kept <= 1:
+            raise ValueError(f"OHEM has threshold {threshold}, min_kept {min_kept}; expected (0, 1) and (0, 1]")
+        self.limit, self.min_kept = -float(torch.tensor(threshold).log()), min_kept
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        losses = _pixel_losses(logits, label, None)[label != IGNORE_INDEX]
+        if losses.numel() == 0:
+            return logits.sum() * 0
+        count = max(1, round(self.min_kept * losses.numel()))
+        limit = losses.detach().topk(count).values[-1].clamp(max=self.limit)
+        return losses[losses >= limit].mean()
+
+
+class _RegionLoss(nn.Module):
+    """A loss over regions from segmentation-models-pytorch, which is undefined without labelled pixels."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        return self.loss(logits.float(), label) if (label != IGNORE_INDEX).any() else logits.sum() * 0
+
+
+def dice() -> nn.Module:
+    """Soft Dice loss: 1 - 2|X∩Y| / (|X| + |Y|), mean over all classes (Milletari et al., arXiv 1606.04797)."""
+    return _RegionLoss(DiceLoss("multiclass", ignore_index=IGNORE_INDEX))
+
+
+def lovasz() -> nn.Module:
+    """Lovász-softmax, mean over the classes present in the batch (Berman et al., arXiv 1705.08790)."""
+    return _RegionLoss(LovaszLoss("multiclass", ignore_index=IGNORE_INDEX))
+
+
+class WeightedSum(nn.Module):
+    """Σ w_i · loss_i."""
+
+    def __init__(self, terms: Sequence[tuple[float, nn.Module]]) -> None:
+        super().__init__()
+        self.weights = [weight for weight, _ in terms]
+        self.losses = nn.ModuleList([loss for _, loss in terms])
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        terms = [w * loss(logits, label) for w, loss in zip(self.weights, self.losses, strict=True)]
+        return torch.stack(terms).sum()
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "cross_entropy": CrossEntropy,
+    "ohem": OhemCrossEntropy,
+    "dice": dice,
+    "lovasz": lovasz,
+}
+
+
+def build_loss(loss: str | Mapping[str, Any]) -> nn.Module:
+    """Builds a loss from plain values.
+
+    Args:
+        loss: a name (``"cross_entropy"``, ``"ohem"``, ``"dice"``, ``"lovasz"``); a dict of ``name`` and the loss's own
+            options; or a weighted sum by a dict of names to weights, e.g. ``{"cross_entropy": 1.0, "lovasz": 0.5}``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if isinstance(loss, str):
+        loss = {"name": loss}
+    if "name" not in loss:
+        return WeightedSum([(float(weight), build_loss(name)) for name, weight in loss.items()])
+    options = dict(loss)
+    name = options.pop("name")
+    if name not in LOSSES:
+        raise ValueError(f"loss is {name!r}; expected one of {sorted(LOSSES)}")
+    return LOSSES[name](**options)

@@ -1,0 +1,8 @@
+"""Complete models and the builders that configs and checkpoints name."""
+
+from rgbx.models.build import asymfusion_segmentor, build_model
+from rgbx.models.modality_dropout import ModalityDropout
+from rgbx.models.preprocessor import MultimodalPreprocessor
+from rgbx.models.segmentor import Segmentor
+
+__all__ = ["ModalityDropout", "MultimodalPreprocessor", "Segmentor", "asymfusion_segmentor", "build_model"]

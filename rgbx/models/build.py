@@ -1,0 +1,106 @@
+"""Builders with flat, plain parameters: what stands between a config or checkpoint and the classes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rgbx.backbones import SharedBackbone, to_channels_last
+from rgbx.fusion import AsymmetricFusion
+from rgbx.heads import LightDecoder
+from rgbx.losses import build_loss
+from rgbx.models.modality_dropout import ModalityDropout
+from rgbx.models.preprocessor import MultimodalPreprocessor
+from rgbx.models.segmentor import Segmentor
+
+_BUILDERS: dict[str, Callable[..., Segmentor]] = {}
+
+
+def _builder(function: Callable[..., Segmentor]) -> Callable[..., Segmentor]:
+    """Enters a builder in the table and lets its models remember how they were built, without their initial weights."""
+
+    @functools.wraps(function)
+    def build(**parameters: Any) -> Segmentor:
+        model = function(**parameters)
+        bound = inspect.signature(function).bind(**parameters)
+        bound.apply_defaults()
+        plain = {key: _plain(value) for key, value in bound.arguments.items() if key != "pretrained"}
+        model.recipe = {"builder": function.__name__, "parameters": plain}
+        return model
+
+    _BUILDERS[function.__name__] = build
+    return build
+
+
+def _plain(value: Any) -> Any:
+    """The value in plain containers, as checkpoints may hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a model parameter is {value!r}; expected plain numbers, strings, lists or dicts")
+
+
+def build_model(recipe: Mapping[str, Any]) -> Segmentor:
+    """Builds the model that a checkpoint describes under its key ``model``, with random weights.
+
+    Raises:
+        ValueError: if the recipe names no builder of rgbx.
+    """
+    name = recipe.get("builder")
+    if name not in _BUILDERS:
+        raise ValueError(f"the checkpoint names the model builder {name!r}; expected one of {sorted(_BUILDERS)}")
+    return _BUILDERS[name](**recipe["parameters"])
+
+
+@_builder
+def asymfusion_segmentor(
+    *,
+    modalities: Sequence[str],
+    num_classes: int,
+    backbone: str = "resnet18",
+    pretrained: str | None = None,
+    norm: str = "private",
+    norm_eval: bool = False,
+    fusion: Mapping[str, Any] | None | bool = True,
+    decoder: Mapping[str, Any] | None = None,
+    loss: Mapping[str, Any] | str = "cross_entropy",
+    statistics: Mapping[str, Any] | None = None,
+    modality_dropout: float | None = None,
+    detach_ensemble: bool = True,
+) -> Segmentor:
+    """AsymFusion for semantic segmentation (arXiv 2108.05009) on any timm backbone, with the light decoder.
+
+    Args:
+        modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
+        num_classes: K.
+        backbone: a timm model with ``features_only``.
+        pretrained: None, ``"timm"`` or the path of a weight file; not kept in checkpoints.
+        norm: ``"private"``, ``"affine"`` or ``"shared"``.
+        norm_eval: keep running statistics frozen in training.
+        fusion: fields of `AsymmetricFusion`; True for its defaults, False or None for no exchange.
+        decoder: ``width`` and ``dropout`` of `LightDecoder`.
+        loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
+        statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
+        modality_dropout: probability of training a step on a proper subset; None never draws one.
+        detach_ensemble: whether the ensemble's loss trains only α.
+    """
+    method = None if fusion in (None, False) else AsymmetricFusion(**({} if fusion is True else dict(fusion)))
+    network = SharedBackbone(
+        backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval
+    )
+    head = LightDecoder(network.channels, num_classes, network.layout, norm=norm, **dict(decoder or {}))
+    model = Segmentor(
+        network,
+        head,
+        build_loss(loss),
+        MultimodalPreprocessor(modalities, statistics),
+        modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
+        detach_ensemble=detach_ensemble,
+    )
+    to_channels_last(model)
+    return model

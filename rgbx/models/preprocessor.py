@@ -1,0 +1,67 @@
+"""From a collated batch in its own units to normalised network inputs, on the device and inside the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
+    # ImageNet, on the 0..255 scale
+    "rgb": {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+    # metres, over the training frames of NYU Depth V2
+    "depth": {"mean": (2.845,), "std": (1.418,)},
+    # unit vectors
+    "normal": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+}
+
+
+class MultimodalPreprocessor(BaseDataPreprocessor):
+    """Moves a batch to the model's device and normalises every modality: (x - mean) / std.
+
+    A map ``NAME`` with a mask ``NAME_valid`` in the batch is set to 0 after normalization where it was not measured.
+
+    Args:
+        modalities: names of the modalities the model knows; any non-empty subset may be in a batch.
+        statistics: per modality ``{"mean": [...], "std": [...]}`` in the modality's own unit, one value per channel;
+            taken from `DEFAULT_STATISTICS` where not given.
+
+    Raises:
+        ValueError: if a modality has no statistics.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], statistics: Mapping[str, Mapping[str, Sequence[float]]] | None = None
+    ) -> None:
+        super().__init__(non_blocking=True)
+        self.modalities = tuple(modalities)
+        known = {**DEFAULT_STATISTICS, **(statistics or {})}
+        for name in self.modalities:
+            if name not in known:
+                raise ValueError(
+                    f"no normalization statistics for modality {name!r}; pass "
+                    f"statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit"
+                )
+            for key in ("mean", "std"):
+                values = torch.tensor(known[name][key], dtype=torch.float32).view(-1, 1, 1)
+                self.register_buffer(f"{name}_{key}", values)
+
+    def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Returns ``inputs`` {modality: float32 [N, c, H, W]}, ``label`` int64 [N, H, W] or None, and ``sample_id``.
+
+        Raises:
+            ValueError: if the batch holds none of the model's modalities.
+        """
+        batch = self.cast_data(dict(data))
+        inputs = {name: self._normalise(name, batch) for name in self.modalities if name in batch}
+        if not inputs:
+            raise ValueError(f"the batch has {sorted(batch)}; expected at least one of {list(self.modalities)}")
+        return {"inputs": inputs, "label": batch.get("label"), "sample_id": batch.get("sample_id")}
+
+    def _normalise(self, name: str, batch: Mapping[str, Any]) -> Tensor:
+        x: Tensor = (batch[name].float() - getattr(self, f"{name}_mean")) / getattr(self, f"{name}_std")
+        valid = batch.get(f"{name}_valid")
+        return x if valid is None else x * valid

@@ -1,0 +1,158 @@
+"""Semantic segmentation from any subset of the modalities: predictions per modality and their learned ensemble."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from rgbx.backbones import SharedBackbone
+from rgbx.layers import split_modalities
+from rgbx.models.modality_dropout import ModalityDropout
+from rgbx.models.preprocessor import MultimodalPreprocessor
+
+ENSEMBLE = "ensemble"
+
+
+class Segmentor(BaseModel):
+    """Shared backbone and decoder, one prediction o_m per modality, ens = Σ_m softmax(α)_m · o_m.
+
+    Each branch is trained by its own loss. By default the ensemble reads detached predictions, so that its loss
+    trains only α. With a subset of the modalities present, softmax(α) runs over that subset.
+
+    Images whose sides the deepest stride does not divide are padded at the right and bottom and predictions cropped.
+
+    Args:
+        backbone: features of the modalities present.
+        decoder: maps the backbone's feature stacks to logits [M*N, K, h, w].
+        loss: maps logits [N, K, H, W] and labels [N, H, W] to a scalar.
+        preprocessor: normalises a collated batch.
+        modality_dropout: draws the subset of modalities of a training step; None trains on all that are given.
+        detach_ensemble: whether the ensemble's loss stops at the predictions.
+
+    Source: arXiv 2108.05009, section 3.4; the modes are those of mmengine's BaseModel.
+    """
+
+    def __init__(
+        self,
+        backbone: SharedBackbone,
+        decoder: nn.Module,
+        loss: nn.Module,
+        preprocessor: MultimodalPreprocessor,
+        *,
+        modality_dropout: ModalityDropout | None = None,
+        detach_ensemble: bool = True,
+    ) -> None:
+        super().__init__(data_preprocessor=preprocessor)
+        self.backbone, self.head, self.loss = backbone, decoder, loss
+        self.modalities = backbone.layout.modalities
+        self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in self.modalities})
+        self.modality_dropout = modality_dropout
+        self.detach_ensemble = detach_ensemble
+        self._visible = self.modalities
+        self.recipe: dict[str, Any] | None = None
+
+    @property
+    def needs_unused_parameter_search(self) -> bool:
+        """Whether some training steps leave parameters without a gradient."""
+        return self.modality_dropout is not None
+
+    def use_modalities(self, names: Iterable[str] | None) -> None:
+        """Restricts what the model sees to the named modalities; None lifts the restriction.
+
+        Raises:
+            ValueError: for a modality the model does not know.
+        """
+        self._visible = self.modalities if names is None else self.backbone.layout.order(names)
+
+    def compile_network(self, **options: Any) -> None:
+        """Compiles backbone and decoder in place by torch.compile; the state dict keeps its keys."""
+        self.backbone.network.compile(**options)
+        self.head.compile(**options)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+        label: Tensor | None = None,  # [N, H, W]
+        sample_id: Sequence[str] | None = None,
+        mode: str = "tensor",
+    ) -> Any:
+        """Runs the model in one of three modes.
+
+        ``"tensor"``: logits {name: [N, K, H, W]} of every modality present and of the ensemble, at the input's size.
+        ``"loss"``: {``loss_NAME``: scalar} for the same names. ``"predict"``: per sample a dict of ``sample_id``,
+        ``label`` and ``prediction`` {name: class ids uint8 [H, W]}.
+
+        Raises:
+            ValueError: for another mode, or inputs with none of the modalities in use.
+        """
+        present = [name for name in self._visible if name in inputs]
+        if not present:
+            raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self._visible)}")
+        if mode == "loss" and self.training and self.modality_dropout is not None:
+            present = [name for name in self.modality_dropout.draw() if name in present] or present
+        logits = self._logits({name: inputs[name] for name in present})
+        if mode == "tensor":
+            return logits
+        if mode == "loss":
+            return self._losses(logits, label)
+        if mode == "predict":
+            return self._predictions(logits, label, sample_id)
+        raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")
+
+    def _logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        height, width = next(iter(inputs.values())).shape[-2:]
+        padded = {name: _pad_to_multiple(x, self.backbone.strides[-1]) for name, x in inputs.items()}
+        stack = self.head(self.backbone(padded)).float()
+        size = next(iter(padded.values())).shape[-2:]
+        layout = self.backbone.layout
+        branches = split_modalities(stack, layout)
+        weights = torch.stack([self.alpha[name] for name in layout.present]).softmax(0)
+        votes = [logits.detach() if self.detach_ensemble else logits for logits in branches.values()]
+        ensemble = sum(w * v for w, v in zip(weights, votes, strict=True))
+        return {
+            name: F.interpolate(x, size=size, mode="bilinear", align_corners=False)[..., :height, :width]
+            for name, x in {**branches, ENSEMBLE: ensemble}.items()
+        }
+
+    def _losses(self, logits: Mapping[str, Tensor], label: Tensor | None) -> dict[str, Tensor]:
+        if label is None:
+            raise ValueError("the batch has no 'label'; training needs int64 labels [N, H, W]")
+        num_classes = next(iter(logits.values())).shape[1]
+        _check_labels(label, num_classes)
+        return {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
+
+    @staticmethod
+    def _predictions(
+        logits: Mapping[str, Tensor], label: Tensor | None, sample_id: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        classes = {name: x.argmax(1).to(torch.uint8) for name, x in logits.items()}
+        count = len(next(iter(classes.values())))
+        return [
+            {
+                "sample_id": str(i) if sample_id is None else sample_id[i],
+                "label": None if label is None else label[i],
+                "prediction": {name: x[i] for name, x in classes.items()},
+            }
+            for i in range(count)
+        ]
+
+
+def _pad_to_multiple(x: Tensor, stride: int) -> Tensor:
+    height, width = x.shape[-2:]
+    bottom, right = math.ceil(height / stride) * stride - height, math.ceil(width / stride) * stride - width
+    return F.pad(x, (0, right, 0, bottom)) if bottom or right else x
+
+
+def _check_labels(label: Tensor, num_classes: int) -> None:
+    wrong = label[(label != 255) & ((label < 0) | (label >= num_classes))]
+    if wrong.numel():
+        raise ValueError(
+            f"labels hold class ids {wrong.unique().tolist()[:8]}; expected 0 to {num_classes - 1}, or 255 to ignore. "
+            "Check num_classes and the dataset's label offset"
+        )

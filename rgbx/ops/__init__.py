@@ -1,0 +1,11 @@
+"""Channel shuffle and pixel shift, the two parameter-free exchange operations between modalities."""
+
+from rgbx.ops.functional import (
+    DEFAULT_FRACTION,
+    channel_group,
+    channel_shuffle,
+    pixel_shift,
+    shift_add_shuffle,
+)
+
+__all__ = ["DEFAULT_FRACTION", "channel_group", "channel_shuffle", "pixel_shift", "shift_add_shuffle"]

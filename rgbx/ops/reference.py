@@ -1,0 +1,81 @@
+"""The exchange operations in plain torch: the definition that every faster implementation must equal.
+
+Features of M modalities travel stacked on the batch axis, modality-major: ``x: [M*N, C, H, W]``. With ``group`` g
+channels per direction, channels ``0 .. 4g-1`` are *kept* (and are the ones pixel shift moves) and channels
+``4g .. C-1`` are *exchanged*.
+
+Source: Wang et al., "Learning Deep Multimodal Feature Representation with Asymmetric Multi-layer Fusion",
+ACM MM 2020 (arXiv 2108.05009), sections 3.2 and 3.3. These functions know no autograd; see `functional.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHIFTS = ((-1, 0), (0, -1), (0, 1), (1, 0))
+"""(δy, δx) of the four channel groups: y(i, j) = x(i + δy, j + δx), so content moves down, right, left, up."""
+
+
+def _window(delta: int, size: int) -> tuple[slice, slice]:
+    """Target and source range along one axis for y(i) = x(i + delta), what falls outside left alone."""
+    target = slice(max(0, -delta), size - max(0, delta))
+    source = slice(max(0, delta), size - max(0, -delta))
+    return target, source
+
+
+def channel_shuffle(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
+    """S: channels from 4·group on come from modality m + direction, the others stay."""
+    kept = 4 * group
+    out = torch.empty_like(x)
+    source, target = (t.unflatten(0, (num_modalities, -1)) for t in (x, out))
+    target[:, :, :kept] = source[:, :, :kept]
+    for m in range(num_modalities):
+        target[m, :, kept:] = source[(m + direction) % num_modalities, :, kept:]
+    return out
+
+
+def add_pixel_shift_(
+    out: Tensor,  # [M*N, C, H, W], changed in place
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:
+    """Adds P(x) of modality m - direction to each modality m; direction -1 shifts the opposite way (Pᵀ)."""
+    height, width = x.shape[-2:]
+    source, target = (t.unflatten(0, (num_modalities, -1)) for t in (x, out))
+    for k, (dy, dx) in enumerate(SHIFTS):
+        channels = slice(k * group, (k + 1) * group)
+        to_rows, from_rows = _window(direction * dy, height)
+        to_columns, from_columns = _window(direction * dx, width)
+        for m in range(num_modalities):
+            sender = source[(m - direction) % num_modalities]
+            target[m, :, channels, to_rows, to_columns] += sender[:, channels, from_rows, from_columns]
+    return out
+
+
+def pixel_shift(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
+    """Each modality m receives P(x) of modality m - direction; channels from 4·group on are zero."""
+    return add_pixel_shift_(torch.zeros_like(x), x, num_modalities, group, direction)
+
+
+def shift_add_shuffle(
+    b: Tensor,  # [M*N, C, H, W]
+    a: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+) -> Tensor:  # [M*N, C, H, W]
+    """S(b + P(a) of modality m - 1) without building P(a): the kept channels are the only ones P touches."""
+    out = channel_shuffle(b, num_modalities, group, 1)
+    return add_pixel_shift_(out, a, num_modalities, group, 1)

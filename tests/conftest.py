@@ -1,0 +1,70 @@
+"""Fixtures shared by all tests: where the real public frames are, unpacked once.
+
+The frames lie outside the repository (research-only terms), in the folder that the environment
+variable RGBX_SHARED names (default: ../shared beside the repository), as tars in its `data/`.
+Tests that need them skip, with the reason, where they are absent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder that holds `data/` with the tars of real frames."""
+    folder = Path(os.environ.get("RGBX_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}: set RGBX_SHARED to the one with data/*.tar")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nyuv2_320x240(shared_dir: Path) -> Path:
+    """All 1449 frames of NYU Depth V2 at 320x240: rgb/, depth/, label/, train.txt, test.txt."""
+    names = ("nyuv2_320x240_train.tar", "nyuv2_320x240_test.tar")
+    return _unpacked(shared_dir, names) / "nyuv2_320x240"
+
+
+@pytest.fixture(scope="session")
+def layouts(shared_dir: Path) -> Path:
+    """A few real frames in each public folder layout: nyudv2/, cityscapes/, mfnet/, ..."""
+    return _unpacked(shared_dir, ("layouts.tar.gz",)) / "layouts"
+
+
+def _unpacked(shared_dir: Path, names: Sequence[str]) -> Path:
+    """Unpacks tars into a folder keyed by their names, sizes and times; reruns reuse it.
+
+    The folder appears by one rename, so test processes that start together never see half of it.
+    """
+    archives = [shared_dir / "data" / name for name in names]
+    for archive in archives:
+        if not archive.is_file():
+            pytest.skip(f"no real frames: {archive} is absent (RGBX_SHARED names its folder)")
+    stamp = "-".join(f"{a.stat().st_size:x}.{a.stat().st_mtime_ns:x}" for a in archives)
+    cache = Path(tempfile.gettempdir()) / f"rgbx-test-frames-{os.getuid()}"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    target = cache / f"{names[0].split('.')[0]}-{stamp}"
+    if target.is_dir():
+        return target
+    partial = Path(tempfile.mkdtemp(dir=cache, prefix="partial-"))
+    try:
+        for archive in archives:
+            with tarfile.open(archive) as tar:
+                tar.extractall(partial, filter="data")
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():  # a real failure, not another process that was first
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target

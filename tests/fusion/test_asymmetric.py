@@ -1,0 +1,120 @@
+"""Fused blocks against the paper's equations written out modality by modality."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rgbx.backbones._timm import timm
+from rgbx.fusion import AsymmetricExchange, AsymmetricFusion
+from rgbx.layers import StackLayout, replace_norms
+
+resnet = timm.models.resnet
+
+
+def exchange_lists(features, other_first):
+    """S on a list of modalities, by slices, for M = 2."""
+    kept = 4 * (features[0].shape[1] // 5)
+    x1, x2 = features
+    return [torch.cat([x1[:, :kept], x2[:, kept:]], 1), torch.cat([x2[:, :kept], x1[:, kept:]], 1)]
+
+
+def shift(x, sign=1):
+    """P by padding and cropping."""
+    group = x.shape[1] // 5
+    out = torch.zeros_like(x)
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    for k, (dy, dx) in enumerate([(-1, 0), (0, -1), (0, 1), (1, 0)]):
+        rows, columns = 1 + sign * dy, 1 + sign * dx
+        channels = slice(k * group, (k + 1) * group)
+        out[:, channels] = padded[:, channels, rows : rows + height, columns : columns + width]
+    return out
+
+
+def norm_of(layer, name, x):
+    private = layer.norms[name]
+    return F.batch_norm(x, private.running_mean, private.running_var, private.weight, private.bias, eps=private.eps)
+
+
+@pytest.fixture
+def layout():
+    return StackLayout(("rgb", "depth"))
+
+
+def fused_block(block, layout, **options):
+    torch.manual_seed(0)
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    replace_norms(block, layout)
+    for parameter in block.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))  # modalities differ
+    return AsymmetricFusion(**options).fuse_block(block, layout).eval()
+
+
+def test_bottleneck_follows_the_equations(layout):
+    block = fused_block(resnet.Bottleneck(40, 10), layout)
+    x = torch.randn(4, 40, 6, 7)
+    names, inputs = layout.modalities, x.chunk(2)
+    a = [F.relu(norm_of(block.bn1, n, block.conv1(v))) for n, v in zip(names, inputs, strict=True)]
+    p = [shift(v) for v in a]
+    b = [F.relu(norm_of(block.bn2, n, block.conv2(v))) for n, v in zip(names, exchange_lists(a, True), strict=True)]
+    c = [b[0] + p[1], b[1] + p[0]]
+    out = [
+        F.relu(norm_of(block.bn3, n, block.conv3(v)) + r)
+        for n, v, r in zip(names, exchange_lists(c, True), inputs, strict=True)
+    ]
+    torch.testing.assert_close(block(x), torch.cat(out), rtol=1e-4, atol=1e-5)
+
+
+def test_basic_block_follows_its_equation(layout):
+    block = fused_block(resnet.BasicBlock(10, 10), layout)
+    x = torch.randn(4, 10, 6, 7)
+    names, inputs = layout.modalities, x.chunk(2)
+    a = [F.relu(norm_of(block.bn1, n, block.conv1(v))) for n, v in zip(names, inputs, strict=True)]
+    b = [norm_of(block.bn2, n, block.conv2(v)) for n, v in zip(names, exchange_lists(a, True), strict=True)]
+    c = exchange_lists([b[0] + shift(a[1]), b[1] + shift(a[0])], True)
+    out = [F.relu(v + r) for v, r in zip(c, inputs, strict=True)]
+    torch.testing.assert_close(block(x), torch.cat(out), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_second_shift_reversed(modalities):
+    layout = StackLayout("abc"[:modalities])
+    exchange = AsymmetricExchange(layout, second_shift="reversed")
+    a, b = torch.randn(2, modalities * 2, 10, 4, 5)
+    a_parts, b_parts = a.chunk(modalities), b.chunk(modalities)
+    c = [b_parts[m] + shift(a_parts[m - 1]) for m in range(modalities)]
+    expected = []
+    for m in range(modalities):
+        shuffled = torch.cat([c[m][:, :8], c[(m + 1) % modalities][:, 8:]], 1)
+        expected.append(shuffled + shift(c[m - 1], sign=-1))
+    torch.testing.assert_close(exchange.shift_and_shuffle(b, a), torch.cat(expected))
+
+
+def test_one_modality_present_means_a_plain_block(layout):
+    original = resnet.Bottleneck(40, 10)
+    replace_norms(original, layout)
+    plain = copy.deepcopy(original).eval()
+    fused = AsymmetricFusion().fuse_block(original, layout).eval()
+    layout.set_present(["depth"])
+    x = torch.randn(2, 40, 5, 5)
+    assert torch.equal(fused(x), plain(x))
+
+
+def test_fused_block_keeps_the_layer_names(layout):
+    block = resnet.BasicBlock(10, 10)
+    names = set(block.state_dict())
+    assert set(AsymmetricFusion().fuse_block(block, layout).state_dict()) == names
+
+
+def test_strided_bottleneck_falls_back_or_refuses(layout):
+    block = resnet.Bottleneck(40, 10, stride=2)
+    assert AsymmetricFusion().fuse_block(block, layout) is None
+    with pytest.raises(ValueError, match="placement='stage'"):
+        AsymmetricFusion(placement="block").fuse_block(block, layout)
+    with pytest.raises(ValueError, match="placement is 'inside'"):
+        AsymmetricFusion(placement="inside")

@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from rgbx.models import MultimodalPreprocessor
+
+
+def test_normalises_in_the_modality_s_own_unit():
+    preprocessor = MultimodalPreprocessor(("rgb", "depth"), {"depth": {"mean": [2.0], "std": [0.5]}})
+    rgb = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1).expand(1, 3, 1, 2)
+    out = preprocessor(
+        {
+            "rgb": rgb + torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1),
+            "depth": torch.tensor([[[[3.0, 0.0]]]]),
+            "depth_valid": torch.tensor([[[[True, False]]]]),
+            "sample_id": ["a"],
+        }
+    )
+    torch.testing.assert_close(out["inputs"]["rgb"], torch.ones(1, 3, 1, 2))
+    assert out["inputs"]["depth"].flatten().tolist() == [2.0, 0.0]
+    assert out["label"] is None
+
+
+def test_statistics_travel_in_the_state_dict():
+    state = MultimodalPreprocessor(("depth",), {"depth": {"mean": [2.0], "std": [0.5]}}).state_dict()
+    assert state["depth_mean"].item() == 2.0
+
+
+def test_missing_statistics_and_modalities_are_refused():
+    with pytest.raises(ValueError, match="'lidar'"):
+        MultimodalPreprocessor(("lidar",))
+    with pytest.raises(ValueError, match=r"the batch has \['label'\]"):
+        MultimodalPreprocessor(("rgb",))({"label": torch.zeros(1)})
