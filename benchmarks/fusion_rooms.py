@@ -1,0 +1,121 @@
+"""Does fusion pay on the synthetic rooms? Networks on one modality, on both, and on both with modality dropout.
+
+Every network has the same architecture, data, schedule and number of steps; only what it is given differs. Each is
+trained and tested by the ordinary tools, once per seed. Runs that are finished are not repeated.
+
+    python benchmarks/fusion_rooms.py --seeds 0 1 2 --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs/rooms/asymfusion_r18_rooms_160x120.py"
+NETWORKS = {
+    "rgb only": ["model.modalities=('rgb',)", "model.modality_dropout=None"],
+    "depth only": ["model.modalities=('depth',)", "model.modality_dropout=None"],
+    "both": ["model.modality_dropout=None"],
+    "both, modality dropout": [],
+}
+SUBSETS = {"rgb only": ["rgb"], "depth only": ["depth"]}
+ALL_SUBSETS = ["rgb", "depth", "rgb+depth"]
+
+
+def run_one(network: str, seed: int, work_dir: Path, threads: int) -> dict[str, float]:
+    """Trains and tests one network; returns mIoU per subset of modalities and the seconds of training."""
+    folder = work_dir / f"{network.replace(',', '').replace(' ', '_')}_seed{seed}"
+    result = folder / "result.json"
+    if not result.is_file():
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        overrides = ["--cfg-options", *NETWORKS[network]] if NETWORKS[network] else []
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("a") as log:
+
+            def call(*command: str) -> None:
+                subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log, check=True)
+
+            begin = time.perf_counter()
+            call("tools/train.py", str(CONFIG), "--work-dir", str(folder), "--resume", "--seed", str(seed), *overrides)
+            seconds = time.perf_counter() - begin
+            subsets = SUBSETS.get(network, ALL_SUBSETS)
+            scores = folder / "scores.json"
+            call(
+                *("tools/test.py", str(CONFIG), str(folder), "--modalities", *subsets),
+                *("--json", str(scores), *overrides),
+            )
+        table = json.loads(scores.read_text())["subsets"]
+        result.write_text(json.dumps({"seconds": seconds, **{name: row["mIoU"] for name, row in table.items()}}))
+    return json.loads(result.read_text())
+
+
+def summarise(results: dict[str, dict[int, dict[str, float]]]) -> str:
+    """A Markdown table of mean ± standard deviation over the seeds, and the bars that fusion should clear."""
+    lines = ["| trained on | tested on | mIoU | seeds |", "|---|---|---|---|"]
+    mean: dict[tuple[str, str], float] = {}
+    for network, by_seed in results.items():
+        for subset in SUBSETS.get(network, ALL_SUBSETS):
+            values = [row[subset] for row in by_seed.values()]
+            mean[network, subset] = statistics.mean(values)
+            spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+            each = ", ".join(f"{value:.3f}" for value in values)
+            lines.append(f"| {network} | {subset} | {mean[network, subset]:.3f} ± {spread:.3f} | {each} |")
+    single = max(mean["rgb only", "rgb"], mean["depth only", "depth"])
+    both, dropped = mean["both", "rgb+depth"], "both, modality dropout"
+    lines += [
+        "",
+        f"- both above the better single modality: {both - single:+.3f}",
+        f"- cost of modality dropout on both: {mean[dropped, 'rgb+depth'] - both:+.3f}",
+        f"- RGB alone from the fused checkpoint: {mean[dropped, 'rgb'] / mean['rgb only', 'rgb']:.2f} of its own network",
+        f"- depth alone from the fused checkpoint: {mean[dropped, 'depth'] / mean['depth only', 'depth']:.2f} "
+        "of its own network",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/fusion_rooms")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/fusion_rooms.md")
+    options = parser.parse_args()
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    subprocess.run([sys.executable, "tools/render_rooms.py", "data/rooms"], cwd=ROOT, check=True)
+    results: dict[str, dict[int, dict[str, float]]] = {network: {} for network in NETWORKS}
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        futures = {
+            pool.submit(run_one, network, seed, options.work_dir, threads): (network, seed)
+            for seed in options.seeds
+            for network in NETWORKS
+        }
+        for future in concurrent.futures.as_completed(futures):
+            network, seed = futures[future]
+            results[network][seed] = future.result()
+            print(network, seed, future.result(), flush=True)
+    results = {network: dict(sorted(by_seed.items())) for network, by_seed in results.items()}
+    minutes = statistics.mean(row["seconds"] for by_seed in results.values() for row in by_seed.values()) / 60
+    header = (
+        f"# Fusion on the synthetic rooms\n\nmIoU on the test split (protocol `rgbx`), {CONFIG.name}, seeds "
+        f"{options.seeds}; {minutes:.1f} minutes of training per network, {options.jobs} at a time on "
+        f"{os.cpu_count()} cores ({platform.machine()}); Python {platform.python_version()}, torch "
+        f"{torch.__version__}; {datetime.date.today()}.\n\n"
+    )
+    options.out.write_text(header + summarise(results) + "\n")
+    print(options.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
