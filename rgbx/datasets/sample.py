@@ -1,0 +1,223 @@
+"""The sample contract: what every dataset yields, checked where it is read.
+
+A sample is one dict. At reading it holds the modalities (each described by a `MapSpec`), `label`
+(uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str) and
+`paths` (dict of str, the file behind each array). Transforms keep these keys, see
+`rgbx.transforms`. A dataset subclasses `DenseDataset` and writes `read` and `__len__`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.registry import TRANSFORMS
+from torch.utils.data import Dataset
+
+IGNORE_INDEX = 255
+
+Sample = dict[str, Any]
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+
+class SampleKey(NamedTuple):
+    """Which sample, and the seed of this visit: together they fix every random draw."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What one modality's array means.
+
+    Attributes:
+        name: the key in the sample.
+        channels: 1 for [H, W], otherwise the last axis of [H, W, channels].
+        dtype: "uint8" or "float32".
+        unit: "rgb8", "metre", "relative", "sensor", "unit_vector", "encoded". "metre" promises
+            finite, non-negative values with 0 = no measurement.
+        interpolation: "linear" or "nearest", how resizing may compute new values.
+        fill: the value, in the unit above, of pixels that padding invents.
+    """
+
+    name: str
+    channels: int
+    dtype: str
+    unit: str
+    interpolation: str
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        choices = {"dtype": ("uint8", "float32"), "interpolation": ("linear", "nearest")}
+        for field, allowed in choices.items():
+            if getattr(self, field) not in allowed:
+                found = getattr(self, field)
+                raise ValueError(f"MapSpec {self.name!r}: {field} must be one of {allowed}, "
+                                 f"found {found!r}")
+        if self.channels < 1:
+            raise ValueError(f"MapSpec {self.name!r}: channels must be >= 1, "
+                             f"found {self.channels}")
+
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Array shape at reading."""
+        return (height, width) if self.channels == 1 else (height, width, self.channels)
+
+
+STANDARD_MAPS: dict[str, MapSpec] = {
+    spec.name: spec
+    for spec in (
+        MapSpec("rgb", 3, "uint8", "rgb8", "linear"),
+        MapSpec("depth", 1, "float32", "metre", "nearest"),
+        MapSpec("thermal", 1, "float32", "sensor", "linear"),
+        MapSpec("normal", 3, "float32", "unit_vector", "nearest"),
+        MapSpec("hha", 3, "uint8", "encoded", "linear"),
+        MapSpec("edge", 1, "float32", "relative", "linear"),
+    )
+}
+
+
+class DenseDataset(Dataset[Sample]):
+    """Base of all datasets: reads, validates, then transforms with one generator per visit.
+
+    Args:
+        modalities: names in the order of the model's stack.
+        classes: class names; their number is K.
+        palette: one [r, g, b] (0..255) per class.
+        transforms: each is called as `transform(sample, rng)`; a config may give
+            dict(type=Class, **arguments) instead of an instance.
+        maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
+
+    Raises:
+        ValueError: a modality without a spec, or classes and palette of different lengths.
+    """
+
+    def __init__(self, *, modalities: Sequence[str], classes: Sequence[str],
+                 palette: Sequence[Sequence[int]],
+                 transforms: Sequence[Transform | dict[str, Any]] = (),
+                 maps: Mapping[str, MapSpec] | None = None) -> None:
+        if isinstance(modalities, str) or len(set(modalities)) != len(modalities) or not modalities:
+            raise ValueError(f"modalities must be a sequence of distinct names, "
+                             f"found {modalities!r}")
+        if len(classes) != len(palette):
+            raise ValueError(f"{len(classes)} classes but {len(palette)} palette colours")
+        known = {**STANDARD_MAPS, **(maps or {})}
+        missing = [name for name in modalities if name not in known]
+        if missing:
+            raise ValueError(f"modalities {missing} have no MapSpec; known: {sorted(known)}. "
+                             "Describe them in maps={name: MapSpec(...)}")
+        self.modalities = tuple(modalities)
+        self.classes = tuple(classes)
+        self.palette = [[int(value) for value in colour] for colour in palette]
+        self.maps = {name: known[name] for name in self.modalities}
+        self.transforms = tuple(TRANSFORMS.build(item) if isinstance(item, dict) else item
+                                for item in transforms)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """classes, palette, ignore_index, modalities and maps, for metrics and checkpoints."""
+        return {"classes": self.classes, "palette": self.palette, "ignore_index": IGNORE_INDEX,
+                "modalities": self.modalities, "maps": dict(self.maps)}
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must define __len__")
+
+    def read(self, index: int) -> Sample:
+        """The sample as it lies on disk: modalities, label, sample_id, paths."""
+        raise NotImplementedError(f"{type(self).__name__} must define read(index)")
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        """Reads, validates and transforms one sample.
+
+        All randomness comes from `np.random.default_rng((seed, index))`, so a sample depends on
+        its key only, never on the worker, the order or the process that made it.
+        """
+        index, seed = key if isinstance(key, tuple) else (operator.index(key), 0)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
+        index %= len(self)
+        sample = self.read(index)
+        validate_sample(sample, self.maps, self.num_classes)
+        rng = np.random.default_rng((seed, index))
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        return sample
+
+
+def validate_sample(sample: Sample, maps: Mapping[str, MapSpec], num_classes: int) -> None:
+    """Checks a sample as read: keys, dtypes, equal sizes, units and label ids.
+
+    Args:
+        sample: the dict that `DenseDataset.read` returns.
+        maps: the spec of every modality the sample must hold.
+        num_classes: K; label ids must be 0..K-1 or 255.
+
+    Raises:
+        ValueError: naming the file, the field, what was found and what was expected.
+    """
+    for key in (*maps, "sample_id", "paths"):
+        if key not in sample:
+            raise ValueError(f"sample {sample.get('sample_id', '?')!r} lacks {key!r}; "
+                             f"it has {sorted(sample)}")
+    first = next(iter(maps))
+    size = np.shape(sample[first])[:2]
+    for name, spec in maps.items():
+        _check_array(sample, name, spec.dtype, size, spec.channels)
+        _check_values(sample, spec)
+    if "label" in sample:
+        _check_array(sample, "label", "uint8", size, 1)
+        _check_label(sample, num_classes)
+
+
+def _where(sample: Sample, name: str) -> str:
+    path = sample["paths"].get(name, "no file given")
+    return f"{name} of sample {sample['sample_id']!r} ({path})"
+
+
+def _check_array(sample: Sample, name: str, dtype: str, size: tuple[int, ...],
+                 channels: int) -> None:
+    array = sample[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{_where(sample, name)}: expected a numpy array, "
+                         f"found {type(array).__name__}")
+    if array.dtype != dtype:
+        raise ValueError(f"{_where(sample, name)}: expected {dtype}, found {array.dtype}")
+    expected = size if channels == 1 else (*size, channels)
+    if array.ndim < 2 or array.shape != expected:
+        raise ValueError(f"{_where(sample, name)}: expected shape {expected}, "
+                         f"found {array.shape}; all maps and the label must be registered and of "
+                         "one size at reading")
+
+
+def _check_values(sample: Sample, spec: MapSpec) -> None:
+    if spec.dtype != "float32" or sample[spec.name].size == 0:
+        return
+    low, high = float(sample[spec.name].min()), float(sample[spec.name].max())
+    if not np.isfinite(low + high):
+        raise ValueError(f"{_where(sample, spec.name)}: contains NaN or infinity; "
+                         "write 0 where there is no measurement")
+    if spec.unit == "metre" and low < 0:
+        raise ValueError(f"{_where(sample, spec.name)}: expected metres >= 0, found {low:.4g}")
+
+
+def _check_label(sample: Sample, num_classes: int) -> None:
+    label = sample["label"]
+    wrong = (label >= num_classes) & (label != IGNORE_INDEX)
+    if not wrong.any():
+        return
+    ids = np.unique(label[wrong]).tolist()
+    listed = f"{ids[:10]}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+    if ids == [num_classes]:
+        advice = ("This looks like labels that count void as 0: subtract an offset of 1 and map 0 "
+                  "to 255")
+    else:
+        advice = "Map ids that are not train ids to 255, or check num_classes and the offset"
+    raise ValueError(f"{_where(sample, 'label')}: ids {listed} are outside 0..{num_classes - 1} "
+                     f"(255 = ignore), on {int(wrong.sum())} pixels. {advice}")

@@ -1,0 +1,68 @@
+"""The sampler that makes augmentation a pure function of (run seed, epoch, index).
+
+Workers normally draw augmentations from their own process state, which repeats over epochs with
+some libraries and changes with the number of workers. Here the seed travels with the index:
+`EpochSampler` yields `SampleKey(index, seed)` and `DenseDataset` makes its generator from both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sized
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from rgbx.datasets.sample import SampleKey
+
+
+class EpochSampler(Sampler[SampleKey]):
+    """Yields this process's share of the dataset, reshuffled and reseeded each epoch.
+
+    Args:
+        dataset: anything with a length.
+        shuffle: True for training, False for evaluation.
+        seed: the run's seed, equal on all processes; None draws one and shares it.
+        pad: repeat the first samples of the epoch's order so that all shards have equal length,
+            as distributed training needs. None means `shuffle`: evaluation shards differ in
+            length by at most one and no sample appears twice.
+
+    Raises:
+        ValueError: an empty dataset or a negative seed.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = 0,
+                 pad: bool | None = None) -> None:
+        if len(dataset) == 0:
+            raise ValueError(f"{type(dataset).__name__} is empty: nothing to sample")
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed must be >= 0, found {seed}")
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.pad = shuffle if pad is None else pad
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses order and augmentations; mmengine's DistSamplerSeedHook calls it each epoch."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        count = len(self.dataset)
+        spare = 0 if self.pad else self.rank
+        return math.ceil((count - spare) / self.world_size)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        order_sequence, augmentation_sequence = np.random.SeedSequence(
+            (self.seed, self.epoch)).spawn(2)
+        seed = int(augmentation_sequence.generate_state(1, np.uint64)[0])
+        count = len(self.dataset)
+        order = np.arange(count)
+        if self.shuffle:
+            order = np.random.default_rng(order_sequence).permutation(count)
+        if self.pad:
+            order = np.resize(order, math.ceil(count / self.world_size) * self.world_size)
+        for index in order[self.rank :: self.world_size].tolist():
+            yield SampleKey(index, seed)

@@ -1,0 +1,324 @@
+"""Synthetic rooms: ray-cast indoor frames whose classes need more than one modality.
+
+Class by class, what tells it apart (10 classes; 11 when thermal is among the modalities):
+
+| classes | differ in | exactly alike in |
+|---|---|---|
+| red / blue poster, red / blue panel | hue | depth, normals, thermal, patterns |
+| poster / panel of one colour | a panel stands 0.15 to 0.5 m off the wall or floor | rgb, thermal |
+| poster / the wall or floor it is painted on | rgb (and 1.5 degrees at most) | depth, normals |
+| ball / disc (it faces the camera) | depth and normals | rgb, thermal, outline |
+| heater / hot heater, one class without thermal | 45 to 75 °C against the air | rgb, depth |
+| floor / wall / ceiling | orientation and place, seen in rgb and depth | palette of pale colours |
+
+Posters and panels cross two colours with two distances, so neither rgb nor depth alone can name
+them. That holds pixel for pixel: changing only the class of such a pair changes no other map.
+
+Units: depth is z-depth in metres (multiples of 1 mm, 0 = no measurement) with the noise, disparity
+steps, shadows and holes of a structured-light camera; thermal is degrees Celsius (multiples of
+0.01); normals are unit vectors in the camera frame (x right, y down, z forward) that face the
+camera; edge is 1 on outlines and creases of surfaces, 0 elsewhere.
+
+Noise after Khoshelham & Elberink, Sensors 2012 (steps) and Nguyen et al., 3DIMPVT 2012 (growth
+with distance).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rgbx.datasets.raycast import HitBuffer, cast_room, draw_item
+from rgbx.datasets.room_scene import HEATER, HOT_HEATER, Board, Scene, sample_scene
+from rgbx.datasets.sample import DenseDataset, Sample, Transform
+
+RENDERER_VERSION = 1
+SPLITS = ("train", "test")
+DEFAULT_FRAMES = {"train": 600, "test": 200}
+CLASSES = ("floor", "wall", "ceiling", "red poster", "red panel", "blue poster", "blue panel",
+           "ball", "disc", "heater", "hot heater")
+PALETTE = ((176, 137, 104), (222, 218, 205), (150, 165, 190), (244, 132, 110), (165, 20, 40),
+           (96, 200, 240), (30, 70, 190), (120, 185, 40), (250, 210, 50), (90, 95, 105),
+           (255, 120, 0))
+
+_BASELINE_M, _DISPARITY_STEPS, _MAX_DEPTH_M = 0.075, 350.0, 8.0
+_DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rgb": lambda raw: raw,
+    "depth": lambda raw: raw.astype(np.float32) / np.float32(1000),
+    "thermal": lambda raw: raw.astype(np.float32) / np.float32(100) - np.float32(273.15),
+    "normal": lambda raw: _unit(raw.astype(np.float32) / np.float32(32767.5) - np.float32(1)),
+    "edge": lambda raw: raw.astype(np.float32) / np.float32(255),
+    "label": lambda raw: raw,
+}
+MAPS = tuple(_DECODERS)  # rgb, depth, thermal, normal, edge, label: what a frame consists of
+
+
+def render(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> dict[str, np.ndarray]:
+    """Renders one frame; a pure function of its arguments.
+
+    Args:
+        seed: which world of scenes, >= 0.
+        index: which scene, >= 0; `SyntheticRooms` trains on the even and tests on the odd ones.
+        size: (H, W) in pixels.
+
+    Returns:
+        rgb uint8 [H, W, 3]; depth, thermal, edge float32 [H, W]; normal float32 [H, W, 3]; label
+        uint8 [H, W] with all 11 classes; depth_clean float32 [H, W], metres without noise.
+    """
+    raw, clean = render_scene(make_scene(seed, index, size), (seed, index), size)
+    return {**{name: _DECODERS[name](raw[name]) for name in MAPS}, "depth_clean": clean}
+
+
+def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> Scene:
+    """The layout behind a frame; it depends on the size only by its aspect ratio."""
+    return sample_scene(np.random.default_rng((seed, index, 0)), size[0] / size[1])
+
+
+def render_scene(scene: Scene, key: tuple[int, int],
+                 size: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The maps of a scene as integers, the way PNG files hold them, and the clean depth.
+
+    Args:
+        scene: what to show.
+        key: (seed, index) of the sensors' noise.
+        size: (H, W) in pixels.
+    """
+    hits = cast_scene(scene, size)
+    streams = [np.random.default_rng((*key, sensor)) for sensor in (1, 2, 3)]
+    labels = np.array([1, 1, 1, 1, 0, 2, *(item.label for item in scene.items)], np.uint8)
+    normal = np.rint(hits.normal * np.float32(32767.5) + np.float32(32767.5)).astype(np.uint16)
+    raw = {"rgb": _see_colour(hits, scene, streams[0]), "depth": _sense_depth(hits, streams[1]),
+           "thermal": _sense_heat(hits, scene, streams[2]), "normal": normal,
+           "edge": _outlines(hits.face), "label": labels[hits.item]}
+    return raw, hits.depth
+
+
+def cast_scene(scene: Scene, size: tuple[int, int]) -> HitBuffer:
+    """First hits of all rays, lit by the lamp."""
+    hits = cast_room(scene.camera, scene.room, size)
+    hits.light[...] = _room_light(hits, scene)
+    for index, item in enumerate(scene.items):
+        draw_item(hits, item.shape, index)
+    return hits
+
+
+def _room_light(hits: HitBuffer, scene: Scene) -> np.ndarray:
+    """Light on the empty room, [H, W]: the air's, the lamp's, less what things keep off the floor.
+
+    Boards take the light of the point that they hide, so it does not tell whether they are lifted.
+    """
+    to_lamp = scene.lamp.astype(np.float32)[:, None, None] - hits.room_point
+    square = np.einsum("ihw,ihw->hw", to_lamp, to_lamp)
+    axis = hits.room_side // 2
+    towards = np.abs(np.where(axis == 0, to_lamp[0], np.where(axis == 1, to_lamp[1], to_lamp[2])))
+    light = np.float32(0.75) + towards / (np.sqrt(square) * (2 + np.float32(0.15) * square))
+    for item in scene.items:
+        if not isinstance(item.shape, Board):
+            x, y, spread = item.shape.centre[0], item.shape.centre[1], 1.2 * item.shape.centre[2]
+            apart = (hits.room_point[0] - np.float32(x)) ** 2
+            apart += (hits.room_point[1] - np.float32(y)) ** 2
+            shadow = np.float32(0.45) * np.exp(apart * np.float32(-1 / spread ** 2))
+            light *= 1 - shadow * (hits.room_side == 4)
+    return light
+
+
+def _see_colour(hits: HitBuffer, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    paints = [*scene.sides, *(item.paint for item in scene.items)]
+    frequency = np.array([paint.frequency for paint in paints], np.float32)[hits.item]
+    cell = np.floor(hits.texture[0] * frequency[..., 0] + np.float32(0.25))
+    cell += np.floor(hits.texture[1] * frequency[..., 1] + np.float32(0.25))
+    which = cell.astype(np.int16) & 1
+    colours = np.array([paint.colours for paint in paints]) * (255 * scene.exposure)
+    image = colours.astype(np.float32).reshape(-1, 3)[2 * hits.item.astype(np.intp) + which]
+    uneven = rng.uniform(0.92, 1.08, (4, 5)).astype(np.float32)
+    height, width = hits.depth.shape
+    image *= (hits.light * cv2.resize(uneven, (width, height)))[..., None]
+    image = cv2.GaussianBlur(image, (3, 3), 0.5)
+    image += np.float32(2.5) * rng.standard_normal(image.shape, np.float32)
+    return np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+def _sense_depth(hits: HitBuffer, rng: np.random.Generator) -> np.ndarray:
+    """Millimetres, uint16: axial noise, disparity steps, shadows, grazing rays, blobs, specks."""
+    clean = hits.depth
+    height, width = clean.shape
+    sigma = np.float32(0.001) + np.float32(0.0015) * (clean - np.float32(0.4)) ** 2
+    noisy = clean + sigma * rng.standard_normal(clean.shape, np.float32)
+    steps = np.rint(np.float32(_DISPARITY_STEPS) / np.maximum(noisy, np.float32(0.1)))
+    depth_mm = np.float32(1000 * _DISPARITY_STEPS) / steps
+    (x, y), normal = hits.rays_xy, hits.normal
+    facing = np.abs(normal[..., 0] * x + normal[..., 1] * y[:, None] + normal[..., 2])
+    chance = rng.random(clean.shape, np.float32)
+    blobs = cv2.resize(rng.random((8, 10), np.float32), (width, height),
+                       interpolation=cv2.INTER_CUBIC)
+    hole = (facing < np.float32(0.1) + np.float32(0.1) * chance) | (chance < 0.004)
+    hole |= (clean > _MAX_DEPTH_M) | (blobs > 0.97)
+    shift = np.float32(hits.camera.focal * width * _BASELINE_M) / clean
+    for reach in range(1, 1 + int(shift.max() - shift.min())):  # the projector's shadow
+        hole[:, reach:] |= shift[:, :-reach] - shift[:, reach:] >= reach
+    return np.where(hole, 0, np.rint(np.clip(depth_mm, 0, 65535))).astype(np.uint16)
+
+
+def _sense_heat(hits: HitBuffer, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Hundredths of a kelvin, uint16: paint, warmer air above, blurred optics, 0.08 K noise."""
+    paints = [*scene.sides, *(item.paint for item in scene.items)]
+    rising = [True] * 6 + [isinstance(item.shape, Board) for item in scene.items]
+    kelvin = np.array([paint.celsius + 273.15 for paint in paints], np.float32)[hits.item]
+    slope = np.where(rising, 0.4, 0.0).astype(np.float32)[hits.item]
+    kelvin = cv2.GaussianBlur(kelvin + slope * (hits.room_point[2] - np.float32(1.2)), (5, 5), 0.7)
+    kelvin += np.float32(0.08) * rng.standard_normal(kelvin.shape, np.float32)
+    return np.rint(np.clip(100 * kelvin, 0, 65535)).astype(np.uint16)
+
+
+def _outlines(face: np.ndarray) -> np.ndarray:
+    edge = np.zeros(face.shape, np.uint8)
+    edge[:, :-1][face[:, :-1] != face[:, 1:]] = 255
+    edge[:-1][face[:-1] != face[1:]] = 255
+    return edge
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.sqrt(np.einsum("hwi,hwi->hw", vectors, vectors))[..., None]
+
+
+class SyntheticRooms(DenseDataset):
+    """Endless rendered rooms, on the fly or kept as PNG files.
+
+    Args:
+        split: "train" (even scenes) or "test" (odd scenes), so the two never share a scene.
+        num_frames: frames in the split; by default what `root` was rendered for, otherwise 600 for
+            train and 200 for test. Frame i does not depend on it.
+        size: (H, W) in pixels.
+        modalities: of rgb, depth, thermal, normal, edge. With thermal, heaters are two classes.
+        seed: which world of scenes.
+        root: folder of rendered frames, `{split}/{map}/000000.png`; missing ones are rendered and
+            written when they are read. On-disk and on-the-fly frames are equal.
+        transforms: see `DenseDataset`.
+
+    Raises:
+        ValueError: a wrong split, modality, size or count, or a root rendered with
+            another seed, size or renderer.
+        OSError: a file of the root cannot be read; the message names it.
+    """
+
+    def __init__(self, *, split: str = "train", num_frames: int | None = None,
+                 size: tuple[int, int] = (120, 160), modalities: Sequence[str] = ("rgb", "depth"),
+                 seed: int = 0, root: str | Path | None = None,
+                 transforms: Sequence[Transform] = ()) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
+        if min(size) < 8 or (num_frames is not None and num_frames < 1):
+            raise ValueError(f"size must be at least 8x8 and num_frames at least 1, found {size} "
+                             f"and {num_frames}")
+        unknown = sorted(set(modalities) - set(MAPS[:-1]))
+        if unknown:
+            raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
+        count = len(CLASSES) if "thermal" in modalities else HEATER + 1
+        super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count],
+                         transforms=transforms)
+        self.split, self.seed, self.size = split, seed, (int(size[0]), int(size[1]))
+        self.root = None if root is None else Path(root)
+        self.num_frames = DEFAULT_FRAMES[split] if num_frames is None else num_frames
+        if self.root is not None:
+            self.num_frames = self._claim_root(num_frames)
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def read(self, index: int) -> Sample:
+        names = (*self.modalities, "label")
+        paths: dict[str, str] = {}
+        if self.root is None:
+            frame: Mapping[str, np.ndarray] = render(self.seed, self.scene_index(index), self.size)
+        else:
+            self.write(index)
+            paths = {name: str(self.path(name, index)) for name in names}
+            frame = {name: _DECODERS[name](_load(Path(paths[name]), name, self.size))
+                     for name in names}
+        sample: dict[str, Any] = {name: frame[name] for name in names}
+        if len(self.classes) <= HOT_HEATER:
+            sample["label"][sample["label"] == HOT_HEATER] = HEATER
+        return {**sample, "sample_id": f"{self.split}/{index:06d}", "paths": paths}
+
+    def scene_index(self, index: int) -> int:
+        """The scene that frame `index` shows: even for train, odd for test."""
+        return 2 * index + SPLITS.index(self.split)
+
+    def path(self, name: str, index: int) -> Path:
+        """File of one map of one frame; needs a root."""
+        if self.root is None:
+            raise ValueError("SyntheticRooms without a root keeps no files")
+        return self.root / self.split / name / f"{index:06d}.png"
+
+    def write(self, index: int) -> bool:
+        """Renders frame `index` into the root unless all its files are there; True if it did."""
+        paths = {name: self.path(name, index) for name in MAPS}
+        if all(path.exists() for path in paths.values()):
+            return False
+        key = (self.seed, self.scene_index(index))
+        raw, _ = render_scene(make_scene(*key, self.size), key, self.size)
+        for name, path in paths.items():
+            image = raw[name][..., ::-1] if raw[name].ndim == 3 else raw[name]
+            _replace(path, cv2.imencode(".png", image)[1].tobytes())
+        return True
+
+    def _claim_root(self, num_frames: int | None) -> int:
+        """Checks or starts the manifest of the root; returns the number of frames to use."""
+        path = Path(self.root or "") / "manifest.json"
+        ours = {"renderer": RENDERER_VERSION, "seed": self.seed, "size": list(self.size)}
+        found = _read_manifest(path)
+        for field, value in ours.items():
+            if found and found.get(field) != value:
+                raise ValueError(f"{path}: field {field!r} is {found.get(field)!r}, expected "
+                                 f"{value!r}; use another root or the recorded {field}")
+        splits = dict(found.get("splits", {}))
+        promised = int(splits.get(self.split, 0))
+        if num_frames is None:
+            num_frames = promised or DEFAULT_FRAMES[self.split]
+        if num_frames > promised:
+            splits[self.split] = num_frames
+            _replace(path, (json.dumps({**ours, "splits": splits}, indent=2) + "\n").encode())
+        return num_frames
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest's fields; empty if there is none yet."""
+    if not path.exists():
+        if any((path.parent / split).exists() for split in SPLITS):
+            raise ValueError(f"{path} is missing, but {path.parent} holds frames: not a folder of "
+                             "rendered rooms; use another root")
+        return {}
+    try:
+        fields = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); delete it or use another root"
+                         ) from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
+        raise ValueError(f"{path}: expected an object with the field 'splits'")
+    return fields
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader sees either nothing or all of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _load(path: Path, name: str, size: tuple[int, int]) -> np.ndarray:
+    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    dtype = np.uint16 if name in ("depth", "thermal", "normal") else np.uint8
+    shape = (*size, 3) if name in ("rgb", "normal") else size
+    if raw is None:
+        raise OSError(f"{path}: not a readable PNG image; delete it to have it rendered again")
+    if raw.dtype != dtype or raw.shape != shape:
+        raise OSError(f"{path}: expected {np.dtype(dtype)} {shape}, found {raw.dtype} {raw.shape}; "
+                      "delete it to have it rendered again")
+    return np.ascontiguousarray(raw[..., ::-1]) if raw.ndim == 3 else raw

@@ -1,0 +1,18 @@
+"""Transforms `t(sample, rng)`: geometry for all maps alike, photometry for rgb, packing last."""
+
+from rgbx.transforms.compose import AlbumentationsGeometry
+from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
+from rgbx.transforms.packing import PackSample
+from rgbx.transforms.photometry import AlbumentationsPhotometry, ColorJitter
+
+__all__ = [
+    "AlbumentationsGeometry",
+    "AlbumentationsPhotometry",
+    "CenterCrop",
+    "ColorJitter",
+    "HorizontalFlip",
+    "PackSample",
+    "PadTo",
+    "RandomScaleCrop",
+    "Resize",
+]

@@ -1,0 +1,220 @@
+"""Geometry: one draw for all modalities and the label.
+
+Every transform is called as `transform(sample, rng)` and never writes to the arrays it got. Labels
+and maps declared "nearest" (depth, normals) are never interpolated, so depth is never mixed across
+holes or edges. Padding fills label with 255 and every map with its spec's fill (0 unless declared:
+depth 0 = no measurement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from rgbx.datasets.sample import Sample
+from rgbx.transforms.spatial import (
+    Box,
+    Fill,
+    Maps,
+    check_interpolation,
+    check_size,
+    crop,
+    image_size,
+    pad,
+    resize,
+    specs_of,
+)
+
+
+class RandomScaleCrop:
+    """Rescales by a random factor, pads to the crop if needed, and crops at a random place.
+
+    The window is cut *before* it is resized, so that no pixel is computed that the crop would
+    discard: a crop of h x w at scale s reads round(h / s) x round(w / s) source pixels. Windows
+    lie on whole source pixels, so the true scale differs from s by less than 1 / h. Where the
+    scaled image is smaller than the crop it lies in the middle of the padding.
+
+    Required keys: at least one map. Modified keys: all maps [H, W, ...] and `label` [H, W] become
+    [h, w, ...], dtypes unchanged. Metric depth keeps its values; with `scale_depth` it is divided
+    by s, as if the camera had moved closer.
+
+    Args:
+        size: (height, width) of the crop, or one side of a square.
+        scale: (low, high), drawn uniformly.
+        scales: a list of factors to draw from evenly, instead of `scale`.
+        min_short_side: raises a drawn factor until the scaled shorter side has this many pixels.
+        scale_depth: divide maps in metres by the factor.
+        interpolation: "linear", "cubic" or "area" for maps declared linear.
+        fill: padding values per map, such as {"rgb": (124, 116, 104)}.
+        maps: specs of maps that are not standard.
+
+    Raises:
+        ValueError: sizes or factors that make no sense, unknown fill or interpolation.
+    """
+
+    def __init__(self, size: int | Sequence[int], *, scale: Sequence[float] = (0.5, 2.0),
+                 scales: Sequence[float] | None = None, min_short_side: int = 0,
+                 scale_depth: bool = False, interpolation: str = "linear",
+                 fill: Fill | None = None, maps: Maps | None = None) -> None:
+        self.size = check_size("RandomScaleCrop size", size)
+        factors = tuple(scale if scales is None else scales)
+        if not factors or min(factors) <= 0 or (
+                scales is None and (len(factors) != 2 or factors[0] > factors[1])):
+            raise ValueError("RandomScaleCrop needs scale=(low, high) with 0 < low <= high, or "
+                             f"scales=[...] > 0; found scale={scale!r}, scales={scales!r}")
+        self.scale, self.discrete = factors, scales is not None
+        self.min_short_side = min_short_side
+        self.scale_depth = scale_depth
+        self.interpolation = check_interpolation(interpolation)
+        self.fill, self.maps = fill, maps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        specs = specs_of(sample, self.maps)
+        size = image_size(sample, specs)
+        factor = self._draw_factor(size, rng)
+        rows = _axis_window(size[0], self.size[0], factor, rng)
+        columns = _axis_window(size[1], self.size[1], factor, rng)
+        source = Box(rows[0], columns[0], rows[1], columns[1])
+        place = Box(rows[2], columns[2], *self.size)
+        result = dict(sample)
+        for name, spec in specs.items():
+            piece = resize(crop(sample[name], source), spec, (rows[3], columns[3]),
+                           self.interpolation)
+            if self.scale_depth and spec.unit == "metre":
+                piece = piece / np.float32(factor)
+            result[name] = pad(piece, spec, place, self.fill)
+        return result
+
+    def _draw_factor(self, size: tuple[int, int], rng: np.random.Generator) -> float:
+        low, high = min(self.scale), max(self.scale)
+        drawn = rng.choice(self.scale) if self.discrete else rng.uniform(low, high)
+        return max(float(drawn), self.min_short_side / min(size))
+
+
+class HorizontalFlip:
+    """Mirrors left and right with a given probability.
+
+    Required keys: at least one map. Modified keys: all maps and `label`, shapes and dtypes
+    unchanged; the first component of maps with unit "unit_vector" (x to the right) is negated.
+
+    Args:
+        probability: of flipping, 0..1.
+        maps: specs of maps that are not standard.
+    """
+
+    def __init__(self, probability: float = 0.5, *, maps: Maps | None = None) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability must be in 0..1, found {probability}")
+        self.probability = probability
+        self.maps = maps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        specs = specs_of(sample, self.maps)
+        if rng.random() >= self.probability:
+            return sample
+        result = dict(sample)
+        for name, spec in specs.items():
+            result[name] = cv2.flip(sample[name], 1)
+            if spec.unit == "unit_vector":
+                result[name][..., 0] *= -1
+        return result
+
+
+class Resize:
+    """Resizes everything to one size, for evaluation or for maps that are too large.
+
+    Required keys: at least one map. Modified keys: all maps become [h, w, ...], and `label`
+    [h, w] unless `resize_label` is False (scores at the label's own size; then only samples with
+    labels of one size can share a batch). Depth values are unchanged.
+
+    Args:
+        size: (height, width), or one side of a square.
+        resize_label: also resize the label (nearest).
+        interpolation: "linear", "cubic" or "area" for maps declared linear.
+        maps: specs of maps that are not standard.
+    """
+
+    def __init__(self, size: int | Sequence[int], *, resize_label: bool = True,
+                 interpolation: str = "linear", maps: Maps | None = None) -> None:
+        self.size = check_size("Resize size", size)
+        self.resize_label = resize_label
+        self.interpolation = check_interpolation(interpolation)
+        self.maps = maps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        result = dict(sample)
+        for name, spec in specs_of(sample, self.maps).items():
+            if name != "label" or self.resize_label:
+                result[name] = resize(sample[name], spec, self.size, self.interpolation)
+        return result
+
+
+class CenterCrop:
+    """Cuts the middle: from row (H - h) // 2 and column (W - w) // 2.
+
+    Required keys: at least one map. Modified keys: all maps and `label` become [h, w, ...].
+
+    Args:
+        size: (height, width), or one side of a square.
+        maps: specs of maps that are not standard.
+    """
+
+    def __init__(self, size: int | Sequence[int], *, maps: Maps | None = None) -> None:
+        self.size = check_size("CenterCrop size", size)
+        self.maps = maps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        specs = specs_of(sample, self.maps)
+        height, width = image_size(sample, specs)
+        rows, columns = self.size
+        if rows > height or columns > width:
+            raise ValueError(f"CenterCrop of {self.size} from sample {sample.get('sample_id')!r} "
+                             f"of {(height, width)}: the image is smaller; use PadTo first")
+        box = Box((height - rows) // 2, (width - columns) // 2, rows, columns)
+        cut = {name: np.ascontiguousarray(crop(sample[name], box)) for name in specs}
+        return {**sample, **cut}
+
+
+class PadTo:
+    """Pads up to a size or a multiple; sides that are long enough are left alone.
+
+    Required keys: at least one map. Modified keys: all maps and `label` become at least
+    [h, w, ...]; label is padded with 255.
+
+    Args:
+        size: least (height, width), or one side of a square.
+        multiple: round both sides up to a multiple of this.
+        centre: image in the middle; otherwise at the top left.
+        fill: padding values per map.
+        maps: specs of maps that are not standard.
+    """
+
+    def __init__(self, size: int | Sequence[int] = 1, *, multiple: int = 1, centre: bool = False,
+                 fill: Fill | None = None, maps: Maps | None = None) -> None:
+        self.size = check_size("PadTo size", size)
+        if multiple < 1:
+            raise ValueError(f"PadTo multiple must be >= 1, found {multiple}")
+        self.multiple, self.centre = multiple, centre
+        self.fill, self.maps = fill, maps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        specs = specs_of(sample, self.maps)
+        height, width = image_size(sample, specs)
+        rows, columns = (-(-max(side, least) // self.multiple) * self.multiple
+                         for side, least in zip((height, width), self.size, strict=True))
+        top, left = ((rows - height) // 2, (columns - width) // 2) if self.centre else (0, 0)
+        box = Box(top, left, rows, columns)
+        padded = {name: pad(sample[name], spec, box, self.fill) for name, spec in specs.items()}
+        return {**sample, **padded}
+
+
+def _axis_window(length: int, target: int, factor: float,
+                 rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """One axis of a scaled crop: (source start, source length, place in the crop, its length)."""
+    needed = max(round(target / factor), 1)
+    if needed <= length:
+        return int(rng.integers(length - needed + 1)), needed, 0, target
+    scaled = min(max(round(length * factor), 1), target)
+    return 0, length, (target - scaled) // 2, scaled

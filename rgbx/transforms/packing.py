@@ -1,0 +1,54 @@
+"""Packing: arrays of one sample to tensors that torch's default_collate can stack."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rgbx.datasets.sample import Sample
+from rgbx.transforms.spatial import Maps, specs_of
+
+
+class PackSample:
+    """Turns a sample's arrays into tensors, channels first; the last transform.
+
+    Values stay in their units: the model's preprocessor, saved in its checkpoint, normalises.
+
+    Required keys: at least one map. Modified keys: every map becomes [C, H, W] in its own dtype
+    (rgb uint8 [3, H, W], depth float32 [1, H, W]); `label` becomes int64 [H, W]. Added keys:
+    `{name}_valid` bool [1, H, W] for `depth` and every map in metres, True where its value > 0.
+    `sample_id` and `paths` are unchanged.
+
+    Args:
+        maps: specs of maps that are not standard.
+        require: keys that must be present, such as ("rgb", "depth", "label").
+
+    Raises:
+        ValueError: a required key is absent, or a map's dtype or channels are not its spec's.
+    """
+
+    def __init__(self, *, maps: Maps | None = None, require: tuple[str, ...] = ()) -> None:
+        self.maps = maps
+        self.require = tuple(require)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        missing = [key for key in self.require if key not in sample]
+        if missing:
+            raise ValueError(f"PackSample: sample {sample.get('sample_id')!r} lacks {missing}; "
+                             f"it has {sorted(sample)}")
+        packed = dict(sample)
+        for name, spec in specs_of(sample, self.maps).items():
+            array = sample[name]
+            if array.dtype != spec.dtype or array.shape != spec.shape(*array.shape[:2]):
+                raise ValueError(
+                    f"PackSample: {name} of sample {sample.get('sample_id')!r} must be "
+                    f"{spec.dtype} with {spec.channels} channels, found {array.dtype} "
+                    f"{array.shape}")
+            if name == "label":
+                packed[name] = torch.from_numpy(array.astype(np.int64))
+                continue
+            planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+            packed[name] = torch.from_numpy(np.array(planes, order="C"))
+            if spec.unit == "metre" or name == "depth":
+                packed[f"{name}_valid"] = packed[name] > 0
+        return packed

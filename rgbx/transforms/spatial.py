@@ -1,0 +1,119 @@
+"""What geometry needs: the maps of a sample with their specs, and cutting, resizing, padding them.
+
+OpenCV is called directly here because a box of the source resized to a known size is one call per
+map; the albumentations counterpart pads and resizes whole images before it crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from rgbx.datasets.sample import IGNORE_INDEX, STANDARD_MAPS, MapSpec, Sample
+
+LABEL = MapSpec("label", 1, "uint8", "train_id", "nearest", IGNORE_INDEX)
+
+Maps = Mapping[str, MapSpec]
+Fill = Mapping[str, float | Sequence[float]]
+
+_LINEAR_KINDS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+
+
+class Box(NamedTuple):
+    """A window of an image in pixels; it may reach beyond the image."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
+    """Specs of all arrays [H, W, ...] of a sample, `label` included.
+
+    Args:
+        sample: an unpacked sample.
+        maps: specs of maps that are not standard.
+
+    Raises:
+        ValueError: an array that no spec describes, or no array at all.
+    """
+    known = {**STANDARD_MAPS, **(maps or {}), "label": LABEL}
+    arrays = [key for key, value in sample.items() if isinstance(value, np.ndarray)]
+    unknown = [key for key in arrays if key not in known]
+    if unknown:
+        raise ValueError(f"sample {sample.get('sample_id')!r}: no MapSpec for {unknown}; pass "
+                         "maps={name: MapSpec(...)} to the transform")
+    if not arrays:
+        kinds = {key: type(value).__name__ for key, value in sample.items()}
+        raise ValueError(f"sample {sample.get('sample_id')!r} holds no numpy array, found {kinds}; "
+                         "geometry comes before PackSample")
+    return {key: known[key] for key in arrays}
+
+
+def image_size(sample: Sample, specs: Maps) -> tuple[int, int]:
+    """Height and width shared by all maps of the sample.
+
+    Raises:
+        ValueError: maps of different sizes, listed.
+    """
+    sizes = {key: sample[key].shape[:2] for key in specs}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"sample {sample.get('sample_id')!r}: maps must share one size, "
+                         f"found {sizes}")
+    return next(iter(sizes.values()))
+
+
+def crop(array: np.ndarray, box: Box) -> np.ndarray:
+    """The part of the box inside the array, a view [h, w, ...]."""
+    bottom, right = box.top + box.height, box.left + box.width
+    return array[max(box.top, 0) : max(bottom, 0), max(box.left, 0) : max(right, 0)]
+
+
+def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int],
+           interpolation: str = "linear") -> np.ndarray:
+    """Resizes [H, W, ...] to size = (height, width), pixel centres aligned.
+
+    Nearest takes the pixel whose area holds the new pixel's centre (OpenCV's plain nearest rounds
+    down and lies up to half a pixel beside the linear image), so no value is ever computed.
+    """
+    if array.shape[:2] == size:
+        return array
+    kind = cv2.INTER_NEAREST_EXACT
+    if spec.interpolation == "linear":
+        kind = _LINEAR_KINDS[interpolation]
+    return cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=kind)
+
+
+def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) -> np.ndarray:
+    """Places [h, w, ...] at (box.top, box.left) of a canvas of box.height x box.width."""
+    if array.shape[:2] == (box.height, box.width):
+        return np.ascontiguousarray(array)
+    canvas = np.empty((box.height, box.width, *array.shape[2:]), array.dtype)
+    canvas[...] = np.asarray((fill or {}).get(spec.name, spec.fill), array.dtype)
+    rows, columns = array.shape[:2]
+    canvas[box.top : box.top + rows, box.left : box.left + columns] = array
+    return canvas
+
+
+def check_interpolation(interpolation: str) -> str:
+    """Returns the name, or raises ValueError with the known ones."""
+    if interpolation not in _LINEAR_KINDS:
+        raise ValueError(f"interpolation must be one of {sorted(_LINEAR_KINDS)}, "
+                         f"found {interpolation!r}; nearest is a property of the MapSpec")
+    return interpolation
+
+
+def check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) from a pair or one side of a square.
+
+    Raises:
+        ValueError: anything but positive whole numbers.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
+        raise ValueError(f"{name} must be (height, width) in positive whole pixels, found {size!r}")
+    return pair[0], pair[1]

@@ -1,0 +1,187 @@
+"""Geometry: alignment of all modalities, values that may appear, padding, crop before resize."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from rgbx.datasets import MapSpec
+from rgbx.transforms import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
+
+SIZE = (48, 64)
+ROWS, COLUMNS = np.mgrid[: SIZE[0], : SIZE[1]]
+
+
+def coordinates(**more):
+    """A sample whose maps all hold where each pixel came from: 1 + row, 1 + column."""
+    rgb = np.stack([ROWS * 4, COLUMNS * 3, np.full(SIZE, 200)], -1).astype(np.uint8)
+    depth = (1 + ROWS + COLUMNS / 100).astype(np.float32)
+    label = (ROWS // 8 * 8 + COLUMNS // 8).astype(np.uint8)
+    return {"rgb": rgb, "depth": depth, "label": label, "sample_id": "a", "paths": {}} | more
+
+
+def rows_and_columns(depth):
+    """Source pixel of each output pixel, from nearest-sampled depth."""
+    return np.floor(depth) - 1, np.rint((depth - np.floor(depth)) * 100)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("options", [{}, {"scales": (0.5, 0.75, 1.25)}, {"scale": (2, 3)}])
+def test_one_draw_for_all_modalities(seed, options):
+    rng = np.random.default_rng(seed)
+    sample = coordinates()
+    for transform in (RandomScaleCrop((40, 44), **options), HorizontalFlip(), PadTo((50, 44)),
+                      CenterCrop((44, 40))):
+        sample = transform(sample, rng)
+    depth, label, rgb = sample["depth"], sample["label"], sample["rgb"].astype(float)
+    assert depth.shape == label.shape == rgb.shape[:2] == (44, 40)
+    inside = depth > 0
+    assert inside.any()
+    rows, columns = rows_and_columns(depth)
+    np.testing.assert_array_equal(label == 255, ~inside)
+    expected = rows // 8 * 8 + columns // 8
+    np.testing.assert_array_equal(label[inside], expected[inside])
+    # linear rgb and nearest depth may differ by half a source pixel, plus rounding of both
+    assert np.abs(rgb[..., 0] / 4 - rows)[inside].max() <= 0.76
+    assert np.abs(rgb[..., 1] / 3 - columns)[inside].max() <= 0.85
+    assert abs((rgb[..., 0] / 4 - rows)[inside].mean()) < 0.51
+    assert (rgb[~inside] == 0).all()
+
+
+def test_flip_and_scales_really_happen():
+    crops = [RandomScaleCrop(32)(coordinates(), np.random.default_rng(k)) for k in range(200)]
+    spans = [np.ptp(rows_and_columns(c["depth"][c["depth"] > 0])[0]) + 1 for c in crops]
+    factors = 32 / np.array(spans)
+    assert min(spans) <= 17 and max(spans) >= 47  # factor 2, and 0.5 pads
+    assert 1.1 < np.mean(np.minimum(factors, 2)) < 1.45
+    flipped = [HorizontalFlip()(coordinates(), np.random.default_rng(k))["depth"][0, 0] != 1
+               for k in range(200)]
+    assert 70 < sum(flipped) < 130
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_depth_values_are_a_subset(seed):
+    rng = np.random.default_rng(seed)
+    depth = rng.choice(np.array([0, 0.7, 3.25, 9.5], np.float32), SIZE)
+    for transform in (RandomScaleCrop((60, 70), interpolation="cubic"), Resize((31, 77))):
+        found = transform(coordinates(depth=depth), rng)["depth"]
+        assert found.dtype == np.float32
+        assert set(np.unique(found)) <= {0.0, *np.unique(depth)}
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_crop_before_resize_equals_resize_then_crop(factor):
+    """At whole factors the windows coincide: nearest maps are equal, rgb but for the window's rim."""
+    rng = np.random.default_rng(factor)
+    source = coordinates(rgb=rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+    found = RandomScaleCrop((32, 40), scales=(factor,))(source, np.random.default_rng(5))
+    size = (SIZE[1] * factor, SIZE[0] * factor)
+    corner_row, corner_column = (int(v[0, 0]) * factor for v in rows_and_columns(found["depth"]))
+    window = np.s_[corner_row : corner_row + 32, corner_column : corner_column + 40]
+    for name in ("depth", "label"):
+        whole = np.repeat(np.repeat(source[name], factor, 0), factor, 1)
+        np.testing.assert_array_equal(found[name], whole[window])
+    whole = cv2.resize(source["rgb"], size, interpolation=cv2.INTER_LINEAR)[window].astype(int)
+    rim = factor
+    inner = np.s_[rim:-rim, rim:-rim]
+    assert np.abs(found["rgb"].astype(int)[inner] - whole[inner]).max() <= 1
+
+
+def test_padding_lies_around_the_middle():
+    found = RandomScaleCrop((40, 44), scales=(0.5,))(coordinates(), np.random.default_rng(0))
+    assert (found["label"] != 255).sum() == 24 * 32
+    assert (found["label"][8:32, 6:38] != 255).all()
+    assert (found["depth"] > 0).sum() == 24 * 32
+    assert (found["rgb"][:8] == 0).all()
+
+
+def test_fill_is_used():
+    transform = RandomScaleCrop((40, 44), scales=(0.5,), fill={"rgb": (9, 8, 7), "depth": 0})
+    found = transform(coordinates(), np.random.default_rng(0))
+    assert (found["rgb"][0, 0] == (9, 8, 7)).all() and found["label"][0, 0] == 255
+
+
+def test_min_short_side_raises_the_factor():
+    """The recipe: the scaled shorter side has at least so many pixels."""
+    transform = RandomScaleCrop((60, 80), scales=(0.25,), min_short_side=36)
+    found = transform(coordinates(), np.random.default_rng(0))
+    assert (found["label"] != 255).sum() == 36 * 48
+
+
+def test_scale_depth_is_optional():
+    rng = [np.random.default_rng(3) for _ in range(2)]
+    kept = RandomScaleCrop((32, 40), scales=(2,))(coordinates(), rng[0])
+    scaled = RandomScaleCrop((32, 40), scales=(2,), scale_depth=True)(coordinates(), rng[1])
+    np.testing.assert_allclose(scaled["depth"], kept["depth"] / 2)
+    assert scaled["depth"].dtype == np.float32
+
+
+def test_flip_negates_the_normals_x():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(*SIZE, 3)).astype(np.float32)
+    found = HorizontalFlip(1.0)(coordinates(normal=normal), rng)
+    np.testing.assert_array_equal(found["normal"], normal[:, ::-1] * [-1, 1, 1])
+    np.testing.assert_array_equal(found["rgb"], coordinates()["rgb"][:, ::-1])
+    np.testing.assert_array_equal(found["label"], coordinates()["label"][:, ::-1])
+
+
+def test_normals_keep_unit_length():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(*SIZE, 3)).astype(np.float32)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    found = RandomScaleCrop((32, 32), scale=(1.3, 1.7))(coordinates(normal=normal), rng)["normal"]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-5)
+
+
+def test_resize_can_leave_the_label():
+    found = Resize((24, 32), resize_label=False)(coordinates(), np.random.default_rng(0))
+    assert found["rgb"].shape == (24, 32, 3) and found["depth"].shape == (24, 32)
+    np.testing.assert_array_equal(found["label"], coordinates()["label"])
+
+
+def test_pad_to_multiple_and_centre():
+    found = PadTo(multiple=32)(coordinates(), np.random.default_rng(0))
+    assert found["label"].shape == (64, 64)
+    np.testing.assert_array_equal(found["label"][:48], coordinates()["label"])
+    assert (found["label"][48:] == 255).all() and (found["depth"][48:] == 0).all()
+    found = PadTo((52, 60), centre=True)(coordinates(), np.random.default_rng(0))
+    assert found["label"].shape == (52, 64) and (found["label"][2:50] != 255).all()
+
+
+def test_inputs_are_not_written_to():
+    original, rng = coordinates(normal=np.ones((*SIZE, 3), np.float32)), np.random.default_rng(0)
+    copies = {k: v.copy() for k, v in original.items() if isinstance(v, np.ndarray)}
+    for transform in (RandomScaleCrop((60, 70), scale_depth=True), HorizontalFlip(1.0),
+                      Resize((20, 20)), PadTo((99, 99)), CenterCrop((10, 10))):
+        transform(original, rng)
+    for name, array in copies.items():
+        np.testing.assert_array_equal(original[name], array)
+
+
+def test_declared_maps_travel_too():
+    spec = MapSpec("lidar", 1, "float32", "metre", "nearest")
+    transform = RandomScaleCrop((40, 44), maps={"lidar": spec})
+    found = transform(coordinates(lidar=coordinates()["depth"]), np.random.default_rng(1))
+    np.testing.assert_array_equal(found["lidar"], found["depth"])
+
+
+def test_exception():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"no MapSpec for \['lidar'\]"):
+        HorizontalFlip()(coordinates(lidar=np.ones(SIZE)), rng)
+    with pytest.raises(ValueError, match=r"share one size.*'label'"):
+        RandomScaleCrop(8)(coordinates(label=np.ones((3, 3), np.uint8)), rng)
+    with pytest.raises(ValueError, match="before PackSample"):
+        Resize(8)({"sample_id": "a"}, rng)
+    with pytest.raises(ValueError, match=r"\(100, 10\) from sample 'a' of \(48, 64\).*PadTo"):
+        CenterCrop((100, 10))(coordinates(), rng)
+    for wrong in ({"scale": (2, 1)}, {"scale": (0, 1)}, {"scales": ()}, {"scale": (1, 2, 3)},
+                  {"interpolation": "nearest"}):
+        with pytest.raises(ValueError, match="found"):
+            RandomScaleCrop(8, **wrong)
+    for size in ((1, 2, 3), 0, (1.5, 2)):
+        with pytest.raises(ValueError, match="height, width"):
+            Resize(size)
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        HorizontalFlip(2)

@@ -1,0 +1,73 @@
+"""Packing: dtypes, axes and valid masks of design, and that batches collate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from rgbx.datasets import MapSpec
+from rgbx.transforms import PackSample
+
+RNG = np.random.default_rng(0)
+
+
+def sample(**more):
+    depth = RNG.random((4, 6)).astype(np.float32)
+    depth[1, 2] = 0
+    return {"rgb": RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8), "depth": depth,
+            "label": RNG.integers(0, 256, (4, 6), dtype=np.uint8), "sample_id": "a",
+            "paths": {"rgb": "x"}} | more
+
+
+def test_shapes_dtypes_and_values():
+    read = sample(thermal=np.full((4, 6), -3, np.float32),
+                  normal=RNG.random((4, 6, 3)).astype(np.float32))
+    packed = PackSample()(read, RNG)
+    expected = {"rgb": (torch.uint8, (3, 4, 6)), "depth": (torch.float32, (1, 4, 6)),
+                "depth_valid": (torch.bool, (1, 4, 6)), "thermal": (torch.float32, (1, 4, 6)),
+                "normal": (torch.float32, (3, 4, 6)), "label": (torch.int64, (4, 6))}
+    assert {k: (v.dtype, tuple(v.shape)) for k, v in packed.items()
+            if isinstance(v, torch.Tensor)} == expected
+    assert all(v.is_contiguous() for v in packed.values() if isinstance(v, torch.Tensor))
+    for channel in range(3):
+        np.testing.assert_array_equal(packed["rgb"][channel], read["rgb"][:, :, channel])
+        np.testing.assert_array_equal(packed["normal"][channel], read["normal"][:, :, channel])
+    np.testing.assert_array_equal(packed["label"], read["label"])
+    assert not packed["depth_valid"][0, 1, 2] and packed["depth_valid"].sum() == 23
+    assert packed["sample_id"] == "a" and packed["paths"] == {"rgb": "x"}
+
+
+def test_tensors_do_not_share_the_samples_memory():
+    read = sample()
+    packed = PackSample()(read, RNG)
+    read["depth"][:] = 7
+    assert packed["depth"].max() < 7
+
+
+def test_collates():
+    batch = default_collate([PackSample()(sample(), RNG) for _ in range(2)])
+    assert batch["rgb"].shape == (2, 3, 4, 6) and batch["label"].shape == (2, 4, 6)
+    assert batch["sample_id"] == ["a", "a"] and batch["paths"] == {"rgb": ["x", "x"]}
+
+
+def test_no_label_no_key():
+    read = sample()
+    del read["label"]
+    assert "label" not in PackSample()(read, RNG)
+    with pytest.raises(ValueError, match=r"'a' lacks \['label'\]"):
+        PackSample(require=("rgb", "label"))(read, RNG)
+
+
+def test_every_map_in_metres_gets_a_mask():
+    maps = {"lidar": MapSpec("lidar", 1, "float32", "metre", "nearest")}
+    packed = PackSample(maps=maps)(sample(lidar=np.eye(4, 6, dtype=np.float32)), RNG)
+    np.testing.assert_array_equal(packed["lidar_valid"][0], np.eye(4, 6) > 0)
+
+
+def test_exception():
+    with pytest.raises(ValueError, match=r"depth of sample 'a' must be float32.*uint16"):
+        PackSample()(sample(depth=np.ones((4, 6), np.uint16)), RNG)
+    with pytest.raises(ValueError, match="no MapSpec"):
+        PackSample()(sample(lidar=np.ones((4, 6))), RNG)
