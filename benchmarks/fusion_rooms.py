@@ -57,7 +57,7 @@ def run_one(network: str, seed: int, work_dir: Path, threads: int) -> dict[str, 
                 *("--json", str(scores), *overrides),
             )
         table = json.loads(scores.read_text())["subsets"]
-        result.write_text(json.dumps({"seconds": seconds, **{name: row["mIoU"] for name, row in table.items()}}))
+        result.write_text(json.dumps({"seconds": seconds, **{name: row["mIoU"] / 100 for name, row in table.items()}}))
     return json.loads(result.read_text())
 
 

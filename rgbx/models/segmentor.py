@@ -108,17 +108,18 @@ class Segmentor(BaseModel):
     def _logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         height, width = next(iter(inputs.values())).shape[-2:]
         padded = {name: _pad_to_multiple(x, self.backbone.strides[-1]) for name, x in inputs.items()}
-        stack = self.head(self.backbone(padded)).float()
+        stack = self.head(self.backbone(padded)).float().contiguous()  # a class axis that is not last suits the losses
         size = next(iter(padded.values())).shape[-2:]
-        layout = self.backbone.layout
-        branches = split_modalities(stack, layout)
-        weights = torch.stack([self.alpha[name] for name in layout.present]).softmax(0)
-        votes = [logits.detach() if self.detach_ensemble else logits for logits in branches.values()]
-        ensemble = sum(w * v for w, v in zip(weights, votes, strict=True))
+        branches = split_modalities(stack, self.backbone.layout)
         return {
-            name: F.interpolate(x, size=size, mode="bilinear", align_corners=False)[..., :height, :width]
-            for name, x in {**branches, ENSEMBLE: ensemble}.items()
+            name: _crop(F.interpolate(x, size=size, mode="bilinear", align_corners=False), height, width)
+            for name, x in {**branches, ENSEMBLE: self._ensemble(branches)}.items()
         }
+
+    def _ensemble(self, branches: Mapping[str, Tensor]) -> Tensor:
+        weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
+        votes = [logits.detach() if self.detach_ensemble else logits for logits in branches.values()]
+        return torch.stack([w * v for w, v in zip(weights, votes, strict=True)]).sum(0)
 
     def _losses(self, logits: Mapping[str, Tensor], label: Tensor | None) -> dict[str, Tensor]:
         if label is None:
@@ -147,6 +148,10 @@ def _pad_to_multiple(x: Tensor, stride: int) -> Tensor:
     height, width = x.shape[-2:]
     bottom, right = math.ceil(height / stride) * stride - height, math.ceil(width / stride) * stride - width
     return F.pad(x, (0, right, 0, bottom)) if bottom or right else x
+
+
+def _crop(x: Tensor, height: int, width: int) -> Tensor:
+    return x if x.shape[-2:] == (height, width) else x[..., :height, :width]
 
 
 def _check_labels(label: Tensor, num_classes: int) -> None:
