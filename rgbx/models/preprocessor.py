@@ -23,11 +23,13 @@ class MultimodalPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the model's device and normalises every modality: (x - mean) / std.
 
     A map ``NAME`` with a mask ``NAME_valid`` in the batch is set to 0 after normalization where it was not measured.
+    Values beyond a modality's ``max`` count as that: depth from disparity reaches kilometres where the disparity is
+    a pixel's fraction.
 
     Args:
         modalities: names of the modalities the model knows; any non-empty subset may be in a batch.
-        statistics: per modality ``{"mean": [...], "std": [...]}`` in the modality's own unit, one value per channel;
-            taken from `DEFAULT_STATISTICS` where not given.
+        statistics: per modality ``{"mean": [...], "std": [...]}`` in the modality's own unit, one value per channel,
+            and optionally ``"max"``: one value, or one per channel; taken from `DEFAULT_STATISTICS` where not given.
 
     Raises:
         ValueError: if a modality has no statistics.
@@ -48,6 +50,8 @@ class MultimodalPreprocessor(BaseDataPreprocessor):
             for key in ("mean", "std"):
                 values = torch.tensor(known[name][key], dtype=torch.float32).view(-1, 1, 1)
                 self.register_buffer(f"{name}_{key}", values)
+            limit = torch.tensor(known[name].get("max", torch.inf), dtype=torch.float32).view(-1, 1, 1)
+            self.register_buffer(f"{name}_max", limit)
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """Returns ``inputs`` {modality: float32 [N, c, H, W]}, ``label`` int64 [N, H, W] or None, and ``sample_id``.
@@ -62,6 +66,7 @@ class MultimodalPreprocessor(BaseDataPreprocessor):
         return {"inputs": inputs, "label": batch.get("label"), "sample_id": batch.get("sample_id")}
 
     def _normalise(self, name: str, batch: Mapping[str, Any]) -> Tensor:
-        x: Tensor = (batch[name].float() - getattr(self, f"{name}_mean")) / getattr(self, f"{name}_std")
+        mean, std, limit = (getattr(self, f"{name}_{key}") for key in ("mean", "std", "max"))
+        x: Tensor = (batch[name].float().minimum(limit) - mean) / std
         valid = batch.get(f"{name}_valid")
         return x if valid is None else x * valid

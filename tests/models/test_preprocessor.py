@@ -20,6 +20,12 @@ def test_normalises_in_the_modality_s_own_unit():
     assert out["label"] is None
 
 
+def test_values_beyond_the_maximum_are_clipped():
+    preprocessor = MultimodalPreprocessor(("depth",), {"depth": {"mean": [0.0], "std": [1.0], "max": [80.0]}})
+    depth = preprocessor({"depth": torch.tensor([[[[3.0, 1e5]]]])})["inputs"]["depth"]
+    assert depth.flatten().tolist() == [3.0, 80.0]
+
+
 def test_statistics_travel_in_the_state_dict():
     state = MultimodalPreprocessor(("depth",), {"depth": {"mean": [2.0], "std": [0.5]}}).state_dict()
     assert state["depth_mean"].item() == 2.0

@@ -1,0 +1,1 @@
+"""What the console commands and the thin scripts in tools/ call."""

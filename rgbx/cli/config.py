@@ -1,0 +1,183 @@
+"""Loading a config file so that every mistake in it is named, with its file and line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.config.lazy import LazyAttr, LazyObject
+
+from rgbx.cli.errors import ConfigError
+from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
+
+DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that every command with a config has."""
+    parser.add_argument("config", help="config file, such as configs/rooms/....py")
+    parser.add_argument("--work-dir", help="where logs and checkpoints go")
+    parser.add_argument("--data-root", help="root folder of every dataset of the config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="A.B=VALUE",
+                        help="override values of the config")
+    parser.add_argument("--trust", action="store_true",
+                        help="read checkpoints that hold arbitrary Python objects, which can run "
+                             "any code")
+    parser.add_argument("--launcher", choices=("none", "pytorch"), default="none",
+                        help="pytorch: one of the processes that torchrun started")
+
+
+def load_config(path: str | Path, *, options: Sequence[str] = (),
+                data_root: str | None = None) -> Config:
+    """Reads a config in mmengine's new style and checks it.
+
+    `data_root`, at the top level of a config or given here, becomes the `root` of every dataset,
+    whatever a base config had there. Overrides follow, so that a single dataset can differ.
+
+    Args:
+        path: the config file.
+        options: overrides as "a.b.c=value".
+        data_root: overrides the config's `data_root`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: anything wrong in the file, its bases, its imports or the overrides.
+    """
+    overrides = parse_options(options)
+    data_root = data_root or overrides.pop("data_root", None)
+    config = _parse(Path(path))
+    _drop_modules(config)
+    _check_names(config, path)
+    for lazy in lazy_objects(config._cfg_dict):
+        _check_import(lazy)
+    root = data_root or config.get("data_root")
+    if root is not None:
+        config.data_root = str(root)
+        set_roots(config, str(root), required=data_root is not None)
+    apply_options(config, overrides)
+    return config
+
+
+def set_roots(config: Config, root: str, *, required: bool = False) -> None:
+    """Sets the root folder of all datasets of a config.
+
+    Raises:
+        ConfigError: `required`, and no dataset has a `root`.
+    """
+    found = [node for loader in DATALOADERS if isinstance(config.get(loader), dict)
+             for node in _dicts(config[loader].get("dataset")) if "root" in node]
+    if required and not found:
+        raise ConfigError("no dataset of this config has a root to set")
+    for node in found:
+        node["root"] = root
+
+
+def _dicts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _dicts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?", or nothing where no known name is close."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _parse(path: Path) -> Config:
+    if not path.is_file():
+        siblings = [item.name for item in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"config {path} does not exist{nearest(path.name, siblings)}")
+    try:
+        return Config.fromfile(path, lazy_import=True, format_python_code=False)
+    except Exception as error:  # a config is code: anything can happen in it
+        raise ConfigError(_explain(error)) from error
+
+
+def _explain(error: Exception) -> str:
+    """One sentence with file and line for an error raised while a config was parsed or run."""
+    file, line = _place(error.__traceback__)
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        return f"{file}, line {error.lineno}: {error.msg}"
+    if "not found! It means that" in text:
+        return f"{file}: its base config {text.split(' not found!')[0]} does not exist"
+    where = f"{file}, line {line}" if line else file
+    if isinstance(error, KeyError) and not line:
+        return f"{where}: its base config does not define {text}"
+    if isinstance(error, RuntimeError) and not text:
+        return (f"{where}: a config cannot call what it imports, as imports are only carried out "
+                "when the run is built; write the value itself")
+    return f"{where}: {type(error).__name__}: {text}"
+
+
+def _place(trace: TracebackType | None) -> tuple[str, int]:
+    """The config file that was being read, and the line in it that was being executed (or 0)."""
+    file, line = "config", 0
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "_parse_lazy_import":
+            file, line = str(frame.f_locals.get("filename", file)), 0
+        elif frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return file, line
+
+
+def _drop_modules(config: Config) -> None:
+    """`import x` of a built-in module leaves the module among the config's values."""
+    for name, value in list(dict.items(config._cfg_dict)):
+        if isinstance(value, ModuleType):
+            del config._cfg_dict[name]
+
+
+def _check_names(config: Config, path: str | Path) -> None:
+    for name in dict.keys(config._cfg_dict):
+        if name not in TOP_LEVEL and name not in config._imported_names and name[0] != "_":
+            raise ConfigError(f"{path}: unknown name {name!r} at the top level"
+                              f"{nearest(name, TOP_LEVEL)} (begin the names of your own variables "
+                              "with an underscore)")
+
+
+def lazy_objects(value: Any) -> Iterator[LazyObject | LazyAttr]:
+    """All imports that a config's values refer to, in order, without carrying them out."""
+    if isinstance(value, (LazyObject, LazyAttr)):
+        yield value
+    elif isinstance(value, dict):
+        for item in dict.values(value):  # ConfigDict.values would carry the imports out
+            yield from lazy_objects(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from lazy_objects(item)
+
+
+def _check_import(lazy: LazyObject | LazyAttr) -> None:
+    module = lazy.module
+    name = lazy.name if isinstance(lazy, LazyAttr) else lazy._imported
+    where = lazy.location or "config"
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{where}: cannot import {module}: {error}") from error
+    if name is not None and not hasattr(found, name):
+        try:
+            importlib.import_module(f"{module}.{name}")
+        except ImportError:
+            raise ConfigError(f"{where}: {module} has no {name!r}"
+                              f"{nearest(name, dir(found))}") from None
+
+
+def without_initial_weights(config: Config) -> None:
+    """Keeps the builder from loading pretrained weights that a checkpoint will replace."""
+    if isinstance(config.model, ConfigDict) and "pretrained" in config.model:
+        config.model["pretrained"] = None

@@ -1,0 +1,54 @@
+"""Errors that a user can cause, told in one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+USER_ERRORS = (ValueError, OSError, ImportError)
+ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
+FAILED, INTERRUPTED = 2, 130
+
+
+class ConfigError(ValueError):
+    """A config, or an option on the command line, that cannot be used."""
+
+
+def run_command(function: Callable[[Sequence[str] | None], int],
+                argv: Sequence[str] | None) -> int:
+    """Runs a command and turns what a user can cause into a sentence on stderr and an exit code.
+
+    RGBX_DEBUG=1 in the environment lets errors through with their traceback.
+    """
+    try:
+        return function(argv)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except USER_ERRORS as error:
+        if os.environ.get("RGBX_DEBUG", "0") not in ("", "0"):
+            raise
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return FAILED
+
+
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """While objects are built from a config, also wrong arguments are the user's errors."""
+    try:
+        yield
+    except ARGUMENT_ERRORS as error:
+        raise ConfigError(f"{what}: {sentence(error)} (RGBX_DEBUG=1 shows where)") from error
+
+
+def sentence(error: BaseException) -> str:
+    """The message of an error on one line; of a data loader's worker, the original error."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    if "in DataLoader worker process" in text:
+        text = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)[-1]
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,114 @@
+"""Overrides of config values from the command line, refused where nothing would read them."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from torch.utils.data import DataLoader
+
+from rgbx.cli.errors import ConfigError
+from rgbx.engine.optim import EncoderDecoderConstructor
+
+TOP_LEVEL = frozenset((
+    "model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg",
+    "val_cfg", "test_cfg", "auto_scale_lr", "optim_wrapper", "param_scheduler", "val_evaluator",
+    "test_evaluator", "default_hooks", "custom_hooks", "load_from", "resume", "launcher",
+    "env_cfg", "log_processor", "log_level", "visualizer", "default_scope", "randomness",
+    "experiment_name", "model_wrapper_cfg",  # read by mmengine's Runner
+    "compile", "ema", "data_root", "trust_checkpoint",  # read by rgbx
+))
+
+
+def _parameters(function: Any) -> set[str] | None:
+    """Names that a class or function takes by keyword; None where it takes any."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters}
+
+
+_LOADER = {"dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn",
+           "num_batch_per_epoch", *(_parameters(DataLoader) or ())}
+_BY_PATH: dict[str, set[str]] = {
+    "train_dataloader": _LOADER, "val_dataloader": _LOADER, "test_dataloader": _LOADER,
+    "train_cfg": {"by_epoch", "max_epochs", "val_begin", "val_interval", "dynamic_intervals"},
+    "val_cfg": {"fp16"}, "test_cfg": {"fp16"},
+    "randomness": {"seed", "deterministic", "diff_rank_seed"},
+    "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
+    "optim_wrapper.paramwise_cfg": set(EncoderDecoderConstructor.OPTIONS),
+    "compile": _parameters(torch.compile) or set(),
+    "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
+}
+_BESIDE_TYPE = {"type", "constructor", "paramwise_cfg", "optimizer", "priority", "_scope_"}
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """ "a.b=value" as {"a.b": value}; values are Python literals, or else strings.
+
+    Raises:
+        ConfigError: an option without "=".
+    """
+    parsed = {}
+    for option in options:
+        path, equals, text = option.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--cfg-options takes A.B=VALUE, found {option!r}")
+        try:
+            parsed[path] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parsed[path] = DictAction._parse_iterable(text)
+    return parsed
+
+
+def apply_options(config: Config, overrides: Mapping[str, Any]) -> None:
+    """Sets values of a config by their dotted path; list items are named by their index.
+
+    Raises:
+        ConfigError: a path that nothing would read, with the nearest known name.
+    """
+    for path, value in overrides.items():
+        node: Any = config._cfg_dict
+        *parents, last = path.split(".")
+        for depth, key in enumerate(parents):
+            _check(node, key, parents[:depth], path)
+            if not isinstance(node, list) and isinstance(node.get(key), (bool, type(None))):
+                node[key] = ConfigDict()  # such as compile.mode where compile=False
+            node = node[int(key)] if isinstance(node, list) else node[key]
+        _check(node, last, parents, path)
+        node[int(last) if isinstance(node, list) else last] = value
+
+
+def _check(node: Any, key: str, parents: Sequence[str], path: str) -> None:
+    where = ".".join(parents) or "the config"
+    if isinstance(node, list):
+        if not key.isdecimal() or int(key) >= len(node):
+            raise ConfigError(f"--cfg-options {path}: {where} is a list of {len(node)}, expected "
+                              f"an index below that, found {key!r}")
+        return
+    if not isinstance(node, dict):
+        raise ConfigError(f"--cfg-options {path}: {where} is {node!r} and has no {key!r}")
+    known = _known_names(node, parents)
+    if known is None or key in node or key in known:
+        return
+    match = difflib.get_close_matches(key, [*known, *node], n=1, cutoff=0.6)
+    if match or known:
+        hint = f"did you mean {match[0]!r}?" if match else f"it has {', '.join(sorted(known))}"
+        raise ConfigError(f"--cfg-options {path}: {where} has no {key!r}; {hint}")
+
+
+def _known_names(node: Mapping[str, Any], parents: Sequence[str]) -> set[str] | None:
+    """What may stand in a dict of the config: None for anything, empty where it is not known."""
+    if not parents:
+        return set(TOP_LEVEL)
+    if "type" not in node:
+        return _BY_PATH.get(".".join(parents), set())
+    if isinstance(node["type"], str):
+        return None
+    names = _parameters(node["type"])
+    return None if names is None else {*names, *_BESIDE_TYPE, *_BY_PATH.get(".".join(parents), ())}

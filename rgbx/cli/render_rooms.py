@@ -1,0 +1,120 @@
+"""Renders synthetic rooms to disk and draws contact sheets: the body of tools/render_rooms.py."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from tqdm import tqdm
+
+from rgbx.datasets.synthetic import CLASSES, PALETTE, SyntheticRooms, render
+
+_SHEET_ROWS = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line, renders what is missing and draws the sheet."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for split, count in (("train", options.train), ("test", options.test)):
+        if not count:
+            continue
+        try:
+            rooms = SyntheticRooms(split=split, num_frames=count, size=options.size,
+                                   seed=options.seed, root=options.out)
+        except ValueError as error:  # OUT was rendered with other settings
+            parser.error(str(error))
+        written = render_split(rooms, workers=options.workers)
+        print(f"{split}: {written} frames rendered, {count - written} were there already")
+    if options.contact_sheet is not None:
+        scenes = [2 * row for row in range(min(_SHEET_ROWS, options.train or _SHEET_ROWS))]
+        frames = [render(options.seed, scene, options.size) for scene in scenes]
+        contact_sheet(frames).savefig(options.contact_sheet, dpi=100)
+        print(f"contact sheet of {len(frames)} frames: {options.contact_sheet}")
+
+
+def render_split(rooms: SyntheticRooms, *, workers: int = 1) -> int:
+    """Writes the frames of a dataset with a root that are not there yet.
+
+    Args:
+        rooms: what to render.
+        workers: processes; 1 renders in this one.
+
+    Returns:
+        The number of frames written now.
+    """
+    bar = partial(tqdm, total=len(rooms), desc=rooms.split, unit="frame", disable=None)
+    if workers <= 1:
+        return sum(bar(map(rooms.write, range(len(rooms)))))
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return sum(bar(pool.imap_unordered(rooms.write, range(len(rooms)), chunksize=8)))
+
+
+def contact_sheet(frames: Sequence[dict[str, np.ndarray]]) -> Figure:
+    """A grid with one frame per row and one map per column, and a legend of the classes."""
+    columns = _panels()
+    height, width = frames[0]["label"].shape
+    inches = 2.4
+    row_inches = inches * height / width
+    figure = Figure(figsize=(inches * len(columns), row_inches * len(frames) + 1.1),
+                    layout="constrained")
+    grid = figure.subplots(len(frames), len(columns), squeeze=False)
+    for axes, frame in zip(grid, frames, strict=True):
+        for cell, (name, colour) in zip(axes, columns.items(), strict=True):
+            cell.imshow(colour(frame[name]), interpolation="auto")
+            cell.set_axis_off()
+    for cell, title in zip(grid[0], columns, strict=True):
+        cell.set_title(title, fontsize=13)
+    patches = [Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.4", label=name)
+               for name, colour in zip(CLASSES, PALETTE, strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES), frameon=False,
+                  fontsize=10)
+    return figure
+
+
+def _panels() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """How each map becomes an RGB picture, in the order of the columns."""
+    palette = np.array(PALETTE, np.uint8)
+    return {
+        "rgb": lambda rgb: rgb,
+        "depth": lambda metres: np.where(metres[..., None] > 0,
+                                         colormaps["viridis_r"](metres / 7)[..., :3], 0),
+        "thermal": lambda celsius: colormaps["inferno"](
+            np.sqrt(np.clip((celsius - 14) / 56, 0, 1)))[..., :3],
+        "normal": lambda unit: 0.5 + 0.5 * unit * np.array([1, -1, -1]),
+        "edge": lambda edge: np.repeat(1 - edge[..., None], 3, axis=2),
+        "label": lambda label: palette[label],
+    }
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 120x160") from None
+    if min(height, width) < 8:
+        raise argparse.ArgumentTypeError(f"{text!r} is too small; the smallest size is 8x8")
+    return height, width
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Render synthetic rooms to OUT/{train,test}/{map}/000000.png. Frames that are "
+                    "there already are kept, so an interrupted run can be repeated.")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
+    parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
+    parser.add_argument("--test", type=int, default=200, metavar="N", help="test frames (200)")
+    parser.add_argument("--size", type=_size, default=(120, 160), metavar="HxW",
+                        help="image size (120x160)")
+    parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (1)")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG",
+                        help="also draw the first train frames, one per row")
+    return parser

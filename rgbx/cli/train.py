@@ -1,0 +1,121 @@
+"""Trains what a config describes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch.distributed
+from mmengine.config import Config
+
+from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
+from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
+from rgbx.engine.checkpoint import find_last
+from rgbx.engine.curves import plot_losses
+from rgbx.engine.runner import Runner
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
+    return run_command(train, argv)
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """Parses, builds, runs."""
+    arguments = _parser().parse_args(argv)
+    config = configure(arguments)
+    with building(arguments.config):
+        runner = Runner.from_cfg(config)
+        runner.prepare_training()
+    try:
+        runner.train()
+        if runner.rank == 0:
+            plot_losses(config.work_dir, Path(config.work_dir, "curves.png"))
+    except KeyboardInterrupt:
+        print(f"\n{resume_hint(arguments, config.work_dir)}", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def configure(arguments: argparse.Namespace) -> Config:
+    """The config with everything that the command line says about it.
+
+    Raises:
+        ConfigError: arguments that contradict each other.
+    """
+    if arguments.resume not in (None, "auto") and arguments.load_from:
+        raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
+    config = load_config(arguments.config, options=arguments.cfg_options,
+                         data_root=arguments.data_root)
+    config.work_dir = str(arguments.work_dir or config.get("work_dir")
+                          or Path("work_dirs", Path(arguments.config).stem))
+    use_launcher(config, arguments)
+    randomness = dict(config.get("randomness") or {})
+    if arguments.seed is not None:
+        randomness["seed"] = arguments.seed
+    if arguments.deterministic:
+        randomness["deterministic"] = True
+    config.randomness = {"seed": 0, **randomness}
+    if arguments.load_from:
+        config.load_from = arguments.load_from
+    if arguments.resume is not None or config.get("resume"):
+        _resume(config, arguments.resume or "auto")
+    return config
+
+
+def _resume(config: Config, source: str) -> None:
+    """Notes what to resume; "auto" with nothing there starts as without it."""
+    found = find_last(config.work_dir) if source == "auto" else Path(source)
+    config.resume = found is not None
+    if found is None:
+        print(f"Nothing to resume in {config.work_dir}: starting at epoch 1.")
+    else:
+        config.load_from = str(found)
+        without_initial_weights(config)
+
+
+def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
+    """Notes the launcher and the trust in the config.
+
+    Raises:
+        ConfigError: torchrun is asked for but did not start this process.
+    """
+    if arguments.launcher == "pytorch" and "RANK" not in os.environ:
+        raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node 2 "
+                          "tools/train.py CONFIG --launcher pytorch")
+    config.launcher = arguments.launcher
+    config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
+
+
+def resume_hint(arguments: argparse.Namespace, work_dir: str) -> str:
+    """What to do after an interruption."""
+    last = find_last(work_dir)
+    if last is None:
+        return "Interrupted before the first epoch was saved: start again with the same command."
+    return (f"Interrupted; {last} is complete. Resume with: {sys.argv[0]} {arguments.config} "
+            f"--work-dir {work_dir} --resume")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Train what a config describes.")
+    add_config_arguments(parser)
+    parser.add_argument("--resume", nargs="?", const="auto", metavar="CHECKPOINT",
+                        help="continue from the last epoch in the work directory, or from a file")
+    parser.add_argument("--load-from", metavar="CHECKPOINT",
+                        help="start from the weights that fit, also of other classes or modalities")
+    parser.add_argument("--seed", type=_seed, help="of everything random (0)")
+    parser.add_argument("--deterministic", action="store_true",
+                        help="use only deterministic algorithms")
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 0..2**32-1")
+    return int(text)

@@ -1,0 +1,1 @@
+"""The adapters to mmengine's runner: checkpoints, hooks, optimizer, metric and pictures."""

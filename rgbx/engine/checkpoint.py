@@ -1,0 +1,122 @@
+"""Checkpoint files: written whole or not at all, and read without trusting their author."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LAST_CHECKPOINT = "last_checkpoint"
+EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
+
+
+def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
+    """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU.
+
+    Args:
+        path: a file written by rgbx, or any file of tensors in dicts.
+        trust: unpickle arbitrary objects; such a file can run any code.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file needs trust, is damaged, or holds no model weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # not even a pickle
+            raise ValueError(f"checkpoint {path} is damaged or no checkpoint") from error
+        raise ValueError(f"checkpoint {path} holds Python objects besides tensors and plain types "
+                         f"({_culprit(error)}), and reading them can run any code: pass --trust if you trust "
+                         "the file's author") from error
+    except (RuntimeError, EOFError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"checkpoint {path} is damaged or no checkpoint: {reason}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")
+    return state
+
+
+def _culprit(error: Exception) -> str:
+    """The class or function that torch's restricted unpickler refused."""
+    found = re.search(r"(?:GLOBAL|[Gg]lobal:?|class|function) `?([A-Za-z_][\w.]*\.\w+)", str(error))
+    return found[1] if found else "of an unknown kind"
+
+
+def find_result(path: str | Path) -> Path:
+    """The checkpoint to evaluate: the file itself, or a directory's best one, or its last.
+
+    Raises:
+        FileNotFoundError: no such file, or a directory without checkpoints.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    best = sorted(path.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)
+    found = best[-1] if best else find_last(path)
+    if found is None:
+        raise FileNotFoundError(f"{path} is neither a checkpoint nor a directory that holds one")
+    return found
+
+
+def model_weights(state: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """The model's tensors of a checkpoint: its `state_dict`, or the file itself if it is one.
+
+    Modules may add plain values of their own under `..._extra_state`.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    weights = state.get("state_dict", state)
+    if not weights or not all(isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE)
+                              for name, value in weights.items()):
+        raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds "
+                         f"{sorted(map(str, state))[:8]}")
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def write_last(work_dir: str | Path, filename: str) -> None:
+    """Notes which checkpoint to resume from, by name only: the directory may be moved or copied."""
+    temporary = Path(work_dir, f".{LAST_CHECKPOINT}.tmp")
+    temporary.write_text(filename)
+    temporary.replace(Path(work_dir, LAST_CHECKPOINT))
+
+
+def find_last(work_dir: str | Path) -> Path | None:
+    """The checkpoint that `--resume` continues from, or None where no epoch was finished.
+
+    Only files inside `work_dir` count, also where an older note holds an absolute path.
+    """
+    work_dir = Path(work_dir)
+    note = work_dir / LAST_CHECKPOINT
+    if note.is_file():
+        noted = work_dir / Path(note.read_text().strip()).name
+        if noted.is_file():
+            return noted
+    epochs = {int(found[1]): path for path in work_dir.glob("epoch_*.pth")
+              if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))}
+    return epochs[max(epochs)] if epochs else None

@@ -1,0 +1,81 @@
+"""Saves checkpoints at epoch boundaries and keeps the best one.
+
+mmengine's own hook stores absolute paths (so that resuming a copied directory deletes the
+original's best checkpoint) and deletes old files before the new one is written.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from rgbx.engine.checkpoint import write_last
+
+
+class CheckpointHook(Hook):
+    """Writes `epoch_N.pth` (resumable) and `best_<metric>_epoch_N.pth` (weights only).
+
+    Args:
+        interval: epochs between resumable checkpoints; the last epoch is always kept.
+        max_keep_ckpts: how many resumable checkpoints stay; -1 keeps all.
+        save_best: the metric whose largest value names the best checkpoint; None for none.
+        rule: "greater" or "less" is better.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = None,
+                 rule: str = "greater") -> None:
+        if interval < 1 or max_keep_ckpts == 0 or rule not in ("greater", "less"):
+            raise ValueError(f"interval must be >= 1, max_keep_ckpts not 0 and rule greater or "
+                             f"less, found {interval}, {max_keep_ckpts} and {rule!r}")
+        self.interval = interval
+        self.max_keep_ckpts = max_keep_ckpts
+        self.save_best = save_best
+        self.sign = 1 if rule == "greater" else -1
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if (runner.epoch + 1) % self.interval == 0 or runner.epoch + 1 == runner.max_epochs:
+            self._save_resumable(runner, runner.epoch + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if self.save_best is None or not metrics or runner.epoch == 0:
+            return
+        if self.save_best not in metrics:
+            raise ValueError(f"save_best={self.save_best!r} is not among the metrics "
+                             f"{sorted(metrics)}")
+        score, hub = metrics[self.save_best], runner.message_hub
+        best = hub.get_info("best_score", -self.sign * math.inf)
+        if math.isnan(score) or self.sign * (score - best) <= 0:
+            return
+        previous = hub.get_info("best_ckpt")
+        name = f"best_{self.save_best.replace('/', '_')}_epoch_{runner.epoch}.pth"
+        hub.update_info("best_score", float(score))
+        hub.update_info("best_ckpt", name)
+        runner.save_checkpoint(runner.work_dir, name, save_optimizer=False,
+                               save_param_scheduler=False, meta={"epoch": runner.epoch})
+        self._save_resumable(runner, runner.epoch)  # so that a resumed run knows its best
+        if previous and previous != name:
+            self._remove(runner, previous)
+        runner.logger.info(f"Best {self.save_best} so far: {score:.2f}, saved as {name}")
+
+    def _save_resumable(self, runner: Runner, epoch: int) -> None:
+        kept = [step for step in runner.message_hub.get_info("keep_ckpt_ids", []) if step != epoch]
+        kept.append(epoch)
+        surplus = len(kept) - self.max_keep_ckpts if self.max_keep_ckpts > 0 else 0
+        outdated, kept = kept[:max(0, surplus)], kept[max(0, surplus):]
+        runner.message_hub.update_info("keep_ckpt_ids", kept)
+        runner.save_checkpoint(runner.work_dir, f"epoch_{epoch}.pth", meta={"epoch": epoch})
+        if is_main_process():
+            write_last(runner.work_dir, f"epoch_{epoch}.pth")
+        for step in outdated:  # only now that the new one is safely there
+            self._remove(runner, f"epoch_{step}.pth")
+
+    @staticmethod
+    def _remove(runner: Runner, name: str) -> None:
+        if is_main_process():
+            Path(runner.work_dir, Path(name).name).unlink(missing_ok=True)

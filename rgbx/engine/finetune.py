@@ -1,0 +1,91 @@
+"""Weights for a model that differs from the checkpoint's in its classes or its modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from rgbx.engine.checkpoint import EXTRA_STATE
+from rgbx.engine.segmentation_metric import text_table
+
+NORMS = ".norms."
+ALPHA = "alpha."
+
+
+@dataclass
+class TransferSummary:
+    """What became of each tensor, by name.
+
+    Attributes:
+        kept: copied, name and shape agree.
+        filled: target name -> the checkpoint's name it was filled from.
+        reinitialised: left as the model built them (shape differs, absent, or `alpha`).
+        unused: in the checkpoint only.
+    """
+
+    kept: list[str] = field(default_factory=list)
+    filled: dict[str, str] = field(default_factory=dict)
+    reinitialised: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Counts with an example each, for the log."""
+        filled = [f"{target} <- {source}" for target, source in self.filled.items()]
+        groups = {"kept": self.kept, "filled": filled, "reinitialised": self.reinitialised,
+                  "unused": self.unused}
+        return text_table(["tensors", "count"], [
+            [f"{name}{f'  (e.g. {items[0]})' if items else ''}", str(len(items))]
+            for name, items in groups.items()])
+
+
+def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
+                                                                       TransferSummary]:
+    """Chooses the tensors of a checkpoint that fit `model`; the model is not changed.
+
+    Tensors that agree in name and shape are kept. The private norms of a modality that the
+    checkpoint lacks are filled from its first modality. `alpha` starts anew wherever the set of
+    modalities differs, and so does everything else that does not fit, such as the classifier of
+    another class count.
+
+    Returns:
+        The state dict to load (every key of the model), and what was done.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    target = model.state_dict()
+    tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
+    weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
+    first = next((_modality(name) for name in weights if NORMS in name), "")
+    same_modalities = _alphas(tensors) == _alphas(weights)
+    summary, state = TransferSummary(), dict(target)
+    for name, tensor in tensors.items():
+        source = name
+        if NORMS in name and name not in weights:
+            head, tail = name.split(NORMS)
+            source = f"{head}{NORMS}{first}.{tail.split('.', 1)[1]}"
+        fits = source in weights and weights[source].shape == tensor.shape
+        if not fits or (name.startswith(ALPHA) and not same_modalities):
+            summary.reinitialised.append(name)
+            continue
+        state[name] = weights[source]
+        if source == name:
+            summary.kept.append(name)
+        else:
+            summary.filled[name] = source
+    used = {*summary.kept, *summary.filled.values()}
+    summary.unused = [name for name in weights if name not in used]
+    if not used:
+        raise ValueError("no tensor of the checkpoint fits this model: it holds "
+                         f"{list(weights)[:3]}, the model {list(target)[:3]}")
+    return state, summary
+
+
+def _modality(name: str) -> str:
+    return name.split(NORMS)[1].split(".")[0]
+
+
+def _alphas(names: Mapping[str, Tensor]) -> set[str]:
+    return {name for name in names if name.startswith(ALPHA)}

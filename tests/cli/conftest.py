@@ -1,0 +1,74 @@
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests/engine"  # tiny.py, the stand-in model
+sys.path.insert(0, str(TINY))
+torch.set_num_threads(1)
+
+BASE = """
+from mmengine.dataset import default_collate
+from mmengine.optim import PolyLR
+from tiny import Halves, tiny_segmentor
+from torch.optim import SGD
+
+from rgbx.datasets import EpochSampler
+from rgbx.engine.checkpoint_hook import CheckpointHook
+from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.transforms import PackSample
+
+model = dict(type=tiny_segmentor, modalities=("rgb", "depth"), num_classes=3, pretrained=None)
+data_root = "data/halves"
+train_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=True),
+    collate_fn=dict(type=default_collate),
+    dataset=dict(type=Halves, root=data_root, length=8, transforms=[dict(type=PackSample)]))
+val_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=False),
+    collate_fn=dict(type=default_collate),
+    dataset=dict(type=Halves, root=data_root, length=3, transforms=[dict(type=PackSample)]))
+test_dataloader = val_dataloader
+val_cfg = dict()
+test_cfg = dict()
+val_evaluator = dict(type=SegmentationMetric)
+test_evaluator = dict(type=SegmentationMetric)
+default_hooks = dict(checkpoint=dict(type=CheckpointHook, save_best="mIoU"))
+train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
+optim_wrapper = dict(
+    type=AutocastOptimWrapper, constructor=EncoderDecoderConstructor,
+    optimizer=dict(type=SGD, lr=0.1), paramwise_cfg=dict(encoder_lr_mult=1.0))
+param_scheduler = [dict(type=PolyLR, power=0.9, convert_to_iter_based=True)]
+"""
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Writes base.py and config.py, the latter with the given lines after its base."""
+
+    def write(text="", base=BASE):
+        head = "from mmengine.config import read_base\n\nwith read_base():\n    from .base import *\n"
+        (tmp_path / "base.py").write_text(base)
+        path = tmp_path / "config.py"
+        path.write_text(head + textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def start_tool():
+    """Starts a script of tools/ (or a module) in a process of its own."""
+
+    def start(*command):
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{TINY}", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, env=environment,
+                                text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    return start

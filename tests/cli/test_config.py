@@ -1,0 +1,154 @@
+import copy
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from rgbx.cli.config import load_config
+from rgbx.cli.errors import ConfigError
+from rgbx.cli.options import parse_options
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+EXPERIMENTS = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_configs_of_the_repository_load(path):
+    config = load_config(path, data_root="/somewhere")
+    assert callable(config.model.type)
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        assert config[loader].dataset.root == "/somewhere"
+        assert config[loader].dataset.transforms[-1].type.__name__ == "PackSample"
+    assert config.train_cfg.by_epoch
+    copy.deepcopy(config)
+
+
+def test_modern_recipe_is_what_the_papers_say():
+    config = load_config(CONFIGS / "nyudv2/asymfusion_r50_nyudv2_lists.py")
+    optimizer = config.optim_wrapper.optimizer
+    crop = config.train_dataloader.dataset.transforms[0]
+    assert (optimizer.lr, optimizer.weight_decay) == (6e-5, 0.01)
+    assert (config.param_scheduler[0].end, config.param_scheduler[1].power) == (10, 0.9)
+    assert (config.train_cfg.max_epochs, config.train_dataloader.batch_size) == (500, 8)
+    assert (crop.size, crop.scale) == ((480, 640), (0.5, 1.75))
+
+
+def test_a_dumped_config_loads_again(write_config, tmp_path):
+    config = load_config(write_config())
+    config.dump(str(tmp_path / "dumped.py"))
+    again = load_config(tmp_path / "dumped.py")
+    assert again.train_dataloader.dataset.length == 8
+    assert again.pretty_text == config.pretty_text
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("train_dataloder = dict()", "unknown name 'train_dataloder' at the top level; did you mean "
+                                 "'train_dataloader'?"),
+    ("crop = 3", "unknown name 'crop' at the top level .begin the names"),
+    ("\nfrom rgbx.models import asymfusion_segmenter\nmodel.update(type=asymfusion_segmenter)",
+     r"config\.py, line 6: rgbx.models has no 'asymfusion_segmenter'; did you mean "
+     "'asymfusion_segmentor'?"),
+    ("from rgbx.modelz import x\n_y = x", r"config\.py, line 5: cannot import rgbx.modelz"),
+    ("model = dict(", r"config\.py, line 5: '\(' was never closed"),
+    ("model.update(num_classes=colours)",
+     r"config\.py, line 5: NameError: name 'colours' is not defined"),
+    ("import os\nwork_dir = os.path.join('a', 'b')",
+     r"config\.py, line 6: a config cannot call what it imports"),
+    ("from torch import tensor\n_x = tensor(3)",
+     r"config\.py, line 6: a config cannot call what it imports"),
+])
+def test_mistakes_are_named_with_their_line(write_config, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write_config(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_in_the_base_are_named(write_config, tmp_path):
+    write_config(base="a = 1\nb = unknown + 1\n")
+    with pytest.raises(ConfigError, match=r"base\.py, line 2: NameError"):
+        load_config(tmp_path / "config.py")
+    write_config(base="a = (\n")
+    with pytest.raises(ConfigError, match=r"base\.py, line 1: '\(' was never closed"):
+        load_config(tmp_path / "config.py")
+
+
+def test_absent_files(write_config, tmp_path):
+    write_config()
+    with pytest.raises(FileNotFoundError, match=r"confg\.py does not exist; did you mean 'config.py'"):
+        load_config(tmp_path / "confg.py")
+    (tmp_path / "base.py").unlink()
+    with pytest.raises(ConfigError, match=r"config\.py: its base config .*base\.py does not exist"):
+        load_config(tmp_path / "config.py")
+
+
+def test_a_misspelt_name_of_the_base(write_config, tmp_path):
+    path = write_config()
+    path.write_text(path.read_text().replace("import *", "import modle"))
+    with pytest.raises(ConfigError, match=r"config\.py: its base config does not define 'modle'"):
+        load_config(path)
+
+
+def test_own_variables_begin_with_an_underscore(write_config):
+    config = load_config(write_config("_width = 6\nmodel.update(width=_width)"))
+    assert config.model.width == 6
+
+
+def roots(config):
+    return [config[f"{part}_dataloader"].dataset.root for part in ("train", "val", "test")]
+
+
+def test_data_root_follows(write_config):
+    """The base's datasets keep the base's value in mmengine, whatever a config says later."""
+    assert roots(load_config(write_config())) == ["data/halves"] * 3
+    assert roots(load_config(write_config("data_root = 'x'"))) == ["x"] * 3
+    assert roots(load_config(write_config("data_root = 'x'"), data_root="y")) == ["y"] * 3
+    assert roots(load_config(write_config(), options=["data_root=z"])) == ["z"] * 3
+    mixed = ["data_root=z", "test_dataloader.dataset.root=w"]
+    assert roots(load_config(write_config(), options=mixed)) == ["z", "z", "w"]
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("model.width=6", 6), ("model.modalities=('rgb',)", ("rgb",)), ("model.pretrained=timm", "timm"),
+    ("model.pretrained=None", None), ("optim_wrapper.dtype=bfloat16", "bfloat16"),
+    ("optim_wrapper.optimizer.momentum=0.9", 0.9), ("param_scheduler.0.power=2", 2),
+    ("train_dataloader.dataset.transforms.0.require=['rgb']", ["rgb"]), ("ema=True", True),
+    ("ema.momentum=0.1", 0.1), ("compile.mode=default", "default"), ("randomness.seed=3", 3),
+    ("train_dataloader.pin_memory=True", True), ("train_cfg.val_begin=5", 5),
+])
+def test_options(write_config, option, value):
+    node = load_config(write_config(), options=[option])
+    for key in option.partition("=")[0].split("."):
+        node = node[int(key)] if key.isdecimal() else node[key]
+    assert node == value
+    assert type(node) is type(value)
+
+
+@pytest.mark.parametrize(("option", "message"), [
+    ("modle.width=6", "the config has no 'modle'; did you mean 'model'?"),
+    ("model.widht=6", "model has no 'widht'; did you mean 'width'?"),
+    ("optim_wrapper.accumulate_count=2", "did you mean 'accumulative_counts'?"),
+    ("optim_wrapper.optimizer.learning_rate=1", "optim_wrapper.optimizer has no 'learning_rate'"),
+    ("optim_wrapper.paramwise_cfg.encoder_mult=1", "did you mean 'encoder_lr_mult'?"),
+    ("train_dataloader.batchsize=2", "did you mean 'batch_size'?"),
+    ("train_dataloader.dataset.split=test", "train_dataloader.dataset has no 'split'"),
+    ("train_cfg.max_epoch=2", "did you mean 'max_epochs'?"),
+    ("param_scheduler.3.power=1", "param_scheduler is a list of 1, expected an index below"),
+    ("model.num_classes.x=1", "model.num_classes is 3 and has no 'x'"),
+    ("width", "takes A.B=VALUE, found 'width'"),
+])
+def test_options_that_nothing_would_read(write_config, option, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(write_config(), options=[option])
+
+
+def test_option_values():
+    assert parse_options(["a=1e-3", "b=true", "c=a,b", "d=[1, 2]", "e=x=y"]) == {
+        "a": 1e-3, "b": True, "c": ["a", "b"], "d": [1, 2], "e": "x=y"}
+
+
+def test_loading_leaves_mmengine_as_it_was(write_config, tmp_path):
+    load_config(write_config())
+    plain = tmp_path / "plain.py"
+    plain.write_text("a = dict(b=1)\n")
+    assert Config.fromfile(plain).a.b == 1

@@ -1,0 +1,99 @@
+import json
+
+import cv2
+import pytest
+import torch
+from tiny import Halves
+
+from rgbx.cli.test import main, subset_table
+from rgbx.cli.train import main as train
+from rgbx.engine.plain import to_plain
+from rgbx.metrics import confusion_matrix, scores
+from rgbx.transforms import PackSample
+
+
+@pytest.fixture
+def trained(write_config, tmp_path):
+    """A config and the directory of a short training of it."""
+    config = str(write_config())
+    assert train([config, "--work-dir", str(tmp_path / "run")]) == 0
+    return config, tmp_path / "run"
+
+
+def test_subsets_from_one_checkpoint(trained, tmp_path):
+    config, run = trained
+    report, pictures = tmp_path / "out/scores.json", tmp_path / "pictures"
+    assert main([config, str(run / "epoch_2.pth"), "--modalities", "rgb", "depth", "rgb+depth",
+                 "--json", str(report), "--draw", str(pictures), "--draw-count", "2"]) == 0
+    found = json.loads(report.read_text())
+    assert found["protocol"] == "rgbx"
+    assert list(found["subsets"]) == ["rgb", "depth", "rgb+depth"]
+    for subset, metrics in found["subsets"].items():
+        expected = reference(run / "epoch_2.pth", subset.split("+"))
+        assert metrics["mIoU"] == pytest.approx(100 * expected["mIoU"])
+    assert set(found["subsets"]["rgb"]) == {f"{p}{k}" for p in ("", "rgb/")
+                                            for k in ("mIoU", "mAcc", "aAcc")}
+    assert len(list(pictures.glob("*.png"))) == 2
+    height, width = cv2.imread(str(next(pictures.glob("*.png")))).shape[:2]
+    assert width > 3 * height  # six pictures of 8 x 12 side by side
+
+
+def reference(path, names):
+    """Scores by a loop over single samples, without the runner."""
+    from tiny import tiny_segmentor
+
+    model = tiny_segmentor(("rgb", "depth"), 3).eval()
+    model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    dataset = Halves(length=3, modalities=("rgb", "depth"), transforms=[PackSample()])
+    counts = torch.zeros(3, 3, dtype=torch.int64)
+    for i in range(3):
+        sample = dataset[i]
+        data = model.data_preprocessor({name: sample[name][None] for name in names})
+        with torch.no_grad():
+            logits = model(data["inputs"])["ensemble"]
+        counts += confusion_matrix(logits.argmax(1)[0], sample["label"], 3)
+    return scores(counts)
+
+
+def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
+    config, run = trained
+    report = tmp_path / "scores.json"
+    assert main([config, str(run), "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert "best_mIoU_epoch_" in found["checkpoint"]
+    assert list(found["subsets"]) == ["rgb+depth"]
+    assert (run / "test").is_dir()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["{run}/epoch_2.pth", "--modalities", "rgb", "thermal"], r"unknown modalities ['thermal']"),
+    (["{run}/epoch_2.pth", "--cfg-options", "model.width=8"], "does not fit the config's model"),
+    (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
+    (["{run}/foreign.pth"], "pass --trust"),
+    (["{run}/epoch_2.pth", "--draw", "x", "--draw-count", "0"], "must be >= 1"),
+])
+def test_mistakes_are_one_sentence(trained, capsys, arguments, message):
+    config, run = trained
+    torch.save({"state_dict": {}, "config": Halves()}, run / "foreign.pth")
+    assert main([config, *(text.format(run=run) for text in arguments)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("error: ")
+    assert message in error[-1]
+
+
+def test_trusted_files_are_read(trained):
+    config, run = trained
+    weights = torch.load(run / "epoch_2.pth", weights_only=True)["state_dict"]
+    torch.save({"state_dict": weights, "config": Halves()}, run / "foreign.pth")
+    assert main([config, str(run / "foreign.pth"), "--trust"]) == 0
+    assert to_plain(weights).keys() == weights.keys()
+
+
+def test_table():
+    rows = {"rgb": dict(mIoU=1.234, mAcc=2.0, aAcc=30.0),
+            "rgb+depth": dict(mIoU=51.2, mAcc=60.0, aAcc=70.0)}
+    assert subset_table(rows).splitlines() == [
+        "modalities   mIoU   mAcc   aAcc",
+        "----------  -----  -----  -----",
+        "rgb          1.23   2.00  30.00",
+        "rgb+depth   51.20  60.00  70.00"]

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from tiny import tiny_segmentor
+
+from rgbx.engine.finetune import transfer
+
+
+def weights_of(**options):
+    torch.manual_seed(1)
+    model = tiny_segmentor(**{"modalities": ("rgb", "depth"), "num_classes": 3, **options})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model.state_dict()
+
+
+def test_same_model_keeps_everything():
+    weights = weights_of()
+    state, summary = transfer(tiny_segmentor(("rgb", "depth"), 3), weights)
+    assert all(torch.equal(state[name], weights[name]) for name in weights)
+    assert len(summary.kept) == len(weights)
+    assert not (summary.filled or summary.reinitialised or summary.unused)
+
+
+def test_other_classes_leave_the_classifier_anew():
+    model = tiny_segmentor(("rgb", "depth"), 5)
+    state, summary = transfer(model, weights_of())
+    assert summary.reinitialised == ["head.classifier.weight", "head.classifier.bias"]
+    assert summary.unused == summary.reinitialised
+    assert torch.equal(state["head.classifier.weight"], model.head.classifier.weight)
+    assert "alpha.rgb" in summary.kept
+    model.load_state_dict(state)
+
+
+def test_another_modality_takes_the_norms_of_the_first():
+    weights = weights_of()
+    model = tiny_segmentor(("rgb", "depth", "thermal"), 3)
+    state, summary = transfer(model, weights)
+    assert torch.equal(state["backbone.norm.norms.thermal.weight"],
+                       weights["backbone.norm.norms.rgb.weight"])
+    assert torch.equal(state["backbone.norm.norms.depth.weight"],
+                       weights["backbone.norm.norms.depth.weight"])
+    assert summary.filled["backbone.norm.norms.thermal.running_mean"] == \
+        "backbone.norm.norms.rgb.running_mean"
+    assert sorted(summary.reinitialised) == ["alpha.depth", "alpha.rgb", "alpha.thermal"]
+    assert all(state[name] == 0 for name in summary.reinitialised)
+
+
+def test_fewer_modalities():
+    weights = weights_of()
+    state, summary = transfer(tiny_segmentor(("depth",), 3), weights)
+    assert torch.equal(state["backbone.norm.norms.depth.bias"],
+                       weights["backbone.norm.norms.depth.bias"])
+    assert "backbone.norm.norms.rgb.bias" in summary.unused
+
+
+def test_extra_state_is_no_tensor():
+    _, summary = transfer(tiny_segmentor(("rgb",), 3), {**weights_of(), "dropout._extra_state": 9})
+    assert "dropout._extra_state" not in summary.unused
+
+
+def test_nothing_fits():
+    with pytest.raises(ValueError, match="no tensor of the checkpoint fits"):
+        transfer(tiny_segmentor(("rgb",), 3), {"other": torch.ones(1)})
+
+
+def test_table_counts():
+    _, summary = transfer(tiny_segmentor(("rgb", "depth"), 5), weights_of())
+    lines = summary.table().splitlines()
+    assert lines[2].startswith("kept") and lines[2].endswith(str(len(summary.kept)))
+    assert "e.g. head.classifier.weight" in lines[4]
+
+
+def test_load_from(make_runner, tmp_path):
+    make_runner("first", epochs=2).train()
+    runner = make_runner("second", epochs=2, load_from=str(tmp_path / "first/epoch_2.pth"))
+    runner.call_hook("before_run")
+    runner.load_or_resume()
+    saved = torch.load(tmp_path / "first/epoch_2.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(saved[k], v) for k, v in runner.network.state_dict().items())
+    assert runner.epoch == 0

@@ -1,0 +1,140 @@
+"""A run that is interrupted and resumed equals the uninterrupted one, bit for bit."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from rgbx.models import asymfusion_segmentor
+
+
+def assert_equal(first, second, path=""):
+    if isinstance(first, dict):
+        assert list(first) == list(second), path
+        for key in first:
+            assert_equal(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), path
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_equal(a, b, f"{path}/{i}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    else:
+        assert first == second, path
+
+
+def training_state(path):
+    state = torch.load(path, weights_only=True)
+    keys = ("state_dict", "optimizer", "param_schedulers", "ema_state_dict")
+    return {key: state[key] for key in keys if key in state}
+
+
+CASES = {
+    "plain": {},
+    "workers": dict(workers=2),
+    "ema": dict(ema=dict(momentum=0.1)),
+    "accumulation with a remainder": dict(accumulate=2),
+    "bfloat16": dict(dtype="bfloat16"),
+    "one-cycle": dict(schedule="onecycle"),
+    "asymfusion": dict(ema=True, model=dict(type=asymfusion_segmentor, modality_dropout=0.5)),
+    "everything": dict(workers=2, ema=dict(momentum=0.1), accumulate=2, dtype="bfloat16"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_resumed_equals_uninterrupted(make_runner, tmp_path, case):
+    train(make_runner("straight", **case))
+    stop = Interruption(epoch=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_runner("stopped", custom_hooks=[stop], **case))
+    random.seed(99), np.random.seed(99), torch.manual_seed(99)  # another process, another state
+    train(make_runner("stopped", resume=True, **case))
+    straight, resumed = (training_state(tmp_path / name / "epoch_3.pth")
+                         for name in ("straight", "stopped"))
+    assert ("ema_state_dict" in straight) == ("ema" in case)
+    assert_equal(straight, resumed)
+
+
+def train(runner):
+    """Trains, then stops the workers, which would otherwise wait for the garbage collector."""
+    try:
+        runner.train()
+    finally:
+        iterator = runner.train_dataloader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+
+class Interruption(Hook):
+    """Ctrl-C in the middle of an epoch, counted from 0."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_train_iter(self, runner, batch_idx, **kwargs):
+        if runner.epoch == self.epoch and batch_idx == 1:
+            raise KeyboardInterrupt
+
+
+def test_the_comparison_can_fail(make_runner, tmp_path):
+    make_runner("a", epochs=2).train()
+    make_runner("b", epochs=2, randomness=dict(seed=1)).train()
+    with pytest.raises(AssertionError):
+        assert_equal(*(training_state(tmp_path / n / "epoch_2.pth") for n in "ab"))
+
+
+def test_ema_differs_from_the_weights_it_averages(make_runner, tmp_path):
+    make_runner(epochs=2, ema=dict(momentum=0.1)).train()
+    state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
+    name = "head.classifier.weight"
+    assert not torch.equal(state["state_dict"][name], state["ema_state_dict"][f"module.{name}"])
+
+
+def test_seed_of_the_first_start_is_kept(make_runner, tmp_path):
+    make_runner("straight", epochs=2, randomness=dict(seed=5)).train()
+    shutil.copytree(tmp_path / "straight", tmp_path / "other")
+    (tmp_path / "other/last_checkpoint").write_text("epoch_1.pth")
+    make_runner("other", epochs=2, resume=True, randomness=dict(seed=0)).train()
+    assert_equal(*(training_state(tmp_path / n / "epoch_2.pth") for n in ("straight", "other")))
+
+
+def test_a_copied_directory_leaves_its_original_alone(make_runner, tmp_path):
+    make_runner("original", epochs=2).train()
+    original = tmp_path / "original"
+    before = {path.name: path.stat().st_mtime_ns for path in original.glob("*.pth")}
+    assert any(name.startswith("best_") for name in before)
+    shutil.copytree(original, tmp_path / "copy")
+    runner = make_runner("copy", epochs=4, resume=True)
+    runner.message_hub.update_info("best_score", -1.0)
+    state = torch.load(tmp_path / "copy/epoch_2.pth", weights_only=True)
+    state["message_hub"]["runtime_info"]["best_score"] = -1.0  # so that a new best is certain
+    torch.save(state, tmp_path / "copy/epoch_2.pth")
+    runner.train()
+    assert {path.name: path.stat().st_mtime_ns for path in original.glob("*.pth")} == before
+    assert len(list((tmp_path / "copy").glob("best_*.pth"))) == 1
+    assert (tmp_path / "copy/epoch_4.pth").is_file()
+
+
+def test_no_path_of_this_machine_in_a_checkpoint(make_runner, tmp_path):
+    make_runner(epochs=2).train()
+    state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
+    del state["meta"]["cfg"], state["message_hub"]["runtime_info"]["cfg"]  # may name the work dir
+    assert str(tmp_path) not in str(state)
+    assert state["message_hub"]["runtime_info"]["best_ckpt"] .startswith("best_mIoU_epoch_")
+    assert (tmp_path / "run/last_checkpoint").read_text() == "epoch_2.pth"
+
+
+def test_resuming_weights_only_is_refused(make_runner, tmp_path):
+    make_runner(epochs=2).train()
+    best = next((tmp_path / "run").glob("best_*.pth"))
+    with pytest.raises(ValueError, match="cannot be resumed.*--load-from"):
+        make_runner("next", epochs=2, resume=True, load_from=str(best)).train()
+
+
+def test_resuming_another_model_is_refused(make_runner, tmp_path):
+    make_runner(epochs=2).train()
+    with pytest.raises(ValueError, match=r"does not fit.*backbone\.conv"):
+        make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()

@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+
+from rgbx.engine.segmentation_metric import SegmentationMetric, class_table, percent, text_table
+from rgbx.metrics import scores
+
+META = {"classes": ("wall", "floor", "never"), "ignore_index": 255}
+
+
+def outputs(seed, count=2):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda: torch.randint(0, 2, (4, 5), generator=generator).to(torch.uint8)  # noqa: E731
+    return [{"sample_id": str(i), "label": draw().long(),
+             "prediction": {"rgb": draw(), "ensemble": draw()}} for i in range(count)]
+
+
+def metric(**options):
+    made = SegmentationMetric(**options)
+    made.dataset_meta = META
+    return made
+
+
+def test_batches_are_scored_together():
+    """Scores of the whole set, not the mean of the scores of batches."""
+    one, two = outputs(0), outputs(1)
+    made = metric(table=False)
+    made.process(None, one)
+    made.process(None, two)
+    found = made.evaluate(4)
+    right = sum(int((s["prediction"]["ensemble"] == s["label"]).sum()) for s in one + two)
+    assert found["aAcc"] == pytest.approx(100 * right / 80)
+    assert list(found) == ["mIoU", "mAcc", "aAcc", "rgb/mIoU", "rgb/mAcc", "rgb/aAcc"]
+    intersection = [0, 0]
+    union = [0, 0]
+    for s in one + two:
+        for k in range(2):
+            p, t = s["prediction"]["rgb"] == k, s["label"] == k
+            intersection[k] += int((p & t).sum())
+            union[k] += int((p | t).sum())
+    expected = sum(i / u for i, u in zip(intersection, union, strict=True)) / 2
+    assert found["rgb/mIoU"] == pytest.approx(100 * expected)
+
+
+def test_evaluating_starts_anew():
+    made = metric(table=False)
+    made.process(None, outputs(0))
+    first = made.evaluate(2)
+    made.process(None, outputs(0))
+    assert made.evaluate(2) == first
+    with pytest.raises(ValueError, match="nothing was evaluated"):
+        made.evaluate(2)
+
+
+def test_mistakes_name_the_sample():
+    sample = outputs(0)[0]
+    with pytest.raises(ValueError, match="sample '0' has no label"):
+        metric().process(None, [{**sample, "label": None}])
+    with pytest.raises(ValueError, match="ensemble of sample '0': prediction holds class id 9"):
+        metric().process(None, [{**sample, "prediction": {"ensemble": torch.full((4, 5), 9)}}])
+
+
+def test_table():
+    by_name = {"rgb": scores(torch.tensor([[1, 1, 0], [0, 2, 0], [0, 0, 0]])),
+               "ensemble": scores(torch.tensor([[2, 0, 0], [1, 1, 0], [0, 0, 0]]))}
+    assert class_table(by_name, META["classes"]).splitlines() == [
+        "class   IoU    Acc  rgb IoU",
+        "-----  ----  -----  -------",
+        "wall   66.7  100.0     50.0",
+        "floor  50.0   50.0     66.7",
+        "never     -      -        -",
+        "-----  ----  -----  -------",
+        "mean   58.3   75.0     58.3"]
+
+
+def test_cells():
+    assert percent(math.nan) == "-"
+    assert text_table(["a", "b"], [["long name", "1"]]).splitlines()[-1] == "long name  1"
