@@ -45,7 +45,8 @@ def run_one(network: str, seed: int, work_dir: Path, threads: int) -> dict[str, 
         with (folder / "log.txt").open("a") as log:
 
             def call(*command: str) -> None:
-                subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log, check=True)
+                full = [sys.executable, *command]
+                subprocess.run(full, cwd=ROOT, env=environment, stdout=log, stderr=log, check=True)
 
             begin = time.perf_counter()
             call("tools/train.py", str(CONFIG), "--work-dir", str(folder), "--resume", "--seed", str(seed), *overrides)
@@ -77,11 +78,11 @@ def summarise(results: dict[str, dict[int, dict[str, float]]]) -> str:
     lines += [
         "",
         f"- both above the better single modality: {both - single:+.3f}",
-        f"- cost of modality dropout on both: {mean[dropped, 'rgb+depth'] - both:+.3f}",
-        f"- RGB alone from the fused checkpoint: {mean[dropped, 'rgb'] / mean['rgb only', 'rgb']:.2f} of its own network",
-        f"- depth alone from the fused checkpoint: {mean[dropped, 'depth'] / mean['depth only', 'depth']:.2f} "
-        "of its own network",
+        f"- what modality dropout adds to both: {mean[dropped, 'rgb+depth'] - both:+.3f}",
     ]
+    for name in ("rgb", "depth"):
+        share = mean[dropped, name] / mean[f"{name} only", name]
+        lines.append(f"- {name} alone from the checkpoint with modality dropout: {share:.2f} of its own network")
     return "\n".join(lines)
 
 

@@ -139,4 +139,4 @@ def count_private_parameters(module: nn.Module) -> int:
 
 def to_channels_last(module: nn.Module) -> None:
     """Stores convolution weights channels-last, which CPU and tensor-core convolutions run fastest on."""
-    module.to(memory_format=torch.channels_last)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

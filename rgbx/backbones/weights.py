@@ -44,17 +44,14 @@ def load_pretrained(network: nn.Module, name: str, source: str) -> WeightSummary
     """Fills a timm feature network from ``"timm"`` (by the model's name, over the network) or a local weight file.
 
     A file may hold the state dict itself or hold it under ``state_dict`` or ``model``, with or without ``module.``
-    prefixes. A residual block that the file does not hold keeps timm's initialization, whose last norm scale is zero, so
-    that the block starts as the identity.
+    prefixes. A residual block that the file does not hold keeps timm's initialization, whose last norm scale is zero,
+    so that the block starts as the identity.
 
     Raises:
         FileNotFoundError: if the file does not exist.
         ValueError: if the file is no weight file or fits less than half of the network.
     """
-    if source == "timm":
-        state = _fetch_timm_weights(name)
-    else:
-        state = read_state_dict(source)
+    state = _fetch_timm_weights(name) if source == "timm" else read_state_dict(source)
     summary = _copy_matching(network, state, source if source != "timm" else f"timm weights of {name}")
     if len(summary.loaded) < len(summary.missing):
         raise ValueError(f"{summary}; this does not look like weights of {name}")

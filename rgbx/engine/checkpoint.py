@@ -48,11 +48,11 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
-        if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # not even a pickle
+        if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # no pickle at all
             raise ValueError(f"checkpoint {path} is damaged or no checkpoint") from error
         raise ValueError(f"checkpoint {path} holds Python objects besides tensors and plain types "
-                         f"({_culprit(error)}), and reading them can run any code: pass --trust if you trust "
-                         "the file's author") from error
+                         f"({_culprit(error)}), and reading them can run any code: pass --trust if "
+                         "you trust the file's author") from error
     except (RuntimeError, EOFError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"checkpoint {path} is damaged or no checkpoint: {reason}") from error

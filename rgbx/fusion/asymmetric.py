@@ -71,6 +71,8 @@ class AsymmetricBottleneck(FusedBlock):
     before its shuffle and added after the second ReLU (arXiv 2108.05009, figure 3).
     """
 
+    exchange: AsymmetricExchange
+
     def forward(self, x: Tensor) -> Tensor:
         a = self.act1(self.bn1(self.conv1(x)))
         b = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(self.exchange.shuffle(a))))))
@@ -84,6 +86,8 @@ class AsymmetricBasicBlock(FusedBlock):
     The paper fuses bottlenecks only; this form is ours: out = ReLU(S(BN2(W2 * S(a)) + P(a)_{m-1}) + x) with
     a = ReLU BN1(W1 x), and no ReLU after BN2.
     """
+
+    exchange: AsymmetricExchange
 
     def forward(self, x: Tensor) -> Tensor:
         a = self.aa(self.act1(self.drop_block(self.bn1(self.conv1(x)))))

@@ -32,6 +32,21 @@ class FusedBlock(nn.Module):
     Checkpoints of fused and unfused networks therefore fit each other.
     """
 
+    conv1: nn.Module
+    bn1: nn.Module
+    act1: nn.Module
+    conv2: nn.Module
+    bn2: nn.Module
+    act2: nn.Module
+    conv3: nn.Module
+    bn3: nn.Module
+    act3: nn.Module
+    aa: nn.Module
+    drop_block: nn.Module
+    se: nn.Module | None
+    drop_path: nn.Module | None
+    downsample: nn.Module | None
+
     def __init__(self, block: nn.Module, exchange: nn.Module) -> None:
         super().__init__()
         for name, child in block.named_children():
@@ -42,7 +57,7 @@ class FusedBlock(nn.Module):
         self.exchange = exchange
 
     def add_shortcut(self, branch: Tensor, x: Tensor) -> Tensor:
-        """Adds the block's shortcut to its branch, after the block's attention and stochastic depth where it has them."""
+        """Adds the block's shortcut to its branch, after attention and stochastic depth where the block has them."""
         if self.se is not None:
             branch = self.se(branch)
         if self.drop_path is not None:

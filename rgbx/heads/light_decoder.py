@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx.layers import StackLayout, modality_norm
@@ -24,8 +24,8 @@ class LightDecoder(nn.Module):
     """Multi-scale decoder in the manner of a feature pyramid: laterals, top-down sums, one smoothing per level.
 
     A 1×1 convolution brings every stage to ``width`` channels; the deepest also receives its own global average as
-    context. From deep to shallow, levels are upsampled bilinearly, added and smoothed by a 3×3 convolution; the classifier
-    reads the finest level. Norms are private to a modality as in the backbone, everything else is shared. Channel
+    context. From deep to shallow, levels are upsampled bilinearly, added and smoothed by a 3×3 convolution; the
+    classifier reads the finest level. Norms are private to a modality as in the backbone, all else is shared. Channel
     numbers come from the backbone.
 
     Source: Lin et al., "Feature Pyramid Networks for Object Detection" (arXiv 1612.03144), with image-level context

@@ -6,6 +6,7 @@ Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modalit
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def _is_frozen_2d(norm: nn.Module) -> bool:
     return isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and not norm.training and norm.affine
 
 
-def _frozen_batch_norm(x: Tensor, norms: list[nn.Module]) -> Tensor:
+def _frozen_batch_norm(x: Tensor, norms: list[Any]) -> Tensor:
     """Batch norm with fixed statistics as one affine map over the whole stack; nothing is split or concatenated."""
     scale = torch.stack([n.weight * torch.rsqrt(n.running_var + n.eps) for n in norms])  # [M, C]
     bias = torch.stack([n.bias - n.running_mean * s for n, s in zip(norms, scale, strict=True)])
@@ -65,10 +66,14 @@ class ModalityAffine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         names = self.layout.present
-        weight, bias = (torch.stack([self.norms[name][key] for name in names]) for key in ("weight", "bias"))
+        weight, bias = (torch.stack([self._affine(name, key) for name in names]) for key in ("weight", "bias"))
         parts = self.statistics(x).unflatten(0, (len(names), -1))  # [M, N, C, H, W]
         out = torch.addcmul(bias[:, None, :, None, None].to(parts.dtype), parts, weight[:, None, :, None, None])
         return self.act(self.drop(out.flatten(0, 1)))
+
+    def _affine(self, name: str, key: str) -> Tensor:
+        parameters: Any = self.norms[name]
+        return parameters[key]
 
 
 def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private") -> nn.Module:

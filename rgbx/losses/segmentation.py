@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx._torchvision import ensure_torchvision
@@ -32,6 +32,8 @@ class CrossEntropy(nn.Module):
     Args:
         class_weights: K positive weights, e.g. by median frequency.
     """
+
+    weight: Tensor | None
 
     def __init__(self, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()

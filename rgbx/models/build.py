@@ -66,7 +66,7 @@ def asymfusion_segmentor(
     pretrained: str | None = None,
     norm: str = "private",
     norm_eval: bool = False,
-    fusion: Mapping[str, Any] | None | bool = True,
+    fusion: Mapping[str, Any] | bool | None = True,
     decoder: Mapping[str, Any] | None = None,
     loss: Mapping[str, Any] | str = "cross_entropy",
     statistics: Mapping[str, Any] | None = None,
@@ -89,7 +89,8 @@ def asymfusion_segmentor(
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
     """
-    method = None if fusion in (None, False) else AsymmetricFusion(**({} if fusion is True else dict(fusion)))
+    options: Mapping[str, Any] = fusion if isinstance(fusion, Mapping) else {}
+    method = None if fusion is None or fusion is False else AsymmetricFusion(**options)
     network = SharedBackbone(
         backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval
     )

@@ -6,38 +6,38 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from torch import nn
 
-
-class ModalityDropout(nn.Module):
+class ModalityDropout:
     """Draws one subset of the modalities per training step.
 
-    With the given probability the step sees a proper subset, each equally likely; otherwise all modalities. The draw
-    is a function of the seed and the number of steps taken, so all processes of a distributed run agree, and the
-    count is kept in the checkpoint, so a resumed run goes on with the same draws.
+    With the given probability the step sees a proper subset, each equally likely; otherwise all modalities. The draws
+    come from a generator of their own: set from the same seed in every process of a distributed run, all of them
+    train on the same subset; set from seed and epoch, a resumed run goes on with the same draws.
+
+    Args:
+        modalities: names, in declared order.
+        probability: share of the steps that see a proper subset.
+
+    Raises:
+        ValueError: if the probability lies outside [0, 1].
 
     Source: after Neverova et al., "ModDrop" (arXiv 1501.00102), here one draw per step rather than per sample.
     """
 
-    def __init__(self, modalities: Sequence[str], probability: float = 0.5, seed: int = 0) -> None:
-        super().__init__()
+    def __init__(self, modalities: Sequence[str], probability: float = 0.5) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f"modality dropout has probability {probability}; expected a value in [0, 1]")
-        self.modalities, self.probability, self.seed = tuple(modalities), probability, seed
+        self.modalities, self.probability = tuple(modalities), probability
         sizes = range(1, len(self.modalities))
         self.subsets = [s for size in sizes for s in itertools.combinations(self.modalities, size)]
-        self.steps = 0
+        self.set_seed(0)
+
+    def set_seed(self, seed: int) -> None:
+        """Restarts the draws."""
+        self._generator = random.Random(seed)
 
     def draw(self) -> tuple[str, ...]:
         """The subset of the next step."""
-        generator = random.Random(f"{self.seed}/{self.steps}")
-        self.steps += 1
-        if not self.subsets or generator.random() >= self.probability:
+        if not self.subsets or self._generator.random() >= self.probability:
             return self.modalities
-        return generator.choice(self.subsets)
-
-    def get_extra_state(self) -> int:
-        return self.steps
-
-    def set_extra_state(self, state: int) -> None:
-        self.steps = int(state)
+        return self._generator.choice(self.subsets)

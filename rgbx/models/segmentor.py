@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -69,6 +69,11 @@ class Segmentor(BaseModel):
             ValueError: for a modality the model does not know.
         """
         self._visible = self.modalities if names is None else self.backbone.layout.order(names)
+
+    def set_epoch_seed(self, seed: int) -> None:
+        """Restarts the draws of modality dropout; the seed must be the same in all processes of a run."""
+        if self.modality_dropout is not None:
+            self.modality_dropout.set_seed(seed)
 
     def compile_network(self, **options: Any) -> None:
         """Compiles backbone and decoder in place by torch.compile; the state dict keeps its keys."""

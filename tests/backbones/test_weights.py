@@ -27,7 +27,7 @@ def test_wrapped_and_prefixed_state_dicts(wrap, tmp_path):
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent.pth"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
         SharedBackbone("resnet18", ("rgb",), pretrained=str(tmp_path / "absent.pth"))
     (tmp_path / "text.pth").write_text("not a checkpoint")
     with pytest.raises(ValueError, match=r"text\.pth is no file of plain tensors"):

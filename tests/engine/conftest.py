@@ -9,14 +9,14 @@ from mmengine.optim import LinearLR, OneCycleLR, PolyLR
 
 sys.path.insert(0, str(Path(__file__).parent))  # tiny.py, the stand-in model of these tests
 
-from tiny import Halves, tiny_segmentor  # noqa: E402
+from tiny import Halves, tiny_segmentor
 
-from rgbx.datasets import EpochSampler  # noqa: E402
-from rgbx.engine.checkpoint_hook import CheckpointHook  # noqa: E402
-from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor  # noqa: E402
-from rgbx.engine.runner import Runner  # noqa: E402
-from rgbx.engine.segmentation_metric import SegmentationMetric  # noqa: E402
-from rgbx.transforms import HorizontalFlip, PackSample  # noqa: E402
+from rgbx.datasets import EpochSampler
+from rgbx.engine.checkpoint_hook import CheckpointHook
+from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.engine.runner import Runner
+from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.transforms import HorizontalFlip, PackSample
 
 torch.set_num_threads(1)  # for images of a hundred pixels, more only wait for each other
 

@@ -103,7 +103,7 @@ def test_plain_types():
     assert "f" not in plain
     assert plain["kind"].endswith("Foreign")
     assert plain[3] == (1,)
-    with pytest.raises(TypeError, match="cannot keep .*Foreign"):
+    with pytest.raises(TypeError, match=r"cannot keep .*Foreign"):
         to_plain([Foreign()])
 
 

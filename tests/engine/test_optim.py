@@ -96,7 +96,7 @@ def test_bfloat16_on_the_cpu():
 
 def test_float16_on_the_cpu_is_refused():
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)
-    with pytest.raises(ValueError, match="needs a CUDA device.*bfloat16"):
+    with pytest.raises(ValueError, match=r"needs a CUDA device.*bfloat16"):
         AutocastOptimWrapper(optimizer, dtype="float16")
     with pytest.raises(ValueError, match="found 'half'"):
         AutocastOptimWrapper(optimizer, dtype="half")

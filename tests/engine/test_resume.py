@@ -130,7 +130,7 @@ def test_no_path_of_this_machine_in_a_checkpoint(make_runner, tmp_path):
 def test_resuming_weights_only_is_refused(make_runner, tmp_path):
     make_runner(epochs=2).train()
     best = next((tmp_path / "run").glob("best_*.pth"))
-    with pytest.raises(ValueError, match="cannot be resumed.*--load-from"):
+    with pytest.raises(ValueError, match=r"cannot be resumed.*--load-from"):
         make_runner("next", epochs=2, resume=True, load_from=str(best)).train()
 
 

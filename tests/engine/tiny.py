@@ -1,8 +1,8 @@
-"""A stand-in for model and dataset at the toolkit's interfaces, small enough to train in a second."""
+"""A stand-in for model and dataset at the toolkit's interfaces that trains in a second."""
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import nn
 

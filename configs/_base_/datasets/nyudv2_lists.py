@@ -1,4 +1,4 @@
-"""NYU Depth V2 with 40 classes at full size, in the list files of AsymFusion, CEN and TokenFusion."""
+"""NYU Depth V2 with 40 classes at full size, in the lists of AsymFusion, CEN and TokenFusion."""
 
 from mmengine.dataset import default_collate
 
