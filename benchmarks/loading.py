@@ -75,11 +75,12 @@ def main() -> None:
     dataset = NYUDv2Folders(arguments.root, transforms=pipeline(arguments.crop))
     frames = min(arguments.frames, len(dataset))
     rates = time_passes(dataset, frames, arguments.passes, arguments.workers)
-    print(f"torch {torch.__version__}, OpenCV {cv2.__version__}, numpy {np.__version__}; "
-          f"{frames} frames, crop {arguments.crop[0]}x{arguments.crop[1]}, "
-          f"{arguments.workers} workers")
-    print(f"samples/s: best {max(rates):.0f}, median {statistics.median(rates):.0f} "
-          f"of {arguments.passes} passes")
+    print(
+        f"torch {torch.__version__}, OpenCV {cv2.__version__}, numpy {np.__version__}; "
+        f"{frames} frames, crop {arguments.crop[0]}x{arguments.crop[1]}, "
+        f"{arguments.workers} workers"
+    )
+    print(f"samples/s: best {max(rates):.0f}, median {statistics.median(rates):.0f} of {arguments.passes} passes")
     for name, milliseconds in time_stages(dataset, frames).items():
         print(f"{name:>16}  {milliseconds:6.2f} ms")
 

@@ -45,12 +45,13 @@ def main() -> None:
     size = (height, width)
     cv2.setNumThreads(1)
     scenes = [make_scene(0, index, size) for index in range(options.frames)]
-    print(f"{height}x{width}, {options.frames} frames, numpy {np.__version__}, "
-          f"cv2 {cv2.__version__}, {platform.machine()}, "
-          f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
+    print(
+        f"{height}x{width}, {options.frames} frames, numpy {np.__version__}, "
+        f"cv2 {cv2.__version__}, {platform.machine()}, "
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        rooms = SyntheticRooms(num_frames=options.frames, size=size, modalities=MAPS[:-1],
-                               root=folder)
+        rooms = SyntheticRooms(num_frames=options.frames, size=size, modalities=MAPS[:-1], root=folder)
         stages: dict[str, Callable[[int], object]] = {
             "layout only": lambda index: make_scene(0, index, size),
             "ray casting only": lambda index: cast_scene(scenes[index], size),

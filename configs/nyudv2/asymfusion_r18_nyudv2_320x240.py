@@ -13,9 +13,7 @@ with read_base():
 
 model.update(modality_dropout=0.3)
 
-optim_wrapper.update(
-    optimizer=dict(lr=2e-4), paramwise_cfg=dict(encoder_lr_mult=0.5, decoder_lr_mult=1.0)
-)
+optim_wrapper.update(optimizer=dict(lr=2e-4), paramwise_cfg=dict(encoder_lr_mult=0.5, decoder_lr_mult=1.0))
 param_scheduler[0].update(end=5)
 param_scheduler[1].update(begin=5)
 train_cfg.update(max_epochs=200, val_interval=5)

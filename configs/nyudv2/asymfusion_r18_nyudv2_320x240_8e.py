@@ -13,7 +13,7 @@ with read_base():
 optim_wrapper.update(
     optimizer=dict(lr=1.5e-3),
     paramwise_cfg=dict(encoder_lr_mult=0.2, decoder_lr_mult=1.0),
-    dtype="bfloat16",
+    dtype="auto",
 )
 param_scheduler[0].update(end=1)
 param_scheduler[1].update(begin=1)

@@ -24,17 +24,23 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file, such as configs/rooms/....py")
     parser.add_argument("--work-dir", help="where logs and checkpoints go")
     parser.add_argument("--data-root", help="root folder of every dataset of the config")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="A.B=VALUE",
-                        help="override values of the config")
-    parser.add_argument("--trust", action="store_true",
-                        help="read checkpoints that hold arbitrary Python objects, which can run "
-                             "any code")
-    parser.add_argument("--launcher", choices=("none", "pytorch"), default="none",
-                        help="pytorch: one of the processes that torchrun started")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="read checkpoints that hold arbitrary Python objects, which can run any code",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=("none", "pytorch"),
+        default="none",
+        help="pytorch: one of the processes that torchrun started",
+    )
 
 
-def load_config(path: str | Path, *, options: Sequence[str] = (),
-                data_root: str | None = None) -> Config:
+def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str | None = None) -> Config:
     """Reads a config in mmengine's new style and checks it.
 
     `data_root`, at the top level of a config or given here, becomes the `root` of every dataset,
@@ -70,8 +76,13 @@ def set_roots(config: Config, root: str, *, required: bool = False) -> None:
     Raises:
         ConfigError: `required`, and no dataset has a `root`.
     """
-    found = [node for loader in DATALOADERS if isinstance(config.get(loader), dict)
-             for node in _dicts(config[loader].get("dataset")) if "root" in node]
+    found = [
+        node
+        for loader in DATALOADERS
+        if isinstance(config.get(loader), dict)
+        for node in _dicts(config[loader].get("dataset"))
+        if "root" in node
+    ]
     if required and not found:
         raise ConfigError("no dataset of this config has a root to set")
     for node in found:
@@ -116,8 +127,10 @@ def _explain(error: Exception) -> str:
     if isinstance(error, KeyError) and not line:
         return f"{where}: its base config does not define {text}"
     if isinstance(error, RuntimeError) and not text:
-        return (f"{where}: a config cannot call what it imports, as imports are only carried out "
-                "when the run is built; write the value itself")
+        return (
+            f"{where}: a config cannot call what it imports, as imports are only carried out "
+            "when the run is built; write the value itself"
+        )
     return f"{where}: {type(error).__name__}: {text}"
 
 
@@ -144,9 +157,11 @@ def _drop_modules(config: Config) -> None:
 def _check_names(config: Config, path: str | Path) -> None:
     for name in dict.keys(config._cfg_dict):
         if name not in TOP_LEVEL and name not in config._imported_names and name[0] != "_":
-            raise ConfigError(f"{path}: unknown name {name!r} at the top level"
-                              f"{nearest(name, TOP_LEVEL)} (begin the names of your own variables "
-                              "with an underscore)")
+            raise ConfigError(
+                f"{path}: unknown name {name!r} at the top level"
+                f"{nearest(name, TOP_LEVEL)} (begin the names of your own variables "
+                "with an underscore)"
+            )
 
 
 def lazy_objects(value: Any) -> Iterator[LazyObject | LazyAttr]:
@@ -173,8 +188,7 @@ def _check_import(lazy: LazyObject | LazyAttr) -> None:
         try:
             importlib.import_module(f"{module}.{name}")
         except ImportError:
-            raise ConfigError(f"{where}: {module} has no {name!r}"
-                              f"{nearest(name, dir(found))}") from None
+            raise ConfigError(f"{where}: {module} has no {name!r}{nearest(name, dir(found))}") from None
 
 
 def without_initial_weights(config: Config) -> None:

@@ -17,8 +17,7 @@ class ConfigError(ValueError):
     """A config, or an option on the command line, that cannot be used."""
 
 
-def run_command(function: Callable[[Sequence[str] | None], int],
-                argv: Sequence[str] | None) -> int:
+def run_command(function: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     """Runs a command and turns what a user can cause into a sentence on stderr and an exit code.
 
     RGBX_DEBUG=1 in the environment lets errors through with their traceback.

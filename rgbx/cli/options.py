@@ -15,14 +15,40 @@ from torch.utils.data import DataLoader
 from rgbx.cli.errors import ConfigError
 from rgbx.engine.optim import EncoderDecoderConstructor
 
-TOP_LEVEL = frozenset((
-    "model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg",
-    "val_cfg", "test_cfg", "auto_scale_lr", "optim_wrapper", "param_scheduler", "val_evaluator",
-    "test_evaluator", "default_hooks", "custom_hooks", "load_from", "resume", "launcher",
-    "env_cfg", "log_processor", "log_level", "visualizer", "default_scope", "randomness",
-    "experiment_name", "model_wrapper_cfg",  # read by mmengine's Runner
-    "compile", "ema", "data_root", "trust_checkpoint",  # read by rgbx
-))
+TOP_LEVEL = frozenset(
+    (
+        "model",
+        "work_dir",
+        "train_dataloader",
+        "val_dataloader",
+        "test_dataloader",
+        "train_cfg",
+        "val_cfg",
+        "test_cfg",
+        "auto_scale_lr",
+        "optim_wrapper",
+        "param_scheduler",
+        "val_evaluator",
+        "test_evaluator",
+        "default_hooks",
+        "custom_hooks",
+        "load_from",
+        "resume",
+        "launcher",
+        "env_cfg",
+        "log_processor",
+        "log_level",
+        "visualizer",
+        "default_scope",
+        "randomness",
+        "experiment_name",
+        "model_wrapper_cfg",  # read by mmengine's Runner
+        "compile",
+        "ema",
+        "data_root",
+        "trust_checkpoint",  # read by rgbx
+    )
+)
 
 
 def _parameters(function: Any) -> set[str] | None:
@@ -33,12 +59,22 @@ def _parameters(function: Any) -> set[str] | None:
     return {parameter.name for parameter in parameters}
 
 
-_LOADER = {"dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn",
-           "num_batch_per_epoch", *(_parameters(DataLoader) or ())}
+_LOADER = {
+    "dataset",
+    "sampler",
+    "batch_sampler",
+    "collate_fn",
+    "worker_init_fn",
+    "num_batch_per_epoch",
+    *(_parameters(DataLoader) or ()),
+}
 _BY_PATH: dict[str, set[str]] = {
-    "train_dataloader": _LOADER, "val_dataloader": _LOADER, "test_dataloader": _LOADER,
+    "train_dataloader": _LOADER,
+    "val_dataloader": _LOADER,
+    "test_dataloader": _LOADER,
     "train_cfg": {"by_epoch", "max_epochs", "val_begin", "val_interval", "dynamic_intervals"},
-    "val_cfg": {"fp16"}, "test_cfg": {"fp16"},
+    "val_cfg": {"fp16"},
+    "test_cfg": {"fp16"},
     "randomness": {"seed", "deterministic", "diff_rank_seed"},
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
     "optim_wrapper.paramwise_cfg": set(EncoderDecoderConstructor.OPTIONS),
@@ -88,8 +124,9 @@ def _check(node: Any, key: str, parents: Sequence[str], path: str) -> None:
     where = ".".join(parents) or "the config"
     if isinstance(node, list):
         if not key.isdecimal() or int(key) >= len(node):
-            raise ConfigError(f"--cfg-options {path}: {where} is a list of {len(node)}, expected "
-                              f"an index below that, found {key!r}")
+            raise ConfigError(
+                f"--cfg-options {path}: {where} is a list of {len(node)}, expected an index below that, found {key!r}"
+            )
         return
     if not isinstance(node, dict):
         raise ConfigError(f"--cfg-options {path}: {where} is {node!r} and has no {key!r}")

@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not count:
             continue
         try:
-            rooms = SyntheticRooms(split=split, num_frames=count, size=options.size,
-                                   seed=options.seed, root=options.out)
+            rooms = SyntheticRooms(
+                split=split, num_frames=count, size=options.size, seed=options.seed, root=options.out
+            )
         except ValueError as error:  # OUT was rendered with other settings
             parser.error(str(error))
         written = render_split(rooms, workers=options.workers)
@@ -63,8 +64,7 @@ def contact_sheet(frames: Sequence[dict[str, np.ndarray]]) -> Figure:
     height, width = frames[0]["label"].shape
     inches = 2.4
     row_inches = inches * height / width
-    figure = Figure(figsize=(inches * len(columns), row_inches * len(frames) + 1.1),
-                    layout="constrained")
+    figure = Figure(figsize=(inches * len(columns), row_inches * len(frames) + 1.1), layout="constrained")
     grid = figure.subplots(len(frames), len(columns), squeeze=False)
     for axes, frame in zip(grid, frames, strict=True):
         for cell, (name, colour) in zip(axes, columns.items(), strict=True):
@@ -72,10 +72,11 @@ def contact_sheet(frames: Sequence[dict[str, np.ndarray]]) -> Figure:
             cell.set_axis_off()
     for cell, title in zip(grid[0], columns, strict=True):
         cell.set_title(title, fontsize=13)
-    patches = [Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.4", label=name)
-               for name, colour in zip(CLASSES, PALETTE, strict=True)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES), frameon=False,
-                  fontsize=10)
+    patches = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.4", label=name)
+        for name, colour in zip(CLASSES, PALETTE, strict=True)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES), frameon=False, fontsize=10)
     return figure
 
 
@@ -84,10 +85,8 @@ def _panels() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     palette = np.array(PALETTE, np.uint8)
     return {
         "rgb": lambda rgb: rgb,
-        "depth": lambda metres: np.where(metres[..., None] > 0,
-                                         colormaps["viridis_r"](metres / 7)[..., :3], 0),
-        "thermal": lambda celsius: colormaps["inferno"](
-            np.sqrt(np.clip((celsius - 14) / 56, 0, 1)))[..., :3],
+        "depth": lambda metres: np.where(metres[..., None] > 0, colormaps["viridis_r"](metres / 7)[..., :3], 0),
+        "thermal": lambda celsius: colormaps["inferno"](np.sqrt(np.clip((celsius - 14) / 56, 0, 1)))[..., :3],
         "normal": lambda unit: 0.5 + 0.5 * unit * np.array([1, -1, -1]),
         "edge": lambda edge: np.repeat(1 - edge[..., None], 3, axis=2),
         "label": lambda label: palette[label],
@@ -107,14 +106,15 @@ def _size(text: str) -> tuple[int, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Render synthetic rooms to OUT/{train,test}/{map}/000000.png. Frames that are "
-                    "there already are kept, so an interrupted run can be repeated.")
+        "there already are kept, so an interrupted run can be repeated."
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
     parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
     parser.add_argument("--test", type=int, default=200, metavar="N", help="test frames (200)")
-    parser.add_argument("--size", type=_size, default=(120, 160), metavar="HxW",
-                        help="image size (120x160)")
+    parser.add_argument("--size", type=_size, default=(120, 160), metavar="HxW", help="image size (120x160)")
     parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
-    parser.add_argument("--contact-sheet", type=Path, metavar="PNG",
-                        help="also draw the first train frames, one per row")
+    parser.add_argument(
+        "--contact-sheet", type=Path, metavar="PNG", help="also draw the first train frames, one per row"
+    )
     return parser

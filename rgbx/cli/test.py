@@ -52,8 +52,7 @@ def test(argv: Sequence[str] | None = None) -> int:
 
 def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     """The config for a test run: no pretrained weights, no average of weights, no resuming."""
-    config = load_config(arguments.config, options=arguments.cfg_options,
-                         data_root=arguments.data_root)
+    config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
     if config.get("test_dataloader") is None:
         raise ConfigError(f"{arguments.config} has no test_dataloader")
     config.work_dir = str(arguments.work_dir or work_dir)
@@ -63,9 +62,9 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     return config
 
 
-def evaluate_subsets(runner: Runner, subsets: Sequence[tuple[str, ...]],
-                     pictures: PictureHook | None = None, *,
-                     by_subset: bool = True) -> dict[str, dict[str, float]]:
+def evaluate_subsets(
+    runner: Runner, subsets: Sequence[tuple[str, ...]], pictures: PictureHook | None = None, *, by_subset: bool = True
+) -> dict[str, dict[str, float]]:
     """Runs the test loop once per subset of modalities.
 
     Args:
@@ -105,19 +104,31 @@ def evaluate_subsets(runner: Runner, subsets: Sequence[tuple[str, ...]],
 def subset_table(results: dict[str, dict[str, float]]) -> str:
     """One row per subset: mIoU, mAcc and aAcc of the ensemble, in percent."""
     keys = ("mIoU", "mAcc", "aAcc")
-    return text_table(["modalities", *keys], [
-        [name, *(f"{metrics[key]:.2f}" for key in keys)] for name, metrics in results.items()])
+    return text_table(
+        ["modalities", *keys], [[name, *(f"{metrics[key]:.2f}" for key in keys)] for name, metrics in results.items()]
+    )
 
 
-def _report(arguments: argparse.Namespace, checkpoint: Path, runner: Runner,
-            results: dict[str, dict[str, float]], pictures: PictureHook | None) -> None:
+def _report(
+    arguments: argparse.Namespace,
+    checkpoint: Path,
+    runner: Runner,
+    results: dict[str, dict[str, float]],
+    pictures: PictureHook | None,
+) -> None:
     runner.logger.info(f"Protocol {PROTOCOL}, in percent:\n{subset_table(results)}")
     if arguments.json:
         clean: dict[str, Any] = {
             name: {key: None if math.isnan(value) else value for key, value in metrics.items()}
-            for name, metrics in results.items()}
-        report = {"config": str(arguments.config), "checkpoint": str(checkpoint),
-                  "protocol": PROTOCOL, "unit": "percent", "subsets": clean}
+            for name, metrics in results.items()
+        }
+        report = {
+            "config": str(arguments.config),
+            "checkpoint": str(checkpoint),
+            "protocol": PROTOCOL,
+            "unit": "percent",
+            "subsets": clean,
+        }
         Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
         Path(arguments.json).write_text(json.dumps(report, indent=2) + "\n")
     if pictures is not None:
@@ -128,10 +139,17 @@ def _report(arguments: argparse.Namespace, checkpoint: Path, runner: Runner,
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Evaluate a checkpoint on the test split.")
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="a checkpoint of the config's model, or a work "
-                                           "directory: its best checkpoint, or else its last")
-    parser.add_argument("--modalities", nargs="+", default=[], metavar="A+B",
-                        help="subsets to evaluate in turn, such as: rgb depth rgb+depth (all)")
+    parser.add_argument(
+        "checkpoint",
+        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
+    )
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="subsets to evaluate in turn, such as: rgb depth rgb+depth (all)",
+    )
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
     parser.add_argument("--draw-count", type=int, default=4, metavar="N", help="how many (4)")
     parser.add_argument("--json", metavar="FILE", help="write the scores there")

@@ -16,6 +16,7 @@ from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.engine.checkpoint import find_last
 from rgbx.engine.curves import plot_losses
 from rgbx.engine.runner import Runner
+from rgbx.models.complexity import measure_complexity
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def train(argv: Sequence[str] | None = None) -> int:
     with building(arguments.config):
         runner = Runner.from_cfg(config)
         runner.prepare_training()
+    runner.logger.info(describe_model(runner))
     try:
         runner.train()
         if runner.rank == 0:
@@ -43,6 +45,14 @@ def train(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def describe_model(runner: Runner) -> str:
+    """Parameters and operations of the model, at the size of the training samples."""
+    model = runner.network
+    sample = runner.train_dataloader.dataset[0]
+    size = next(sample[name].shape[-2:] for name in model.modalities if name in sample)
+    return f"{type(model).__name__}: {measure_complexity(model, tuple(size))}"
+
+
 def configure(arguments: argparse.Namespace) -> Config:
     """The config with everything that the command line says about it.
 
@@ -51,10 +61,10 @@ def configure(arguments: argparse.Namespace) -> Config:
     """
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
-    config = load_config(arguments.config, options=arguments.cfg_options,
-                         data_root=arguments.data_root)
-    config.work_dir = str(arguments.work_dir or config.get("work_dir")
-                          or Path("work_dirs", Path(arguments.config).stem))
+    config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
+    config.work_dir = str(
+        arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
+    )
     use_launcher(config, arguments)
     randomness = dict(config.get("randomness") or {})
     if arguments.seed is not None:
@@ -87,8 +97,9 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
         ConfigError: torchrun is asked for but did not start this process.
     """
     if arguments.launcher == "pytorch" and "RANK" not in os.environ:
-        raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node 2 "
-                          "tools/train.py CONFIG --launcher pytorch")
+        raise ConfigError(
+            "--launcher pytorch needs torchrun: torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch"
+        )
     config.launcher = arguments.launcher
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
@@ -98,20 +109,26 @@ def resume_hint(arguments: argparse.Namespace, work_dir: str) -> str:
     last = find_last(work_dir)
     if last is None:
         return "Interrupted before the first epoch was saved: start again with the same command."
-    return (f"Interrupted; {last} is complete. Resume with: {sys.argv[0]} {arguments.config} "
-            f"--work-dir {work_dir} --resume")
+    return (
+        f"Interrupted; {last} is complete. Resume with: {sys.argv[0]} {arguments.config} --work-dir {work_dir} --resume"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train what a config describes.")
     add_config_arguments(parser)
-    parser.add_argument("--resume", nargs="?", const="auto", metavar="CHECKPOINT",
-                        help="continue from the last epoch in the work directory, or from a file")
-    parser.add_argument("--load-from", metavar="CHECKPOINT",
-                        help="start from the weights that fit, also of other classes or modalities")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="continue from the last epoch in the work directory, or from a file",
+    )
+    parser.add_argument(
+        "--load-from", metavar="CHECKPOINT", help="start from the weights that fit, also of other classes or modalities"
+    )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
-    parser.add_argument("--deterministic", action="store_true",
-                        help="use only deterministic algorithms")
+    parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
     return parser
 
 

@@ -40,8 +40,11 @@ _TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
 CITYSCAPES_CLASSES = tuple(name for _, name, _ in _TRAIN_CLASSES)
 CITYSCAPES_PALETTE = [list(colour) for _, _, colour in _TRAIN_CLASSES]
 
-_SUFFIXES = {"rgb": ("leftImg8bit", "leftImg8bit.png"), "depth": ("disparity", "disparity.png"),
-             "camera": ("camera", "camera.json")}
+_SUFFIXES = {
+    "rgb": ("leftImg8bit", "leftImg8bit.png"),
+    "depth": ("disparity", "disparity.png"),
+    "camera": ("camera", "camera.json"),
+}
 
 
 class Cityscapes(DenseDataset):
@@ -61,19 +64,24 @@ class Cityscapes(DenseDataset):
         ValueError: unknown modalities or label kind.
     """
 
-    def __init__(self, root: str | Path, split: str = "train", *,
-                 modalities: Sequence[str] = ("rgb", "depth"),
-                 cities: Sequence[str] | None = None,
-                 label_kind: Literal["labelIds", "labelTrainIds"] = "labelIds",
-                 transforms: Sequence[Transform | dict[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        modalities: Sequence[str] = ("rgb", "depth"),
+        cities: Sequence[str] | None = None,
+        label_kind: Literal["labelIds", "labelTrainIds"] = "labelIds",
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+    ) -> None:
         unknown = [name for name in modalities if name not in ("rgb", "depth")]
         if unknown:
             raise ValueError(f"Cityscapes has the modalities 'rgb' and 'depth', found {unknown}")
         if label_kind not in ("labelIds", "labelTrainIds"):
-            raise ValueError(f"label_kind must be 'labelIds' or 'labelTrainIds', "
-                             f"found {label_kind!r}")
-        super().__init__(modalities=modalities, classes=CITYSCAPES_CLASSES,
-                         palette=CITYSCAPES_PALETTE, transforms=transforms)
+            raise ValueError(f"label_kind must be 'labelIds' or 'labelTrainIds', found {label_kind!r}")
+        super().__init__(
+            modalities=modalities, classes=CITYSCAPES_CLASSES, palette=CITYSCAPES_PALETTE, transforms=transforms
+        )
         self.root, self.split = Path(root), split
         self.label_kind = label_kind
         self._lookup = train_id_lookup() if label_kind == "labelIds" else None
@@ -82,7 +90,8 @@ class Cityscapes(DenseDataset):
             if not (self.root / package / split).is_dir():
                 raise FileNotFoundError(
                     f"{self.root / package / split}: no such folder; Cityscapes with {modalities} "
-                    f"needs the packages {', '.join((*packages, 'gtFine'))}")
+                    f"needs the packages {', '.join((*packages, 'gtFine'))}"
+                )
         self.frames = _frames(self.root / "leftImg8bit" / split, cities)
 
     def __len__(self) -> int:
@@ -93,8 +102,10 @@ class Cityscapes(DenseDataset):
         frame = self.frames[index]
         kinds = {**_SUFFIXES, "label": ("gtFine", f"gtFine_{self.label_kind}.png")}
         wanted = [*self.modalities, "label", *(["camera"] if "depth" in self.modalities else [])]
-        paths = {name: str(self.root / kinds[name][0] / self.split / frame.split("_")[0]
-                           / f"{frame}_{kinds[name][1]}") for name in wanted}
+        paths = {
+            name: str(self.root / kinds[name][0] / self.split / frame.split("_")[0] / f"{frame}_{kinds[name][1]}")
+            for name in wanted
+        }
         label = read_label(paths["label"], self._lookup)
         sample: Sample = {"sample_id": frame, "paths": paths, "label": label}
         if "rgb" in paths:
@@ -127,12 +138,17 @@ def read_disparity_depth(disparity_path: str | Path, camera_path: str | Path) ->
     """
     raw = read_image(disparity_path)
     if raw.ndim != 2 or raw.dtype != np.uint16:
-        raise ValueError(f"disparity {disparity_path}: expected one channel of 16 bits, found "
-                         f"{raw.dtype} of shape {raw.shape}")
+        raise ValueError(
+            f"disparity {disparity_path}: expected one channel of 16 bits, found {raw.dtype} of shape {raw.shape}"
+        )
     valid = raw > 1
     depth = np.zeros(raw.shape, np.float32)
-    np.divide(np.float32(256 * _baseline_times_focal_length(Path(camera_path))),
-              raw.astype(np.float32) - 1, out=depth, where=valid)
+    np.divide(
+        np.float32(256 * _baseline_times_focal_length(Path(camera_path))),
+        raw.astype(np.float32) - 1,
+        out=depth,
+        where=valid,
+    )
     return depth
 
 
@@ -143,8 +159,9 @@ def _baseline_times_focal_length(path: Path) -> float:
         camera = json.loads(path.read_text(encoding="utf-8"))
         product = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"camera {path}: expected extrinsic.baseline and intrinsic.fx, "
-                         f"found {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"camera {path}: expected extrinsic.baseline and intrinsic.fx, found {type(error).__name__}: {error}"
+        ) from error
     if not product > 0:
         raise ValueError(f"camera {path}: baseline * fx must be > 0, found {product}")
     return product
@@ -155,8 +172,11 @@ def _frames(folder: Path, cities: Sequence[str] | None) -> list[str]:
     missing = [city for city in cities or () if city not in found]
     if missing:
         raise FileNotFoundError(f"{folder}: no cities {missing}; it has {found}")
-    names = [path.name for city in (found if cities is None else cities)
-             for path in sorted((folder / city).glob("*_leftImg8bit.png"))]
+    names = [
+        path.name
+        for city in (found if cities is None else cities)
+        for path in sorted((folder / city).glob("*_leftImg8bit.png"))
+    ]
     if not names:
         raise FileNotFoundError(f"{folder}: no files {{city}}/*_leftImg8bit.png")
     return [name.removesuffix("_leftImg8bit.png") for name in names]

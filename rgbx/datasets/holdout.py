@@ -30,8 +30,10 @@ def holdout_indices(count: int, holdout: Holdout, *, block: int = 16, every: int
         raise ValueError(f"holdout must be 'exclude', 'only' or None, found {holdout!r}")
     held = [index for index in range(count) if (index // block) % every == every // 2]
     if not held:
-        raise ValueError(f"a list of {count} frames is too short to hold out a part of it "
-                         f"(needs more than {block * (every // 2)}); use holdout=None")
+        raise ValueError(
+            f"a list of {count} frames is too short to hold out a part of it "
+            f"(needs more than {block * (every // 2)}); use holdout=None"
+        )
     if holdout == "only":
         return held
     excluded = set(held)

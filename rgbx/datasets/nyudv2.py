@@ -36,8 +36,9 @@ def bitwise_palette(count: int) -> list[list[int]]:
 
     Entry 0 is black.
     """
-    return [[sum(((index >> (3 * j + c)) & 1) << (7 - j) for j in range(8)) for c in range(3)]
-            for index in range(count)]
+    return [
+        [sum(((index >> (3 * j + c)) & 1) << (7 - j) for j in range(8)) for c in range(3)] for index in range(count)
+    ]
 
 
 NYUDV2_PALETTE = bitwise_palette(41)[1:]  # black is left for void, as in labels that count it as 0
@@ -72,12 +73,19 @@ class NYUDv2Lists(DenseDataset):
         FileNotFoundError, ValueError: naming the list file and the line.
     """
 
-    def __init__(self, root: str | Path, list_file: str = "train.txt", *,
-                 modalities: Sequence[str] = ("rgb", "depth"), depth_scale: float = 5000.0,
-                 transforms: Sequence[Transform | dict[str, Any]] = (),
-                 holdout: Holdout = None) -> None:
-        super().__init__(modalities=_rgb_depth(modalities), classes=NYUDV2_CLASSES,
-                         palette=NYUDV2_PALETTE, transforms=transforms)
+    def __init__(
+        self,
+        root: str | Path,
+        list_file: str = "train.txt",
+        *,
+        modalities: Sequence[str] = ("rgb", "depth"),
+        depth_scale: float = 5000.0,
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+        holdout: Holdout = None,
+    ) -> None:
+        super().__init__(
+            modalities=_rgb_depth(modalities), classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, transforms=transforms
+        )
         self.root = Path(root)
         self.list_file = self.root / list_file
         self.depth_scale = depth_scale
@@ -103,8 +111,10 @@ class NYUDv2Lists(DenseDataset):
             for name in self.modalities:
                 sample[name] = _crop_to(sample[name], sample["label"].shape, paths[name])
         except (FileNotFoundError, ValueError) as error:
-            message = (f"{self.list_file}:{entry.line}: {error} (columns must be rgb, masks, "
-                       f"depth; this line has {entry.rgb}, {entry.masks}, {entry.depth})")
+            message = (
+                f"{self.list_file}:{entry.line}: {error} (columns must be rgb, masks, "
+                f"depth; this line has {entry.rgb}, {entry.masks}, {entry.depth})"
+            )
             raise type(error)(message) from error
         return sample
 
@@ -126,12 +136,18 @@ class NYUDv2Folders(DenseDataset):
         FileNotFoundError, ValueError: naming the file.
     """
 
-    def __init__(self, root: str | Path, split: str = "train", *,
-                 modalities: Sequence[str] = ("rgb", "depth"),
-                 transforms: Sequence[Transform | dict[str, Any]] = (),
-                 holdout: Holdout = None) -> None:
-        super().__init__(modalities=_rgb_depth(modalities), classes=NYUDV2_CLASSES,
-                         palette=NYUDV2_PALETTE, transforms=transforms)
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        modalities: Sequence[str] = ("rgb", "depth"),
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+        holdout: Holdout = None,
+    ) -> None:
+        super().__init__(
+            modalities=_rgb_depth(modalities), classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, transforms=transforms
+        )
         self.root = Path(root)
         list_file = self.root / f"{split}.txt"
         stems = [line.strip() for line in _lines(list_file) if line.strip()]
@@ -150,10 +166,8 @@ class NYUDv2Folders(DenseDataset):
         """rgb uint8 [H, W, 3], depth float32 [H, W] in metres, label uint8 [H, W]."""
         stem = self.stems[index]
         suffixes = {"rgb": self._rgb_suffix, "depth": ".png", "label": ".png"}
-        paths = {name: str(self.root / name / f"{stem}{suffixes[name]}")
-                 for name in (*self.modalities, "label")}
-        sample: Sample = {"sample_id": stem, "paths": paths,
-                          "label": read_label(paths["label"], self._lookup)}
+        paths = {name: str(self.root / name / f"{stem}{suffixes[name]}") for name in (*self.modalities, "label")}
+        sample: Sample = {"sample_id": stem, "paths": paths, "label": read_label(paths["label"], self._lookup)}
         if "rgb" in paths:
             sample["rgb"] = read_rgb(paths["rgb"])
         if "depth" in paths:
@@ -181,8 +195,10 @@ def _parse_list(list_file: Path) -> list[ListEntry]:
             continue
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 3 or not all(columns):
-            raise ValueError(f"{list_file}:{number}: expected 3 tab-separated columns rgb, masks, "
-                             f"depth, found {len(columns)}: {line!r}")
+            raise ValueError(
+                f"{list_file}:{number}: expected 3 tab-separated columns rgb, masks, "
+                f"depth, found {len(columns)}: {line!r}"
+            )
         rgb, masks, depth = columns
         entries.append(ListEntry(rgb, masks, depth, number))
     if not entries:

@@ -63,8 +63,10 @@ def cast_room(camera: Camera, room: np.ndarray, size: tuple[int, int]) -> HitBuf
     """
     height, width = size
     pixel = camera.focal * width
-    rays_xy = (((np.arange(width) + 0.5 - 0.5 * width) / pixel).astype(np.float32),
-               ((np.arange(height) + 0.5 - 0.5 * height) / pixel).astype(np.float32))
+    rays_xy = (
+        ((np.arange(width) + 0.5 - 0.5 * width) / pixel).astype(np.float32),
+        ((np.arange(height) + 0.5 - 0.5 * height) / pixel).astype(np.float32),
+    )
     directions = _turned(rays_xy, camera.rotation)
     low, high = (room - camera.position).astype(np.float32)
     with np.errstate(divide="ignore"):
@@ -75,10 +77,20 @@ def cast_room(camera: Camera, room: np.ndarray, size: tuple[int, int]) -> HitBuf
     point = np.stack([origin[i] + depth * d for i, d in enumerate(directions)])
     side = 2 * axis + (_choose(axis, directions) > 0)
     normals = (np.repeat(camera.rotation, 2, axis=0) * _SIGNS).astype(np.float32)
-    texture = np.stack([np.where(axis == 0, point[1], point[0]),
-                        np.where(axis == 2, point[1], point[2])])
-    return HitBuffer(camera, rays_xy, point, depth, side, depth.copy(), normals[side], side.copy(),
-                     side.astype(np.int16), texture, np.ones_like(depth))
+    texture = np.stack([np.where(axis == 0, point[1], point[0]), np.where(axis == 2, point[1], point[2])])
+    return HitBuffer(
+        camera,
+        rays_xy,
+        point,
+        depth,
+        side,
+        depth.copy(),
+        normals[side],
+        side.copy(),
+        side.astype(np.int16),
+        texture,
+        np.ones_like(depth),
+    )
 
 
 def draw_item(buffer: HitBuffer, shape: Board | Round | Crate, index: int) -> None:
@@ -119,7 +131,7 @@ def _draw_round(buffer: HitBuffer, thing: Round, window: Window, index: int) -> 
     rays = _turned(_cropped(buffer, window), np.eye(3))
     along = _dot(axis, rays)
     square = rays[0] ** 2 + rays[1] ** 2 + 1
-    root = along ** 2 - np.float32(1 - (thing.radius / distance) ** 2) * square
+    root = along**2 - np.float32(1 - (thing.radius / distance) ** 2) * square
     if thing.solid:
         depth = np.float32(distance) * (along - np.sqrt(np.maximum(root, 0))) / square
         arms = [d * depth - np.float32(c) for d, c in zip(rays, centre, strict=True)]
@@ -129,7 +141,7 @@ def _draw_round(buffer: HitBuffer, thing: Round, window: Window, index: int) -> 
         normal = np.broadcast_to((-axis).astype(np.float32), (*root.shape, 3))
     mask = (root > 0) & (depth < buffer.depth[window])
     right = np.array([axis[2], 0.0, -axis[0]]) / math.hypot(axis[0], axis[2])
-    scale = math.sqrt(distance ** 2 - thing.radius ** 2) / thing.radius
+    scale = math.sqrt(distance**2 - thing.radius**2) / thing.radius
     texture = [_dot(scale * basis, rays) / along for basis in (right, np.cross(axis, right))]
     _write(buffer, window, mask, index, depth=depth, texture=texture, normal=normal, light=1.0)
 
@@ -151,16 +163,33 @@ def _draw_crate(buffer: HitBuffer, crate: Crate, window: Window, index: int) -> 
     axis = _first_equal(depth, enter)
     side = 2 * axis + (_choose(axis, rays) < 0)
     normals = (np.repeat(turn, 2, axis=0) * -_SIGNS).astype(np.float32)
-    local = [(np.float32(o) + d * depth) / np.float32(h)
-             for o, d, h in zip(origin, rays, crate.half, strict=True)]
+    local = [(np.float32(o) + d * depth) / np.float32(h) for o, d, h in zip(origin, rays, crate.half, strict=True)]
     texture = (np.where(axis == 0, local[1], local[0]), np.where(axis == 2, local[1], local[2]))
-    _write(buffer, window, mask, index, depth=depth, texture=texture, normal=normals[side],
-           light=_CRATE_LIGHT[side], side=side)
+    _write(
+        buffer,
+        window,
+        mask,
+        index,
+        depth=depth,
+        texture=texture,
+        normal=normals[side],
+        light=_CRATE_LIGHT[side],
+        side=side,
+    )
 
 
-def _write(buffer: HitBuffer, window: Window, mask: np.ndarray, index: int, *,
-           depth: np.ndarray, texture: Sequence[np.ndarray], normal: np.ndarray | None = None,
-           light: np.ndarray | float | None = None, side: np.ndarray | int = 0) -> None:
+def _write(
+    buffer: HitBuffer,
+    window: Window,
+    mask: np.ndarray,
+    index: int,
+    *,
+    depth: np.ndarray,
+    texture: Sequence[np.ndarray],
+    normal: np.ndarray | None = None,
+    light: np.ndarray | float | None = None,
+    side: np.ndarray | int = 0,
+) -> None:
     np.copyto(buffer.depth[window], depth, where=mask)
     np.copyto(buffer.item[window], np.uint8(6 + index), where=mask)
     np.copyto(buffer.face[window], np.asarray(6 * (1 + index) + side, np.int16), where=mask)
@@ -179,8 +208,10 @@ def _window(buffer: HitBuffer, points: np.ndarray) -> Window:
     if box is None:
         return slice(0, height), slice(0, width)
     low_x, low_y, high_x, high_y = (width * value for value in box)
-    return (_pixel_range(low_y + 0.5 * height, high_y + 0.5 * height, height),
-            _pixel_range(low_x + 0.5 * width, high_x + 0.5 * width, width))
+    return (
+        _pixel_range(low_y + 0.5 * height, high_y + 0.5 * height, height),
+        _pixel_range(low_x + 0.5 * width, high_x + 0.5 * width, width),
+    )
 
 
 def _pixel_range(low: float, high: float, count: int) -> slice:
@@ -194,8 +225,7 @@ def _cropped(buffer: HitBuffer, window: Window) -> RaysXY:
 def _turned(rays_xy: RaysXY, rotation: np.ndarray) -> list[np.ndarray]:
     """The rays (x, y, 1) turned by `rotation` [3, 3], as three arrays [H, W]."""
     turn = rotation.astype(np.float32)
-    return [turn[i, 0] * rays_xy[0] + (turn[i, 1] * rays_xy[1] + turn[i, 2])[:, None]
-            for i in range(3)]
+    return [turn[i, 0] * rays_xy[0] + (turn[i, 1] * rays_xy[1] + turn[i, 2])[:, None] for i in range(3)]
 
 
 def _dot(vector: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -204,8 +234,7 @@ def _dot(vector: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _first_equal(value: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:
-    return np.where(value == options[0], np.uint8(0),
-                    np.where(value == options[1], np.uint8(1), np.uint8(2)))
+    return np.where(value == options[0], np.uint8(0), np.where(value == options[1], np.uint8(1), np.uint8(2)))
 
 
 def _choose(axis: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:

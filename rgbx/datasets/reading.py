@@ -46,8 +46,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
     """
     image = read_image(path)
     if image.dtype != np.uint8:
-        raise ValueError(f"rgb {path}: expected 8 bits per channel, found {image.dtype}; "
-                         "is this a depth image?")
+        raise ValueError(f"rgb {path}: expected 8 bits per channel, found {image.dtype}; is this a depth image?")
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(image[:, :, :3])
@@ -70,13 +69,14 @@ def read_depth16(path: str | Path, *, divisor: float) -> np.ndarray:
         raise ValueError(f"divisor must be > 0 (raw units per metre), found {divisor}")
     raw = read_image(path)
     if raw.ndim != 2 or raw.dtype != np.uint16:
-        raise ValueError(f"depth {path}: expected one channel of 16 bits, found {_kind(raw)}; "
-                         "an 8-bit depth image carries no metres unless its scale is known")
+        raise ValueError(
+            f"depth {path}: expected one channel of 16 bits, found {_kind(raw)}; "
+            "an 8-bit depth image carries no metres unless its scale is known"
+        )
     return raw.astype(np.float32) / np.float32(divisor)
 
 
-def read_depth8(path: str | Path, *, levels_per_metre: float = 25.5,
-                half_step: float = 0.5) -> np.ndarray:
+def read_depth8(path: str | Path, *, levels_per_metre: float = 25.5, half_step: float = 0.5) -> np.ndarray:
     """Reads 8-bit depth of known scale: metres = (value + half_step) / levels_per_metre.
 
     The defaults are those of the public 320x240 copy of NYU Depth V2, where depth is filled: with
@@ -115,12 +115,16 @@ def read_label(path: str | Path, lookup: np.ndarray | None = None) -> np.ndarray
         if data.startswith(_PNG) and data[25] == _GREY and data[24] < 8:
             values = values // (255 // (2 ** data[24] - 1))  # decoders stretch 1, 2, 4 bits
     if values.ndim != 2:
-        raise ValueError(f"label {path}: expected one channel of class ids, found {_kind(values)}; "
-                         "colour-coded labels must be converted to ids first")
+        raise ValueError(
+            f"label {path}: expected one channel of class ids, found {_kind(values)}; "
+            "colour-coded labels must be converted to ids first"
+        )
     if values.dtype != np.uint8:
         if values.max() > IGNORE_INDEX:
-            raise ValueError(f"label {path}: ids must be 0..255, found {values.max()} in "
-                             f"{values.dtype}; is this an instance or a depth image?")
+            raise ValueError(
+                f"label {path}: ids must be 0..255, found {values.max()} in "
+                f"{values.dtype}; is this an instance or a depth image?"
+            )
         values = values.astype(np.uint8)
     return values if lookup is None else lookup[values]
 
@@ -141,8 +145,7 @@ def offset_lookup(offset: int, void: Iterable[int] = ()) -> np.ndarray:
     void = {*void, IGNORE_INDEX}
     negative = [value for value in range(offset) if value not in void]
     if negative:
-        raise ValueError(f"label offset {offset} makes ids negative for values {negative}: "
-                         "list them in void")
+        raise ValueError(f"label offset {offset} makes ids negative for values {negative}: list them in void")
     values = range(IGNORE_INDEX + 1)
     ids = [IGNORE_INDEX if value in void else value - offset for value in values]
     return np.array(ids, dtype=np.uint8)
@@ -155,7 +158,8 @@ def _load(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     incomplete = (data.startswith(_PNG) and b"IEND" not in data[-4096:]) or (
-        data.startswith(_JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0)
+        data.startswith(_JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0
+    )
     if not data or incomplete:
         raise ValueError(f"{path}: the file is truncated ({len(data)} bytes)")
     return data

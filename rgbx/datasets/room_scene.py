@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FLOOR, WALL, CEILING, RED_POSTER, BLUE_POSTER, BALL, DISC, HEATER, HOT_HEATER = (
-    0, 1, 2, 3, 5, 7, 8, 9, 10)
+FLOOR, WALL, CEILING, RED_POSTER, BLUE_POSTER, BALL, DISC, HEATER, HOT_HEATER = (0, 1, 2, 3, 5, 7, 8, 9, 10)
 HUES = {"red": (0.0, 0.12), "blue": (0.52, 0.70), "green": (0.25, 0.42)}
 MAX_LIFT_M = 0.5
 _TRIES = 40
@@ -148,21 +147,19 @@ def sample_scene(rng: np.random.Generator, aspect: float) -> Scene:
     things = [*rng.permutation([BALL, DISC, HEATER, HOT_HEATER]), rng.choice([BALL, DISC])]
     shapes = [(placer.thing(int(label)), int(label)) for label in things]
     boards = [*rng.permutation(4), *rng.permutation(4)[:3]]
-    shapes[:0] = [(placer.board(bool(kind % 2), order == 0), RED_POSTER + int(kind))
-                  for order, kind in enumerate(boards)]
-    items = tuple(Item(shape, item_paint(rng, label, air), label)
-                  for shape, label in shapes if shape is not None)
+    shapes[:0] = [
+        (placer.board(bool(kind % 2), order == 0), RED_POSTER + int(kind)) for order, kind in enumerate(boards)
+    ]
+    items = tuple(Item(shape, item_paint(rng, label, air), label) for shape, label in shapes if shape is not None)
     lamp = np.array([rng.uniform(-0.3, 0.3) * width, rng.uniform(0.3, 0.7) * depth, height - 0.4])
     exposure = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3)
     return Scene(camera, room, lamp, exposure, _side_paints(rng, air), items)
 
 
 def _sample_camera(rng: np.random.Generator, width: float, depth: float) -> Camera:
-    position = np.array([rng.uniform(-0.25, 0.25) * width, rng.uniform(0.04, 0.2) * depth,
-                         rng.uniform(1.3, 1.7)])
+    position = np.array([rng.uniform(-0.25, 0.25) * width, rng.uniform(0.04, 0.2) * depth, rng.uniform(1.3, 1.7)])
     yaw, pitch, roll = np.radians(rng.uniform((-28, -16, -4), (28, -2, 4)))
-    forward = np.array([-math.sin(yaw) * math.cos(pitch), math.cos(yaw) * math.cos(pitch),
-                        math.sin(pitch)])
+    forward = np.array([-math.sin(yaw) * math.cos(pitch), math.cos(yaw) * math.cos(pitch), math.sin(pitch)])
     right = np.array([math.cos(yaw), math.sin(yaw), 0.0])
     down = np.cross(forward, right)
     c, s = math.cos(roll), math.sin(roll)
@@ -173,8 +170,7 @@ def _sample_camera(rng: np.random.Generator, width: float, depth: float) -> Came
 class Placer:
     """Draws positions until a shape is large enough on the screen and clear of the others."""
 
-    def __init__(self, rng: np.random.Generator, camera: Camera, room: np.ndarray,
-                 aspect: float) -> None:
+    def __init__(self, rng: np.random.Generator, camera: Camera, room: np.ndarray, aspect: float) -> None:
         self.rng, self.camera, self.room, self.aspect = rng, camera, room, aspect
         self.things: list[tuple[Box, np.ndarray, float]] = []
         self.boards: list[Box] = []
@@ -182,11 +178,10 @@ class Placer:
     def thing(self, label: int) -> Shape | None:
         """A round thing or a heater on the floor, in front of the camera."""
         for distance, bearing, share, deep, tall, yaw in self.rng.uniform(
-                (1.7, -0.42, 0.085, 0.6, 0.9, -0.8), (4.2, 0.42, 0.115, 0.85, 1.25, 0.8),
-                (_TRIES, 6)).tolist():
+            (1.7, -0.42, 0.085, 0.6, 0.9, -0.8), (4.2, 0.42, 0.115, 0.85, 1.25, 0.8), (_TRIES, 6)
+        ).tolist():
             forward, right = self.camera.rotation[:2, 2], self.camera.rotation[:2, 0]
-            spot = self.camera.position[:2] + distance * (
-                forward + right * bearing / self.camera.focal)
+            spot = self.camera.position[:2] + distance * (forward + right * bearing / self.camera.focal)
             radius = min(share * distance / self.camera.focal, 0.55)
             shape: Round | Crate = Round(np.array([*spot, radius]), radius, label == BALL)
             if label in (HEATER, HOT_HEATER):
@@ -200,14 +195,12 @@ class Placer:
         margin = MAX_LIFT_M + reach
         if (spot < self.room[0, :2] + margin).any() or (spot > self.room[1, :2] - margin).any():
             return False
-        if any(math.dist(spot, other) < reach + other_reach + 0.05
-               for _, other, other_reach in self.things):
+        if any(math.dist(spot, other) < reach + other_reach + 0.05 for _, other, other_reach in self.things):
             return False
         box = self.camera.screen_box(shape.corners())
         if box is None or _shared(box, self._screen()) < 0.75 * _area(box):
             return False
-        if any(_shared(box, other) > 0.15 * min(_area(box), _area(other))
-               for other, _, _ in self.things):
+        if any(_shared(box, other) > 0.15 * min(_area(box), _area(other)) for other, _, _ in self.things):
             return False
         self.things.append((box, spot, reach))
         return True
@@ -215,8 +208,10 @@ class Placer:
     def board(self, lifted: bool, floor_only: bool) -> Board | None:
         """A rectangle on a wall or the floor, clear of all that is placed so far."""
         for x, y, first, second, turn, share in self.rng.uniform(
-                (-0.46, 0.1 if floor_only else -0.46, 0.075, 0.075, -0.8, 0.1),
-                (0.46, 0.46, 0.125, 0.125, 0.8, 0.2), (_TRIES, 6)).tolist():
+            (-0.46, 0.1 if floor_only else -0.46, 0.075, 0.075, -0.8, 0.1),
+            (0.46, 0.46, 0.125, 0.125, 0.8, 0.2),
+            (_TRIES, 6),
+        ).tolist():
             hit = self._look_at(x, y * self.aspect)
             if hit is None or (floor_only and hit[0] != 4):
                 continue
@@ -236,8 +231,10 @@ class Placer:
 
     def _look_at(self, x: float, y: float) -> tuple[int, np.ndarray, float] | None:
         """Side, point and z-depth of what an image position shows; None if ceiling or taken."""
-        if any(left - 0.04 < x < right + 0.04 and top - 0.04 < y < bottom + 0.04
-               for left, top, right, bottom in self.boards):
+        if any(
+            left - 0.04 < x < right + 0.04 and top - 0.04 < y < bottom + 0.04
+            for left, top, right, bottom in self.boards
+        ):
             return None
         camera = self.camera
         ray = camera.rotation @ np.array([x / camera.focal, y / camera.focal, 1.0])
@@ -255,7 +252,8 @@ class Placer:
             return False
         allowed = 0.0 if board.side == 4 else 0.25 * _area(box)
         if any(_shared(box, other) > 0 for other in self.boards) or any(
-                _shared(box, other) > allowed for other, _, _ in self.things):
+            _shared(box, other) > allowed for other, _, _ in self.things
+        ):
             return False
         x, y = self.camera.project(corners)
         twice_area = (x[2] - x[0]) * (y[3] - y[1]) - (x[3] - x[1]) * (y[2] - y[0])
@@ -286,8 +284,9 @@ def _side_axes(side: int, turn: float) -> np.ndarray:
     return np.array([[0.0, 1.0, 0.0] if side < 2 else [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _colours(rng: np.random.Generator, hues: tuple[float, float],
-             saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
+def _colours(
+    rng: np.random.Generator, hues: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
+) -> np.ndarray:
     """Two colours [2, 3] of one family."""
     low, high = zip(hues, saturation, value, strict=True)
     return np.array([colorsys.hsv_to_rgb(*rng.uniform(low, high)) for _ in range(2)])
@@ -301,8 +300,7 @@ def item_paint(rng: np.random.Generator, label: int, air: float) -> Paint:
     if label in (HEATER, HOT_HEATER):
         colours = _colours(rng, (0.0, 1.0), (0.0, 0.2), (0.08, 0.28))
     else:
-        family = ("green" if label in (BALL, DISC) else
-                  "red" if label < BLUE_POSTER else "blue")
+        family = "green" if label in (BALL, DISC) else "red" if label < BLUE_POSTER else "blue"
         colours = _colours(rng, HUES[family], (0.5, 0.95), (0.45, 0.95))
     return Paint(colours, (frequency[0], frequency[1]), celsius)
 

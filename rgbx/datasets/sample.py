@@ -56,11 +56,9 @@ class MapSpec:
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 found = getattr(self, field)
-                raise ValueError(f"MapSpec {self.name!r}: {field} must be one of {allowed}, "
-                                 f"found {found!r}")
+                raise ValueError(f"MapSpec {self.name!r}: {field} must be one of {allowed}, found {found!r}")
         if self.channels < 1:
-            raise ValueError(f"MapSpec {self.name!r}: channels must be >= 1, "
-                             f"found {self.channels}")
+            raise ValueError(f"MapSpec {self.name!r}: channels must be >= 1, found {self.channels}")
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         """Array shape at reading."""
@@ -95,26 +93,31 @@ class DenseDataset(Dataset[Sample]):
         ValueError: a modality without a spec, or classes and palette of different lengths.
     """
 
-    def __init__(self, *, modalities: Sequence[str], classes: Sequence[str],
-                 palette: Sequence[Sequence[int]],
-                 transforms: Sequence[Transform | dict[str, Any]] = (),
-                 maps: Mapping[str, MapSpec] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        modalities: Sequence[str],
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+        maps: Mapping[str, MapSpec] | None = None,
+    ) -> None:
         if isinstance(modalities, str) or len(set(modalities)) != len(modalities) or not modalities:
-            raise ValueError(f"modalities must be a sequence of distinct names, "
-                             f"found {modalities!r}")
+            raise ValueError(f"modalities must be a sequence of distinct names, found {modalities!r}")
         if len(classes) != len(palette):
             raise ValueError(f"{len(classes)} classes but {len(palette)} palette colours")
         known = {**STANDARD_MAPS, **(maps or {})}
         missing = [name for name in modalities if name not in known]
         if missing:
-            raise ValueError(f"modalities {missing} have no MapSpec; known: {sorted(known)}. "
-                             "Describe them in maps={name: MapSpec(...)}")
+            raise ValueError(
+                f"modalities {missing} have no MapSpec; known: {sorted(known)}. "
+                "Describe them in maps={name: MapSpec(...)}"
+            )
         self.modalities = tuple(modalities)
         self.classes = tuple(classes)
         self.palette = [[int(value) for value in colour] for colour in palette]
         self.maps = {name: known[name] for name in self.modalities}
-        self.transforms = tuple(TRANSFORMS.build(item) if isinstance(item, dict) else item
-                                for item in transforms)
+        self.transforms = tuple(TRANSFORMS.build(item) if isinstance(item, dict) else item for item in transforms)
 
     @property
     def num_classes(self) -> int:
@@ -123,8 +126,13 @@ class DenseDataset(Dataset[Sample]):
     @property
     def metainfo(self) -> dict[str, Any]:
         """classes, palette, ignore_index, modalities and maps, for metrics and checkpoints."""
-        return {"classes": self.classes, "palette": self.palette, "ignore_index": IGNORE_INDEX,
-                "modalities": self.modalities, "maps": dict(self.maps)}
+        return {
+            "classes": self.classes,
+            "palette": self.palette,
+            "ignore_index": IGNORE_INDEX,
+            "modalities": self.modalities,
+            "maps": dict(self.maps),
+        }
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must define __len__")
@@ -164,8 +172,7 @@ def validate_sample(sample: Sample, maps: Mapping[str, MapSpec], num_classes: in
     """
     for key in (*maps, "sample_id", "paths"):
         if key not in sample:
-            raise ValueError(f"sample {sample.get('sample_id', '?')!r} lacks {key!r}; "
-                             f"it has {sorted(sample)}")
+            raise ValueError(f"sample {sample.get('sample_id', '?')!r} lacks {key!r}; it has {sorted(sample)}")
     first = next(iter(maps))
     size = np.shape(sample[first])[:2]
     for name, spec in maps.items():
@@ -181,19 +188,19 @@ def _where(sample: Sample, name: str) -> str:
     return f"{name} of sample {sample['sample_id']!r} ({path})"
 
 
-def _check_array(sample: Sample, name: str, dtype: str, size: tuple[int, ...],
-                 channels: int) -> None:
+def _check_array(sample: Sample, name: str, dtype: str, size: tuple[int, ...], channels: int) -> None:
     array = sample[name]
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{_where(sample, name)}: expected a numpy array, "
-                         f"found {type(array).__name__}")
+        raise ValueError(f"{_where(sample, name)}: expected a numpy array, found {type(array).__name__}")
     if array.dtype != dtype:
         raise ValueError(f"{_where(sample, name)}: expected {dtype}, found {array.dtype}")
     expected = size if channels == 1 else (*size, channels)
     if array.ndim < 2 or array.shape != expected:
-        raise ValueError(f"{_where(sample, name)}: expected shape {expected}, "
-                         f"found {array.shape}; all maps and the label must be registered and of "
-                         "one size at reading")
+        raise ValueError(
+            f"{_where(sample, name)}: expected shape {expected}, "
+            f"found {array.shape}; all maps and the label must be registered and of "
+            "one size at reading"
+        )
 
 
 def _check_values(sample: Sample, spec: MapSpec) -> None:
@@ -201,8 +208,9 @@ def _check_values(sample: Sample, spec: MapSpec) -> None:
         return
     low, high = float(sample[spec.name].min()), float(sample[spec.name].max())
     if not np.isfinite(low + high):
-        raise ValueError(f"{_where(sample, spec.name)}: contains NaN or infinity; "
-                         "write 0 where there is no measurement")
+        raise ValueError(
+            f"{_where(sample, spec.name)}: contains NaN or infinity; write 0 where there is no measurement"
+        )
     if spec.unit == "metre" and low < 0:
         raise ValueError(f"{_where(sample, spec.name)}: expected metres >= 0, found {low:.4g}")
 
@@ -215,9 +223,10 @@ def _check_label(sample: Sample, num_classes: int) -> None:
     ids = np.unique(label[wrong]).tolist()
     listed = f"{ids[:10]}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     if ids == [num_classes]:
-        advice = ("This looks like labels that count void as 0: subtract an offset of 1 and map 0 "
-                  "to 255")
+        advice = "This looks like labels that count void as 0: subtract an offset of 1 and map 0 to 255"
     else:
         advice = "Map ids that are not train ids to 255, or check num_classes and the offset"
-    raise ValueError(f"{_where(sample, 'label')}: ids {listed} are outside 0..{num_classes - 1} "
-                     f"(255 = ignore), on {int(wrong.sum())} pixels. {advice}")
+    raise ValueError(
+        f"{_where(sample, 'label')}: ids {listed} are outside 0..{num_classes - 1} "
+        f"(255 = ignore), on {int(wrong.sum())} pixels. {advice}"
+    )

@@ -32,8 +32,7 @@ class EpochSampler(Sampler[SampleKey]):
         ValueError: an empty dataset or a negative seed.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = 0,
-                 pad: bool | None = None) -> None:
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = 0, pad: bool | None = None) -> None:
         if len(dataset) == 0:
             raise ValueError(f"{type(dataset).__name__} is empty: nothing to sample")
         if seed is not None and seed < 0:
@@ -55,8 +54,7 @@ class EpochSampler(Sampler[SampleKey]):
         return math.ceil((count - spare) / self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        order_sequence, augmentation_sequence = np.random.SeedSequence(
-            (self.seed, self.epoch)).spawn(2)
+        order_sequence, augmentation_sequence = np.random.SeedSequence((self.seed, self.epoch)).spawn(2)
         seed = int(augmentation_sequence.generate_state(1, np.uint64)[0])
         count = len(self.dataset)
         order = np.arange(count)

@@ -41,11 +41,32 @@ from rgbx.datasets.sample import DenseDataset, Sample, Transform
 RENDERER_VERSION = 1
 SPLITS = ("train", "test")
 DEFAULT_FRAMES = {"train": 600, "test": 200}
-CLASSES = ("floor", "wall", "ceiling", "red poster", "red panel", "blue poster", "blue panel",
-           "ball", "disc", "heater", "hot heater")
-PALETTE = ((176, 137, 104), (222, 218, 205), (150, 165, 190), (244, 132, 110), (165, 20, 40),
-           (96, 200, 240), (30, 70, 190), (120, 185, 40), (250, 210, 50), (90, 95, 105),
-           (255, 120, 0))
+CLASSES = (
+    "floor",
+    "wall",
+    "ceiling",
+    "red poster",
+    "red panel",
+    "blue poster",
+    "blue panel",
+    "ball",
+    "disc",
+    "heater",
+    "hot heater",
+)
+PALETTE = (
+    (176, 137, 104),
+    (222, 218, 205),
+    (150, 165, 190),
+    (244, 132, 110),
+    (165, 20, 40),
+    (96, 200, 240),
+    (30, 70, 190),
+    (120, 185, 40),
+    (250, 210, 50),
+    (90, 95, 105),
+    (255, 120, 0),
+)
 
 _BASELINE_M, _DISPARITY_STEPS, _MAX_DEPTH_M = 0.075, 350.0, 8.0
 _DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -80,8 +101,7 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> Sce
     return sample_scene(np.random.default_rng((seed, index, 0)), size[0] / size[1])
 
 
-def render_scene(scene: Scene, key: tuple[int, int],
-                 size: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def render_scene(scene: Scene, key: tuple[int, int], size: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The maps of a scene as integers, the way PNG files hold them, and the clean depth.
 
     Args:
@@ -93,9 +113,14 @@ def render_scene(scene: Scene, key: tuple[int, int],
     streams = [np.random.default_rng((*key, sensor)) for sensor in (1, 2, 3)]
     labels = np.array([1, 1, 1, 1, 0, 2, *(item.label for item in scene.items)], np.uint8)
     normal = np.rint(hits.normal * np.float32(32767.5) + np.float32(32767.5)).astype(np.uint16)
-    raw = {"rgb": _see_colour(hits, scene, streams[0]), "depth": _sense_depth(hits, streams[1]),
-           "thermal": _sense_heat(hits, scene, streams[2]), "normal": normal,
-           "edge": _outlines(hits.face), "label": labels[hits.item]}
+    raw = {
+        "rgb": _see_colour(hits, scene, streams[0]),
+        "depth": _sense_depth(hits, streams[1]),
+        "thermal": _sense_heat(hits, scene, streams[2]),
+        "normal": normal,
+        "edge": _outlines(hits.face),
+        "label": labels[hits.item],
+    }
     return raw, hits.depth
 
 
@@ -123,7 +148,7 @@ def _room_light(hits: HitBuffer, scene: Scene) -> np.ndarray:
             x, y, spread = item.shape.centre[0], item.shape.centre[1], 1.2 * item.shape.centre[2]
             apart = (hits.room_point[0] - np.float32(x)) ** 2
             apart += (hits.room_point[1] - np.float32(y)) ** 2
-            shadow = np.float32(0.45) * np.exp(apart * np.float32(-1 / spread ** 2))
+            shadow = np.float32(0.45) * np.exp(apart * np.float32(-1 / spread**2))
             light *= 1 - shadow * (hits.room_side == 4)
     return light
 
@@ -155,8 +180,7 @@ def _sense_depth(hits: HitBuffer, rng: np.random.Generator) -> np.ndarray:
     (x, y), normal = hits.rays_xy, hits.normal
     facing = np.abs(normal[..., 0] * x + normal[..., 1] * y[:, None] + normal[..., 2])
     chance = rng.random(clean.shape, np.float32)
-    blobs = cv2.resize(rng.random((8, 10), np.float32), (width, height),
-                       interpolation=cv2.INTER_CUBIC)
+    blobs = cv2.resize(rng.random((8, 10), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     hole = (facing < np.float32(0.1) + np.float32(0.1) * chance) | (chance < 0.004)
     hole |= (clean > _MAX_DEPTH_M) | (blobs > 0.97)
     shift = np.float32(hits.camera.focal * width * _BASELINE_M) / clean
@@ -207,21 +231,26 @@ class SyntheticRooms(DenseDataset):
         OSError: a file of the root cannot be read; the message names it.
     """
 
-    def __init__(self, *, split: str = "train", num_frames: int | None = None,
-                 size: tuple[int, int] = (120, 160), modalities: Sequence[str] = ("rgb", "depth"),
-                 seed: int = 0, root: str | Path | None = None,
-                 transforms: Sequence[Transform] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        split: str = "train",
+        num_frames: int | None = None,
+        size: tuple[int, int] = (120, 160),
+        modalities: Sequence[str] = ("rgb", "depth"),
+        seed: int = 0,
+        root: str | Path | None = None,
+        transforms: Sequence[Transform] = (),
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
         if min(size) < 8 or (num_frames is not None and num_frames < 1):
-            raise ValueError(f"size must be at least 8x8 and num_frames at least 1, found {size} "
-                             f"and {num_frames}")
+            raise ValueError(f"size must be at least 8x8 and num_frames at least 1, found {size} and {num_frames}")
         unknown = sorted(set(modalities) - set(MAPS[:-1]))
         if unknown:
             raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
         count = len(CLASSES) if "thermal" in modalities else HEATER + 1
-        super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count],
-                         transforms=transforms)
+        super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count], transforms=transforms)
         self.split, self.seed, self.size = split, seed, (int(size[0]), int(size[1]))
         self.root = None if root is None else Path(root)
         self.num_frames = DEFAULT_FRAMES[split] if num_frames is None else num_frames
@@ -239,8 +268,7 @@ class SyntheticRooms(DenseDataset):
         else:
             self.write(index)
             paths = {name: str(self.path(name, index)) for name in names}
-            frame = {name: _DECODERS[name](_load(Path(paths[name]), name, self.size))
-                     for name in names}
+            frame = {name: _DECODERS[name](_load(Path(paths[name]), name, self.size)) for name in names}
         sample: dict[str, Any] = {name: frame[name] for name in names}
         if len(self.classes) <= HOT_HEATER:
             sample["label"][sample["label"] == HOT_HEATER] = HEATER
@@ -275,8 +303,10 @@ class SyntheticRooms(DenseDataset):
         found = _read_manifest(path)
         for field, value in ours.items():
             if found and found.get(field) != value:
-                raise ValueError(f"{path}: field {field!r} is {found.get(field)!r}, expected "
-                                 f"{value!r}; use another root or the recorded {field}")
+                raise ValueError(
+                    f"{path}: field {field!r} is {found.get(field)!r}, expected "
+                    f"{value!r}; use another root or the recorded {field}"
+                )
         splits = dict(found.get("splits", {}))
         promised = int(splits.get(self.split, 0))
         if num_frames is None:
@@ -291,14 +321,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     """The manifest's fields; empty if there is none yet."""
     if not path.exists():
         if any((path.parent / split).exists() for split in SPLITS):
-            raise ValueError(f"{path} is missing, but {path.parent} holds frames: not a folder of "
-                             "rendered rooms; use another root")
+            raise ValueError(
+                f"{path} is missing, but {path.parent} holds frames: not a folder of rendered rooms; use another root"
+            )
         return {}
     try:
         fields = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); delete it or use another root"
-                         ) from error
+        raise ValueError(f"{path}: not valid JSON ({error}); delete it or use another root") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
         raise ValueError(f"{path}: expected an object with the field 'splits'")
     return fields
@@ -319,6 +349,8 @@ def _load(path: Path, name: str, size: tuple[int, int]) -> np.ndarray:
     if raw is None:
         raise OSError(f"{path}: not a readable PNG image; delete it to have it rendered again")
     if raw.dtype != dtype or raw.shape != shape:
-        raise OSError(f"{path}: expected {np.dtype(dtype)} {shape}, found {raw.dtype} {raw.shape}; "
-                      "delete it to have it rendered again")
+        raise OSError(
+            f"{path}: expected {np.dtype(dtype)} {shape}, found {raw.dtype} {raw.shape}; "
+            "delete it to have it rendered again"
+        )
     return np.ascontiguousarray(raw[..., ::-1]) if raw.ndim == 3 else raw

@@ -50,9 +50,11 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # no pickle at all
             raise ValueError(f"checkpoint {path} is damaged or no checkpoint") from error
-        raise ValueError(f"checkpoint {path} holds Python objects besides tensors and plain types "
-                         f"({_culprit(error)}), and reading them can run any code: pass --trust if "
-                         "you trust the file's author") from error
+        raise ValueError(
+            f"checkpoint {path} holds Python objects besides tensors and plain types "
+            f"({_culprit(error)}), and reading them can run any code: pass --trust if "
+            "you trust the file's author"
+        ) from error
     except (RuntimeError, EOFError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"checkpoint {path} is damaged or no checkpoint: {reason}") from error
@@ -92,10 +94,10 @@ def model_weights(state: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
         ValueError: neither is there.
     """
     weights = state.get("state_dict", state)
-    if not weights or not all(isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE)
-                              for name, value in weights.items()):
-        raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds "
-                         f"{sorted(map(str, state))[:8]}")
+    if not weights or not all(
+        isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE) for name, value in weights.items()
+    ):
+        raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds {sorted(map(str, state))[:8]}")
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
@@ -117,6 +119,9 @@ def find_last(work_dir: str | Path) -> Path | None:
         noted = work_dir / Path(note.read_text().strip()).name
         if noted.is_file():
             return noted
-    epochs = {int(found[1]): path for path in work_dir.glob("epoch_*.pth")
-              if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))}
+    epochs = {
+        int(found[1]): path
+        for path in work_dir.glob("epoch_*.pth")
+        if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))
+    }
     return epochs[max(epochs)] if epochs else None

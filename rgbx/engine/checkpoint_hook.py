@@ -28,11 +28,14 @@ class CheckpointHook(Hook):
 
     priority = "VERY_LOW"
 
-    def __init__(self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = None,
-                 rule: str = "greater") -> None:
+    def __init__(
+        self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = None, rule: str = "greater"
+    ) -> None:
         if interval < 1 or max_keep_ckpts == 0 or rule not in ("greater", "less"):
-            raise ValueError(f"interval must be >= 1, max_keep_ckpts not 0 and rule greater or "
-                             f"less, found {interval}, {max_keep_ckpts} and {rule!r}")
+            raise ValueError(
+                f"interval must be >= 1, max_keep_ckpts not 0 and rule greater or "
+                f"less, found {interval}, {max_keep_ckpts} and {rule!r}"
+            )
         self.interval = interval
         self.max_keep_ckpts = max_keep_ckpts
         self.save_best = save_best
@@ -46,8 +49,7 @@ class CheckpointHook(Hook):
         if self.save_best is None or not metrics or runner.epoch == 0:
             return
         if self.save_best not in metrics:
-            raise ValueError(f"save_best={self.save_best!r} is not among the metrics "
-                             f"{sorted(metrics)}")
+            raise ValueError(f"save_best={self.save_best!r} is not among the metrics {sorted(metrics)}")
         score, hub = metrics[self.save_best], runner.message_hub
         best = hub.get_info("best_score", -self.sign * math.inf)
         if math.isnan(score) or self.sign * (score - best) <= 0:
@@ -56,8 +58,9 @@ class CheckpointHook(Hook):
         name = f"best_{self.save_best.replace('/', '_')}_epoch_{runner.epoch}.pth"
         hub.update_info("best_score", float(score))
         hub.update_info("best_ckpt", name)
-        runner.save_checkpoint(runner.work_dir, name, save_optimizer=False,
-                               save_param_scheduler=False, meta={"epoch": runner.epoch})
+        runner.save_checkpoint(
+            runner.work_dir, name, save_optimizer=False, save_param_scheduler=False, meta={"epoch": runner.epoch}
+        )
         self._save_resumable(runner, runner.epoch)  # so that a resumed run knows its best
         if previous and previous != name:
             self._remove(runner, previous)
@@ -67,7 +70,7 @@ class CheckpointHook(Hook):
         kept = [step for step in runner.message_hub.get_info("keep_ckpt_ids", []) if step != epoch]
         kept.append(epoch)
         surplus = len(kept) - self.max_keep_ckpts if self.max_keep_ckpts > 0 else 0
-        outdated, kept = kept[:max(0, surplus)], kept[max(0, surplus):]
+        outdated, kept = kept[: max(0, surplus)], kept[max(0, surplus) :]
         runner.message_hub.update_info("keep_ckpt_ids", kept)
         runner.save_checkpoint(runner.work_dir, f"epoch_{epoch}.pth", meta={"epoch": epoch})
         if is_main_process():

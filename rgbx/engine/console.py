@@ -11,8 +11,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-LONG_RECORDS = ("Config:", "Hooks will be executed", "Exp name:", "Distributed training is not",
-                "\n" + "-" * 60 + "\nSystem environment")
+LONG_RECORDS = (
+    "Config:",
+    "Hooks will be executed",
+    "Exp name:",
+    "Distributed training is not",
+    "\n" + "-" * 60 + "\nSystem environment",
+)
 
 
 class BarFriendlyStream:
@@ -31,8 +36,7 @@ class BarFriendlyStream:
 def shorten_console(logger: logging.Logger) -> None:
     """Keeps mmengine's page-long opening records (environment, config, hooks) off the terminal."""
     for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler,
-                                                                        logging.FileHandler):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.addFilter(lambda record: not record.getMessage().startswith(LONG_RECORDS))
             handler.setStream(BarFriendlyStream(handler.stream))
 

@@ -20,8 +20,10 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict
     """
     logs = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))  # folders are named by their time
     if not logs:
-        raise FileNotFoundError(f"{work_dir} holds no */vis_data/scalars.json: it is no training "
-                                "run's work directory, or nothing was logged yet")
+        raise FileNotFoundError(
+            f"{work_dir} holds no */vis_data/scalars.json: it is no training "
+            "run's work directory, or nothing was logged yet"
+        )
     losses: dict[int, float] = {}
     metrics: dict[int, dict[str, float]] = {}
     for log in logs:
@@ -50,12 +52,16 @@ def plot_losses(work_dir: str | Path, path: str | Path) -> None:
     axes[0].plot(epochs, [losses[epoch] for epoch in epochs], color="tab:blue")
     axes[0].set_ylabel("training loss")
     if metrics:
-        for key in sorted({key for entry in metrics.values() for key in entry},
-                          key=lambda key: (key != "mIoU", key)):
+        for key in sorted({key for entry in metrics.values() for key in entry}, key=lambda key: (key != "mIoU", key)):
             points = sorted(epoch for epoch in metrics if key in metrics[epoch])
             label = "ensemble" if key == "mIoU" else key.removesuffix("/mIoU")
-            axes[1].plot(points, [metrics[epoch][key] for epoch in points], ".-", label=label,
-                         linewidth=2 if key == "mIoU" else 1)
+            axes[1].plot(
+                points,
+                [metrics[epoch][key] for epoch in points],
+                ".-",
+                label=label,
+                linewidth=2 if key == "mIoU" else 1,
+            )
         axes[1].set_ylabel("validation mIoU (%)")
         axes[1].legend(frameon=False)
     axes[-1].set_xlabel("epoch")

@@ -33,15 +33,14 @@ class TransferSummary:
     def table(self) -> str:
         """Counts with an example each, for the log."""
         filled = [f"{target} <- {source}" for target, source in self.filled.items()]
-        groups = {"kept": self.kept, "filled": filled, "reinitialised": self.reinitialised,
-                  "unused": self.unused}
-        return text_table(["tensors", "count"], [
-            [f"{name}{f'  (e.g. {items[0]})' if items else ''}", str(len(items))]
-            for name, items in groups.items()])
+        groups = {"kept": self.kept, "filled": filled, "reinitialised": self.reinitialised, "unused": self.unused}
+        return text_table(
+            ["tensors", "count"],
+            [[f"{name}{f'  (e.g. {items[0]})' if items else ''}", str(len(items))] for name, items in groups.items()],
+        )
 
 
-def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
-                                                                       TransferSummary]:
+def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], TransferSummary]:
     """Chooses the tensors of a checkpoint that fit `model`; the model is not changed.
 
     Tensors that agree in name and shape are kept. The private norms of a modality that the
@@ -78,8 +77,9 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     used = {*summary.kept, *summary.filled.values()}
     summary.unused = [name for name in weights if name not in used]
     if not used:
-        raise ValueError("no tensor of the checkpoint fits this model: it holds "
-                         f"{list(weights)[:3]}, the model {list(target)[:3]}")
+        raise ValueError(
+            f"no tensor of the checkpoint fits this model: it holds {list(weights)[:3]}, the model {list(target)[:3]}"
+        )
     return state, summary
 
 

@@ -16,6 +16,13 @@ from torch import Tensor, nn
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether a device type ("cpu" or "cuda") has instructions for bfloat16 rather than emulating it."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 class AutocastOptimWrapper(OptimWrapper):
     """Optimizer steps with optional autocast, on the CPU as well as on CUDA.
 
@@ -26,7 +33,8 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Args:
         optimizer: built by the constructor.
-        dtype: None for full precision, "bfloat16", or "float16" (CUDA only, with loss scaling).
+        dtype: None for full precision, "bfloat16", "float16" (CUDA only, with loss scaling), or "auto":
+            bfloat16 where the device computes in it, else full precision.
         loss_scale: the first loss scale of float16.
         accumulative_counts: batches per optimizer step.
         clip_grad: arguments of `torch.nn.utils.clip_grad_norm_`, e.g. dict(max_norm=1.0).
@@ -35,19 +43,24 @@ class AutocastOptimWrapper(OptimWrapper):
         ValueError: an unknown dtype, or float16 for a model on the CPU.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, dtype: str | None = None,
-                 loss_scale: float = 2.0**16, accumulative_counts: int = 1,
-                 clip_grad: dict[str, Any] | None = None) -> None:
-        if dtype is not None and dtype not in DTYPES:
-            raise ValueError(f"dtype must be None, 'bfloat16' or 'float16', found {dtype!r}")
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        dtype: str | None = None,
+        loss_scale: float = 2.0**16,
+        accumulative_counts: int = 1,
+        clip_grad: dict[str, Any] | None = None,
+    ) -> None:
+        if dtype is not None and dtype != "auto" and dtype not in DTYPES:
+            raise ValueError(f"dtype must be None, 'auto', 'bfloat16' or 'float16', found {dtype!r}")
         super().__init__(optimizer, accumulative_counts, clip_grad and dict(clip_grad))
         device = optimizer.param_groups[0]["params"][0].device.type
+        if dtype == "auto":
+            dtype = "bfloat16" if computes_in_bfloat16(device) else None
         if dtype == "float16" and device != "cuda":
-            raise ValueError(f"dtype='float16' needs a CUDA device, the model is on {device}: "
-                             "use dtype='bfloat16'")
+            raise ValueError(f"dtype='float16' needs a CUDA device, the model is on {device}: use dtype='bfloat16'")
         self.dtype = DTYPES[dtype] if dtype else None
-        self.scaler = torch.amp.GradScaler(device, init_scale=loss_scale,
-                                           enabled=dtype == "float16")
+        self.scaler = torch.amp.GradScaler(device, init_scale=loss_scale, enabled=dtype == "float16")
         self.epoch_length: int | None = None
         if accumulative_counts > 1:  # schedules count batches, also those before the first step
             warnings.filterwarnings("ignore", "Detected call of `scheduler.step", module="mmengine")
@@ -86,8 +99,7 @@ class AutocastOptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast, and no gradient synchronisation inside an accumulation window."""
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, self.dtype,
-                                                          enabled=self.dtype is not None):
+        with super().optim_context(model), torch.autocast(device, self.dtype, enabled=self.dtype is not None):
             yield
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
@@ -126,13 +138,11 @@ class EncoderDecoderConstructor:
 
     OPTIONS = ("encoder_lr", "decoder_lr", "encoder_lr_mult", "decoder_lr_mult")
 
-    def __init__(self, optim_wrapper_cfg: dict[str, Any],
-                 paramwise_cfg: dict[str, float] | None = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, float] | None = None) -> None:
         self.options = dict(paramwise_cfg or {})
         unknown = sorted(set(self.options) - set(self.OPTIONS))
         if unknown:
-            raise ValueError(f"paramwise_cfg has unknown options {unknown}; known are "
-                             f"{', '.join(self.OPTIONS)}")
+            raise ValueError(f"paramwise_cfg has unknown options {unknown}; known are {', '.join(self.OPTIONS)}")
         self.wrapper = dict(optim_wrapper_cfg)
         self.optimizer = dict(self.wrapper.pop("optimizer"))
         self.wrapper.setdefault("type", AutocastOptimWrapper)
@@ -153,8 +163,11 @@ class EncoderDecoderConstructor:
             raise ValueError("the model has no parameter that requires a gradient")
         built = []
         for (part, decayed), parameters in sorted(groups.items(), reverse=True):
-            group = {"params": parameters, "name": f"{part}{'' if decayed else '_no_decay'}",
-                     "lr": self._learning_rate(part)}
+            group = {
+                "params": parameters,
+                "name": f"{part}{'' if decayed else '_no_decay'}",
+                "lr": self._learning_rate(part),
+            }
             built.append(group if decayed else {**group, "weight_decay": 0.0})
         return built
 

@@ -47,8 +47,9 @@ class PictureHook(Hook):
         self._wanted = set(np.linspace(0, size - 1, min(self.count, size)).round().astype(int))
         self._seen = 0
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                        outputs: Sequence[dict[str, Any]] | None = None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[dict[str, Any]] | None = None
+    ) -> None:
         if not is_main_process():
             return
         for position, output in enumerate(outputs or ()):
@@ -58,8 +59,9 @@ class PictureHook(Hook):
 
     def _keep(self, batch: dict[str, Any], position: int, output: dict[str, Any]) -> None:
         name = output["sample_id"]
-        self.samples[name] = {key: value[position].cpu().numpy() for key, value in batch.items()
-                              if isinstance(value, torch.Tensor)}
+        self.samples[name] = {
+            key: value[position].cpu().numpy() for key, value in batch.items() if isinstance(value, torch.Tensor)
+        }
         kept = self.predictions.setdefault(name, {})
         for branch, ids in output["prediction"].items():
             if self.title is not None and branch == ENSEMBLE:
@@ -74,7 +76,10 @@ class PictureHook(Hook):
             predictions = self.predictions[name]
             labels = [sample["label"]] if "label" in sample else []
             path = Path(folder) / f"{name.replace('/', '_')}.png"
-            draw_panels(sample_panels(sample, predictions, metainfo), path,
-                        legend=class_legend([*labels, *predictions.values()], metainfo))
+            draw_panels(
+                sample_panels(sample, predictions, metainfo),
+                path,
+                legend=class_legend([*labels, *predictions.values()], metainfo),
+            )
             paths.append(path)
         return paths

@@ -16,17 +16,15 @@ HOLE = (0, 0, 0)
 TITLES = {"rgb": "RGB", "hha": "HHA"}
 
 
-def colour_labels(label: np.ndarray, palette: Sequence[Sequence[int]], *,
-                  ignore_index: int = 255) -> np.ndarray:
+def colour_labels(label: np.ndarray, palette: Sequence[Sequence[int]], *, ignore_index: int = 255) -> np.ndarray:
     """Class ids [H, W] as uint8 RGB [H, W, 3]; ignored pixels are grey."""
     table = np.full((256, 3), IGNORED, np.uint8)
-    table[:len(palette)] = np.asarray(palette, np.uint8)
+    table[: len(palette)] = np.asarray(palette, np.uint8)
     table[ignore_index] = IGNORED
     return table[np.asarray(label, np.uint8)]
 
 
-def colour_map(values: np.ndarray, valid: np.ndarray | None = None,
-               name: str = "viridis") -> np.ndarray:
+def colour_map(values: np.ndarray, valid: np.ndarray | None = None, name: str = "viridis") -> np.ndarray:
     """One measured map [H, W] as uint8 RGB, scaled between its 2nd and 98th percentile.
 
     Args:
@@ -49,8 +47,11 @@ def colour_input(name: str, image: np.ndarray, valid: np.ndarray | None = None) 
     if image.shape[0] == 1:
         if name == "depth" and valid is None:
             valid = image > 0
-        return colour_map(image[0].astype(float), None if valid is None else valid[0],
-                          {"depth": "viridis_r", "thermal": "inferno"}.get(name, "viridis"))
+        return colour_map(
+            image[0].astype(float),
+            None if valid is None else valid[0],
+            {"depth": "viridis_r", "thermal": "inferno"}.get(name, "viridis"),
+        )
     planes = image.transpose(1, 2, 0)
     if planes.dtype != np.uint8:  # unit vectors, -1..1
         planes = np.clip(127.5 + 127.5 * planes, 0, 255).astype(np.uint8)
@@ -62,8 +63,9 @@ def modality_title(name: str) -> str:
     return TITLES.get(name, name)
 
 
-def draw_panels(panels: Sequence[tuple[str, np.ndarray]], path: str | Path, *,
-                legend: Mapping[str, Sequence[int]] | None = None) -> None:
+def draw_panels(
+    panels: Sequence[tuple[str, np.ndarray]], path: str | Path, *, legend: Mapping[str, Sequence[int]] | None = None
+) -> None:
     """Writes titled pictures side by side as a PNG.
 
     Args:
@@ -75,23 +77,23 @@ def draw_panels(panels: Sequence[tuple[str, np.ndarray]], path: str | Path, *,
     inches = 3.0
     columns = max(1, len(panels) * 2)
     rows = -(-len(legend or {}) // columns)
-    figure = Figure(figsize=(inches * len(panels), inches * height / width + 0.4 + 0.24 * rows),
-                    layout="constrained")
-    for axes, (title, picture) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels,
-                                      strict=True):
+    figure = Figure(figsize=(inches * len(panels), inches * height / width + 0.4 + 0.24 * rows), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         axes.imshow(picture, interpolation="nearest")
         axes.set_title(title, fontsize=14)
         axes.set_axis_off()
     if legend:
-        patches = [Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="0.4", label=name)
-                   for name, colour in legend.items()]
+        patches = [
+            Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="0.4", label=name) for name, colour in legend.items()
+        ]
         figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 
-def sample_panels(sample: Mapping[str, Any], predictions: Mapping[str, np.ndarray],
-                  metainfo: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
+def sample_panels(
+    sample: Mapping[str, Any], predictions: Mapping[str, np.ndarray], metainfo: Mapping[str, Any]
+) -> list[tuple[str, np.ndarray]]:
     """Inputs, truth and predictions of one sample.
 
     Args:
@@ -100,8 +102,11 @@ def sample_panels(sample: Mapping[str, Any], predictions: Mapping[str, np.ndarra
         metainfo: the dataset's, for modalities, palette and ignore_index.
     """
     colours = {"palette": metainfo["palette"], "ignore_index": metainfo.get("ignore_index", 255)}
-    panels = [(modality_title(name), colour_input(name, sample[name], sample.get(f"{name}_valid")))
-              for name in metainfo["modalities"] if name in sample]
+    panels = [
+        (modality_title(name), colour_input(name, sample[name], sample.get(f"{name}_valid")))
+        for name in metainfo["modalities"]
+        if name in sample
+    ]
     if sample.get("label") is not None:
         panels.append(("truth", colour_labels(sample["label"], **colours)))
     return panels + [(title, colour_labels(ids, **colours)) for title, ids in predictions.items()]

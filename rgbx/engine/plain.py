@@ -26,8 +26,9 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):
-        return {to_plain(key): to_plain(item) for key, item in value.items()
-                if isinstance(item, type) or not callable(item)}
+        return {
+            to_plain(key): to_plain(item) for key, item in value.items() if isinstance(item, type) or not callable(item)
+        }
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return to_plain(value._asdict())
     if isinstance(value, tuple):
@@ -50,8 +51,9 @@ def _plain_object(value: Any) -> Any:
     for kind in (bool, int, float, str):  # subclasses, such as numpy's str_ or an enum of str
         if isinstance(value, kind):
             return kind(value)
-    raise TypeError(f"cannot keep {type(value).__module__}.{type(value).__qualname__} in a "
-                    "checkpoint: use plain types and tensors")
+    raise TypeError(
+        f"cannot keep {type(value).__module__}.{type(value).__qualname__} in a checkpoint: use plain types and tensors"
+    )
 
 
 def message_hub_to_plain(hub: MessageHub) -> dict[str, Any]:
@@ -67,16 +69,26 @@ def message_hub_to_plain(hub: MessageHub) -> dict[str, Any]:
             information[name] = to_plain(value)
         except TypeError:
             continue
-    histories = {name: {"values": torch.as_tensor(buffer.data[0], dtype=torch.float64),
-                        "counts": torch.as_tensor(buffer.data[1], dtype=torch.int64)}
-                 for name, buffer in state["log_scalars"].items()}
-    return {"log_scalars": histories, "runtime_info": information,
-            "resumed_keys": {name: bool(kept) for name, kept in state["resumed_keys"].items()
-                             if name in histories or name in information}}
+    histories = {
+        name: {
+            "values": torch.as_tensor(buffer.data[0], dtype=torch.float64),
+            "counts": torch.as_tensor(buffer.data[1], dtype=torch.int64),
+        }
+        for name, buffer in state["log_scalars"].items()
+    }
+    return {
+        "log_scalars": histories,
+        "runtime_info": information,
+        "resumed_keys": {
+            name: bool(kept) for name, kept in state["resumed_keys"].items() if name in histories or name in information
+        },
+    }
 
 
 def message_hub_from_plain(state: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `message_hub_to_plain`, for `MessageHub.load_state_dict`."""
-    histories = {name: HistoryBuffer(buffer["values"].tolist(), buffer["counts"].tolist())
-                 for name, buffer in state["log_scalars"].items()}
+    histories = {
+        name: HistoryBuffer(buffer["values"].tolist(), buffer["counts"].tolist())
+        for name, buffer in state["log_scalars"].items()
+    }
     return {**state, "log_scalars": histories}

@@ -52,9 +52,13 @@ class ResumableRunner(mmengine.runner.Runner):
             self.load_for_finetuning(self._load_from)
         self._has_loaded = True
 
-    def resume(self, filename: str, resume_optimizer: bool = True,
-               resume_param_scheduler: bool = True,
-               map_location: str | Callable[..., Any] = "cpu") -> None:
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable[..., Any] = "cpu",
+    ) -> None:
         """Restores the whole training state as it was at the end of an epoch.
 
         Raises:
@@ -63,8 +67,10 @@ class ResumableRunner(mmengine.runner.Runner):
         state = files.read_checkpoint(filename, trust=self.trust)
         for key in ("optimizer", "message_hub", "meta"):
             if key not in state:
-                raise ValueError(f"checkpoint {filename} has no {key!r} and cannot be resumed: use "
-                                 "an epoch_N.pth, or --load-from to start from its weights")
+                raise ValueError(
+                    f"checkpoint {filename} has no {key!r} and cannot be resumed: use "
+                    "an epoch_N.pth, or --load-from to start from its weights"
+                )
         self._load_state(state, filename)
         self.train_loop._epoch = state["meta"]["epoch"]
         self.train_loop._iter = state["meta"]["iter"]
@@ -74,15 +80,13 @@ class ResumableRunner(mmengine.runner.Runner):
         self.optim_wrapper.load_state_dict(state["optimizer"])
         if self.param_schedulers is not None:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-            for scheduler, saved in zip(self.param_schedulers, state["param_schedulers"],
-                                        strict=True):
+            for scheduler, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
                 scheduler.load_state_dict(saved)
         self.logger.info(f"Resumed {filename} after epoch {self.epoch}.")
 
     def _resume_seed(self, seed: int) -> None:
         if seed != self.seed:
-            self.logger.warning(f"The run was started with seed {seed}; that seed is kept, "
-                                f"not {self.seed}.")
+            self.logger.warning(f"The run was started with seed {seed}; that seed is kept, not {self.seed}.")
         self._randomness_cfg = {**self._randomness_cfg, "seed": seed}
         self.set_randomness(**self._randomness_cfg)
         if hasattr(self.train_dataloader.sampler, "seed"):
@@ -104,22 +108,33 @@ class ResumableRunner(mmengine.runner.Runner):
     def _load_state(self, state: dict[str, Any], filename: str) -> None:
         self.call_hook("after_load_checkpoint", checkpoint=state)  # an EMA takes its part
         own, saved = self.network.state_dict(), state["state_dict"]
-        differing = [name for name in {**own, **saved} if not name.endswith(files.EXTRA_STATE)
-                     and (name not in own or name not in saved
-                          or saved[name].shape != own[name].shape)]
+        differing = [
+            name
+            for name in {**own, **saved}
+            if not name.endswith(files.EXTRA_STATE)
+            and (name not in own or name not in saved or saved[name].shape != own[name].shape)
+        ]
         if differing:
-            raise ValueError(f"checkpoint {filename} does not fit the config's model: "
-                             f"{len(differing)} tensors differ, such as {differing[0]}; is it of "
-                             "another backbone, class count or set of modalities?")
+            raise ValueError(
+                f"checkpoint {filename} does not fit the config's model: "
+                f"{len(differing)} tensors differ, such as {differing[0]}; is it of "
+                "another backbone, class count or set of modalities?"
+            )
         extra = {name: own[name] for name in own if name not in saved}
-        self.network.load_state_dict({**{name: saved[name] for name in own if name in saved},
-                                      **extra})
+        self.network.load_state_dict({**{name: saved[name] for name in own if name in saved}, **extra})
 
     @master_only
-    def save_checkpoint(self, out_dir: str, filename: str, file_client_args: Any = None,
-                        save_optimizer: bool = True, save_param_scheduler: bool = True,
-                        meta: dict[str, Any] | None = None, by_epoch: bool = True,
-                        backend_args: Any = None) -> None:
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: Any = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: Any = None,
+    ) -> None:
         """Writes a checkpoint of plain types and tensors.
 
         Keys: `state_dict` (with an EMA, the averaged weights), `model` (the recipe that
@@ -127,11 +142,11 @@ class ResumableRunner(mmengine.runner.Runner):
         dataset), `message_hub`, and `optimizer` and `param_schedulers` where asked for.
         """
         state: dict[str, Any] = {
-            "meta": {"epoch": self.epoch + 1, "iter": self.iter, **(meta or {}),
-                     **self._description()},
+            "meta": {"epoch": self.epoch + 1, "iter": self.iter, **(meta or {}), **self._description()},
             "model": to_plain(getattr(self.network, "recipe", None)),
             "state_dict": dict(self.network.state_dict()),
-            "message_hub": message_hub_to_plain(self.message_hub)}
+            "message_hub": message_hub_to_plain(self.message_hub),
+        }
         if save_optimizer:
             state["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
@@ -140,7 +155,10 @@ class ResumableRunner(mmengine.runner.Runner):
         files.save_atomically(to_plain(state), Path(out_dir, filename))
 
     def _description(self) -> dict[str, Any]:
-        return {"seed": self.seed, "cfg": self.cfg.pretty_text,
-                "experiment_name": self.experiment_name,
-                "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", None)}
+        return {
+            "seed": self.seed,
+            "cfg": self.cfg.pretty_text,
+            "experiment_name": self.experiment_name,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", None),
+        }

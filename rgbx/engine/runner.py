@@ -56,8 +56,7 @@ class Runner(ResumableRunner):
             self._timestamp = f"{base}_{count}"
         self._timestamps.add(self._timestamp)
 
-    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False,
-                       deterministic: bool = False) -> None:
+    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
         """Seeds everything; the seed is 0 unless given."""
         if deterministic:  # cuBLAS reads this when it starts
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -76,8 +75,11 @@ class Runner(ResumableRunner):
         known = inspect.signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         return MMDistributedDataParallel(
-            module=model.cuda() if local else model, device_ids=local, **{buffers: False},
-            find_unused_parameters=bool(getattr(model, "needs_unused_parameter_search", False)))
+            module=model.cuda() if local else model,
+            device_ids=local,
+            **{buffers: False},
+            find_unused_parameters=bool(getattr(model, "needs_unused_parameter_search", False)),
+        )
 
     def _init_model_weights(self) -> None:
         """Nothing: builders initialise their model, and load pretrained weights, themselves."""
@@ -96,8 +98,7 @@ class Runner(ResumableRunner):
         return built
 
     @staticmethod
-    def build_dataloader(dataloader: Any, seed: int | None = None,
-                         diff_rank_seed: bool = False) -> DataLoader[Any]:
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader[Any]:
         """Gives the loader a generator of its own.
 
         Starting workers draws a number, which persistent workers do once per process rather than
@@ -123,8 +124,7 @@ class Runner(ResumableRunner):
         expected = recipe.get("parameters", {}).get("num_classes")
         found = len(getattr(dataset, "metainfo", {}).get("classes", ()))
         if expected is not None and found and found != expected:
-            raise ValueError(f"the model has num_classes={expected}, but {type(dataset).__name__} "
-                             f"has {found} classes")
+            raise ValueError(f"the model has num_classes={expected}, but {type(dataset).__name__} has {found} classes")
 
     def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the epoch loop.
@@ -133,13 +133,17 @@ class Runner(ResumableRunner):
             ValueError: another kind of loop, or not even one batch.
         """
         if isinstance(loop, dict) and not loop.get("by_epoch", "type" in loop):
-            raise ValueError("train_cfg must say by_epoch=True: rgbx trains by epochs, as only "
-                             "epoch boundaries can be resumed exactly")
+            raise ValueError(
+                "train_cfg must say by_epoch=True: rgbx trains by epochs, as only "
+                "epoch boundaries can be resumed exactly"
+            )
         built = super().build_train_loop(loop)
         if len(built.dataloader) == 0:
-            raise ValueError(f"an epoch has no batch: the {len(built.dataloader.dataset)} training "
-                             f"samples do not fill one batch of {built.dataloader.batch_size} and "
-                             "drop_last=True")
+            raise ValueError(
+                f"an epoch has no batch: the {len(built.dataloader.dataset)} training "
+                f"samples do not fill one batch of {built.dataloader.batch_size} and "
+                "drop_last=True"
+            )
         return built
 
     def _maybe_compile(self, target: str) -> None:

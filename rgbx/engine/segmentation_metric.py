@@ -50,8 +50,7 @@ class SegmentationMetric(BaseMetric):
                 raise ValueError(f"sample {sample['sample_id']!r} has no label to score against")
             for name, prediction in sample["prediction"].items():
                 try:
-                    counts = confusion_matrix(prediction, sample["label"], num_classes,
-                                              ignore_index=ignore_index)
+                    counts = confusion_matrix(prediction, sample["label"], num_classes, ignore_index=ignore_index)
                 except ValueError as error:
                     raise ValueError(f"{name} of sample {sample['sample_id']!r}: {error}") from None
                 self.confusions[name] = self.confusions.get(name, 0) + counts.cpu()
@@ -107,16 +106,25 @@ def class_table(by_name: dict[str, dict[str, Any]], classes: Sequence[str]) -> s
     main = ENSEMBLE if ENSEMBLE in by_name else next(iter(by_name))
     branches = [name for name in by_name if name != main]
     header = ["class", "IoU", "Acc", *(f"{name} IoU" for name in branches)]
-    rows = [[label, percent(by_name[main]["IoU"][k]), percent(by_name[main]["Acc"][k]),
-             *(percent(by_name[name]["IoU"][k]) for name in branches)]
-            for k, label in enumerate(classes)]
-    mean = ["mean", percent(by_name[main]["mIoU"]), percent(by_name[main]["mAcc"]),
-            *(percent(by_name[name]["mIoU"]) for name in branches)]
+    rows = [
+        [
+            label,
+            percent(by_name[main]["IoU"][k]),
+            percent(by_name[main]["Acc"][k]),
+            *(percent(by_name[name]["IoU"][k]) for name in branches),
+        ]
+        for k, label in enumerate(classes)
+    ]
+    mean = [
+        "mean",
+        percent(by_name[main]["mIoU"]),
+        percent(by_name[main]["mAcc"]),
+        *(percent(by_name[name]["mIoU"]) for name in branches),
+    ]
     return text_table(header, [*rows, mean], rule_before_last=True)
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *,
-               rule_before_last: bool = False) -> str:
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False) -> str:
     """Aligned columns for a terminal: the first to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     rule = "  ".join("-" * width for width in widths)

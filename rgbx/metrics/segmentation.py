@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 
-def confusion_matrix(prediction: Tensor,  # [...] any integer dtype, ids 0..K-1
-                     label: Tensor,  # the same shape, ids 0..K-1 or ignore_index
-                     num_classes: int, *, ignore_index: int = 255) -> Tensor:
+def confusion_matrix(
+    prediction: Tensor,  # [...] any integer dtype, ids 0..K-1
+    label: Tensor,  # the same shape, ids 0..K-1 or ignore_index
+    num_classes: int,
+    *,
+    ignore_index: int = 255,
+) -> Tensor:
     """Counts pixels by true class (row) and predicted class (column).
 
     Pixels whose label is `ignore_index` are not counted, whatever was predicted there.
@@ -26,8 +30,9 @@ def confusion_matrix(prediction: Tensor,  # [...] any integer dtype, ids 0..K-1
         ValueError: shapes differ, a floating dtype, or an id outside its range.
     """
     if prediction.shape != label.shape:
-        raise ValueError(f"prediction and label must have one shape, found "
-                         f"{tuple(prediction.shape)} and {tuple(label.shape)}")
+        raise ValueError(
+            f"prediction and label must have one shape, found {tuple(prediction.shape)} and {tuple(label.shape)}"
+        )
     for name, tensor in (("prediction", prediction), ("label", label)):
         if tensor.is_floating_point() or tensor.is_complex():
             raise ValueError(f"{name} must hold integer class ids, found dtype {tensor.dtype}")
@@ -46,8 +51,10 @@ def _check_ids(name: str, ids: Tensor, num_classes: int, remark: str = "") -> No
     low, high = (int(value) for value in torch.aminmax(ids))
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high
-        raise ValueError(f"{name} holds class id {wrong}, expected 0..{num_classes - 1}{remark}; "
-                         "check num_classes and the dataset's label offset")
+        raise ValueError(
+            f"{name} holds class id {wrong}, expected 0..{num_classes - 1}{remark}; "
+            "check num_classes and the dataset's label offset"
+        )
 
 
 def scores(confusion: Tensor) -> dict[str, Any]:  # [K, K] counts
@@ -70,5 +77,10 @@ def scores(confusion: Tensor) -> dict[str, Any]:  # [K, K] counts
     right, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
     iou = right / (true + predicted - right)  # 0 / 0 is NaN: absent from both
     accuracy = right / true
-    return {"IoU": iou, "Acc": accuracy, "mIoU": float(iou.nanmean()),
-            "mAcc": float(accuracy.nanmean()), "aAcc": float(right.sum() / counts.sum())}
+    return {
+        "IoU": iou,
+        "Acc": accuracy,
+        "mIoU": float(iou.nanmean()),
+        "mAcc": float(accuracy.nanmean()),
+        "aAcc": float(right.sum() / counts.sum()),
+    }

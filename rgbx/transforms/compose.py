@@ -49,14 +49,14 @@ class AlbumentationsGeometry:
         specs = specs_of(sample, self.maps)
         vectors = [name for name, spec in specs.items() if spec.unit == "unit_vector"]
         if vectors:
-            raise ValueError(f"AlbumentationsGeometry cannot turn the vectors of {vectors}; "
-                             "use HorizontalFlip and RandomScaleCrop")
+            raise ValueError(
+                f"AlbumentationsGeometry cannot turn the vectors of {vectors}; use HorizontalFlip and RandomScaleCrop"
+            )
         size = image_size(sample, specs)
         compose = self._compose_for(specs)
         reseed(compose, rng)
         arrays = {name: sample[name] for name in specs}
-        done = compose(image=np.zeros((*size, 1), np.uint8), **arrays,
-                       **{_ONES: np.ones(size, np.uint8)})
+        done = compose(image=np.zeros((*size, 1), np.uint8), **arrays, **{_ONES: np.ones(size, np.uint8)})
         outside = done[_ONES] == 0
         result = dict(sample)
         for name, spec in specs.items():
@@ -67,11 +67,16 @@ class AlbumentationsGeometry:
     def _compose_for(self, specs: dict[str, MapSpec]) -> albumentations.Compose:
         key = tuple(specs)
         if key not in self._composes:
-            kinds = {name: "image" if spec.interpolation == "linear" and spec.dtype == "uint8"
-                     else "mask" for name, spec in specs.items()}
+            kinds = {
+                name: "image" if spec.interpolation == "linear" and spec.dtype == "uint8" else "mask"
+                for name, spec in specs.items()
+            }
             self._composes[key] = albumentations.Compose(
-                self.transforms, additional_targets={**kinds, _ONES: "mask"}, strict=True,
-                mask_interpolation=cv2.INTER_NEAREST)
+                self.transforms,
+                additional_targets={**kinds, _ONES: "mask"},
+                strict=True,
+                mask_interpolation=cv2.INTER_NEAREST,
+            )
         return self._composes[key]
 
 
@@ -93,8 +98,7 @@ def build_transforms(transforms: Sequence[Any], kind: type) -> list[Any]:
             item = arguments.pop("type")(**arguments, strict=True)
         wrong = [type(leaf).__name__ for leaf in _leaves(item) if not isinstance(leaf, kind)]
         if wrong:
-            raise ValueError(f"expected albumentations transforms of kind {kind.__name__}, "
-                             f"found {wrong}")
+            raise ValueError(f"expected albumentations transforms of kind {kind.__name__}, found {wrong}")
         built.append(item)
     return built
 

@@ -54,16 +54,25 @@ class RandomScaleCrop:
         ValueError: sizes or factors that make no sense, unknown fill or interpolation.
     """
 
-    def __init__(self, size: int | Sequence[int], *, scale: Sequence[float] = (0.5, 2.0),
-                 scales: Sequence[float] | None = None, min_short_side: int = 0,
-                 scale_depth: bool = False, interpolation: str = "linear",
-                 fill: Fill | None = None, maps: Maps | None = None) -> None:
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        *,
+        scale: Sequence[float] = (0.5, 2.0),
+        scales: Sequence[float] | None = None,
+        min_short_side: int = 0,
+        scale_depth: bool = False,
+        interpolation: str = "linear",
+        fill: Fill | None = None,
+        maps: Maps | None = None,
+    ) -> None:
         self.size = check_size("RandomScaleCrop size", size)
         factors = tuple(scale if scales is None else scales)
-        if not factors or min(factors) <= 0 or (
-                scales is None and (len(factors) != 2 or factors[0] > factors[1])):
-            raise ValueError("RandomScaleCrop needs scale=(low, high) with 0 < low <= high, or "
-                             f"scales=[...] > 0; found scale={scale!r}, scales={scales!r}")
+        if not factors or min(factors) <= 0 or (scales is None and (len(factors) != 2 or factors[0] > factors[1])):
+            raise ValueError(
+                "RandomScaleCrop needs scale=(low, high) with 0 < low <= high, or "
+                f"scales=[...] > 0; found scale={scale!r}, scales={scales!r}"
+            )
         self.scale, self.discrete = factors, scales is not None
         self.min_short_side = min_short_side
         self.scale_depth = scale_depth
@@ -80,8 +89,7 @@ class RandomScaleCrop:
         place = Box(rows[2], columns[2], *self.size)
         result = dict(sample)
         for name, spec in specs.items():
-            piece = resize(crop(sample[name], source), spec, (rows[3], columns[3]),
-                           self.interpolation)
+            piece = resize(crop(sample[name], source), spec, (rows[3], columns[3]), self.interpolation)
             if self.scale_depth and spec.unit == "metre":
                 piece = piece / np.float32(factor)
             result[name] = pad(piece, spec, place, self.fill)
@@ -136,8 +144,14 @@ class Resize:
         maps: specs of maps that are not standard.
     """
 
-    def __init__(self, size: int | Sequence[int], *, resize_label: bool = True,
-                 interpolation: str = "linear", maps: Maps | None = None) -> None:
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        *,
+        resize_label: bool = True,
+        interpolation: str = "linear",
+        maps: Maps | None = None,
+    ) -> None:
         self.size = check_size("Resize size", size)
         self.resize_label = resize_label
         self.interpolation = check_interpolation(interpolation)
@@ -170,8 +184,10 @@ class CenterCrop:
         height, width = image_size(sample, specs)
         rows, columns = self.size
         if rows > height or columns > width:
-            raise ValueError(f"CenterCrop of {self.size} from sample {sample.get('sample_id')!r} "
-                             f"of {(height, width)}: the image is smaller; use PadTo first")
+            raise ValueError(
+                f"CenterCrop of {self.size} from sample {sample.get('sample_id')!r} "
+                f"of {(height, width)}: the image is smaller; use PadTo first"
+            )
         box = Box((height - rows) // 2, (width - columns) // 2, rows, columns)
         cut = {name: np.ascontiguousarray(crop(sample[name], box)) for name in specs}
         return {**sample, **cut}
@@ -191,8 +207,15 @@ class PadTo:
         maps: specs of maps that are not standard.
     """
 
-    def __init__(self, size: int | Sequence[int] = 1, *, multiple: int = 1, centre: bool = False,
-                 fill: Fill | None = None, maps: Maps | None = None) -> None:
+    def __init__(
+        self,
+        size: int | Sequence[int] = 1,
+        *,
+        multiple: int = 1,
+        centre: bool = False,
+        fill: Fill | None = None,
+        maps: Maps | None = None,
+    ) -> None:
         self.size = check_size("PadTo size", size)
         if multiple < 1:
             raise ValueError(f"PadTo multiple must be >= 1, found {multiple}")
@@ -202,16 +225,17 @@ class PadTo:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         specs = specs_of(sample, self.maps)
         height, width = image_size(sample, specs)
-        rows, columns = (-(-max(side, least) // self.multiple) * self.multiple
-                         for side, least in zip((height, width), self.size, strict=True))
+        rows, columns = (
+            -(-max(side, least) // self.multiple) * self.multiple
+            for side, least in zip((height, width), self.size, strict=True)
+        )
         top, left = ((rows - height) // 2, (columns - width) // 2) if self.centre else (0, 0)
         box = Box(top, left, rows, columns)
         padded = {name: pad(sample[name], spec, box, self.fill) for name, spec in specs.items()}
         return {**sample, **padded}
 
 
-def _axis_window(length: int, target: int, factor: float,
-                 rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _axis_window(length: int, target: int, factor: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """One axis of a scaled crop: (source start, source length, place in the crop, its length)."""
     needed = max(round(target / factor), 1)
     if needed <= length:

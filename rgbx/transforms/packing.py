@@ -34,8 +34,7 @@ class PackSample:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         missing = [key for key in self.require if key not in sample]
         if missing:
-            raise ValueError(f"PackSample: sample {sample.get('sample_id')!r} lacks {missing}; "
-                             f"it has {sorted(sample)}")
+            raise ValueError(f"PackSample: sample {sample.get('sample_id')!r} lacks {missing}; it has {sorted(sample)}")
         packed = dict(sample)
         for name, spec in specs_of(sample, self.maps).items():
             array = sample[name]
@@ -43,7 +42,8 @@ class PackSample:
                 raise ValueError(
                     f"PackSample: {name} of sample {sample.get('sample_id')!r} must be "
                     f"{spec.dtype} with {spec.channels} channels, found {array.dtype} "
-                    f"{array.shape}")
+                    f"{array.shape}"
+                )
             if name == "label":
                 packed[name] = torch.from_numpy(array.astype(np.int64))
                 continue

@@ -38,8 +38,10 @@ class AlbumentationsPhotometry:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.key not in sample:
-            raise ValueError(f"{type(self).__name__} needs {self.key!r}, but sample "
-                             f"{sample.get('sample_id')!r} has only {sorted(sample)}")
+            raise ValueError(
+                f"{type(self).__name__} needs {self.key!r}, but sample "
+                f"{sample.get('sample_id')!r} has only {sorted(sample)}"
+            )
         reseed(self._compose, rng)
         image = self._compose(image=sample[self.key])["image"]
         return {**sample, self.key: image}
@@ -59,8 +61,21 @@ class ColorJitter(AlbumentationsPhotometry):
         probability: of changing a sample at all.
     """
 
-    def __init__(self, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2,
-                 hue: float = 0.05, *, probability: float = 0.5) -> None:
-        jitter = {"type": albumentations.ColorJitter, "brightness": brightness,
-                  "contrast": contrast, "saturation": saturation, "hue": hue, "p": probability}
+    def __init__(
+        self,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        hue: float = 0.05,
+        *,
+        probability: float = 0.5,
+    ) -> None:
+        jitter = {
+            "type": albumentations.ColorJitter,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+            "p": probability,
+        }
         super().__init__([jitter])

@@ -45,12 +45,15 @@ def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
     arrays = [key for key, value in sample.items() if isinstance(value, np.ndarray)]
     unknown = [key for key in arrays if key not in known]
     if unknown:
-        raise ValueError(f"sample {sample.get('sample_id')!r}: no MapSpec for {unknown}; pass "
-                         "maps={name: MapSpec(...)} to the transform")
+        raise ValueError(
+            f"sample {sample.get('sample_id')!r}: no MapSpec for {unknown}; pass "
+            "maps={name: MapSpec(...)} to the transform"
+        )
     if not arrays:
         kinds = {key: type(value).__name__ for key, value in sample.items()}
-        raise ValueError(f"sample {sample.get('sample_id')!r} holds no numpy array, found {kinds}; "
-                         "geometry comes before PackSample")
+        raise ValueError(
+            f"sample {sample.get('sample_id')!r} holds no numpy array, found {kinds}; geometry comes before PackSample"
+        )
     return {key: known[key] for key in arrays}
 
 
@@ -62,8 +65,7 @@ def image_size(sample: Sample, specs: Maps) -> tuple[int, int]:
     """
     sizes = {key: sample[key].shape[:2] for key in specs}
     if len(set(sizes.values())) != 1:
-        raise ValueError(f"sample {sample.get('sample_id')!r}: maps must share one size, "
-                         f"found {sizes}")
+        raise ValueError(f"sample {sample.get('sample_id')!r}: maps must share one size, found {sizes}")
     return next(iter(sizes.values()))
 
 
@@ -73,8 +75,7 @@ def crop(array: np.ndarray, box: Box) -> np.ndarray:
     return array[max(box.top, 0) : max(bottom, 0), max(box.left, 0) : max(right, 0)]
 
 
-def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int],
-           interpolation: str = "linear") -> np.ndarray:
+def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolation: str = "linear") -> np.ndarray:
     """Resizes [H, W, ...] to size = (height, width), pixel centres aligned.
 
     Nearest takes the pixel whose area holds the new pixel's centre (OpenCV's plain nearest rounds
@@ -102,8 +103,10 @@ def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) ->
 def check_interpolation(interpolation: str) -> str:
     """Returns the name, or raises ValueError with the known ones."""
     if interpolation not in _LINEAR_KINDS:
-        raise ValueError(f"interpolation must be one of {sorted(_LINEAR_KINDS)}, "
-                         f"found {interpolation!r}; nearest is a property of the MapSpec")
+        raise ValueError(
+            f"interpolation must be one of {sorted(_LINEAR_KINDS)}, "
+            f"found {interpolation!r}; nearest is a property of the MapSpec"
+        )
     return interpolation
 
 

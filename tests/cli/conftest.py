@@ -68,7 +68,13 @@ def start_tool():
 
     def start(*command):
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{TINY}", "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, env=environment,
-                                text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     return start

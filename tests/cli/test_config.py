@@ -42,22 +42,26 @@ def test_a_dumped_config_loads_again(write_config, tmp_path):
     assert again.pretty_text == config.pretty_text
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("train_dataloder = dict()", "unknown name 'train_dataloder' at the top level; did you mean "
-                                 "'train_dataloader'?"),
-    ("crop = 3", "unknown name 'crop' at the top level .begin the names"),
-    ("\nfrom rgbx.models import asymfusion_segmenter\nmodel.update(type=asymfusion_segmenter)",
-     r"config\.py, line 6: rgbx.models has no 'asymfusion_segmenter'; did you mean "
-     "'asymfusion_segmentor'?"),
-    ("from rgbx.modelz import x\n_y = x", r"config\.py, line 5: cannot import rgbx.modelz"),
-    ("model = dict(", r"config\.py, line 5: '\(' was never closed"),
-    ("model.update(num_classes=colours)",
-     r"config\.py, line 5: NameError: name 'colours' is not defined"),
-    ("import os\nwork_dir = os.path.join('a', 'b')",
-     r"config\.py, line 6: a config cannot call what it imports"),
-    ("from torch import tensor\n_x = tensor(3)",
-     r"config\.py, line 6: a config cannot call what it imports"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "train_dataloder = dict()",
+            "unknown name 'train_dataloder' at the top level; did you mean 'train_dataloader'?",
+        ),
+        ("crop = 3", "unknown name 'crop' at the top level .begin the names"),
+        (
+            "\nfrom rgbx.models import asymfusion_segmenter\nmodel.update(type=asymfusion_segmenter)",
+            r"config\.py, line 6: rgbx.models has no 'asymfusion_segmenter'; did you mean "
+            "'asymfusion_segmentor'?",
+        ),
+        ("from rgbx.modelz import x\n_y = x", r"config\.py, line 5: cannot import rgbx.modelz"),
+        ("model = dict(", r"config\.py, line 5: '\(' was never closed"),
+        ("model.update(num_classes=colours)", r"config\.py, line 5: NameError: name 'colours' is not defined"),
+        ("import os\nwork_dir = os.path.join('a', 'b')", r"config\.py, line 6: a config cannot call what it imports"),
+        ("from torch import tensor\n_x = tensor(3)", r"config\.py, line 6: a config cannot call what it imports"),
+    ],
+)
 def test_mistakes_are_named_with_their_line(write_config, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(write_config(text))
@@ -108,14 +112,25 @@ def test_data_root_follows(write_config):
     assert roots(load_config(write_config(), options=mixed)) == ["z", "z", "w"]
 
 
-@pytest.mark.parametrize(("option", "value"), [
-    ("model.width=6", 6), ("model.modalities=('rgb',)", ("rgb",)), ("model.pretrained=timm", "timm"),
-    ("model.pretrained=None", None), ("optim_wrapper.dtype=bfloat16", "bfloat16"),
-    ("optim_wrapper.optimizer.momentum=0.9", 0.9), ("param_scheduler.0.power=2", 2),
-    ("train_dataloader.dataset.transforms.0.require=['rgb']", ["rgb"]), ("ema=True", True),
-    ("ema.momentum=0.1", 0.1), ("compile.mode=default", "default"), ("randomness.seed=3", 3),
-    ("train_dataloader.pin_memory=True", True), ("train_cfg.val_begin=5", 5),
-])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("model.width=6", 6),
+        ("model.modalities=('rgb',)", ("rgb",)),
+        ("model.pretrained=timm", "timm"),
+        ("model.pretrained=None", None),
+        ("optim_wrapper.dtype=bfloat16", "bfloat16"),
+        ("optim_wrapper.optimizer.momentum=0.9", 0.9),
+        ("param_scheduler.0.power=2", 2),
+        ("train_dataloader.dataset.transforms.0.require=['rgb']", ["rgb"]),
+        ("ema=True", True),
+        ("ema.momentum=0.1", 0.1),
+        ("compile.mode=default", "default"),
+        ("randomness.seed=3", 3),
+        ("train_dataloader.pin_memory=True", True),
+        ("train_cfg.val_begin=5", 5),
+    ],
+)
 def test_options(write_config, option, value):
     node = load_config(write_config(), options=[option])
     for key in option.partition("=")[0].split("."):
@@ -124,19 +139,22 @@ def test_options(write_config, option, value):
     assert type(node) is type(value)
 
 
-@pytest.mark.parametrize(("option", "message"), [
-    ("modle.width=6", "the config has no 'modle'; did you mean 'model'?"),
-    ("model.widht=6", "model has no 'widht'; did you mean 'width'?"),
-    ("optim_wrapper.accumulate_count=2", "did you mean 'accumulative_counts'?"),
-    ("optim_wrapper.optimizer.learning_rate=1", "optim_wrapper.optimizer has no 'learning_rate'"),
-    ("optim_wrapper.paramwise_cfg.encoder_mult=1", "did you mean 'encoder_lr_mult'?"),
-    ("train_dataloader.batchsize=2", "did you mean 'batch_size'?"),
-    ("train_dataloader.dataset.split=test", "train_dataloader.dataset has no 'split'"),
-    ("train_cfg.max_epoch=2", "did you mean 'max_epochs'?"),
-    ("param_scheduler.3.power=1", "param_scheduler is a list of 1, expected an index below"),
-    ("model.num_classes.x=1", "model.num_classes is 3 and has no 'x'"),
-    ("width", "takes A.B=VALUE, found 'width'"),
-])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("modle.width=6", "the config has no 'modle'; did you mean 'model'?"),
+        ("model.widht=6", "model has no 'widht'; did you mean 'width'?"),
+        ("optim_wrapper.accumulate_count=2", "did you mean 'accumulative_counts'?"),
+        ("optim_wrapper.optimizer.learning_rate=1", "optim_wrapper.optimizer has no 'learning_rate'"),
+        ("optim_wrapper.paramwise_cfg.encoder_mult=1", "did you mean 'encoder_lr_mult'?"),
+        ("train_dataloader.batchsize=2", "did you mean 'batch_size'?"),
+        ("train_dataloader.dataset.split=test", "train_dataloader.dataset has no 'split'"),
+        ("train_cfg.max_epoch=2", "did you mean 'max_epochs'?"),
+        ("param_scheduler.3.power=1", "param_scheduler is a list of 1, expected an index below"),
+        ("model.num_classes.x=1", "model.num_classes is 3 and has no 'x'"),
+        ("width", "takes A.B=VALUE, found 'width'"),
+    ],
+)
 def test_options_that_nothing_would_read(write_config, option, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(write_config(), options=[option])
@@ -144,7 +162,12 @@ def test_options_that_nothing_would_read(write_config, option, message):
 
 def test_option_values():
     assert parse_options(["a=1e-3", "b=true", "c=a,b", "d=[1, 2]", "e=x=y"]) == {
-        "a": 1e-3, "b": True, "c": ["a", "b"], "d": [1, 2], "e": "x=y"}
+        "a": 1e-3,
+        "b": True,
+        "c": ["a", "b"],
+        "d": [1, 2],
+        "e": "x=y",
+    }
 
 
 def test_loading_leaves_mmengine_as_it_was(write_config, tmp_path):

@@ -23,16 +23,32 @@ def trained(write_config, tmp_path):
 def test_subsets_from_one_checkpoint(trained, tmp_path):
     config, run = trained
     report, pictures = tmp_path / "out/scores.json", tmp_path / "pictures"
-    assert main([config, str(run / "epoch_2.pth"), "--modalities", "rgb", "depth", "rgb+depth",
-                 "--json", str(report), "--draw", str(pictures), "--draw-count", "2"]) == 0
+    assert (
+        main(
+            [
+                config,
+                str(run / "epoch_2.pth"),
+                "--modalities",
+                "rgb",
+                "depth",
+                "rgb+depth",
+                "--json",
+                str(report),
+                "--draw",
+                str(pictures),
+                "--draw-count",
+                "2",
+            ]
+        )
+        == 0
+    )
     found = json.loads(report.read_text())
     assert found["protocol"] == "rgbx"
     assert list(found["subsets"]) == ["rgb", "depth", "rgb+depth"]
     for subset, metrics in found["subsets"].items():
         expected = reference(run / "epoch_2.pth", subset.split("+"))
         assert metrics["mIoU"] == pytest.approx(100 * expected["mIoU"])
-    assert set(found["subsets"]["rgb"]) == {f"{p}{k}" for p in ("", "rgb/")
-                                            for k in ("mIoU", "mAcc", "aAcc")}
+    assert set(found["subsets"]["rgb"]) == {f"{p}{k}" for p in ("", "rgb/") for k in ("mIoU", "mAcc", "aAcc")}
     assert len(list(pictures.glob("*.png"))) == 2
     height, width = cv2.imread(str(next(pictures.glob("*.png")))).shape[:2]
     assert width > 3 * height  # six pictures of 8 x 12 side by side
@@ -65,13 +81,16 @@ def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
     assert (run / "test").is_dir()
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["{run}/epoch_2.pth", "--modalities", "rgb", "thermal"], r"unknown modalities ['thermal']"),
-    (["{run}/epoch_2.pth", "--cfg-options", "model.width=8"], "does not fit the config's model"),
-    (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
-    (["{run}/foreign.pth"], "pass --trust"),
-    (["{run}/epoch_2.pth", "--draw", "x", "--draw-count", "0"], "must be >= 1"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{run}/epoch_2.pth", "--modalities", "rgb", "thermal"], r"unknown modalities ['thermal']"),
+        (["{run}/epoch_2.pth", "--cfg-options", "model.width=8"], "does not fit the config's model"),
+        (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
+        (["{run}/foreign.pth"], "pass --trust"),
+        (["{run}/epoch_2.pth", "--draw", "x", "--draw-count", "0"], "must be >= 1"),
+    ],
+)
 def test_mistakes_are_one_sentence(trained, capsys, arguments, message):
     config, run = trained
     torch.save({"state_dict": {}, "config": Halves()}, run / "foreign.pth")
@@ -90,10 +109,10 @@ def test_trusted_files_are_read(trained):
 
 
 def test_table():
-    rows = {"rgb": dict(mIoU=1.234, mAcc=2.0, aAcc=30.0),
-            "rgb+depth": dict(mIoU=51.2, mAcc=60.0, aAcc=70.0)}
+    rows = {"rgb": dict(mIoU=1.234, mAcc=2.0, aAcc=30.0), "rgb+depth": dict(mIoU=51.2, mAcc=60.0, aAcc=70.0)}
     assert subset_table(rows).splitlines() == [
         "modalities   mIoU   mAcc   aAcc",
         "----------  -----  -----  -----",
         "rgb          1.23   2.00  30.00",
-        "rgb+depth   51.20  60.00  70.00"]
+        "rgb+depth   51.20  60.00  70.00",
+    ]

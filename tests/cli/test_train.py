@@ -28,8 +28,20 @@ def test_trains_and_resumes(write_config, work_dir, tmp_path):
     assert main([config, "--work-dir", str(work_dir), "--resume", *longer]) == 0
     assert checkpoints(work_dir) == ["epoch_2.pth", "epoch_3.pth"]
     other = str(tmp_path / "other")
-    assert main([config, "--work-dir", other, "--resume", str(work_dir / "epoch_3.pth"),
-                 "--cfg-options", "train_cfg.max_epochs=4"]) == 0
+    assert (
+        main(
+            [
+                config,
+                "--work-dir",
+                other,
+                "--resume",
+                str(work_dir / "epoch_3.pth"),
+                "--cfg-options",
+                "train_cfg.max_epochs=4",
+            ]
+        )
+        == 0
+    )
     assert checkpoints(tmp_path / "other") == ["epoch_4.pth"]
 
 
@@ -41,8 +53,20 @@ def test_nothing_to_resume_starts(write_config, work_dir, capsys):
 def test_load_from(write_config, work_dir, tmp_path, caplog):
     config = str(write_config())
     assert main([config, "--work-dir", str(work_dir)]) == 0
-    assert main([config, "--work-dir", str(tmp_path / "b"), "--load-from",
-                 str(work_dir / "epoch_2.pth"), "--cfg-options", "model.modalities=('rgb',)"]) == 0
+    assert (
+        main(
+            [
+                config,
+                "--work-dir",
+                str(tmp_path / "b"),
+                "--load-from",
+                str(work_dir / "epoch_2.pth"),
+                "--cfg-options",
+                "model.modalities=('rgb',)",
+            ]
+        )
+        == 0
+    )
     log = next((tmp_path / "b").glob("*/*.log")).read_text()
     assert re.search(r"tensors .*count\n", log)
     assert re.search(r"kept .* \d+\n", log)
@@ -56,17 +80,20 @@ def test_deterministic(write_config, work_dir):
         torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--cfg-options", "modle.width=3"], "did you mean 'model'?"),
-    (["--load-from", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
-    (["--resume", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
-    (["--resume", "a.pth", "--load-from", "b.pth"], "exclude each other"),
-    (["--launcher", "pytorch"], "needs torchrun"),
-    (["--cfg-options", "model.widths=[1]"], "model has no 'widths'; did you mean 'width'?"),
-    (["--cfg-options", "model={'type': 'tiny.tiny_segmentor'}"], "missing 2 required positional"),
-    (["--cfg-options", "optim_wrapper.dtype=float16"], "needs a CUDA device"),
-    (["--cfg-options", "train_dataloader.dataset={'type': 'Nothing'}"], "Nothing"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cfg-options", "modle.width=3"], "did you mean 'model'?"),
+        (["--load-from", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
+        (["--resume", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
+        (["--resume", "a.pth", "--load-from", "b.pth"], "exclude each other"),
+        (["--launcher", "pytorch"], "needs torchrun"),
+        (["--cfg-options", "model.widths=[1]"], "model has no 'widths'; did you mean 'width'?"),
+        (["--cfg-options", "model={'type': 'tiny.tiny_segmentor'}"], "missing 2 required positional"),
+        (["--cfg-options", "optim_wrapper.dtype=float16"], "needs a CUDA device"),
+        (["--cfg-options", "train_dataloader.dataset={'type': 'Nothing'}"], "Nothing"),
+    ],
+)
 def test_mistakes_are_one_sentence(write_config, work_dir, capsys, monkeypatch, arguments, message):
     monkeypatch.delenv("RANK", raising=False)
     assert main([str(write_config()), "--work-dir", str(work_dir), *arguments]) == 2
@@ -82,8 +109,9 @@ def test_debugging_shows_the_traceback(monkeypatch):
 
 
 def test_errors_of_workers_are_told_without_their_traceback(write_config, work_dir, capsys):
-    config = write_config("train_dataloader.update(num_workers=1)\n"
-                          "train_dataloader.dataset.update(modalities=('rgb', 'thermal'))")
+    config = write_config(
+        "train_dataloader.update(num_workers=1)\ntrain_dataloader.dataset.update(modalities=('rgb', 'thermal'))"
+    )
     assert main([str(config), "--work-dir", str(work_dir)]) == 2
     error = capsys.readouterr().err.strip()
     assert "Traceback" not in error
@@ -101,9 +129,11 @@ def wait_for(path, process, seconds=60):
 
 def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     """Ctrl-C ends with a sentence and exit code 130; a kill leaves the last whole epoch."""
-    config = write_config("train_cfg.update(max_epochs=100000)\n"
-                          "train_dataloader.update(num_workers=1, persistent_workers=True)\n"
-                          "default_hooks.update(checkpoint=dict(max_keep_ckpts=3))")
+    config = write_config(
+        "train_cfg.update(max_epochs=100000)\n"
+        "train_dataloader.update(num_workers=1, persistent_workers=True)\n"
+        "default_hooks.update(checkpoint=dict(max_keep_ckpts=3))"
+    )
     command = ("tools/train.py", config, "--work-dir", work_dir)
     process = start_tool(*command)
     wait_for(work_dir / "epoch_1.pth", process)
@@ -126,9 +156,20 @@ def test_two_processes_and_one_writer(write_config, work_dir, start_tool):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = start_tool("-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port",
-                         port, "tools/train.py", write_config(), "--work-dir", work_dir,
-                         "--launcher", "pytorch")
+    process = start_tool(
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        2,
+        "--master-port",
+        port,
+        "tools/train.py",
+        write_config(),
+        "--work-dir",
+        work_dir,
+        "--launcher",
+        "pytorch",
+    )
     _, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     assert checkpoints(work_dir) == ["epoch_1.pth", "epoch_2.pth"]

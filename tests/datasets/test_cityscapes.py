@@ -19,11 +19,12 @@ def root(tmp_path):
     """One 2x3 frame with all packages."""
     camera = {"extrinsic": {"baseline": 0.2, "pitch": 0.03}, "intrinsic": {"fx": 2000.0}}
     disparity = np.array([[0, 1, 2], [257, 10241, 65535]], np.uint16)
-    files = {("leftImg8bit", "leftImg8bit.png"): np.full((2, 3, 3), 9, np.uint8),
-             ("gtFine", "gtFine_labelIds.png"): np.array([[0, 7, 26], [33, 29, 255]], np.uint8),
-             ("gtFine", "gtFine_labelTrainIds.png"): np.array([[255, 0, 13], [18, 255, 255]],
-                                                              np.uint8),
-             ("disparity", "disparity.png"): disparity}
+    files = {
+        ("leftImg8bit", "leftImg8bit.png"): np.full((2, 3, 3), 9, np.uint8),
+        ("gtFine", "gtFine_labelIds.png"): np.array([[0, 7, 26], [33, 29, 255]], np.uint8),
+        ("gtFine", "gtFine_labelTrainIds.png"): np.array([[255, 0, 13], [18, 255, 255]], np.uint8),
+        ("disparity", "disparity.png"): disparity,
+    }
     for (package, suffix), array in files.items():
         folder = tmp_path / package / "train" / "ulm"
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,8 +50,7 @@ def test_depth_by_hand(root):
 
 
 def test_label_kinds_agree(root):
-    one, other = (Cityscapes(root, label_kind=kind)[0]["label"]
-                  for kind in ("labelIds", "labelTrainIds"))
+    one, other = (Cityscapes(root, label_kind=kind)[0]["label"] for kind in ("labelIds", "labelTrainIds"))
     np.testing.assert_array_equal(one, other)
 
 
@@ -60,8 +60,10 @@ def test_label_kinds_agree_on_a_real_frame(layouts):
     Both files of this small sample were shrunk separately, so outlines differ by a few pixels: for
     every id the most frequent train id must be the table's, and 99.7 % of all pixels.
     """
-    ours, truth = (Cityscapes(layouts / "cityscapes", "val", modalities=("rgb",),
-                              label_kind=kind)[0] for kind in ("labelIds", "labelTrainIds"))
+    ours, truth = (
+        Cityscapes(layouts / "cityscapes", "val", modalities=("rgb",), label_kind=kind)[0]
+        for kind in ("labelIds", "labelTrainIds")
+    )
     ids = np.asarray(Image.open(ours["paths"]["label"]))
     found = {k: np.unique(ours["label"][ids == k]).tolist() for k in np.unique(ids)}
     expected = {k: [np.bincount(truth["label"][ids == k]).argmax()] for k in np.unique(ids)}

@@ -19,9 +19,11 @@ def lists(tmp_path):
     """Two 12x16 frames in the list layout; the second mask is smaller, 7x10."""
     lines = []
     for index, size in enumerate([(12, 16), (7, 10)]):
-        arrays = {"rgb": RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8),
-                  "masks": RNG.integers(0, 40, size, dtype=np.uint8),
-                  "depth": RNG.integers(300, 40000, (12, 16)).astype(np.uint16)}
+        arrays = {
+            "rgb": RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8),
+            "masks": RNG.integers(0, 40, size, dtype=np.uint8),
+            "depth": RNG.integers(300, 40000, (12, 16)).astype(np.uint16),
+        }
         for name, array in arrays.items():
             (tmp_path / name).mkdir(exist_ok=True)
             Image.fromarray(array).save(tmp_path / name / f"{index}.png")
@@ -43,8 +45,7 @@ def test_lists_on_real_frames(layouts):
         assert sample["sample_id"] == stem
         np.testing.assert_array_equal(sample["rgb"], decoded(root / "rgb" / f"{stem}.png"))
         np.testing.assert_array_equal(sample["label"], decoded(root / "masks" / f"{stem}.png"))
-        np.testing.assert_allclose(sample["depth"], decoded(root / "depth" / f"{stem}.png") / 5000,
-                                   rtol=1e-6)
+        np.testing.assert_allclose(sample["depth"], decoded(root / "depth" / f"{stem}.png") / 5000, rtol=1e-6)
         assert 0.3 < sample["depth"][sample["depth"] > 0].min() < sample["depth"].max() < 11
 
 
@@ -89,8 +90,17 @@ def test_classes_are_the_published_ones(nyuv2_320x240):
 
 
 def test_palette_is_the_standard_one():
-    assert bitwise_palette(9) == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128],
-                                  [128, 0, 128], [0, 128, 128], [128, 128, 128], [64, 0, 0]]
+    assert bitwise_palette(9) == [
+        [0, 0, 0],
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [128, 0, 128],
+        [0, 128, 128],
+        [128, 128, 128],
+        [64, 0, 0],
+    ]
     assert NYUDV2_PALETTE[0] == [128, 0, 0]
     assert len({tuple(colour) for colour in bitwise_palette(256)}) == 256
 
@@ -121,8 +131,9 @@ def test_swapped_columns_name_the_line(lists, order):
         NYUDv2Lists(lists)[1]
 
 
-@pytest.mark.parametrize("line", ["rgb/0.png\tmasks/0.png", "rgb/0.png masks/0.png depth/0.png",
-                                  "rgb/0.png\t\tdepth/0.png"])
+@pytest.mark.parametrize(
+    "line", ["rgb/0.png\tmasks/0.png", "rgb/0.png masks/0.png depth/0.png", "rgb/0.png\t\tdepth/0.png"]
+)
 def test_missing_columns_name_the_line(lists, line):
     (lists / "train.txt").write_text(f"rgb/0.png\tmasks/0.png\tdepth/0.png\n{line}\n")
     with pytest.raises(ValueError, match=r"train\.txt:2: expected 3 tab-separated columns"):

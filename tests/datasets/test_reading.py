@@ -24,12 +24,30 @@ RNG = np.random.default_rng(0)
 def png(path, array, bits=8, colour_type=0):
     """Writes a PNG with zlib alone, so that no library's habits hide the reader's."""
     rows = b"".join(b"\0" + row.tobytes() for row in array)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 8 * array.shape[1] // bits if bits < 8
-                                    else array.shape[1], array.shape[0], bits, colour_type, 0, 0, 0)),
-              (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks))
+    chunks = [
+        (
+            b"IHDR",
+            struct.pack(
+                ">IIBBBBB",
+                8 * array.shape[1] // bits if bits < 8 else array.shape[1],
+                array.shape[0],
+                bits,
+                colour_type,
+                0,
+                0,
+                0,
+            ),
+        ),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
     return path
 
 
@@ -43,16 +61,13 @@ def test_rgb_is_in_rgb_order(tmp_path):
 
 def test_rgb_from_grey_alpha_and_palette(tmp_path):
     colours = RNG.integers(0, 256, (4, 5, 4), dtype=np.uint8)
-    np.testing.assert_array_equal(read_rgb(png(tmp_path / "a.png", colours, colour_type=6)),
-                                  colours[..., :3])
+    np.testing.assert_array_equal(read_rgb(png(tmp_path / "a.png", colours, colour_type=6)), colours[..., :3])
     grey = colours[..., 0]
-    np.testing.assert_array_equal(read_rgb(png(tmp_path / "g.png", grey)),
-                                  np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(read_rgb(png(tmp_path / "g.png", grey)), np.stack([grey] * 3, -1))
     image = Image.fromarray(grey % 4).convert("P")
     image.putpalette([9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2])
     image.save(tmp_path / "p.png")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "p.png"),
-                                  np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(read_rgb(tmp_path / "p.png"), np.asarray(image.convert("RGB")))
 
 
 def test_rgb_ignores_exif_orientation(tmp_path):
@@ -79,8 +94,11 @@ def test_depth16_keeps_every_bit(tmp_path):
 
 def test_depth16_refuses_8_bits_and_bad_divisors(tmp_path):
     path = png(tmp_path / "a.png", np.ones((4, 5), np.uint8))
-    with pytest.raises(ValueError, match=r"a\.png: expected one channel of 16 bits, found 1 channel "
-                                         "of 8 bits"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.png: expected one channel of 16 bits, found 1 channel "
+        "of 8 bits",
+    ):
         read_depth16(path, divisor=1000)
     with pytest.raises(ValueError, match="divisor"):
         read_depth16(path, divisor=0)
@@ -88,8 +106,7 @@ def test_depth16_refuses_8_bits_and_bad_divisors(tmp_path):
 
 def test_depth8(tmp_path):
     path = png(tmp_path / "a.png", np.array([[0, 1, 254, 255]], np.uint8))
-    np.testing.assert_allclose(read_depth8(path), [[0.5 / 25.5, 1.5 / 25.5, 254.5 / 25.5,
-                                                    255.5 / 25.5]], rtol=1e-6)
+    np.testing.assert_allclose(read_depth8(path), [[0.5 / 25.5, 1.5 / 25.5, 254.5 / 25.5, 255.5 / 25.5]], rtol=1e-6)
     with pytest.raises(ValueError, match="8 bits"):
         read_depth8(png(tmp_path / "b.png", np.ones((4, 5), ">u2"), bits=16))
 
@@ -133,8 +150,9 @@ def test_offset_lookup(tmp_path):
         offset_lookup(1)
 
 
-@pytest.mark.parametrize("reader", [read_image, read_rgb, read_label, read_depth8,
-                                    lambda path: read_depth16(path, divisor=1)])
+@pytest.mark.parametrize(
+    "reader", [read_image, read_rgb, read_label, read_depth8, lambda path: read_depth16(path, divisor=1)]
+)
 def test_missing_and_damaged_files_are_named(tmp_path, reader):
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
         reader(tmp_path / "absent.png")
@@ -150,8 +168,7 @@ def test_missing_and_damaged_files_are_named(tmp_path, reader):
 
 
 def test_truncated_palette_label_is_named(tmp_path):
-    Image.fromarray(RNG.integers(0, 40, (64, 64), dtype=np.uint8)).convert("P").save(
-        tmp_path / "a.png")
+    Image.fromarray(RNG.integers(0, 40, (64, 64), dtype=np.uint8)).convert("P").save(tmp_path / "a.png")
     data = bytearray((tmp_path / "a.png").read_bytes())
     del data[-800:-100]
     (tmp_path / "a.png").write_bytes(data)

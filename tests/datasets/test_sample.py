@@ -20,8 +20,7 @@ class Gradients(DenseDataset):
 
     def __init__(self, count: int = 10, change: dict[str, Any] | None = None, **options: Any):
         options.setdefault("modalities", ("rgb", "depth"))
-        super().__init__(classes=("a", "b", "c"), palette=[[0, 0, 0], [1, 1, 1], [2, 2, 2]],
-                         **options)
+        super().__init__(classes=("a", "b", "c"), palette=[[0, 0, 0], [1, 1, 1], [2, 2, 2]], **options)
         self.count, self.change = count, change or {}
 
     def __len__(self) -> int:
@@ -29,11 +28,13 @@ class Gradients(DenseDataset):
 
     def read(self, index: int) -> dict[str, Any]:
         rng = np.random.default_rng(index)
-        sample = {"rgb": rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8),
-                  "depth": rng.random(SIZE, np.float32) + 1,
-                  "label": rng.integers(0, 3, SIZE, dtype=np.uint8),
-                  "sample_id": f"frame{index}",
-                  "paths": {"rgb": "a.png", "depth": "b.png", "label": "c.png"}}
+        sample = {
+            "rgb": rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8),
+            "depth": rng.random(SIZE, np.float32) + 1,
+            "label": rng.integers(0, 3, SIZE, dtype=np.uint8),
+            "sample_id": f"frame{index}",
+            "paths": {"rgb": "a.png", "depth": "b.png", "label": "c.png"},
+        }
         sample.update(self.change)
         return {key: value for key, value in sample.items() if value is not None}
 
@@ -57,20 +58,23 @@ def test_unlabelled_images_pass():
     assert "label" not in Gradients(change={"label": None})[0]
 
 
-@pytest.mark.parametrize(("change", "parts"), [
-    ({"label": np.full(SIZE, 3, np.uint8)}, ["c.png", "[3]", "0..2", "offset of 1"]),
-    ({"label": np.arange(192, dtype=np.uint8).reshape(SIZE)}, ["and 179 more", "189 pixels"]),
-    ({"label": np.zeros(SIZE, np.int64)}, ["label of sample 'frame0' (c.png)", "uint8", "int64"]),
-    ({"label": np.zeros((12, 15), np.uint8)}, ["(12, 16)", "(12, 15)", "c.png"]),
-    ({"rgb": np.zeros(SIZE, np.uint8)}, ["a.png", "(12, 16, 3)", "(12, 16)"]),
-    ({"rgb": np.zeros((*SIZE, 3), np.float32)}, ["a.png", "uint8", "float32"]),
-    ({"rgb": [[1]]}, ["a.png", "list"]),
-    ({"depth": np.zeros(SIZE, np.uint16)}, ["b.png", "float32", "uint16"]),
-    ({"depth": np.full(SIZE, np.nan, np.float32)}, ["b.png", "NaN"]),
-    ({"depth": np.full(SIZE, -1, np.float32)}, ["b.png", ">= 0", "-1"]),
-    ({"depth": None}, ["lacks 'depth'", "frame0"]),
-    ({"paths": None}, ["lacks 'paths'"]),
-])
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"label": np.full(SIZE, 3, np.uint8)}, ["c.png", "[3]", "0..2", "offset of 1"]),
+        ({"label": np.arange(192, dtype=np.uint8).reshape(SIZE)}, ["and 179 more", "189 pixels"]),
+        ({"label": np.zeros(SIZE, np.int64)}, ["label of sample 'frame0' (c.png)", "uint8", "int64"]),
+        ({"label": np.zeros((12, 15), np.uint8)}, ["(12, 16)", "(12, 15)", "c.png"]),
+        ({"rgb": np.zeros(SIZE, np.uint8)}, ["a.png", "(12, 16, 3)", "(12, 16)"]),
+        ({"rgb": np.zeros((*SIZE, 3), np.float32)}, ["a.png", "uint8", "float32"]),
+        ({"rgb": [[1]]}, ["a.png", "list"]),
+        ({"depth": np.zeros(SIZE, np.uint16)}, ["b.png", "float32", "uint16"]),
+        ({"depth": np.full(SIZE, np.nan, np.float32)}, ["b.png", "NaN"]),
+        ({"depth": np.full(SIZE, -1, np.float32)}, ["b.png", ">= 0", "-1"]),
+        ({"depth": None}, ["lacks 'depth'", "frame0"]),
+        ({"paths": None}, ["lacks 'paths'"]),
+    ],
+)
 def test_exception_names_file_and_field(change, parts):
     with pytest.raises(ValueError) as caught:
         Gradients(change=change)[0]
@@ -90,8 +94,12 @@ def test_exception_on_construction():
 def test_declared_maps_are_accepted():
     spec = MapSpec("lidar", 2, "float32", "sensor", "nearest")
     lidar = np.ones((*SIZE, 2), np.float32)
-    dataset = Gradients(modalities=("lidar",), maps={"lidar": spec}, change={"lidar": lidar},
-                        transforms=[PackSample(maps={"lidar": spec})])
+    dataset = Gradients(
+        modalities=("lidar",),
+        maps={"lidar": spec},
+        change={"lidar": lidar},
+        transforms=[PackSample(maps={"lidar": spec})],
+    )
     assert dataset[0]["lidar"].shape == (2, *SIZE)
 
 
@@ -108,9 +116,11 @@ def draw(num_workers: int, epoch: int, seed: int = 7) -> dict[str, np.ndarray]:
     loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=num_workers)
     batches = list(loader)
     keys = ("rgb", "depth", "depth_valid", "label")
-    return {name: np.concatenate([batch[key][i].numpy().ravel().astype(np.float64) for key in keys])
-            for batch in batches for i, name in enumerate(batch["sample_id"])} | {
-                "order": np.array([int(n[5:]) for batch in batches for n in batch["sample_id"]])}
+    return {
+        name: np.concatenate([batch[key][i].numpy().ravel().astype(np.float64) for key in keys])
+        for batch in batches
+        for i, name in enumerate(batch["sample_id"])
+    } | {"order": np.array([int(n[5:]) for batch in batches for n in batch["sample_id"]])}
 
 
 def test_a_rerun_repeats_with_any_number_of_workers():

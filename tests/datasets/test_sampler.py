@@ -13,12 +13,14 @@ from rgbx.datasets import EpochSampler
 @pytest.fixture
 def shards(monkeypatch):
     """Makes one sampler per rank of a pretended process group."""
+
     def make(count: int, world_size: int, **options):
         made = []
         for rank in range(world_size):
             monkeypatch.setattr(sampler_module, "get_dist_info", lambda r=rank: (r, world_size))
             made.append(EpochSampler(range(count), **options))
         return made
+
     return make
 
 
@@ -37,8 +39,7 @@ def test_training_shards_have_equal_length(shards, count, world_size):
     made = shards(count, world_size)
     lists = [[key.index for key in sampler] for sampler in made]
     length = -(-count // world_size)
-    assert [len(found) for found in lists] == [len(sampler) for sampler in made] == (
-        [length] * world_size)
+    assert [len(found) for found in lists] == [len(sampler) for sampler in made] == ([length] * world_size)
     assert set(chain(*lists)) == set(range(count))
 
 

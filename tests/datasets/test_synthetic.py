@@ -47,14 +47,19 @@ def digest(frame: dict[str, np.ndarray]) -> str:
 
 # ------------------------------------------------------------------------------ determinism
 
+
 def test_another_process_renders_the_same_frame() -> None:
-    code = ("import hashlib; from rgbx.datasets.synthetic import render; "
-            "f = render(3, 7, (48, 64)); b = b''.join(f[n].tobytes() for n in sorted(f)); "
-            "print(hashlib.sha256(b).hexdigest())")
-    environment = {**os.environ, "PYTHONHASHSEED": "77",
-                   "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, check=True,
-                            capture_output=True, text=True)
+    code = (
+        "import hashlib; from rgbx.datasets.synthetic import render; "
+        "f = render(3, 7, (48, 64)); b = b''.join(f[n].tobytes() for n in sorted(f)); "
+        "print(hashlib.sha256(b).hexdigest())"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "77",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    result = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert result.stdout.strip() == digest(render(3, 7, SMALL))
 
 
@@ -71,8 +76,7 @@ def test_render_ignores_call_order_and_global_state() -> None:
 
 
 def test_train_and_test_share_no_scene() -> None:
-    splits = {split: SyntheticRooms(split=split, num_frames=50, size=SMALL) for split in
-              ("train", "test")}
+    splits = {split: SyntheticRooms(split=split, num_frames=50, size=SMALL) for split in ("train", "test")}
     scenes = {split: {rooms.scene_index(i) for i in range(50)} for split, rooms in splits.items()}
     assert len(scenes["train"]) == len(scenes["test"]) == 50
     assert not scenes["train"] & scenes["test"]
@@ -82,23 +86,25 @@ def test_train_and_test_share_no_scene() -> None:
 
 # ------------------------------------------------------------------- geometry, independently
 
+
 def naive_hits(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Depth and label by looping over pixels and shapes in float64, boards as real rectangles."""
     height, width = size
     depth, label = np.zeros(size), np.zeros(size, int)
     for row, column in itertools.product(range(height), range(width)):
         pixel = scene.camera.focal * width
-        ray = scene.camera.rotation @ np.array([(column + 0.5 - width / 2) / pixel,
-                                                (row + 0.5 - height / 2) / pixel, 1.0])
-        hits = [(naive_side(scene, side, ray), (WALL, WALL, WALL, WALL, FLOOR, CEILING)[side])
-                for side in range(6)]
+        ray = scene.camera.rotation @ np.array(
+            [(column + 0.5 - width / 2) / pixel, (row + 0.5 - height / 2) / pixel, 1.0]
+        )
+        hits = [(naive_side(scene, side, ray), (WALL, WALL, WALL, WALL, FLOOR, CEILING)[side]) for side in range(6)]
         hits += [(naive_item(scene, item, ray), item.label) for item in scene.items]
         depth[row, column], label[row, column] = min(hits)
     return depth, label
 
 
-def naive_rectangle(origin: np.ndarray, ray: np.ndarray, centre: np.ndarray,
-                    first: np.ndarray, second: np.ndarray) -> float:
+def naive_rectangle(
+    origin: np.ndarray, ray: np.ndarray, centre: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> float:
     """Ray parameter at a rectangle with two perpendicular half edges, inf where it misses."""
     # Solve origin + t ray = centre + u first + v second.
     t, u, v = np.linalg.solve(np.stack([ray, -first, -second], axis=1), centre - origin)
@@ -120,12 +126,15 @@ def naive_item(scene: Scene, item: Item, ray: np.ndarray) -> float:
         return naive_rectangle(origin, ray, origin + share * (shape.centre - origin), *edges)
     if isinstance(shape, Crate):
         edges = [shape.half[i] * shape.rotation()[:, i] for i in range(3)]
-        return min(naive_rectangle(origin, ray, shape.centre + sign * edges[i], edges[i - 1],
-                                   edges[i - 2]) for i in range(3) for sign in (-1, 1))
+        return min(
+            naive_rectangle(origin, ray, shape.centre + sign * edges[i], edges[i - 1], edges[i - 2])
+            for i in range(3)
+            for sign in (-1, 1)
+        )
     towards = shape.centre - origin
     distance = float(np.linalg.norm(towards))
     if shape.solid:
-        roots = np.roots([ray @ ray, -2 * ray @ towards, towards @ towards - shape.radius ** 2])
+        roots = np.roots([ray @ ray, -2 * ray @ towards, towards @ towards - shape.radius**2])
         return float(roots.real.min()) if abs(roots.imag).max() == 0 else math.inf
     plane = distance - 0.6 * shape.radius
     t = plane * distance / (ray @ towards)
@@ -151,16 +160,16 @@ def test_normals_are_those_of_the_clean_depth() -> None:
         height, width = frame["label"].shape
         pixel = make_scene(5, index).camera.focal * width
         rows, columns = np.mgrid[:height, :width]
-        rays = np.stack([(columns + 0.5 - width / 2) / pixel, (rows + 0.5 - height / 2) / pixel,
-                         np.ones((height, width))], axis=-1)
+        rays = np.stack(
+            [(columns + 0.5 - width / 2) / pixel, (rows + 0.5 - height / 2) / pixel, np.ones((height, width))], axis=-1
+        )
         points = rays * frame["depth_clean"].astype(np.float64)[..., None]
         across = points[1:-1, 2:] - points[1:-1, :-2]
         down = points[2:, 1:-1] - points[:-2, 1:-1]
         expected = np.cross(down, across)  # towards the camera, z forward and y down
         expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
         edge = frame["edge"]
-        clear = sum(edge[i:height - 2 + i, j:width - 2 + j]
-                    for i, j in itertools.product(range(3), repeat=2)) == 0
+        clear = sum(edge[i : height - 2 + i, j : width - 2 + j] for i, j in itertools.product(range(3), repeat=2)) == 0
         normal = frame["normal"].astype(np.float64)
         cosine = (expected * normal[1:-1, 1:-1]).sum(-1)[clear]
         assert (cosine > math.cos(math.radians(1))).mean() > 0.96
@@ -177,6 +186,7 @@ def test_a_scene_does_not_depend_on_the_resolution() -> None:
 
 # --------------------------------------------------- what one modality cannot see, exactly
 
+
 def raw_maps(scene: Scene) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return synthetic.render_scene(scene, (0, 0), SMALL)
 
@@ -189,42 +199,47 @@ def flip_lift(item: Item) -> Item:
     if not isinstance(item.shape, Board):
         return item
     lifted = item.shape.lift > 0
-    return replace(item, label=item.label - 1 if lifted else item.label + 1,
-                   shape=replace(item.shape, lift=0.0 if lifted else 0.3))
+    return replace(
+        item, label=item.label - 1 if lifted else item.label + 1, shape=replace(item.shape, lift=0.0 if lifted else 0.3)
+    )
 
 
 def flip_solid(item: Item) -> Item:
     if not isinstance(item.shape, Round):
         return item
-    return replace(item, label=BALL + DISC - item.label,
-                   shape=replace(item.shape, solid=not item.shape.solid))
+    return replace(item, label=BALL + DISC - item.label, shape=replace(item.shape, solid=not item.shape.solid))
 
 
 def flip_heat(item: Item) -> Item:
     if not isinstance(item.shape, Crate):
         return item
     hot = item.label == HEATER
-    return replace(item, label=HEATER + HOT_HEATER - item.label,
-                   paint=replace(item.paint, celsius=60.0 if hot else 21.0))
+    return replace(
+        item, label=HEATER + HOT_HEATER - item.label, paint=replace(item.paint, celsius=60.0 if hot else 21.0)
+    )
 
 
 def flip_colour(item: Item) -> Item:
     if not isinstance(item.shape, Board):
         return item
     red = item.label < BLUE_POSTER
-    return replace(item, label=item.label + (2 if red else -2),
-                   paint=replace(item.paint, colours=item.paint.colours[:, ::-1]))
+    return replace(
+        item, label=item.label + (2 if red else -2), paint=replace(item.paint, colours=item.paint.colours[:, ::-1])
+    )
 
 
-@pytest.mark.parametrize(("flip", "blind", "seeing", "classes"), [
-    (flip_lift, ("rgb", "thermal", "normal", "edge"), ("depth",), range(3, 7)),
-    (flip_solid, ("rgb", "thermal", "edge"), ("depth", "normal"), (BALL, DISC)),
-    (flip_heat, ("rgb", "depth", "normal", "edge"), ("thermal",), (HEATER, HOT_HEATER)),
-    (flip_colour, ("depth", "thermal", "normal", "edge"), ("rgb",), range(3, 7)),
-])
+@pytest.mark.parametrize(
+    ("flip", "blind", "seeing", "classes"),
+    [
+        (flip_lift, ("rgb", "thermal", "normal", "edge"), ("depth",), range(3, 7)),
+        (flip_solid, ("rgb", "thermal", "edge"), ("depth", "normal"), (BALL, DISC)),
+        (flip_heat, ("rgb", "depth", "normal", "edge"), ("thermal",), (HEATER, HOT_HEATER)),
+        (flip_colour, ("depth", "thermal", "normal", "edge"), ("rgb",), range(3, 7)),
+    ],
+)
 def test_swapping_a_pair_of_classes_changes_only_what_tells_them_apart(
-        flip: Callable[[Item], Item], blind: tuple[str, ...], seeing: tuple[str, ...],
-        classes: range | tuple[int, ...]) -> None:
+    flip: Callable[[Item], Item], blind: tuple[str, ...], seeing: tuple[str, ...], classes: range | tuple[int, ...]
+) -> None:
     for index in range(20):
         scene = make_scene(1, index, SMALL)
         before, _ = raw_maps(scene)
@@ -253,6 +268,7 @@ def test_posters_have_the_depth_of_the_empty_room_and_panels_stand_clear() -> No
 
 # ------------------------------------------- what one modality cannot see, over many scenes
 
+
 @pytest.fixture(scope="module")
 def items() -> list[Item]:
     return [item for index in range(250) for item in make_scene(9, index).items]
@@ -261,7 +277,7 @@ def items() -> list[Item]:
 def item_features(item: Item) -> list[float]:
     """What rgb shows of an item: size, place, colours, pattern."""
     shape = item.shape
-    size = (shape.half if not isinstance(shape, Round) else (shape.radius,))
+    size = shape.half if not isinstance(shape, Round) else (shape.radius,)
     return [*size[:2], *shape.centre, *item.paint.colours.ravel(), *item.paint.frequency]
 
 
@@ -289,8 +305,7 @@ def test_pairs_are_drawn_by_the_same_draws(one: int, other: int) -> None:
 @pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, DISC), (HEATER, HOT_HEATER)])
 def test_pairs_are_drawn_alike(items: list[Item], one: int, other: int) -> None:
     stats = pytest.importorskip("scipy.stats")
-    first, second = (np.array([item_features(item) for item in items if item.label == label])
-                     for label in (one, other))
+    first, second = (np.array([item_features(item) for item in items if item.label == label]) for label in (one, other))
     p_values = [stats.ks_2samp(a, b).pvalue for a, b in zip(first.T, second.T, strict=True)]
     assert min(p_values) > 0.01 / len(p_values), p_values
     assert 0.8 < len(first) / len(second) < 1.25
@@ -299,12 +314,15 @@ def test_pairs_are_drawn_alike(items: list[Item], one: int, other: int) -> None:
 def test_red_and_blue_are_told_apart_by_rgb_and_drawn_alike_otherwise(items: list[Item]) -> None:
     stats = pytest.importorskip("scipy.stats")
     boards = [item for item in items if isinstance(item.shape, Board)]
-    red, blue = ([item for item in boards if (item.label < BLUE_POSTER) is side]
-                 for side in (True, False))
+    red, blue = ([item for item in boards if (item.label < BLUE_POSTER) is side] for side in (True, False))
     assert all((item.paint.colours[:, 0] > item.paint.colours[:, 2]).all() for item in red)
     assert all((item.paint.colours[:, 0] < item.paint.colours[:, 2]).all() for item in blue)
-    for feature in (lambda item: item.shape.lift, lambda item: item.shape.half[0],
-                    lambda item: item.paint.celsius, lambda item: item.paint.frequency[0]):
+    for feature in (
+        lambda item: item.shape.lift,
+        lambda item: item.shape.half[0],
+        lambda item: item.paint.celsius,
+        lambda item: item.paint.frequency[0],
+    ):
         assert stats.ks_2samp([feature(i) for i in red], [feature(i) for i in blue]).pvalue > 0.01
 
 
@@ -324,6 +342,7 @@ def test_colours_on_the_image_are_alike_for_posters_and_panels() -> None:
 
 
 # -------------------------------------------------------------------------- labels and maps
+
 
 def test_every_class_is_frequent_and_ids_are_in_range() -> None:
     frames = [render(0, index, SMALL)["label"] for index in range(50)]
@@ -380,9 +399,9 @@ def test_hot_heaters_are_hot() -> None:
 
 # -------------------------------------------------------------------------------- on disk
 
+
 def rooms_on_disk(root: Path | None, **changes: object) -> SyntheticRooms:
-    return SyntheticRooms(**{"num_frames": 3, "size": (24, 32), "modalities": MAPS[:-1],
-                             "root": root, **changes})  # type: ignore[arg-type]
+    return SyntheticRooms(**{"num_frames": 3, "size": (24, 32), "modalities": MAPS[:-1], "root": root, **changes})  # type: ignore[arg-type]
 
 
 def test_disk_and_memory_give_equal_samples(tmp_path: Path) -> None:
@@ -406,8 +425,7 @@ def test_rendering_resumes_where_files_are_missing(tmp_path: Path) -> None:
     assert rooms.path("depth", 1).exists()
 
 
-def test_the_manifest_guards_seed_size_and_renderer(tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_guards_seed_size_and_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rooms_on_disk(tmp_path)
     rooms_on_disk(tmp_path, split="test", num_frames=2)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -434,27 +452,40 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> No
     rooms.write(0)
     path = rooms.path("depth", 0)
     whole = path.read_bytes()
-    wrong = {"half": whole[:len(whole) // 2], "eight bit": rooms.path("label", 0).read_bytes()}
+    wrong = {"half": whole[: len(whole) // 2], "eight bit": rooms.path("label", 0).read_bytes()}
     path.write_bytes(wrong[content] if isinstance(content, str) else content)
     with pytest.raises(OSError, match=r"depth.000000\.png"):
         rooms[0]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"split": "val"}, "split must be one of"),
-    ({"modalities": ("rgb", "hha")}, "hha"),
-    ({"num_frames": 0}, "num_frames at least 1"),
-    ({"size": (4, 32)}, "at least 8x8"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "val"}, "split must be one of"),
+        ({"modalities": ("rgb", "hha")}, "hha"),
+        ({"num_frames": 0}, "num_frames at least 1"),
+        ({"size": (4, 32)}, "at least 8x8"),
+    ],
+)
 def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rooms_on_disk(None, **arguments)
 
 
-def test_the_tool_renders_both_splits_and_a_sheet(tmp_path: Path,
-                                                  capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(tmp_path / "rooms"), "--train", "3", "--test", "2", "--size", "24x32",
-                 "--seed", "5", "--contact-sheet", str(tmp_path / "sheet.png")]
+def test_the_tool_renders_both_splits_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        str(tmp_path / "rooms"),
+        "--train",
+        "3",
+        "--test",
+        "2",
+        "--size",
+        "24x32",
+        "--seed",
+        "5",
+        "--contact-sheet",
+        str(tmp_path / "sheet.png"),
+    ]
     main(arguments)
     assert len(list((tmp_path / "rooms").rglob("*.png"))) == 5 * len(MAPS)
     assert (tmp_path / "sheet.png").stat().st_size > 10_000

@@ -15,8 +15,7 @@ class Foreign:
 
 def test_foreign_pickles_need_trust(tmp_path):
     path = tmp_path / "foreign.pth"
-    torch.save({"state_dict": {}, "meta": pathlib.PurePosixPath("x"), "b": HistoryBuffer([1], [1])},
-               path)
+    torch.save({"state_dict": {}, "meta": pathlib.PurePosixPath("x"), "b": HistoryBuffer([1], [1])}, path)
     with pytest.raises(ValueError, match=r"foreign\.pth holds Python objects.*\([\w.]*\).*pass --trust"):
         checkpoint.read_checkpoint(path)
     assert checkpoint.read_checkpoint(path, trust=True)["b"].data[0] == [1]
@@ -94,8 +93,17 @@ def test_weights_of_a_bare_state_dict():
 
 def test_plain_types():
     maps = {"depth": STANDARD_MAPS["depth"]}
-    plain = to_plain({"maps": maps, "key": SampleKey(1, 2), "path": pathlib.Path("a/b"),
-                      "x": torch.ones(2, requires_grad=True), "f": len, "kind": Foreign, 3: (1,)})
+    plain = to_plain(
+        {
+            "maps": maps,
+            "key": SampleKey(1, 2),
+            "path": pathlib.Path("a/b"),
+            "x": torch.ones(2, requires_grad=True),
+            "f": len,
+            "kind": Foreign,
+            3: (1,),
+        }
+    )
     assert plain["maps"]["depth"]["unit"] == "metre"
     assert plain["key"] == {"index": 1, "seed": 2}
     assert plain["path"] == "a/b"

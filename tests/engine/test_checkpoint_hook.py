@@ -39,8 +39,10 @@ def test_keeps_the_newest_and_the_best(make_runner, tmp_path):
 def test_what_a_checkpoint_says(make_runner, tmp_path):
     make_runner(epochs=2, randomness=dict(seed=7)).train()
     state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
-    assert state["model"] == {"builder": "tiny_segmentor", "parameters": {
-        "modalities": ("rgb", "depth"), "num_classes": 3, "width": 4}}
+    assert state["model"] == {
+        "builder": "tiny_segmentor",
+        "parameters": {"modalities": ("rgb", "depth"), "num_classes": 3, "width": 4},
+    }
     assert state["meta"]["seed"] == 7
     assert (state["meta"]["epoch"], state["meta"]["iter"]) == (2, 6)
     assert state["meta"]["dataset_meta"]["classes"] == ("left", "right", "far")

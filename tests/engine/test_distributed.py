@@ -43,11 +43,18 @@ def score(indices):
 
 
 def process(rank, port, folder):
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank),
-                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE="2",
+        LOCAL_RANK=str(rank),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS="1",
+    )
     torch.manual_seed(0)
-    runner = Runner.from_cfg(dict(model=tiny_segmentor(**MODEL), work_dir=str(folder / "run"),
-                                  launcher="pytorch", log_level="ERROR"))
+    runner = Runner.from_cfg(
+        dict(model=tiny_segmentor(**MODEL), work_dir=str(folder / "run"), launcher="pytorch", log_level="ERROR")
+    )
     found = gradients(runner.model, batch([0, 1] if rank == 0 else [2, 3]))
     # one process scores all samples, the other none at all
     scores = [score([0, 1, 2] if rank == 0 else []), score([0] if rank == 0 else [1, 2])]

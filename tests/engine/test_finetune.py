@@ -36,12 +36,9 @@ def test_another_modality_takes_the_norms_of_the_first():
     weights = weights_of()
     model = tiny_segmentor(("rgb", "depth", "thermal"), 3)
     state, summary = transfer(model, weights)
-    assert torch.equal(state["backbone.norm.norms.thermal.weight"],
-                       weights["backbone.norm.norms.rgb.weight"])
-    assert torch.equal(state["backbone.norm.norms.depth.weight"],
-                       weights["backbone.norm.norms.depth.weight"])
-    assert summary.filled["backbone.norm.norms.thermal.running_mean"] == \
-        "backbone.norm.norms.rgb.running_mean"
+    assert torch.equal(state["backbone.norm.norms.thermal.weight"], weights["backbone.norm.norms.rgb.weight"])
+    assert torch.equal(state["backbone.norm.norms.depth.weight"], weights["backbone.norm.norms.depth.weight"])
+    assert summary.filled["backbone.norm.norms.thermal.running_mean"] == "backbone.norm.norms.rgb.running_mean"
     assert sorted(summary.reinitialised) == ["alpha.depth", "alpha.rgb", "alpha.thermal"]
     assert all(state[name] == 0 for name in summary.reinitialised)
 
@@ -49,8 +46,7 @@ def test_another_modality_takes_the_norms_of_the_first():
 def test_fewer_modalities():
     weights = weights_of()
     state, summary = transfer(tiny_segmentor(("depth",), 3), weights)
-    assert torch.equal(state["backbone.norm.norms.depth.bias"],
-                       weights["backbone.norm.norms.depth.bias"])
+    assert torch.equal(state["backbone.norm.norms.depth.bias"], weights["backbone.norm.norms.depth.bias"])
     assert "backbone.norm.norms.rgb.bias" in summary.unused
 
 

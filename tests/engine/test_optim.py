@@ -22,14 +22,17 @@ def model():
 def test_groups(model):
     wrapper = build(model, dict(encoder_lr_mult=0.5, decoder_lr=0.3))
     names = {id(p): name for name, p in model.named_parameters()}
-    found = {group["name"]: (sorted(names[id(p)] for p in group["params"]), group["lr"],
-                             group["weight_decay"]) for group in wrapper.optimizer.param_groups}
+    found = {
+        group["name"]: (sorted(names[id(p)] for p in group["params"]), group["lr"], group["weight_decay"])
+        for group in wrapper.optimizer.param_groups
+    }
     norms = [f"backbone.norm.norms.{m}.{p}" for m in ("depth", "rgb") for p in ("bias", "weight")]
     assert found == {
         "encoder": (["backbone.conv.weight"], 0.05, 0.5),
         "encoder_no_decay": (["backbone.conv.bias", *norms], 0.05, 0.0),
         "decoder": (["head.classifier.weight"], 0.3, 0.5),
-        "decoder_no_decay": (["alpha.depth", "alpha.rgb", "head.classifier.bias"], 0.3, 0.0)}
+        "decoder_no_decay": (["alpha.depth", "alpha.rgb", "head.classifier.bias"], 0.3, 0.0),
+    }
 
 
 def test_frozen_parameters_are_left_out(model):
@@ -41,10 +44,13 @@ def test_frozen_parameters_are_left_out(model):
         build(model)
 
 
-@pytest.mark.parametrize(("paramwise", "message"), [
-    (dict(encoder_lr=1.0, encoder_lr_mult=1.0), "not both"),
-    (dict(backbone_lr=1.0), r"unknown options \['backbone_lr'\]"),
-])
+@pytest.mark.parametrize(
+    ("paramwise", "message"),
+    [
+        (dict(encoder_lr=1.0, encoder_lr_mult=1.0), "not both"),
+        (dict(backbone_lr=1.0), r"unknown options \['backbone_lr'\]"),
+    ],
+)
 def test_contradictions(model, paramwise, message):
     with pytest.raises(ValueError, match=message):
         build(model, paramwise)
@@ -57,8 +63,7 @@ def test_accumulation_equals_averaged_windows(length):
     accumulated = nn.Linear(3, 1)
     reference = copy.deepcopy(accumulated)
     batches = torch.randn(length, 2, 3)
-    wrapper = AutocastOptimWrapper(torch.optim.SGD(accumulated.parameters(), 0.1),
-                                   accumulative_counts=3)
+    wrapper = AutocastOptimWrapper(torch.optim.SGD(accumulated.parameters(), 0.1), accumulative_counts=3)
     wrapper.set_epoch_length(length)
     wrapper.initialize_count_status(accumulated, 0, 2 * length)
     plain = torch.optim.SGD(reference.parameters(), 0.1)
@@ -74,8 +79,7 @@ def test_accumulation_equals_averaged_windows(length):
 
 
 def test_gradients_are_synchronised_once_per_window():
-    wrapper = AutocastOptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1),
-                                   accumulative_counts=2)
+    wrapper = AutocastOptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1), accumulative_counts=2)
     wrapper.set_epoch_length(3)
     synchronised = []
     for count in range(6):
@@ -92,6 +96,15 @@ def test_bfloat16_on_the_cpu():
     plain = AutocastOptimWrapper(torch.optim.SGD(linear.parameters(), 0.1))
     with plain.optim_context(linear):
         assert linear(torch.ones(1, 4)).dtype == torch.float32
+
+
+def test_auto_follows_the_processor(monkeypatch):
+    linear = nn.Linear(4, 4)
+    for supported, expected in [(True, torch.bfloat16), (False, torch.float32)]:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        wrapper = AutocastOptimWrapper(torch.optim.SGD(linear.parameters(), 0.1), dtype="auto")
+        with wrapper.optim_context(linear):
+            assert linear(torch.ones(1, 4)).dtype == expected
 
 
 def test_float16_on_the_cpu_is_refused():

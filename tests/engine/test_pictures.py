@@ -16,8 +16,12 @@ from rgbx.engine.pictures import (
     sample_panels,
 )
 
-META = {"classes": ("a", "b", "c"), "palette": [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
-        "ignore_index": 255, "modalities": ("rgb", "depth")}
+META = {
+    "classes": ("a", "b", "c"),
+    "palette": [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
+    "ignore_index": 255,
+    "modalities": ("rgb", "depth"),
+}
 
 
 def test_labels_take_the_palette():
@@ -43,8 +47,7 @@ def test_other_inputs():
 
 
 def test_panels_are_in_order():
-    sample = {"rgb": np.zeros((3, 2, 2), np.uint8), "depth": np.ones((1, 2, 2)),
-              "label": np.zeros((2, 2), int)}
+    sample = {"rgb": np.zeros((3, 2, 2), np.uint8), "depth": np.ones((1, 2, 2)), "label": np.zeros((2, 2), int)}
     panels = sample_panels(sample, {"RGB alone": np.ones((2, 2)), "both": np.ones((2, 2))}, META)
     assert [title for title, _ in panels] == ["RGB", "depth", "truth", "RGB alone", "both"]
     assert (panels[3][1] == META["palette"][1]).all()
@@ -55,11 +58,15 @@ def test_legend_names_what_occurs():
     assert legend == {"a": [255, 0, 0], "c": [0, 0, 255], "not labelled": IGNORED}
 
 
-@pytest.mark.parametrize(("subset", "known", "title"), [
-    (("rgb",), ("rgb", "depth"), "RGB alone"),
-    (("rgb", "depth"), ("rgb", "depth"), "both"),
-    (("rgb", "depth"), ("rgb", "depth", "thermal"), "RGB + depth"),
-    (("rgb", "depth", "thermal"), ("rgb", "depth", "thermal"), "all")])
+@pytest.mark.parametrize(
+    ("subset", "known", "title"),
+    [
+        (("rgb",), ("rgb", "depth"), "RGB alone"),
+        (("rgb", "depth"), ("rgb", "depth"), "both"),
+        (("rgb", "depth"), ("rgb", "depth", "thermal"), "RGB + depth"),
+        (("rgb", "depth", "thermal"), ("rgb", "depth", "thermal"), "all"),
+    ],
+)
 def test_titles(subset, known, title):
     assert subset_title(subset, known) == title
 
@@ -85,12 +92,16 @@ def write_log(folder, lines):
 
 
 def test_curves_join_resumed_runs(tmp_path):
-    write_log(tmp_path / "20250101_000000", [
-        {"loss": 4.0, "epoch": 1, "step": 1}, {"loss": 2.0, "epoch": 1, "step": 2},
-        {"mIoU": 10.0, "rgb/mIoU": 5.0, "aAcc": 1.0, "step": 1},
-        {"loss": 9.0, "epoch": 2, "step": 3}])
-    write_log(tmp_path / "20250101_000001", [
-        {"loss": 1.0, "epoch": 2, "step": 3}, {"mIoU": 20.0, "step": 2}])
+    write_log(
+        tmp_path / "20250101_000000",
+        [
+            {"loss": 4.0, "epoch": 1, "step": 1},
+            {"loss": 2.0, "epoch": 1, "step": 2},
+            {"mIoU": 10.0, "rgb/mIoU": 5.0, "aAcc": 1.0, "step": 1},
+            {"loss": 9.0, "epoch": 2, "step": 3},
+        ],
+    )
+    write_log(tmp_path / "20250101_000001", [{"loss": 1.0, "epoch": 2, "step": 3}, {"mIoU": 20.0, "step": 2}])
     losses, metrics = read_scalars(tmp_path)
     assert losses == {1: 3.0, 2: 1.0}
     assert metrics == {1: {"mIoU": 10.0, "rgb/mIoU": 5.0}, 2: {"mIoU": 20.0}}

@@ -52,8 +52,7 @@ def test_resumed_equals_uninterrupted(make_runner, tmp_path, case):
         train(make_runner("stopped", custom_hooks=[stop], **case))
     random.seed(99), np.random.seed(99), torch.manual_seed(99)  # another process, another state
     train(make_runner("stopped", resume=True, **case))
-    straight, resumed = (training_state(tmp_path / name / "epoch_3.pth")
-                         for name in ("straight", "stopped"))
+    straight, resumed = (training_state(tmp_path / name / "epoch_3.pth") for name in ("straight", "stopped"))
     assert ("ema_state_dict" in straight) == ("ema" in case)
     assert_equal(straight, resumed)
 
@@ -123,7 +122,7 @@ def test_no_path_of_this_machine_in_a_checkpoint(make_runner, tmp_path):
     state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
     del state["meta"]["cfg"], state["message_hub"]["runtime_info"]["cfg"]  # may name the work dir
     assert str(tmp_path) not in str(state)
-    assert state["message_hub"]["runtime_info"]["best_ckpt"] .startswith("best_mIoU_epoch_")
+    assert state["message_hub"]["runtime_info"]["best_ckpt"].startswith("best_mIoU_epoch_")
     assert (tmp_path / "run/last_checkpoint").read_text() == "epoch_2.pth"
 
 

@@ -42,8 +42,9 @@ def test_scalars_reach_tensorboard_and_the_curves(make_runner, tmp_path):
     assert list(losses) == list(metrics) == [1, 2]
 
 
-@pytest.mark.parametrize(("switch", "expected"), [(True, {}), (False, None), (None, None),
-                                                  (dict(mode="default"), {"mode": "default"})])
+@pytest.mark.parametrize(
+    ("switch", "expected"), [(True, {}), (False, None), (None, None), (dict(mode="default"), {"mode": "default"})]
+)
 def test_compile_switch(make_runner, switch, expected):
     runner = make_runner(epochs=2, compile=switch)
     runner.train()

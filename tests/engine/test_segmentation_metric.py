@@ -12,8 +12,10 @@ META = {"classes": ("wall", "floor", "never"), "ignore_index": 255}
 def outputs(seed, count=2):
     generator = torch.Generator().manual_seed(seed)
     draw = lambda: torch.randint(0, 2, (4, 5), generator=generator).to(torch.uint8)  # noqa: E731
-    return [{"sample_id": str(i), "label": draw().long(),
-             "prediction": {"rgb": draw(), "ensemble": draw()}} for i in range(count)]
+    return [
+        {"sample_id": str(i), "label": draw().long(), "prediction": {"rgb": draw(), "ensemble": draw()}}
+        for i in range(count)
+    ]
 
 
 def metric(**options):
@@ -62,8 +64,10 @@ def test_mistakes_name_the_sample():
 
 
 def test_table():
-    by_name = {"rgb": scores(torch.tensor([[1, 1, 0], [0, 2, 0], [0, 0, 0]])),
-               "ensemble": scores(torch.tensor([[2, 0, 0], [1, 1, 0], [0, 0, 0]]))}
+    by_name = {
+        "rgb": scores(torch.tensor([[1, 1, 0], [0, 2, 0], [0, 0, 0]])),
+        "ensemble": scores(torch.tensor([[2, 0, 0], [1, 1, 0], [0, 0, 0]])),
+    }
     assert class_table(by_name, META["classes"]).splitlines() == [
         "class   IoU    Acc  rgb IoU",
         "-----  ----  -----  -------",
@@ -71,7 +75,8 @@ def test_table():
         "floor  50.0   50.0     66.7",
         "never     -      -        -",
         "-----  ----  -----  -------",
-        "mean   58.3   75.0     58.3"]
+        "mean   58.3   75.0     58.3",
+    ]
 
 
 def test_cells():

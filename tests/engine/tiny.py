@@ -14,10 +14,13 @@ CLASSES = ("left", "right", "far")
 class Halves(DenseDataset):
     """Colour tells the side, depth tells what is far; every sample is a function of its index."""
 
-    def __init__(self, root="here", length=6, size=(8, 12), modalities=("rgb", "depth"),
-                 transforms=()):
-        super().__init__(modalities=modalities, classes=CLASSES, transforms=transforms,
-                         palette=[[255, 0, 0], [0, 0, 255], [0, 255, 0]])
+    def __init__(self, root="here", length=6, size=(8, 12), modalities=("rgb", "depth"), transforms=()):
+        super().__init__(
+            modalities=modalities,
+            classes=CLASSES,
+            transforms=transforms,
+            palette=[[255, 0, 0], [0, 0, 255], [0, 255, 0]],
+        )
         self.root, self.length, self.size = root, length, size
 
     def __len__(self):
@@ -27,13 +30,18 @@ class Halves(DenseDataset):
         rng = np.random.default_rng(index)
         height, width = self.size
         label = np.zeros(self.size, np.uint8)
-        label[:, width // 2:] = 1
+        label[:, width // 2 :] = 1
         label[: height // 4] = 2
         label[-1] = 255
         rgb = np.where((label == 1)[..., None], 200, 50) + rng.integers(0, 40, (height, width, 3))
         depth = (np.where(label == 2, 5.0, 1.0) + rng.random(self.size)).astype(np.float32)
-        sample = {"rgb": rgb.astype(np.uint8), "depth": depth, "label": label,
-                  "sample_id": f"half/{index}", "paths": {}}
+        sample = {
+            "rgb": rgb.astype(np.uint8),
+            "depth": depth,
+            "label": label,
+            "sample_id": f"half/{index}",
+            "paths": {},
+        }
         return {k: v for k, v in sample.items() if k not in ("rgb", "depth") or k in self.modalities}
 
 
@@ -41,8 +49,11 @@ class Preprocessor(BaseDataPreprocessor):
     def forward(self, data, training=False):
         data = self.cast_data(dict(data))
         inputs = {"rgb": lambda x: x.float() / 128 - 1, "depth": lambda x: x / 4 - 0.5}
-        return {"inputs": {k: f(data[k]) for k, f in inputs.items() if k in data},
-                "label": data.get("label"), "sample_id": data.get("sample_id")}
+        return {
+            "inputs": {k: f(data[k]) for k, f in inputs.items() if k in data},
+            "label": data.get("label"),
+            "sample_id": data.get("sample_id"),
+        }
 
 
 class Norms(nn.Module):
@@ -55,8 +66,7 @@ class Norms(nn.Module):
 class TinySegmentor(BaseModel):
     """Two shared convolutions and private norms; dropout makes training random."""
 
-    def __init__(self, modalities, num_classes, width=4, dropout=0.3, norm="batch",
-                 pretrained=None):
+    def __init__(self, modalities, num_classes, width=4, dropout=0.3, norm="batch", pretrained=None):
         super().__init__(data_preprocessor=Preprocessor())
         self.modalities, self.dropout = tuple(modalities), dropout
         self.backbone = nn.Module()
@@ -65,8 +75,10 @@ class TinySegmentor(BaseModel):
         self.head = nn.Module()
         self.head.classifier = nn.Conv2d(width, num_classes, 1)
         self.alpha = nn.ParameterDict({n: nn.Parameter(torch.zeros(())) for n in self.modalities})
-        self.recipe = {"builder": "tiny_segmentor", "parameters": {
-            "modalities": self.modalities, "num_classes": num_classes, "width": width}}
+        self.recipe = {
+            "builder": "tiny_segmentor",
+            "parameters": {"modalities": self.modalities, "num_classes": num_classes, "width": width},
+        }
         self.needs_unused_parameter_search = False
         self.visible = None
         self.compiled = None
@@ -92,13 +104,17 @@ class TinySegmentor(BaseModel):
         votes = zip(weights, names, strict=True)
         logits["ensemble"] = sum(w * logits[n].detach() for w, n in votes)
         if mode == "loss":
-            return {f"loss_{n}": F.cross_entropy(x.float(), label, ignore_index=255)
-                    for n, x in logits.items()}
+            return {f"loss_{n}": F.cross_entropy(x.float(), label, ignore_index=255) for n, x in logits.items()}
         if mode == "predict":
             classes = {n: x.argmax(1).to(torch.uint8) for n, x in logits.items()}
-            return [{"sample_id": sample_id[i], "label": None if label is None else label[i],
-                     "prediction": {n: c[i] for n, c in classes.items()}}
-                    for i in range(len(sample_id))]
+            return [
+                {
+                    "sample_id": sample_id[i],
+                    "label": None if label is None else label[i],
+                    "prediction": {n: c[i] for n, c in classes.items()},
+                }
+                for i in range(len(sample_id))
+            ]
         return logits
 
 

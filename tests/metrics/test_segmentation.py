@@ -38,13 +38,16 @@ def test_predictions_on_ignored_pixels_do_not_matter():
     assert counts.tolist() == [[0, 0], [0, 1]]
 
 
-@pytest.mark.parametrize(("prediction", "label", "message"), [
-    ([0, 2], [0, 1], r"prediction holds class id 2, expected 0\.\.1"),
-    ([0, 1], [0, 7], r"label holds class id 7, expected 0\.\.1"),
-    ([0, 1], [0, -1], r"label holds class id -1"),
-    ([0, 1], [0], r"one shape, found \(2,\) and \(1,\)"),
-    ([0.0, 1.0], [0, 1], "integer class ids, found dtype torch.float32"),
-])
+@pytest.mark.parametrize(
+    ("prediction", "label", "message"),
+    [
+        ([0, 2], [0, 1], r"prediction holds class id 2, expected 0\.\.1"),
+        ([0, 1], [0, 7], r"label holds class id 7, expected 0\.\.1"),
+        ([0, 1], [0, -1], r"label holds class id -1"),
+        ([0, 1], [0], r"one shape, found \(2,\) and \(1,\)"),
+        ([0.0, 1.0], [0, 1], "integer class ids, found dtype torch.float32"),
+    ],
+)
 def test_mistakes_are_named(prediction, label, message):
     with pytest.raises(ValueError, match=message):
         confusion_matrix(torch.tensor(prediction), torch.tensor(label), 2)

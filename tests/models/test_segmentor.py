@@ -112,9 +112,7 @@ def test_rebuilt_from_its_recipe(make_model, batch):
 
 
 def test_three_modalities(make_model, batch):
-    model = make_model(
-        modalities=("rgb", "depth", "thermal"), statistics={"thermal": {"mean": [20.0], "std": [5.0]}}
-    )
+    model = make_model(modalities=("rgb", "depth", "thermal"), statistics={"thermal": {"mean": [20.0], "std": [5.0]}})
     batch["thermal"] = 20 + torch.rand(2, 1, 50, 70)
     assert list(run(model, batch, "tensor")) == ["rgb", "depth", "thermal", "ensemble"]
 

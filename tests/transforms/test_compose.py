@@ -17,8 +17,12 @@ ROTATE = {"type": albumentations.Rotate, "limit": (30, 30), "p": 1.0}
 def sample(**more):
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     depth = (1 + rows // 4 + columns // 4 * 100).astype(np.float32)
-    return {"rgb": np.full((*SIZE, 3), 90, np.uint8), "depth": depth,
-            "label": (rows // 4 + columns // 4).astype(np.uint8), "sample_id": "a"} | more
+    return {
+        "rgb": np.full((*SIZE, 3), 90, np.uint8),
+        "depth": depth,
+        "label": (rows // 4 + columns // 4).astype(np.uint8),
+        "sample_id": "a",
+    } | more
 
 
 def test_label_and_depth_move_together_and_keep_their_values():
@@ -40,8 +44,8 @@ def test_float_maps_are_not_blended():
 
 def test_draws_follow_the_generator():
     transform = AlbumentationsGeometry(
-        [{"type": albumentations.Affine, "rotate": (-40, 40), "p": 1.0},
-         {"type": albumentations.HorizontalFlip}])
+        [{"type": albumentations.Affine, "rotate": (-40, 40), "p": 1.0}, {"type": albumentations.HorizontalFlip}]
+    )
     found = [transform(sample(), np.random.default_rng(seed))["depth"] for seed in (1, 2, 1)]
     copy = pickle.loads(pickle.dumps(transform))
     assert (found[0] == found[2]).all() and (found[0] != found[1]).any()
@@ -50,8 +54,7 @@ def test_draws_follow_the_generator():
 
 def test_two_flips_are_not_correlated():
     """With albumentations' own seeding all transforms share one stream."""
-    flips = AlbumentationsGeometry([{"type": albumentations.HorizontalFlip},
-                                    {"type": albumentations.VerticalFlip}])
+    flips = AlbumentationsGeometry([{"type": albumentations.HorizontalFlip}, {"type": albumentations.VerticalFlip}])
     corners = {float(flips(sample(), np.random.default_rng(k))["depth"][0, 0]) for k in range(40)}
     assert len(corners) == 4
 

@@ -31,8 +31,7 @@ def rows_and_columns(depth):
 def test_one_draw_for_all_modalities(seed, options):
     rng = np.random.default_rng(seed)
     sample = coordinates()
-    for transform in (RandomScaleCrop((40, 44), **options), HorizontalFlip(), PadTo((50, 44)),
-                      CenterCrop((44, 40))):
+    for transform in (RandomScaleCrop((40, 44), **options), HorizontalFlip(), PadTo((50, 44)), CenterCrop((44, 40))):
         sample = transform(sample, rng)
     depth, label, rgb = sample["depth"], sample["label"], sample["rgb"].astype(float)
     assert depth.shape == label.shape == rgb.shape[:2] == (44, 40)
@@ -55,8 +54,7 @@ def test_flip_and_scales_really_happen():
     factors = 32 / np.array(spans)
     assert min(spans) <= 17 and max(spans) >= 47  # factor 2, and 0.5 pads
     assert 1.1 < np.mean(np.minimum(factors, 2)) < 1.45
-    flipped = [HorizontalFlip()(coordinates(), np.random.default_rng(k))["depth"][0, 0] != 1
-               for k in range(200)]
+    flipped = [HorizontalFlip()(coordinates(), np.random.default_rng(k))["depth"][0, 0] != 1 for k in range(200)]
     assert 70 < sum(flipped) < 130
 
 
@@ -152,8 +150,13 @@ def test_pad_to_multiple_and_centre():
 def test_inputs_are_not_written_to():
     original, rng = coordinates(normal=np.ones((*SIZE, 3), np.float32)), np.random.default_rng(0)
     copies = {k: v.copy() for k, v in original.items() if isinstance(v, np.ndarray)}
-    for transform in (RandomScaleCrop((60, 70), scale_depth=True), HorizontalFlip(1.0),
-                      Resize((20, 20)), PadTo((99, 99)), CenterCrop((10, 10))):
+    for transform in (
+        RandomScaleCrop((60, 70), scale_depth=True),
+        HorizontalFlip(1.0),
+        Resize((20, 20)),
+        PadTo((99, 99)),
+        CenterCrop((10, 10)),
+    ):
         transform(original, rng)
     for name, array in copies.items():
         np.testing.assert_array_equal(original[name], array)
@@ -176,8 +179,13 @@ def test_exception():
         Resize(8)({"sample_id": "a"}, rng)
     with pytest.raises(ValueError, match=r"\(100, 10\) from sample 'a' of \(48, 64\).*PadTo"):
         CenterCrop((100, 10))(coordinates(), rng)
-    for wrong in ({"scale": (2, 1)}, {"scale": (0, 1)}, {"scales": ()}, {"scale": (1, 2, 3)},
-                  {"interpolation": "nearest"}):
+    for wrong in (
+        {"scale": (2, 1)},
+        {"scale": (0, 1)},
+        {"scales": ()},
+        {"scale": (1, 2, 3)},
+        {"interpolation": "nearest"},
+    ):
         with pytest.raises(ValueError, match="found"):
             RandomScaleCrop(8, **wrong)
     for size in ((1, 2, 3), 0, (1.5, 2)):

@@ -16,20 +16,27 @@ RNG = np.random.default_rng(0)
 def sample(**more):
     depth = RNG.random((4, 6)).astype(np.float32)
     depth[1, 2] = 0
-    return {"rgb": RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8), "depth": depth,
-            "label": RNG.integers(0, 256, (4, 6), dtype=np.uint8), "sample_id": "a",
-            "paths": {"rgb": "x"}} | more
+    return {
+        "rgb": RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8),
+        "depth": depth,
+        "label": RNG.integers(0, 256, (4, 6), dtype=np.uint8),
+        "sample_id": "a",
+        "paths": {"rgb": "x"},
+    } | more
 
 
 def test_shapes_dtypes_and_values():
-    read = sample(thermal=np.full((4, 6), -3, np.float32),
-                  normal=RNG.random((4, 6, 3)).astype(np.float32))
+    read = sample(thermal=np.full((4, 6), -3, np.float32), normal=RNG.random((4, 6, 3)).astype(np.float32))
     packed = PackSample()(read, RNG)
-    expected = {"rgb": (torch.uint8, (3, 4, 6)), "depth": (torch.float32, (1, 4, 6)),
-                "depth_valid": (torch.bool, (1, 4, 6)), "thermal": (torch.float32, (1, 4, 6)),
-                "normal": (torch.float32, (3, 4, 6)), "label": (torch.int64, (4, 6))}
-    assert {k: (v.dtype, tuple(v.shape)) for k, v in packed.items()
-            if isinstance(v, torch.Tensor)} == expected
+    expected = {
+        "rgb": (torch.uint8, (3, 4, 6)),
+        "depth": (torch.float32, (1, 4, 6)),
+        "depth_valid": (torch.bool, (1, 4, 6)),
+        "thermal": (torch.float32, (1, 4, 6)),
+        "normal": (torch.float32, (3, 4, 6)),
+        "label": (torch.int64, (4, 6)),
+    }
+    assert {k: (v.dtype, tuple(v.shape)) for k, v in packed.items() if isinstance(v, torch.Tensor)} == expected
     assert all(v.is_contiguous() for v in packed.values() if isinstance(v, torch.Tensor))
     for channel in range(3):
         np.testing.assert_array_equal(packed["rgb"][channel], read["rgb"][:, :, channel])

@@ -9,9 +9,13 @@ import pytest
 from rgbx.transforms import AlbumentationsPhotometry, ColorJitter
 
 RNG = np.random.default_rng(0)
-SAMPLE = {"rgb": RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8),
-          "depth": RNG.random((20, 30), np.float32), "hha": np.full((20, 30, 3), 80, np.uint8),
-          "label": np.zeros((20, 30), np.uint8), "sample_id": "a"}
+SAMPLE = {
+    "rgb": RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8),
+    "depth": RNG.random((20, 30), np.float32),
+    "hha": np.full((20, 30, 3), 80, np.uint8),
+    "label": np.zeros((20, 30), np.uint8),
+    "sample_id": "a",
+}
 
 
 def test_only_rgb_changes():
@@ -33,8 +37,10 @@ def test_draws_follow_the_generator():
     jitter = ColorJitter(probability=1.0)
     one, two, again = (jitter(SAMPLE, np.random.default_rng(k))["rgb"] for k in (1, 2, 1))
     assert (one == again).all() and (one != two).any()
-    unchanged = [(ColorJitter(probability=0.5)(SAMPLE, np.random.default_rng(k))["rgb"]
-                  == SAMPLE["rgb"]).all() for k in range(100)]
+    unchanged = [
+        (ColorJitter(probability=0.5)(SAMPLE, np.random.default_rng(k))["rgb"] == SAMPLE["rgb"]).all()
+        for k in range(100)
+    ]
     assert 30 < sum(unchanged) < 70
 
 

@@ -12,7 +12,7 @@ optim_wrapper = dict(
     constructor=EncoderDecoderConstructor,
     optimizer=dict(type=SGD, lr=0.01, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(encoder_lr_mult=1.0, decoder_lr_mult=1.0),
-    dtype=None,  # mixed precision: "bfloat16", or "float16" on CUDA
+    dtype=None,  # mixed precision: "bfloat16", "float16" on CUDA, or "auto"
     accumulative_counts=1,  # batches per step
 )
 
