@@ -3,7 +3,7 @@
 from mmengine.dataset import default_collate
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
-from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomScaleCrop
+from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample
 
 data_root = "data/rooms"  # made by tools/render_rooms.py; frames that are missing are rendered
 
@@ -20,7 +20,6 @@ train_dataloader = dict(
         split="train",
         modalities=("rgb", "depth"),
         transforms=[
-            dict(type=RandomScaleCrop, size=(120, 160), scale=(0.75, 1.5)),
             dict(type=HorizontalFlip),
             dict(type=ColorJitter),
             dict(type=PackSample),
