@@ -14,7 +14,7 @@ with read_base():
 model.update(
     num_classes=10,
     decoder=dict(width=64, dropout=0.1),
-    modality_dropout=0.5,
+    modality_dropout=0.4,
     statistics=dict(depth=dict(mean=(3.83,), std=(1.41,))),  # metres, of the training frames
 )
 
