@@ -34,7 +34,6 @@ step() {
 
 for name in "$@"; do
     echo "== $name"
-    export -f step
     SECONDS=0
     (step "$name") >"$out/$name.log" 2>&1 &
     while kill -0 $! 2>/dev/null && [ "$SECONDS" -lt 570 ]; do sleep 1; done
