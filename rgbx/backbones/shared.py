@@ -61,13 +61,15 @@ class SharedBackbone(nn.Module):
         self.norm_eval = norm_eval
         network = _create_network(name)
         self.pretrained_summary = load_pretrained(network, name, pretrained) if pretrained else None
-        stages = [i for i, info in enumerate(network.feature_info.info) if info["reduction"] >= FIRST_STRIDE]
-        infos = [network.feature_info.info[i] for i in stages]
+        infos = network.feature_info.get_dicts()
+        stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]
+        infos = [infos[i] for i in stages]
         self.channels = tuple(info["num_chs"] for info in infos)
         self.strides = tuple(info["reduction"] for info in infos)
         self._first_stage = stages[0]
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
-        replace_norms(network, self.layout, norm)
+        if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
+            raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
         self.network = network
         self.stage_fusions = nn.ModuleList()
         if fusion is not None:
@@ -121,8 +123,11 @@ def _create_network(name: str) -> Any:
 
 def _submodule(network: nn.Module, path: str) -> nn.Module:
     """A stage by its name in timm's feature info; timm flattens ``stages.0`` to ``stages_0`` in some wrappers."""
-    children = dict(network.named_children())
-    return children[path] if path in children else children.get(path.replace(".", "_")) or network.get_submodule(path)
+    modules = dict(network.named_modules())
+    for name in (path, path.replace(".", "_")):
+        if name in modules:
+            return modules[name]
+    raise ValueError(f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there")
 
 
 def _fuse_output(fusion: nn.Module, channels_last: bool, _stage: nn.Module, _inputs: Any, x: Tensor) -> Tensor:

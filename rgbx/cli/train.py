@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def train(argv: Sequence[str] | None = None) -> int:
         if runner.rank == 0:
             plot_losses(config.work_dir, Path(config.work_dir, "curves.png"))
     except KeyboardInterrupt:
-        print(f"\n{resume_hint(arguments, config.work_dir)}", file=sys.stderr)
+        print(f"\n{resume_hint(sys.argv[1:] if argv is None else argv, config.work_dir)}", file=sys.stderr)
         return INTERRUPTED
     finally:
         if torch.distributed.is_initialized():
@@ -104,14 +105,30 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
 
-def resume_hint(arguments: argparse.Namespace, work_dir: str) -> str:
-    """What to do after an interruption."""
+def resume_hint(argv: Sequence[str], work_dir: str) -> str:
+    """What to do after an interruption: the same command, with --resume."""
     last = find_last(work_dir)
     if last is None:
         return "Interrupted before the first epoch was saved: start again with the same command."
-    return (
-        f"Interrupted; {last} is complete. Resume with: {sys.argv[0]} {arguments.config} --work-dir {work_dir} --resume"
-    )
+    command = [sys.argv[0], *_without_resume(argv), "--resume"]
+    if "RANK" in os.environ:
+        command = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *command]
+    elif command[0].endswith(".py"):
+        command = ["python", *command]
+    return f"Interrupted; {last} is complete. Resume with: {shlex.join(command)}"
+
+
+def _without_resume(argv: Sequence[str]) -> list[str]:
+    """The arguments without --resume, which argparse also takes abbreviated, and its value."""
+    kept: list[str] = []
+    after_flag = False
+    for word in map(str, argv):
+        name = word.partition("=")[0]
+        is_flag = len(name) > 2 and "--resume".startswith(name)
+        if not is_flag and not (after_flag and not word.startswith("-")):
+            kept.append(word)
+        after_flag = is_flag and "=" not in word
+    return kept
 
 
 def _parser() -> argparse.ArgumentParser:

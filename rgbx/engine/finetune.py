@@ -12,6 +12,7 @@ from rgbx.engine.segmentation_metric import text_table
 
 NORMS = ".norms."
 ALPHA = "alpha."
+CONFIGURED = ("data_preprocessor.", "loss.")  # buffers that state what the config says
 
 
 @dataclass
@@ -22,18 +23,26 @@ class TransferSummary:
         kept: copied, name and shape agree.
         filled: target name -> the checkpoint's name it was filled from.
         reinitialised: left as the model built them (shape differs, absent, or `alpha`).
+        configured: as the config says, whatever the checkpoint holds: normalisation and class weights.
         unused: in the checkpoint only.
     """
 
     kept: list[str] = field(default_factory=list)
     filled: dict[str, str] = field(default_factory=dict)
     reinitialised: list[str] = field(default_factory=list)
+    configured: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
     def table(self) -> str:
         """Counts with an example each, for the log."""
         filled = [f"{target} <- {source}" for target, source in self.filled.items()]
-        groups = {"kept": self.kept, "filled": filled, "reinitialised": self.reinitialised, "unused": self.unused}
+        groups = {
+            "kept": self.kept,
+            "filled": filled,
+            "reinitialised": self.reinitialised,
+            "from the config": self.configured,
+            "unused": self.unused,
+        }
         return text_table(
             ["tensors", "count"],
             [[f"{name}{f'  (e.g. {items[0]})' if items else ''}", str(len(items))] for name, items in groups.items()],
@@ -46,7 +55,8 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     Tensors that agree in name and shape are kept. The private norms of a modality that the
     checkpoint lacks are filled from its first modality. `alpha` starts anew wherever the set of
     modalities differs, and so does everything else that does not fit, such as the classifier of
-    another class count.
+    another class count. Normalisation statistics and class weights belong to the data, so they are
+    always the config's.
 
     Returns:
         The state dict to load (every key of the model), and what was done.
@@ -61,6 +71,9 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     same_modalities = _alphas(tensors) == _alphas(weights)
     summary, state = TransferSummary(), dict(target)
     for name, tensor in tensors.items():
+        if name.startswith(CONFIGURED):
+            summary.configured.append(name)
+            continue
         source = name
         if NORMS in name and name not in weights:
             head, tail = name.split(NORMS)
@@ -75,7 +88,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         else:
             summary.filled[name] = source
     used = {*summary.kept, *summary.filled.values()}
-    summary.unused = [name for name in weights if name not in used]
+    summary.unused = [name for name in weights if name not in used and name not in summary.configured]
     if not used:
         raise ValueError(
             f"no tensor of the checkpoint fits this model: it holds {list(weights)[:3]}, the model {list(target)[:3]}"

@@ -20,7 +20,7 @@ def computes_in_bfloat16(device: str) -> bool:
     """Whether a device type ("cpu" or "cuda") has instructions for bfloat16 rather than emulating it."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 
 class AutocastOptimWrapper(OptimWrapper):
@@ -177,4 +177,6 @@ class EncoderDecoderConstructor:
             raise ValueError(f"give {part}_lr or {part}_lr_mult, not both")
         if absolute is None and "lr" not in self.optimizer:
             raise ValueError(f"the optimizer's config has no lr; give it, or {part}_lr")
-        return absolute if absolute is not None else self.optimizer["lr"] * (factor or 1.0)
+        if absolute is not None:
+            return absolute
+        return self.optimizer["lr"] * (1.0 if factor is None else factor)

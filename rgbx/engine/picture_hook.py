@@ -28,6 +28,8 @@ def subset_title(modalities: Sequence[str], known: Sequence[str]) -> str:
 class PictureHook(Hook):
     """Keeps evenly spaced samples of each test run; `draw` writes one picture per sample.
 
+    Of several processes, the first keeps samples of its own share.
+
     Args:
         count: number of samples.
     """
@@ -43,7 +45,7 @@ class PictureHook(Hook):
         self._wanted: set[int] = set()
 
     def before_test_epoch(self, runner: Runner) -> None:
-        size = len(runner.test_dataloader.dataset)
+        size = len(runner.test_dataloader.sampler)  # of several processes, this one's share
         self._wanted = set(np.linspace(0, size - 1, min(self.count, size)).round().astype(int))
         self._seen = 0
 

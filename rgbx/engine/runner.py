@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from rgbx._torchvision import ensure_torchvision
+from rgbx.engine.checkpoint_hook import BufferSyncHook
 from rgbx.engine.console import shorten_console
 from rgbx.engine.resumable import ResumableRunner
 from rgbx.engine.seeding import EpochSeedHook
@@ -57,10 +58,19 @@ class Runner(ResumableRunner):
         self._timestamps.add(self._timestamp)
 
     def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
-        """Seeds everything; the seed is 0 unless given."""
+        """Seeds everything; the seed is 0 unless given.
+
+        Raises:
+            ValueError: `diff_rank_seed`, with which processes would draw different subsets of modalities.
+        """
+        if diff_rank_seed:
+            raise ValueError(
+                "randomness.diff_rank_seed=True is not supported: all processes must draw the same modalities, "
+                "and every epoch's other random numbers already differ between them"
+            )
         if deterministic:  # cuBLAS reads this when it starts
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        super().set_randomness(0 if seed is None else seed, diff_rank_seed, deterministic)
+        super().set_randomness(0 if seed is None else seed, False, deterministic)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -85,8 +95,11 @@ class Runner(ResumableRunner):
         """Nothing: builders initialise their model, and load pretrained weights, themselves."""
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """mmengine's default hooks, the seeding of epochs, and an EMA where the config says so."""
-        super().register_default_hooks({"epoch_seed": {"type": EpochSeedHook}, **(hooks or {})})
+        """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
+        own: dict[str, Any] = {"epoch_seed": {"type": EpochSeedHook}}
+        if self.distributed:
+            own["buffer_sync"] = {"type": BufferSyncHook}
+        super().register_default_hooks({**own, **(hooks or {})})
         ema = self.cfg.get("ema", False)
         if ema is not None and ema is not False:
             self.register_hook(EMAHook(**({} if ema is True else dict(ema))))

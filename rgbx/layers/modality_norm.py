@@ -39,15 +39,17 @@ class ModalityNorm(nn.Module):
 
 
 def _is_frozen_2d(norm: nn.Module) -> bool:
-    return isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and not norm.training and norm.affine
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.training:
+        return False
+    return len(list(norm.parameters())) == 2  # scale and bias; an activation inside has no parameters of its own
 
 
 def _frozen_batch_norm(x: Tensor, norms: list[Any]) -> Tensor:
     """Batch norm with fixed statistics as one affine map over the whole stack; nothing is split or concatenated."""
     scale = torch.stack([n.weight * torch.rsqrt(n.running_var + n.eps) for n in norms])  # [M, C]
     bias = torch.stack([n.bias - n.running_mean * s for n, s in zip(norms, scale, strict=True)])
-    scale, bias = (t.to(x.dtype)[:, None, :, None, None] for t in (scale, bias))
-    out = torch.addcmul(bias, x.unflatten(0, (len(norms), -1)), scale).flatten(0, 1)
+    scale, bias = (t[:, None, :, None, None] for t in (scale, bias))
+    out = torch.addcmul(bias, x.unflatten(0, (len(norms), -1)), scale).flatten(0, 1).to(x.dtype)
     activation = getattr(norms[0], "act", None)  # timm's BatchNormAct2d holds the activation that follows it
     return out if activation is None else activation(norms[0].drop(out))
 
@@ -99,10 +101,17 @@ def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private"
     return ModalityAffine(norm, layout)
 
 
-def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "private") -> None:
-    """Replaces every norm inside ``module`` by its form for several modalities, keeping the pretrained values."""
+def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "private") -> int:
+    """Replaces every norm inside ``module`` by its form for several modalities, keeping the pretrained values.
+
+    Returns:
+        How many norms were found.
+    """
+    count = 0
     for name, child in module.named_children():
         if isinstance(child, (_BatchNorm, nn.LayerNorm, nn.GroupNorm)):
             setattr(module, name, modality_norm(child, layout, variant))
+            count += 1
         else:
-            replace_norms(child, layout, variant)
+            count += replace_norms(child, layout, variant)
+    return count

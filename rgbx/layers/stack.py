@@ -11,8 +11,8 @@ from torch import Tensor
 class StackLayout:
     """The modalities a network knows and those present in the current stack, in declared order.
 
-    One layout is shared by all private norms and fusions of a model. `Backbone.forward` alone sets what is present;
-    everything below reads it, so that a timm network that only calls ``bn(x)`` needs no further argument.
+    One layout is shared by all private norms and fusions of a model. `SharedBackbone.forward` alone sets what is
+    present; everything below reads it, so that a timm network that only calls ``bn(x)`` needs no further argument.
 
     Attributes:
         modalities: names of all M modalities, in declared order.

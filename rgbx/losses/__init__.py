@@ -1,5 +1,5 @@
 """Training losses."""
 
-from rgbx.losses.segmentation import build_loss
+from rgbx.losses.segmentation import IGNORE_INDEX, build_loss
 
-__all__ = ["build_loss"]
+__all__ = ["IGNORE_INDEX", "build_loss"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import AsymmetricFusion
 from rgbx.heads import LightDecoder
-from rgbx.losses import build_loss
+from rgbx.losses import IGNORE_INDEX, build_loss
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.preprocessor import MultimodalPreprocessor
 from rgbx.models.segmentor import Segmentor
@@ -23,10 +24,10 @@ def _builder(function: Callable[..., Segmentor]) -> Callable[..., Segmentor]:
 
     @functools.wraps(function)
     def build(**parameters: Any) -> Segmentor:
-        model = function(**parameters)
         bound = inspect.signature(function).bind(**parameters)
         bound.apply_defaults()
         plain = {key: _plain(value) for key, value in bound.arguments.items() if key != "pretrained"}
+        model = function(**parameters)
         model.recipe = {"builder": function.__name__, "parameters": plain}
         return model
 
@@ -40,6 +41,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
+    if isinstance(value, Fraction):
+        return float(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a model parameter is {value!r}; expected plain numbers, strings, lists or dicts")
@@ -81,7 +84,7 @@ def asymfusion_segmentor(
         backbone: a timm model with ``features_only``.
         pretrained: None, ``"timm"`` or the path of a weight file; not kept in checkpoints.
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
-        norm_eval: keep running statistics frozen in training.
+        norm_eval: keep the backbone's running statistics frozen in training.
         fusion: fields of `AsymmetricFusion`; True for its defaults, False or None for no exchange.
         decoder: ``width`` and ``dropout`` of `LightDecoder`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
@@ -89,6 +92,11 @@ def asymfusion_segmentor(
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
     """
+    if not 1 <= num_classes <= IGNORE_INDEX:
+        raise ValueError(
+            f"num_classes is {num_classes}; expected 1 to {IGNORE_INDEX}, as class ids are uint8 and "
+            f"{IGNORE_INDEX} marks ignored pixels"
+        )
     options: Mapping[str, Any] = fusion if isinstance(fusion, Mapping) else {}
     method = None if fusion is None or fusion is False else AsymmetricFusion(**options)
     network = SharedBackbone(

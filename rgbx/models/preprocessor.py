@@ -22,7 +22,8 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
 class MultimodalPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the model's device and normalises every modality: (x - mean) / std.
 
-    A map ``NAME`` with a mask ``NAME_valid`` in the batch is set to 0 after normalization where it was not measured.
+    A map ``NAME`` with a mask ``NAME_valid`` in the batch is set to 0 after normalization where it was not measured;
+    depth without a mask is taken as measured where it is positive.
     Values beyond a modality's ``max`` count as that: depth from disparity reaches kilometres where the disparity is
     a pixel's fraction.
 
@@ -40,17 +41,18 @@ class MultimodalPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking=True)
         self.modalities = tuple(modalities)
-        known = {**DEFAULT_STATISTICS, **(statistics or {})}
+        given = statistics or {}
         for name in self.modalities:
-            if name not in known:
+            known = {**DEFAULT_STATISTICS.get(name, {}), **given.get(name, {})}
+            if not {"mean", "std"} <= set(known):
                 raise ValueError(
                     f"no normalization statistics for modality {name!r}; pass "
                     f"statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit"
                 )
             for key in ("mean", "std"):
-                values = torch.tensor(known[name][key], dtype=torch.float32).view(-1, 1, 1)
+                values = torch.tensor(known[key], dtype=torch.float32).view(-1, 1, 1)
                 self.register_buffer(f"{name}_{key}", values)
-            limit = torch.tensor(known[name].get("max", torch.inf), dtype=torch.float32).view(-1, 1, 1)
+            limit = torch.tensor(known.get("max", torch.inf), dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(f"{name}_max", limit)
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
@@ -68,5 +70,5 @@ class MultimodalPreprocessor(BaseDataPreprocessor):
     def _normalise(self, name: str, batch: Mapping[str, Any]) -> Tensor:
         mean, std, limit = (getattr(self, f"{name}_{key}") for key in ("mean", "std", "max"))
         x: Tensor = (batch[name].float().minimum(limit) - mean) / std
-        valid = batch.get(f"{name}_valid")
+        valid = batch.get(f"{name}_valid", batch[name] > 0 if name == "depth" else None)
         return x if valid is None else x * valid

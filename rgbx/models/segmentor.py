@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rgbx.backbones import SharedBackbone
 from rgbx.layers import split_modalities
+from rgbx.losses import IGNORE_INDEX
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.preprocessor import MultimodalPreprocessor
 
@@ -51,6 +52,8 @@ class Segmentor(BaseModel):
         super().__init__(data_preprocessor=preprocessor)
         self.backbone, self.head, self.loss = backbone, decoder, loss
         self.modalities = backbone.layout.modalities
+        if ENSEMBLE in self.modalities:
+            raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
         self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in self.modalities})
         self.modality_dropout = modality_dropout
         self.detach_ensemble = detach_ensemble
@@ -76,7 +79,14 @@ class Segmentor(BaseModel):
             self.modality_dropout.set_seed(seed)
 
     def compile_network(self, **options: Any) -> None:
-        """Compiles backbone and decoder in place by torch.compile; the state dict keeps its keys."""
+        """Compiles backbone and decoder in place by torch.compile; the state dict keeps its keys.
+
+        Each subset of the modalities is compiled on its own, in training and in evaluation; torch's limit on that is
+        raised so that none of them falls back to eager execution.
+        """
+        variants = 4 * 2 ** len(self.modalities)
+        dynamo = torch._dynamo.config
+        dynamo.recompile_limit = max(dynamo.recompile_limit, variants)
         self.backbone.network.compile(**options)
         self.head.compile(**options)
 
@@ -91,7 +101,8 @@ class Segmentor(BaseModel):
 
         ``"tensor"``: logits {name: [N, K, H, W]} of every modality present and of the ensemble, at the input's size.
         ``"loss"``: {``loss_NAME``: scalar} for the same names. ``"predict"``: per sample a dict of ``sample_id``,
-        ``label`` and ``prediction`` {name: class ids uint8 [H, W]}.
+        ``label`` and ``prediction`` {name: class ids uint8 [H, W]}; logits are resized bilinearly to the label where
+        its size differs, never the label.
 
         Raises:
             ValueError: for another mode, or inputs with none of the modalities in use.
@@ -107,12 +118,13 @@ class Segmentor(BaseModel):
         if mode == "loss":
             return self._losses(logits, label)
         if mode == "predict":
-            return self._predictions(logits, label, sample_id)
+            return self._predictions(_resize_to_label(logits, label), label, sample_id)
         raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")
 
     def _logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         height, width = next(iter(inputs.values())).shape[-2:]
         padded = {name: _pad_to_multiple(x, self.backbone.strides[-1]) for name, x in inputs.items()}
+        self._check_batch_norm(padded)
         stack = self.head(self.backbone(padded)).float().contiguous()  # a class axis that is not last suits the losses
         size = next(iter(padded.values())).shape[-2:]
         branches = split_modalities(stack, self.backbone.layout)
@@ -120,6 +132,16 @@ class Segmentor(BaseModel):
             name: _crop(F.interpolate(x, size=size, mode="bilinear", align_corners=False), height, width)
             for name, x in {**branches, ENSEMBLE: self._ensemble(branches)}.items()
         }
+
+    def _check_batch_norm(self, padded: Mapping[str, Tensor]) -> None:
+        """Training statistics need more than one value, also at the deepest stage."""
+        batch, _, height, width = next(iter(padded.values())).shape
+        stride = self.backbone.strides[-1]
+        if self.training and not self.backbone.norm_eval and batch * (height // stride) * (width // stride) < 2:
+            raise ValueError(
+                f"a batch of 1 image of {height}×{width} leaves one pixel at stride {stride}, too few for the "
+                "statistics of batch norm; train on larger images, on more of them, or with norm_eval=True"
+            )
 
     def _ensemble(self, branches: Mapping[str, Tensor]) -> Tensor:
         weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
@@ -129,8 +151,7 @@ class Segmentor(BaseModel):
     def _losses(self, logits: Mapping[str, Tensor], label: Tensor | None) -> dict[str, Tensor]:
         if label is None:
             raise ValueError("the batch has no 'label'; training needs int64 labels [N, H, W]")
-        num_classes = next(iter(logits.values())).shape[1]
-        _check_labels(label, num_classes)
+        _check_labels(label, num_classes=next(iter(logits.values())).shape[1])
         return {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
 
     @staticmethod
@@ -159,10 +180,20 @@ def _crop(x: Tensor, height: int, width: int) -> Tensor:
     return x if x.shape[-2:] == (height, width) else x[..., :height, :width]
 
 
+def _resize_to_label(logits: Mapping[str, Tensor], label: Tensor | None) -> Mapping[str, Tensor]:
+    size = next(iter(logits.values())).shape[-2:]
+    if label is None or label.shape[-2:] == size:
+        return logits
+    return {
+        name: F.interpolate(x, size=label.shape[-2:], mode="bilinear", align_corners=False)
+        for name, x in logits.items()
+    }
+
+
 def _check_labels(label: Tensor, num_classes: int) -> None:
-    wrong = label[(label != 255) & ((label < 0) | (label >= num_classes))]
-    if wrong.numel():
+    low, high = torch.where(label == IGNORE_INDEX, 0, label).aminmax()
+    if low < 0 or high >= num_classes:
         raise ValueError(
-            f"labels hold class ids {wrong.unique().tolist()[:8]}; expected 0 to {num_classes - 1}, or 255 to ignore. "
-            "Check num_classes and the dataset's label offset"
+            f"labels hold class id {int(low if low < 0 else high)}; expected 0 to {num_classes - 1}, or "
+            f"{IGNORE_INDEX} to ignore. Check num_classes and the dataset's label offset"
         )

@@ -110,3 +110,9 @@ def test_private_norms_cost_a_fraction_of_a_percent():
 def test_unknown_network_names_close_ones():
     with pytest.raises(ValueError, match="resnet"):
         SharedBackbone("resnet19", MODALITIES)
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18_small", "nf_regnet_b0"])
+def test_families_that_do_not_fit_are_refused(name):
+    with pytest.raises(ValueError, match=r"so it cannot be fused there|has no norm to make private"):
+        SharedBackbone(name, MODALITIES, fusion=AsymmetricFusion())

@@ -71,7 +71,7 @@ def test_shared_variant_is_the_norm_itself():
 def test_replacement_keeps_pretrained_values_for_every_modality():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(randomised(nn.BatchNorm2d(4))))
     before = {k: v.clone() for k, v in network[1][0].state_dict().items()}
-    replace_norms(network, StackLayout(("rgb", "depth")))
+    assert replace_norms(network, StackLayout(("rgb", "depth"))) == 1
     state = network.state_dict()
     for key, value in before.items():
         for name in ("rgb", "depth"):

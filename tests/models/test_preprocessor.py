@@ -20,6 +20,12 @@ def test_normalises_in_the_modality_s_own_unit():
     assert out["label"] is None
 
 
+def test_depth_without_a_mask_is_measured_where_positive():
+    preprocessor = MultimodalPreprocessor(("depth",), {"depth": {"max": [80.0]}})
+    depth = preprocessor({"depth": torch.tensor([[[[2.845, 0.0, 2.845 + 1.418]]]])})["inputs"]["depth"]
+    torch.testing.assert_close(depth.flatten(), torch.tensor([0.0, 0.0, 1.0]))
+
+
 def test_values_beyond_the_maximum_are_clipped():
     preprocessor = MultimodalPreprocessor(("depth",), {"depth": {"mean": [0.0], "std": [1.0], "max": [80.0]}})
     depth = preprocessor({"depth": torch.tensor([[[[3.0, 1e5]]]])})["inputs"]["depth"]

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -101,6 +103,31 @@ def test_batch_of_one_trains(make_model, batch):
     assert torch.isfinite(total)
 
 
+def test_predictions_come_at_the_label_s_own_size(make_model, batch):
+    model = make_model().eval()
+    label = torch.randint(0, 5, (2, 100, 140))
+    with torch.no_grad():
+        logits = run(model, batch, "tensor")["ensemble"]
+        samples = run(model, {**batch, "label": label}, "predict")
+    expected = F.interpolate(logits, size=(100, 140), mode="bilinear", align_corners=False).argmax(1)
+    assert torch.equal(torch.stack([s["prediction"]["ensemble"] for s in samples]).long(), expected)
+
+
+def test_one_pixel_is_too_few_for_batch_norm(make_model):
+    x = {"rgb": torch.zeros(1, 3, 32, 32)}
+    label = torch.zeros(1, 32, 32, dtype=torch.long)
+    with pytest.raises(ValueError, match="a batch of 1 image of 32×32 leaves one pixel at stride 32"):
+        make_model().train()(x, label, mode="loss")
+
+
+def test_builder_checks_its_values(make_model):
+    with pytest.raises(ValueError, match="num_classes is 300"):
+        make_model(num_classes=300)
+    with pytest.raises(ValueError, match="'ensemble'"):
+        make_model(modalities=("rgb", "ensemble"), statistics={"ensemble": {"mean": [0.0], "std": [1.0]}})
+    assert make_model(fusion={"fraction": Fraction(1, 5)}).recipe["parameters"]["fusion"] == {"fraction": 0.2}
+
+
 def test_rebuilt_from_its_recipe(make_model, batch):
     model = make_model(statistics={"depth": {"mean": [1.0], "std": [2.0]}}).eval()
     clone = build_model(model.recipe).eval()
@@ -124,7 +151,7 @@ def test_channels_last_weights(make_model):
 
 def test_errors_name_what_was_found(make_model, batch):
     model = make_model()
-    with pytest.raises(ValueError, match=r"class ids \[7\]; expected 0 to 4"):
+    with pytest.raises(ValueError, match="class id 7; expected 0 to 4"):
         run(model, {**batch, "label": torch.full((2, 50, 70), 7)}, "loss")
     with pytest.raises(ValueError, match="expected at least one of"):
         run(model, {"thermal": batch["depth"]}, "tensor")

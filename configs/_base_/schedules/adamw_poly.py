@@ -14,7 +14,6 @@ optim_wrapper = dict(
     type=AutocastOptimWrapper,
     constructor=EncoderDecoderConstructor,
     optimizer=dict(type=AdamW, lr=6e-5, weight_decay=0.01),
-    paramwise_cfg=dict(encoder_lr_mult=1.0, decoder_lr_mult=1.0),
     dtype=None,  # mixed precision: "bfloat16", "float16" on CUDA, or "auto"
     accumulative_counts=1,  # batches per step
 )
