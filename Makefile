@@ -12,7 +12,9 @@ demo: $(DEMO)/done
 	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures
 	@echo "Pictures: $(DEMO)/pictures    Loss curve: $(DEMO)/curves.png"
 
-$(DEMO)/done: | $(VENV)/installed
+# An interrupted demo goes on where it stopped; a finished one starts anew when its configs have changed.
+$(DEMO)/done: $(CONFIG) $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | $(VENV)/installed
+	@if [ -e $@ ]; then rm -rf $(DEMO); fi
 	$(BIN)/python tools/render_rooms.py $(ROOMS)
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO) --resume
 	@touch $@

@@ -57,7 +57,9 @@ class Runner(ResumableRunner):
             self._timestamp = f"{base}_{count}"
         self._timestamps.add(self._timestamp)
 
-    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
         """Seeds everything; the seed is 0 unless given.
 
         Raises:

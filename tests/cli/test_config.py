@@ -8,6 +8,7 @@ from mmengine.config import Config
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import parse_options
+from rgbx.engine.optim import EncoderDecoderConstructor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
@@ -139,6 +140,14 @@ def test_options(write_config, option, value):
     assert type(node) is type(value)
 
 
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_learning_rates_per_part_can_be_given(path):
+    options = [f"optim_wrapper.paramwise_cfg.{name}" for name in ("encoder_lr=1e-4", "encoder_lr_mult=None")]
+    paramwise = load_config(path, options=options).optim_wrapper.paramwise_cfg
+    assert (paramwise.encoder_lr, paramwise.encoder_lr_mult) == (1e-4, None)
+    EncoderDecoderConstructor(dict(optimizer=dict(type="SGD")), paramwise)._learning_rate("encoder")
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -149,6 +158,7 @@ def test_options(write_config, option, value):
         ("optim_wrapper.paramwise_cfg.encoder_mult=1", "did you mean 'encoder_lr_mult'?"),
         ("train_dataloader.batchsize=2", "did you mean 'batch_size'?"),
         ("train_dataloader.dataset.split=test", "train_dataloader.dataset has no 'split'"),
+        ("randomness.diff_rank_seed=True", "randomness has no 'diff_rank_seed'"),
         ("train_cfg.max_epoch=2", "did you mean 'max_epochs'?"),
         ("param_scheduler.3.power=1", "param_scheduler is a list of 1, expected an index below"),
         ("model.num_classes.x=1", "model.num_classes is 3 and has no 'x'"),

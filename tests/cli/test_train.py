@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from rgbx.cli.train import main
+from rgbx.cli.train import main, resume_hint
 
 
 @pytest.fixture
@@ -119,6 +119,24 @@ def test_errors_of_workers_are_told_without_their_traceback(write_config, work_d
     assert "lacks 'thermal'" in error
 
 
+@pytest.mark.parametrize(
+    "given", [[], ["--resume"], ["--resume", "auto"], ["--resume=a.pth"], ["--res", "a.pth"], ["--resume", "b c.pth"]]
+)
+def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr("sys.argv", ["tools/train.py"])
+    assert "start again with the same command" in resume_hint(["c.py"], str(tmp_path))
+    (tmp_path / "epoch_1.pth").touch()
+    (tmp_path / "last_checkpoint").write_text("epoch_1.pth")
+    command = ["c.py", *given, "--data-root", "my data", "--launcher", "none", "--cfg-options", "a=(1, 2)", "b=3"]
+    expected = "c.py --data-root 'my data' --launcher none --cfg-options 'a=(1, 2)' b=3 --resume"
+    assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: python tools/train.py {expected}")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    hint = resume_hint(command, str(tmp_path))
+    assert hint.endswith(f"Resume with: torchrun --nproc-per-node 2 tools/train.py {expected}")
+
+
 def wait_for(path, process, seconds=60):
     start = time.monotonic()
     while not path.exists():
@@ -141,7 +159,11 @@ def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "Traceback" not in error
-    assert f"{config} --work-dir {work_dir} --resume" in error.strip().splitlines()[-1]
+    assert (
+        error.strip()
+        .splitlines()[-1]
+        .endswith(f"Resume with: python tools/train.py {config} --work-dir {work_dir} --resume")
+    )
 
     newest = max(int(re.findall(r"\d+", name)[0]) for name in checkpoints(work_dir))
     process = start_tool(*command, "--resume")

@@ -6,10 +6,15 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing as mp
+from mmengine.dataset import default_collate
 from tiny import Halves, tiny_segmentor
 
+from rgbx.datasets import EpochSampler
+from rgbx.engine.checkpoint_hook import CheckpointHook
+from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.engine.runner import Runner
 from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.models import asymfusion_segmentor
 from rgbx.transforms import PackSample
 
 MODEL = dict(modalities=("rgb", "depth"), num_classes=3, norm="group", dropout=0.0)
@@ -42,7 +47,7 @@ def score(indices):
     return metric.evaluate(3)
 
 
-def process(rank, port, folder):
+def join(rank, port):
     os.environ.update(
         RANK=str(rank),
         WORLD_SIZE="2",
@@ -51,7 +56,12 @@ def process(rank, port, folder):
         MASTER_PORT=str(port),
         OMP_NUM_THREADS="1",
     )
+    torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+def process(rank, port, folder):
+    join(rank, port)
     runner = Runner.from_cfg(
         dict(model=tiny_segmentor(**MODEL), work_dir=str(folder / "run"), launcher="pytorch", log_level="ERROR")
     )
@@ -62,14 +72,52 @@ def process(rank, port, folder):
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distributed")
+def training(rank, port, folder):
+    join(rank, port)
+    dataset = dict(type=Halves, length=12, size=(32, 48), transforms=[PackSample()])
+    runner = Runner.from_cfg(
+        dict(
+            model=dict(type=asymfusion_segmentor, modalities=("rgb", "depth"), num_classes=3, modality_dropout=0.5),
+            work_dir=str(folder / "run"),
+            launcher="pytorch",
+            log_level="ERROR",
+            train_dataloader=dict(
+                batch_size=2,
+                sampler=dict(type=EpochSampler, shuffle=True),
+                collate_fn=dict(type=default_collate),
+                dataset=dataset,
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=2),
+            optim_wrapper=dict(
+                type=AutocastOptimWrapper,
+                constructor=EncoderDecoderConstructor,
+                accumulative_counts=2,
+                optimizer=dict(type="SGD", lr=0.01),
+            ),
+            default_hooks=dict(checkpoint=dict(type=CheckpointHook, interval=2)),
+            ema=True,
+        )
+    )
+    dropout, drawn = runner.network.modality_dropout, []
+    draw = dropout.draw
+    dropout.draw = lambda: drawn.append(draw()) or drawn[-1]
+    runner.train()
+    state = {name: x for name, x in runner.network.state_dict().items() if isinstance(x, torch.Tensor)}
+    torch.save({"state": state, "drawn": drawn}, folder / f"{rank}.pth")
+    torch.distributed.destroy_process_group()
+
+
+def run_in_two_processes(function, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, folder), nprocs=2)
+    mp.spawn(function, (port, folder), nprocs=2)
     return [torch.load(folder / f"{rank}.pth") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return run_in_two_processes(process, tmp_path_factory.mktemp("distributed"))
 
 
 def test_gradients_are_those_of_the_joined_batch(results):
@@ -83,3 +131,17 @@ def test_gradients_are_those_of_the_joined_batch(results):
 def test_scores_are_those_of_one_process(results):
     expected = score([0, 1, 2])
     assert all(found == expected for result in results for found in result["scores"])
+
+
+def test_processes_train_one_model(tmp_path):
+    """With private norms, modality dropout, accumulation (3 batches in windows of 2) and an EMA."""
+    first, second = run_in_two_processes(training, tmp_path)
+    assert len(first["drawn"]) == 6
+    assert first["drawn"] == second["drawn"]
+    assert len(set(first["drawn"])) > 1
+    differing = [name for name, x in first["state"].items() if not torch.equal(x, second["state"][name])]
+    assert differing == []
+    saved = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)["state_dict"]
+    statistics = [name for name in saved if name.endswith((".running_mean", ".running_var"))]
+    assert statistics
+    assert all(torch.equal(saved[name], first["state"][name]) for name in statistics)

@@ -3,6 +3,7 @@ import torch
 from tiny import tiny_segmentor
 
 from rgbx.engine.finetune import transfer
+from rgbx.models import asymfusion_segmentor
 
 
 def weights_of(**options):
@@ -48,6 +49,22 @@ def test_fewer_modalities():
     state, summary = transfer(tiny_segmentor(("depth",), 3), weights)
     assert torch.equal(state["backbone.norm.norms.depth.bias"], weights["backbone.norm.norms.depth.bias"])
     assert "backbone.norm.norms.rgb.bias" in summary.unused
+
+
+def test_statistics_and_class_weights_are_the_configs():
+    options = dict(modalities=("rgb", "depth"), num_classes=3, backbone="resnet18")
+    disparity = {"depth": {"mean": [25.0], "std": [25.0], "max": [200.0]}}
+    weighted = [{"name": "cross_entropy", "class_weights": weights} for weights in ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])]
+    model = asymfusion_segmentor(**options, statistics=disparity, loss=weighted[1])
+    state, summary = transfer(model, asymfusion_segmentor(**options, loss=weighted[0]).state_dict())
+    model.load_state_dict(state)
+    for key, value in (("mean", 25.0), ("std", 25.0), ("max", 200.0)):
+        assert getattr(model.data_preprocessor, f"depth_{key}").item() == value
+    assert state["loss.weight"].tolist() == [1.0, 2.0, 3.0]
+    assert {"data_preprocessor.depth_mean", "loss.weight"} <= set(summary.configured)
+    assert "head.classifier.weight" in summary.kept
+    assert not (summary.reinitialised or summary.unused)
+    assert "from the config" in summary.table()
 
 
 def test_extra_state_is_no_tensor():

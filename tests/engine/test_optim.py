@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_segmentor
 from torch import nn
 
-from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor, computes_in_bfloat16
 
 
 def build(model, paramwise=None, optimizer=None, **wrapper):
@@ -96,6 +96,21 @@ def test_bfloat16_on_the_cpu():
     plain = AutocastOptimWrapper(torch.optim.SGD(linear.parameters(), 0.1))
     with plain.optim_context(linear):
         assert linear(torch.ones(1, 4)).dtype == torch.float32
+
+
+def test_a_factor_of_0_freezes(model):
+    groups = build(model, dict(encoder_lr_mult=0)).optimizer.param_groups
+    assert {group["name"]: group["lr"] for group in groups} == {
+        "encoder": 0.0,
+        "encoder_no_decay": 0.0,
+        "decoder": 0.1,
+        "decoder_no_decay": 0.1,
+    }
+
+
+def test_auto_without_torchs_private_function(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not computes_in_bfloat16("cpu")
 
 
 def test_auto_follows_the_processor(monkeypatch):

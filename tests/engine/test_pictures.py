@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -84,6 +85,13 @@ def test_hook_keeps_evenly_spaced_samples(make_runner, tmp_path):
     pictures = [cv2.imread(str(path)) for path in paths]
     assert [path.name for path in paths] == ["half_0.png", "half_2.png", "half_4.png"]
     assert all(picture.shape[1] > 5 * picture.shape[0] / 2 for picture in pictures)
+
+
+def test_samples_are_spread_over_this_processs_share():
+    hook = PictureHook(3)
+    loader = SimpleNamespace(dataset=range(10), sampler=range(5))
+    hook.before_test_epoch(SimpleNamespace(test_dataloader=loader))
+    assert hook._wanted == {0, 2, 4}
 
 
 def write_log(folder, lines):

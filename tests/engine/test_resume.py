@@ -78,6 +78,66 @@ class Interruption(Hook):
             raise KeyboardInterrupt
 
 
+class ChosenScores(Hook):
+    """Gives each validation a chosen mIoU; Ctrl-C in the middle of that of one epoch, counted from 1."""
+
+    priority = "HIGHEST"
+
+    def __init__(self, scores, interrupted=None):
+        self.scores, self.interrupted, self.validated = scores, interrupted, []
+
+    def after_val_iter(self, runner, **kwargs):
+        if runner.epoch == self.interrupted:
+            raise KeyboardInterrupt
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validated.append(runner.epoch)
+        metrics["mIoU"] = self.scores[runner.epoch - 1]
+
+
+def validated(runner):
+    return next(hook for hook in runner.hooks if isinstance(hook, ChosenScores)).validated
+
+
+@pytest.mark.parametrize(("scores", "epoch"), [([10.0, 30.0, 20.0], 2), ([10.0, 20.0, 30.0], 3)])
+def test_an_interrupted_validation_is_made_up_for(make_runner, tmp_path, scores, epoch):
+    make_runner("straight", ema=True, custom_hooks=[ChosenScores(scores)]).train()
+    with pytest.raises(KeyboardInterrupt):
+        make_runner("stopped", ema=True, custom_hooks=[ChosenScores(scores, interrupted=epoch)]).train()
+    resumed = make_runner("stopped", ema=True, custom_hooks=[ChosenScores(scores)], resume=True)
+    resumed.train()
+    assert validated(resumed) == list(range(epoch, 4))
+    bests = [sorted(path.name for path in (tmp_path / name).glob("best_*")) for name in ("straight", "stopped")]
+    assert bests[0] == bests[1] == [f"best_mIoU_epoch_{epoch}.pth"]
+    for name in ("epoch_3.pth", bests[0][0]):
+        first, second = (torch.load(tmp_path / run / name, weights_only=True) for run in ("straight", "stopped"))
+        assert_equal(*({k: v for k, v in x.items() if k in ("state_dict", "optimizer")} for x in (first, second)))
+        found, expected = (x["message_hub"]["runtime_info"] for x in (second, first))
+        assert (found["best_score"], found["best_ckpt"]) == (expected["best_score"], expected["best_ckpt"])
+        assert found["best_score"] == 30.0
+
+
+def test_a_finished_validation_is_not_repeated(make_runner, tmp_path):
+    make_runner(epochs=2, custom_hooks=[ChosenScores([20.0, 10.0])]).train()
+    resumed = make_runner(epochs=3, custom_hooks=[ChosenScores([20.0, 10.0, 5.0])], resume=True)
+    resumed.train()
+    assert validated(resumed) == [3]
+
+
+def test_a_validation_that_is_not_due_is_not_made_up_for(make_runner):
+    def make(epoch, **values):
+        hooks = [ChosenScores([10.0] * 4), Interruption(epoch)]
+        runner = make_runner(epochs=4, custom_hooks=hooks, **values)
+        runner._train_loop["val_interval"] = 2
+        return runner
+
+    with pytest.raises(KeyboardInterrupt):
+        make(epoch=1).train()
+    resumed = make(epoch=None, resume=True)
+    resumed.train()
+    assert validated(resumed) == [2, 4]
+
+
 def test_the_comparison_can_fail(make_runner, tmp_path):
     make_runner("a", epochs=2).train()
     make_runner("b", epochs=2, randomness=dict(seed=1)).train()

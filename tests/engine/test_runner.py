@@ -23,6 +23,11 @@ def test_seed_is_0_unless_given(make_runner):
     assert make_runner().seed == 0
 
 
+def test_other_seeds_per_process_are_refused(make_runner):
+    with pytest.raises(ValueError, match="diff_rank_seed=True is not supported: all processes must draw the same"):
+        make_runner(randomness=dict(diff_rank_seed=True))
+
+
 def test_two_runs_in_one_second_share_nothing(make_runner):
     first, second = make_runner(), make_runner()
     assert first.timestamp != second.timestamp

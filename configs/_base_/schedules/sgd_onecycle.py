@@ -16,8 +16,8 @@ optim_wrapper = dict(
 )
 
 # eta_max replaces the learning rate of every group, so neither the optimizer's lr nor paramwise_cfg
-# (encoder_lr, encoder_lr_mult, ...) has any effect with this schedule: change eta_max instead, or
-# give one value per group as a list. total_steps is in epochs and must be max_epochs.
+# (encoder_lr, encoder_lr_mult, ...) has any effect with this schedule: change eta_max instead.
+# total_steps is in epochs and must be max_epochs.
 param_scheduler = [
     dict(type=OneCycleLR, eta_max=0.01, total_steps=200, pct_start=0.1, convert_to_iter_based=True),
 ]
