@@ -14,7 +14,7 @@ with read_base():
 model.update(
     num_classes=10,
     decoder=dict(width=64, dropout=0.1),
-    modality_dropout=0.4,
+    modality_dropout=0.6,
     statistics=dict(depth=dict(mean=(3.83,), std=(1.41,))),  # metres, of the training frames
 )
 
@@ -23,5 +23,5 @@ param_scheduler[0].update(end=1)
 param_scheduler[1].update(begin=1)
 
 # The test split is scored along the way but chooses nothing: the last epoch is the result.
-train_cfg.update(max_epochs=10, val_interval=5)
+train_cfg.update(max_epochs=15, val_interval=5)
 default_hooks.update(checkpoint=dict(save_best=None))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import torch
 from mmengine.dist import all_reduce_params, broadcast, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
@@ -40,7 +41,8 @@ class BufferSyncHook(Hook):
 
     @staticmethod
     def _synchronise(model: nn.Module) -> None:
-        running, others = [], []
+        running: list[torch.Tensor] = []
+        others: list[torch.Tensor] = []
         for name, buffer in model.named_buffers():
             (running if name.endswith((".running_mean", ".running_var")) else others).append(buffer)
         if running:
