@@ -2,8 +2,8 @@
 
 Every network has the same architecture, data and schedule; only what it is given differs. The first three train for
 ten epochs. With modality dropout most steps see one modality and cost half, so that fifteen epochs are about the same
-computation as ten on both. Each is trained and tested by the ordinary tools, once per seed. Runs that are finished are not repeated: give another
---work-dir after a change of the config.
+computation as ten on both. Each is trained and tested by the ordinary tools, once per seed. Runs that are finished are
+not repeated: give another --work-dir after a change of the config.
 
     python benchmarks/fusion_rooms.py --seeds 0 1 2 --jobs 2
 """
@@ -108,9 +108,9 @@ def main() -> None:
     results = {network: dict(sorted(by_seed.items())) for network, by_seed in results.items()}
     header = (
         f"# Fusion on the synthetic rooms\n\nmIoU on the test split (protocol `rgbx`), {CONFIG.name}, seeds "
-        f"{options.seeds}; 15 epochs with modality dropout, about the computation of the 10 of the others on both; "
-        f"{options.jobs} at a time on {os.cpu_count()} cores ({platform.machine()}); Python {platform.python_version()}, torch "
-        f"{torch.__version__}; {datetime.date.today()}.\n\n"
+        f"{options.seeds}. With modality dropout 15 epochs, about the computation of the others' 10 on both. "
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
+        f"{torch.__version__}, {datetime.date.today()}.\n\n"
     )
     options.out.write_text(header + summarise(results) + "\n")
     print(options.out.read_text())
