@@ -14,8 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from rgbx.metrics import confusion_matrix, scores
-
-ENSEMBLE = "ensemble"
+from rgbx.models.segmentor import ENSEMBLE
 
 
 class SegmentationMetric(BaseMetric):
