@@ -120,10 +120,10 @@ def _draw_board(buffer: HitBuffer, board: Board, window: Window, index: int) -> 
 
 
 def _draw_round(buffer: HitBuffer, thing: Round, window: Window, index: int) -> None:
-    """A ball, or a disc facing the camera that covers exactly the same pixels.
+    """A ball, or a bowl open towards the camera: the near or the far half of one sphere.
 
-    With the unit axis a from the camera to the centre (distance D) and c = d·a for a ray d, both
-    are hit where c² > (1 - r²/D²) |d|². Both carry the texture of that cone.
+    With the unit axis a from the camera to the centre (distance D) and c = d·a for a ray d, the
+    sphere is hit where c² > (1 - r²/D²) |d|². Both halves carry the texture of that cone.
     """
     centre = buffer.camera.rotation.T @ (thing.centre - buffer.camera.position)
     distance = float(np.linalg.norm(centre))
@@ -132,13 +132,10 @@ def _draw_round(buffer: HitBuffer, thing: Round, window: Window, index: int) -> 
     along = _dot(axis, rays)
     square = rays[0] ** 2 + rays[1] ** 2 + 1
     root = along**2 - np.float32(1 - (thing.radius / distance) ** 2) * square
-    if thing.solid:
-        depth = np.float32(distance) * (along - np.sqrt(np.maximum(root, 0))) / square
-        arms = [d * depth - np.float32(c) for d, c in zip(rays, centre, strict=True)]
-        normal = np.stack(arms, axis=-1) / np.float32(thing.radius)
-    else:
-        depth = np.float32(thing.disc_distance(distance)) / along
-        normal = np.broadcast_to((-axis).astype(np.float32), (*root.shape, 3))
+    half = np.float32(-1 if thing.solid else 1)
+    depth = np.float32(distance) * (along + half * np.sqrt(np.maximum(root, 0))) / square
+    arms = [d * depth - np.float32(c) for d, c in zip(rays, centre, strict=True)]
+    normal = np.stack(arms, axis=-1) / (-half * np.float32(thing.radius))
     mask = (root > 0) & (depth < buffer.depth[window])
     right = np.array([axis[2], 0.0, -axis[0]]) / math.hypot(axis[0], axis[2])
     scale = math.sqrt(distance**2 - thing.radius**2) / thing.radius

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FLOOR, WALL, CEILING, RED_POSTER, BLUE_POSTER, BALL, DISC, HEATER, HOT_HEATER = (0, 1, 2, 3, 5, 7, 8, 9, 10)
+FLOOR, WALL, CEILING, RED_POSTER, BLUE_POSTER, BALL, BOWL, HEATER, HOT_HEATER = (0, 1, 2, 3, 5, 7, 8, 9, 10)
 HUES = {"red": (0.0, 0.12), "blue": (0.52, 0.70), "green": (0.25, 0.42)}
 MAX_LIFT_M = 0.5
 _TRIES = 40
@@ -72,15 +72,11 @@ class Board:
 
 @dataclass(frozen=True)
 class Round:
-    """A ball, or (not solid) a disc that faces the camera and hides the same pixels."""
+    """A ball, or (not solid) a bowl open to the camera: the far half of the same sphere."""
 
     centre: np.ndarray
     radius: float
     solid: bool
-
-    def disc_distance(self, distance: float) -> float:
-        """Distance of the disc from the camera, for a ball whose centre is `distance` away."""
-        return distance - 0.6 * self.radius
 
     def corners(self) -> np.ndarray:
         return self.centre[:, None] + self.radius * CUBE
@@ -144,7 +140,7 @@ def sample_scene(rng: np.random.Generator, aspect: float) -> Scene:
     camera = _sample_camera(rng, width, depth)
     air = rng.uniform(17.0, 26.0)
     placer = Placer(rng, camera, room, aspect)
-    things = [*rng.permutation([BALL, DISC, HEATER, HOT_HEATER]), rng.choice([BALL, DISC])]
+    things = [*rng.permutation([BALL, BOWL, HEATER, HOT_HEATER]), rng.choice([BALL, BOWL])]
     shapes = [(placer.thing(int(label)), int(label)) for label in things]
     boards = [*rng.permutation(4), *rng.permutation(4)[:3]]
     shapes[:0] = [
@@ -300,7 +296,7 @@ def item_paint(rng: np.random.Generator, label: int, air: float) -> Paint:
     if label in (HEATER, HOT_HEATER):
         colours = _colours(rng, (0.0, 1.0), (0.0, 0.2), (0.08, 0.28))
     else:
-        family = "green" if label in (BALL, DISC) else "red" if label < BLUE_POSTER else "blue"
+        family = "green" if label in (BALL, BOWL) else "red" if label < BLUE_POSTER else "blue"
         colours = _colours(rng, HUES[family], (0.5, 0.95), (0.45, 0.95))
     return Paint(colours, (frequency[0], frequency[1]), celsius)
 

@@ -7,7 +7,7 @@ Class by class, what tells it apart (10 classes; 11 when thermal is among the mo
 | red / blue poster, red / blue panel | hue | depth, normals, thermal, patterns |
 | poster / panel of one colour | a panel stands 0.15 to 0.5 m off the wall or floor | rgb, thermal |
 | poster / the wall or floor it is painted on | rgb (and 1.5 degrees at most) | depth, normals |
-| ball / disc (it faces the camera) | depth and normals | rgb, thermal, outline |
+| ball / bowl (open to the camera) | depth and normals | rgb, thermal, outline |
 | heater / hot heater, one class without thermal | 45 to 75 °C against the air | rgb, depth |
 | floor / wall / ceiling | orientation and place, seen in rgb and depth | palette of pale colours |
 
@@ -38,7 +38,7 @@ from rgbx.datasets.raycast import HitBuffer, cast_room, draw_item
 from rgbx.datasets.room_scene import HEATER, HOT_HEATER, Board, Scene, sample_scene
 from rgbx.datasets.sample import DenseDataset, Sample, Transform
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 SPLITS = ("train", "test")
 DEFAULT_FRAMES = {"train": 600, "test": 200}
 CLASSES = (
@@ -50,7 +50,7 @@ CLASSES = (
     "blue poster",
     "blue panel",
     "ball",
-    "disc",
+    "bowl",
     "heater",
     "hot heater",
 )

@@ -22,7 +22,7 @@ from rgbx.datasets.room_scene import (
     BALL,
     BLUE_POSTER,
     CEILING,
-    DISC,
+    BOWL,
     FLOOR,
     HEATER,
     HOT_HEATER,
@@ -132,15 +132,10 @@ def naive_item(scene: Scene, item: Item, ray: np.ndarray) -> float:
             for sign in (-1, 1)
         )
     towards = shape.centre - origin
-    distance = float(np.linalg.norm(towards))
-    if shape.solid:
-        roots = np.roots([ray @ ray, -2 * ray @ towards, towards @ towards - shape.radius**2])
-        return float(roots.real.min()) if abs(roots.imag).max() == 0 else math.inf
-    plane = distance - 0.6 * shape.radius
-    t = plane * distance / (ray @ towards)
-    reach = plane * math.tan(math.asin(shape.radius / distance))
-    inside = np.linalg.norm(t * ray - plane / distance * towards) <= reach
-    return float(t) if t > 0 and inside else math.inf
+    roots = np.roots([ray @ ray, -2 * ray @ towards, towards @ towards - shape.radius**2])
+    if abs(roots.imag).max() > 0:
+        return math.inf
+    return float(roots.real.min() if shape.solid else roots.real.max())
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -207,7 +202,7 @@ def flip_lift(item: Item) -> Item:
 def flip_solid(item: Item) -> Item:
     if not isinstance(item.shape, Round):
         return item
-    return replace(item, label=BALL + DISC - item.label, shape=replace(item.shape, solid=not item.shape.solid))
+    return replace(item, label=BALL + BOWL - item.label, shape=replace(item.shape, solid=not item.shape.solid))
 
 
 def flip_heat(item: Item) -> Item:
@@ -232,7 +227,7 @@ def flip_colour(item: Item) -> Item:
     ("flip", "blind", "seeing", "classes"),
     [
         (flip_lift, ("rgb", "thermal", "normal", "edge"), ("depth",), range(3, 7)),
-        (flip_solid, ("rgb", "thermal", "edge"), ("depth", "normal"), (BALL, DISC)),
+        (flip_solid, ("rgb", "thermal", "edge"), ("depth", "normal"), (BALL, BOWL)),
         (flip_heat, ("rgb", "depth", "normal", "edge"), ("thermal",), (HEATER, HOT_HEATER)),
         (flip_colour, ("depth", "thermal", "normal", "edge"), ("rgb",), range(3, 7)),
     ],
@@ -281,7 +276,7 @@ def item_features(item: Item) -> list[float]:
     return [*size[:2], *shape.centre, *item.paint.colours.ravel(), *item.paint.frequency]
 
 
-@pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, DISC), (HEATER, HOT_HEATER)])
+@pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, BOWL), (HEATER, HOT_HEATER)])
 def test_pairs_are_drawn_by_the_same_draws(one: int, other: int) -> None:
     placed = 0
     for index in range(40):
@@ -302,7 +297,7 @@ def test_pairs_are_drawn_by_the_same_draws(one: int, other: int) -> None:
     assert placed > 20
 
 
-@pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, DISC), (HEATER, HOT_HEATER)])
+@pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, BOWL), (HEATER, HOT_HEATER)])
 def test_pairs_are_drawn_alike(items: list[Item], one: int, other: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     first, second = (np.array([item_features(item) for item in items if item.label == label]) for label in (one, other))
