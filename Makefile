@@ -1,4 +1,5 @@
 # make demo: train and evaluate on synthetic rooms, from nothing.   make test: run the tests.
+# make build-ops: compile the fusion kernels, as far as this machine allows (RGBX_BUILD_CUDA=auto|0|1).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ ROOMS := data/rooms
 DEMO := work_dirs/demo
 CONFIG := configs/rooms/asymfusion_r18_rooms_160x120.py
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint install build-ops clean
 
 demo: $(DEMO)/done
 	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures
@@ -19,7 +20,7 @@ $(DEMO)/done: $(CONFIG) $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | 
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO) --resume
 	@touch $@
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(VENV)/built-ops
 	$(BIN)/python -m pytest -n 2 tests
 
 lint: $(VENV)/installed-dev
@@ -28,6 +29,15 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 install: $(VENV)/installed
+
+build-ops: $(VENV)/installed
+	$(BIN)/python -m rgbx.ops.build
+	$(BIN)/python -m rgbx.ops
+
+# The tests take the CPU kernels as they are in the sources; CUDA takes minutes and has its own command.
+$(VENV)/built-ops: $(wildcard rgbx/ops/csrc/*) rgbx/ops/build.py | $(VENV)/installed-dev
+	RGBX_BUILD_CUDA=0 $(BIN)/python -m rgbx.ops.build
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rgbx needs Python 3.11 or newer, found " + sys.version)'

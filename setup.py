@@ -1,9 +1,44 @@
-"""Packaging that pyproject.toml cannot express: the top-level configs/ travel in the wheel as rgbx.configs."""
+"""Packaging that pyproject.toml cannot express: configs/ travels as rgbx.configs, and the kernels are optional.
 
-from setuptools import find_packages, setup
+The kernels are built where torch is importable here (`pip install --no-build-isolation`) and a compiler is found;
+without them rgbx runs on plain torch. `rgbx/ops/build.py` says how, and reads RGBX_BUILD_CUDA.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+
+def load_builder():
+    """rgbx/ops/build.py, without importing rgbx, whose requirements need not be there yet."""
+    spec = importlib.util.spec_from_file_location("rgbx_build", Path(__file__).parent / "rgbx/ops/build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class BuildKernels(build_ext):
+    """Compiles each kernel library to rgbx/ops/librgbx_<device>.so; says in one sentence what it does not build."""
+
+    def get_ext_filename(self, fullname):
+        return f"{fullname.replace('.', '/')}.so"
+
+    def run(self):
+        builder = load_builder()
+        folder = Path(__file__).parent if self.inplace else Path(self.build_lib)
+        for sentence in builder.build_all(folder.resolve() / "rgbx/ops"):
+            self.announce(f"rgbx: {sentence}", level=3)
+
+
+has_torch = importlib.util.find_spec("torch") is not None
+kernels = [Extension("rgbx.ops.librgbx_cpu", ["rgbx/ops/csrc/exchange_cpu.cpp"], optional=True)] if has_torch else []
 
 setup(
     packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs"],
     package_dir={"rgbx.configs": "configs"},
-    package_data={"rgbx": ["py.typed"], "rgbx.configs": ["**/*.py"]},
+    package_data={"rgbx": ["py.typed"], "rgbx.ops": ["csrc/*"], "rgbx.configs": ["**/*.py"]},
+    ext_modules=kernels,
+    cmdclass={"build_ext": BuildKernels},
 )

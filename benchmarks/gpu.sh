@@ -3,12 +3,13 @@
 #
 #   RGBX_NYUV2=/path/to/nyuv2_320x240 RGBX_WEIGHTS=/path/to/resnet18.pth benchmarks/gpu.sh OUT [STEP ...]
 #
-# OUT receives checkpoints, tables and logs. Steps: tests rooms nyuv2 nyuv2-test (all by default).
+# OUT receives checkpoints, tables and logs. Steps: build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test (all by
+# default). "sanitize" needs compute-sanitizer on the PATH or in COMPUTE_SANITIZER.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: benchmarks/gpu.sh OUT [STEP ...]}
 shift
-[ $# -gt 0 ] || set -- tests rooms nyuv2 nyuv2-test
+[ $# -gt 0 ] || set -- build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
@@ -18,7 +19,24 @@ nyuv2=(configs/nyudv2/asymfusion_r18_nyudv2_320x240.py)
 
 step() {
     case $1 in
-    tests) "$python" -m pytest -q tests/ops tests/layers tests/models tests/engine ;;
+    build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops.build && "$python" -m rgbx.ops ;;
+    tests)
+        RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/models tests/engine
+        ;;
+    sanitize)
+        for tool in memcheck initcheck racecheck; do
+            "${COMPUTE_SANITIZER:-compute-sanitizer}" --tool "$tool" --error-exitcode 9 "$python" -m pytest -q -x \
+                -p no:cacheprovider tests/ops/test_kernels.py -k "cuda and (equals or formats or streams)" || return
+        done
+        ;;
+    ops)
+        "$python" benchmarks/ops.py --device cuda --sizes 480x640 1024x2048 --batches 1 8 --dtypes float32 bfloat16 \
+            --seconds 0.5 --out "$out/ops_cuda.md"
+        ;;
+    ops-compiled)
+        "$python" benchmarks/ops.py --device cuda --sizes 480x640 1024x2048 --batches 8 --stages 1 3 \
+            --dtypes float32 bfloat16 --compiled --seconds 0.5 --out "$out/ops_cuda_compiled.md"
+        ;;
     rooms) "$python" benchmarks/fusion_rooms.py --jobs 2 --work-dir "$out/rooms" --out "$out/fusion_rooms.md" ;;
     nyuv2)
         "$python" tools/train.py "${nyuv2[@]}" --data-root "${RGBX_NYUV2:?}" --work-dir "$out/nyuv2" --resume \

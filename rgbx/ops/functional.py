@@ -1,18 +1,21 @@
-"""Public, differentiable channel shuffle and pixel shift: checks the arguments, then runs an implementation.
+"""Public, differentiable channel shuffle and pixel shift: checks the arguments, then picks an implementation.
 
-The backward pass of each operation is the same operation turned round the ring of modalities, so nothing is saved
-for it and it can itself be differentiated.
+In eager mode that is an operator of `rgbx.ops.operators`: a compiled kernel where there is one for the device, else
+plain torch. `torch.compile` and `torch.export` get `rgbx.ops.traceable`, which a compiler can fuse with what comes
+before and after (an operator of ours would be a wall to it), unless RGBX_OPS=kernel asks for the kernels.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rgbx.ops import reference
+from rgbx.ops import traceable
+from rgbx.ops._extension import MODE, require_kernel
 
 DEFAULT_FRACTION = Fraction(1, 5)
 
@@ -31,63 +34,27 @@ def channel_group(channels: int, fraction: Fraction | float = DEFAULT_FRACTION) 
     exact = Fraction(fraction).limit_denominator(1000)
     if not 0 <= exact <= 1:
         raise ValueError(f"fraction is {fraction}; expected a share of channels between 0 and 1")
-    return int(channels * (1 - exact) / 4)
-
-
-class _ChannelShuffle(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
-        return reference.channel_shuffle(x, num_modalities, group, direction)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.arguments = inputs[1:]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        num_modalities, group, direction = ctx.arguments
-        return _ChannelShuffle.apply(grad, num_modalities, group, -direction), None, None, None
-
-
-class _PixelShift(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
-        return reference.pixel_shift(x, num_modalities, group, direction)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.arguments = inputs[1:]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        num_modalities, group, direction = ctx.arguments
-        return _PixelShift.apply(grad, num_modalities, group, -direction), None, None, None
-
-
-class _ShiftAddShuffle(torch.autograd.Function):
-    @staticmethod
-    def forward(b: Tensor, a: Tensor, num_modalities: int, group: int) -> Tensor:
-        return reference.shift_add_shuffle(b, a, num_modalities, group)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.arguments = inputs[2:]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        needs_b, needs_a = ctx.needs_input_grad[:2]
-        grad_b = _ChannelShuffle.apply(grad, *ctx.arguments, -1) if needs_b else None
-        grad_a = _PixelShift.apply(grad, *ctx.arguments, -1) if needs_a else None
-        return grad_b, grad_a, None, None
+    kept = 1 - exact
+    return channels * kept.numerator // (4 * kept.denominator)
 
 
 def _check_stack(name: str, x: Tensor, num_modalities: int) -> None:
     if x.dim() != 4:
         raise ValueError(f"{name} has shape {list(x.shape)}; expected 4 dimensions [M*N, C, H, W]")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} is {x.dtype}; expected floating-point features")
     if num_modalities < 1 or x.shape[0] % num_modalities:
         raise ValueError(
             f"{name} has {x.shape[0]} maps on its batch axis; expected a multiple of num_modalities={num_modalities}"
         )
+
+
+def _implementation(x: Tensor) -> ModuleType | Any:
+    """What offers the operations by name: the registered operators, or what a compiler is given."""
+    if torch.compiler.is_compiling() and MODE != "kernel":
+        return traceable
+    require_kernel(x.device)
+    return torch.ops.rgbx
 
 
 def _check_direction(direction: int) -> None:
@@ -122,7 +89,7 @@ def channel_shuffle(
     _check_direction(direction)
     if num_modalities == 1:
         return x
-    return _ChannelShuffle.apply(x, num_modalities, channel_group(x.shape[1], fraction), direction)
+    return _implementation(x).channel_shuffle(x, num_modalities, channel_group(x.shape[1], fraction), direction)
 
 
 def pixel_shift(
@@ -150,7 +117,7 @@ def pixel_shift(
     """
     _check_stack("x", x, num_modalities)
     _check_direction(direction)
-    return _PixelShift.apply(x, num_modalities, channel_group(x.shape[1], fraction), direction)
+    return _implementation(x).pixel_shift(x, num_modalities, channel_group(x.shape[1], fraction), direction)
 
 
 def shift_add_shuffle(
@@ -162,7 +129,8 @@ def shift_add_shuffle(
 ) -> Tensor:  # [M*N, C, H, W]
     """S(b + P(a) of modality m - 1) in one pass: the second fused step of an asymmetric block.
 
-    With M = 1 there is neither exchange nor shift, so the result is ``b``.
+    Where the dtypes differ, both are promoted as in ``b + a``. With M = 1 there is neither exchange nor shift, so the
+    result is ``b``.
 
     Raises:
         ValueError: if the shapes differ or are not [M*N, C, H, W].
@@ -174,4 +142,8 @@ def shift_add_shuffle(
         raise ValueError(f"a has shape {list(a.shape)}; expected that of b, {list(b.shape)}")
     if num_modalities == 1:
         return b
-    return _ShiftAddShuffle.apply(b, a, num_modalities, channel_group(b.shape[1], fraction))
+    if a.dtype != b.dtype:  # as `b + a` would; happens under autocast
+        wider = torch.promote_types(a.dtype, b.dtype)
+        a, b = a.to(wider), b.to(wider)
+    group = channel_group(b.shape[1], fraction)
+    return _implementation(b).shift_add_shuffle(b, a, num_modalities, group, 1)

@@ -1,11 +1,12 @@
 """The exchange operations in plain torch: the definition that every faster implementation must equal.
 
 Features of M modalities travel stacked on the batch axis, modality-major: ``x: [M*N, C, H, W]``. With ``group`` g
-channels per direction, channels ``0 .. 4g-1`` are *kept* (and are the ones pixel shift moves) and channels
-``4g .. C-1`` are *exchanged*.
+channels per shift direction, channels ``0 .. 4g-1`` are *kept* (and are the ones pixel shift moves) and channels
+``4g .. C-1`` are *exchanged*. Results are channels_last where the first argument is (and is not also contiguous in the
+default format), else contiguous.
 
 Source: Wang et al., "Learning Deep Multimodal Feature Representation with Asymmetric Multi-layer Fusion",
-ACM MM 2020 (arXiv 2108.05009), sections 3.2 and 3.3. These functions know no autograd; see `functional.py`.
+ACM MM 2020 (arXiv 2108.05009), sections 3.2 and 3.3.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ SHIFTS = ((-1, 0), (0, -1), (0, 1), (1, 0))
 """(δy, δx) of the four channel groups: y(i, j) = x(i + δy, j + δx), so content moves down, right, left, up."""
 
 
-def _window(delta: int, size: int) -> tuple[slice, slice]:
-    """Target and source range along one axis for y(i) = x(i + delta), what falls outside left alone."""
-    target = slice(max(0, -delta), size - max(0, delta))
-    source = slice(max(0, delta), size - max(0, -delta))
-    return target, source
+def empty_stack(x: Tensor) -> Tensor:
+    """An uninitialised tensor like x, dense in the memory format of results (see above)."""
+    channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.empty_like(x, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def channel_shuffle(
@@ -32,7 +32,7 @@ def channel_shuffle(
 ) -> Tensor:  # [M*N, C, H, W]
     """S: channels from 4·group on come from modality m + direction, the others stay."""
     kept = 4 * group
-    out = torch.empty_like(x)
+    out = empty_stack(x)
     source, target = (t.unflatten(0, (num_modalities, -1)) for t in (x, out))
     target[:, :, :kept] = source[:, :, :kept]
     for m in range(num_modalities):
@@ -40,14 +40,41 @@ def channel_shuffle(
     return out
 
 
-def add_pixel_shift_(
-    out: Tensor,  # [M*N, C, H, W], changed in place
+def pixel_shift(
     x: Tensor,  # [M*N, C, H, W]
     num_modalities: int,
     group: int,
     direction: int,
-) -> Tensor:
-    """Adds P(x) of modality m - direction to each modality m; direction -1 shifts the opposite way (Pᵀ)."""
+) -> Tensor:  # [M*N, C, H, W]
+    """Each modality m receives P(x) of modality m - direction; channels from 4·group on are zero."""
+    return _add_pixel_shift(empty_stack(x).zero_(), x, num_modalities, group, direction)
+
+
+def shift_add_shuffle(
+    b: Tensor,  # [M*N, C, H, W]
+    a: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
+    """S(b) + P(a): as P touches kept channels only, that is S(b + P(a)) without building P(a)."""
+    out = channel_shuffle(b, num_modalities, group, direction)
+    return _add_pixel_shift(out, a, num_modalities, group, direction)
+
+
+def shift_add_shuffle_adjoint(
+    grad: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> tuple[Tensor, Tensor]:  # 2 x [M*N, C, H, W]
+    """The gradients of `shift_add_shuffle` with respect to b and a: Sᵀ(grad) and Pᵀ(grad)."""
+    ring = num_modalities, group, -direction
+    return channel_shuffle(grad, *ring), pixel_shift(grad, *ring)
+
+
+def _add_pixel_shift(out: Tensor, x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+    """Adds P(x) to out, in place; direction -1 shifts the opposite way (Pᵀ)."""
     height, width = x.shape[-2:]
     source, target = (t.unflatten(0, (num_modalities, -1)) for t in (x, out))
     for k, (dy, dx) in enumerate(SHIFTS):
@@ -60,22 +87,8 @@ def add_pixel_shift_(
     return out
 
 
-def pixel_shift(
-    x: Tensor,  # [M*N, C, H, W]
-    num_modalities: int,
-    group: int,
-    direction: int,
-) -> Tensor:  # [M*N, C, H, W]
-    """Each modality m receives P(x) of modality m - direction; channels from 4·group on are zero."""
-    return add_pixel_shift_(torch.zeros_like(x), x, num_modalities, group, direction)
-
-
-def shift_add_shuffle(
-    b: Tensor,  # [M*N, C, H, W]
-    a: Tensor,  # [M*N, C, H, W]
-    num_modalities: int,
-    group: int,
-) -> Tensor:  # [M*N, C, H, W]
-    """S(b + P(a) of modality m - 1) without building P(a): the kept channels are the only ones P touches."""
-    out = channel_shuffle(b, num_modalities, group, 1)
-    return add_pixel_shift_(out, a, num_modalities, group, 1)
+def _window(delta: int, size: int) -> tuple[slice, slice]:
+    """Target and source range along one axis for y(i) = x(i + delta), what falls outside left alone."""
+    target = slice(max(0, -delta), size - max(0, delta))
+    source = slice(max(0, delta), size - max(0, -delta))
+    return target, source

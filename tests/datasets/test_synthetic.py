@@ -21,8 +21,8 @@ from rgbx.datasets import synthetic
 from rgbx.datasets.room_scene import (
     BALL,
     BLUE_POSTER,
-    CEILING,
     BOWL,
+    CEILING,
     FLOOR,
     HEATER,
     HOT_HEATER,

@@ -150,12 +150,6 @@ def test_empty_batch_and_non_contiguous_input():
     assert torch.equal(channel_shuffle(x, 2), loop_shuffle(x.contiguous(), 2))
 
 
-def test_compiles_without_graph_breaks():
-    a, b = (stacked(2, (2, 10, 4, 4), torch.float32, seed=seed) for seed in (9, 10))
-    compiled = torch.compile(lambda x, y: shift_add_shuffle(x, channel_shuffle(y, 2), 2), fullgraph=True)
-    assert torch.equal(compiled(b, a), shift_add_shuffle(b, channel_shuffle(a, 2), 2))
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,0 +1,96 @@
+"""Loads the compiled exchange kernels where they are built and fit, and knows why not otherwise.
+
+RGBX_OPS chooses: "auto" takes a kernel where there is one, "reference" takes plain torch everywhere, "kernel" refuses
+to run without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rgbx.ops import operators  # noqa: F401  # kernels register for a schema, which must exist before they load
+
+MODES = ("auto", "reference", "kernel")
+DEVICES = ("cpu", "cuda")
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The compiled library for one kind of device.
+
+    Attributes:
+        path: where it lies, or would lie.
+        loaded: whether its kernels are registered.
+        detail: what it was built for; or, in one sentence, why it is not loaded.
+    """
+
+    path: Path
+    loaded: bool
+    detail: str
+
+
+def read_mode() -> str:
+    """The value of RGBX_OPS.
+
+    Raises:
+        ValueError: if it is none of `MODES`.
+    """
+    mode = os.environ.get("RGBX_OPS", "auto")
+    if mode not in MODES:
+        raise ValueError(f"RGBX_OPS is {mode!r}; expected one of {', '.join(MODES)}")
+    return mode
+
+
+def library_path(device: str) -> Path:
+    """Where the library for "cpu" or "cuda" lies once it is built."""
+    return FOLDER / f"librgbx_{device}.so"
+
+
+def source_digest() -> str:
+    """Names the C++ sources by content, so that a library built from others is noticed."""
+    digest = hashlib.sha256()
+    for source in sorted((FOLDER / "csrc").iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def load(device: str, mode: str) -> Kernel:
+    """Registers the kernels of one kind of device, if that is possible and wanted."""
+    path = library_path(device)
+    if mode == "reference":
+        return Kernel(path, False, "RGBX_OPS=reference asks for plain torch")
+    if device == "cuda" and torch.version.cuda is None:
+        return Kernel(path, False, f"torch {torch.__version__} is a build without CUDA")
+    if not path.is_file():
+        return Kernel(path, False, "it is not built: run `make build-ops`, or `python -m rgbx.ops.build`")
+    stamp = re.search(rb"rgbx-build ([0-9a-f]{16}) ([^\0]*)\0", path.read_bytes())
+    if stamp is None or stamp[1].decode() != source_digest():
+        return Kernel(path, False, "it was built from other sources: build it again")
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        return Kernel(path, False, f"it does not load: {error}")
+    return Kernel(path, True, f"built for {stamp[2].decode()}")
+
+
+MODE = read_mode()
+KERNELS = {device: load(device, MODE) for device in DEVICES}
+
+
+def require_kernel(device: torch.device) -> None:
+    """Where RGBX_OPS=kernel, checks that tensors on this device have one.
+
+    Raises:
+        RuntimeError: saying why there is none.
+    """
+    kernel = KERNELS.get(device.type)
+    if MODE == "kernel" and not (kernel and kernel.loaded):
+        reason = f"{kernel.path.name}: {kernel.detail}" if kernel else f"there are kernels for {', '.join(DEVICES)}"
+        raise RuntimeError(f"RGBX_OPS=kernel, but tensors on {device.type!r} have no compiled kernel ({reason})")

@@ -1,0 +1,166 @@
+"""``python -m rgbx.ops.build``: compiles the exchange kernels beside this file, as far as the machine allows.
+
+Also read by setup.py as a plain file, so it imports nothing of rgbx, and torch only when called. The libraries use
+LibTorch's stable ABI: one built here serves every later torch from 2.10 on.
+
+Environment: RGBX_BUILD_CUDA=auto (default: if nvcc is found), 0 (never) or 1 (fail if it cannot);
+TORCH_CUDA_ARCH_LIST, such as "8.0;9.0+PTX"; CUDA_HOME; CXX; CXXFLAGS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+SOURCES = FOLDER / "csrc"
+STABLE_SINCE = "0x020a000000000000"  # torch 2.10
+CUDA_FOLDERS = ("/usr/local/cuda", "/opt/cuda")
+DEFAULT_ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX"
+
+
+class NotBuiltError(Exception):
+    """Says in one sentence why a library was not built."""
+
+
+def build(target: Path, device: str) -> str:
+    """Compiles the library for "cpu" or "cuda" to `target`; returns what it was built for.
+
+    Raises:
+        NotBuiltError: if something that is needed is missing, or the compiler fails.
+    """
+    architectures = platform.machine() if device == "cpu" else " ".join(cuda_architectures())
+    stamp = f"rgbx-build {_source_digest()} {architectures}"
+    torch_folder = _torch_folder()
+    common = [
+        "-O3",
+        "-shared",
+        f"-DTORCH_TARGET_VERSION={STABLE_SINCE}",
+        f'-DRGBX_BUILD="{stamp}"',
+        f"-I{torch_folder / 'include'}",
+        f"-L{torch_folder / 'lib'}",
+        "-ltorch_cpu",
+    ]
+    commands = {"cpu": _cpu_command, "cuda": _cuda_command}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial.so")
+    done = subprocess.run(
+        [*commands[device](torch_folder), *common, "-o", str(partial)], capture_output=True, text=True
+    )
+    if done.returncode:
+        partial.unlink(missing_ok=True)
+        raise NotBuiltError(f"the compiler failed: {shlex.join(map(str, done.args))}\n{done.stderr.strip()}")
+    partial.replace(target)
+    return architectures
+
+
+def cuda_architectures() -> list[str]:
+    """Compute capabilities to build for, of TORCH_CUDA_ARCH_LIST or the default list, that nvcc knows."""
+    asked = os.environ.get("TORCH_CUDA_ARCH_LIST")
+    names = (asked or DEFAULT_ARCHITECTURES).replace(";", " ").replace(",", " ").split()
+    listing = subprocess.run([str(_nvcc()), "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    known = [name for name in names if f"compute_{_digits(name)}" in listing.split()]
+    if asked and known != names:
+        raise NotBuiltError(f"this nvcc does not know {sorted({*names} - {*known})} of TORCH_CUDA_ARCH_LIST={asked!r}")
+    return known
+
+
+def wanted_cuda() -> str:
+    """The value of RGBX_BUILD_CUDA.
+
+    Raises:
+        SystemExit: if it is neither auto, 0 nor 1.
+    """
+    value = os.environ.get("RGBX_BUILD_CUDA", "auto")
+    if value not in ("auto", "0", "1"):
+        raise SystemExit(f"RGBX_BUILD_CUDA is {value!r}; expected auto, 0 or 1")
+    return value
+
+
+def build_all(folder: Path = FOLDER) -> list[str]:
+    """Builds what the machine allows; returns one sentence per library.
+
+    Raises:
+        SystemExit: if RGBX_BUILD_CUDA=1 and the CUDA library cannot be built.
+    """
+    sentences = []
+    for device in ("cpu", "cuda"):
+        if device == "cuda" and wanted_cuda() == "0":
+            sentences.append("CUDA kernels not built: RGBX_BUILD_CUDA=0.")
+            continue
+        name = {"cpu": "CPU", "cuda": "CUDA"}[device]
+        try:
+            sentences.append(f"{name} kernels built for {build(folder / f'librgbx_{device}.so', device)}.")
+        except NotBuiltError as reason:
+            if device == "cuda" and wanted_cuda() == "1":
+                raise SystemExit(f"RGBX_BUILD_CUDA=1, but the CUDA kernels cannot be built: {reason}") from None
+            sentences.append(f"{name} kernels not built, plain torch serves instead: {reason}")
+    return sentences
+
+
+def _cpu_command(torch_folder: Path) -> list[str]:
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    if shutil.which(compiler[0]) is None:
+        raise NotBuiltError(f"there is no C++ compiler {compiler[0]!r} (set CXX)")
+    flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", *shlex.split(os.environ.get("CXXFLAGS", ""))]
+    return [*compiler, *flags, str(SOURCES / "exchange_cpu.cpp")]
+
+
+def _cuda_command(torch_folder: Path) -> list[str]:
+    generate = []
+    for name in cuda_architectures():
+        digits = _digits(name)
+        generate.append(f"-gencode=arch=compute_{digits},code=sm_{digits}")
+        if name.endswith("+PTX"):
+            generate.append(f"-gencode=arch=compute_{digits},code=compute_{digits}")
+    linked = [f"-l{name}" for name in ("torch_cuda",) if (torch_folder / "lib" / f"lib{name}.so").is_file()]
+    flags = [
+        "-std=c++17",
+        "-DUSE_CUDA",
+        "--threads=0",
+        "-Xcompiler=-fPIC,-fvisibility=hidden",
+        "--expt-relaxed-constexpr",
+    ]
+    return [str(_nvcc()), *flags, *generate, str(SOURCES / "exchange_cuda.cu"), *linked]
+
+
+def _nvcc() -> Path:
+    """nvcc of CUDA_HOME, of the PATH, or of the usual folder, whichever has the runtime library beside it."""
+    on_path = shutil.which("nvcc")
+    found = [str(Path(on_path).resolve().parents[1])] if on_path else []
+    homes = [*filter(None, [os.environ.get("CUDA_HOME")]), *found, *CUDA_FOLDERS]
+    for home in map(Path, homes):
+        if (home / "bin/nvcc").is_file() and (home / "lib64/libcudart.so").exists():
+            return home / "bin/nvcc"
+    searched = ", ".join(homes)
+    raise NotBuiltError(f"there is no CUDA toolkit with bin/nvcc and lib64/libcudart.so (looked in {searched}).")
+
+
+def _torch_folder() -> Path:
+    try:
+        import torch
+    except ImportError:
+        raise NotBuiltError(f"torch is not installed for {sys.executable}.") from None
+    return Path(torch.__file__).parent
+
+
+def _digits(name: str) -> str:
+    return name.removesuffix("+PTX").replace(".", "")
+
+
+def _source_digest() -> str:
+    """As `rgbx.ops._extension.source_digest`, which refuses a library built from other sources."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    print("\n".join(build_all()))

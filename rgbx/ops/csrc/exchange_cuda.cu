@@ -1,0 +1,100 @@
+// The exchange on CUDA devices: launches of the threads of exchange_threads.cuh on torch's current stream.
+
+#include <cuda_runtime.h>
+
+#include "exchange_threads.cuh"
+#include "library.h"
+
+namespace rgbx {
+namespace {
+
+__device__ __forceinline__ Place here() {
+  return {threadIdx.x, threadIdx.y, blockIdx.x, blockIdx.y, blockIdx.z, blockDim.x, blockDim.y, gridDim.y, gridDim.z};
+}
+
+template <typename T, int V, int M, bool ChannelsLast>
+__global__ void __launch_bounds__(kThreads)
+    gather_kernel(const __grid_constant__ Geometry g, const T* __restrict__ b, const T* __restrict__ a, T* __restrict__ out) {
+  if constexpr (ChannelsLast) {
+    gather_pixels<T, V, M>(g, b, a, out, here());
+  } else {
+    gather_planes<T, V, M>(g, b, a, out, here());
+  }
+}
+
+template <typename T, int V, int M, bool ChannelsLast>
+__global__ void __launch_bounds__(kThreads)
+    adjoint_kernel(const __grid_constant__ Geometry g, const T* __restrict__ grad, T* __restrict__ grad_b, T* __restrict__ grad_a) {
+  if constexpr (ChannelsLast) {
+    adjoint_pixels<T, V, M>(g, grad, grad_b, grad_a, here());
+  } else {
+    adjoint_planes<T, V, M>(g, grad, grad_b, grad_a, here());
+  }
+}
+
+struct Gather {
+  template <typename T, int V, int M, bool ChannelsLast, typename... Pointers>
+  static void launch(const Grid& grid, cudaStream_t stream, const Geometry& g, Pointers... pointers) {
+    gather_kernel<T, V, M, ChannelsLast><<<dim3(grid.blocks_x, grid.blocks_y, grid.blocks_z),
+                                           dim3(grid.threads_x, grid.threads_y), 0, stream>>>(g, pointers...);
+  }
+};
+
+struct Adjoint {
+  template <typename T, int V, int M, bool ChannelsLast, typename... Pointers>
+  static void launch(const Grid& grid, cudaStream_t stream, const Geometry& g, Pointers... pointers) {
+    adjoint_kernel<T, V, M, ChannelsLast><<<dim3(grid.blocks_x, grid.blocks_y, grid.blocks_z),
+                                            dim3(grid.threads_x, grid.threads_y), 0, stream>>>(g, pointers...);
+  }
+};
+
+// Chooses the kernel by number of modalities, memory format and vector width, and launches it.
+template <typename Kernel, typename T, int V, typename... Pointers>
+void launch(const Geometry& g, bool channels_last, cudaStream_t stream, Pointers... pointers) {
+  const Grid grid = channels_last ? pixel_grid(g, V) : plane_grid(g, V);
+  const bool pair = g.modalities == 2;
+  if (channels_last) {
+    pair ? Kernel::template launch<T, V, 2, true>(grid, stream, g, pointers...)
+         : Kernel::template launch<T, V, 0, true>(grid, stream, g, pointers...);
+  } else {
+    pair ? Kernel::template launch<T, V, 2, false>(grid, stream, g, pointers...)
+         : Kernel::template launch<T, V, 0, false>(grid, stream, g, pointers...);
+  }
+}
+
+template <typename Kernel, typename T, typename... Pointers>
+void run(const Geometry& g, bool channels_last, int32_t device, Pointers... pointers) {
+  STD_TORCH_CHECK(g.plane() <= INT64_C(1) << 40 && g.width * g.channels <= UINT32_MAX,
+                  "expected at most 2^32 - 1 elements in W * C, found a stack that is too large for one launch");
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  const auto on = static_cast<cudaStream_t>(stream);
+  const int width = vector_width<T>(g, channels_last, {pointers...});
+  constexpr int kWide = 16 / sizeof(T), kHalf = 8 / sizeof(T);
+  if (width == kWide) {
+    launch<Kernel, T, kWide>(g, channels_last, on, pointers...);
+  } else if (width == kHalf) {
+    launch<Kernel, T, kHalf>(g, channels_last, on, pointers...);
+  } else {
+    launch<Kernel, T, 1>(g, channels_last, on, pointers...);
+  }
+  const cudaError_t status = cudaGetLastError();
+  STD_TORCH_CHECK(status == cudaSuccess, "the exchange kernel did not start: ", cudaGetErrorString(status));
+}
+
+struct Cuda {
+  template <typename T>
+  static void gather(const Geometry& g, bool channels_last, int32_t device, const T* b, const T* a, T* out) {
+    run<Gather, T>(g, channels_last, device, b, a, out);
+  }
+  template <typename T>
+  static void adjoint(const Geometry& g, bool channels_last, int32_t device, const T* grad, T* grad_b, T* grad_a) {
+    run<Adjoint, T>(g, channels_last, device, grad, grad_b, grad_a);
+  }
+};
+
+}  // namespace
+}  // namespace rgbx
+
+RGBX_REGISTER(CUDA, rgbx::Cuda)

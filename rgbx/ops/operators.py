@@ -1,0 +1,80 @@
+"""The operators ``torch.ops.rgbx.*``: schema, meta kernel, autograd, and plain torch for every device.
+
+A compiled library (see `rgbx.ops._extension`) replaces the plain-torch kernels of its device; schema, meta kernels and
+autograd are the same whichever runs. The adjoint of each operator is again an operator here, with the direction turned
+round the ring of modalities, so that nothing is saved for backward and gradients can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rgbx.ops import reference
+
+LIBRARY = torch.library.Library("rgbx", "DEF")
+_RING = "int num_modalities, int group, int direction"
+LIBRARY.define(f"channel_shuffle(Tensor x, {_RING}) -> Tensor")
+LIBRARY.define(f"pixel_shift(Tensor x, {_RING}) -> Tensor")
+LIBRARY.define(f"shift_add_shuffle(Tensor b, Tensor a, {_RING}) -> Tensor")
+LIBRARY.define(f"shift_add_shuffle_adjoint(Tensor grad, {_RING}) -> (Tensor, Tensor)")
+OPERATORS = ("channel_shuffle", "pixel_shift", "shift_add_shuffle", "shift_add_shuffle_adjoint")
+
+for _name in OPERATORS:
+    LIBRARY.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("rgbx::channel_shuffle", lib=LIBRARY)
+@torch.library.register_fake("rgbx::pixel_shift", lib=LIBRARY)
+def _like_first(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+    return reference.empty_stack(x)
+
+
+@torch.library.register_fake("rgbx::shift_add_shuffle", lib=LIBRARY)
+def _like_b(b: Tensor, a: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+    return reference.empty_stack(b)
+
+
+@torch.library.register_fake("rgbx::shift_add_shuffle_adjoint", lib=LIBRARY)
+def _like_grad_twice(grad: Tensor, num_modalities: int, group: int, direction: int) -> tuple[Tensor, Tensor]:
+    return reference.empty_stack(grad), reference.empty_stack(grad)
+
+
+def _keep_ring(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *_, num_modalities, group, direction = inputs
+    ctx.ring, ctx.turned = (num_modalities, group, direction), (num_modalities, group, -direction)
+
+
+def _channel_shuffle_backward(ctx: Any, grad: Tensor) -> Any:
+    return torch.ops.rgbx.channel_shuffle(grad, *ctx.turned), None, None, None
+
+
+def _pixel_shift_backward(ctx: Any, grad: Tensor) -> Any:
+    return torch.ops.rgbx.pixel_shift(grad, *ctx.turned), None, None, None
+
+
+def _shift_add_shuffle_backward(ctx: Any, grad: Tensor) -> Any:
+    needs_b, needs_a, *_ = ctx.needs_input_grad
+    if needs_b and needs_a:
+        grad_b, grad_a = torch.ops.rgbx.shift_add_shuffle_adjoint(grad, *ctx.ring)
+    else:
+        grad_b = torch.ops.rgbx.channel_shuffle(grad, *ctx.turned) if needs_b else None
+        grad_a = torch.ops.rgbx.pixel_shift(grad, *ctx.turned) if needs_a else None
+    return grad_b, grad_a, None, None, None
+
+
+def _adjoint_backward(ctx: Any, grad_b: Tensor, grad_a: Tensor) -> Any:
+    return torch.ops.rgbx.shift_add_shuffle(grad_b, grad_a, *ctx.ring), None, None, None
+
+
+_BACKWARDS: dict[str, Callable[..., Any]] = {
+    "channel_shuffle": _channel_shuffle_backward,
+    "pixel_shift": _pixel_shift_backward,
+    "shift_add_shuffle": _shift_add_shuffle_backward,
+    "shift_add_shuffle_adjoint": _adjoint_backward,
+}
+for _name, _backward in _BACKWARDS.items():
+    torch.library.register_autograd(f"rgbx::{_name}", _backward, setup_context=_keep_ring, lib=LIBRARY)

@@ -1,0 +1,74 @@
+"""The cases that every implementation of the exchange runs through, and how their inputs are made."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgbx.ops import reference
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+LAYOUTS = ("nchw", "nhwc", "sliced", "permuted")
+SHAPES = (  # N, C, H, W: odd and even, vectors that fit, that straddle groups, and that do not fit
+    (2, 40, 8, 16),
+    (1, 64, 6, 4),
+    (1, 13, 5, 7),
+    (3, 10, 4, 1),
+    (2, 5, 1, 9),
+    (1, 3, 6, 5),
+    (1, 28, 3, 10),
+    (1, 16, 1, 1),
+    (0, 10, 4, 4),
+    (2, 10, 0, 4),
+)
+OPERATORS = {"channel_shuffle": 1, "pixel_shift": 1, "shift_add_shuffle": 2, "shift_add_shuffle_adjoint": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an operator is called with: its inputs have shape [M*N, C, H, W]."""
+
+    shape: tuple[int, int, int, int]
+    num_modalities: int
+    dtype: torch.dtype
+    layout: str
+    direction: int
+
+    def __str__(self) -> str:
+        sizes = "x".join(map(str, self.shape))
+        return f"{sizes}-M{self.num_modalities}-{str(self.dtype)[6:]}-{self.layout}-{self.direction:+d}"
+
+    @property
+    def ring(self) -> tuple[int, int, int]:
+        """num_modalities, group, direction."""
+        return self.num_modalities, self.shape[1] // 5, self.direction
+
+    def tensor(self, seed: int) -> Tensor:
+        """Normal numbers in the case's dtype and memory layout."""
+        n, c, h, w = self.shape
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(self.num_modalities * n, c, h, w, generator=generator, dtype=torch.float64).to(self.dtype)
+        if self.layout == "nhwc":
+            return values.contiguous(memory_format=torch.channels_last)
+        if self.layout == "sliced":  # every second row and column of something larger, at an odd address
+            wide = torch.full((values.shape[0], c + 1, 2 * h + 1, 2 * w + 1), 7.0, dtype=self.dtype)
+            wide[:, 1:, 1::2, 1::2] = values
+            return wide[:, 1:, 1::2, 1::2]
+        if self.layout == "permuted":  # dense, but in neither memory format
+            return values.permute(3, 1, 2, 0).contiguous().permute(3, 1, 2, 0)
+        return values
+
+    def inputs(self, operator: str) -> list[Tensor]:
+        return [self.tensor(seed) for seed in range(OPERATORS[operator])]
+
+
+CASES = [Case(*values) for values in itertools.product(SHAPES, (1, 2, 3, 4), DTYPES, LAYOUTS, (1, -1))]
+
+
+def expected(operator: str, case: Case, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    """What plain torch answers."""
+    answer = getattr(reference, operator)(*inputs, *case.ring)
+    return answer if isinstance(answer, tuple) else (answer,)

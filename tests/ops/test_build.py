@@ -1,0 +1,79 @@
+"""Building the kernels: what is built, what is not, and what is said about it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from rgbx.ops import build
+from rgbx.ops._extension import source_digest
+
+
+def need_compiler() -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+
+
+def test_a_library_says_what_it_was_built_from(tmp_path):
+    need_compiler()
+    target = tmp_path / "librgbx_cpu.so"
+    machine = build.build(target, "cpu")
+    stamp = re.search(rb"rgbx-build ([0-9a-f]{16}) ([^\0]*)\0", target.read_bytes())
+    assert stamp and (stamp[1].decode(), stamp[2].decode()) == (source_digest(), machine)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_without_a_compiler_a_sentence_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("RGBX_BUILD_CUDA", "0")
+    cpu, cuda = build.build_all(tmp_path)
+    assert (
+        cpu
+        == "CPU kernels not built, plain torch serves instead: there is no C++ compiler 'no-such-compiler' (set CXX)"
+    )
+    assert cuda == "CUDA kernels not built: RGBX_BUILD_CUDA=0."
+
+
+def without_cuda(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(build, "CUDA_FOLDERS", (str(tmp_path / "no-cuda"),))
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_without_cuda_auto_goes_on_and_1_fails(monkeypatch, tmp_path):
+    without_cuda(monkeypatch, tmp_path)
+    monkeypatch.setenv("RGBX_BUILD_CUDA", "auto")
+    assert "CUDA kernels not built" in build.build_all(tmp_path)[1]
+    assert "no CUDA toolkit" in build.build_all(tmp_path)[1]
+    monkeypatch.setenv("RGBX_BUILD_CUDA", "1")
+    with pytest.raises(SystemExit, match="RGBX_BUILD_CUDA=1, but the CUDA kernels cannot be built: there is no CUDA"):
+        build.build_all(tmp_path)
+
+
+def test_an_unknown_wish_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("RGBX_BUILD_CUDA", "yes")
+    with pytest.raises(SystemExit, match="RGBX_BUILD_CUDA is 'yes'; expected auto, 0 or 1"):
+        build.build_all(tmp_path)
+
+
+def test_a_compile_error_is_shown_and_leaves_nothing(monkeypatch, tmp_path):
+    need_compiler()
+    monkeypatch.setenv("CXXFLAGS", "-DNOT_C++( -fno-such-flag")
+    with pytest.raises(build.NotBuiltError, match="no-such-flag"):
+        build.build(tmp_path / "librgbx_cpu.so", "cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_architectures_are_those_asked_for(monkeypatch):
+    try:
+        build.cuda_architectures()
+    except build.NotBuiltError as reason:
+        pytest.skip(str(reason))
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
+    assert build.cuda_architectures() == ["8.0", "9.0+PTX"]
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0 3.5")
+    with pytest.raises(build.NotBuiltError, match=r"3\.5"):
+        build.cuda_architectures()

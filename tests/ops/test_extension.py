@@ -1,0 +1,76 @@
+"""Which implementation is loaded, and what is said where none is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from rgbx.ops import _extension
+from rgbx.ops._extension import FOLDER, Kernel, load
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, **environment}
+    return subprocess.run([sys.executable, *code.split(" ", 1)], env=variables, capture_output=True, text=True)
+
+
+def test_the_report_names_every_device_and_a_reason():
+    done = run("-m rgbx.ops", RGBX_OPS="reference")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^cpu .*plain torch; no compiled kernel: RGBX_OPS=reference", done.stdout, re.MULTILINE)
+    assert re.search(r"^cuda .*plain torch; no compiled kernel: ", done.stdout, re.MULTILINE)
+
+
+def test_the_report_names_what_is_loaded(need_kernel):
+    need_kernel("cpu")
+    done = run("-m rgbx.ops", RGBX_OPS="auto")
+    assert re.search(r"^cpu +compiled kernel, built for \w+ \(.*librgbx_cpu\.so\)$", done.stdout, re.MULTILINE)
+
+
+def test_an_unknown_mode_is_refused():
+    done = run("-c import rgbx.ops", RGBX_OPS="fast")
+    assert done.returncode != 0
+    assert "RGBX_OPS is 'fast'; expected one of auto, reference, kernel" in done.stderr
+
+
+def test_importing_prints_nothing():
+    done = run("-c import rgbx.ops")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_missing_library_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(_extension, "FOLDER", tmp_path)
+    kernel = load("cpu", "auto")
+    assert not kernel.loaded and "not built" in kernel.detail and kernel.path == tmp_path / "librgbx_cpu.so"
+
+
+def test_a_library_of_other_sources_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc/kernel.cpp").write_text("new")
+    (tmp_path / "librgbx_cpu.so").write_bytes(b"\0rgbx-build 0123456789abcdef x86_64\0")
+    monkeypatch.setattr(_extension, "FOLDER", tmp_path)
+    kernel = load("cpu", "auto")
+    assert not kernel.loaded and "built from other sources" in kernel.detail
+
+
+def test_a_damaged_library_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "csrc").mkdir()
+    monkeypatch.setattr(_extension, "FOLDER", tmp_path)
+    stamp = f"\0rgbx-build {_extension.source_digest()} x86_64\0"
+    (tmp_path / "librgbx_cpu.so").write_bytes(stamp.encode())
+    kernel = load("cpu", "auto")
+    assert not kernel.loaded and "does not load" in kernel.detail
+
+
+def test_kernel_mode_refuses_a_device_without_one(monkeypatch):
+    monkeypatch.setattr(_extension, "MODE", "kernel")
+    monkeypatch.setattr(_extension, "KERNELS", {"cpu": Kernel(FOLDER / "librgbx_cpu.so", False, "it is not built")})
+    with pytest.raises(RuntimeError, match=r"RGBX_OPS=kernel.*'cpu'.*librgbx_cpu\.so: it is not built"):
+        _extension.require_kernel(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match=r"'mps'.*there are kernels for cpu, cuda"):
+        _extension.require_kernel(torch.device("mps"))

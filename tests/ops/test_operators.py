@@ -1,0 +1,130 @@
+"""The registered operators as torch sees them: schema, meta kernels, gradients, autocast, compilation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from cases import CASES, OPERATORS, Case, expected
+
+from rgbx.ops import channel_shuffle, pixel_shift, shift_add_shuffle, traceable
+
+DOUBLE = Case((2, 11, 3, 4), 3, torch.float64, "nchw", 1)
+
+
+def leaves(case: Case, operator: str) -> list[torch.Tensor]:
+    return [x.requires_grad_() for x in case.inputs(operator)]
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "permuted"])
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_opcheck(operator, layout):
+    case = Case((2, 11, 3, 4), 3, torch.float32, layout, 1)
+    torch.library.opcheck(getattr(torch.ops.rgbx, operator).default, (*leaves(case, operator), *case.ring))
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_gradients_and_their_gradients(operator, direction):
+    case = Case(DOUBLE.shape, DOUBLE.num_modalities, DOUBLE.dtype, "nhwc", direction)
+    call = lambda *inputs: getattr(torch.ops.rgbx, operator)(*inputs, *case.ring)  # noqa: E731
+    assert torch.autograd.gradcheck(call, leaves(case, operator))
+    assert torch.autograd.gradgradcheck(call, leaves(case, operator))
+
+
+def test_only_the_gradient_that_is_needed():
+    b, a = leaves(DOUBLE, "shift_add_shuffle")
+    both = torch.autograd.grad(shift_add_shuffle(b, a, 3).square().sum(), (b, a))
+    for k, kept in enumerate((b, a)):
+        pair = [x if x is kept else x.detach() for x in (b, a)]
+        (alone,) = torch.autograd.grad(shift_add_shuffle(*pair, 3).square().sum(), kept)
+        assert torch.equal(alone, both[k])
+
+
+def test_dtypes_are_promoted_as_in_a_sum():
+    b, a = torch.randn(2, 2, 10, 3, 4).unbind()
+    mixed = shift_add_shuffle(b.bfloat16(), a, 2)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, shift_add_shuffle(b.bfloat16().float(), a, 2))
+
+
+def test_autocast_changes_nothing():
+    b, a = torch.randn(2, 2, 10, 3, 4).unbind()
+    with torch.autocast("cpu", torch.bfloat16):
+        wide = shift_add_shuffle(b, a, 2)
+        narrow = shift_add_shuffle(b.bfloat16(), a.bfloat16(), 2)
+    assert wide.dtype == torch.float32 and torch.equal(wide, shift_add_shuffle(b, a, 2))
+    assert narrow.dtype == torch.bfloat16 and torch.equal(narrow, shift_add_shuffle(b.bfloat16(), a.bfloat16(), 2))
+
+
+def test_deterministic_mode_is_no_obstacle():
+    b, a = leaves(DOUBLE, "shift_add_shuffle")
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (torch.autograd.grad(shift_add_shuffle(b, a, 3).square().sum(), (b, a)) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("function", [channel_shuffle, pixel_shift])
+def test_integers_are_refused(function):
+    with pytest.raises(TypeError, match=r"x is torch\.int64; expected floating-point"):
+        function(torch.zeros(2, 5, 2, 2, dtype=torch.int64), 2)
+
+
+@pytest.mark.parametrize("operator", ["channel_shuffle", "pixel_shift", "shift_add_shuffle"])
+def test_what_compilers_are_given_equals_plain_torch(operator):
+    for case in CASES:
+        inputs = case.inputs(operator)
+        answer = getattr(traceable, operator)(*inputs, *case.ring)
+        assert torch.equal(answer, *expected(operator, case, inputs)), case
+
+
+COMPILED = """
+import torch
+from rgbx.ops import channel_shuffle, shift_add_shuffle
+from torch._dynamo.testing import CompileCounterWithBackend
+
+def block(b, a):
+    return shift_add_shuffle(torch.relu(b), channel_shuffle(a, 2), 2).square().sum()
+
+def gradients(function, b, a):
+    b, a = b.clone().requires_grad_(), a.clone().requires_grad_()
+    return torch.autograd.grad(function(b, a), (b, a))
+
+counter = CompileCounterWithBackend("aot_eager")
+compiled = torch.compile(block, fullgraph=True, dynamic=True, backend=counter)
+for size in (3, 5):
+    b, a = torch.randn(2, 4, 10, size, 6).unbind()
+    torch.testing.assert_close(gradients(compiled, b, a), gradients(block, b, a))
+names = {str(node.target) for graph in counter.graphs for node in graph.graph.nodes}
+print("operators:", sorted(name for name in names if "rgbx" in name))
+"""
+
+
+@pytest.mark.parametrize("mode", ["auto", "kernel"])
+def test_compiles_to_one_graph(mode, need_kernel):
+    if mode == "kernel":
+        need_kernel("cpu")
+    environment = {**os.environ, "RGBX_OPS": mode}
+    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    opaque = ["rgbx.channel_shuffle", "rgbx.shift_add_shuffle"] if mode == "kernel" else []
+    assert f"operators: {opaque}" in done.stdout
+
+
+def test_exports_without_operators_of_its_own():
+    class Fusion(torch.nn.Module):
+        def forward(self, x):
+            return shift_add_shuffle(x, x, 2)
+
+    x = torch.randn(4, 10, 5, 6)
+    batch = torch.export.Dim("batch", min=1, max=8)
+    program = torch.export.export(Fusion(), (x,), dynamic_shapes=({0: 2 * batch},))
+    assert "rgbx" not in str(program.graph)
+    other = torch.randn(6, 10, 5, 6)
+    assert torch.equal(program.module()(other), shift_add_shuffle(other, other, 2))
