@@ -1,4 +1,4 @@
-"""``python -m rgbx.ops [build]``: says which implementation of the exchange runs where, and why; or compiles kernels."""
+"""``python -m rgbx.ops [build]``: says which implementation of the exchange runs where and why, or compiles it."""
 
 from __future__ import annotations
 
