@@ -32,6 +32,8 @@ class BuildKernels(build_ext):
             self.announce(f"rgbx: {sentence}", level=3)
 
 
+if importlib.util.find_spec("torch") is None and load_builder().wanted_cuda() == "1":
+    raise SystemExit("RGBX_BUILD_CUDA=1 needs torch where rgbx is built: pip install --no-build-isolation")
 has_torch = importlib.util.find_spec("torch") is not None
 kernels = [Extension("rgbx.ops.librgbx_cpu", ["rgbx/ops/csrc/exchange_cpu.cpp"], optional=True)] if has_torch else []
 

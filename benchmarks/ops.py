@@ -3,9 +3,9 @@
 Times both steps of an asymmetric block together, S(a) and S(b + P(a)), on the shapes they have in ResNet-18 and -50
 (the same: width 64 to 512 at strides 4 to 32) for two modalities; forward, and forward with backward. All
 implementations and a plain copy (`clone`, which also allocates its result) take turns in one run; each figure is the
-median over the rounds after a warm-up. Two yardsticks: the bytes that the mathematics needs, at the speed of the copy
-("share of copy"), and the time of as many copies (a copy reads and writes the stacked tensor once: 2.5 forward,
-5 with backward).
+median over the rounds after a warm-up. Yardsticks: the bytes that the mathematics needs, at the speed of the copy
+("share of copy"); the time of as many copies (a copy reads and writes the stacked tensor once: 2.5 forward, 5 with
+backward); and the same bytes at the speed of b + a, one elementwise operation ("times elementwise").
 
     python benchmarks/ops.py --sizes 480x640 1024x2048 --batches 1 8 --out benchmarks/results/ops_cpu.md
 """
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rgbx.ops import channel_group, reference, traceable
+from rgbx.ops import channel_group, channel_shuffle, reference, shift_add_shuffle, traceable
 from rgbx.ops._extension import KERNELS
 
 STAGES = {1: (64, 4), 2: (128, 8), 3: (256, 16), 4: (512, 32)}  # channels, stride
@@ -128,7 +128,7 @@ def time_once(call: Callable[[], object], device: str) -> float:
         call()
         return 1000 * (time.perf_counter() - start)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda._sleep(1_000_000)  # the call is queued before the device gets to it: host time stays out
+    torch.cuda._sleep(4_000_000)  # the call is queued before the device gets to it: host time stays out
     begin.record()
     call()
     end.record()
@@ -170,12 +170,14 @@ def rows_for(case: tuple, options: argparse.Namespace) -> Iterable[str]:
         size = b.numel() * b.element_size()
         copies = 5.0 if backward else 2.5
         for name in steps:
-            share = bytes_needed(b, group, backward) / times[name] / (2 * size / times["copy"])
+            needed = bytes_needed(b, group, backward)
+            share = needed / times[name] / (2 * size / times["copy"])
+            elementwise = needed * times["b + a"] / (3 * size)  # b + a reads two stacks and writes one
             passes = "forward + backward" if backward else "forward"
             yield (
                 f"| {'x'.join(map(str, shape))} | {size / 2**20:.0f} | {dtype} {form} | {passes} "
-                f"| {name} | {times[name]:.3f} | {share:.0%} | {times[name] / (copies * times['copy']):.2f} "
-                f"| {times[name] / times['b + a']:.2f} |"
+                f"| {name} | {times[name]:.3f} | {needed / 2**20:.0f} | {needed / times[name] / 1e6:.1f} | {share:.0%} "
+                f"| {times[name] / (copies * times['copy']):.2f} | {times[name] / elementwise:.2f} |"
             )
 
 
@@ -185,9 +187,14 @@ def training_call(step: Step, b: Tensor, a: Tensor) -> Callable[[], object]:
     return lambda: torch.autograd.grad(step(*leaves), leaves, grads)
 
 
+def public_steps(b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """The functions a user calls, with their checks."""
+    return channel_shuffle(a, MODALITIES), shift_add_shuffle(b, a, MODALITIES)
+
+
 def host_rows(device: str) -> Iterable[str]:
     b, a = torch.randn(2, 2, 64, 4, 4, device=device).unbind()
-    for name, step in implementations(12, device, False).items():
+    for name, step in {"public functions": public_steps, **implementations(12, device, False)}.items():
         forward = host_microseconds(functools.partial(step, b, a), device)
         both = host_microseconds(training_call(step, b, a), device)
         yield f"| {name} | {forward:.0f} | {both:.0f} |"
@@ -215,8 +222,9 @@ def main() -> None:
         "# The exchange: both steps together\n",
         f"By `benchmarks/ops.py`, which says what is measured. {machine}, Python {platform.python_version()}, torch "
         f"{torch.__version__}, {datetime.date.today()}.\n",
-        "| stack | MiB | type | | implementation | ms | share of copy | times its copies | times b + a |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| stack | MiB | type | passes | implementation | ms | MiB needed | GB/s | share of copy | times its copies "
+        "| times elementwise |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for case in itertools.product(sizes, options.batches, options.stages, options.dtypes, options.formats):
         for row in rows_for(case, options):

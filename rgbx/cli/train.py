@@ -37,6 +37,8 @@ def train(argv: Sequence[str] | None = None) -> int:
         runner.train()
         if runner.rank == 0:
             plot_losses(config.work_dir, Path(config.work_dir, "curves.png"))
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # no process may leave while another still needs it
     except KeyboardInterrupt:
         print(f"\n{resume_hint(sys.argv[1:] if argv is None else argv, config.work_dir)}", file=sys.stderr)
         return INTERRUPTED

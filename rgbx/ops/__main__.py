@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from rgbx.ops._extension import KERNELS, MODE, Kernel
+from rgbx.ops._extension import KERNELS, MODE, Kernel, gpu_misfit
 from rgbx.ops.build import build_all
 
 
@@ -24,7 +24,9 @@ def report() -> None:
         print(describe(device, kernel))
     for index in range(torch.cuda.device_count()):
         major, minor = torch.cuda.get_device_capability(index)
-        print(f"GPU {index}: {torch.cuda.get_device_name(index)}, compute capability {major}.{minor}")
+        misfit = gpu_misfit(index) if KERNELS["cuda"].loaded else None
+        verdict = f": plain torch, as the library is {misfit}" if misfit else ""
+        print(f"GPU {index}: {torch.cuda.get_device_name(index)}, compute capability {major}.{minor}{verdict}")
 
 
 if __name__ == "__main__":

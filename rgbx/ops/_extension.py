@@ -6,8 +6,10 @@ to run without one.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def load(device: str, mode: str, folder: Path = FOLDER) -> Kernel:
     try:
         torch.ops.load_library(path)
     except OSError as error:
-        return Kernel(path, False, f"it does not load: {error}")
+        return Kernel(path, False, f"it does not load: {error.__cause__ or error}")
     return Kernel(path, True, f"built for {stamp[2].decode()}")
 
 
@@ -69,13 +71,38 @@ MODE = read_mode()
 KERNELS = {device: load(device, MODE) for device in DEVICES}
 
 
-def require_kernel(device: torch.device) -> None:
-    """Where RGBX_OPS=kernel, checks that tensors on this device have one.
+def may_use_kernel(device: torch.device) -> bool:
+    """Whether the operators run on tensors of this device: with a kernel that fits it, or with plain torch.
+
+    False only for a GPU that the loaded library holds no code for.
 
     Raises:
-        RuntimeError: saying why there is none.
+        RuntimeError: with RGBX_OPS=kernel, saying why there is no kernel for the device.
     """
     kernel = KERNELS.get(device.type)
-    if MODE == "kernel" and not (kernel and kernel.loaded):
-        reason = f"{kernel.path.name}: {kernel.detail}" if kernel else f"there are kernels for {', '.join(DEVICES)}"
+    misfit = None
+    if kernel is not None and kernel.loaded and device.type == "cuda":
+        misfit = gpu_misfit(torch.cuda.current_device() if device.index is None else device.index)
+    if MODE == "kernel" and (misfit or not (kernel and kernel.loaded)):
+        reason = f"{kernel.path.name}: {misfit or kernel.detail}" if kernel else f"there are kernels for {DEVICES}"
         raise RuntimeError(f"RGBX_OPS=kernel, but tensors on {device.type!r} have no compiled kernel ({reason})")
+    return misfit is None
+
+
+@functools.cache
+def gpu_misfit(index: int) -> str | None:
+    """Why the CUDA library cannot run on a GPU, in words; None if it can."""
+    capability = torch.cuda.get_device_capability(index)
+    built_for = KERNELS["cuda"].detail
+    if runs_on(capability, built_for.removeprefix("built for ").split()):
+        return None
+    return f"{built_for}, which has no code for compute capability {'.'.join(map(str, capability))}"
+
+
+def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Whether code for these architectures ("8.0", "12.0+PTX") runs on a GPU: of the same generation, or as PTX."""
+    for name in architectures:
+        major, minor = map(int, name.removesuffix("+PTX").split("."))
+        if (major == capability[0] and minor <= capability[1]) or ("+PTX" in name and (major, minor) <= capability):
+            return True
+    return False

@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -33,7 +34,7 @@ class NotBuiltError(Exception):
 def source_digest() -> str:
     """Names the C++ sources by content, so that a library built from others is noticed."""
     digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
+    for source in sorted(path for path in SOURCES.glob("*") if path.suffix in (".h", ".cpp", ".cuh", ".cu")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -61,12 +62,11 @@ def build(target: Path, device: str) -> str:
         f"-L{torch_folder / 'lib'}",
         "-ltorch_cpu",
     ]
-    commands = {"cpu": _cpu_command, "cuda": _cuda_command}
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial.so")
-    done = subprocess.run(
-        [*commands[device](torch_folder), *common, "-o", str(partial)], capture_output=True, text=True
-    )
+    partial = target.with_suffix(f".{os.getpid()}.so")
+    with tempfile.TemporaryDirectory() as stubs:
+        command = _cpu_command() if device == "cpu" else _cuda_command(torch_folder, Path(stubs))
+        done = subprocess.run([*command, *common, "-o", str(partial)], capture_output=True, text=True)
     if done.returncode:
         partial.unlink(missing_ok=True)
         raise NotBuiltError(f"the compiler failed: {shlex.join(map(str, done.args))}\n{done.stderr.strip()}")
@@ -78,10 +78,16 @@ def cuda_architectures() -> list[str]:
     """Compute capabilities to build for, of TORCH_CUDA_ARCH_LIST or the default list, that nvcc knows."""
     asked = os.environ.get("TORCH_CUDA_ARCH_LIST")
     names = (asked or DEFAULT_ARCHITECTURES).replace(";", " ").replace(",", " ").split()
-    listing = subprocess.run([str(_nvcc()), "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    nvcc = _nvcc()
+    try:
+        listing = subprocess.run([str(nvcc), "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotBuiltError(f"{nvcc} does not run: {error}") from None
     known = [name for name in names if f"compute_{_digits(name)}" in listing.split()]
-    if asked and known != names:
-        raise NotBuiltError(f"this nvcc does not know {sorted({*names} - {*known})} of TORCH_CUDA_ARCH_LIST={asked!r}")
+    if not known or (asked and known != names):
+        raise NotBuiltError(f"{nvcc} does not know {sorted({*names} - {*known})} of {names}")
+    if not asked and not known[-1].endswith("+PTX"):
+        known[-1] += "+PTX"  # GPUs that are newer than this nvcc translate it themselves
     return known
 
 
@@ -118,7 +124,7 @@ def build_all(folder: Path = FOLDER) -> list[str]:
     return sentences
 
 
-def _cpu_command(torch_folder: Path) -> list[str]:
+def _cpu_command() -> list[str]:
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     if shutil.which(compiler[0]) is None:
         raise NotBuiltError(f"there is no C++ compiler {compiler[0]!r} (set CXX)")
@@ -126,14 +132,16 @@ def _cpu_command(torch_folder: Path) -> list[str]:
     return [*compiler, *flags, str(SOURCES / "exchange_cpu.cpp")]
 
 
-def _cuda_command(torch_folder: Path) -> list[str]:
+def _cuda_command(torch_folder: Path, stubs: Path) -> list[str]:
     generate = []
     for name in cuda_architectures():
         digits = _digits(name)
         generate.append(f"-gencode=arch=compute_{digits},code=sm_{digits}")
         if name.endswith("+PTX"):
             generate.append(f"-gencode=arch=compute_{digits},code=compute_{digits}")
-    linked = [f"-l{name}" for name in ("torch_cuda",) if (torch_folder / "lib" / f"lib{name}.so").is_file()]
+    linked = ["-Xlinker", "--no-as-needed", "-ltorch_cuda"]
+    if not (torch_folder / "lib/libtorch_cuda.so").is_file():  # a torch without CUDA: its name is enough to link
+        linked += _stub("libtorch_cuda.so", stubs)
     flags = [
         "-std=c++17",
         "-DUSE_CUDA",
@@ -142,6 +150,13 @@ def _cuda_command(torch_folder: Path) -> list[str]:
         "--expt-relaxed-constexpr",
     ]
     return [str(_nvcc()), *flags, *generate, str(SOURCES / "exchange_cuda.cu"), *linked]
+
+
+def _stub(name: str, folder: Path) -> list[str]:
+    """An empty library of that name; returns the options that let a linker find it."""
+    command = [*shlex.split(os.environ.get("CXX", "c++")), "-shared", f"-Wl,-soname,{name}", "-x", "c", os.devnull]
+    subprocess.run([*command, "-o", str(folder / name)], check=True)
+    return [f"-L{folder}"]
 
 
 def _nvcc() -> Path:

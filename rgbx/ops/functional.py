@@ -2,7 +2,8 @@
 
 In eager mode that is an operator of `rgbx.ops.operators`: a compiled kernel where there is one for the device, else
 plain torch. `torch.compile` and `torch.export` get `rgbx.ops.traceable`, which a compiler can fuse with what comes
-before and after (an operator of ours would be a wall to it), unless RGBX_OPS=kernel asks for the kernels.
+before and after (an operator of ours would be a wall to it), unless RGBX_OPS=kernel asks for the kernels. So do
+forward-mode differentiation and the transforms of `torch.func`, which registered operators do not support.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from rgbx.ops import traceable
-from rgbx.ops._extension import MODE, require_kernel
+from rgbx.ops._extension import MODE, may_use_kernel
 
 DEFAULT_FRACTION = Fraction(1, 5)
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def channel_group(channels: int, fraction: Fraction | float = DEFAULT_FRACTION) -> int:
@@ -41,8 +44,8 @@ def channel_group(channels: int, fraction: Fraction | float = DEFAULT_FRACTION) 
 def _check_stack(name: str, x: Tensor, num_modalities: int) -> None:
     if x.dim() != 4:
         raise ValueError(f"{name} has shape {list(x.shape)}; expected 4 dimensions [M*N, C, H, W]")
-    if not x.is_floating_point():
-        raise TypeError(f"{name} is {x.dtype}; expected floating-point features")
+    if x.dtype not in DTYPES:
+        raise TypeError(f"{name} is {x.dtype}; expected float32, float64, float16 or bfloat16 features")
     if num_modalities < 1 or x.shape[0] % num_modalities:
         raise ValueError(
             f"{name} has {x.shape[0]} maps on its batch axis; expected a multiple of num_modalities={num_modalities}"
@@ -51,10 +54,11 @@ def _check_stack(name: str, x: Tensor, num_modalities: int) -> None:
 
 def _implementation(x: Tensor) -> ModuleType | Any:
     """What offers the operations by name: the registered operators, or what a compiler is given."""
-    if torch.compiler.is_compiling() and MODE != "kernel":
+    if torch.compiler.is_compiling():
+        return torch.ops.rgbx if MODE == "kernel" else traceable
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return traceable
-    require_kernel(x.device)
-    return torch.ops.rgbx
+    return torch.ops.rgbx if may_use_kernel(x.device) else traceable
 
 
 def _check_direction(direction: int) -> None:

@@ -11,6 +11,8 @@ ACM MM 2020 (arXiv 2108.05009), sections 3.2 and 3.3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -47,7 +49,10 @@ def pixel_shift(
     direction: int,
 ) -> Tensor:  # [M*N, C, H, W]
     """Each modality m receives P(x) of modality m - direction; channels from 4·group on are zero."""
-    return _add_pixel_shift(empty_stack(x).zero_(), x, num_modalities, group, direction)
+    out = empty_stack(x).zero_()
+    for target, sender in _shifted_parts(out, x, num_modalities, group, direction):
+        target.copy_(sender)
+    return out
 
 
 def shift_add_shuffle(
@@ -59,7 +64,9 @@ def shift_add_shuffle(
 ) -> Tensor:  # [M*N, C, H, W]
     """S(b) + P(a): as P touches kept channels only, that is S(b + P(a)) without building P(a)."""
     out = channel_shuffle(b, num_modalities, group, direction)
-    return _add_pixel_shift(out, a, num_modalities, group, direction)
+    for target, sender in _shifted_parts(out, a, num_modalities, group, direction):
+        target += sender
+    return out
 
 
 def shift_add_shuffle_adjoint(
@@ -73,8 +80,10 @@ def shift_add_shuffle_adjoint(
     return channel_shuffle(grad, *ring), pixel_shift(grad, *ring)
 
 
-def _add_pixel_shift(out: Tensor, x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
-    """Adds P(x) to out, in place; direction -1 shifts the opposite way (Pᵀ)."""
+def _shifted_parts(
+    out: Tensor, x: Tensor, num_modalities: int, group: int, direction: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of out, and of x what P brings there; direction -1 shifts the opposite way (Pᵀ)."""
     height, width = x.shape[-2:]
     source, target = (t.unflatten(0, (num_modalities, -1)) for t in (x, out))
     for k, (dy, dx) in enumerate(SHIFTS):
@@ -83,8 +92,7 @@ def _add_pixel_shift(out: Tensor, x: Tensor, num_modalities: int, group: int, di
         to_columns, from_columns = _window(direction * dx, width)
         for m in range(num_modalities):
             sender = source[(m - direction) % num_modalities]
-            target[m, :, channels, to_rows, to_columns] += sender[:, channels, from_rows, from_columns]
-    return out
+            yield target[m, :, channels, to_rows, to_columns], sender[:, channels, from_rows, from_columns]
 
 
 def _window(delta: int, size: int) -> tuple[slice, slice]:

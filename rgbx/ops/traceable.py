@@ -35,7 +35,7 @@ def shift_add_shuffle(b: Tensor, a: Tensor, num_modalities: int, group: int, dir
 
 def _turn(x: Tensor, num_modalities: int, steps: int) -> Tensor:
     """Modality m of the result is modality m + steps of x."""
-    parts = x.chunk(num_modalities)
+    parts = x.unflatten(0, (num_modalities, -1)).unbind(0)
     return torch.cat([parts[(m + steps) % num_modalities] for m in range(num_modalities)])
 
 

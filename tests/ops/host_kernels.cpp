@@ -3,6 +3,8 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
+#include "half_sum.h"
+
 #include "exchange_loops.h"
 #include "exchange_threads.cuh"
 

@@ -65,6 +65,33 @@ def test_kernel_mode_refuses_a_device_without_one(monkeypatch):
     monkeypatch.setattr(_extension, "MODE", "kernel")
     monkeypatch.setattr(_extension, "KERNELS", {"cpu": Kernel(FOLDER / "librgbx_cpu.so", False, "it is not built")})
     with pytest.raises(RuntimeError, match=r"RGBX_OPS=kernel.*'cpu'.*librgbx_cpu\.so: it is not built"):
-        _extension.require_kernel(torch.device("cpu"))
-    with pytest.raises(RuntimeError, match=r"'mps'.*there are kernels for cpu, cuda"):
-        _extension.require_kernel(torch.device("mps"))
+        _extension.may_use_kernel(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match=r"'mps'.*there are kernels for .*cpu.*cuda"):
+        _extension.may_use_kernel(torch.device("mps"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "runs"),
+    [
+        ((9, 0), ["8.0", "9.0"], True),
+        ((8, 9), ["8.0", "9.0"], True),  # code for 8.0 runs on 8.9
+        ((8, 0), ["8.6", "9.0"], False),  # not the other way round
+        ((7, 0), ["7.5", "12.0+PTX"], False),
+        ((12, 1), ["9.0+PTX"], True),
+        ((10, 0), ["9.0"], False),
+    ],
+)
+def test_which_gpus_a_library_fits(capability, architectures, runs):
+    assert _extension.runs_on(capability, architectures) is runs
+
+
+def test_a_gpu_without_code_gets_plain_torch_or_a_refusal(monkeypatch):
+    kernel = Kernel(FOLDER / "librgbx_cuda.so", True, "built for 8.0 9.0")
+    monkeypatch.setattr(_extension, "KERNELS", {"cuda": kernel})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 0))
+    _extension.gpu_misfit.cache_clear()
+    assert not _extension.may_use_kernel(torch.device("cuda", 0))
+    monkeypatch.setattr(_extension, "MODE", "kernel")
+    with pytest.raises(RuntimeError, match=r"built for 8\.0 9\.0, which has no code for compute capability 7\.0"):
+        _extension.may_use_kernel(torch.device("cuda", 0))
+    _extension.gpu_misfit.cache_clear()

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from cases import CASES, OPERATORS, Case, expected
+from torch.autograd import forward_ad
 
 from rgbx.ops import channel_shuffle, pixel_shift, shift_add_shuffle, traceable
 
@@ -72,7 +73,7 @@ def test_deterministic_mode_is_no_obstacle():
 
 @pytest.mark.parametrize("function", [channel_shuffle, pixel_shift])
 def test_integers_are_refused(function):
-    with pytest.raises(TypeError, match=r"x is torch\.int64; expected floating-point"):
+    with pytest.raises(TypeError, match=r"x is torch\.int64; expected float32"):
         function(torch.zeros(2, 5, 2, 2, dtype=torch.int64), 2)
 
 
@@ -86,6 +87,8 @@ def test_what_compilers_are_given_equals_plain_torch(operator):
 
 COMPILED = """
 import torch
+from torch.autograd import forward_ad
+
 from rgbx.ops import channel_shuffle, shift_add_shuffle
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -119,12 +122,29 @@ def test_compiles_to_one_graph(mode, need_kernel):
 
 def test_exports_without_operators_of_its_own():
     class Fusion(torch.nn.Module):
-        def forward(self, x):
+        def forward(self, rgb, depth):
+            x = torch.cat([rgb, depth])
             return shift_add_shuffle(x, x, 2)
 
-    x = torch.randn(4, 10, 5, 6)
-    batch = torch.export.Dim("batch", min=1, max=8)
-    program = torch.export.export(Fusion(), (x,), dynamic_shapes=({0: 2 * batch},))
+    batch = torch.export.Dim("batch", min=1, max=64)
+    example = tuple(torch.randn(2, 2, 10, 5, 6))
+    program = torch.export.export(Fusion(), example, dynamic_shapes=({0: batch}, {0: batch}))
     assert "rgbx" not in str(program.graph)
-    other = torch.randn(6, 10, 5, 6)
-    assert torch.equal(program.module()(other), shift_add_shuffle(other, other, 2))
+    for count in (1, 7):
+        pair = tuple(torch.randn(2, count, 10, 5, 6))
+        assert torch.equal(program.module()(*pair), Fusion()(*pair))
+
+
+@pytest.mark.parametrize("function", [channel_shuffle, pixel_shift])
+def test_forward_mode_and_function_transforms(function):
+    x, tangent = torch.randn(2, 4, 10, 3, 4, dtype=torch.float64).unbind()
+    linear = lambda value: function(value, 2)  # noqa: E731
+    assert torch.equal(torch.func.jvp(linear, (x,), (tangent,))[1], linear(tangent))
+    with forward_ad.dual_level():
+        dual = linear(forward_ad.make_dual(x, tangent))
+        assert torch.equal(forward_ad.unpack_dual(dual).tangent, linear(tangent))
+    found = torch.func.grad(lambda value: linear(value).square().sum())(x)
+    leaf = x.clone().requires_grad_()
+    assert torch.allclose(found, torch.autograd.grad(linear(leaf).square().sum(), leaf)[0])
+    batch = torch.randn(3, 4, 10, 3, 4)
+    assert torch.equal(torch.vmap(linear)(batch), torch.stack([linear(value) for value in batch]))

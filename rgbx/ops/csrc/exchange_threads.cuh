@@ -2,7 +2,7 @@
 //
 // A thread handles one vector of V elements for all modalities: what one modality sends, another receives at the same
 // place or one pixel away, so that each element of the inputs comes from memory once and its neighbours from the cache.
-// In NCHW a vector lies in one plane (one channel: a block never diverges), in NHWC in one pixel (several channels).
+// In NCHW a vector lies in one plane (one channel: a warp never diverges), in NHWC in one pixel (several channels).
 #pragma once
 
 #include <algorithm>
@@ -118,21 +118,31 @@ RGBX_INLINE void for_each_item(const Place& at, int64_t items, int64_t rows, int
       run(item, row, layer);
 }
 
-// Calls run(m) for all modalities; with a known number M > 0 the loop is unrolled, so that all loads start together.
-template <int M, typename Run>
-RGBX_INLINE void for_each_modality(const Geometry& g, const Run& run) {
+// Calls write(m, read(m)) for all modalities; with a known number M > 0 all reads come before the first write, so that
+// they are under way together.
+template <int M, typename Read, typename Write>
+RGBX_INLINE void for_each_modality(const Geometry& g, const Read& read, const Write& write) {
   if constexpr (M > 0) {
+    decltype(read(int64_t{0})) values[M];
     RGBX_UNROLL
-    for (int m = 0; m < M; ++m) run(m);
+    for (int m = 0; m < M; ++m) values[m] = read(m);
+    RGBX_UNROLL
+    for (int m = 0; m < M; ++m) write(m, values[m]);
   } else {
-    for (int64_t m = 0; m < g.modalities; ++m) run(m);
+    for (int64_t m = 0; m < g.modalities; ++m) write(m, read(m));
   }
 }
+
+// What one modality gets back in the adjoint: the gradients of b and of a.
+template <typename T, int V>
+struct Gradients {
+  Vector<T, V> b, a;
+};
 
 // ------------------------------------------------------------------------------------------------------------- NCHW
 
 RGBX_INLINE int64_t column_of(int64_t k, int64_t width) {
-  return k <= UINT32_MAX ? static_cast<uint32_t>(k) % static_cast<uint32_t>(width) : k % width;
+  return k <= UINT32_MAX && width <= UINT32_MAX ? static_cast<uint32_t>(k) % static_cast<uint32_t>(width) : k % width;
 }
 
 // Puts what a plane sends to elements k .. k+V-1 into `value`: added to it, or in its place. Elements that receive
@@ -184,11 +194,12 @@ RGBX_INLINE void gather_planes(const Geometry& g, const T* b, const T* a, T* out
     const int64_t plane = (sample * g.channels + channel) * g.plane(), k = item * V;
     const bool exchanged = channel >= g.kept();
     const Shift shift = g.shift(channel);
-    for_each_modality<M>(g, [&](int64_t m) {
+    const auto read = [&](int64_t m) {
       Vector<T, V> value = load<V>(b + (exchanged ? g.partner(m) : m) * step + plane + k);
       if (a && !exchanged) receive_in_plane<true>(value, a + g.sender(m) * step + plane, k, shift, g);
-      store(out + m * step + plane + k, value);
-    });
+      return value;
+    };
+    for_each_modality<M>(g, read, [&](int64_t m, const auto& value) { store(out + m * step + plane + k, value); });
   });
 }
 
@@ -200,11 +211,15 @@ RGBX_INLINE void adjoint_planes(const Geometry& g, const T* grad, T* grad_b, T* 
     const int64_t plane = (sample * g.channels + channel) * g.plane(), k = item * V;
     const bool exchanged = channel >= g.kept();
     const Shift shift = g.shift(channel);
-    for_each_modality<M>(g, [&](int64_t m) {
-      if (grad_b) store(grad_b + m * step + plane + k, load<V>(grad + (exchanged ? g.partner(m) : m) * step + plane + k));
-      Vector<T, V> value = zeros<V, T>();
-      if (!exchanged) receive_in_plane<false>(value, grad + g.sender(m) * step + plane, k, shift, g);
-      store(grad_a + m * step + plane + k, value);
+    const auto read = [&](int64_t m) {
+      Gradients<T, V> of{zeros<V, T>(), zeros<V, T>()};
+      if (grad_b) of.b = load<V>(grad + (exchanged ? g.partner(m) : m) * step + plane + k);
+      if (!exchanged) receive_in_plane<false>(of.a, grad + g.sender(m) * step + plane, k, shift, g);
+      return of;
+    };
+    for_each_modality<M>(g, read, [&](int64_t m, const auto& of) {
+      if (grad_b) store(grad_b + m * step + plane + k, of.b);
+      store(grad_a + m * step + plane + k, of.a);
     });
   });
 }
@@ -254,7 +269,7 @@ template <typename T, int V, int M>
 RGBX_INLINE void gather_pixels(const Geometry& g, const T* b, const T* a, T* out, const Place& at) {
   const int64_t step = g.per_modality();
   for_each_pixel_vector<V>(g, at, [&](int64_t offset, int64_t channel, int64_t row, int64_t column) {
-    for_each_modality<M>(g, [&](int64_t m) {
+    const auto read = [&](int64_t m) {
       Vector<T, V> value = zeros<V, T>();
       for_each_region<V>(g, channel, row, column, [&](int region, int64_t moved, bool inside, int first, int end) {
         Vector<T, V> part = load<V>(b + (region == 4 ? g.partner(m) : m) * step + offset);
@@ -265,8 +280,9 @@ RGBX_INLINE void gather_pixels(const Geometry& g, const T* b, const T* a, T* out
         }
         merge(value, part, first, end);
       });
-      store(out + m * step + offset, value);
-    });
+      return value;
+    };
+    for_each_modality<M>(g, read, [&](int64_t m, const auto& value) { store(out + m * step + offset, value); });
   });
 }
 
@@ -275,14 +291,17 @@ template <typename T, int V, int M>
 RGBX_INLINE void adjoint_pixels(const Geometry& g, const T* grad, T* grad_b, T* grad_a, const Place& at) {
   const int64_t step = g.per_modality();
   for_each_pixel_vector<V>(g, at, [&](int64_t offset, int64_t channel, int64_t row, int64_t column) {
-    for_each_modality<M>(g, [&](int64_t m) {
-      Vector<T, V> own = zeros<V, T>(), received = zeros<V, T>();
+    const auto read = [&](int64_t m) {
+      Gradients<T, V> of{zeros<V, T>(), zeros<V, T>()};
       for_each_region<V>(g, channel, row, column, [&](int region, int64_t moved, bool inside, int first, int end) {
-        if (grad_b) merge(own, load<V>(grad + (region == 4 ? g.partner(m) : m) * step + offset), first, end);
-        if (region < 4 && inside) merge(received, load<V>(grad + g.sender(m) * step + offset + moved), first, end);
+        if (grad_b) merge(of.b, load<V>(grad + (region == 4 ? g.partner(m) : m) * step + offset), first, end);
+        if (region < 4 && inside) merge(of.a, load<V>(grad + g.sender(m) * step + offset + moved), first, end);
       });
-      if (grad_b) store(grad_b + m * step + offset, own);
-      store(grad_a + m * step + offset, received);
+      return of;
+    };
+    for_each_modality<M>(g, read, [&](int64_t m, const auto& of) {
+      if (grad_b) store(grad_b + m * step + offset, of.b);
+      store(grad_a + m * step + offset, of.a);
     });
   });
 }
