@@ -7,12 +7,16 @@ median over the rounds after a warm-up. Yardsticks: the bytes that the mathemati
 ("share of copy"); the time of as many copies (a copy reads and writes the stacked tensor once: 2.5 forward, 5 with
 backward); and the same bytes at the speed of b + a, one elementwise operation ("times elementwise").
 
+On a CPU glibc is told to keep freed memory, as torch's allocator does on a GPU: else the kernel's page faults for fresh
+memory are most of what large tensors measure, for all implementations alike.
+
     python benchmarks/ops.py --sizes 480x640 1024x2048 --batches 1 8 --out benchmarks/results/ops_cpu.md
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import functools
 import itertools
@@ -200,6 +204,15 @@ def host_rows(device: str) -> Iterable[str]:
         yield f"| {name} | {forward:.0f} | {both:.0f} |"
 
 
+def keep_freed_memory() -> None:
+    """mallopt: no mapping of large blocks, no trimming of the heap."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        m_trim_threshold, m_mmap_max = -1, -4
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -212,6 +225,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per shape and direction")
     parser.add_argument("--out", type=Path, default=None, help="Markdown file to write")
     options = parser.parse_args()
+    if options.device == "cpu":
+        keep_freed_memory()
     sizes = [tuple(int(side) for side in size.split("x")) for size in options.sizes]
     machine = (
         torch.cuda.get_device_name()

@@ -1,10 +1,6 @@
 // The kernels on plain memory, for tests: the loops of the CPU, and every thread of the CUDA grid in turn.
 
 #include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
-#include "half_sum.h"
-
 #include "exchange_loops.h"
 #include "exchange_threads.cuh"
 

@@ -1,9 +1,5 @@
 // The exchange on the CPU: the loops of exchange_loops.h on torch's threads.
 
-#include <torch/headeronly/util/Half.h>
-
-#include "half_sum.h"
-
 #include "exchange_loops.h"
 #include "library.h"
 

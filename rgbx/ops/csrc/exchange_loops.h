@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #include "geometry.h"
+#include "half_sum.h"
 
 namespace rgbx::loops {
 
@@ -89,54 +91,130 @@ void adjoint_planes(const Geometry& g, const T* grad, T* grad_b, T* grad_a, Para
   });
 }
 
-// The kept channels of one pixel in NHWC: out = b + shifted a; a points at the sender's same pixel.
+// Short runs, as the channels of one pixel are, in blocks of 16 bytes; the last block overlaps the one before, so that
+// nothing is left over. A loop of unknown length, or a call of memcpy, costs more than such a run itself.
 template <typename T>
-inline void receive_pixel(T* out, const T* b, const T* a, const Geometry& g, int64_t row, int64_t column) {
-  for (int64_t channel = 0; channel < g.kept(); channel += g.group) {
-    const Shift shift = g.shift(channel);
-    const int64_t y = row + shift.dy, x = column + shift.dx;
-    const T* own = b ? b + channel : nullptr;
-    if (y < 0 || y >= g.height || x < 0 || x >= g.width) {
-      keep(out + channel, own, g.group);
-    } else {
-      receive(out + channel, own, a + (shift.dy * g.width + shift.dx) * g.channels + channel, g.group);
+constexpr int64_t kBlock = 16 / sizeof(T);
+
+template <typename T, typename Block>
+inline void in_blocks(int64_t count, Block block) {
+  for (int64_t i = 0; i < count - kBlock<T>; i += kBlock<T>) block(i);
+  block(count - kBlock<T>);
+}
+
+template <typename T>
+inline void copy_run(T* __restrict out, const T* __restrict from, int64_t count) {
+  if (count < kBlock<T>) return copy(out, from, count);
+  in_blocks<T>(count, [&](int64_t i) { std::memcpy(out + i, from + i, 16); });
+}
+
+template <typename T>
+inline void clear_run(T* out, int64_t count) {
+  if (count < kBlock<T>) return clear(out, count);
+  in_blocks<T>(count, [&](int64_t i) { std::memset(static_cast<void*>(out + i), 0, 16); });
+}
+
+// A sum in blocks for the types that the compiler has vectors of; 16-bit types go through float, element by element.
+template <typename T>
+inline void sum_run(T* __restrict out, const T* __restrict b, const T* __restrict a, int64_t count) {
+  if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double>) {
+    using Vector __attribute__((vector_size(16))) = T;
+    if (count >= kBlock<T>)
+      return in_blocks<T>(count, [&](int64_t i) {
+        Vector x, y;
+        std::memcpy(&x, b + i, 16);
+        std::memcpy(&y, a + i, 16);
+        x += y;
+        std::memcpy(out + i, &x, 16);
+      });
+  }
+  sum(out, b, a, count);
+}
+
+// One row of one modality in NHWC, and the rows it takes from; every pointer is at the row's first pixel.
+template <typename T>
+struct Row {
+  int64_t index;     // its place in the image
+  const T* own;      // b, or the gradient
+  const T* partner;  // the same of the modality that sends exchanged channels
+  const T* sender;   // a, or the gradient, of the modality that sends shifted channels
+};
+
+// Calls write(first channel, what is sent there or null) for the four groups of a pixel.
+template <typename T, typename Write>
+inline void for_each_group(const Geometry& g, const Row<T>& row, int64_t column, Write write) {
+  const int64_t group = g.group, line = g.width * g.channels, up = g.direction;
+  const T* sent = row.sender + column * g.channels;
+  const bool above = row.index - up >= 0 && row.index - up < g.height;  // where group 0 comes from
+  const bool below = row.index + up >= 0 && row.index + up < g.height;
+  const bool left = column - up >= 0 && column - up < g.width;
+  const bool right = column + up >= 0 && column + up < g.width;
+  write(0, above ? sent - up * line : nullptr);
+  write(group, left ? sent - up * g.channels + group : nullptr);
+  write(2 * group, right ? sent + up * g.channels + 2 * group : nullptr);
+  write(3 * group, below ? sent + up * line + 3 * group : nullptr);
+}
+
+// Calls run(row, offset of the row among all rows of all modalities), on all threads.
+template <typename T, typename Parallel, typename Run>
+void for_each_row(const Geometry& g, const T* from, const T* sent, Parallel parallel, Run run) {
+  const int64_t rows = g.samples * g.height, size = g.width * g.channels;
+  parallel(g.modalities * rows, size, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t m = i / rows, inside = (i % rows) * size, step = g.per_modality();
+      run(Row<T>{i % g.height, from + i * size, from + g.partner(m) * step + inside,
+                 sent + g.sender(m) * step + inside},
+          i * size);
     }
+  });
+}
+
+template <typename T>
+inline void shuffle_row(const Geometry& g, const Row<T>& row, T* out) {
+  const int64_t kept = g.kept(), channels = g.channels, size = g.width * g.channels;
+  for (int64_t pixel = 0; pixel < size; pixel += channels) {
+    copy_run(out + pixel, row.own + pixel, kept);
+    copy_run(out + pixel + kept, row.partner + pixel + kept, channels - kept);
   }
 }
 
-// Calls run(modality, row, column, offset of the modality's own pixel, offset of the pixel inside a modality).
-template <typename Parallel, typename Run>
-void for_each_pixel(const Geometry& g, Parallel parallel, Run run) {
-  const int64_t rows = g.samples * g.height, row_size = g.width * g.channels;
-  parallel(g.modalities * rows, row_size, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t column = 0; column < g.width; ++column)
-        run(i / rows, i % g.height, column, i * row_size + column * g.channels,
-            (i % rows) * row_size + column * g.channels);
-  });
+template <typename T>
+inline void gather_row(const Geometry& g, const Row<T>& row, T* out) {
+  const int64_t group = g.group, kept = g.kept(), channels = g.channels, width = g.width;
+  for (int64_t column = 0; column < width; ++column) {
+    T* to = out + column * channels;
+    const T* own = row.own + column * channels;
+    for_each_group(g, row, column, [&](int64_t first, const T* sent) {
+      sent ? sum_run(to + first, own + first, sent, group) : copy_run(to + first, own + first, group);
+    });
+    copy_run(to + kept, row.partner + column * channels + kept, channels - kept);
+  }
+}
+
+template <typename T>
+inline void shift_row(const Geometry& g, const Row<T>& row, T* out) {
+  const int64_t group = g.group, kept = g.kept(), channels = g.channels, width = g.width;
+  for (int64_t column = 0; column < width; ++column) {
+    T* to = out + column * channels;
+    for_each_group(g, row, column, [&](int64_t first, const T* sent) {
+      sent ? copy_run(to + first, sent, group) : clear(to + first, group);
+    });
+    clear_run(to + kept, channels - kept);
+  }
 }
 
 template <typename T, typename Parallel>
 void gather_pixels(const Geometry& g, const T* b, const T* a, T* out, Parallel parallel) {
-  const int64_t kept = g.kept();
-  for_each_pixel(g, parallel, [&](int64_t m, int64_t row, int64_t column, int64_t own, int64_t inside) {
-    copy(out + own + kept, b + g.partner(m) * g.per_modality() + inside + kept, g.channels - kept);
-    if (!a) return copy(out + own, b + own, kept);
-    receive_pixel(out + own, b + own, a + g.sender(m) * g.per_modality() + inside, g, row, column);
+  for_each_row(g, b, a ? a : b, parallel, [&](const Row<T>& row, int64_t offset) {
+    a ? gather_row(g, row, out + offset) : shuffle_row(g, row, out + offset);
   });
 }
 
 template <typename T, typename Parallel>
 void adjoint_pixels(const Geometry& g, const T* grad, T* grad_b, T* grad_a, Parallel parallel) {
-  const int64_t kept = g.kept();
-  for_each_pixel(g, parallel, [&](int64_t m, int64_t row, int64_t column, int64_t own, int64_t inside) {
-    if (grad_b) {
-      copy(grad_b + own, grad + own, kept);
-      copy(grad_b + own + kept, grad + g.partner(m) * g.per_modality() + inside + kept, g.channels - kept);
-    }
-    const T* none = nullptr;
-    receive_pixel(grad_a + own, none, grad + g.sender(m) * g.per_modality() + inside, g, row, column);
-    clear(grad_a + own + kept, g.channels - kept);
+  for_each_row(g, grad, grad, parallel, [&](const Row<T>& row, int64_t offset) {
+    if (grad_b) shuffle_row(g, row, grad_b + offset);
+    shift_row(g, row, grad_a + offset);
   });
 }
 

@@ -1,5 +1,5 @@
 // Sums of float16 with the conversions of the processor (F16C), where it has them: in software they take many times as
-// long. To be included before exchange_loops.h, which finds this overload of `sum`.
+// long.
 #pragma once
 
 #include <torch/headeronly/util/Half.h>
