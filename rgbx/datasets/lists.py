@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame, Reader, list_lines
-from rgbx.datasets.reading import offset_lookup, read_depth16, read_label, read_rgb
+from rgbx.datasets.reading import offset_lookup, read_label, read_rgb
 from rgbx.datasets.sample import Sample
 
 COLUMNS = ("rgb", "label", "depth")  # written as rgb, masks, depth
@@ -59,17 +59,17 @@ def list_frames(root: Path, list_file: Path) -> list[Frame]:
     return frames
 
 
-def list_readers(depth_scale: float, label_offset: int) -> dict[str, Reader]:
+def list_readers(depth: Reader, label_offset: int) -> dict[str, Reader]:
     """Readers of the three columns.
 
     Args:
-        depth_scale: raw depth units per metre.
+        depth: depends on the copy.
         label_offset: train id = value - label_offset; values below it are void.
     """
     lookup = offset_lookup(label_offset, void=range(label_offset)) if label_offset else None
     return {
         "rgb": read_rgb,
-        "depth": partial(read_depth16, divisor=depth_scale),
+        "depth": depth,
         "label": partial(read_label, lookup=lookup),
     }
 

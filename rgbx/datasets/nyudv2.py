@@ -17,7 +17,7 @@ from rgbx.datasets.files import FileDataset, Frame, list_lines
 from rgbx.datasets.holdout import Holdout, holdout_indices
 from rgbx.datasets.lists import ListDataset, list_frames, list_readers
 from rgbx.datasets.nyudv2_classes import NYUDV2_CLASSES, NYUDV2_PALETTE, bitwise_palette
-from rgbx.datasets.reading import offset_lookup, read_depth8, read_label, read_rgb
+from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_label, read_rgb
 from rgbx.datasets.sample import Transform
 
 __all__ = [
@@ -68,7 +68,7 @@ class NYUDv2Lists(ListDataset):
         frames = list_frames(self.root, self.list_file)
         super().__init__(
             [frames[index] for index in holdout_indices(len(frames), holdout)],
-            list_readers(depth_scale, label_offset),
+            list_readers(partial(read_depth16, divisor=depth_scale), label_offset),
             modalities=modalities,
             classes=NYUDV2_CLASSES,
             palette=NYUDV2_PALETTE,

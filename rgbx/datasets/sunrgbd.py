@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rgbx.datasets.cmx import RELATIVE_DEPTH, cmx_frames, cmx_readers, read_relative_depth
-from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.files import FileDataset, Frame, Reader
 from rgbx.datasets.holdout import Holdout, holdout_indices
 from rgbx.datasets.lists import ListDataset, list_frames, list_readers
 from rgbx.datasets.nyudv2_classes import bitwise_palette
@@ -60,15 +60,14 @@ class SUNRGBD(FileDataset):
         holdout: Holdout = None,
     ) -> None:
         self.root = Path(root)
-        metric = depth_scale is not None
         super().__init__(
             cmx_frames(self.root, self.root / f"{split}.txt", modalities, holdout),
-            cmx_readers(partial(read_depth16, divisor=depth_scale) if metric else read_relative_depth),
+            cmx_readers(_depth_reader(depth_scale)),
             modalities=modalities,
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
             transforms=transforms,
-            maps=None if metric else {"depth": RELATIVE_DEPTH},
+            maps={"depth": RELATIVE_DEPTH} if depth_scale is None else None,
         )
 
 
@@ -79,7 +78,8 @@ class SUNRGBDLists(ListDataset):
         root: the folder that the list's paths are relative to.
         list_file: its name inside root.
         modalities: of "rgb" and "depth".
-        depth_scale: raw depth units per metre; 8000 where the files are those of SUN RGB-D (`read_sun_depth`).
+        depth_scale: raw units per metre of a 16-bit depth; 8000 where the files are those of SUN RGB-D itself
+            (`read_sun_depth`). None where it is not known: then depth is "relative" as in `SUNRGBD`.
         transforms: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
         label_offset: train id = value - label_offset; GeminiFusion's masks count void as 0.
@@ -94,7 +94,7 @@ class SUNRGBDLists(ListDataset):
         list_file: str = "train.txt",
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
-        depth_scale: float = 8000.0,
+        depth_scale: float | None = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
         holdout: Holdout = None,
         label_offset: int = 1,
@@ -103,11 +103,12 @@ class SUNRGBDLists(ListDataset):
         frames = list_frames(self.root, self.root / list_file)
         super().__init__(
             [frames[index] for index in holdout_indices(len(frames), holdout)],
-            list_readers(depth_scale, label_offset),
+            list_readers(_depth_reader(depth_scale), label_offset),
             modalities=modalities,
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
             transforms=transforms,
+            maps={"depth": RELATIVE_DEPTH} if depth_scale is None else None,
         )
 
 
@@ -173,3 +174,7 @@ def read_sun_depth(path: str | Path) -> np.ndarray:
         raise ValueError(f"depth {path}: expected one channel of 16 bits, found {raw.dtype} of shape {raw.shape}")
     millimetres = (raw >> 3) | (raw << 13)
     return millimetres.astype(np.float32) / np.float32(1000)
+
+
+def _depth_reader(scale: float | None) -> Reader:
+    return read_relative_depth if scale is None else partial(read_depth16, divisor=scale)
