@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dataset_frames import colours, decoded, grey, save
 
 from rgbx.datasets import MFNet
 from rgbx.datasets.mfnet import MFNET_CLASSES, MFNET_PALETTE
-from dataset_frames import colours, decoded, grey, save
 
 RNG = np.random.default_rng(0)
 
