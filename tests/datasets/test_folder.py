@@ -163,7 +163,7 @@ def test_mistakes_in_a_declaration(own, old, new, message):
 def test_mistakes_in_the_files(own):
     with pytest.raises(ValueError, match=r"dataset\.toml: \[splits\] has \['train', 'test'\], found split 'val'"):
         FolderDataset(own, "val")
-    with pytest.raises(ValueError, match=r"has the modalities \['rgb', 'depth', 'nir'\], found \['thermal'\]"):
+    with pytest.raises(ValueError, match=r"has the modalities .*nir.*, found \['thermal'\]"):
         FolderDataset(own, modalities=("rgb", "thermal"))
     save(own / "depth/day/2.png", grey(RNG))
     with pytest.raises(ValueError, match=r"train\.txt:3: depth .*2\.png: expected one channel of 16 bits"):

@@ -110,7 +110,7 @@ def test_thermal_with_three_equal_channels(tmp_path):
 
 def test_exceptions(tmp_path):
     root = fixture(tmp_path, ("rgb", "ther", "labels"))
-    with pytest.raises(ValueError, match=r"\['rgb', 'thermal'\], found \['depth'\]"):
+    with pytest.raises(ValueError, match=r"found \['depth'\]"):
         MFNet(root, "test", modalities=("rgb", "depth"))
     with pytest.raises(ValueError, match="variant must be one of"):
         MFNet(root, "test", variant="rgb/thermal")
