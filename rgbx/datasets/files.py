@@ -43,7 +43,7 @@ class FileDataset(DenseDataset):
     Args:
         frames: in the order of the split.
         readers: per map name, and for "label", what turns a file into an array as the sample contract has it.
-        modalities, classes, palette, transforms, maps: see `DenseDataset`.
+        modalities, classes, palette, transforms, maps, targets: see `DenseDataset`.
 
     Raises:
         ValueError: no frame, or a modality that the layout does not have (no reader).
@@ -61,13 +61,16 @@ class FileDataset(DenseDataset):
         palette: Sequence[Sequence[int]],
         transforms: Sequence[Transform | dict[str, Any]] = (),
         maps: Mapping[str, MapSpec] | None = None,
+        targets: Sequence[str] = (),
     ) -> None:
         offered = [name for name in readers if name != "label"]
         unknown = [name for name in modalities if name not in offered]
         if unknown:
             known = " and ".join(map(repr, offered))
             raise ValueError(f"{type(self).__name__} has the modalities {known}, found {unknown}")
-        super().__init__(modalities=modalities, classes=classes, palette=palette, transforms=transforms, maps=maps)
+        super().__init__(
+            modalities=modalities, classes=classes, palette=palette, transforms=transforms, maps=maps, targets=targets
+        )
         if not frames:
             raise ValueError(f"{type(self).__name__}: no frames")
         self.frames = list(frames)
