@@ -14,7 +14,7 @@ import pytest
 import rgbx.datasets
 from rgbx.datasets import FolderDataset
 from rgbx.datasets.declaration import UNITS
-from rgbx.datasets.recognise import LAYOUTS
+from rgbx.datasets.layouts import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
