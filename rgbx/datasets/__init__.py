@@ -1,7 +1,15 @@
 """Datasets: one file per family, all yielding the sample of `rgbx.datasets.sample`."""
 
 from rgbx.datasets.cityscapes import Cityscapes
-from rgbx.datasets.nyudv2 import NYUDv2Folders, NYUDv2Lists
+from rgbx.datasets.deliver import DELIVER
+from rgbx.datasets.fmb import FMB
+from rgbx.datasets.folder import FolderDataset
+from rgbx.datasets.mfnet import MFNet
+from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
+from rgbx.datasets.nyudv2_esanet import NYUDv2ESANet
+from rgbx.datasets.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.pst900 import PST900
+from rgbx.datasets.recognise import build_dataset, recognise
 from rgbx.datasets.sample import (
     IGNORE_INDEX,
     STANDARD_MAPS,
@@ -11,18 +19,36 @@ from rgbx.datasets.sample import (
     validate_sample,
 )
 from rgbx.datasets.sampler import EpochSampler
+from rgbx.datasets.side_by_side import SideBySide
+from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
 from rgbx.datasets.synthetic import SyntheticRooms
+from rgbx.datasets.taskonomy import Taskonomy
 
 __all__ = [
+    "DELIVER",
+    "FMB",
     "IGNORE_INDEX",
+    "PST900",
     "STANDARD_MAPS",
+    "SUNRGBD",
     "Cityscapes",
     "DenseDataset",
     "EpochSampler",
+    "FolderDataset",
+    "MFNet",
     "MapSpec",
+    "NYUDv2CMX",
+    "NYUDv2ESANet",
     "NYUDv2Folders",
     "NYUDv2Lists",
+    "NYUDv2Mat",
+    "SUNRGBDFolders",
+    "SUNRGBDLists",
     "SampleKey",
+    "SideBySide",
     "SyntheticRooms",
+    "Taskonomy",
+    "build_dataset",
+    "recognise",
     "validate_sample",
 ]

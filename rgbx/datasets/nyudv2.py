@@ -1,65 +1,43 @@
 """NYU Depth V2 with 40 classes (Silberman et al., ECCV 2012; classes of Gupta et al., CVPR 2013).
 
-Two folder layouts are read unchanged: the tab-separated lists of the AsymFusion family
-(`NYUDv2Lists`) and the plain folders of the public 320x240 copy (`NYUDv2Folders`).
+Read unchanged: the tab-separated lists of the AsymFusion family (`NYUDv2Lists`), the plain folders of the public
+320x240 copy (`NYUDv2Folders`) and the folders of SA-Gate, CMX and DFormer (`NYUDv2CMX`). ESANet's folders and the
+published .mat file have modules of their own, `nyudv2_esanet` and `nyudv2_mat`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from rgbx.datasets.cmx import RELATIVE_DEPTH, cmx_frames, cmx_readers, read_level_depth, read_relative_depth
+from rgbx.datasets.files import FileDataset, Frame, list_lines
 from rgbx.datasets.holdout import Holdout, holdout_indices
-from rgbx.datasets.reading import (
-    offset_lookup,
-    read_depth8,
-    read_depth16,
-    read_label,
-    read_rgb,
-)
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.lists import ListDataset, list_frames, list_readers
+from rgbx.datasets.nyudv2_classes import NYUDV2_CLASSES, NYUDV2_PALETTE, bitwise_palette
+from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_label, read_rgb
+from rgbx.datasets.sample import Transform
 
-NYUDV2_CLASSES = (
-    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
-    "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror",
-    "floor mat", "clothes", "ceiling", "books", "refrigerator", "television", "paper", "towel",
-    "shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink", "lamp",
-    "bathtub", "bag", "otherstructure", "otherfurniture", "otherprop",
-)  # fmt: skip
+__all__ = [
+    "NYUDV2_CLASSES",
+    "NYUDV2_PALETTE",
+    "NYUDv2CMX",
+    "NYUDv2Folders",
+    "NYUDv2Lists",
+    "bitwise_palette",
+]
 
-
-def bitwise_palette(count: int) -> list[list[int]]:
-    """The usual 256-colour palette: bit 3j + c of the index is bit 7 - j of channel c.
-
-    Entry 0 is black.
-    """
-    return [
-        [sum(((index >> (3 * j + c)) & 1) << (7 - j) for j in range(8)) for c in range(3)] for index in range(count)
-    ]
+_LEVELS_PER_METRE = 255 / 9.99547  # 9.99547 m is the largest depth of the 1449 published frames
+_VOID_IS_0 = offset_lookup(1, void=(0,))
 
 
-NYUDV2_PALETTE = bitwise_palette(41)[1:]  # black is left for void, as in labels that count it as 0
+class NYUDv2Lists(ListDataset):
+    """The layout of AsymFusion, CEN, TokenFusion and GeminiFusion, see `rgbx.datasets.lists`.
 
-
-class ListEntry(NamedTuple):
-    """One line of a list: files relative to the root, and where it stands."""
-
-    rgb: str
-    masks: str
-    depth: str
-    line: int
-
-
-class NYUDv2Lists(DenseDataset):
-    """The layout of AsymFusion, CEN, TokenFusion and GeminiFusion.
-
-    `root` holds a list file of tab-separated columns rgb, masks, depth. Depth is 16 bits; masks
-    hold 0..39 and 255 = ignore, without offset. A mask may be smaller than its image: rgb and
-    depth are then cropped to the mask's size around the centre while reading (from row
-    (H - h) // 2, column (W - w) // 2), as the recipe does, so that labels are never resized.
+    `root` holds a list file of tab-separated columns rgb, masks, depth. Depth is 16 bits; masks hold 0..39 and 255 =
+    ignore. Where a mask is smaller than its image, the maps are cut to its size around the centre.
 
     Args:
         root: the folder that the list's paths are relative to.
@@ -68,6 +46,7 @@ class NYUDv2Lists(DenseDataset):
         depth_scale: raw depth units per metre.
         transforms: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
+        label_offset: 1 where the masks count void as 0.
 
     Raises:
         FileNotFoundError, ValueError: naming the list file and the line.
@@ -82,44 +61,22 @@ class NYUDv2Lists(DenseDataset):
         depth_scale: float = 5000.0,
         transforms: Sequence[Transform | dict[str, Any]] = (),
         holdout: Holdout = None,
+        label_offset: int = 0,
     ) -> None:
-        super().__init__(
-            modalities=_rgb_depth(modalities), classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, transforms=transforms
-        )
         self.root = Path(root)
         self.list_file = self.root / list_file
-        self.depth_scale = depth_scale
-        entries = _parse_list(self.list_file)
-        self.entries = [entries[i] for i in holdout_indices(len(entries), holdout)]
-        self.read(0)  # swapped columns or a wrong root should fail here, not in a worker
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def read(self, index: int) -> Sample:
-        """rgb uint8 [H, W, 3], depth float32 [H, W] in metres, label uint8 [H, W]."""
-        entry = self.entries[index]
-        files = {"rgb": entry.rgb, "depth": entry.depth, "label": entry.masks}
-        paths = {name: str(self.root / files[name]) for name in (*self.modalities, "label")}
-        sample: Sample = {"sample_id": Path(entry.rgb).stem, "paths": paths}
-        try:
-            sample["label"] = read_label(paths["label"])
-            if "rgb" in paths:
-                sample["rgb"] = read_rgb(paths["rgb"])
-            if "depth" in paths:
-                sample["depth"] = read_depth16(paths["depth"], divisor=self.depth_scale)
-            for name in self.modalities:
-                sample[name] = _crop_to(sample[name], sample["label"].shape, paths[name])
-        except (FileNotFoundError, ValueError) as error:
-            message = (
-                f"{self.list_file}:{entry.line}: {error} (columns must be rgb, masks, "
-                f"depth; this line has {entry.rgb}, {entry.masks}, {entry.depth})"
-            )
-            raise type(error)(message) from error
-        return sample
+        frames = list_frames(self.root, self.list_file)
+        super().__init__(
+            [frames[index] for index in holdout_indices(len(frames), holdout)],
+            list_readers(partial(read_depth16, divisor=depth_scale), label_offset),
+            modalities=modalities,
+            classes=NYUDV2_CLASSES,
+            palette=NYUDV2_PALETTE,
+            transforms=transforms,
+        )
 
 
-class NYUDv2Folders(DenseDataset):
+class NYUDv2Folders(FileDataset):
     """The 320x240 copy: rgb/*.jpg (or .png), depth/*.png, label/*.png and {split}.txt of stems.
 
     Depth is 8 bits with metres = (value + 0.5) / 25.5, filled, so every pixel is a measurement.
@@ -145,71 +102,70 @@ class NYUDv2Folders(DenseDataset):
         transforms: Sequence[Transform | dict[str, Any]] = (),
         holdout: Holdout = None,
     ) -> None:
-        super().__init__(
-            modalities=_rgb_depth(modalities), classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, transforms=transforms
-        )
         self.root = Path(root)
-        list_file = self.root / f"{split}.txt"
-        stems = [line.strip() for line in _lines(list_file) if line.strip()]
-        if not stems:
-            raise ValueError(f"{list_file}: the list is empty; expected one stem per line")
-        self.stems = [stems[i] for i in holdout_indices(len(stems), holdout)]
-        first = self.root / "rgb" / f"{self.stems[0]}.jpg"
-        self._rgb_suffix = ".jpg" if first.is_file() else ".png"
-        self._lookup = offset_lookup(1, void=(0,))
-        self.read(0)
+        lines = list_lines(self.root / f"{split}.txt", "one stem each")
+        lines = [lines[index] for index in holdout_indices(len(lines), holdout)]
+        first = self.root / "rgb" / f"{lines[0][0].strip()}.jpg"
+        suffixes = {"rgb": ".jpg" if first.is_file() else ".png", "depth": ".png", "label": ".png"}
+        super().__init__(
+            [_frame(self.root, line.strip(), suffixes, origin) for line, origin in lines],
+            {"rgb": read_rgb, "depth": read_depth8, "label": partial(read_label, lookup=_VOID_IS_0)},
+            modalities=modalities,
+            classes=NYUDV2_CLASSES,
+            palette=NYUDV2_PALETTE,
+            transforms=transforms,
+        )
 
-    def __len__(self) -> int:
-        return len(self.stems)
-
-    def read(self, index: int) -> Sample:
-        """rgb uint8 [H, W, 3], depth float32 [H, W] in metres, label uint8 [H, W]."""
-        stem = self.stems[index]
-        suffixes = {"rgb": self._rgb_suffix, "depth": ".png", "label": ".png"}
-        paths = {name: str(self.root / name / f"{stem}{suffixes[name]}") for name in (*self.modalities, "label")}
-        sample: Sample = {"sample_id": stem, "paths": paths, "label": read_label(paths["label"], self._lookup)}
-        if "rgb" in paths:
-            sample["rgb"] = read_rgb(paths["rgb"])
-        if "depth" in paths:
-            sample["depth"] = read_depth8(paths["depth"])
-        return sample
+    @property
+    def stems(self) -> list[str]:
+        """File names without suffix, in the order of the list."""
+        return [frame.sample_id for frame in self.frames]
 
 
-def _rgb_depth(modalities: Sequence[str]) -> Sequence[str]:
-    unknown = [name for name in modalities if name not in ("rgb", "depth")]
-    if unknown:
-        raise ValueError(f"this layout has the modalities 'rgb' and 'depth', found {unknown}")
-    return modalities
+class NYUDv2CMX(FileDataset):
+    """The layout of SA-Gate, CMX and DFormer: RGB, Depth, HHA, Label, train.txt and test.txt, see `rgbx.datasets.cmx`.
+
+    Depth is 8 bits here. These works feed it as a picture, but it is not rescaled per frame: in eight frames compared
+    with a 16-bit copy, every pixel is floor(255 * metres / 9.99547). So it is depth in metres, in steps of 39 mm, and
+    is given as such, each step by its middle. A copy made otherwise is read with `depth_levels=None`: then depth is a
+    fraction of 0..1 with the unit "relative", for which the model needs statistics of its own. HHA is given as "hha",
+    uint8 [H, W, 3] in the order horizontal disparity, height, angle.
+
+    Args:
+        root: the folder that holds RGB, Depth, HHA, Label and the lists.
+        split: "train" or "test": the list to read.
+        modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
+        depth_levels: 8-bit steps per metre; None where they are not known.
+        transforms: see `DenseDataset`.
+        holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        modalities: Sequence[str] = ("rgb", "depth"),
+        depth_levels: float | None = _LEVELS_PER_METRE,
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+        holdout: Holdout = None,
+    ) -> None:
+        self.root = Path(root)
+        relative = depth_levels is None
+        depth = partial(read_level_depth, levels_per_metre=depth_levels) if depth_levels else read_relative_depth
+        super().__init__(
+            cmx_frames(self.root, self.root / f"{split}.txt", modalities, holdout),
+            cmx_readers(depth),
+            modalities=modalities,
+            classes=NYUDV2_CLASSES,
+            palette=NYUDV2_PALETTE,
+            transforms=transforms,
+            maps={"depth": RELATIVE_DEPTH} if relative else None,
+        )
 
 
-def _lines(list_file: Path) -> list[str]:
-    if not list_file.is_file():
-        raise FileNotFoundError(f"{list_file}: no such list file")
-    return list_file.read_text(encoding="utf-8").splitlines()
-
-
-def _parse_list(list_file: Path) -> list[ListEntry]:
-    entries = []
-    for number, line in enumerate(_lines(list_file), start=1):
-        if not line.strip():
-            continue
-        columns = [column.strip() for column in line.split("\t")]
-        if len(columns) != 3 or not all(columns):
-            raise ValueError(
-                f"{list_file}:{number}: expected 3 tab-separated columns rgb, masks, "
-                f"depth, found {len(columns)}: {line!r}"
-            )
-        rgb, masks, depth = columns
-        entries.append(ListEntry(rgb, masks, depth, number))
-    if not entries:
-        raise ValueError(f"{list_file}: the list is empty; expected lines rgb<TAB>masks<TAB>depth")
-    return entries
-
-
-def _crop_to(array: np.ndarray, size: tuple[int, ...], path: str) -> np.ndarray:
-    """Cuts [H, W, ...] to size around the centre."""
-    (height, width), (rows, columns) = array.shape[:2], size
-    if rows > height or columns > width:
-        raise ValueError(f"{path}: {height}x{width} is smaller than its mask, {rows}x{columns}")
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return np.ascontiguousarray(array[top : top + rows, left : left + columns])
+def _frame(root: Path, stem: str, suffixes: dict[str, str], origin: str) -> Frame:
+    return Frame(stem, {name: root / name / f"{stem}{suffix}" for name, suffix in suffixes.items()}, origin)
