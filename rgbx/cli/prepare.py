@@ -1,4 +1,4 @@
-"""Turns public datasets into files that load faster or that other code reads."""
+"""Turns public datasets into plain files of stated units."""
 
 from __future__ import annotations
 
