@@ -12,7 +12,7 @@ from PIL import Image
 from rgbx.cli.config import load_config
 from rgbx.datasets import SUNRGBD, NYUDv2Lists, SUNRGBDFolders, SUNRGBDLists
 from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
-from rgbx.datasets.sunrgbd import SUNRGBD_CLASSES
+from rgbx.datasets.sunrgbd import SUNRGBD_CLASSES, read_sun_depth
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RNG = np.random.default_rng(0)
@@ -65,6 +65,15 @@ def test_a_real_frame(layouts):
     both = measured > 0
     assert 0.5 < both.mean() < 0.8
     assert np.median(np.abs(measured[both] - sample["depth"][both])) < 0.05
+
+
+def test_depth_beyond_8_metres_is_unrotated(tmp_path):
+    """By the bits: 9000 mm = 0b0010001100101000 rotated left by three is 0b0001100101000001."""
+    Image.fromarray(np.array([[0, 0b0001100101000001, 8 * 1500]], np.uint16)).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read_sun_depth(tmp_path / "a.png"), [[0, 9.0, 1.5]], rtol=1e-6)
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "8.png")
+    with pytest.raises(ValueError, match=r"8\.png: expected one channel of 16 bits, found uint8"):
+        read_sun_depth(tmp_path / "8.png")
 
 
 def test_cmx_layout(folders):
