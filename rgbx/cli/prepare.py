@@ -1,4 +1,4 @@
-"""Turns public datasets into files that load faster or that other code reads."""
+"""Turns public datasets into plain files of stated units."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         "nyudv2",
         help="nyu_depth_v2_labeled.mat to lists of rgb, masks, depth",
         description="Write OUT/{rgb,masks,depth}/000001.png ..., train.txt (795 frames) and val.txt (the 654 test "
-        "frames) from the published file. Masks hold 0..39 and 255 = void. Depth is the filled one, 16 bits at 5000 per "
-        "metre; 0 = no measurement, and depths beyond 13.1 m, which the published file does not have, are written as "
-        f"13.107 m and counted. {_AGAIN}",
+        "frames) from the published file. Masks hold 0..39 and 255 = void. Depth is the filled one, 16 bits at 5000 "
+        "per metre; 0 = no measurement, and depths beyond 13.1 m, which the published file does not have, are written "
+        f"as 13.107 m and counted. {_AGAIN}",
     )
     nyudv2.add_argument("mat", type=Path, metavar="MAT", help="nyu_depth_v2_labeled.mat")
     nyudv2.add_argument("--mapping", type=Path, metavar="FILE", help="classMapping40.mat (beside MAT)")

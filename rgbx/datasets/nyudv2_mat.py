@@ -66,6 +66,8 @@ class NYUDv2Mat(DenseDataset):
             )
         super().__init__(modalities=modalities, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, transforms=transforms)
         self.path = Path(root) / "nyu_depth_v2_labeled.mat" if Path(root).is_dir() else Path(root)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: no such file")
         self.fields = {"rgb": "images", "depth": depth_kind, "label": "labels"}
         self._lookup = read_class_mapping(mapping or self.path.parent / "classMapping40.mat")
         numbers = read_split(splits or self.path.parent / "splits.mat", split)
@@ -107,7 +109,7 @@ class NYUDv2Mat(DenseDataset):
     def _check(self) -> None:
         """Looks at the fields' shapes only, and leaves no handle open for a worker to inherit."""
         with _open(self.path) as file:
-            for field in self.fields.values():
+            for field in (self.fields[name] for name in (*self.modalities, "label")):
                 if field not in file:
                     raise ValueError(f"{self.path}: no field {field!r}; it has {sorted(file)}")
                 shape = file[field].shape
@@ -150,8 +152,6 @@ def _read_field(path: Path, field: str) -> np.ndarray:
 
 
 def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
     h5py = _needed("h5py")
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path}: not a MATLAB v7.3 (HDF5) file")

@@ -1,4 +1,4 @@
-"""Public datasets turned into files that load faster or that other code reads: the body of tools/prepare.py."""
+"""Public datasets turned into plain files of stated units: the body of tools/prepare.py."""
 
 from rgbx.datasets.prepare.cityscapes import cityscapes_jobs
 from rgbx.datasets.prepare.encoding import DepthEncoder

@@ -1,0 +1,130 @@
+"""The folders of CMX and DFormer: real frames against the same frames in other layouts, and lists of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgbx.datasets import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
+from rgbx.datasets.cmx import read_level_depth, read_relative_depth
+from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
+
+RNG = np.random.default_rng(0)
+
+
+def decoded(path):
+    return np.asarray(Image.open(path))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Frames 0, 1, a.b and den/2 of 4x5; rgb as PNG, Depth as 8 bits."""
+    for name in ("0", "1", "a.b", "den/2"):
+        arrays = {
+            "RGB": RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8),
+            "Depth": RNG.integers(0, 256, (4, 5), dtype=np.uint8),
+            "labels": RNG.integers(0, 41, (4, 5), dtype=np.uint8),
+        }
+        for folder, array in arrays.items():
+            path = tmp_path / folder / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("split", "other"), [("train", "train.txt"), ("test", "val.txt")])
+def test_the_same_frames_in_two_layouts(layouts, split, other):
+    """Names count from 0 here and from 1 there; labels must agree in every pixel, depth within half a step."""
+    ours = NYUDv2CMX(layouts / "NYUDepthv2", split)
+    theirs = NYUDv2Lists(layouts / "nyudv2", other)
+    assert len(ours) == len(theirs) == 4
+    for index in range(4):
+        one, two = ours[index], theirs[index]
+        assert int(one["sample_id"]) + 1 == int(two["sample_id"])
+        np.testing.assert_array_equal(one["label"], two["label"])
+        half_step, truncated = 0.5 * 9.99547 / 255, 0.001  # the 16-bit copy holds whole millimetres
+        assert np.abs(one["depth"] - two["depth"]).max() < half_step + truncated
+        assert np.abs(one["rgb"].astype(int) - two["rgb"]).mean() < 2.5  # a JPEG of the same picture, not BGR
+
+
+def test_depth_is_the_320x240_copys(layouts, nyuv2_320x240):
+    ours = NYUDv2CMX(layouts / "NYUDepthv2", modalities=("depth",))[0]
+    theirs = NYUDv2Folders(nyuv2_320x240, modalities=("depth",))[0]
+    assert np.median(np.abs(ours["depth"][::2, ::2] - theirs["depth"])) < 1 / 25.5
+
+
+def test_hha_is_in_the_order_of_its_name(layouts):
+    """Disparity is inverse depth; the floor is low; the angle with gravity tells floor from wall."""
+    dataset = NYUDv2CMX(layouts / "NYUDepthv2", "test", modalities=("depth", "hha"))
+    floor, wall = NYUDV2_CLASSES.index("floor"), NYUDV2_CLASSES.index("wall")
+    for index in range(4):
+        sample = dataset[index]
+        np.testing.assert_array_equal(sample["hha"], decoded(sample["paths"]["hha"]))
+        disparity, height, angle = np.moveaxis(sample["hha"].astype(float), 2, 0)
+        assert np.corrcoef(disparity.ravel(), 1 / sample["depth"].ravel())[0, 1] > 0.98
+        on_floor, on_wall = sample["label"] == floor, sample["label"] == wall
+        assert height[on_floor].mean() < height[~on_floor].mean() - 20
+        assert angle[on_floor].mean() < 80 < 120 < angle[on_wall].mean() < 140
+    assert dataset.maps["hha"].dtype == "uint8" and dataset.maps["depth"].unit == "metre"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{0}", "{0}.png", "RGB/{0}.png", "RGB/{0}.jpg", "RGB/{0}.jpg labels/{0}.png", "RGB/{0}.png\tlabels/{0}.png"],
+)
+@pytest.mark.parametrize("name", ["0", "1", "a.b", "den/2"])
+def test_lines_of_every_kind(folders, line, name):
+    (folders / "train.txt").write_text(f"\n{line.format(name)}\n")
+    sample = NYUDv2CMX(folders)[0]
+    assert sample["sample_id"] == name
+    np.testing.assert_array_equal(sample["rgb"], decoded(folders / "RGB" / f"{name}.png"))
+    values = decoded(folders / "labels" / f"{name}.png").astype(int)
+    np.testing.assert_array_equal(sample["label"], np.where(values == 0, 255, values - 1))
+
+
+def test_depth_of_unknown_scale_is_relative(folders):
+    (folders / "train.txt").write_text("0\n")
+    dataset = NYUDv2CMX(folders, depth_levels=None)
+    assert dataset.maps["depth"].unit == "relative"
+    np.testing.assert_allclose(dataset[0]["depth"], decoded(folders / "Depth" / "0.png") / 255, rtol=1e-6)
+
+
+def test_depth_readers(tmp_path):
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray(np.array([[0, 1, 65535]], np.uint16)).save(tmp_path / "16.png")
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "rgb.png")
+    np.testing.assert_allclose(read_level_depth(tmp_path / "8.png", levels_per_metre=10), [[0, 0.15, 25.55]], rtol=1e-6)
+    np.testing.assert_allclose(read_relative_depth(tmp_path / "16.png"), [[0, 1 / 65535, 1]], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"16\.png: expected one channel of 8 bits, found uint16"):
+        read_level_depth(tmp_path / "16.png", levels_per_metre=10)
+    with pytest.raises(ValueError, match=r"rgb\.png: expected one channel of 8 or 16 bits"):
+        read_relative_depth(tmp_path / "rgb.png")
+
+
+def test_holdout(folders):
+    (folders / "train.txt").write_text("0\n1\n" * 80)
+    parts = [len(NYUDv2CMX(folders, holdout=part)) for part in ("exclude", "only")]
+    assert parts == [144, 16]
+
+
+def test_exception(folders):
+    with pytest.raises(FileNotFoundError, match=r"train\.txt: no such list file"):
+        NYUDv2CMX(folders)
+    (folders / "train.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"train\.txt: the list is empty"):
+        NYUDv2CMX(folders)
+    (folders / "train.txt").write_text("0\n1 2 3\n")
+    with pytest.raises(ValueError, match=r"train\.txt:2: .*found 3 columns"):
+        NYUDv2CMX(folders)
+    (folders / "train.txt").write_text("0\n7\n")
+    with pytest.raises(FileNotFoundError, match=r"train\.txt:2: .*7\.png: no such file"):
+        NYUDv2CMX(folders)[1]
+    (folders / "train.txt").write_text("7\n")
+    with pytest.raises(FileNotFoundError, match=r"RGB.7: no such file with any of the suffixes \.png"):
+        NYUDv2CMX(folders)
+    (folders / "train.txt").write_text("0\n")
+    with pytest.raises(FileNotFoundError, match="no folder HHA or hha"):
+        NYUDv2CMX(folders, modalities=("rgb", "hha"))
+    with pytest.raises(ValueError, match=r"'rgb' and 'depth' and 'hha', found \['thermal'\]"):
+        NYUDv2CMX(folders, modalities=("rgb", "thermal"))
