@@ -2,6 +2,7 @@
 
 from rgbx.transforms.compose import AlbumentationsGeometry
 from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
+from rgbx.transforms.hha import ComputeHHA
 from rgbx.transforms.packing import PackSample
 from rgbx.transforms.photometry import AlbumentationsPhotometry, ColorJitter
 
@@ -10,6 +11,7 @@ __all__ = [
     "AlbumentationsPhotometry",
     "CenterCrop",
     "ColorJitter",
+    "ComputeHHA",
     "HorizontalFlip",
     "PackSample",
     "PadTo",

@@ -86,7 +86,7 @@ def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolatio
     kind = cv2.INTER_NEAREST_EXACT
     if spec.interpolation == "linear":
         kind = _LINEAR_KINDS[interpolation]
-    return cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=kind)
+    return cv2.resize(array, size[::-1], interpolation=kind)
 
 
 def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) -> np.ndarray:
