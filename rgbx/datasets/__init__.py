@@ -1,5 +1,6 @@
 """Datasets: one file per family, all yielding the sample of `rgbx.datasets.sample`."""
 
+from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.cityscapes import Cityscapes
 from rgbx.datasets.nyudv2 import NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.sample import (
@@ -16,6 +17,7 @@ from rgbx.datasets.synthetic import SyntheticRooms
 __all__ = [
     "IGNORE_INDEX",
     "STANDARD_MAPS",
+    "CachedFrames",
     "Cityscapes",
     "DenseDataset",
     "EpochSampler",
