@@ -2,6 +2,7 @@
 
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.cityscapes import Cityscapes
+from rgbx.datasets.class_weights import compute_class_weights, count_labels
 from rgbx.datasets.nyudv2 import NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.sample import (
     IGNORE_INDEX,
@@ -26,5 +27,7 @@ __all__ = [
     "NYUDv2Lists",
     "SampleKey",
     "SyntheticRooms",
+    "compute_class_weights",
+    "count_labels",
     "validate_sample",
 ]
