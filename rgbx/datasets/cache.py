@@ -101,11 +101,11 @@ class CachedFrames(DenseDataset):
         kept = self._kept(0)
         if kept is None:
             return
-        wrong = [key for key, value in first.items() if not np.array_equal(kept.get(key), value)]
+        wrong = [key for key, value in first.items() if key not in kept or not np.array_equal(kept[key], value)]
         if wrong:
             raise ValueError(
-                f"{folder}: {wrong} of the kept frame {kept['sample_id']!r} differ from what the dataset reads now, though "
-                "its files are the same; has a reader changed? Delete this folder"
+                f"{folder}: {wrong} of the kept frame {kept['sample_id']!r} differ from what the dataset reads now, "
+                "though its files are the same; has a reader changed? Delete this folder"
             )
 
 
@@ -127,4 +127,3 @@ def _capacity(count: int, frame_bytes: int, memory_gib: float | None) -> int:
             f"{available / _GIB:.1f} GiB. Give folder= to keep them on disk, or memory_gib= to keep a part"
         )
     return needed
-

@@ -1,8 +1,8 @@
 """Where decoded frames are kept: one block of bytes per frame, in memory that workers share or in a folder.
 
-A block is `RGBXFRM1`, the length of its header and of itself (uint64 each), the header (JSON: the sample's plain values,
-and name, dtype, shape and place of each array) and the arrays, 64-byte aligned. Neither store shows a block before it is
-complete.
+A block is `RGBXFRM1`, the length of its header and of itself (uint64 each), the header (JSON: the sample's plain
+values, and name, dtype, shape and place of each array) and the arrays, 64-byte aligned. Neither store shows a block
+before it is complete.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class FolderStore:
         handle, name = tempfile.mkstemp(dir=self.folder, prefix="partial-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(block)
+                file.write(block.data)
             Path(name).replace(self._path(index))
         except OSError:
             Path(name).unlink(missing_ok=True)
@@ -134,10 +134,10 @@ def encode_frame(sample: Sample, extra: Any = None) -> np.ndarray:
     """
     arrays = {key: np.ascontiguousarray(value) for key, value in sample.items() if isinstance(value, np.ndarray)}
     plain = {key: value for key, value in sample.items() if key not in arrays}
-    places, end = {}, 0
+    starts, end = {}, 0
     for key, array in arrays.items():
-        places[key] = [array.dtype.str, list(array.shape), end]
-        end = _aligned(end + array.nbytes)
+        starts[key], end = end, _aligned(end + array.nbytes)
+    places = {key: [array.dtype.str, list(array.shape), starts[key]] for key, array in arrays.items()}
     header = json.dumps({"sample": plain, "arrays": places, "extra": extra}).encode()
     begin = _aligned(_PREFIX + len(header))
     block = np.zeros(begin + end, np.uint8)
@@ -145,7 +145,7 @@ def encode_frame(sample: Sample, extra: Any = None) -> np.ndarray:
     block[8:_PREFIX] = np.array([len(header), len(block)], np.uint64).view(np.uint8)
     block[_PREFIX : _PREFIX + len(header)] = np.frombuffer(header, np.uint8)
     for key, array in arrays.items():
-        start = begin + places[key][2]
+        start = begin + starts[key]
         block[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
     return block
 

@@ -100,6 +100,20 @@ def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) ->
     return canvas
 
 
+def check_fill(fill: Fill | None, maps: Maps | None = None) -> Fill | None:
+    """Returns the padding values, or raises ValueError where they name no map or do not fit its channels and dtype."""
+    known = {**STANDARD_MAPS, **(maps or {}), "label": LABEL}
+    for name, value in (fill or {}).items():
+        if name not in known:
+            raise ValueError(f"fill names the map {name!r}; expected one of {sorted(known)}")
+        values = np.asarray(value, np.float64)
+        if values.shape not in ((), (known[name].channels,)):
+            raise ValueError(f"fill of {name!r} must be one number or {known[name].channels}, found {value!r}")
+        if known[name].dtype == "uint8" and not ((values >= 0) & (values <= 255) & (values % 1 == 0)).all():
+            raise ValueError(f"fill of {name!r} must be whole numbers 0..255, found {value!r}")
+    return fill
+
+
 def check_interpolation(interpolation: str) -> str:
     """Returns the name, or raises ValueError with the known ones."""
     if interpolation not in _LINEAR_KINDS:

@@ -98,8 +98,8 @@ def test_effective_number_lies_between_equal_and_inverse():
 def test_recorded_median_frequency_weights(nyuv2_320x240):
     """ACNet's 41 numbers, computed at full size with void as a class of its own.
 
-    Void changes the median only: one factor for all classes, 0.973 here. What is left, at most 0.11 %, is the half size of
-    these labels: their nearest-sampled pixels count a class up to 0.1 % more or less often.
+    Void changes the median only: one factor for all classes, 0.973 here. What is left, at most 0.11 %, comes from the
+    half size of these labels, whose sampled pixels count a class a little more or less often.
     """
     text = (nyuv2_320x240 / "acnet_class_weight_41.txt").read_text(encoding="utf-8-sig")
     recorded = np.array([float(value) for value in text.split()])[1:]

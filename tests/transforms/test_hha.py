@@ -38,7 +38,7 @@ def test_a_flip_afterwards_equals_a_flip_before():
 
 
 def test_exception():
-    with pytest.raises(ValueError, match="'depth'.*sample 'a' has"):
+    with pytest.raises(ValueError, match=r"'depth'.*sample 'a' has"):
         ComputeHHA(**CAMERA)({"sample_id": "a"}, RNG)
     with pytest.raises(ValueError, match="focal lengths"):
         ComputeHHA(**{**CAMERA, "fy": -1})
