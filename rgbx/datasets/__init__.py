@@ -1,6 +1,8 @@
 """Datasets: one file per family, all yielding the sample of `rgbx.datasets.sample`."""
 
+from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.cityscapes import Cityscapes
+from rgbx.datasets.class_weights import compute_class_weights, count_labels
 from rgbx.datasets.deliver import DELIVER
 from rgbx.datasets.fmb import FMB
 from rgbx.datasets.folder import FolderDataset
@@ -31,6 +33,7 @@ __all__ = [
     "PST900",
     "STANDARD_MAPS",
     "SUNRGBD",
+    "CachedFrames",
     "Cityscapes",
     "DenseDataset",
     "EpochSampler",
@@ -49,6 +52,8 @@ __all__ = [
     "SyntheticRooms",
     "Taskonomy",
     "build_dataset",
+    "compute_class_weights",
+    "count_labels",
     "recognise",
     "validate_sample",
 ]

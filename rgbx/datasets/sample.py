@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
 from torch.utils.data import Dataset
@@ -248,10 +249,12 @@ def _check_values(sample: Sample, spec: MapSpec) -> None:
 
 def _check_label(sample: Sample, num_classes: int) -> None:
     label = sample["label"]
-    wrong = (label >= num_classes) & (label != IGNORE_INDEX)
+    if label.size == 0 or num_classes >= IGNORE_INDEX:
+        return
+    wrong = cv2.inRange(label, num_classes, IGNORE_INDEX - 1)
     if not wrong.any():
         return
-    ids = np.unique(label[wrong]).tolist()
+    ids = np.unique(label[wrong > 0]).tolist()
     listed = f"{ids[:10]}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     if ids == [num_classes]:
         advice = "This looks like labels that count void as 0: subtract an offset of 1 and map 0 to 255"
@@ -259,5 +262,5 @@ def _check_label(sample: Sample, num_classes: int) -> None:
         advice = "Map ids that are not train ids to 255, or check num_classes and the offset"
     raise ValueError(
         f"{_where(sample, 'label')}: ids {listed} are outside 0..{num_classes - 1} "
-        f"(255 = ignore), on {int(wrong.sum())} pixels. {advice}"
+        f"(255 = ignore), on {np.count_nonzero(wrong)} pixels. {advice}"
     )

@@ -1,0 +1,206 @@
+"""Weights for classes of unequal size, from the labels of a data set.
+
+`count_labels` counts once and keeps the counts in a file; the methods of `CLASS_WEIGHTS` turn counts into K weights,
+plain numbers that a loss, a config and a checkpoint can hold. A class without pixels gets the weight 1: no label ever
+uses it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
+from rgbx.datasets.sample import DenseDataset, Sample
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What a data set's labels hold.
+
+    Attributes:
+        pixels: of each class, [K].
+        image_pixels: all pixels, unlabelled ones too, of the images in which the class occurs, [K].
+    """
+
+    pixels: tuple[int, ...]
+    image_pixels: tuple[int, ...]
+
+
+def median_frequency(counts: LabelCounts) -> list[float]:
+    """median(f) / f with f = pixels of a class / pixels of the images that show it.
+
+    Eigen & Fergus, "Predicting Depth, Surface Normals and Semantic Labels" (ICCV 2015).
+    """
+    pixels, images = _arrays(counts)
+    frequency = pixels / np.maximum(images, 1)
+    return _weights(pixels, lambda: np.median(frequency[pixels > 0]) / frequency)
+
+
+def inverse_frequency(counts: LabelCounts) -> list[float]:
+    """Labelled pixels / (K · pixels of a class): the mean weight of a labelled pixel is 1."""
+    pixels, _ = _arrays(counts)
+    return _weights(pixels, lambda: pixels.sum() / (np.count_nonzero(pixels) * pixels))
+
+
+def enet(counts: LabelCounts, c: float = 1.02) -> list[float]:
+    """1 / ln(c + p) with p = share of the labelled pixels; between about 1.4 and 50.5 at c = 1.02.
+
+    Paszke et al., "ENet" (arXiv 1606.02147).
+    """
+    if not c > 1:
+        raise ValueError(f"enet needs c > 1, found {c}")
+    pixels, _ = _arrays(counts)
+    return _weights(pixels, lambda: 1 / np.log(c + pixels / pixels.sum()))
+
+
+def effective_number(counts: LabelCounts, beta: float | None = None) -> list[float]:
+    """(1 - β) / (1 - βⁿ), scaled to a mean of 1 over the classes that occur; n = pixels of a class.
+
+    Cui et al., "Class-Balanced Loss Based on Effective Number of Samples" (CVPR 2019). β = 0 weighs all alike, β → 1 by
+    inverse frequency. Counts of pixels are large, so β below about 1 - 1e-7 weighs all alike too; None takes
+    (N - 1) / N with N = labelled pixels, as the paper relates β to the number of distinct samples.
+    """
+    if beta is not None and not 0 <= beta < 1:
+        raise ValueError(f"effective_number needs 0 <= beta < 1, found {beta}")
+    pixels, _ = _arrays(counts)
+    log_beta = math.log1p(-1 / pixels.sum()) if beta is None else math.log(beta) if beta > 0 else -math.inf
+    inverse = 1 / -np.expm1(np.maximum(pixels, 1) * log_beta)
+    return _weights(pixels, lambda: inverse / inverse[pixels > 0].mean())
+
+
+CLASS_WEIGHTS: dict[str, Callable[..., list[float]]] = {
+    "median_frequency": median_frequency,
+    "inverse_frequency": inverse_frequency,
+    "enet": enet,
+    "effective_number": effective_number,
+}
+
+
+def compute_class_weights(
+    dataset: DenseDataset | dict[str, Any],
+    method: str = "median_frequency",
+    *,
+    cache: str | Path | None = None,
+    **options: float,
+) -> list[float]:
+    """K weights by a method of `CLASS_WEIGHTS`.
+
+    Args:
+        dataset: instance or dict(type=Class, **arguments): the training split.
+        method: its name.
+        cache: see `count_labels`.
+        options: of the method.
+
+    Raises:
+        ValueError: an unknown method, or a data set without labels.
+    """
+    if method not in CLASS_WEIGHTS:
+        raise ValueError(f"class weights are {method!r}; expected numbers or one of {sorted(CLASS_WEIGHTS)}")
+    built = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    return CLASS_WEIGHTS[method](count_labels(built, cache=cache), **options)
+
+
+def resolve_class_weights(model: dict[str, Any], dataset: dict[str, Any], *, cache: str | Path | None = None) -> None:
+    """Replaces a method's name by numbers, in place, in `model["loss"]["class_weights"]` of a config.
+
+    Args:
+        model: a model's config; its loss may say `class_weights="median_frequency"`, or
+            `class_weights=dict(method="enet", c=1.1)`. Anything else is left as it is.
+        dataset: the config of the training data.
+        cache: see `count_labels`.
+    """
+    loss = model.get("loss")
+    wanted = loss.get("class_weights") if isinstance(loss, dict) else None
+    if isinstance(wanted, str):
+        wanted = {"method": wanted}
+    if isinstance(loss, dict) and isinstance(wanted, dict):
+        loss["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
+
+
+def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> LabelCounts:
+    """Counts the pixels of each class over all labels.
+
+    Args:
+        dataset: frames without a label are passed over; transforms do not run.
+        cache: a JSON file for the counts; used as long as the dataset's fingerprint and the label files' sizes and
+            times are the same, written anew otherwise. None keeps nothing.
+
+    Raises:
+        ValueError: no labelled pixel at all.
+    """
+    fingerprint = dataset_fingerprint(dataset)
+    if cache is not None and (kept := _kept(Path(cache), fingerprint)) is not None:
+        return kept
+    pixels, images = (np.zeros(dataset.num_classes, np.int64) for _ in range(2))
+    paths = []
+    for index in range(len(dataset)):
+        sample = _labelled(dataset, index)
+        if "label" not in sample:
+            continue
+        found = np.bincount(sample["label"].reshape(-1), minlength=256)[: dataset.num_classes]
+        pixels += found
+        images += (found > 0) * sample["label"].size
+        paths.append(sample["paths"].get("label"))
+    if not pixels.any():
+        raise ValueError(f"{type(dataset).__name__}: no labelled pixel in {len(dataset)} frames")
+    counts = LabelCounts(tuple(pixels.tolist()), tuple(images.tolist()))
+    if cache is not None:
+        _keep(Path(cache), fingerprint, file_stamps(path for path in paths if path), counts)
+    return counts
+
+
+def _labelled(dataset: DenseDataset, index: int) -> Sample:
+    """The frame, if possible without opening its other maps."""
+    if isinstance(dataset, FileDataset) and type(dataset).read is FileDataset.read:
+        frame = dataset.frames[index]
+        if "label" not in frame.files:
+            return {"paths": {}}
+        return {"paths": {"label": str(frame.files["label"])}, **dataset.read_frame(frame, ["label"])}
+    return dataset.read(index)
+
+
+def _kept(path: Path, fingerprint: str) -> LabelCounts | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        stamps = {name: list(stamp) for name, stamp in file_stamps(record["files"]).items()}
+        if record["fingerprint"] != fingerprint or record["files"] != stamps:
+            return None
+        return LabelCounts(tuple(record["pixels"]), tuple(record["image_pixels"]))
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _keep(path: Path, fingerprint: str, stamps: FileStamps, counts: LabelCounts) -> None:
+    record = {
+        "fingerprint": fingerprint,
+        "pixels": counts.pixels,
+        "image_pixels": counts.image_pixels,
+        "files": stamps,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix="partial-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(record, file)
+    Path(name).replace(path)
+
+
+def _arrays(counts: LabelCounts) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(counts.pixels, np.float64), np.array(counts.image_pixels, np.float64)
+
+
+def _weights(pixels: np.ndarray, compute: Callable[[], np.ndarray]) -> list[float]:
+    """Six digits of each weight; 1 for classes without pixels."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = np.where(pixels > 0, compute(), 1.0)
+    return [float(f"{weight:.6g}") for weight in weights]
