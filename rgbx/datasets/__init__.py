@@ -8,10 +8,11 @@ from rgbx.datasets.fmb import FMB
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.mfnet import MFNet
 from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
-from rgbx.datasets.nyudv2_esanet import NYUDv2ESANet
-from rgbx.datasets.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.nyudv2.esanet import NYUDv2ESANet
+from rgbx.datasets.nyudv2.mat import NYUDv2Mat
 from rgbx.datasets.pst900 import PST900
 from rgbx.datasets.recognise import build_dataset, recognise
+from rgbx.datasets.rooms import SyntheticRooms
 from rgbx.datasets.sample import (
     IGNORE_INDEX,
     STANDARD_MAPS,
@@ -23,7 +24,6 @@ from rgbx.datasets.sample import (
 from rgbx.datasets.sampler import EpochSampler
 from rgbx.datasets.side_by_side import SideBySide
 from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
-from rgbx.datasets.synthetic import SyntheticRooms
 from rgbx.datasets.taskonomy import Taskonomy
 
 __all__ = [

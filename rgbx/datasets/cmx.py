@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from rgbx.datasets.files import SUFFIXES, Frame, Reader, find_folder, find_suffix, list_lines
+from rgbx.datasets.files import Frame, Reader
 from rgbx.datasets.holdout import Holdout, holdout_indices
-from rgbx.datasets.reading import offset_lookup, read_image, read_label, read_rgb
-from rgbx.datasets.sample import MapSpec
+from rgbx.datasets.listing import IMAGE_SUFFIXES, find_folder, find_image, list_lines
+from rgbx.datasets.reading import offset_lookup, read_label, read_rgb
 
 FOLDERS = {
     "rgb": ("RGB", "rgb"),
@@ -24,7 +22,6 @@ FOLDERS = {
     "hha": ("HHA", "hha"),
     "label": ("Label", "labels", "Labels", "label"),
 }
-RELATIVE_DEPTH = MapSpec("depth", 1, "float32", "relative", "nearest")
 
 
 def cmx_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: Holdout = None) -> list[Frame]:
@@ -37,7 +34,7 @@ def cmx_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: 
         holdout: see `rgbx.datasets.holdout`.
 
     Raises:
-        FileNotFoundError: the list, a folder, or the first frame's file is not there.
+        FileNotFoundError: the list or a folder is not there.
         ValueError: an empty list, or a line of more than two columns.
     """
     lines = list_lines(list_file, "names, such as RGB/0.jpg Label/0.png")
@@ -46,7 +43,7 @@ def cmx_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: 
     places = {}
     for kind in (*(name for name in modalities if name in FOLDERS), "label"):
         folder = find_folder(root, *FOLDERS[kind])
-        places[kind] = folder, find_suffix(folder, named[0][0])
+        places[kind] = folder, find_image(folder, named[0][0]).suffix
     return [
         Frame(name, {kind: folder / f"{name}{suffix}" for kind, (folder, suffix) in places.items()}, origin)
         for name, origin in named
@@ -67,43 +64,13 @@ def cmx_readers(depth: Reader) -> dict[str, Reader]:
     }
 
 
-def read_level_depth(path: str | Path, *, levels_per_metre: float) -> np.ndarray:
-    """Reads 8-bit depth that counts steps of known size: metres = (value + 0.5) / levels_per_metre; 0 stays 0.
-
-    Returns:
-        float32 [H, W], metres, 0 = no measurement.
-
-    Raises:
-        FileNotFoundError, ValueError: missing, truncated, or not one channel of 8 bits.
-    """
-    raw = read_image(path)
-    if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise ValueError(f"depth {path}: expected one channel of 8 bits, found {raw.dtype} of shape {raw.shape}")
-    return np.where(raw > 0, (raw + np.float32(0.5)) / np.float32(levels_per_metre), np.float32(0))
-
-
-def read_relative_depth(path: str | Path) -> np.ndarray:
-    """Reads depth of unknown scale as a fraction of what its bits can hold, without any claim to metres.
-
-    Returns:
-        float32 [H, W] of 0..1, 0 = no measurement.
-
-    Raises:
-        FileNotFoundError, ValueError: missing, truncated, or not one channel of 8 or 16 bits.
-    """
-    raw = read_image(path)
-    if raw.ndim != 2 or raw.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"depth {path}: expected one channel of 8 or 16 bits, found {raw.dtype} of shape {raw.shape}")
-    return raw.astype(np.float32) / np.float32(np.iinfo(raw.dtype).max)
-
-
 def _name(line: str, origin: str) -> str:
     """The frame's name: the path of its rgb file inside the rgb folder, without an image's suffix."""
     columns = line.split()
     if len(columns) > 2:
         raise ValueError(f"{origin}: expected a name, or an rgb file and its label, found {len(columns)} columns")
     path = PurePosixPath(columns[0])
-    if path.suffix in SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         path = path.with_suffix("")
     inside = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in FOLDERS["rgb"] else path.parts
     return str(PurePosixPath(*inside))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.grey import read_relative
+from rgbx.datasets.grey import RELATIVE_DEPTH, read_relative
 from rgbx.datasets.reading import offset_lookup, read_image, read_rgb
 from rgbx.datasets.sample import MapSpec, Sample, Transform
 
@@ -58,7 +58,6 @@ _MAPS = {
     "event": MapSpec("event", 3, "uint8", "encoded", "nearest"),
     "lidar": MapSpec("lidar", 3, "uint8", "encoded", "nearest"),
 }
-_GREY_DEPTH = MapSpec("depth", 1, "float32", "relative", "nearest")
 
 
 class DELIVER(FileDataset):
@@ -111,7 +110,7 @@ class DELIVER(FileDataset):
             classes=DELIVER_CLASSES,
             palette=DELIVER_PALETTE,
             transforms=transforms,
-            maps=_MAPS | ({"depth": _GREY_DEPTH} if depth_encoding == "grey" else {}),
+            maps=_MAPS | ({"depth": RELATIVE_DEPTH} if depth_encoding == "grey" else {}),
         )
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:

@@ -1,6 +1,6 @@
 """Datasets whose maps lie in files: a family lists its frames and says how each kind of file is read.
 
-`list_lines`, `find_folder` and `find_suffix` are what families list frames with.
+`rgbx.datasets.listing` has what families list frames with.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from rgbx.datasets.sample import DenseDataset, MapSpec, Sample, Transform
 
 Reader = Callable[[Path], np.ndarray]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".PNG", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -98,47 +97,3 @@ class FileDataset(DenseDataset):
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """The arrays of the named maps; override where one file holds several, to decode it once."""
         return {name: self.readers[name](frame.files[name]) for name in names}
-
-
-def list_lines(list_file: Path, expected: str) -> list[tuple[str, str]]:
-    """The lines of a list that are not blank, each with where it stands ("train.txt:12").
-
-    Args:
-        list_file: UTF-8 text.
-        expected: what a line holds, for the message about an empty list.
-
-    Raises:
-        FileNotFoundError: no such list.
-        ValueError: nothing in it.
-    """
-    if not list_file.is_file():
-        raise FileNotFoundError(f"{list_file}: no such list file")
-    lines = enumerate(list_file.read_text(encoding="utf-8").splitlines(), start=1)
-    found = [(line.strip("\r\n"), f"{list_file}:{number}") for number, line in lines if line.strip()]
-    if not found:
-        raise ValueError(f"{list_file}: the list is empty; expected lines of {expected}")
-    return found
-
-
-def find_folder(root: Path, *names: str) -> Path:
-    """The first of the names that is a folder of root.
-
-    Raises:
-        FileNotFoundError: none is.
-    """
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise FileNotFoundError(f"{root}: no folder {' or '.join(names)}")
-
-
-def find_suffix(folder: Path, stem: str) -> str:
-    """The suffix of the image with this stem: ".png" or ".jpg", or one of the less usual `SUFFIXES`.
-
-    Raises:
-        FileNotFoundError: no such image.
-    """
-    for suffix in SUFFIXES:
-        if (folder / f"{stem}{suffix}").is_file():
-            return suffix
-    raise FileNotFoundError(f"{folder / stem}: no such file with any of the suffixes {', '.join(SUFFIXES)}")

@@ -60,7 +60,7 @@ class FMB(FileDataset):
     ) -> None:
         self.root, self.split = Path(root), split
         folders = {name: self.root / split / folder for name, folder in FMB_FOLDERS.items()}
-        frames = folder_frames(folders, [name for name in folders if name in modalities or name == "label"])
+        frames = folder_frames(folders, modalities)
         super().__init__(
             [frames[i] for i in holdout_indices(len(frames), holdout)],
             {

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.reading import read_image
+from rgbx.datasets.sample import MapSpec
+
+RELATIVE_DEPTH = MapSpec("depth", 1, "float32", "relative", "nearest")  # of an unknown scale: no metres
 
 
 def read_grey(path: str | Path) -> np.ndarray:

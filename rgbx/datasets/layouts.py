@@ -21,8 +21,8 @@ from rgbx.datasets.folder import DECLARATION, FolderDataset
 from rgbx.datasets.listing import IMAGE_SUFFIXES
 from rgbx.datasets.mfnet import MFNET_VARIANTS, PACKED, MFNet
 from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
-from rgbx.datasets.nyudv2_esanet import NYUDv2ESANet
-from rgbx.datasets.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.nyudv2.esanet import NYUDv2ESANet
+from rgbx.datasets.nyudv2.mat import NYUDv2Mat
 from rgbx.datasets.pst900 import PST900, PST900_FOLDERS
 from rgbx.datasets.reading import read_image, read_label
 from rgbx.datasets.sample import DenseDataset

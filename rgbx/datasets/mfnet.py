@@ -10,7 +10,7 @@ import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.grey import read_sensor
-from rgbx.datasets.listing import find_image, read_list
+from rgbx.datasets.listing import find_image, list_lines
 from rgbx.datasets.reading import read_image, read_label, read_rgb
 from rgbx.datasets.sample import Sample, Transform
 
@@ -32,7 +32,8 @@ MFNET_VARIANTS: dict[str, dict[str, str]] = {
     "RGB/Modal/Label": {"rgb": "RGB", "thermal": "Modal", "label": "Label"},
     "rgb/ther/labels": {"rgb": "rgb", "thermal": "ther", "label": "labels"},
 }
-_FLIP = "_flip"
+MFNET_LISTS = ("train", "val", "test", "test_day", "test_night")
+FLIP = "_flip"  # ends the names of mirrored copies
 
 
 class MFNet(FileDataset):
@@ -72,9 +73,10 @@ class MFNet(FileDataset):
         folders = {name: self.root / folder for name, folder in MFNET_VARIANTS[self.variant].items()}
         packed = self.variant == PACKED
         frames = [
-            _frame(stem, folders, packed, f"{list_file}:{line}")
-            for list_file, line, stem in _stems(self.root, split)
-            if flips == "keep" or not stem.endswith(_FLIP)
+            _frame(stem, folders, packed, origin)
+            for name in split.split("+")
+            for stem, origin in listed_stems(self.root / f"{name}.txt")
+            if flips == "keep" or not stem.endswith(FLIP)
         ]
         super().__init__(
             frames,
@@ -88,12 +90,12 @@ class MFNet(FileDataset):
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """Decodes a packed image once; mirrors copies that have no files of their own."""
         if self.variant == PACKED and {"rgb", "thermal"} <= set(names):
-            image = _read_rgba(frame.files["rgb"])
+            image = read_four_channels(frame.files["rgb"])
             arrays = {"rgb": np.ascontiguousarray(image[..., :3]), "thermal": image[..., 3].astype(np.float32)}
             arrays |= super().read_frame(frame, [name for name in names if name not in arrays])
         else:
             arrays = super().read_frame(frame, names)
-        if frame.sample_id.endswith(_FLIP) and not frame.files["rgb"].stem.endswith(_FLIP):
+        if frame.sample_id.endswith(FLIP) and not frame.files["rgb"].stem.endswith(FLIP):
             arrays = {name: np.ascontiguousarray(array[:, ::-1]) for name, array in arrays.items()}
         return arrays
 
@@ -120,24 +122,29 @@ def _known_variant(variant: str) -> str:
     return variant
 
 
-def _stems(root: Path, split: str) -> list[tuple[Path, int, str]]:
-    """List file, line number and stem of every frame; a path or a second column on a line is dropped."""
-    return [
-        (root / f"{name}.txt", line, Path(text.split()[0]).stem)
-        for name in split.split("+")
-        for line, text in read_list(root / f"{name}.txt")
-    ]
+def listed_stems(list_file: Path) -> list[tuple[str, str]]:
+    """Stem of every line of a list and where it stands; a folder, a suffix or a second column on a line is dropped.
+
+    Raises:
+        FileNotFoundError, ValueError: no such list, or nothing in it.
+    """
+    return [(Path(line.split()[0]).stem, origin) for line, origin in list_lines(list_file, "one stem each")]
 
 
 def _frame(stem: str, folders: Mapping[str, Path], packed: bool, origin: str) -> Frame:
-    source = stem.removesuffix(_FLIP)
+    source = stem.removesuffix(FLIP)
     if source != stem and find_image(folders["rgb"], stem).is_file():
         source = stem
     files = {name: find_image(folder, source) for name, folder in folders.items() if name != "thermal" or not packed}
     return Frame(stem, {**files, "thermal": files["rgb"]} if packed else files, origin)
 
 
-def _read_rgba(path: Path) -> np.ndarray:
+def read_four_channels(path: str | Path) -> np.ndarray:
+    """MFNet's packed image: uint8 [H, W, 4], colours in RGB order and thermal.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, truncated, or not four channels of 8 bits.
+    """
     image = read_image(path)
     if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
         raise ValueError(
@@ -147,4 +154,4 @@ def _read_rgba(path: Path) -> np.ndarray:
 
 
 def _read_alpha(path: Path) -> np.ndarray:
-    return _read_rgba(path)[..., 3].astype(np.float32)
+    return read_four_channels(path)[..., 3].astype(np.float32)

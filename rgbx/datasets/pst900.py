@@ -47,7 +47,7 @@ class PST900(FileDataset):
         self.root, self.split = Path(root), split
         folders = {name: self.root / split / folder for name, folder in PST900_FOLDERS.items()}
         folders["thermal"] = self.root / split / thermal_folder
-        frames = folder_frames(folders, [name for name in folders if name in modalities or name == "label"])
+        frames = folder_frames(folders, modalities)
         super().__init__(
             [frames[i] for i in holdout_indices(len(frames), holdout)],
             {"rgb": read_rgb, "thermal": read_sensor, "label": read_label},

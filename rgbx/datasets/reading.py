@@ -82,11 +82,18 @@ def read_depth16(path: str | Path, *, divisor: float) -> np.ndarray:
     return np.divide(raw, np.float32(divisor), dtype=np.float32)
 
 
-def read_depth8(path: str | Path, *, levels_per_metre: float = 25.5, half_step: float = 0.5) -> np.ndarray:
+def read_depth8(
+    path: str | Path, *, levels_per_metre: float = 25.5, half_step: float = 0.5, holes: bool = False
+) -> np.ndarray:
     """Reads 8-bit depth of known scale: metres = (value + half_step) / levels_per_metre.
 
-    The defaults are those of the public 320x240 copy of NYU Depth V2, where depth is filled: with
-    half_step > 0 no pixel is 0, so none counts as "no measurement".
+    The defaults are those of the public 320x240 copy of NYU Depth V2, where depth is filled.
+
+    Args:
+        path: a one-channel 8-bit image.
+        levels_per_metre: steps of the stored values per metre.
+        half_step: 0.5 where a value stands for the middle of its step.
+        holes: whether the value 0 is no measurement and stays 0; otherwise it is the nearest step.
 
     Returns:
         float32 [H, W], metres.
@@ -97,7 +104,8 @@ def read_depth8(path: str | Path, *, levels_per_metre: float = 25.5, half_step: 
     raw = read_image(path)
     if raw.ndim != 2 or raw.dtype != np.uint8:
         raise ValueError(f"depth {path}: expected one channel of 8 bits, found {_kind(raw)}")
-    return (raw.astype(np.float32) + np.float32(half_step)) / np.float32(levels_per_metre)
+    metres = (raw.astype(np.float32) + np.float32(half_step)) / np.float32(levels_per_metre)
+    return np.where(raw > 0, metres, np.float32(0)) if holes else metres
 
 
 def read_label(path: str | Path, lookup: np.ndarray | None = None) -> np.ndarray:

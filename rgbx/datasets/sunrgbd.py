@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rgbx.datasets.cmx import RELATIVE_DEPTH, cmx_frames, cmx_readers, read_relative_depth
-from rgbx.datasets.files import FileDataset, Frame, Reader
+from rgbx.datasets.cmx import cmx_frames, cmx_readers
+from rgbx.datasets.column_lists import ListDataset, list_frames, list_readers
+from rgbx.datasets.files import FileDataset, Reader
+from rgbx.datasets.grey import RELATIVE_DEPTH, read_relative
 from rgbx.datasets.holdout import Holdout, holdout_indices
-from rgbx.datasets.lists import ListDataset, list_frames, list_readers
-from rgbx.datasets.nyudv2_classes import bitwise_palette
+from rgbx.datasets.listing import folder_frames
+from rgbx.datasets.palette import bitwise_palette
 from rgbx.datasets.reading import read_depth16, read_image, read_label, read_rgb
 from rgbx.datasets.sample import Transform
 
@@ -72,7 +74,7 @@ class SUNRGBD(FileDataset):
 
 
 class SUNRGBDLists(ListDataset):
-    """The layout of TokenFusion and GeminiFusion: lists of rgb<TAB>masks<TAB>depth, see `rgbx.datasets.lists`.
+    """The layout of TokenFusion and GeminiFusion: lists of rgb<TAB>masks<TAB>depth, see `rgbx.datasets.column_lists`.
 
     Args:
         root: the folder that the list's paths are relative to.
@@ -138,17 +140,9 @@ class SUNRGBDFolders(FileDataset):
         if depth_kind not in ("depth", "depth_bfx"):
             raise ValueError(f"depth_kind must be 'depth' or 'depth_bfx', found {depth_kind!r}")
         self.root = Path(root)
-        images = sorted((self.root / "image").glob("*.jpg"))
-        if not images:
-            raise FileNotFoundError(f"{self.root / 'image'}: no *.jpg; expected image/, {depth_kind}/ and label37/")
-        folders = {"depth": self.root / depth_kind, "label": self.root / "label37"}
+        folders = {"rgb": self.root / "image", "depth": self.root / depth_kind, "label": self.root / "label37"}
         super().__init__(
-            [
-                Frame(
-                    path.stem, {"rgb": path, **{kind: folder / f"{path.stem}.png" for kind, folder in folders.items()}}
-                )
-                for path in images
-            ],
+            folder_frames(folders, modalities),
             {"rgb": read_rgb, "depth": read_sun_depth, "label": read_label},
             modalities=modalities,
             classes=SUNRGBD_CLASSES,
@@ -177,4 +171,4 @@ def read_sun_depth(path: str | Path) -> np.ndarray:
 
 
 def _depth_reader(scale: float | None) -> Reader:
-    return read_relative_depth if scale is None else partial(read_depth16, divisor=scale)
+    return read_relative if scale is None else partial(read_depth16, divisor=scale)

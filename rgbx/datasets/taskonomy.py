@@ -11,7 +11,7 @@ import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame, Reader
 from rgbx.datasets.grey import read_grey, read_relative
-from rgbx.datasets.listing import read_list
+from rgbx.datasets.listing import list_lines
 from rgbx.datasets.reading import read_rgb
 from rgbx.datasets.sample import MapSpec, Transform
 
@@ -25,6 +25,7 @@ TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of the
 }
 _DEPTH_LOG_SCALE, _TEXTURE_SCALE, _EDGE_SCALE = 11.1, 11355.0, 11584.0
 _INVALID_DEPTH = 65535
+_LINE = "paths with {domain}, such as {domain}/point_0_view_3_domain_{domain}.png"
 _MAPS = {
     name: MapSpec(name, channels, "float32", "relative", interpolation)
     for name, channels, interpolation in (
@@ -77,7 +78,7 @@ class Taskonomy(FileDataset):
             "edge": partial(read_relative, full=_EDGE_SCALE),
         }
         super().__init__(
-            [_frame(self.root, f"{self.list_file}:{line}", text) for line, text in read_list(self.list_file)],
+            [_frame(self.root, line.strip(), origin) for line, origin in list_lines(self.list_file, _LINE)],
             readers,
             modalities=(*sources, *targets),
             classes=(),
@@ -108,11 +109,8 @@ def _read_normal(path: Path) -> np.ndarray:
     return read_rgb(path).astype(np.float32) / np.float32(255)
 
 
-def _frame(root: Path, origin: str, line: str) -> Frame:
+def _frame(root: Path, line: str, origin: str) -> Frame:
     if "{domain}" not in line:
-        raise ValueError(
-            f"{origin}: expected a path with {{domain}}, such as "
-            f"{{domain}}/point_0_view_3_domain_{{domain}}.png, found {line!r}"
-        )
+        raise ValueError(f"{origin}: expected {_LINE}, found {line!r}")
     files = {name: root / line.replace("{domain}", domain) for name, domain in TASKONOMY_DOMAINS.items()}
     return Frame(Path(line).stem.removesuffix("_domain_{domain}"), files, origin)

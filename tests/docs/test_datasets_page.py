@@ -13,7 +13,7 @@ import pytest
 
 import rgbx.datasets
 from rgbx.datasets import FolderDataset
-from rgbx.datasets.declaration import UNITS
+from rgbx.datasets.folder.declaration import UNITS
 from rgbx.datasets.layouts import LAYOUTS
 
 ROOT = Path(__file__).parents[2]

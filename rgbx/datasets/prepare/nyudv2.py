@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from rgbx.datasets.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.nyudv2.mat import NYUDv2Mat
 from rgbx.datasets.prepare.encoding import DepthEncoder, encode_png
 from rgbx.datasets.prepare.output import Job
 

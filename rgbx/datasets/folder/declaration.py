@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from rgbx.datasets.files import Reader
+from rgbx.datasets.folder.toml_table import Table
 from rgbx.datasets.grey import read_relative, read_sensor
-from rgbx.datasets.nyudv2_classes import bitwise_palette
+from rgbx.datasets.palette import bitwise_palette
 from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_image, read_label, read_rgb
 from rgbx.datasets.sample import MapSpec
-from rgbx.datasets.toml_table import Table
 
 UNITS: dict[str, tuple[int, str, str, frozenset[str]]] = {  # channels, dtype, interpolation, keys of its own
     "rgb8": (3, "uint8", "linear", frozenset()),

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rgbx.datasets.files import FileDataset, Frame, Reader, list_lines
+from rgbx.datasets.files import FileDataset, Frame, Reader
+from rgbx.datasets.listing import list_lines
 from rgbx.datasets.reading import offset_lookup, read_label, read_rgb
 from rgbx.datasets.sample import Sample
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from rgbx.datasets import NYUDv2Mat
 from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
-from rgbx.datasets.nyudv2_mat import read_class_mapping, read_split
+from rgbx.datasets.nyudv2.mat import read_class_mapping, read_split
 
 
 def naive_train_ids(ids, map_class):
@@ -110,8 +110,8 @@ def test_importing_needs_neither(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    monkeypatch.delitem(sys.modules, "rgbx.datasets.nyudv2_mat")
-    import rgbx.datasets.nyudv2_mat  # noqa: F401
+    monkeypatch.delitem(sys.modules, "rgbx.datasets.nyudv2.mat")
+    import rgbx.datasets.nyudv2.mat  # noqa: F401
 
 
 def test_exception(published_file, tmp_path):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rgbx.datasets.declaration import SPLIT, Declaration, DeclaredMap, read_declaration
 from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.folder.declaration import SPLIT, Declaration, DeclaredMap, read_declaration
 from rgbx.datasets.holdout import Holdout, holdout_indices
-from rgbx.datasets.listing import read_list
+from rgbx.datasets.listing import list_lines
 from rgbx.datasets.sample import Transform
 
 DECLARATION = "dataset.toml"
@@ -69,11 +69,10 @@ def _frames(root: Path, declared: Declaration, split: str) -> list[Frame]:
     entry = declared.splits[split]
     first = next(iter(declared.modalities.values()))
     if isinstance(entry, tuple):
-        listed = [(f"{declared.file}: [splits] {split}", stem) for stem in entry]
-        return [_frame(root, declared, split, first, *item) for item in listed]
+        return [_frame(root, declared, split, first, stem, f"{declared.file}: [splits] {split}") for stem in entry]
     if entry.endswith(".txt"):
-        listed = [(f"{root / entry}:{line}", text) for line, text in read_list(root / entry)]
-        return [_frame(root, declared, split, first, *item) for item in listed]
+        lines = list_lines(root / entry, "one stem each")
+        return [_frame(root, declared, split, first, line.strip(), origin) for line, origin in lines]
     folder = root / first.folder.replace(SPLIT, entry)
     stems = sorted(
         path.relative_to(folder).as_posix().removesuffix(first.suffix) for path in folder.rglob(f"*{first.suffix}")
@@ -83,10 +82,10 @@ def _frames(root: Path, declared: Declaration, split: str) -> list[Frame]:
             f"{declared.file}: [splits] {split}: no files {folder}/*{first.suffix}"
             + ("" if folder.is_dir() else "; there is no such folder")
         )
-    return [_frame(root, declared, entry, first, "", stem) for stem in stems]
+    return [_frame(root, declared, entry, first, stem, "") for stem in stems]
 
 
-def _frame(root: Path, declared: Declaration, split: str, first: DeclaredMap, origin: str, text: str) -> Frame:
+def _frame(root: Path, declared: Declaration, split: str, first: DeclaredMap, text: str, origin: str) -> Frame:
     """The files of one stem, or of the path of the first modality's file."""
     stem = text.removeprefix(first.folder.replace(SPLIT, split) + "/").removesuffix(first.suffix)
     maps = {**declared.modalities, **({"label": declared.label} if declared.label else {})}

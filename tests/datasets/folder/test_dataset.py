@@ -9,7 +9,7 @@ import pytest
 from dataset_frames import colours, decoded, grey, naive_labels, save
 
 from rgbx.datasets import FolderDataset, SyntheticRooms
-from rgbx.datasets.synthetic import CLASSES
+from rgbx.datasets.rooms import CLASSES
 from rgbx.transforms import HorizontalFlip, PackSample
 
 RNG = np.random.default_rng(0)

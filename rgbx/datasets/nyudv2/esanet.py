@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.files import FileDataset
 from rgbx.datasets.holdout import Holdout, holdout_indices
-from rgbx.datasets.nyudv2_classes import NYUDV2_CLASSES, NYUDV2_PALETTE
+from rgbx.datasets.listing import folder_frames
+from rgbx.datasets.nyudv2.classes import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.reading import offset_lookup, read_depth16, read_label, read_rgb
 from rgbx.datasets.sample import Transform
 
@@ -44,12 +45,8 @@ class NYUDv2ESANet(FileDataset):
         if depth_kind not in ("depth", "depth_raw"):
             raise ValueError(f"depth_kind must be 'depth' or 'depth_raw', found {depth_kind!r}")
         self.root = Path(root)
-        folder = self.root / split
-        kinds = {"rgb": "rgb", "depth": depth_kind, "label": "labels_40"}
-        names = sorted(path.name for path in (folder / "rgb").glob("*.png"))
-        if not names:
-            raise FileNotFoundError(f"{folder / 'rgb'}: no *.png; expected SPLIT/{{{','.join(kinds.values())}}}/*.png")
-        frames = [Frame(Path(name).stem, {kind: folder / of / name for kind, of in kinds.items()}) for name in names]
+        folders = {"rgb": "rgb", "depth": depth_kind, "label": "labels_40"}
+        frames = folder_frames({name: self.root / split / of for name, of in folders.items()}, modalities)
         super().__init__(
             [frames[index] for index in holdout_indices(len(frames), holdout)],
             {

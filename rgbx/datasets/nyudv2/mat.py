@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rgbx.datasets.holdout import Holdout, holdout_indices
-from rgbx.datasets.nyudv2_classes import NYUDV2_CLASSES, NYUDV2_PALETTE
+from rgbx.datasets.nyudv2.classes import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.sample import IGNORE_INDEX, DenseDataset, Sample, Transform
 
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
