@@ -57,7 +57,9 @@ class CachedFrames(DenseDataset):
             palette=self.dataset.palette,
             transforms=self.dataset.transforms,
             maps=self.dataset.maps,
+            targets=self.dataset.targets,
         )
+        self.provenance = self.dataset.provenance
         self.check_files = check_files and folder is not None
         self._warned = False
         first = self.dataset.read(0)

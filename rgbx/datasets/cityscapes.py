@@ -97,7 +97,7 @@ class Cityscapes(FileDataset):
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """The arrays of the named maps; depth from a disparity needs the camera's file too."""
-        if "camera" not in frame.files:
+        if "camera" not in frame.files or "depth" not in names:
             return super().read_frame(frame, names)
         sample = super().read_frame(frame, [name for name in names if name != "depth"])
         return {**sample, "depth": read_disparity_depth(frame.files["depth"], frame.files["camera"])}

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS
 
+from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.sample import DenseDataset, Sample
@@ -111,21 +112,36 @@ def compute_class_weights(
     return CLASS_WEIGHTS[method](count_labels(built, cache=cache), **options)
 
 
-def resolve_class_weights(model: dict[str, Any], dataset: dict[str, Any], *, cache: str | Path | None = None) -> None:
+def resolve_class_weights(
+    model: dict[str, Any], dataset: DenseDataset | dict[str, Any], *, cache: str | Path | None = None
+) -> None:
     """Replaces a method's name by numbers, in place, in `model["loss"]["class_weights"]` of a config.
 
     Args:
         model: a model's config; its loss may say `class_weights="median_frequency"`, or
             `class_weights=dict(method="enet", c=1.1)`. Anything else is left as it is.
-        dataset: the config of the training data.
+        dataset: the training data, or their config.
         cache: see `count_labels`.
     """
+    loss, wanted = _named_weights(model)
+    if wanted is not None:
+        loss["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
+
+
+def equal_class_weights(model: dict[str, Any]) -> None:
+    """Replaces a method's name by K ones, in place, for a model whose checkpoint brings the counted weights."""
+    loss, wanted = _named_weights(model)
+    if wanted is not None:
+        loss["class_weights"] = [1.0] * model["num_classes"]
+
+
+def _named_weights(model: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The config of a model's loss, and the method that it names with its options."""
     loss = model.get("loss")
     wanted = loss.get("class_weights") if isinstance(loss, dict) else None
     if isinstance(wanted, str):
         wanted = {"method": wanted}
-    if isinstance(loss, dict) and isinstance(wanted, dict):
-        loss["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
+    return (loss, wanted) if isinstance(loss, dict) and isinstance(wanted, dict) else ({}, None)
 
 
 def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> LabelCounts:
@@ -139,6 +155,8 @@ def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> L
     Raises:
         ValueError: no labelled pixel at all.
     """
+    if isinstance(dataset, CachedFrames):
+        dataset = dataset.dataset
     fingerprint = dataset_fingerprint(dataset)
     if cache is not None and (kept := _kept(Path(cache), fingerprint)) is not None:
         return kept
@@ -162,7 +180,7 @@ def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> L
 
 def _labelled(dataset: DenseDataset, index: int) -> Sample:
     """The frame, if possible without opening its other maps."""
-    if isinstance(dataset, FileDataset) and type(dataset).read is FileDataset.read:
+    if isinstance(dataset, FileDataset):
         frame = dataset.frames[index]
         if "label" not in frame.files:
             return {"paths": {}}

@@ -14,15 +14,18 @@ import numpy as np
 from rgbx.datasets.sample import DenseDataset
 
 FileStamps = dict[str, tuple[int, int]]
+_BESIDE = ("transforms", "provenance")  # attributes that change no frame
 
 
 def dataset_fingerprint(dataset: DenseDataset) -> str:
-    """Digest of a dataset's class and of all its attributes but the transforms: 16 hexadecimal digits.
+    """Digest of a dataset's class and of the attributes that its frames depend on: 16 hexadecimal digits.
 
-    Equal in every process and after a restart. Files are not opened: see `file_stamps`. Functions count by their name
-    and bound arguments, so a change inside a lambda goes unnoticed.
+    Equal in every process and after a restart, as what pickling leaves out, such as open files, does not count. Files
+    behind the frames are not opened: see `file_stamps`. Functions count by their name and bound arguments, so a change
+    inside a lambda goes unnoticed.
     """
-    attributes = {name: value for name, value in vars(dataset).items() if name != "transforms"}
+    state: dict[str, Any] = dataset.__getstate__()  # type: ignore[assignment]
+    attributes = {name: value for name, value in state.items() if name not in _BESIDE}
     text = f"{_name(type(dataset))}({_describe(attributes)})"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -57,7 +60,7 @@ def _describe(value: Any) -> str:
         return f"{_name(type(value))}({_describe({f.name: getattr(value, f.name) for f in fields(value)})})"
     if isinstance(value, (type, Callable)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
         return _name(value)
-    return f"{_name(type(value))}({_describe(vars(value)) if hasattr(value, '__dict__') else ''})"
+    return f"{_name(type(value))}({_describe(value.__getstate__())})"
 
 
 def _name(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Every config trains two iterations and is evaluated, with a small network and crop, in one process.
 
-NYUDv2, Cityscapes (its disparities written here) and MFNet (its labels another network's predictions) run on real
-frames, the others on images written in the format of their dataset.
+NYUDv2, Cityscapes (its disparities written here), MFNet (its labels another network's predictions) and SUN RGB-D (it
+gets frames of NYUDv2) run on real frames, the others on images written in the format of their dataset, or rendered.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
 
 import rgbx.cli.test
@@ -42,6 +43,33 @@ def nyudv2_folders(nyuv2_320x240, tmp_path):
     for name, count in (("train.txt", 2), ("test.txt", 1)):
         (root / name).write_text("\n".join((nyuv2_320x240 / name).read_text().split()[:count]))
     return root
+
+
+@pytest.fixture
+def nyudv2_cmx(layouts, tmp_path):
+    root = link(layouts / "NYUDepthv2", tmp_path, ("RGB", "HHA", "Label"))
+    for name, count in (("train.txt", 2), ("test.txt", 1)):
+        (root / name).write_text("\n".join((layouts / "NYUDepthv2" / name).read_text().splitlines()[:count]))
+    return root
+
+
+@pytest.fixture
+def sunrgbd(layouts, tmp_path):
+    """Frames of NYUDv2 under names of SUN RGB-D, whose classes are the first 37 of theirs."""
+    for name, source in (("train_0", "0"), ("train_1", "8"), ("test_0", "2")):
+        label = decoded(layouts / "NYUDepthv2" / "Label" / f"{source}.png")
+        save(tmp_path / "labels" / f"{name}.png", np.where(label > 37, 0, label).astype(np.uint8))
+        for folder, suffix in (("RGB", ".jpg"), ("Depth", ".png")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}{suffix}").symlink_to(layouts / "NYUDepthv2" / folder / f"{source}{suffix}")
+    (tmp_path / "train.txt").write_text("train_0\ntrain_1\n")
+    (tmp_path / "test.txt").write_text("test_0\n")
+    return tmp_path
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    return tmp_path / "rooms"
 
 
 @pytest.fixture
@@ -100,23 +128,38 @@ SMALL = [
     "train_dataloader.batch_size=1",
     "train_dataloader.persistent_workers=False",
     *(f"{loader}_dataloader.num_workers=0" for loader in ("train", "val", "test")),
-    "train_dataloader.dataset.transforms.0.size=(64,64)",
 ]
+CROP = "train_dataloader.dataset.transforms.0.size=(64,64)"
+WEIGHTED = "model.loss={'name': 'cross_entropy', 'class_weights': 'median_frequency'}"
+ROOMS = [
+    *(f"{loader}_dataloader.dataset.size={SIZE}" for loader in ("train", "val", "test")),
+    *(f"{loader}_dataloader.dataset.num_frames={count}" for loader, count in (("train", 2), ("val", 1), ("test", 1))),
+    "train_cfg.val_interval=1",
+]
+CASES = {
+    "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
+    "nyudv2/asymfusion_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r50_nyudv2_cmx.py": ("nyudv2_cmx", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r18_nyudv2_320x240.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
+    "sunrgbd/asymfusion_r50_sunrgbd.py": ("sunrgbd", [CROP, *HELD_OUT]),
+    "cityscapes/asymfusion_r50_cityscapes_512x1024.py": ("cityscapes", [CROP]),
+    "mfnet/asymfusion_r50_mfnet.py": ("mfnet", [CROP]),
+    "fmb/asymfusion_r50_fmb.py": ("fmb", [CROP, *HELD_OUT]),
+    "pst900/asymfusion_r50_pst900.py": ("pst900", [CROP, *HELD_OUT]),
+    "deliver/asymfusion_r50_deliver.py": ("deliver", [CROP]),
+    "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
+}
 
 
-@pytest.mark.parametrize(
-    ("config", "data", "options"),
-    [
-        ("nyudv2/asymfusion_r50_nyudv2_lists.py", "nyudv2_lists", HELD_OUT),
-        ("nyudv2/asymfusion_r18_nyudv2_320x240.py", "nyudv2_folders", HELD_OUT),
-        ("cityscapes/asymfusion_r50_cityscapes_512x1024.py", "cityscapes", []),
-        ("mfnet/asymfusion_r50_mfnet.py", "mfnet", []),
-        ("fmb/asymfusion_r50_fmb.py", "fmb", HELD_OUT),
-        ("pst900/asymfusion_r50_pst900.py", "pst900", HELD_OUT),
-        ("deliver/asymfusion_r50_deliver.py", "deliver", []),
-    ],
-)
-def test_trains_and_evaluates(config, data, options, request, tmp_path):
+def test_every_config_is_tested():
+    files = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("[!_]*/*.py")}
+    assert files == set(CASES)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_trains_and_evaluates(config, request, tmp_path):
+    data, options = CASES[config]
     root, work_dir = request.getfixturevalue(data), tmp_path / "run"
     arguments = ["--data-root", str(root), "--cfg-options", *SMALL, *options]
     path = str(CONFIGS / config)
@@ -127,3 +170,22 @@ def test_trains_and_evaluates(config, data, options, request, tmp_path):
     assert rgbx.cli.test.main([path, str(work_dir), "--json", str(report), *arguments]) == 0
     (scores,) = json.loads(report.read_text())["subsets"].values()
     assert 0 <= scores["mIoU"] <= 100
+    counted = list(tmp_path.rglob("class_counts.json"))  # in training only: testing needs no training data
+    assert counted == ([work_dir / "class_counts.json"] if WEIGHTED in options else [])
+    if WEIGHTED in options:
+        weights = torch.load(next(work_dir.glob("epoch_*.pth")), weights_only=True)["state_dict"]["loss.weight"]
+        expected = median_frequencies([decoded(path) for path in masks(root)])
+        torch.testing.assert_close(weights, torch.tensor(expected), rtol=1e-4, atol=0)
+
+
+def masks(root):
+    """The label files that train.txt lists."""
+    return [root / line.split("\t")[1] for line in (root / "train.txt").read_text().splitlines()]
+
+
+def median_frequencies(labels, count=40):
+    """median(f) / f with f = pixels of a class / pixels of the images that show it; 1 without pixels."""
+    shown = {k: [label for label in labels if (label == k).any()] for k in range(count)}
+    share = {k: sum((x == k).sum() for x in found) / sum(x.size for x in found) for k, found in shown.items() if found}
+    middle = np.median(list(share.values()))
+    return [float(middle / share[k]) if k in share else 1.0 for k in range(count)]

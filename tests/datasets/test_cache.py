@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_frames import save
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from rgbx.datasets import CachedFrames, EpochSampler, SampleKey
+from rgbx.datasets import CachedFrames, EpochSampler, NYUDv2Mat, SampleKey, SideBySide
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.fingerprint import dataset_fingerprint
 from rgbx.datasets.frame_store import FolderStore, MemoryStore, decode_frame, encode_frame
@@ -151,6 +152,38 @@ def test_fingerprint_ignores_transforms_only(root):
     assert one == dataset_fingerprint(Files(root, transforms=())) == dataset_fingerprint(Files(root))
     assert one != dataset_fingerprint(Files(root, count=5))
     assert one != dataset_fingerprint(Files(root, depth=depth_cm))
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_translation_keeps_its_targets(tmp_path, place):
+    for stem in "ab":
+        pair = np.random.default_rng(0).integers(0, 256, (12, 32, 3), dtype=np.uint8)
+        save(tmp_path / "train" / f"{stem}.png", pair)
+    plain = SideBySide(tmp_path, targets=("a",))
+    cached = CachedFrames(SideBySide(tmp_path, targets=("a",)), folder=None if place == "memory" else tmp_path / "kept")
+    assert (cached.sources, cached.targets) == (plain.sources, plain.targets) == (("b",), ("a",))
+    for _ in range(2):
+        for key in (SampleKey(0, 1), SampleKey(1, 2)):
+            for name in plain.modalities:
+                np.testing.assert_array_equal(cached[key][name], plain[key][name])
+
+
+def test_an_open_file_changes_no_fingerprint(published_file):
+    dataset = NYUDv2Mat(published_file.path)
+    before = dataset_fingerprint(dataset)
+    dataset.read(0)
+    assert dataset_fingerprint(dataset) == before != dataset_fingerprint(NYUDv2Mat(published_file.path, "test"))
+
+
+def test_the_published_file_is_kept_until_it_changes(published_file, tmp_path):
+    plain = NYUDv2Mat(published_file.path)
+    kept = [CachedFrames(NYUDv2Mat(published_file.path), folder=tmp_path / "kept") for _ in range(2)]
+    for cached in kept:
+        np.testing.assert_array_equal(cached.read(2)["depth"], plain.read(2)["depth"])
+    assert len(list((tmp_path / "kept").glob("*/*.frame"))) == 1
+    assert kept[0]._kept(2) is not None
+    os.utime(published_file.path, ns=(1, 1))
+    assert kept[0]._kept(2) is None
 
 
 def test_cut_files_are_read_anew(root):

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from rgbx.datasets import NYUDv2Folders, compute_class_weights, count_labels
+from rgbx.datasets import CachedFrames, NYUDv2Folders, compute_class_weights, count_labels
 from rgbx.datasets.class_weights import (
     CLASS_WEIGHTS,
     LabelCounts,
     effective_number,
     enet,
+    equal_class_weights,
     inverse_frequency,
     median_frequency,
     resolve_class_weights,
@@ -147,6 +148,23 @@ def test_a_config_gets_numbers_that_a_loss_takes(root):
         model = {"loss": loss}
         resolve_class_weights(model, dict(data))
         assert model == {"loss": loss}
+
+
+@pytest.mark.parametrize("folder", [None, "kept"])
+def test_kept_frames_are_counted_without_being_read(root, folder):
+    """Whoever read a whole frame would miss its rgb file."""
+    cached = CachedFrames(Labels(root), folder=None if folder is None else root / folder)
+    assert count_labels(cached) == count_labels(Labels(root))
+
+
+def test_a_checkpoints_model_needs_no_counts():
+    model = {"num_classes": 3, "loss": {"name": "cross_entropy", "class_weights": "enet"}}
+    equal_class_weights(model)
+    assert model["loss"]["class_weights"] == [1.0, 1.0, 1.0]
+    for loss in ("dice", {"name": "cross_entropy", "class_weights": [1.0, 2.0, 3.0]}):
+        model = {"num_classes": 3, "loss": loss}
+        equal_class_weights(model)
+        assert model["loss"] == loss
 
 
 def test_exception(root):

@@ -18,9 +18,7 @@ def test_equal_channels_are_grey(tmp_path):
     for name in ("grey.png", "rgb.png", "rgba.png"):
         np.testing.assert_array_equal(read_grey(tmp_path / name), VALUES)
     save(tmp_path / "colours.png", np.dstack([VALUES, VALUES, VALUES[:, ::-1]]))
-    with pytest.raises(
-        ValueError, match=r"colours\.png: expected a grey image, found 3 channels"
-    ):
+    with pytest.raises(ValueError, match=r"colours\.png: expected a grey image, found 3 channels"):
         read_grey(tmp_path / "colours.png")
 
 

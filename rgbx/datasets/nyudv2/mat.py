@@ -93,10 +93,9 @@ class NYUDv2Mat(DenseDataset):
                 f"{self.path}: labels of frame {number} hold {ids.max()}, expected 0..{len(self._lookup) - 1}"
             )
         arrays["label"] = self._lookup[ids]
-        paths = {name: f"{self.path}:{self.fields[name]}[{number}]" for name in names}
         return {
             "sample_id": f"{number:06d}",
-            "paths": paths,
+            "paths": dict.fromkeys(names, str(self.path)),
             **{name: np.ascontiguousarray(array) for name, array in arrays.items()},
         }
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from mmengine.registry import DATASETS
 from PIL import Image
 
+from rgbx.cli.config import load_config
 from rgbx.datasets import NYUDv2ESANet
 
+CONFIGS = Path(__file__).parents[3] / "configs/_base_/datasets"
 RNG = np.random.default_rng(0)
 
 
@@ -45,6 +51,15 @@ def test_values(root):
 
 def test_depth_as_measured(root):
     assert (NYUDv2ESANet(root, "test", depth_kind="depth_raw")[0]["depth"] == 0).all()
+
+
+def test_the_base_config_builds(root):
+    shutil.copytree(root / "test", root / "train")
+    config = load_config(CONFIGS / "nyudv2_esanet.py", data_root=str(root))
+    for loader, holdout in ((config.train_dataloader, "exclude"), (config.val_dataloader, "only")):
+        assert loader.dataset.pop("holdout") == holdout  # three frames are too few for it
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert DATASETS.build(loader.dataset)[0]["depth"].shape[0] == 1
 
 
 def test_exception(root):

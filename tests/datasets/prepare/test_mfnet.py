@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rgbx.datasets import MFNet
 from rgbx.datasets.prepare import Summary, mfnet_jobs, write_jobs
 
 STEMS = ("01234N", "01477D")
@@ -44,6 +45,22 @@ def test_channels(root, tmp_path):
         assert (out / name).read_bytes() == (root / name).read_bytes()
 
 
+def test_read_back(root, tmp_path):
+    """What is prepared reads as the four-channel images do, mirrored copies that have no files among them."""
+    (root / "train.txt").write_text("01477D\n01234N_flip\n01477D_flip\n")
+    write_jobs(tmp_path / "out", mfnet_jobs(root))
+    before, after = MFNet(root), MFNet(tmp_path / "out")
+    assert (before.variant, after.variant) == ("images/labels", "rgb/ther/labels")
+    assert len(before) == len(after) == 3
+    for index in range(3):
+        one, two = before[index], after[index]
+        assert one["sample_id"] == two["sample_id"]
+        for name in ("rgb", "thermal", "label"):
+            np.testing.assert_array_equal(one[name], two[name])
+    mirrored = decoded(root / "images" / "01234N.png")[:, ::-1]
+    np.testing.assert_array_equal(after[1]["thermal"], mirrored[..., 3])
+
+
 def test_exception(root, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none of the lists train\.txt"):
         mfnet_jobs(tmp_path)
@@ -52,5 +69,5 @@ def test_exception(root, tmp_path):
         write_jobs(tmp_path / "out", mfnet_jobs(root))
     (root / "train.txt").write_text("01477D\n")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(root / "images" / "01234N.png")
-    with pytest.raises(ValueError, match=r"01234N\.png: expected four channels of 8 bits, found uint8 of shape"):
+    with pytest.raises(ValueError, match=r"01234N\.png: expected 4 channels of 8 bits .*, found uint8 of shape"):
         write_jobs(tmp_path / "other", mfnet_jobs(root))
