@@ -1,0 +1,277 @@
+"""Checks of label ids: format, range, offset, void, balance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from rgbx.datasets.sample import IGNORE_INDEX
+from rgbx.doctor.check import Check
+from rgbx.doctor.columns import describe
+from rgbx.doctor.finding import Finding, counted
+from rgbx.doctor.inspection import InspectedFrame, Split
+
+NO_CLASS = {"unlabeled", "unlabelled", "background", "void", "unknown", "ignore", "other", "none", "clutter"}
+FREQUENT = {"wall", "floor", "road", "building", "sky", "ground"}
+ENOUGH_FRAMES = 8
+_THIN, _COMPACT = 0.7, 0.75  # how much of a region survives erosion, relative to the other classes
+_OUTLINE_SHARE = 0.5
+
+
+class LabelFormat(Check):
+    """Labels that are no class ids: colours, or values above 255."""
+
+    name = "label-format"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.wrong: dict[str, tuple[str, str]] = {}
+        self.lossy: dict[str, str] = {}
+
+    def see(self, frame: InspectedFrame) -> None:
+        raw = frame.raw.get("label")
+        if raw is None:
+            return
+        if frame.refusal and (raw.ndim != 2 or raw.max() > IGNORE_INDEX):
+            self.wrong[frame.sample_id] = (f"{describe(raw)}, values up to {raw.max()}", frame.where("label"))
+        if frame.files["label"].suffix.lower() in (".jpg", ".jpeg"):
+            self.lossy[frame.sample_id] = frame.where("label")
+
+    def findings(self) -> Iterable[Finding]:
+        if self.wrong:
+            yield self.finding(
+                "error",
+                "certain",
+                f"labels are not class ids in {counted(self.wrong, self.split.sampled)}; the first has "
+                f"{next(iter(self.wrong.values()))[0]}",
+                "Convert colours to ids by the dataset's palette; take the class labels, not the instances.",
+                evidence={"frames": len(self.wrong)},
+                files=[where for _, where in self.wrong.values()],
+                frames=self.wrong,
+            )
+        if self.lossy:
+            yield self.finding(
+                "error",
+                "certain",
+                f"labels are stored as JPEG in {counted(self.lossy, self.split.sampled)}: it invents ids at edges",
+                "Make the labels anew from their source, as PNG.",
+                evidence={"frames": len(self.lossy)},
+                files=self.lossy.values(),
+                frames=self.lossy,
+            )
+
+
+class LabelIds(Check):
+    """Ids outside 0..K-1, and the balance of the classes."""
+
+    name = "label-range"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.histogram = np.zeros(256, np.int64)
+        self.outside: dict[str, tuple[list[int], str]] = {}
+        self.void_only: list[str] = []
+        self.seen = self.unlabelled = 0
+
+    def see(self, frame: InspectedFrame) -> None:
+        if frame.sample is None:
+            return
+        label = frame.sample.get("label")
+        if not isinstance(label, np.ndarray) or label.dtype != np.uint8 or not label.size:
+            self.unlabelled += label is None
+            return
+        counts = np.bincount(label.ravel(), minlength=256)
+        self.histogram += counts
+        self.seen += 1
+        ids = np.flatnonzero(counts[self.num_classes : IGNORE_INDEX]) + self.num_classes
+        if ids.size:
+            self.outside[frame.sample_id] = (ids.tolist(), frame.where("label"))
+        elif counts[IGNORE_INDEX] == label.size:
+            self.void_only.append(frame.sample_id)
+
+    def findings(self) -> Iterable[Finding]:
+        if self.outside:
+            yield self._outside()
+        if self.unlabelled and self.seen:
+            yield self.finding(
+                "info", "certain", f"{counted(self.unlabelled, self.unlabelled + self.seen)} have no label", ""
+            )
+        if self.void_only:
+            whole = len(self.void_only) == self.seen
+            yield self.finding(
+                "info" if whole else "warning",
+                "certain",
+                f"the label is void throughout in {counted(self.void_only, self.seen)}",
+                "Normal for a test split whose labels are not public; nothing can be trained or scored on it."
+                if whole
+                else "Leave these frames out: they teach nothing.",
+                evidence={"frames": len(self.void_only)},
+                frames=self.void_only,
+            )
+        if self.histogram[: self.num_classes].any():
+            yield self._balance()
+
+    def _outside(self) -> Finding:
+        ids = sorted({value for found, _ in self.outside.values() for value in found})
+        pixels = int(self.histogram[ids].sum())
+        listed = ", ".join(map(str, ids[:8])) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        if ids == [self.num_classes]:
+            fix = "As if void were counted as 0: subtract an offset of 1 and map 0 to 255."
+        else:
+            fix = "Map values that are no class to 255, or correct the number of classes."
+        return self.finding(
+            "error",
+            "certain",
+            f"label ids {listed} are outside 0..{self.num_classes - 1} (255 = ignore) on {pixels} pixels of "
+            f"{counted(self.outside, self.seen)}",
+            fix,
+            evidence={"ids": ids, "pixels": pixels, "frames": len(self.outside)},
+            files=[where for _, where in self.outside.values()],
+            frames=self.outside,
+        )
+
+    def _balance(self) -> Finding:
+        counts = self.histogram[: self.num_classes]
+        share = counts / counts.sum()
+        order = np.argsort(-share, kind="stable")
+        present = order[share[order] > 0]
+        absent = [self.classes[k] for k in np.flatnonzero(counts == 0)]
+        effective = float(np.exp(-(share[present] * np.log(share[present])).sum()))
+        top = ", ".join(f"{self.classes[k]} {share[k]:.0%}" for k in present[:3])
+        void = float(self.histogram[IGNORE_INDEX] / max(self.histogram.sum(), 1))
+        text = f"{len(present)} of {self.num_classes} classes occur: {top}, ..., {self.classes[present[-1]]} "
+        text += f"{share[present[-1]]:.2g}; as balanced as {effective:.1f} equal classes; void {void:.1%}"
+        if absent:
+            text += f"; never in the sample: {', '.join(absent[:6])}" + (", ..." if len(absent) > 6 else "")
+        return Finding(
+            "label-balance",
+            "info",
+            "certain",
+            self.split.name,
+            text,
+            "",
+            {
+                "share": {self.classes[k]: float(share[k]) for k in order},
+                "void_share": void,
+                "effective_classes": effective,
+                "absent": absent,
+            },
+        )
+
+
+class LabelOffset(Check):
+    """Void coded by the wrong value, and labels shifted by one: suspected from where the ids lie.
+
+    Void lies in thin strips between objects and at the frame's border, a class in compact regions. Measured: the share
+    of a region that survives erosion by a square of about 1/50 of the height, relative to all classes, and the share
+    of all outlines that touch it. (Void of NYU Depth V2: 0.5 and 0.8; its walls: 1.1 and 0.5.)
+    """
+
+    name = "label-offset"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.stored = np.zeros(256, np.int64)
+        self.decoded = np.zeros(256, np.int64)
+        self.areas = {"zero": Region(), "other": Region()}
+        self.shifted = True
+        self.seen = 0
+
+    def see(self, frame: InspectedFrame) -> None:
+        raw, label = frame.raw.get("label"), (frame.sample or {}).get("label")
+        if raw is None or label is None or raw.ndim != 2 or raw.dtype != np.uint8 or label.dtype != np.uint8:
+            return
+        if raw.shape != label.shape or not label.size:
+            return
+        self.seen += 1
+        self.stored += np.bincount(raw.ravel(), minlength=256)
+        self.decoded += np.bincount(label.ravel(), minlength=256)
+        kept = label != IGNORE_INDEX
+        self.shifted &= bool(np.all(label[kept].astype(int) == raw[kept].astype(int) - 1))
+        self.areas["zero"].add(raw, raw == 0)
+        for value in np.unique(raw[(raw > 0) & (raw != IGNORE_INDEX)]):
+            self.areas["other"].add(raw, raw == value)
+
+    def findings(self) -> Iterable[Finding]:
+        if self.seen < ENOUGH_FRAMES or self.decoded[self.num_classes : IGNORE_INDEX].any():
+            return  # too few, or the range check has said it
+        zero, other = self.areas["zero"], self.areas["other"]
+        compact = zero.survival / max(other.survival, 1e-9)
+        share = self.stored[0] / self.stored.sum()
+        evidence = {
+            "stored_values": [int(np.flatnonzero(self.stored).min()), int(np.flatnonzero(self.stored).max())],
+            "share_of_0": float(share),
+            "compactness_of_0": float(compact),
+            "outlines_of_0": zero.outline_share,
+            "frames": self.seen,
+        }
+        if self.decoded[0] and not self.shifted and self.classes[0].lower() not in NO_CLASS:
+            void_like = compact < _THIN and zero.outline_share > _OUTLINE_SHARE
+            if void_like and not self.stored[IGNORE_INDEX]:
+                yield self._void(evidence)
+        elif self.shifted and self.stored[0] and not self.decoded[0 : self.num_classes][-1]:
+            if compact > _COMPACT and share > 0.03:
+                yield self._one_too_many(evidence)
+        elif not self.decoded[0] and self.classes[0].lower() in FREQUENT and not self.stored[0]:
+            yield self._one_too_few(evidence)
+
+    def _void(self, evidence: dict[str, object]) -> Finding:
+        found = self.finding(
+            "warning",
+            "possible",
+            f"0 looks like void but is trained as class {self.classes[0]!r}: 255 never occurs, and 0 lies in thin "
+            f"strips that touch {evidence['outlines_of_0']:.0%} of all outlines",
+            "If 0 means void in these files, map it to 255 (and subtract 1 from the rest if ids start at 1).",
+            evidence=evidence,
+        )
+        return replace(found, check="label-void")
+
+    def _one_too_many(self, evidence: dict[str, object]) -> Finding:
+        both = bool(self.stored[IGNORE_INDEX])
+        return self.finding(
+            "warning",
+            "likely" if both else "possible",
+            f"labels may be shifted by one: class {self.classes[-1]!r} (the last) never occurs, and 0, which is read "
+            f"as void, covers {evidence['share_of_0']:.0%} in compact regions like a class"
+            + ("; 255 occurs too and is void already" if both else ""),
+            "If 0 is a class in these files, read them without the offset of 1.",
+            evidence=evidence,
+        )
+
+    def _one_too_few(self, evidence: dict[str, object]) -> Finding:
+        return self.finding(
+            "warning",
+            "possible",
+            f"labels may be shifted by one: class {self.classes[0]!r} (the first, usually frequent) never occurs in "
+            f"{self.seen} frames, and the smallest value is {evidence['stored_values'][0]}",  # type: ignore[index]
+            "If the files count from 1, read them with an offset of 1.",
+            evidence=evidence,
+        )
+
+
+class Region:
+    """Sums over frames for one kind of region: area, area that survives erosion, outlines."""
+
+    def __init__(self) -> None:
+        self.area = self.left = self.touched = self.outlines = 0
+
+    def add(self, ids: np.ndarray, mask: np.ndarray) -> None:
+        """One region of one frame; the frame's border does not erode it."""
+        side = 2 * round(ids.shape[0] / 120) + 1
+        kernel = np.ones((side, side), np.uint8)
+        self.area += int(mask.sum())
+        self.left += int(cv2.erode(mask.astype(np.uint8), kernel).sum())
+        across, down = ids[:, 1:] != ids[:, :-1], ids[1:] != ids[:-1]
+        self.outlines += int(across.sum() + down.sum())
+        self.touched += int((across & (mask[:, 1:] | mask[:, :-1])).sum() + (down & (mask[1:] | mask[:-1])).sum())
+
+    @property
+    def survival(self) -> float:
+        return self.left / max(self.area, 1)
+
+    @property
+    def outline_share(self) -> float:
+        return self.touched / max(self.outlines, 1)
