@@ -80,6 +80,8 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
         panels = frame_panels(split, frame, columns)
         for cell, title in zip(cells, titles, strict=True):
             _draw(cell, panels.get(title, "none"))
+        for cell, name in zip(cells, columns, strict=False):
+            cell.set_title(_range(frame, split.dataset.maps.get(name)), fontsize=8, loc="right", color="0.35")
         name = f"{split.name}: {textwrap.shorten(frame.sample_id, 48)}" + (f"   [{about}]" if about else "")
         cells[0].set_title(name, fontsize=9, loc="left", color="firebrick" if about else "black")
     for cell, title in zip(grid[0], titles, strict=True):
@@ -124,6 +126,18 @@ def frame_panels(split: Split, frame: InspectedFrame, columns: Sequence[str]) ->
     elif "label" in frame.files:
         panels["label"] = frame.damage.get(frame.files["label"]) or why
     return panels
+
+
+def _range(frame: InspectedFrame, spec: MapSpec | None) -> str:
+    """ "0.9 to 4.3 m", what the colours of a measured map stand for; "" for pictures."""
+    if spec is None or frame.sample is None or spec.channels > 1:
+        return ""
+    values = frame.sample[spec.name]
+    values = values[values > 0] if spec.unit == "metre" else values
+    if spec.dtype != "float32" or not values.size:
+        return ""
+    low, high = np.percentile(values, (2, 98))
+    return f"{low:.3g} to {high:.3g}" + (" m" if spec.unit == "metre" else "")
 
 
 def _picture(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:

@@ -233,7 +233,7 @@ class DepthHoles(Check):
                 continue
             self.holes.setdefault(name, {})[frame.sample_id] = float((depth == 0).mean())
             self.where[name, frame.sample_id] = frame.where(name)
-            if raw is not None and raw.dtype == np.uint16 and raw.shape == depth.shape:
+            if raw is not None and raw.dtype == np.uint16 and raw.shape == depth.shape and np.any(raw % 257):
                 share = float(((raw == 65535) & (depth > 0)).mean())
                 self.full.setdefault(name, {})[frame.sample_id] = share
 

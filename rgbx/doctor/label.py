@@ -17,8 +17,8 @@ from rgbx.doctor.inspection import InspectedFrame, Split
 NO_CLASS = {"unlabeled", "unlabelled", "background", "void", "unknown", "ignore", "other", "none", "clutter"}
 FREQUENT = {"wall", "floor", "road", "building", "sky", "ground"}
 ENOUGH_FRAMES = 8
-_THIN, _COMPACT = 0.7, 0.75  # how much of a region survives erosion, relative to the other classes
-_OUTLINE_SHARE = 0.5
+_THIN, _COMPACT = 0.75, 0.85  # how much of a region survives erosion, relative to the other classes
+_OUTLINE_SHARE = 0.6
 
 
 class LabelFormat(Check):
@@ -167,7 +167,7 @@ class LabelOffset(Check):
 
     Void lies in thin strips between objects and at the frame's border, a class in compact regions. Measured: the share
     of a region that survives erosion by a square of about 1/50 of the height, relative to all classes, and the share
-    of all outlines that touch it. (Void of NYU Depth V2: 0.5 and 0.8; its walls: 1.1 and 0.5.)
+    of all outlines that touch it. (Void of NYU Depth V2: 0.65 and 0.88; its walls: 1.02 and 0.23.)
     """
 
     name = "label-offset"
@@ -198,6 +198,8 @@ class LabelOffset(Check):
     def findings(self) -> Iterable[Finding]:
         if self.seen < ENOUGH_FRAMES or self.decoded[self.num_classes : IGNORE_INDEX].any():
             return  # too few, or the range check has said it
+        if not self.decoded[: self.num_classes].any():
+            return
         zero, other = self.areas["zero"], self.areas["other"]
         compact = zero.survival / max(other.survival, 1e-9)
         share = self.stored[0] / self.stored.sum()
@@ -213,7 +215,7 @@ class LabelOffset(Check):
             if void_like and not self.stored[IGNORE_INDEX]:
                 yield self._void(evidence)
         elif self.shifted and self.stored[0] and not self.decoded[0 : self.num_classes][-1]:
-            if compact > _COMPACT and share > 0.03:
+            if compact > _COMPACT and zero.outline_share < _OUTLINE_SHARE and share > 0.03:
                 yield self._one_too_many(evidence)
         elif not self.decoded[0] and self.classes[0].lower() in FREQUENT and not self.stored[0]:
             yield self._one_too_few(evidence)
