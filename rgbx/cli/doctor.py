@@ -33,7 +33,11 @@ def doctor(argv: Sequence[str] | None = None) -> int:
     """Parses, opens the splits, examines, reports."""
     arguments = _parser().parse_args(argv)
     builders = dataset_builders(
-        arguments.target, arguments.split, data_root=arguments.data_root, options=arguments.cfg_options
+        arguments.target,
+        arguments.split,
+        modalities=arguments.modalities,
+        data_root=arguments.data_root,
+        options=arguments.cfg_options,
     )
     optional = Path(arguments.target).is_dir() and not arguments.split
     diagnosis = diagnose(builders, samples=arguments.samples, seed=arguments.seed, optional=optional)
@@ -42,14 +46,19 @@ def doctor(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps({"target": arguments.target, **diagnosis.as_dict()}, indent=2) + "\n")
-    if arguments.contact_sheet:
-        save_sheet(diagnosis, arguments.contact_sheet, seed=arguments.seed)
+    if arguments.contact_sheet and diagnosis.splits:
+        save_sheet(diagnosis, arguments.contact_sheet)
         print(f"contact sheet: {arguments.contact_sheet}")
     return diagnosis.exit_code
 
 
 def dataset_builders(
-    target: str, split: str | None = None, *, data_root: str | None = None, options: Sequence[str] = ()
+    target: str,
+    split: str | None = None,
+    *,
+    modalities: Sequence[str] | None = None,
+    data_root: str | None = None,
+    options: Sequence[str] = (),
 ) -> dict[str, Callable[[], Any]]:
     """Split name -> function that builds its dataset, from a config file or from a dataset's folder.
 
@@ -57,21 +66,25 @@ def dataset_builders(
         FileNotFoundError, ConfigError: no such target or split, or a config without datasets.
     """
     if target.endswith(".py"):
-        return _from_config(load_config(target, options=options, data_root=data_root), target, split)
+        config = load_config(target, options=options, data_root=data_root)
+        return _from_config(config, target, split, {} if modalities is None else {"modalities": tuple(modalities)})
     if data_root or options:
         raise ConfigError("--data-root and --cfg-options need a config; the target here is a folder")
     if not Path(target).is_dir():
         raise FileNotFoundError(f"{target}: neither a config (*.py) nor a folder")
-    return {name: partial(_from_folder, target, name) for name in ((split,) if split else PATH_SPLITS)}
+    return {name: partial(_from_folder, target, name, modalities) for name in ((split,) if split else PATH_SPLITS)}
 
 
-def _from_config(config: Config, target: str, split: str | None) -> dict[str, Callable[[], Any]]:
+def _from_config(
+    config: Config, target: str, split: str | None, changes: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
     """The datasets of the loaders; equal ones once, under all their names."""
     names: dict[str, list[str]] = {}
     datasets: dict[str, Any] = {}
     for loader in DATALOADERS:
         if isinstance(config.get(loader), dict) and config[loader].get("dataset"):
             dataset = {key: value for key, value in config[loader].dataset.items() if key != "transforms"}
+            dataset |= changes
             names.setdefault(repr(dataset), []).append(loader.removesuffix("_dataloader"))
             datasets[repr(dataset)] = dataset
     if not datasets:
@@ -84,8 +97,8 @@ def _from_config(config: Config, target: str, split: str | None) -> dict[str, Ca
     return {", ".join(names[key]): partial(DATASETS.build, dataset) for key, dataset in found.items()}
 
 
-def _from_folder(folder: str, split: str) -> Any:
-    return importlib.import_module("rgbx.datasets").build_dataset(folder, split)
+def _from_folder(folder: str, split: str, modalities: Sequence[str] | None) -> Any:
+    return importlib.import_module("rgbx.datasets").build_dataset(folder, split, modalities=modalities)
 
 
 def _samples(text: str) -> int:
@@ -101,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("target", metavar="CONFIG|PATH", help="config file, or folder of a dataset")
     parser.add_argument("--split", help="examine this split only, such as train; for a folder any name")
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="examine these instead of the dataset's own")
     parser.add_argument("--samples", type=_samples, default=64, metavar="N", help="frames per split; 0 reads all (64)")
     parser.add_argument("--seed", type=int, default=0, help="which frames are drawn (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings, with all evidence")

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from rgbx.datasets.sample import MapSpec
 from rgbx.doctor.diagnosis import Diagnosis
-from rgbx.doctor.inspection import InspectedFrame, Split
+from rgbx.doctor.inspection import InspectedFrame, Split, full_name
 from rgbx.engine.pictures import class_legend, colour_labels, colour_map, modality_title
 
 ROWS = 8
@@ -23,17 +23,16 @@ _PIXELS = 400  # longest side of a panel
 _INCHES = 2.6
 
 
-def save_sheet(diagnosis: Diagnosis, path: str | Path, *, rows: int = ROWS, seed: int = 0) -> None:
+def save_sheet(diagnosis: Diagnosis, path: str | Path, *, rows: int = ROWS) -> None:
     """Draws some frames of each split as a PNG: first those that a warning or an error is about.
 
     Args:
         diagnosis: of `rgbx.doctor.diagnose`.
         path: the file; its folder is made.
         rows: frames in all.
-        seed: which frames are drawn besides.
     """
     per_split = max(1, rows // max(len(diagnosis.splits), 1))
-    chosen = [row for split in diagnosis.splits for row in _rows(split, diagnosis, per_split, seed)]
+    chosen = [row for split in diagnosis.splits for row in _rows(split, diagnosis, per_split)]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(chosen).savefig(path, dpi=100)
 
@@ -41,22 +40,22 @@ def save_sheet(diagnosis: Diagnosis, path: str | Path, *, rows: int = ROWS, seed
 Row = tuple[Split, InspectedFrame, str]  # with what was found about the frame
 
 
-def _rows(split: Split, diagnosis: Diagnosis, count: int, seed: int) -> list[Row]:
+def _rows(split: Split, diagnosis: Diagnosis, count: int) -> list[Row]:
     checks: dict[str, list[str]] = {}
+    first: dict[int, None] = {}  # one frame of each finding, in their order
     for finding in diagnosis.findings:
-        if finding.severity != "info" and split.name in (finding.split, *finding.split.split(", ")):
-            for sample_id in finding.frames:
-                checks.setdefault(sample_id, []).append(finding.check)
-    indices = split.pick(split.sampled or count, seed)
-    named = [index for index in indices if _listed_id(split, index) in checks][: (count + 1) // 2]
-    rest = [index for index in indices if index not in named]
+        known = [name for name in sorted(finding.frames) if name in split.index_of]
+        if finding.severity == "info" or split.name not in (finding.split, *finding.split.split(", ")):
+            continue
+        for sample_id in known:
+            checks.setdefault(sample_id, []).append(finding.check)
+        if known:
+            first[split.index_of[known[0]]] = None
+    named = list(first)[: (count + 1) // 2]
+    rest = [index for index in split.index_of.values() if index not in named]
     even = [rest[k * len(rest) // (count - len(named))] for k in range(count - len(named))] if rest else []
     frames = [split.inspect(index) for index in dict.fromkeys([*named, *even])]
     return [(split, frame, ", ".join(dict.fromkeys(checks.get(frame.sample_id, [])))) for frame in frames]
-
-
-def _listed_id(split: Split, index: int) -> str:
-    return split.listed[index].sample_id if split.listed is not None else ""
 
 
 def contact_sheet(rows: Sequence[Row]) -> Figure:
@@ -72,9 +71,6 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
         figsize=(_INCHES * max(len(titles), 2), row_inches * max(len(rows), 1) + 0.35 + 0.22 * legend_rows),
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0),
     )
-    if not rows:
-        figure.text(0.5, 0.5, "no split could be opened", ha="center")
-        return figure
     grid = figure.subplots(len(rows), len(titles), squeeze=False)
     for cells, (split, frame, about) in zip(grid, rows, strict=True):
         panels = frame_panels(split, frame, columns)
@@ -82,7 +78,7 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
             _draw(cell, panels.get(title, "none"))
         for cell, name in zip(cells, columns, strict=False):
             cell.set_title(_range(frame, split.dataset.maps.get(name)), fontsize=8, loc="right", color="0.35")
-        name = f"{split.name}: {textwrap.shorten(frame.sample_id, 48)}" + (f"   [{about}]" if about else "")
+        name = full_name(split.name, textwrap.shorten(frame.sample_id, 48)) + (f"   [{about}]" if about else "")
         cells[0].set_title(name, fontsize=9, loc="left", color="firebrick" if about else "black")
     for cell, title in zip(grid[0], titles, strict=True):
         cell.annotate(title, (0.5, 1.0), (0, 17), "axes fraction", textcoords="offset points", ha="center", fontsize=12)

@@ -159,7 +159,9 @@ class DepthUnits(Check):
     def see(self, frame: InspectedFrame) -> None:
         for name in self.metric_maps if frame.sample is not None else ():
             depth = frame.sample[name][::4, ::4]  # type: ignore[index]
-            if np.any(depth > 0):
+            raw = frame.raw.get(name)
+            collapsed = raw is not None and raw.dtype == np.uint16 and collapse(raw)[0] in ("255", "256", "257")
+            if np.any(depth > 0) and not collapsed:
                 self.medians.setdefault(name, []).append(float(np.median(depth[depth > 0])))
                 self.ratios += _linear_ratio(frame.raw.get(name), frame.sample[name])  # type: ignore[index]
 

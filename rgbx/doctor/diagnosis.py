@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,6 +90,7 @@ def diagnose(
             diagnosis.splits.append(opened)
     if optional and diagnosis.splits:
         diagnosis.findings = [_absence(finding) for finding in diagnosis.findings]
+    diagnosis.findings = _merged(diagnosis.findings)
     thumbnails: list[Thumbnail] = []
     for split in diagnosis.splits:
         diagnosis.findings += examine(split, split.pick(samples, seed), thumbnails)
@@ -122,6 +124,15 @@ def _absence(finding: Finding) -> Finding:
     """A split that cannot be opened as a fact, if the message says that it does not exist."""
     absent = finding.evidence.get("error") == "FileNotFoundError" or "split" in finding.message.lower()
     return replace(finding, severity="info", fix="") if absent else finding
+
+
+def _merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that say the same of several splits as one, under all their names."""
+    same: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        name = rf"(?<![A-Za-z0-9_]){re.escape(finding.split)}(?![A-Za-z0-9_])"
+        same.setdefault((finding.severity, re.sub(name, "SPLIT", finding.message)), []).append(finding)
+    return [replace(group[0], split=", ".join(finding.split for finding in group)) for group in same.values()]
 
 
 def _duplicates(splits: Sequence[Split], sampled: Sequence[Thumbnail]) -> Iterator[Finding]:

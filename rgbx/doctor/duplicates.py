@@ -13,7 +13,7 @@ import numpy as np
 
 from rgbx.datasets.reading import read_rgb
 from rgbx.doctor.finding import Finding, counted, examples
-from rgbx.doctor.inspection import InspectedFrame, Split
+from rgbx.doctor.inspection import InspectedFrame, Split, full_name
 
 READ_ALL_BYTES = 100_000_000
 _SIDE = 32
@@ -110,7 +110,7 @@ def _image(split: Split) -> str:
 
 def _places(splits: Sequence[Split]) -> Iterator[tuple[Path, Place]]:
     for split in splits:
-        for frame in split.listed or ():
+        for frame in split.known:
             path = frame.files.get(_image(split))
             if path is not None:
                 yield Path(path), (split.name, frame.sample_id, frame.origin or str(path))
@@ -166,10 +166,9 @@ def _report(groups: Iterable[Sequence[Place]], certainty: str, what: str, note: 
     for group in groups:
         by_splits[tuple(dict.fromkeys(split for split, _, _ in group))].append(group)
     for names, members in by_splits.items():
-        first = " = ".join(f"{split} {sample_id}" for split, sample_id, _ in members[0][:3])
+        first = " = ".join(full_name(split, sample_id) for split, sample_id, _ in members[0][:3])
         evidence = {"groups": len(members), "pairs": [[list(place[:2]) for place in group] for group in members[:20]]}
-        plural = "" if len(members) == 1 else "s"
-        text = f"{len(members)} group{plural} of frames" if plural else "one group of frames"
+        times = f"{len(members)} time{'s' * (len(members) > 1)}"
         details: dict[str, Any] = {
             "evidence": evidence,
             "files": examples(" = ".join(place[2] for place in group) for group in members),
@@ -181,7 +180,7 @@ def _report(groups: Iterable[Sequence[Place]], certainty: str, what: str, note: 
                 "error" if sure else "warning",
                 "certain" if sure else "likely",
                 ", ".join(names),
-                f"{text} in more than one split show {what}, for example {first}{note}",
+                f"{what} stands in {' and '.join(names)}, {times}: {first}{', ...' * (len(members) > 1)}{note}",
                 "Take these frames out of one split: what was trained on must not be scored on.",
                 **details,
             )
@@ -191,7 +190,7 @@ def _report(groups: Iterable[Sequence[Place]], certainty: str, what: str, note: 
                 "warning" if sure else "info",
                 "certain" if sure else "likely",
                 names[0],
-                f"{text} show {what}, for example {first}{note}",
+                f"{what} stands there more than once, {times}: {first}{', ...' * (len(members) > 1)}{note}",
                 "Leave one of each; if their labels differ, one of them is wrong."
                 if sure
                 else "Normal for neighbouring frames of a video, which belong in one split.",

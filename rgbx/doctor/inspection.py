@@ -48,18 +48,25 @@ class InspectedFrame:
         return str(self.files.get(name, self.sample_id))
 
 
+def full_name(split: str, sample_id: str) -> str:
+    """ "train 000001"; only the id where it begins with the split."""
+    return sample_id if sample_id.startswith(split) else f"{split} {sample_id}"
+
+
 class Split:
     """A dataset under the name of its split.
 
     Args:
         name: "train", or "val, test" where two names stand for the same frames.
-        dataset: any dataset; of a `FileDataset` all files are known without reading a frame.
+        dataset: any dataset; a `FileDataset` lists its files, of others those of the frames that were read are known.
         half_built: its constructor failed after the frames were listed.
     """
 
     def __init__(self, name: str, dataset: DenseDataset, *, half_built: bool = False) -> None:
         self.name, self.dataset, self.half_built = name, dataset, half_built
         self.listed: list[Frame] | None = dataset.frames if isinstance(dataset, FileDataset) else None
+        self.known: list[Frame] = list(self.listed or ())
+        self.index_of: dict[str, int] = {}
         self.sampled = 0
 
     def __len__(self) -> int:
@@ -86,12 +93,14 @@ class Split:
             frame.sample_id = str(frame.sample.get("sample_id", frame.sample_id))
             if self.listed is None:
                 frame.files = {name: Path(path) for name, path in dict(frame.sample.get("paths", {})).items()}
+                self.known.append(Frame(frame.sample_id, frame.files))
             validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
         except Exception as error:  # a damaged dataset may raise anything
             frame.refusal = one_line(error)
         self._read_files(frame)
         if frame.damage:
             frame.sample = None
+        self.index_of[frame.sample_id] = index
         return frame
 
     def inspect_all(self, indices: list[int]) -> Iterator[InspectedFrame]:
@@ -154,8 +163,8 @@ def open_split(name: str, build: Callable[[], Any]) -> Split | Finding:
     except Exception as error:
         recovered = _half_built(error)
         if recovered is None:
-            text = f"this split cannot be opened: {one_line(error)}"
-            fix = "Correct the root or the layout; nothing of this split was examined."
+            text = f"cannot be opened: {one_line(error)}"
+            fix = "Correct what the message names; nothing of this was examined."
             return Finding("open", "error", "certain", name, text, fix, {"error": type(error).__name__})
         built, failed = recovered, True
     return Split(name, built, half_built=failed)

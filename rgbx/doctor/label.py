@@ -118,6 +118,7 @@ class LabelIds(Check):
         ids = sorted({value for found, _ in self.outside.values() for value in found})
         pixels = int(self.histogram[ids].sum())
         listed = ", ".join(map(str, ids[:8])) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        subject = f"id {listed} is" if len(ids) == 1 else f"ids {listed} are"
         if ids == [self.num_classes]:
             fix = "As if void were counted as 0: subtract an offset of 1 and map 0 to 255."
         else:
@@ -125,7 +126,7 @@ class LabelIds(Check):
         return self.finding(
             "error",
             "certain",
-            f"label ids {listed} are outside 0..{self.num_classes - 1} (255 = ignore) on {pixels} pixels of "
+            f"label {subject} outside 0..{self.num_classes - 1} (255 = ignore) on {pixels} pixels of "
             f"{counted(self.outside, self.seen)}",
             fix,
             evidence={"ids": ids, "pixels": pixels, "frames": len(self.outside)},

@@ -64,7 +64,7 @@ class Registration(Check):
                 yield self.finding(
                     "info",
                     "undecided",
-                    f"{name} against rgb: undecided ({agree} of {len(planes)} frames agree on a shift)",
+                    f"{name} against rgb: undecided, as only {agree} of {len(planes)} frames agree on a shift",
                     evidence=evidence,
                 )
                 continue

@@ -55,6 +55,11 @@ def test_a_split_that_cannot_be_opened(rooms, doctor):
     assert diagnose({"x": lambda: [1, 2]}).exit_code == 2
 
 
+def test_the_same_of_all_splits_is_said_once(tmp_path, doctor):
+    diagnosis = diagnose({split: partial(doctor.Rooms, tmp_path, split) for split in ("train", "test")}, optional=True)
+    assert doctor.find(diagnosis, "open").split == "train, test" and diagnosis.exit_code == 2
+
+
 def test_absent_splits_are_a_fact_where_optional(rooms, doctor):
     builders = {split: partial(doctor.Rooms, rooms, split) for split in ("train", "val")}
     assert doctor.problems(diagnose(builders)) == ["open error"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 
+from rgbx.datasets import SyntheticRooms
 from rgbx.datasets.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.doctor.registration import correlate, peak
 
@@ -66,6 +68,14 @@ def test_leak_of_the_same_file(rooms, doctor):
     diagnosis = doctor.examine(rooms, ("train", "test"), samples=1)
     assert doctor.problems(diagnosis) == ["leak error"]
     assert doctor.find(diagnosis, "leak").frames == {"train/001", "test/002"}
+
+
+def test_leak_where_the_dataset_lists_no_files(tmp_path, doctor):
+    """The files of the sampled frames are known from the samples."""
+    builders = {split: partial(SyntheticRooms, root=tmp_path, split=split, num_frames=4) for split in ("train", "test")}
+    assert doctor.problems(doctor.diagnose(builders)) == []
+    shutil.copy(tmp_path / "train/rgb/000001.png", tmp_path / "test/rgb/000002.png")
+    assert doctor.problems(doctor.diagnose(builders)) == ["leak error"]
 
 
 @pytest.mark.parametrize("change", ["jpeg", "half", "brighter"])
