@@ -75,7 +75,8 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
     for cells, (split, frame, about) in zip(grid, rows, strict=True):
         panels = frame_panels(split, frame, columns)
         for cell, title in zip(cells, titles, strict=True):
-            _draw(cell, panels.get(title, "none"))
+            cell.set_box_aspect(shape[0] / shape[1])
+            _draw(cell, panels.get(title, "not there"))
         for cell, name in zip(cells, columns, strict=False):
             cell.set_title(_range(frame, split.dataset.maps.get(name)), fontsize=8, loc="right", color="0.35")
         name = full_name(split.name, textwrap.shorten(frame.sample_id, 48)) + (f"   [{about}]" if about else "")

@@ -1,4 +1,4 @@
-"""Checks of metric depth: collapsed to 8 bits, in the wrong unit, full of holes."""
+"""Checks of metric depth: in the wrong unit, full of holes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from rgbx.doctor.check import Check
+from rgbx.doctor.depth_bits import collapse
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 
@@ -20,130 +21,6 @@ SCENES = {
 DIVISORS = {1: "metres", 100: "centimetres", 256: "1/256 m", 1000: "millimetres", 5000: "1/5000 m", 10000: "1/10000 m"}
 HOLES_WARNING = 0.4
 EMPTY_FRAME = 0.95
-_MIN_LEVELS = 16
-
-
-def collapse(values: np.ndarray) -> tuple[str, float]:
-    """Whether 16-bit values are really 8-bit ones, told from their levels.
-
-    Sensors that measure disparity have few levels too, but not evenly spaced ones.
-
-    Args:
-        values: uint16, any shape; 0 is left out.
-
-    Returns:
-        What was found and the distance of two levels: "256" or "257" (all are multiples of it), "255" (none above
-        it), "even" (at most 256 even steps from 0), "range" (256 even steps over the frame's own range), or "".
-    """
-    levels = np.flatnonzero(np.bincount(values.ravel(), minlength=65536)).astype(np.int64)
-    levels = levels[levels > 0]
-    if len(levels) < _MIN_LEVELS or len(levels) > 256:
-        return "", 0.0
-    for factor in (256, 257):
-        if not np.any(levels % factor):
-            return str(factor), float(factor)
-    if levels[-1] <= 255:
-        return "255", 1.0
-    unit = int(np.gcd.reduce(levels))
-    steps = np.diff(levels // unit)
-    step = float(np.median(steps[steps < 1.5 * steps.min()]))
-    number = np.concatenate([[0], np.cumsum(np.rint(steps / step))])
-    slope, offset = np.polyfit(number, levels // unit, 1)
-    if slope * unit < 4 or np.abs(levels // unit - (slope * number + offset)).max() > 1:
-        return "", 0.0
-    if levels[-1] / unit / slope < 256.5 and abs(offset / slope - round(offset / slope)) < 0.1:
-        return "even", float(slope * unit)
-    return ("range", float(slope * unit)) if 254.5 < number[-1] < 255.5 else ("", 0.0)
-
-
-class DepthBits(Check):
-    """Depth that holds 8 bits: in a 16-bit file, or an 8-bit file taken for metres."""
-
-    name = "depth-bits"
-
-    def __init__(self, split: Split) -> None:
-        super().__init__(split)
-        self.steps: dict[str, list[float]] = {}
-        self.where: dict[str, dict[str, str]] = {}
-        self.seen = 0
-
-    def see(self, frame: InspectedFrame) -> None:
-        for name in self.metric_maps:
-            raw = frame.raw.get(name)
-            if raw is None:
-                continue
-            self.seen += 1
-            for kind, step in _bit_faults(raw, refused=str(frame.files[name]) in frame.refusal):
-                self.where.setdefault(kind, {})[frame.sample_id] = frame.where(name)
-                self.steps.setdefault(kind, []).append(step)
-            if frame.files[name].suffix.lower() in (".jpg", ".jpeg"):
-                self.where.setdefault("jpeg", {})[frame.sample_id] = frame.where(name)
-
-    def findings(self) -> Iterable[Finding]:
-        redo = "Write depth again from its source as 16-bit PNG; read with IMREAD_UNCHANGED, never as a grey image."
-        shape = "Multiply by one factor for all frames when writing 8 bits, or declare the map as relative, not metres."
-        step = {kind: float(np.median(steps)) for kind, steps in self.steps.items()}
-        texts = {
-            "256": ("error", "certain", "16-bit depth holds 8-bit values: all are multiples of 256", redo),
-            "257": ("error", "certain", "16-bit depth holds 8-bit values: all are multiples of 257", redo),
-            "255": ("error", "likely", "16-bit depth holds no value above 255", redo),
-            "even": (
-                "error",
-                "likely",
-                f"16-bit depth has at most 256 levels, evenly {step.get('even', 0):.4g} units apart",
-                redo,
-            ),
-            "range": (
-                "info",
-                "likely",
-                f"depth was cut into 256 even levels between each frame's nearest and farthest pixel, "
-                f"{step.get('range', 0):.4g} units apart",
-                "Coarse, but metres; take the depth before this step if it exists.",
-            ),
-            "refused": ("error", "certain", "depth files hold 8 bits where the layout promises 16", redo),
-            "stretched": (
-                "warning",
-                "likely",
-                "8-bit depth fills 0 to 255 in each frame, as if stretched frame by frame: one scale cannot hold",
-                shape,
-            ),
-            "eight": (
-                "info",
-                "certain",
-                "depth files hold 8 bits: metres are as good as the scale they are read by",
-                "",
-            ),
-            "jpeg": ("warning", "certain", "depth is stored as JPEG, which invents values at edges", redo),
-        }
-        majority = {"even", "range", "stretched", "eight"}
-        for kind, (severity, certainty, message, fix) in texts.items():
-            frames = self.where.get(kind, {})
-            if not frames or (kind in majority and len(frames) < max(self.seen / 2, 1)):
-                continue
-            if kind == "stretched" and len(frames) < 4:
-                continue
-            yield self.finding(
-                severity,  # type: ignore[arg-type]
-                certainty,  # type: ignore[arg-type]
-                f"{message} ({counted(frames, self.split.sampled)})",
-                fix,
-                evidence={"frames": len(frames), "kind": kind, "step": step.get(kind, 0.0)},
-                files=frames.values() if severity != "info" else (),
-                frames=frames if severity != "info" else (),
-            )
-
-
-def _bit_faults(raw: np.ndarray, *, refused: bool) -> list[tuple[str, float]]:
-    if raw.dtype == np.uint16 and raw.ndim == 2:
-        kind, step = collapse(raw)
-        return [(kind, step)] if kind else []
-    if raw.dtype != np.uint8:
-        return []
-    if refused:
-        return [("refused", 1.0)]
-    measured = raw[raw > 0]
-    stretched = measured.size > 0 and raw.max() >= 254 and measured.min() <= 2
-    return [("eight", 1.0), *([("stretched", 1.0)] if stretched else [])]
 
 
 class DepthUnits(Check):

@@ -9,13 +9,16 @@ from typing import Any
 
 from rgbx.doctor.check import Check
 from rgbx.doctor.colour import ColourOrder
-from rgbx.doctor.depth import DepthBits, DepthHoles, DepthUnits
-from rgbx.doctor.duplicates import Thumbnail, all_thumbnails, find_duplicates, thumbnail_of
+from rgbx.doctor.depth import DepthHoles, DepthUnits
+from rgbx.doctor.depth_bits import DepthBits
+from rgbx.doctor.duplicates import find_duplicates
 from rgbx.doctor.files import Blank, Columns, Files, Sizes, refused_frames
 from rgbx.doctor.finding import SEVERITIES, Finding
 from rgbx.doctor.inspection import InspectedFrame, Split, one_line, open_split
-from rgbx.doctor.label import LabelFormat, LabelIds, LabelOffset
+from rgbx.doctor.label import LabelFormat, LabelIds
+from rgbx.doctor.label_offset import LabelOffset
 from rgbx.doctor.registration import Registration
+from rgbx.doctor.thumbnails import Thumbnail, all_thumbnails, thumbnail_of
 
 FILE_CHECKS: tuple[type[Check], ...] = (Files, Columns)
 CONTENT_CHECKS: tuple[type[Check], ...] = (
@@ -129,9 +132,11 @@ def _absence(finding: Finding) -> Finding:
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
     """Findings that say the same of several splits as one, under all their names."""
     same: dict[tuple[str, str], list[Finding]] = {}
+    words = [finding.message for finding in findings]
     for finding in findings:
         name = rf"(?<![A-Za-z0-9_]){re.escape(finding.split)}(?![A-Za-z0-9_])"
-        same.setdefault((finding.severity, re.sub(name, "SPLIT", finding.message)), []).append(finding)
+        text = finding.message if words.count(finding.message) > 1 else re.sub(name, "SPLIT", finding.message)
+        same.setdefault((finding.severity, text), []).append(finding)
     return [replace(group[0], split=", ".join(finding.split for finding in group)) for group in same.values()]
 
 

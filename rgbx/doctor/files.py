@@ -96,11 +96,16 @@ class Sizes(Check):
         self.unequal: dict[str, tuple[str, str]] = {}
 
     def see(self, frame: InspectedFrame) -> None:
-        found = {name: array.shape[:2] for name, array in frame.raw.items()}
+        arrays = (
+            frame.raw if frame.sample is None else {name: np.asarray(frame.sample.get(name, ())) for name in frame.raw}
+        )
+        found = {
+            name: array.shape[:2] for name, array in arrays.items() if array.ndim >= 2
+        }  # a layout may cut images while reading
         first = next((name for name in self.maps if name in found), None)
         if first is None:
             return
-        self.sizes[found[first]] += 1
+        self.sizes[found[first][0], found[first][1]] += 1
         if frame.refusal and len(set(found.values())) > 1:
             text = ", ".join(f"{name} {height}x{width}" for name, (height, width) in found.items())
             other = next(name for name in found if found[name] != found[first])

@@ -56,3 +56,11 @@ def png_fault(path: Path) -> str:
             return ""
         position += 12 + length
     return "damaged (no end chunk)"
+
+
+def file_size(path: Path) -> int:
+    """Bytes; 0 where there is no readable file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rgbx.datasets.synthetic import render
-from rgbx.doctor.depth import collapse, scene_of
+from rgbx.doctor.depth import scene_of
+from rgbx.doctor.depth_bits import collapse
 
 
 def byte(depth):

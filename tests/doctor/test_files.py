@@ -106,6 +106,21 @@ def test_sizes(rooms, doctor):
     assert found.frames == {"train/004"} and "label 60x80" in found.message and "rgb 120x160" in found.message
 
 
+def test_images_cut_while_reading_are_right(rooms, doctor):
+    """A smaller mask is this layout's own; another fault of the frame does not make it one of size."""
+
+    class Cut(doctor.Rooms):
+        def read_frame(self, frame, names):
+            sample = super().read_frame(frame, names)
+            height, width = sample["label"].shape
+            return {name: array[:height, :width] for name, array in sample.items()}
+
+    doctor.edit([rooms / "train/label/004.png"], lambda label: label[:100, :140])
+    assert doctor.problems(doctor.diagnose({"train": lambda: Cut(rooms)})) == []
+    doctor.edit([rooms / "train/label/004.png"], lambda label: np.where(label == 1, np.uint8(99), label))
+    assert doctor.problems(doctor.diagnose({"train": lambda: Cut(rooms)})) == ["label-range error"]
+
+
 def test_frames_of_several_sizes_are_a_fact(rooms, doctor):
     for kind in ("rgb", "depth", "label"):
         doctor.edit([rooms / f"train/{kind}/004.png"], lambda array: array[:100, :120])
