@@ -75,8 +75,7 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
     for cells, (split, frame, about) in zip(grid, rows, strict=True):
         panels = frame_panels(split, frame, columns)
         for cell, title in zip(cells, titles, strict=True):
-            cell.set_box_aspect(shape[0] / shape[1])
-            _draw(cell, panels.get(title, "not there"))
+            _draw(cell, panels.get(title, "not there"), shape)
         for cell, name in zip(cells, columns, strict=False):
             cell.set_title(_range(frame, split.dataset.maps.get(name)), fontsize=8, loc="right", color="0.35")
         name = full_name(split.name, textwrap.shorten(frame.sample_id, 48)) + (f"   [{about}]" if about else "")
@@ -157,12 +156,13 @@ def _small(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(picture[::every, ::every])
 
 
-def _draw(cell: Axes, panel: np.ndarray | str) -> None:
+def _draw(cell: Axes, panel: np.ndarray | str, shape: tuple[int, ...]) -> None:
     if isinstance(panel, np.ndarray):
         cell.imshow(panel, interpolation="antialiased")
         cell.set_axis_off()
         return
-    cell.set(xticks=[], yticks=[], facecolor="0.93")
+    cell.imshow(np.full((*shape[:2], 3), 237, np.uint8))  # as large as a picture
+    cell.set_axis_off()
     text = "\n".join(textwrap.wrap(textwrap.shorten(panel, 160), 32))
     cell.text(0.5, 0.5, text, ha="center", va="center", fontsize=7.5, color="firebrick", transform=cell.transAxes)
 
