@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import shutil
@@ -19,9 +18,8 @@ from mmengine.registry import DATASETS
 from rgbx.cli.config import DATALOADERS, load_config
 from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import ConfigError, run_command
+from rgbx.datasets import build_dataset, split_names
 from rgbx.doctor import diagnose, text_report
-
-PATH_SPLITS = ("train", "val", "test")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +70,8 @@ def dataset_builders(
         raise ConfigError("--data-root and --cfg-options need a config; the target here is a folder")
     if not Path(target).is_dir():
         raise FileNotFoundError(f"{target}: neither a config (*.py) nor a folder")
-    return {name: partial(_from_folder, target, name, modalities) for name in ((split,) if split else PATH_SPLITS)}
+    names = (split,) if split else split_names(target)
+    return {name: partial(build_dataset, target, name, modalities=modalities) for name in names}
 
 
 def _from_config(
@@ -95,10 +94,6 @@ def _from_config(
             f"--split {split}: {target} has {', '.join(name for group in names.values() for name in group)}"
         )
     return {", ".join(names[key]): partial(DATASETS.build, dataset) for key, dataset in found.items()}
-
-
-def _from_folder(folder: str, split: str, modalities: Sequence[str] | None) -> Any:
-    return importlib.import_module("rgbx.datasets").build_dataset(folder, split, modalities=modalities)
 
 
 def _samples(text: str) -> int:

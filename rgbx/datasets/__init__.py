@@ -11,7 +11,7 @@ from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.nyudv2.esanet import NYUDv2ESANet
 from rgbx.datasets.nyudv2.mat import NYUDv2Mat
 from rgbx.datasets.pst900 import PST900
-from rgbx.datasets.recognise import build_dataset, recognise
+from rgbx.datasets.recognise import build_dataset, recognise, split_names
 from rgbx.datasets.rooms import SyntheticRooms
 from rgbx.datasets.sample import (
     IGNORE_INDEX,
@@ -55,5 +55,6 @@ __all__ = [
     "compute_class_weights",
     "count_labels",
     "recognise",
+    "split_names",
     "validate_sample",
 ]

@@ -26,11 +26,13 @@ class Frame:
         files: the file behind each map and behind "label"; a test frame may have no label. Files of modalities that
             nobody asks for may be listed: they are not opened.
         origin: where the frame was listed ("…/train.txt:12"), for messages; "" where folders were listed.
+        mirrored: whether the frame is the mirror image of its files, which another frame may have too.
     """
 
     sample_id: str
     files: Mapping[str, Path] = field(repr=False)
     origin: str = ""
+    mirrored: bool = False
 
 
 class FileDataset(DenseDataset):

@@ -6,7 +6,8 @@ where the folder is not of this layout), and what builds the dataset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from rgbx.datasets.cityscapes import Cityscapes
 from rgbx.datasets.deliver import DELIVER, DELIVER_WEATHERS
 from rgbx.datasets.fmb import FMB, FMB_FOLDERS
-from rgbx.datasets.folder import DECLARATION, FolderDataset
+from rgbx.datasets.folder import DECLARATION, FolderDataset, read_declaration
 from rgbx.datasets.listing import IMAGE_SUFFIXES
 from rgbx.datasets.mfnet import MFNET_VARIANTS, PACKED, MFNet
 from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
@@ -25,6 +26,7 @@ from rgbx.datasets.nyudv2.esanet import NYUDv2ESANet
 from rgbx.datasets.nyudv2.mat import NYUDv2Mat
 from rgbx.datasets.pst900 import PST900, PST900_FOLDERS
 from rgbx.datasets.reading import read_image, read_label
+from rgbx.datasets.rooms import MANIFEST, SyntheticRooms
 from rgbx.datasets.sample import DenseDataset
 from rgbx.datasets.side_by_side import SideBySide
 from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
@@ -43,12 +45,14 @@ class Layout:
         shape: what it looks like, for messages.
         evidence: what in a folder speaks for it; an empty list where it is not this layout.
         build: called as `build(root, split, **options)`.
+        splits: names that `build` may take for a folder of this layout; one of them may still be absent.
     """
 
     name: str
     shape: str
     evidence: Callable[[Path], Evidence]
     build: Callable[..., DenseDataset]
+    splits: Callable[[Path], Sequence[str]] = lambda root: SPLITS
 
 
 def _has(root: Path, *folders: str) -> Evidence:
@@ -173,13 +177,40 @@ def _from_list(kind: Callable[..., DenseDataset]) -> Callable[..., DenseDataset]
     return lambda root, split="train", **options: kind(root, f"{split}.txt", **options)
 
 
+def _listed_splits(root: Path) -> list[str]:
+    return [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+
+
+def _rooms(root: Path) -> dict[str, Any]:
+    """The manifest of rendered rooms; empty where there is none."""
+    path = root / MANIFEST
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _rendered(root: Path) -> Evidence:
+    return [f"its {MANIFEST} names renderer {_rooms(root)['renderer']}"] if "renderer" in _rooms(root) else []
+
+
+def _rendered_rooms(root: str | Path, split: str = "train", **options: Any) -> DenseDataset:
+    manifest = _rooms(Path(root))
+    if split not in manifest["splits"]:
+        raise ValueError(f"{root}: expected one of the splits {list(manifest['splits'])}, found split {split!r}")
+    return SyntheticRooms(root=root, split=split, seed=manifest["seed"], size=tuple(manifest["size"]), **options)
+
+
 def _all_frames(root: str | Path, split: str = "all", **options: Any) -> DenseDataset:
     if split != "all":
         raise ValueError(f"{root}: these folders have no splits; use split='all', found {split!r}")
     return SUNRGBDFolders(root, **options)
 
 
-DECLARED = Layout("your own dataset", f"a {DECLARATION}", _declared, FolderDataset)
+DECLARED = Layout(
+    "your own dataset",
+    f"a {DECLARATION}",
+    _declared,
+    FolderDataset,
+    lambda root: tuple(read_declaration(root / DECLARATION).splits),
+)
 LAYOUTS: tuple[Layout, ...] = (
     DECLARED,
     Layout(
@@ -187,12 +218,14 @@ LAYOUTS: tuple[Layout, ...] = (
         "{train,val}.txt with tab-separated columns rgb, masks, depth",
         _nyudv2_lists,
         _from_list(NYUDv2Lists),
+        _listed_splits,
     ),
     Layout(
         "SUNRGBDLists",
         "{train,test}.txt with tab-separated columns rgb, masks, depth, void as 0",
         _sunrgbd_lists,
         _from_list(SUNRGBDLists),
+        _listed_splits,
     ),
     Layout("NYUDv2CMX", "RGB/, Depth/, HHA/, Label/ and lists of names", _cmx("Label", by_split=False), NYUDv2CMX),
     Layout("SUNRGBD", "RGB/, Depth/, HHA/, labels/ and lists of train_0 ...", _cmx("labels", by_split=True), SUNRGBD),
@@ -201,6 +234,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "image/, depth/, depth_bfx/, label37/",
         lambda root: _has(root, "image", "label37"),
         _all_frames,
+        lambda root: ("all",),
     ),
     Layout(
         "NYUDv2ESANet",
@@ -221,10 +255,23 @@ LAYOUTS: tuple[Layout, ...] = (
         lambda root: _has(root, "leftImg8bit", "gtFine"),
         Cityscapes,
     ),
-    Layout("MFNet", "images/ of four channels and labels/, RGB/Modal/Label, or rgb/ther/labels", _mfnet, MFNet),
+    Layout(
+        "MFNet",
+        "images/ of four channels and labels/, RGB/Modal/Label, or rgb/ther/labels",
+        _mfnet,
+        MFNet,
+        _listed_splits,
+    ),
     Layout("FMB", "{train,test}/{Visible,Infrared,Label}/", _split_folders(FMB_FOLDERS), FMB),
     Layout("PST900", "{train,test}/{rgb,thermal,labels}/", _split_folders(PST900_FOLDERS), PST900),
     Layout("DELIVER", "{img,hha,depth,lidar,event,semantic}/{weather}/{split}/MAP_*/", _deliver, DELIVER),
     Layout("Taskonomy", "{domain}/point_*_view_*_domain_{domain}.png", _taskonomy, Taskonomy),
+    Layout(
+        "SyntheticRooms",
+        f"{{train,test}}/ and the {MANIFEST} of tools/render_rooms.py",
+        _rendered,
+        _rendered_rooms,
+        lambda root: tuple(_rooms(root)["splits"]),
+    ),
     Layout("SideBySide", "{split}/ of images twice as wide as high, A left and B right", _side_by_side, SideBySide),
 )

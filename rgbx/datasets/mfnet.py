@@ -95,7 +95,7 @@ class MFNet(FileDataset):
             arrays |= super().read_frame(frame, [name for name in names if name not in arrays])
         else:
             arrays = super().read_frame(frame, names)
-        if frame.sample_id.endswith(FLIP) and not frame.files["rgb"].stem.endswith(FLIP):
+        if frame.mirrored:
             arrays = {name: np.ascontiguousarray(array[:, ::-1]) for name, array in arrays.items()}
         return arrays
 
@@ -136,7 +136,7 @@ def _frame(stem: str, folders: Mapping[str, Path], packed: bool, origin: str) ->
     if source != stem and find_image(folders["rgb"], stem).is_file():
         source = stem
     files = {name: find_image(folder, source) for name, folder in folders.items() if name != "thermal" or not packed}
-    return Frame(stem, {**files, "thermal": files["rgb"]} if packed else files, origin)
+    return Frame(stem, {**files, "thermal": files["rgb"]} if packed else files, origin, mirrored=source != stem)
 
 
 def read_four_channels(path: str | Path) -> np.ndarray:

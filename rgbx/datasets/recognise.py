@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from rgbx.datasets.layouts import DECLARED, LAYOUTS, Layout
+from rgbx.datasets.layouts import DECLARED, LAYOUTS, SPLITS, Layout
 from rgbx.datasets.sample import DenseDataset
 
 
@@ -38,6 +38,17 @@ def recognise(path: str | Path) -> list[Candidate]:
         raise FileNotFoundError(f"{root}: no such folder")
     found = [Candidate(layout, root, tuple(evidence)) for layout in LAYOUTS if (evidence := layout.evidence(root))]
     return [item for item in found if item.layout is DECLARED] or found
+
+
+def split_names(path: str | Path) -> tuple[str, ...]:
+    """The splits that `build_dataset` may find in a folder; the usual ones where its layout is not known.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    candidates = recognise(path)
+    names = candidates[0].layout.splits(Path(path)) if len(candidates) == 1 else ()
+    return tuple(names) or SPLITS
 
 
 def build_dataset(

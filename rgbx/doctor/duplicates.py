@@ -44,7 +44,7 @@ def _places(splits: Sequence[Split]) -> Iterator[tuple[Path, Place]]:
     for split in splits:
         for frame in split.known:
             path = frame.files.get(_image(split))
-            if path is not None:
+            if path is not None and not frame.mirrored:
                 yield Path(path), (split.name, frame.sample_id, frame.origin or str(path))
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rgbx.datasets.listing import IMAGE_SUFFIXES
 from rgbx.doctor.check import Check
 from rgbx.doctor.columns import describe
 from rgbx.doctor.finding import Finding, counted
-from rgbx.doctor.inspection import IMAGE_SUFFIXES, InspectedFrame, Split
+from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_fault
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.listing import IMAGE_SUFFIXES
 from rgbx.datasets.reading import read_image, read_label
 from rgbx.datasets.sample import DenseDataset, Sample, validate_sample
 from rgbx.doctor.columns import mixed_up
 from rgbx.doctor.finding import Finding
 from rgbx.doctor.integrity import file_fault, png_fault
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Split:
             frame.sample = self.dataset.read(index)
             frame.sample_id = str(frame.sample.get("sample_id", frame.sample_id))
             if self.listed is None:
-                frame.files = {name: Path(path) for name, path in dict(frame.sample.get("paths", {})).items()}
+                frame.files = _image_files(frame.sample)
                 self.known.append(Frame(frame.sample_id, frame.files))
             validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
         except Exception as error:  # a damaged dataset may raise anything
@@ -131,6 +131,12 @@ class Split:
         frame.swapped = mixed_up(frame.raw, self.dataset.maps)
 
 
+def _image_files(sample: Sample) -> dict[str, Path]:
+    """The files behind a sample that hold one frame each, unlike those that hold a whole dataset."""
+    paths = {name: Path(path) for name, path in dict(sample.get("paths", {})).items()}
+    return {name: path for name, path in paths.items() if path.suffix.lower() in IMAGE_SUFFIXES}
+
+
 def _stored_label(path: Path) -> np.ndarray:
     try:
         return read_label(path)
@@ -149,14 +155,15 @@ def open_split(name: str, build: Callable[[], Any]) -> Split | Finding:
 
     Args:
         name: of the split.
-        build: makes the dataset; may also give a wrapper that has it as `dataset`.
+        build: makes the dataset; may also give a wrapper that has it as `dataset`, such as kept frames, which may be
+            older than the files.
 
     Returns:
         The split, or a finding with the constructor's message.
     """
     try:
         built, failed = build(), False
-        while not isinstance(built, DenseDataset) and hasattr(built, "dataset"):
+        while hasattr(built, "dataset") and (isinstance(built, CachedFrames) or not isinstance(built, DenseDataset)):
             built = built.dataset
         if not isinstance(built, DenseDataset):
             raise TypeError(f"expected a rgbx.datasets.DenseDataset, found {type(built).__name__}")

@@ -48,7 +48,7 @@ def thumbnail_of(split: Split, frame: InspectedFrame) -> Thumbnail | None:
 
 def all_thumbnails(splits: Sequence[Split]) -> list[Thumbnail] | None:
     """Thumbnails of every frame, where the files are few enough to read; None where they are not."""
-    listed = [(split, frame) for split in splits for frame in split.listed or ()]
+    listed = [(split, frame) for split in splits for frame in split.listed or () if not frame.mirrored]
     sizes = [file_size(Path(frame.files["rgb"])) for _, frame in listed if "rgb" in frame.files]
     if any(split.listed is None for split in splits) or len(sizes) < len(listed) or sum(sizes) > READ_ALL_BYTES:
         return None

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-import rgbx.datasets
 from rgbx.cli.doctor import dataset_builders, main
 from rgbx.cli.doctor_sheet import _rows as sheet_rows
 from rgbx.cli.doctor_sheet import frame_panels
@@ -64,19 +63,40 @@ def test_warnings_and_errors_set_the_exit_code(config, tmp_path):
     assert (tmp_path / "broken.png").is_file()
 
 
-def test_folder(tmp_path, monkeypatch, capsys):
-    def build(path, split="train", *, modalities=None):
-        if split == "val":
-            raise ValueError("split must be one of ('train', 'test'), found 'val'")
-        return SyntheticRooms(root=path, split=split, num_frames=4, modalities=modalities or ("rgb", "depth"))
-
-    monkeypatch.setattr(rgbx.datasets, "build_dataset", build, raising=False)
+def test_folder(tmp_path, capsys):
+    for split in ("train", "test"):
+        SyntheticRooms(root=tmp_path, split=split, num_frames=4)
     assert main([str(tmp_path)]) == 0
     assert "test: SyntheticRooms, 4 frames" in capsys.readouterr().out
     assert main([str(tmp_path), "--split", "val"]) == 2
     assert "val" in capsys.readouterr().out
     assert main([str(tmp_path), "--modalities", "thermal", "rgb"]) == 0
     assert "4 read; thermal (sensor), rgb (rgb8)" in capsys.readouterr().out
+
+
+def test_real_folders(layouts, capsys):
+    """Each is opened by the layout it has; frames of a container or halves of an image are no duplicates."""
+    assert main([str(layouts / "nyudv2"), "--modalities", "rgb", "depth"]) == 0
+    assert "val: NYUDv2Lists, 4 frames, 4 read" in capsys.readouterr().out
+    assert main([str(layouts / "sunrgbd")]) < 2
+    assert "all: SUNRGBDFolders, 1 frame" in capsys.readouterr().out
+    assert main([str(layouts / "taskonomy")]) < 2
+    text = capsys.readouterr().out
+    assert "Taskonomy" in text and "label" not in text.replace("unlabelled", "")
+    assert main([str(layouts)]) == 2
+    assert "A folder in it has one" in " ".join(capsys.readouterr().out.split())
+
+
+def test_mirrored_copies_are_no_duplicates(layouts, tmp_path, capsys):
+    (tmp_path / "images").symlink_to(layouts / "mfnet" / "images")
+    (tmp_path / "labels").symlink_to(layouts / "mfnet" / "peer_pred")
+    (tmp_path / "train.txt").write_text("01477D\n01477D_flip\n01234N\n01234N_flip\n")
+    main([str(tmp_path)])
+    text = capsys.readouterr().out
+    assert "train: MFNet, 4 frames, 4 read" in text and "more than once" not in text
+    (tmp_path / "train.txt").write_text("01477D\n01477D\n01234N\n01234N_flip\n")
+    main([str(tmp_path)])
+    assert "more than once" in capsys.readouterr().out
 
 
 def test_wrong_targets(tmp_path, capsys):

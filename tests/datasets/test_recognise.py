@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from dataset_frames import colours, grey, save, write_deliver, write_fmb, write_pst900
 
-from rgbx.datasets import FMB, PST900, Cityscapes, FolderDataset, NYUDv2Lists, Taskonomy, build_dataset, recognise
+from rgbx.datasets import (
+    FMB,
+    PST900,
+    Cityscapes,
+    FolderDataset,
+    NYUDv2Lists,
+    SyntheticRooms,
+    Taskonomy,
+    build_dataset,
+    recognise,
+    split_names,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -43,6 +54,10 @@ def write_esanet(root):
         save(root / "train" / folder / "0001.png", grey(RNG, 0, 41))
 
 
+def write_rooms(root):
+    SyntheticRooms(root=root, split="test", num_frames=1, size=(24, 32), seed=5)[0]
+
+
 WRITTEN = {
     "NYUDv2CMX": lambda root: write_cmx(root, "Label", "0"),
     "SUNRGBD": lambda root: write_cmx(root, "labels", "train_0"),
@@ -54,6 +69,7 @@ WRITTEN = {
     "PST900": lambda root: write_pst900(root, RNG, "test"),
     "DELIVER": lambda root: write_deliver(root, RNG),
     "MFNet": lambda root: write_mfnet(root, ("RGB", "Modal", "Label")),
+    "SyntheticRooms": write_rooms,
     "SideBySide": write_pix2pix,
     "your own dataset": write_declared,
 }
@@ -151,3 +167,32 @@ def test_one_level_too_high_is_told(tmp_path):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         recognise(tmp_path / "nowhere")
+
+
+def test_rooms_are_built_as_they_were_rendered(tmp_path, logged):
+    write_rooms(tmp_path)
+    rooms = build_dataset(tmp_path, "test", modalities=("rgb", "thermal"))
+    assert (len(rooms), rooms.size, rooms.seed, rooms.num_classes) == (1, (24, 32), 5, 11)
+    with pytest.raises(ValueError, match=r"expected one of the splits \['test'\], found split 'train'"):
+        build_dataset(tmp_path, "train")
+    assert [path.name for path in tmp_path.glob("*") if path.is_dir()] == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("NYUDv2Lists", ("train",)),
+        ("SyntheticRooms", ("test",)),
+        ("your own dataset", ("train",)),
+        ("FMB", ("train", "val", "test")),
+    ],
+)
+def test_split_names(tmp_path, name, expected):
+    WRITTEN[name](tmp_path)
+    (tmp_path / "trainval.txt").write_text("rgb/1.png\tmasks/1.png\tdepth/1.png\n")
+    assert split_names(tmp_path) == expected
+
+
+def test_split_names_of_other_folders(tmp_path, layouts):
+    assert split_names(tmp_path) == ("train", "val", "test")
+    assert split_names(layouts / "sunrgbd") == ("all",)

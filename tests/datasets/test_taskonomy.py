@@ -96,7 +96,7 @@ def test_lists(layouts, tmp_path):
     stored = decoded(tmp_path / "edge_occlusion" / "point_1_view_2_domain_edge_occlusion.png")
     np.testing.assert_allclose(dataset[0]["edge"], np.minimum(stored / 11584, 1), rtol=1e-6)
     (tmp_path / "train_domain.txt").write_text("\nrgb/point_1_view_2_domain_rgb.png\n")
-    with pytest.raises(ValueError, match=r"train_domain\.txt:2: expected a path with \{domain\}"):
+    with pytest.raises(ValueError, match=r"train_domain\.txt:2: expected paths with \{domain\}"):
         Taskonomy(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"val_domain\.txt: no such list file"):
         Taskonomy(tmp_path, "val")

@@ -25,6 +25,7 @@ from rgbx.datasets.rooms.scene import HEATER, HOT_HEATER
 from rgbx.datasets.sample import DenseDataset, Sample, Transform
 
 SPLITS = ("train", "test")
+MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
 DEFAULT_FRAMES = {"train": 600, "test": 200}
 
 
@@ -115,7 +116,7 @@ class SyntheticRooms(DenseDataset):
 
     def _claim_root(self, num_frames: int | None) -> int:
         """Checks or starts the manifest of the root; returns the number of frames to use."""
-        path = Path(self.root or "") / "manifest.json"
+        path = Path(self.root or "") / MANIFEST
         ours = {"renderer": RENDERER_VERSION, "seed": self.seed, "size": list(self.size)}
         found = _read_manifest(path)
         for field, value in ours.items():

@@ -34,5 +34,5 @@ def test_damaged_depth_is_refused(published_file, tmp_path):
     with h5py.File(published_file.path, "r+") as file:
         file["depths"][3, 0, 0] = np.nan
     jobs = nyudv2_jobs(published_file.path, DepthEncoder(NYUDV2_DEPTH_SCALE))
-    with pytest.raises(ValueError, match=r"depths\[4\]\): contains NaN"):
+    with pytest.raises(ValueError, match=r"depth of sample '000004' \(.*labeled\.mat\): contains NaN"):
         write_jobs(tmp_path / "out", jobs)
