@@ -2,7 +2,7 @@
 
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.cityscapes import Cityscapes
-from rgbx.datasets.class_weights import compute_class_weights, count_labels
+from rgbx.datasets.class_weights import CLASS_WEIGHTS, compute_class_weights, count_labels
 from rgbx.datasets.deliver import DELIVER
 from rgbx.datasets.fmb import FMB
 from rgbx.datasets.folder import FolderDataset
@@ -27,6 +27,7 @@ from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
 from rgbx.datasets.taskonomy import Taskonomy
 
 __all__ = [
+    "CLASS_WEIGHTS",
     "DELIVER",
     "FMB",
     "IGNORE_INDEX",

@@ -15,11 +15,12 @@ import rgbx.datasets
 from rgbx.datasets import FolderDataset
 from rgbx.datasets.folder.declaration import UNITS
 from rgbx.datasets.layouts import LAYOUTS
+from rgbx.datasets.rooms import CLASSES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 FENCED = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_, OWN, PAIRS, _ = re.split(r"^## (?:Add your dataset|Pairs for translation|A further layout)$", PAGE, flags=re.M)
+_, OWN, PAIRS, _ = re.split(r"^## (?:Add your dataset|Pairs for translation|Around any dataset)$", PAGE, flags=re.M)
 
 
 def run_tools(commands, monkeypatch):
@@ -46,8 +47,9 @@ def test_add_your_dataset(tmp_path, monkeypatch, capsys):
             run_tools(text, monkeypatch)
         else:
             exec(text, {})
-    assert kinds == ["bash", "toml", "python", "python", "bash"]
+    assert kinds == ["bash", "toml", "bash", "python", "python", "bash"]
     printed = capsys.readouterr().out
+    assert "no errors, no warnings" in printed
     assert "your own dataset (a dataset.toml)" in printed
     assert "8 frames of ('rgb', 'depth', 'thermal') and 11 classes" in printed
     assert (tmp_path / "work_dirs/mine/epoch_2.pth").is_file()
@@ -63,8 +65,9 @@ def test_statistics_of_the_config_are_those_of_the_images(tmp_path, monkeypatch)
     run_tools(blocks[0][2], monkeypatch)
     Path(blocks[1][1]).write_text(blocks[1][2])
     dataset = FolderDataset("data/mine")
+    assert dataset.classes == CLASSES
     for name in ("depth", "thermal"):
-        mean, std = re.search(rf"{name}=dict\(mean=\(([\d.]+),\), std=\(([\d.]+),\)", blocks[3][2]).groups()
+        mean, std = re.search(rf"{name}=dict\(mean=\(([\d.]+),\), std=\(([\d.]+),\)", blocks[4][2]).groups()
         values = np.stack([sample[name] for sample in dataset])
         values = values[values > 0] if name == "depth" else values
         assert float(mean) == pytest.approx(values.mean(), abs=0.06)

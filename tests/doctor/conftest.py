@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from rgbx.datasets.synthetic import CLASSES, PALETTE, render
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_label, read_rgb
+from rgbx.datasets.rooms import CLASSES, PALETTE, render
 from rgbx.doctor import diagnose
 
 COUNTS = {"train": 12, "test": 5}

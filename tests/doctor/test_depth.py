@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rgbx.datasets.synthetic import render
 
+from rgbx.datasets.rooms import render
 from rgbx.doctor.depth import scene_of
 from rgbx.doctor.depth_bits import collapse
 
