@@ -1,4 +1,4 @@
-"""Datasets: one file per family, all yielding the sample of `rgbx.datasets.sample`."""
+"""Datasets: one file or package per family, all yielding the sample of `rgbx.datasets.sample`."""
 
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.cityscapes import Cityscapes
@@ -6,12 +6,12 @@ from rgbx.datasets.class_weights import CLASS_WEIGHTS, compute_class_weights, co
 from rgbx.datasets.deliver import DELIVER
 from rgbx.datasets.fmb import FMB
 from rgbx.datasets.folder import FolderDataset
+from rgbx.datasets.layouts import build_dataset, recognise, split_names
 from rgbx.datasets.mfnet import MFNet
 from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.nyudv2.esanet import NYUDv2ESANet
 from rgbx.datasets.nyudv2.mat import NYUDv2Mat
 from rgbx.datasets.pst900 import PST900
-from rgbx.datasets.recognise import build_dataset, recognise, split_names
 from rgbx.datasets.rooms import SyntheticRooms
 from rgbx.datasets.sample import (
     IGNORE_INDEX,

@@ -50,9 +50,9 @@ class Runner(ResumableRunner):
         """
         if not isinstance(cfg, Config):  # mmengine's formatter fails on what is not source code
             cfg = Config(dict(cfg), format_python_code=False)
-        loader = cfg.get("train_dataloader")
-        if isinstance(cfg.model, dict) and isinstance(loader, dict):
-            resolve_class_weights(cfg.model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+        model, loader = cfg.get("model"), cfg.get("train_dataloader")
+        if isinstance(model, dict) and isinstance(loader, dict):
+            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from dataset_frames import decoded
 from PIL import Image
 
 from rgbx.datasets import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
@@ -12,10 +13,6 @@ from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
 from rgbx.models import MultimodalPreprocessor
 
 RNG = np.random.default_rng(0)
-
-
-def decoded(path):
-    return np.asarray(Image.open(path))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_frames import decoded
 from mmengine.registry import DATASETS
 from PIL import Image
 
@@ -16,10 +17,6 @@ from rgbx.datasets.sunrgbd import SUNRGBD_CLASSES, read_sun_depth
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RNG = np.random.default_rng(0)
-
-
-def decoded(path):
-    return np.asarray(Image.open(path))
 
 
 @pytest.fixture

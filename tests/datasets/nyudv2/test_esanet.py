@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_frames import decoded
 from mmengine.registry import DATASETS
 from PIL import Image
 
@@ -31,10 +32,6 @@ def root(tmp_path):
             (tmp_path / "test" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(tmp_path / "test" / name / f"{number:04d}.png")
     return tmp_path
-
-
-def decoded(path):
-    return np.asarray(Image.open(path))
 
 
 def test_values(root):

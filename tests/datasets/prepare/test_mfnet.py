@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from dataset_frames import decoded
 from PIL import Image
 
 from rgbx.datasets import MFNet
@@ -26,10 +27,6 @@ def root(layouts, tmp_path):
     (folder / "train.txt").write_text("01477D\n")
     (folder / "test.txt").write_text("01234N\r\n01477D\r\n")
     return folder
-
-
-def decoded(path):
-    return np.asarray(Image.open(path))
 
 
 def test_channels(root, tmp_path):

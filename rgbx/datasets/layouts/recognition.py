@@ -9,7 +9,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from rgbx.datasets.layouts import DECLARED, LAYOUTS, SPLITS, Layout
+from rgbx.datasets.layouts.evidence import SPLITS
+from rgbx.datasets.layouts.table import DECLARED, LAYOUTS, Layout
 from rgbx.datasets.sample import DenseDataset
 
 
