@@ -31,12 +31,12 @@ lint: $(VENV)/installed-dev
 install: $(VENV)/installed
 
 build-ops: $(VENV)/installed
-	$(BIN)/python -m rgbx.ops.build
+	$(BIN)/python -m rgbx.ops build
 	$(BIN)/python -m rgbx.ops
 
 # The tests take the CPU kernels as they are in the sources; CUDA takes minutes and has its own command.
 $(VENV)/built-ops: $(wildcard rgbx/ops/csrc/*) rgbx/ops/build.py | $(VENV)/installed-dev
-	RGBX_BUILD_CUDA=0 $(BIN)/python -m rgbx.ops.build
+	RGBX_BUILD_CUDA=0 $(BIN)/python -m rgbx.ops build
 	@touch $@
 
 $(VENV)/bin/python:

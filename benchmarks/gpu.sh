@@ -19,7 +19,7 @@ nyuv2=(configs/nyudv2/asymfusion_r18_nyudv2_320x240.py)
 
 step() {
     case $1 in
-    build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops.build && "$python" -m rgbx.ops ;;
+    build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops build && "$python" -m rgbx.ops ;;
     tests)
         RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/models tests/engine
         ;;

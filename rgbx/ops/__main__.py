@@ -1,10 +1,13 @@
-"""``python -m rgbx.ops``: which implementation of the exchange runs, for which devices, and why no other."""
+"""``python -m rgbx.ops [build]``: says which implementation of the exchange runs where and why, or compiles it."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
 from rgbx.ops._extension import KERNELS, MODE, Kernel
+from rgbx.ops.build import build_all
 
 
 def describe(device: str, kernel: Kernel) -> str:
@@ -14,7 +17,8 @@ def describe(device: str, kernel: Kernel) -> str:
     return f"{device:5} plain torch; no compiled kernel: {kernel.detail} ({kernel.path})"
 
 
-def main() -> None:
+def report() -> None:
+    """Prints what is loaded, and the GPUs that are there."""
     print(f"RGBX_OPS={MODE}, torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}")
     for device, kernel in KERNELS.items():
         print(describe(device, kernel))
@@ -24,4 +28,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["build"]:
+        print("\n".join(build_all()))
+    elif not sys.argv[1:]:
+        report()
+    else:
+        raise SystemExit(f"usage: python -m rgbx.ops [build]; found {' '.join(sys.argv[1:])}")

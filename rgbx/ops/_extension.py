@@ -6,7 +6,6 @@ to run without one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from pathlib import Path
 import torch
 
 from rgbx.ops import operators  # noqa: F401  # kernels register for a schema, which must exist before they load
+from rgbx.ops.build import DEVICES, FOLDER, library_name, source_digest
 
 MODES = ("auto", "reference", "kernel")
-DEVICES = ("cpu", "cuda")
-FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,15 @@ def read_mode() -> str:
     return mode
 
 
-def library_path(device: str) -> Path:
-    """Where the library for "cpu" or "cuda" lies once it is built."""
-    return FOLDER / f"librgbx_{device}.so"
-
-
-def source_digest() -> str:
-    """Names the C++ sources by content, so that a library built from others is noticed."""
-    digest = hashlib.sha256()
-    for source in sorted((FOLDER / "csrc").iterdir()):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def load(device: str, mode: str) -> Kernel:
-    """Registers the kernels of one kind of device, if that is possible and wanted."""
-    path = library_path(device)
+def load(device: str, mode: str, folder: Path = FOLDER) -> Kernel:
+    """Registers the kernels of one kind of device, if that is possible and wanted; `folder` holds the library."""
+    path = folder / library_name(device)
     if mode == "reference":
         return Kernel(path, False, "RGBX_OPS=reference asks for plain torch")
     if device == "cuda" and torch.version.cuda is None:
         return Kernel(path, False, f"torch {torch.__version__} is a build without CUDA")
     if not path.is_file():
-        return Kernel(path, False, "it is not built: run `make build-ops`, or `python -m rgbx.ops.build`")
+        return Kernel(path, False, "it is not built: run `make build-ops`, or `python -m rgbx.ops build`")
     stamp = re.search(rb"rgbx-build ([0-9a-f]{16}) ([^\0]*)\0", path.read_bytes())
     if stamp is None or stamp[1].decode() != source_digest():
         return Kernel(path, False, "it was built from other sources: build it again")

@@ -1,4 +1,4 @@
-"""``python -m rgbx.ops.build``: compiles the exchange kernels beside this file, as far as the machine allows.
+"""``python -m rgbx.ops build``: compiles the exchange kernels beside this file, as far as the machine allows.
 
 Also read by setup.py as a plain file, so it imports nothing of rgbx, and torch only when called. The libraries use
 LibTorch's stable ABI: one built here serves every later torch from 2.10 on.
@@ -20,6 +20,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / "csrc"
+DEVICES = ("cpu", "cuda")
 STABLE_SINCE = "0x020a000000000000"  # torch 2.10
 CUDA_FOLDERS = ("/usr/local/cuda", "/opt/cuda")
 DEFAULT_ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX"
@@ -29,6 +30,19 @@ class NotBuiltError(Exception):
     """Says in one sentence why a library was not built."""
 
 
+def source_digest() -> str:
+    """Names the C++ sources by content, so that a library built from others is noticed."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def library_name(device: str) -> str:
+    """The file name of the library for "cpu" or "cuda"."""
+    return f"librgbx_{device}.so"
+
+
 def build(target: Path, device: str) -> str:
     """Compiles the library for "cpu" or "cuda" to `target`; returns what it was built for.
 
@@ -36,7 +50,7 @@ def build(target: Path, device: str) -> str:
         NotBuiltError: if something that is needed is missing, or the compiler fails.
     """
     architectures = platform.machine() if device == "cpu" else " ".join(cuda_architectures())
-    stamp = f"rgbx-build {_source_digest()} {architectures}"
+    stamp = f"rgbx-build {source_digest()} {architectures}"
     torch_folder = _torch_folder()
     common = [
         "-O3",
@@ -90,13 +104,13 @@ def build_all(folder: Path = FOLDER) -> list[str]:
         SystemExit: if RGBX_BUILD_CUDA=1 and the CUDA library cannot be built.
     """
     sentences = []
-    for device in ("cpu", "cuda"):
+    for device in DEVICES:
         if device == "cuda" and wanted_cuda() == "0":
             sentences.append("CUDA kernels not built: RGBX_BUILD_CUDA=0.")
             continue
         name = {"cpu": "CPU", "cuda": "CUDA"}[device]
         try:
-            sentences.append(f"{name} kernels built for {build(folder / f'librgbx_{device}.so', device)}.")
+            sentences.append(f"{name} kernels built for {build(folder / library_name(device), device)}.")
         except NotBuiltError as reason:
             if device == "cuda" and wanted_cuda() == "1":
                 raise SystemExit(f"RGBX_BUILD_CUDA=1, but the CUDA kernels cannot be built: {reason}") from None
@@ -152,15 +166,3 @@ def _torch_folder() -> Path:
 
 def _digits(name: str) -> str:
     return name.removesuffix("+PTX").replace(".", "")
-
-
-def _source_digest() -> str:
-    """As `rgbx.ops._extension.source_digest`, which refuses a library built from other sources."""
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-if __name__ == "__main__":
-    print("\n".join(build_all()))

@@ -20,7 +20,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # cases.py and guarded.py, which these tests share
 
-from rgbx.ops._extension import FOLDER, KERNELS
+from rgbx.ops._extension import KERNELS
+from rgbx.ops.build import SOURCES
 
 
 def lacking(device: str, reason: str) -> None:
@@ -50,7 +51,7 @@ def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     if shutil.which(compiler[0]) is None:
         lacking("cpu", f"no C++ compiler {compiler[0]!r}")
     library = tmp_path_factory.mktemp("host") / "kernels.so"
-    include = [f"-I{FOLDER / 'csrc'}", f"-I{Path(torch.__file__).parent / 'include'}"]
+    include = [f"-I{SOURCES}", f"-I{Path(torch.__file__).parent / 'include'}"]
     source = Path(__file__).parent / "host_kernels.cpp"
     command = [*compiler, "-std=c++17", "-O1", "-shared", "-fPIC", *include, str(source), "-o", str(library)]
     subprocess.run(command, check=True)

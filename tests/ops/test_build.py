@@ -8,7 +8,6 @@ import shutil
 import pytest
 
 from rgbx.ops import build
-from rgbx.ops._extension import source_digest
 
 
 def need_compiler() -> None:
@@ -21,7 +20,7 @@ def test_a_library_says_what_it_was_built_from(tmp_path):
     target = tmp_path / "librgbx_cpu.so"
     machine = build.build(target, "cpu")
     stamp = re.search(rb"rgbx-build ([0-9a-f]{16}) ([^\0]*)\0", target.read_bytes())
-    assert stamp and (stamp[1].decode(), stamp[2].decode()) == (source_digest(), machine)
+    assert stamp and (stamp[1].decode(), stamp[2].decode()) == (build.source_digest(), machine)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 

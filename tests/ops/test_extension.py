@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from rgbx.ops import _extension
-from rgbx.ops._extension import FOLDER, Kernel, load
+from rgbx.ops._extension import Kernel, load
+from rgbx.ops.build import FOLDER, source_digest
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -43,27 +44,20 @@ def test_importing_prints_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_missing_library_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(_extension, "FOLDER", tmp_path)
-    kernel = load("cpu", "auto")
+def test_a_missing_library_is_named(tmp_path):
+    kernel = load("cpu", "auto", tmp_path)
     assert not kernel.loaded and "not built" in kernel.detail and kernel.path == tmp_path / "librgbx_cpu.so"
 
 
-def test_a_library_of_other_sources_is_refused(monkeypatch, tmp_path):
-    (tmp_path / "csrc").mkdir()
-    (tmp_path / "csrc/kernel.cpp").write_text("new")
+def test_a_library_of_other_sources_is_refused(tmp_path):
     (tmp_path / "librgbx_cpu.so").write_bytes(b"\0rgbx-build 0123456789abcdef x86_64\0")
-    monkeypatch.setattr(_extension, "FOLDER", tmp_path)
-    kernel = load("cpu", "auto")
+    kernel = load("cpu", "auto", tmp_path)
     assert not kernel.loaded and "built from other sources" in kernel.detail
 
 
-def test_a_damaged_library_is_refused(monkeypatch, tmp_path):
-    (tmp_path / "csrc").mkdir()
-    monkeypatch.setattr(_extension, "FOLDER", tmp_path)
-    stamp = f"\0rgbx-build {_extension.source_digest()} x86_64\0"
-    (tmp_path / "librgbx_cpu.so").write_bytes(stamp.encode())
-    kernel = load("cpu", "auto")
+def test_a_damaged_library_is_refused(tmp_path):
+    (tmp_path / "librgbx_cpu.so").write_bytes(f"\0rgbx-build {source_digest()} x86_64\0".encode())
+    kernel = load("cpu", "auto", tmp_path)
     assert not kernel.loaded and "does not load" in kernel.detail
 
 
