@@ -20,7 +20,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from rgbx.datasets.synthetic import MAPS, SyntheticRooms, cast_scene, make_scene, render
+from rgbx.datasets.rooms import MAPS, SyntheticRooms, cast_scene, make_scene, render
 
 
 def median_ms(call: Callable[[int], object], frames: int) -> float:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from tqdm import tqdm
 
-from rgbx.datasets.synthetic import CLASSES, PALETTE, SyntheticRooms, render
+from rgbx.datasets.rooms import CLASSES, PALETTE, SyntheticRooms, render
 
 _SHEET_ROWS = 8
 

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building, run_command
 from rgbx.cli.train import use_launcher
+from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.engine.checkpoint import find_result
 from rgbx.engine.picture_hook import PictureHook, subset_title
 from rgbx.engine.runner import Runner
@@ -58,6 +59,8 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     config.work_dir = str(arguments.work_dir or work_dir)
     use_launcher(config, arguments)
     without_initial_weights(config)
+    if isinstance(config.model, dict):
+        equal_class_weights(config.model)  # the checkpoint holds those that training counted
     config.load_from, config.resume, config.ema, config.visualizer = None, False, False, None
     return config
 

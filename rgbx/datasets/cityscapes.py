@@ -7,47 +7,28 @@ Packages leftImg8bit and gtFine; for depth also disparity and camera, all below 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from rgbx.datasets.reading import read_image, read_label, read_rgb
-from rgbx.datasets.sample import IGNORE_INDEX, DenseDataset, Sample, Transform
+from rgbx.datasets.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, train_id_lookup
+from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.reading import read_depth16, read_image, read_label, read_rgb
+from rgbx.datasets.sample import Sample, Transform
 
-_TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
-    (7, "road", (128, 64, 128)),
-    (8, "sidewalk", (244, 35, 232)),
-    (11, "building", (70, 70, 70)),
-    (12, "wall", (102, 102, 156)),
-    (13, "fence", (190, 153, 153)),
-    (17, "pole", (153, 153, 153)),
-    (19, "traffic light", (250, 170, 30)),
-    (20, "traffic sign", (220, 220, 0)),
-    (21, "vegetation", (107, 142, 35)),
-    (22, "terrain", (152, 251, 152)),
-    (23, "sky", (70, 130, 180)),
-    (24, "person", (220, 20, 60)),
-    (25, "rider", (255, 0, 0)),
-    (26, "car", (0, 0, 142)),
-    (27, "truck", (0, 0, 70)),
-    (28, "bus", (0, 60, 100)),
-    (31, "train", (0, 80, 100)),
-    (32, "motorcycle", (0, 0, 230)),
-    (33, "bicycle", (119, 11, 32)),
-)
-CITYSCAPES_CLASSES = tuple(name for _, name, _ in _TRAIN_CLASSES)
-CITYSCAPES_PALETTE = [list(colour) for _, _, colour in _TRAIN_CLASSES]
-
-_SUFFIXES = {
+_KINDS = {
     "rgb": ("leftImg8bit", "leftImg8bit.png"),
     "depth": ("disparity", "disparity.png"),
     "camera": ("camera", "camera.json"),
 }
+METRIC_DEPTH = ("depth", "depth.png")  # package and suffix of what tools/prepare.py writes
+METRIC_DEPTH_SCALE = 256.0  # its raw units per metre
 
 
-class Cityscapes(DenseDataset):
+class Cityscapes(FileDataset):
     """Cityscapes frames with labels and, where asked, metric depth.
 
     Args:
@@ -58,6 +39,8 @@ class Cityscapes(DenseDataset):
         cities: only these; None takes all.
         label_kind: "labelIds" (as downloaded, mapped to train ids here) or "labelTrainIds".
         transforms: see `DenseDataset`.
+        prepared: the folder that `tools/prepare.py cityscapes` wrote (it may be root itself): depth and train ids are
+            read from there, so that root needs leftImg8bit only.
 
     Raises:
         FileNotFoundError: a package, split or city that is not there.
@@ -73,54 +56,51 @@ class Cityscapes(DenseDataset):
         cities: Sequence[str] | None = None,
         label_kind: Literal["labelIds", "labelTrainIds"] = "labelIds",
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        prepared: str | Path | None = None,
     ) -> None:
-        unknown = [name for name in modalities if name not in ("rgb", "depth")]
-        if unknown:
-            raise ValueError(f"Cityscapes has the modalities 'rgb' and 'depth', found {unknown}")
         if label_kind not in ("labelIds", "labelTrainIds"):
             raise ValueError(f"label_kind must be 'labelIds' or 'labelTrainIds', found {label_kind!r}")
-        super().__init__(
-            modalities=modalities, classes=CITYSCAPES_CLASSES, palette=CITYSCAPES_PALETTE, transforms=transforms
-        )
         self.root, self.split = Path(root), split
-        self.label_kind = label_kind
-        self._lookup = train_id_lookup() if label_kind == "labelIds" else None
-        packages = ("leftImg8bit", *(("disparity", "camera") if "depth" in modalities else ()))
-        for package in packages:
-            if not (self.root / package / split).is_dir():
+        self.label_kind = "labelTrainIds" if prepared else label_kind
+        kinds = {
+            "rgb": (self.root, *_KINDS["rgb"]),
+            "label": (Path(prepared or root), "gtFine", f"gtFine_{self.label_kind}.png"),
+        }
+        if "depth" in modalities and prepared:
+            kinds["depth"] = (Path(prepared), *METRIC_DEPTH)
+        elif "depth" in modalities:
+            kinds |= {name: (self.root, *_KINDS[name]) for name in ("depth", "camera")}
+        for folder in [place / package / split for place, package, _ in kinds.values()]:
+            if not folder.is_dir():
+                needed = ", ".join(package for _, package, _ in kinds.values())
                 raise FileNotFoundError(
-                    f"{self.root / package / split}: no such folder; Cityscapes with {modalities} "
-                    f"needs the packages {', '.join((*packages, 'gtFine'))}"
+                    f"{folder}: no such folder; Cityscapes with {modalities} needs the packages {needed}"
                 )
-        self.frames = _frames(self.root / "leftImg8bit" / split, cities)
-
-    def __len__(self) -> int:
-        return len(self.frames)
+        super().__init__(
+            [_frame(name, split, kinds) for name in frame_names(self.root / "leftImg8bit" / split, cities)],
+            {
+                "rgb": read_rgb,
+                "depth": partial(read_depth16, divisor=METRIC_DEPTH_SCALE),
+                "label": partial(read_label, lookup=None if self.label_kind == "labelTrainIds" else train_id_lookup()),
+            },
+            modalities=modalities,
+            classes=CITYSCAPES_CLASSES,
+            palette=CITYSCAPES_PALETTE,
+            transforms=transforms,
+        )
 
     def read(self, index: int) -> Sample:
         """rgb uint8 [H, W, 3], depth float32 [H, W] in metres, label uint8 [H, W]."""
-        frame = self.frames[index]
-        kinds = {**_SUFFIXES, "label": ("gtFine", f"gtFine_{self.label_kind}.png")}
-        wanted = [*self.modalities, "label", *(["camera"] if "depth" in self.modalities else [])]
-        paths = {
-            name: str(self.root / kinds[name][0] / self.split / frame.split("_")[0] / f"{frame}_{kinds[name][1]}")
-            for name in wanted
-        }
-        label = read_label(paths["label"], self._lookup)
-        sample: Sample = {"sample_id": frame, "paths": paths, "label": label}
-        if "rgb" in paths:
-            sample["rgb"] = read_rgb(paths["rgb"])
-        if "depth" in paths:
-            sample["depth"] = read_disparity_depth(paths["depth"], paths["camera"])
-        return sample
+        sample = super().read(index)
+        camera = self.frames[index].files.get("camera")
+        return sample if camera is None else {**sample, "paths": {**sample["paths"], "camera": str(camera)}}
 
-
-def train_id_lookup() -> np.ndarray:
-    """uint8 [256]: Cityscapes label id to train id, 255 where a class is not trained."""
-    lookup = np.full(256, IGNORE_INDEX, np.uint8)
-    for train_id, (label_id, _, _) in enumerate(_TRAIN_CLASSES):
-        lookup[label_id] = train_id
-    return lookup
+    def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
+        """The arrays of the named maps; depth from a disparity needs the camera's file too."""
+        if "camera" not in frame.files or "depth" not in names:
+            return super().read_frame(frame, names)
+        sample = super().read_frame(frame, [name for name in names if name != "depth"])
+        return {**sample, "depth": read_disparity_depth(frame.files["depth"], frame.files["camera"])}
 
 
 def read_disparity_depth(disparity_path: str | Path, camera_path: str | Path) -> np.ndarray:
@@ -167,7 +147,16 @@ def _baseline_times_focal_length(path: Path) -> float:
     return product
 
 
-def _frames(folder: Path, cities: Sequence[str] | None) -> list[str]:
+def frame_names(folder: Path, cities: Sequence[str] | None = None) -> list[str]:
+    """The frames of one split, such as "aachen_000000_000019", in the order of cities and names.
+
+    Args:
+        folder: leftImg8bit/{split}.
+        cities: only these; None takes all.
+
+    Raises:
+        FileNotFoundError: a city that is not there, or no frame.
+    """
     found = sorted(path.name for path in folder.iterdir() if path.is_dir())
     missing = [city for city in cities or () if city not in found]
     if missing:
@@ -180,3 +169,14 @@ def _frames(folder: Path, cities: Sequence[str] | None) -> list[str]:
     if not names:
         raise FileNotFoundError(f"{folder}: no files {{city}}/*_leftImg8bit.png")
     return [name.removesuffix("_leftImg8bit.png") for name in names]
+
+
+def frame_path(root: Path, package: str, split: str, name: str, suffix: str) -> Path:
+    """Where the file of one frame lies; its city is the first part of its name."""
+    return root / package / split / name.split("_")[0] / f"{name}_{suffix}"
+
+
+def _frame(name: str, split: str, kinds: Mapping[str, tuple[Path, str, str]]) -> Frame:
+    return Frame(
+        name, {kind: frame_path(root, package, split, name, suffix) for kind, (root, package, suffix) in kinds.items()}
+    )

@@ -20,6 +20,9 @@ from rgbx.datasets.sample import IGNORE_INDEX
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _GREY, _PALETTE = 0, 3  # PNG colour types
+# A JPEG has 8 bits per channel and no alpha, so OpenCV >= 4.11 may write RGB at once.
+_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+_JPEG_RGB = None if _RGB is None else _RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -44,7 +47,10 @@ def read_rgb(path: str | Path) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: missing, truncated, or not 8 bits per channel.
     """
-    image = read_image(path)
+    data = _load(path)
+    if data.startswith(_JPEG) and _JPEG_RGB is not None:
+        return _decode(data, path, _JPEG_RGB)
+    image = _decode(data, path)
     if image.dtype != np.uint8:
         raise ValueError(f"rgb {path}: expected 8 bits per channel, found {image.dtype}; is this a depth image?")
     if image.ndim == 2:
@@ -70,17 +76,24 @@ def read_depth16(path: str | Path, *, divisor: float) -> np.ndarray:
     raw = read_image(path)
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise ValueError(
-            f"depth {path}: expected one channel of 16 bits, found {_kind(raw)}; "
+            f"depth {path}: expected one channel of 16 bits, found {stored_kind(raw)}; "
             "an 8-bit depth image carries no metres unless its scale is known"
         )
-    return raw.astype(np.float32) / np.float32(divisor)
+    return np.divide(raw, np.float32(divisor), dtype=np.float32)
 
 
-def read_depth8(path: str | Path, *, levels_per_metre: float = 25.5, half_step: float = 0.5) -> np.ndarray:
+def read_depth8(
+    path: str | Path, *, levels_per_metre: float = 25.5, half_step: float = 0.5, holes: bool = False
+) -> np.ndarray:
     """Reads 8-bit depth of known scale: metres = (value + half_step) / levels_per_metre.
 
-    The defaults are those of the public 320x240 copy of NYU Depth V2, where depth is filled: with
-    half_step > 0 no pixel is 0, so none counts as "no measurement".
+    The defaults are those of the public 320x240 copy of NYU Depth V2, where depth is filled.
+
+    Args:
+        path: a one-channel 8-bit image.
+        levels_per_metre: steps of the stored values per metre.
+        half_step: 0.5 where a value stands for the middle of its step.
+        holes: whether the value 0 is no measurement and stays 0; otherwise it is the nearest step.
 
     Returns:
         float32 [H, W], metres.
@@ -90,8 +103,9 @@ def read_depth8(path: str | Path, *, levels_per_metre: float = 25.5, half_step: 
     """
     raw = read_image(path)
     if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise ValueError(f"depth {path}: expected one channel of 8 bits, found {_kind(raw)}")
-    return (raw.astype(np.float32) + np.float32(half_step)) / np.float32(levels_per_metre)
+        raise ValueError(f"depth {path}: expected one channel of 8 bits, found {stored_kind(raw)}")
+    metres = (raw.astype(np.float32) + np.float32(half_step)) / np.float32(levels_per_metre)
+    return np.where(raw > 0, metres, np.float32(0)) if holes else metres
 
 
 def read_label(path: str | Path, lookup: np.ndarray | None = None) -> np.ndarray:
@@ -116,7 +130,7 @@ def read_label(path: str | Path, lookup: np.ndarray | None = None) -> np.ndarray
             values = values // (255 // (2 ** data[24] - 1))  # decoders stretch 1, 2, 4 bits
     if values.ndim != 2:
         raise ValueError(
-            f"label {path}: expected one channel of class ids, found {_kind(values)}; "
+            f"label {path}: expected one channel of class ids, found {stored_kind(values)}; "
             "colour-coded labels must be converted to ids first"
         )
     if values.dtype != np.uint8:
@@ -126,7 +140,7 @@ def read_label(path: str | Path, lookup: np.ndarray | None = None) -> np.ndarray
                 f"{values.dtype}; is this an instance or a depth image?"
             )
         values = values.astype(np.uint8)
-    return values if lookup is None else lookup[values]
+    return values if lookup is None else cv2.LUT(values, lookup)
 
 
 def offset_lookup(offset: int, void: Iterable[int] = ()) -> np.ndarray:
@@ -165,14 +179,14 @@ def _load(path: str | Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: str | Path) -> np.ndarray:
+def _decode(data: bytes, path: str | Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes)")
-    if image.ndim == 3:
+    if image.ndim == 3 and flags == cv2.IMREAD_UNCHANGED:
         code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
         image = cv2.cvtColor(image, code)
     return image
@@ -187,6 +201,7 @@ def _decode_palette(data: bytes, path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: the file is damaged ({error})") from error
 
 
-def _kind(array: np.ndarray) -> str:
+def stored_kind(array: np.ndarray) -> str:
+    """ "1 channel of 16 bits", for messages."""
     channels = 1 if array.ndim == 2 else array.shape[2]
     return f"{channels} channel{'s' if channels > 1 else ''} of {array.itemsize * 8} bits"

@@ -3,16 +3,20 @@
 A sample is one dict. At reading it holds the modalities (each described by a `MapSpec`), `label`
 (uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str) and
 `paths` (dict of str, the file behind each array). Transforms keep these keys, see
-`rgbx.transforms`. A dataset subclasses `DenseDataset` and writes `read` and `__len__`.
+`rgbx.transforms`. A dataset for image translation has no classes and no label; some of its
+modalities are `targets`, the others are the sources to translate from. A dataset subclasses
+`DenseDataset` and writes `read` and `__len__`.
 """
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
 from torch.utils.data import Dataset
@@ -86,12 +90,20 @@ class DenseDataset(Dataset[Sample]):
         classes: class names; their number is K.
         palette: one [r, g, b] (0..255) per class.
         transforms: each is called as `transform(sample, rng)`; a config may give
-            dict(type=Class, **arguments) instead of an instance.
+            dict(type=Class, **arguments) instead of an instance; such a transform is told the
+            dataset's maps, so that only instances need `maps=` for modalities of their own.
         maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
+        targets: those of the modalities that a translation predicts; none for segmentation.
+
+    Attributes:
+        provenance: why `rgbx.datasets.build_dataset` took this class; "" where it was named.
 
     Raises:
-        ValueError: a modality without a spec, or classes and palette of different lengths.
+        ValueError: a modality without a spec, classes and palette of different lengths, or targets
+            that leave no source.
     """
+
+    provenance: str = ""
 
     def __init__(
         self,
@@ -101,6 +113,7 @@ class DenseDataset(Dataset[Sample]):
         palette: Sequence[Sequence[int]],
         transforms: Sequence[Transform | dict[str, Any]] = (),
         maps: Mapping[str, MapSpec] | None = None,
+        targets: Sequence[str] = (),
     ) -> None:
         if isinstance(modalities, str) or len(set(modalities)) != len(modalities) or not modalities:
             raise ValueError(f"modalities must be a sequence of distinct names, found {modalities!r}")
@@ -113,24 +126,37 @@ class DenseDataset(Dataset[Sample]):
                 f"modalities {missing} have no MapSpec; known: {sorted(known)}. "
                 "Describe them in maps={name: MapSpec(...)}"
             )
+        if isinstance(targets, str) or not set(targets) < set(modalities):
+            raise ValueError(
+                f"targets must be some of the modalities {list(modalities)} and leave a source, found {targets!r}"
+            )
         self.modalities = tuple(modalities)
+        self.targets = tuple(targets)
         self.classes = tuple(classes)
         self.palette = [[int(value) for value in colour] for colour in palette]
         self.maps = {name: known[name] for name in self.modalities}
-        self.transforms = tuple(TRANSFORMS.build(item) if isinstance(item, dict) else item for item in transforms)
+        self.transforms = tuple(
+            TRANSFORMS.build(_with_maps(item, self.maps)) if isinstance(item, dict) else item for item in transforms
+        )
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The modalities that are not targets."""
+        return tuple(name for name in self.modalities if name not in self.targets)
+
+    @property
     def metainfo(self) -> dict[str, Any]:
-        """classes, palette, ignore_index, modalities and maps, for metrics and checkpoints."""
+        """classes, palette, ignore_index, modalities, targets and maps, for metrics and checkpoints."""
         return {
             "classes": self.classes,
             "palette": self.palette,
             "ignore_index": IGNORE_INDEX,
             "modalities": self.modalities,
+            "targets": self.targets,
             "maps": dict(self.maps),
         }
 
@@ -157,6 +183,12 @@ class DenseDataset(Dataset[Sample]):
         for transform in self.transforms:
             sample = transform(sample, rng)
         return sample
+
+
+def _with_maps(transform: Mapping[str, Any], maps: Mapping[str, MapSpec]) -> dict[str, Any]:
+    """The transform's dict with the dataset's maps, if it takes them and names none itself."""
+    takes = callable(transform.get("type")) and "maps" in inspect.signature(transform["type"]).parameters
+    return {"maps": dict(maps), **transform} if takes else dict(transform)
 
 
 def validate_sample(sample: Sample, maps: Mapping[str, MapSpec], num_classes: int) -> None:
@@ -217,10 +249,12 @@ def _check_values(sample: Sample, spec: MapSpec) -> None:
 
 def _check_label(sample: Sample, num_classes: int) -> None:
     label = sample["label"]
-    wrong = (label >= num_classes) & (label != IGNORE_INDEX)
+    if label.size == 0 or num_classes >= IGNORE_INDEX:
+        return
+    wrong = cv2.inRange(label, num_classes, IGNORE_INDEX - 1)
     if not wrong.any():
         return
-    ids = np.unique(label[wrong]).tolist()
+    ids = np.unique(label[wrong > 0]).tolist()
     listed = f"{ids[:10]}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     if ids == [num_classes]:
         advice = "This looks like labels that count void as 0: subtract an offset of 1 and map 0 to 255"
@@ -228,5 +262,5 @@ def _check_label(sample: Sample, num_classes: int) -> None:
         advice = "Map ids that are not train ids to 255, or check num_classes and the offset"
     raise ValueError(
         f"{_where(sample, 'label')}: ids {listed} are outside 0..{num_classes - 1} "
-        f"(255 = ignore), on {int(wrong.sum())} pixels. {advice}"
+        f"(255 = ignore), on {np.count_nonzero(wrong)} pixels. {advice}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from pathlib import Path
 from typing import Any, ClassVar
 
 import mmengine.runner
@@ -20,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from rgbx._torchvision import ensure_torchvision
+from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.engine.checkpoint_hook import BufferSyncHook
 from rgbx.engine.console import shorten_console
 from rgbx.engine.resumable import ResumableRunner
@@ -41,9 +43,16 @@ class Runner(ResumableRunner):
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
-        """Builds a runner from a config, or from a dict that may hold classes and objects."""
+        """Builds a runner from a config, or from a dict that may hold classes and objects.
+
+        Class weights that the model's loss names by a method become numbers in the config: the training labels are
+        counted, once per work directory.
+        """
         if not isinstance(cfg, Config):  # mmengine's formatter fails on what is not source code
             cfg = Config(dict(cfg), format_python_code=False)
+        model, loader = cfg.get("model"), cfg.get("train_dataloader")
+        if isinstance(model, dict) and isinstance(loader, dict):
+            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
     "rgb": {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
     # metres, over the training frames of NYU Depth V2
     "depth": {"mean": (2.845,), "std": (1.418,)},
+    # 0..255, over eight of the HHA images passed around with NYU Depth V2
+    "hha": {"mean": (132.35, 101.63, 127.98), "std": (60.75, 45.35, 38.42)},
     # unit vectors
     "normal": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
 }

@@ -1,15 +1,20 @@
 """Transforms `t(sample, rng)`: geometry for all maps alike, photometry for rgb, packing last."""
 
 from rgbx.transforms.compose import AlbumentationsGeometry
+from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
 from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
+from rgbx.transforms.hha import ComputeHHA
 from rgbx.transforms.packing import PackSample
 from rgbx.transforms.photometry import AlbumentationsPhotometry, ColorJitter
 
 __all__ = [
+    "CORRUPTIONS",
     "AlbumentationsGeometry",
     "AlbumentationsPhotometry",
     "CenterCrop",
     "ColorJitter",
+    "ComputeHHA",
+    "Corrupt",
     "HorizontalFlip",
     "PackSample",
     "PadTo",

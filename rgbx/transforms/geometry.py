@@ -18,6 +18,7 @@ from rgbx.transforms.spatial import (
     Box,
     Fill,
     Maps,
+    check_fill,
     check_interpolation,
     check_size,
     crop,
@@ -47,7 +48,8 @@ class RandomScaleCrop:
         min_short_side: raises a drawn factor until the scaled shorter side has this many pixels.
         scale_depth: divide maps in metres by the factor.
         interpolation: "linear", "cubic" or "area" for maps declared linear.
-        fill: padding values per map, such as {"rgb": (124, 116, 104)}.
+        fill: padding values per map in its own unit, such as {"rgb": (124, 116, 104)}, the ImageNet mean; maps not
+            named take their spec's fill, label 255.
         maps: specs of maps that are not standard.
 
     Raises:
@@ -77,7 +79,7 @@ class RandomScaleCrop:
         self.min_short_side = min_short_side
         self.scale_depth = scale_depth
         self.interpolation = check_interpolation(interpolation)
-        self.fill, self.maps = fill, maps
+        self.fill, self.maps = check_fill(fill, maps), maps
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         specs = specs_of(sample, self.maps)
@@ -105,7 +107,8 @@ class HorizontalFlip:
     """Mirrors left and right with a given probability.
 
     Required keys: at least one map. Modified keys: all maps and `label`, shapes and dtypes
-    unchanged; the first component of maps with unit "unit_vector" (x to the right) is negated.
+    unchanged; the first component of maps with unit "unit_vector" (x to the right) is negated. HHA stays
+    valid: disparity, height and the angle with gravity are the same in a mirror.
 
     Args:
         probability: of flipping, 0..1.
@@ -203,8 +206,11 @@ class PadTo:
         size: least (height, width), or one side of a square.
         multiple: round both sides up to a multiple of this.
         centre: image in the middle; otherwise at the top left.
-        fill: padding values per map.
+        fill: padding values per map, see `RandomScaleCrop`.
         maps: specs of maps that are not standard.
+
+    Raises:
+        ValueError: a size or multiple below 1, or a fill that does not fit.
     """
 
     def __init__(
@@ -220,7 +226,7 @@ class PadTo:
         if multiple < 1:
             raise ValueError(f"PadTo multiple must be >= 1, found {multiple}")
         self.multiple, self.centre = multiple, centre
-        self.fill, self.maps = fill, maps
+        self.fill, self.maps = check_fill(fill, maps), maps
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         specs = specs_of(sample, self.maps)

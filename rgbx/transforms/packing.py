@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 
@@ -47,8 +48,17 @@ class PackSample:
             if name == "label":
                 packed[name] = torch.from_numpy(array.astype(np.int64))
                 continue
-            planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-            packed[name] = torch.from_numpy(np.array(planes, order="C"))
+            packed[name] = torch.from_numpy(_planes(array))
             if spec.unit == "metre" or name == "depth":
-                packed[f"{name}_valid"] = packed[name] > 0
+                packed[f"{name}_valid"] = torch.from_numpy(array[None] > 0)
         return packed
+
+
+def _planes(array: np.ndarray) -> np.ndarray:
+    """A copy [C, H, W] of [H, W] or [H, W, C]; OpenCV splits colours faster than numpy transposes."""
+    planes = np.empty((array.shape[2] if array.ndim == 3 else 1, *array.shape[:2]), array.dtype)
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        cv2.split(array, list(planes))
+    else:
+        planes[...] = array if array.ndim == 2 else array.transpose(2, 0, 1)
+    return planes

@@ -86,7 +86,7 @@ def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolatio
     kind = cv2.INTER_NEAREST_EXACT
     if spec.interpolation == "linear":
         kind = _LINEAR_KINDS[interpolation]
-    return cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=kind)
+    return cv2.resize(array, size[::-1], interpolation=kind)
 
 
 def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) -> np.ndarray:
@@ -98,6 +98,20 @@ def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) ->
     rows, columns = array.shape[:2]
     canvas[box.top : box.top + rows, box.left : box.left + columns] = array
     return canvas
+
+
+def check_fill(fill: Fill | None, maps: Maps | None = None) -> Fill | None:
+    """Returns the padding values, or raises ValueError where they name no map or do not fit its channels and dtype."""
+    known = {**STANDARD_MAPS, **(maps or {}), "label": LABEL}
+    for name, value in (fill or {}).items():
+        if name not in known:
+            raise ValueError(f"fill names the map {name!r}; expected one of {sorted(known)}")
+        values = np.asarray(value, np.float64)
+        if values.shape not in ((), (known[name].channels,)):
+            raise ValueError(f"fill of {name!r} must be one number or {known[name].channels}, found {value!r}")
+        if known[name].dtype == "uint8" and not ((values >= 0) & (values <= 255) & (values % 1 == 0)).all():
+            raise ValueError(f"fill of {name!r} must be whole numbers 0..255, found {value!r}")
+    return fill
 
 
 def check_interpolation(interpolation: str) -> str:

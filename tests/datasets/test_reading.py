@@ -107,6 +107,8 @@ def test_depth16_refuses_8_bits_and_bad_divisors(tmp_path):
 def test_depth8(tmp_path):
     path = png(tmp_path / "a.png", np.array([[0, 1, 254, 255]], np.uint8))
     np.testing.assert_allclose(read_depth8(path), [[0.5 / 25.5, 1.5 / 25.5, 254.5 / 25.5, 255.5 / 25.5]], rtol=1e-6)
+    with_holes = read_depth8(path, levels_per_metre=10, holes=True)
+    np.testing.assert_allclose(with_holes, [[0, 0.15, 25.45, 25.55]], rtol=1e-6)
     with pytest.raises(ValueError, match="8 bits"):
         read_depth8(png(tmp_path / "b.png", np.ones((4, 5), ">u2"), bits=16))
 

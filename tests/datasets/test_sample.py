@@ -46,7 +46,7 @@ def test_smoke():
     dataset = Gradients()
     assert dataset.num_classes == 3
     info = dataset.metainfo
-    assert set(info) == {"classes", "palette", "ignore_index", "modalities", "maps"}
+    assert set(info) == {"classes", "palette", "ignore_index", "modalities", "targets", "maps"}
     assert info["maps"]["depth"].unit == "metre" and info["ignore_index"] == 255
     assert set(dataset[3]) == {"rgb", "depth", "label", "sample_id", "paths"}
     assert dataset[-1]["sample_id"] == "frame9" and len(list(dataset)) == 10
@@ -155,3 +155,15 @@ def test_a_sample_depends_on_its_key_only():
     np.random.seed(0)
     assert (dataset[SampleKey(3, 11)]["rgb"] == first).all()
     assert not (dataset[SampleKey(3, 12)]["rgb"] == first).all()
+
+
+def test_targets_leave_a_source():
+    class Pairs(DenseDataset):
+        def __init__(self, targets):
+            super().__init__(modalities=("rgb", "depth"), classes=(), palette=(), targets=targets)
+
+    assert Pairs(("depth",)).sources == ("rgb",)
+    assert Pairs(()).sources == ("rgb", "depth")
+    for wrong in (("rgb", "depth"), ("thermal",), "depth"):
+        with pytest.raises(ValueError, match="targets must be some of the modalities"):
+            Pairs(wrong)

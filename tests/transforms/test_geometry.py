@@ -162,6 +162,23 @@ def test_inputs_are_not_written_to():
         np.testing.assert_array_equal(original[name], array)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5, 12])
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+def test_maps_of_any_number_of_channels(channels, interpolation):
+    """Each channel is treated as if it were alone."""
+    maps = {
+        "many": MapSpec("many", channels, "float32", "sensor", interpolation, -1),
+        "one": MapSpec("one", 1, "float32", "sensor", interpolation, -1),
+    }
+    many = np.random.default_rng(0).random((*SIZE, channels), np.float32)
+    for scale in (0.6, 1.7):
+        for k in range(channels):
+            rng, found = np.random.default_rng(2), coordinates(many=many, one=np.ascontiguousarray(many[..., k]))
+            for transform in (RandomScaleCrop((40, 44), scales=(scale,), maps=maps), HorizontalFlip(1.0, maps=maps)):
+                found = transform(found, rng)
+            np.testing.assert_allclose(found["many"][..., k], found["one"], atol=1e-5)
+
+
 def test_declared_maps_travel_too():
     spec = MapSpec("lidar", 1, "float32", "metre", "nearest")
     transform = RandomScaleCrop((40, 44), maps={"lidar": spec})
@@ -188,6 +205,15 @@ def test_exception():
     ):
         with pytest.raises(ValueError, match="found"):
             RandomScaleCrop(8, **wrong)
+    for wrong, message in (
+        ({"rbg": 0}, "names the map 'rbg'"),
+        ({"rgb": (1, 2)}, "one number or 3"),
+        ({"rgb": 0.5}, r"whole numbers 0\.\.255"),
+        ({"label": 300}, r"0\.\.255"),
+    ):
+        for make in (RandomScaleCrop, PadTo):
+            with pytest.raises(ValueError, match=message):
+                make(8, fill=wrong)
     for size in ((1, 2, 3), 0, (1.5, 2)):
         with pytest.raises(ValueError, match="height, width"):
             Resize(size)

@@ -1,24 +1,21 @@
-"""Synthetic rooms against a naive ray caster, finite differences and swapped classes."""
+"""Rendered rooms against a naive ray caster, finite differences and swapped classes."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rgbx.cli.render_rooms import main
-from rgbx.datasets import synthetic
-from rgbx.datasets.room_scene import (
+from rgbx.datasets.rooms import CLASSES, PALETTE, cast_scene, make_scene, render, render_scene
+from rgbx.datasets.rooms.scene import (
     BALL,
     BLUE_POSTER,
     BOWL,
@@ -31,12 +28,9 @@ from rgbx.datasets.room_scene import (
     Board,
     Crate,
     Item,
-    Placer,
     Round,
     Scene,
-    item_paint,
 )
-from rgbx.datasets.synthetic import CLASSES, MAPS, SyntheticRooms, cast_scene, make_scene, render
 
 SMALL = (48, 64)
 
@@ -45,12 +39,9 @@ def digest(frame: dict[str, np.ndarray]) -> str:
     return hashlib.sha256(b"".join(frame[name].tobytes() for name in sorted(frame))).hexdigest()
 
 
-# ------------------------------------------------------------------------------ determinism
-
-
 def test_another_process_renders_the_same_frame() -> None:
     code = (
-        "import hashlib; from rgbx.datasets.synthetic import render; "
+        "import hashlib; from rgbx.datasets.rooms import render; "
         "f = render(3, 7, (48, 64)); b = b''.join(f[n].tobytes() for n in sorted(f)); "
         "print(hashlib.sha256(b).hexdigest())"
     )
@@ -73,18 +64,6 @@ def test_render_ignores_call_order_and_global_state() -> None:
     np.random.seed(2)
     assert digest(render(0, 4, SMALL)) == first
     assert len({digest(render(seed, index, SMALL)) for seed in (0, 1) for index in (4, 5)}) == 4
-
-
-def test_train_and_test_share_no_scene() -> None:
-    splits = {split: SyntheticRooms(split=split, num_frames=50, size=SMALL) for split in ("train", "test")}
-    scenes = {split: {rooms.scene_index(i) for i in range(50)} for split, rooms in splits.items()}
-    assert len(scenes["train"]) == len(scenes["test"]) == 50
-    assert not scenes["train"] & scenes["test"]
-    one, other = (rooms[0]["rgb"] for rooms in splits.values())
-    assert (one != other).any()
-
-
-# ------------------------------------------------------------------- geometry, independently
 
 
 def naive_hits(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -179,11 +158,8 @@ def test_a_scene_does_not_depend_on_the_resolution() -> None:
     assert (low == high[1::3, 1::3]).mean() > 0.999
 
 
-# --------------------------------------------------- what one modality cannot see, exactly
-
-
 def raw_maps(scene: Scene) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    return synthetic.render_scene(scene, (0, 0), SMALL)
+    return render_scene(scene, (0, 0), SMALL)
 
 
 def changed(scene: Scene, change: Callable[[Item], Item]) -> Scene:
@@ -261,66 +237,6 @@ def test_posters_have_the_depth_of_the_empty_room_and_panels_stand_clear() -> No
     assert posters > 1000 and panels > 1000
 
 
-# ------------------------------------------- what one modality cannot see, over many scenes
-
-
-@pytest.fixture(scope="module")
-def items() -> list[Item]:
-    return [item for index in range(250) for item in make_scene(9, index).items]
-
-
-def item_features(item: Item) -> list[float]:
-    """What rgb shows of an item: size, place, colours, pattern."""
-    shape = item.shape
-    size = shape.half if not isinstance(shape, Round) else (shape.radius,)
-    return [*size[:2], *shape.centre, *item.paint.colours.ravel(), *item.paint.frequency]
-
-
-@pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, BOWL), (HEATER, HOT_HEATER)])
-def test_pairs_are_drawn_by_the_same_draws(one: int, other: int) -> None:
-    placed = 0
-    for index in range(40):
-        scene = make_scene(9, index)
-        features = []
-        for label in (one, other):
-            rng = np.random.default_rng(index)
-            placer = Placer(rng, scene.camera, scene.room, 0.75)
-            board = label in range(3, 7)
-            shape = placer.board(label % 2 == 0, False) if board else placer.thing(label)
-            if shape is not None:
-                item = Item(shape, item_paint(rng, label, 20.0), label)
-                features.append([*item_features(item), *shape.corners().ravel()])
-        assert len(features) in (0, 2)
-        placed += len(features) // 2
-        if features:
-            assert features[0] == features[1]
-    assert placed > 20
-
-
-@pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6), (BALL, BOWL), (HEATER, HOT_HEATER)])
-def test_pairs_are_drawn_alike(items: list[Item], one: int, other: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    first, second = (np.array([item_features(item) for item in items if item.label == label]) for label in (one, other))
-    p_values = [stats.ks_2samp(a, b).pvalue for a, b in zip(first.T, second.T, strict=True)]
-    assert min(p_values) > 0.01 / len(p_values), p_values
-    assert 0.8 < len(first) / len(second) < 1.25
-
-
-def test_red_and_blue_are_told_apart_by_rgb_and_drawn_alike_otherwise(items: list[Item]) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    boards = [item for item in items if isinstance(item.shape, Board)]
-    red, blue = ([item for item in boards if (item.label < BLUE_POSTER) is side] for side in (True, False))
-    assert all((item.paint.colours[:, 0] > item.paint.colours[:, 2]).all() for item in red)
-    assert all((item.paint.colours[:, 0] < item.paint.colours[:, 2]).all() for item in blue)
-    for feature in (
-        lambda item: item.shape.lift,
-        lambda item: item.shape.half[0],
-        lambda item: item.paint.celsius,
-        lambda item: item.paint.frequency[0],
-    ):
-        assert stats.ks_2samp([feature(i) for i in red], [feature(i) for i in blue]).pvalue > 0.01
-
-
 def test_colours_on_the_image_are_alike_for_posters_and_panels() -> None:
     stats = pytest.importorskip("scipy.stats")
     means: dict[int, list[np.ndarray]] = {label: [] for label in range(3, 9)}
@@ -336,38 +252,12 @@ def test_colours_on_the_image_are_alike_for_posters_and_panels() -> None:
             assert stats.ks_2samp(*samples).pvalue > 0.003
 
 
-# -------------------------------------------------------------------------- labels and maps
-
-
 def test_every_class_is_frequent_and_ids_are_in_range() -> None:
     frames = [render(0, index, SMALL)["label"] for index in range(50)]
     shares = np.array([np.bincount(f.ravel(), minlength=11) / f.size for f in frames])
-    assert shares.shape == (50, len(CLASSES)) and len(set(synthetic.PALETTE)) == 11
+    assert shares.shape == (50, len(CLASSES)) and len(set(PALETTE)) == 11
     assert (shares.mean(axis=0) > 0.01).all(), dict(zip(CLASSES, shares.mean(axis=0), strict=True))
     assert ((shares > 0.003).mean(axis=0) > 0.6).all()
-
-
-def test_heaters_are_two_classes_only_with_thermal() -> None:
-    without = SyntheticRooms(num_frames=20, size=SMALL)
-    thermal = SyntheticRooms(num_frames=20, size=SMALL, modalities=("rgb", "thermal"))
-    assert (without.num_classes, thermal.num_classes) == (10, 11)
-    assert without.metainfo["classes"] == CLASSES[:10]
-    assert without.metainfo["maps"]["depth"].unit == "metre"
-    assert thermal.metainfo["maps"]["thermal"].unit == "sensor"
-    labels = [[rooms[i]["label"] for i in range(20)] for rooms in (without, thermal)]
-    for merged, split in zip(*labels, strict=True):
-        np.testing.assert_array_equal(merged, np.where(split == HOT_HEATER, HEATER, split))
-    assert (np.stack(labels[1]) == HOT_HEATER).any()
-
-
-def test_maps_keep_the_sample_contract() -> None:
-    rooms = SyntheticRooms(num_frames=2, size=(24, 40), modalities=MAPS[:-1])
-    sample = rooms[1]  # validates shapes, dtypes and values
-    assert sample["sample_id"] == "train/000001" and len(rooms) == 2
-    assert sample["rgb"].dtype == np.uint8 and sample["rgb"].shape == (24, 40, 3)
-    assert sample["normal"].shape == (24, 40, 3) and sample["normal"].dtype == np.float32
-    assert set(np.unique(sample["edge"])) == {0.0, 1.0}
-    assert 10 < np.median(sample["thermal"]) < 32
 
 
 def test_the_depth_sensor_is_noisy_quantised_and_has_holes() -> None:
@@ -390,104 +280,3 @@ def test_hot_heaters_are_hot() -> None:
         assert (frame["thermal"][inner] > 40).all()
         assert (frame["thermal"][frame["label"] == FLOOR] < 65).all()
         assert np.median(frame["thermal"][~hot]) < 32
-
-
-# -------------------------------------------------------------------------------- on disk
-
-
-def rooms_on_disk(root: Path | None, **changes: object) -> SyntheticRooms:
-    return SyntheticRooms(**{"num_frames": 3, "size": (24, 32), "modalities": MAPS[:-1], "root": root, **changes})  # type: ignore[arg-type]
-
-
-def test_disk_and_memory_give_equal_samples(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        stored = rooms_on_disk(tmp_path, split=split)
-        fresh = rooms_on_disk(None, split=split)
-        for index in range(3):
-            for _ in range(2):  # rendered now, then only read
-                for name in MAPS:
-                    np.testing.assert_array_equal(stored[index][name], fresh[index][name])
-        assert stored[0]["paths"]["depth"] == str(tmp_path / split / "depth" / "000000.png")
-    assert not list(tmp_path.rglob("*.part"))
-
-
-def test_rendering_resumes_where_files_are_missing(tmp_path: Path) -> None:
-    rooms = rooms_on_disk(tmp_path)
-    assert [rooms.write(index) for index in (0, 1, 1)] == [True, True, False]
-    before = rooms[1]["depth"]
-    rooms.path("depth", 1).unlink()
-    np.testing.assert_array_equal(rooms_on_disk(tmp_path)[1]["depth"], before)
-    assert rooms.path("depth", 1).exists()
-
-
-def test_the_manifest_guards_seed_size_and_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rooms_on_disk(tmp_path)
-    rooms_on_disk(tmp_path, split="test", num_frames=2)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["splits"] == {"train": 3, "test": 2}
-    assert len(rooms_on_disk(tmp_path, num_frames=None)) == 3
-    with pytest.raises(ValueError, match=r"manifest\.json.*'seed' is 0, expected 1"):
-        rooms_on_disk(tmp_path, seed=1)
-    with pytest.raises(ValueError, match=r"manifest\.json.*'size' is \[24, 32\]"):
-        rooms_on_disk(tmp_path, size=(32, 24))
-    monkeypatch.setattr(synthetic, "RENDERER_VERSION", 99)
-    with pytest.raises(ValueError, match=r"'renderer' is \d+, expected 99"):
-        rooms_on_disk(tmp_path)
-
-
-def test_a_folder_of_other_frames_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "train" / "rgb").mkdir(parents=True)
-    with pytest.raises(ValueError, match="not a folder of rendered rooms"):
-        rooms_on_disk(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a png", "half", "eight bit"])
-def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> None:
-    rooms = rooms_on_disk(tmp_path)
-    rooms.write(0)
-    path = rooms.path("depth", 0)
-    whole = path.read_bytes()
-    wrong = {"half": whole[: len(whole) // 2], "eight bit": rooms.path("label", 0).read_bytes()}
-    path.write_bytes(wrong[content] if isinstance(content, str) else content)
-    with pytest.raises(OSError, match=r"depth.000000\.png"):
-        rooms[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"split": "val"}, "split must be one of"),
-        ({"modalities": ("rgb", "hha")}, "hha"),
-        ({"num_frames": 0}, "num_frames at least 1"),
-        ({"size": (4, 32)}, "at least 8x8"),
-    ],
-)
-def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        rooms_on_disk(None, **arguments)
-
-
-def test_the_tool_renders_both_splits_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        str(tmp_path / "rooms"),
-        "--train",
-        "3",
-        "--test",
-        "2",
-        "--size",
-        "24x32",
-        "--seed",
-        "5",
-        "--contact-sheet",
-        str(tmp_path / "sheet.png"),
-    ]
-    main(arguments)
-    assert len(list((tmp_path / "rooms").rglob("*.png"))) == 5 * len(MAPS)
-    assert (tmp_path / "sheet.png").stat().st_size > 10_000
-    main(arguments)
-    assert "train: 0 frames rendered, 3 were there already" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main([*arguments[:-4], "--seed", "6"])
-    assert "'seed' is 5, expected 6" in capsys.readouterr().err
-    rooms = SyntheticRooms(split="test", size=(24, 32), seed=5, root=tmp_path / "rooms")
-    assert len(rooms) == 2 and not rooms.write(1)

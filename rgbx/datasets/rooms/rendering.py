@@ -25,22 +25,15 @@ with distance).
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from rgbx.datasets.raycast import HitBuffer, cast_room, draw_item
-from rgbx.datasets.room_scene import HEATER, HOT_HEATER, Board, Scene, sample_scene
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.rooms.raycast import HitBuffer, cast_room, draw_item
+from rgbx.datasets.rooms.scene import Board, Scene, sample_scene
 
 RENDERER_VERSION = 2
-SPLITS = ("train", "test")
-DEFAULT_FRAMES = {"train": 600, "test": 200}
 CLASSES = (
     "floor",
     "wall",
@@ -69,7 +62,7 @@ PALETTE = (
 )
 
 _BASELINE_M, _DISPARITY_STEPS, _MAX_DEPTH_M = 0.075, 350.0, 8.0
-_DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rgb": lambda raw: raw,
     "depth": lambda raw: raw.astype(np.float32) / np.float32(1000),
     "thermal": lambda raw: raw.astype(np.float32) / np.float32(100) - np.float32(273.15),
@@ -77,7 +70,7 @@ _DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "edge": lambda raw: raw.astype(np.float32) / np.float32(255),
     "label": lambda raw: raw,
 }
-MAPS = tuple(_DECODERS)  # rgb, depth, thermal, normal, edge, label: what a frame consists of
+MAPS = tuple(DECODERS)  # rgb, depth, thermal, normal, edge, label: what a frame consists of
 
 
 def render(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> dict[str, np.ndarray]:
@@ -93,7 +86,7 @@ def render(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> dict[st
         uint8 [H, W] with all 11 classes; depth_clean float32 [H, W], metres without noise.
     """
     raw, clean = render_scene(make_scene(seed, index, size), (seed, index), size)
-    return {**{name: _DECODERS[name](raw[name]) for name in MAPS}, "depth_clean": clean}
+    return {**{name: DECODERS[name](raw[name]) for name in MAPS}, "depth_clean": clean}
 
 
 def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> Scene:
@@ -209,148 +202,3 @@ def _outlines(face: np.ndarray) -> np.ndarray:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.sqrt(np.einsum("hwi,hwi->hw", vectors, vectors))[..., None]
-
-
-class SyntheticRooms(DenseDataset):
-    """Endless rendered rooms, on the fly or kept as PNG files.
-
-    Args:
-        split: "train" (even scenes) or "test" (odd scenes), so the two never share a scene.
-        num_frames: frames in the split; by default what `root` was rendered for, otherwise 600 for
-            train and 200 for test. Frame i does not depend on it.
-        size: (H, W) in pixels.
-        modalities: of rgb, depth, thermal, normal, edge. With thermal, heaters are two classes.
-        seed: which world of scenes.
-        root: folder of rendered frames, `{split}/{map}/000000.png`; missing ones are rendered and
-            written when they are read. On-disk and on-the-fly frames are equal.
-        transforms: see `DenseDataset`.
-
-    Raises:
-        ValueError: a wrong split, modality, size or count, or a root rendered with
-            another seed, size or renderer.
-        OSError: a file of the root cannot be read; the message names it.
-    """
-
-    def __init__(
-        self,
-        *,
-        split: str = "train",
-        num_frames: int | None = None,
-        size: tuple[int, int] = (120, 160),
-        modalities: Sequence[str] = ("rgb", "depth"),
-        seed: int = 0,
-        root: str | Path | None = None,
-        transforms: Sequence[Transform] = (),
-    ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
-        if min(size) < 8 or (num_frames is not None and num_frames < 1):
-            raise ValueError(f"size must be at least 8x8 and num_frames at least 1, found {size} and {num_frames}")
-        unknown = sorted(set(modalities) - set(MAPS[:-1]))
-        if unknown:
-            raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
-        count = len(CLASSES) if "thermal" in modalities else HEATER + 1
-        super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count], transforms=transforms)
-        self.split, self.seed, self.size = split, seed, (int(size[0]), int(size[1]))
-        self.root = None if root is None else Path(root)
-        self.num_frames = DEFAULT_FRAMES[split] if num_frames is None else num_frames
-        if self.root is not None:
-            self.num_frames = self._claim_root(num_frames)
-
-    def __len__(self) -> int:
-        return self.num_frames
-
-    def read(self, index: int) -> Sample:
-        names = (*self.modalities, "label")
-        paths: dict[str, str] = {}
-        if self.root is None:
-            frame: Mapping[str, np.ndarray] = render(self.seed, self.scene_index(index), self.size)
-        else:
-            self.write(index)
-            paths = {name: str(self.path(name, index)) for name in names}
-            frame = {name: _DECODERS[name](_load(Path(paths[name]), name, self.size)) for name in names}
-        sample: dict[str, Any] = {name: frame[name] for name in names}
-        if len(self.classes) <= HOT_HEATER:
-            sample["label"][sample["label"] == HOT_HEATER] = HEATER
-        return {**sample, "sample_id": f"{self.split}/{index:06d}", "paths": paths}
-
-    def scene_index(self, index: int) -> int:
-        """The scene that frame `index` shows: even for train, odd for test."""
-        return 2 * index + SPLITS.index(self.split)
-
-    def path(self, name: str, index: int) -> Path:
-        """File of one map of one frame; needs a root."""
-        if self.root is None:
-            raise ValueError("SyntheticRooms without a root keeps no files")
-        return self.root / self.split / name / f"{index:06d}.png"
-
-    def write(self, index: int) -> bool:
-        """Renders frame `index` into the root unless all its files are there; True if it did."""
-        paths = {name: self.path(name, index) for name in MAPS}
-        if all(path.exists() for path in paths.values()):
-            return False
-        key = (self.seed, self.scene_index(index))
-        raw, _ = render_scene(make_scene(*key, self.size), key, self.size)
-        for name, path in paths.items():
-            image = raw[name][..., ::-1] if raw[name].ndim == 3 else raw[name]
-            _replace(path, cv2.imencode(".png", image)[1].tobytes())
-        return True
-
-    def _claim_root(self, num_frames: int | None) -> int:
-        """Checks or starts the manifest of the root; returns the number of frames to use."""
-        path = Path(self.root or "") / "manifest.json"
-        ours = {"renderer": RENDERER_VERSION, "seed": self.seed, "size": list(self.size)}
-        found = _read_manifest(path)
-        for field, value in ours.items():
-            if found and found.get(field) != value:
-                raise ValueError(
-                    f"{path}: field {field!r} is {found.get(field)!r}, expected "
-                    f"{value!r}; use another root or the recorded {field}"
-                )
-        splits = dict(found.get("splits", {}))
-        promised = int(splits.get(self.split, 0))
-        if num_frames is None:
-            num_frames = promised or DEFAULT_FRAMES[self.split]
-        if num_frames > promised:
-            splits[self.split] = num_frames
-            _replace(path, (json.dumps({**ours, "splits": splits}, indent=2) + "\n").encode())
-        return num_frames
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest's fields; empty if there is none yet."""
-    if not path.exists():
-        if any((path.parent / split).exists() for split in SPLITS):
-            raise ValueError(
-                f"{path} is missing, but {path.parent} holds frames: not a folder of rendered rooms; use another root"
-            )
-        return {}
-    try:
-        fields = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); delete it or use another root") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
-        raise ValueError(f"{path}: expected an object with the field 'splits'")
-    return fields
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees either nothing or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
-
-
-def _load(path: Path, name: str, size: tuple[int, int]) -> np.ndarray:
-    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    dtype = np.uint16 if name in ("depth", "thermal", "normal") else np.uint8
-    shape = (*size, 3) if name in ("rgb", "normal") else size
-    if raw is None:
-        raise OSError(f"{path}: not a readable PNG image; delete it to have it rendered again")
-    if raw.dtype != dtype or raw.shape != shape:
-        raise OSError(
-            f"{path}: expected {np.dtype(dtype)} {shape}, found {raw.dtype} {raw.shape}; "
-            "delete it to have it rendered again"
-        )
-    return np.ascontiguousarray(raw[..., ::-1]) if raw.ndim == 3 else raw

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rgbx.datasets.room_scene import Board, Camera, Crate, Round
+from rgbx.datasets.rooms.scene import Board, Camera, Crate, Round
 
 Window = tuple[slice, slice]
 RaysXY = tuple[np.ndarray, np.ndarray]

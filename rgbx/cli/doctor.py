@@ -1,0 +1,119 @@
+"""Examines a dataset and reports what is wrong with it: the body of tools/doctor.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from rgbx.cli.config import DATALOADERS, load_config
+from rgbx.cli.doctor_sheet import save_sheet
+from rgbx.cli.errors import ConfigError, run_command
+from rgbx.datasets import build_dataset, split_names
+from rgbx.doctor import diagnose, text_report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; exit code 0 clean or facts only, 1 warnings, 2 errors (also of the command itself)."""
+    return run_command(doctor, argv)
+
+
+def doctor(argv: Sequence[str] | None = None) -> int:
+    """Parses, opens the splits, examines, reports."""
+    arguments = _parser().parse_args(argv)
+    builders = dataset_builders(
+        arguments.target,
+        arguments.split,
+        modalities=arguments.modalities,
+        data_root=arguments.data_root,
+        options=arguments.cfg_options,
+    )
+    optional = Path(arguments.target).is_dir() and not arguments.split
+    diagnosis = diagnose(builders, samples=arguments.samples, seed=arguments.seed, optional=optional)
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(text_report(diagnosis, width=min(shutil.get_terminal_size((120, 24)).columns, 140), colour=colour))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps({"target": arguments.target, **diagnosis.as_dict()}, indent=2) + "\n")
+    if arguments.contact_sheet and diagnosis.splits:
+        save_sheet(diagnosis, arguments.contact_sheet)
+        print(f"contact sheet: {arguments.contact_sheet}")
+    return diagnosis.exit_code
+
+
+def dataset_builders(
+    target: str,
+    split: str | None = None,
+    *,
+    modalities: Sequence[str] | None = None,
+    data_root: str | None = None,
+    options: Sequence[str] = (),
+) -> dict[str, Callable[[], Any]]:
+    """Split name -> function that builds its dataset, from a config file or from a dataset's folder.
+
+    Raises:
+        FileNotFoundError, ConfigError: no such target or split, or a config without datasets.
+    """
+    if target.endswith(".py"):
+        config = load_config(target, options=options, data_root=data_root)
+        return _from_config(config, target, split, {} if modalities is None else {"modalities": tuple(modalities)})
+    if data_root or options:
+        raise ConfigError("--data-root and --cfg-options need a config; the target here is a folder")
+    if not Path(target).is_dir():
+        raise FileNotFoundError(f"{target}: neither a config (*.py) nor a folder")
+    names = (split,) if split else split_names(target)
+    return {name: partial(build_dataset, target, name, modalities=modalities) for name in names}
+
+
+def _from_config(
+    config: Config, target: str, split: str | None, changes: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
+    """The datasets of the loaders; equal ones once, under all their names."""
+    names: dict[str, list[str]] = {}
+    datasets: dict[str, Any] = {}
+    for loader in DATALOADERS:
+        if isinstance(config.get(loader), dict) and config[loader].get("dataset"):
+            dataset = {key: value for key, value in config[loader].dataset.items() if key != "transforms"}
+            dataset |= changes
+            names.setdefault(repr(dataset), []).append(loader.removesuffix("_dataloader"))
+            datasets[repr(dataset)] = dataset
+    if not datasets:
+        raise ConfigError(f"{target} has no dataset in {', '.join(DATALOADERS)}")
+    found = {key: dataset for key, dataset in datasets.items() if split is None or split in names[key]}
+    if not found:
+        raise ConfigError(
+            f"--split {split}: {target} has {', '.join(name for group in names.values() for name in group)}"
+        )
+    return {", ".join(names[key]): partial(DATASETS.build, dataset) for key, dataset in found.items()}
+
+
+def _samples(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames (0 reads all)")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Reads a sample of a dataset and reports what is wrong with it.",
+        epilog="Exit code: 0 clean or facts only, 1 warnings, 2 errors.",
+    )
+    parser.add_argument("target", metavar="CONFIG|PATH", help="config file, or folder of a dataset")
+    parser.add_argument("--split", help="examine this split only, such as train; for a folder any name")
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="examine these instead of the dataset's own")
+    parser.add_argument("--samples", type=_samples, default=64, metavar="N", help="frames per split; 0 reads all (64)")
+    parser.add_argument("--seed", type=int, default=0, help="which frames are drawn (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings, with all evidence")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw some of the frames")
+    parser.add_argument("--data-root", help="root folder of every dataset of the config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override config values")
+    return parser

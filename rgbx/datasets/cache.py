@@ -1,0 +1,131 @@
+"""Decoded frames kept in memory or on disk, so that files are decoded once and not once per epoch."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
+from rgbx.datasets.frame_store import FolderStore, FrameStore, MemoryStore, decode_frame, encode_frame
+from rgbx.datasets.sample import DenseDataset, Sample
+
+_GIB = 2**30
+
+
+class CachedFrames(DenseDataset):
+    """A dataset whose frames are kept once they have been read; its transforms run at each visit as before.
+
+    Put it around the dataset of a loader: `dict(type=CachedFrames, dataset=dict(type=NYUDv2Lists, ...))`. Frames are
+    kept as they are visited, so the first epoch is as slow as without a cache.
+
+    In memory, the workers of one process share the frames (by forking, the default on Linux); each process of a
+    distributed run has its own. On disk, each dataset gets its own subfolder of `folder`, named by its fingerprint
+    (class, arguments, list of frames, but not the transforms), so one folder serves all splits and other arguments
+    never meet old frames; a frame is read anew when a file behind it has another size or modification time.
+    Subfolders of datasets that are no longer used are left for you to delete.
+
+    Arrays come read-only.
+
+    Args:
+        dataset: instance or dict(type=Class, **arguments); its transforms are taken over.
+        folder: where to keep frames on disk; None keeps them in memory.
+        memory_gib: most memory to use; None takes what all frames need, if they are all as large as the first.
+            Frames beyond it are read from their files each time.
+        check_files: compare sizes and times of the files behind a frame at each visit (disk only).
+
+    Raises:
+        ValueError: not enough memory for all frames, or a kept first frame that differs from the dataset's.
+    """
+
+    def __init__(
+        self,
+        dataset: DenseDataset | dict[str, Any],
+        *,
+        folder: str | Path | None = None,
+        memory_gib: float | None = None,
+        check_files: bool = True,
+    ) -> None:
+        self.dataset: DenseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        super().__init__(
+            modalities=self.dataset.modalities,
+            classes=self.dataset.classes,
+            palette=self.dataset.palette,
+            transforms=self.dataset.transforms,
+            maps=self.dataset.maps,
+            targets=self.dataset.targets,
+        )
+        self.provenance = self.dataset.provenance
+        self.check_files = check_files and folder is not None
+        self._warned = False
+        first = self.dataset.read(0)
+        self.store: FrameStore
+        if folder is None:
+            self.store = MemoryStore(len(self), _capacity(len(self), len(encode_frame(first)), memory_gib))
+        else:
+            name = f"{type(self.dataset).__name__}-{dataset_fingerprint(self.dataset)}"
+            self.store = FolderStore(Path(folder) / name)
+            self._check_first(first, Path(folder) / name)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """The wrapped dataset's."""
+        return self.dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, index: int) -> Sample:
+        """The frame from the cache, or from its files and then into the cache."""
+        kept = self._kept(index)
+        if kept is not None:
+            return kept
+        sample = self.dataset.read(index)
+        if not self.store.put(index, encode_frame(sample, _stamps(sample))) and not self._warned:
+            self._warned = True
+            warnings.warn("CachedFrames: no room left; further frames are read from their files", stacklevel=2)
+        return sample
+
+    def _kept(self, index: int) -> Sample | None:
+        block = self.store.get(index)
+        if block is None:
+            return None
+        sample, stamps = decode_frame(block)
+        if self.check_files and {path: list(stamp) for path, stamp in _stamps(sample).items()} != stamps:
+            return None
+        return sample
+
+    def _check_first(self, first: Sample, folder: Path) -> None:
+        kept = self._kept(0)
+        if kept is None:
+            return
+        wrong = [key for key, value in first.items() if key not in kept or not np.array_equal(kept[key], value)]
+        if wrong:
+            raise ValueError(
+                f"{folder}: {wrong} of the kept frame {kept['sample_id']!r} differ from what the dataset reads now, "
+                "though its files are the same; has a reader changed? Delete this folder"
+            )
+
+
+def _stamps(sample: Sample) -> FileStamps:
+    return file_stamps(path for path in sample["paths"].values() if isinstance(path, str))
+
+
+def _capacity(count: int, frame_bytes: int, memory_gib: float | None) -> int:
+    """Bytes for all frames, checked against the machine's memory."""
+    needed = (frame_bytes + 4096) * count  # file names differ in length
+    if memory_gib is not None:
+        if not memory_gib > 0:
+            raise ValueError(f"memory_gib must be > 0, found {memory_gib}")
+        return int(memory_gib * _GIB)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > 0.9 * available:
+        raise ValueError(
+            f"CachedFrames needs about {needed / _GIB:.1f} GiB for {count} frames; this machine has "
+            f"{available / _GIB:.1f} GiB. Give folder= to keep them on disk, or memory_gib= to keep a part"
+        )
+    return needed

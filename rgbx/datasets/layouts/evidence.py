@@ -1,0 +1,155 @@
+"""What in a folder speaks for a layout: sentences, and none where the folder is not of that layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgbx.datasets.deliver import DELIVER_WEATHERS
+from rgbx.datasets.folder import DECLARATION
+from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.mfnet import MFNET_VARIANTS, PACKED
+from rgbx.datasets.reading import read_image, read_label
+from rgbx.datasets.rooms import MANIFEST
+from rgbx.datasets.taskonomy import TASKONOMY_DOMAINS
+
+Evidence = list[str]
+SPLITS = ("train", "val", "test")
+
+
+def has_folders(root: Path, *folders: str) -> Evidence:
+    """Evidence that all the folders are there; nothing if one is missing. Letter case counts everywhere."""
+    for folder in folders:
+        place = root
+        for part in Path(folder).parts:
+            if not place.is_dir() or part not in {path.name for path in place.iterdir() if path.is_dir()}:
+                return []
+            place /= part
+    return [f"it has {', '.join(f'{folder}/' for folder in folders)}"]
+
+
+def _first(root: Path, pattern: str) -> Evidence:
+    path = next(root.glob(pattern), None)
+    return [] if path is None else [f"it holds {path.relative_to(root).as_posix()}"]
+
+
+def _lists(root: Path) -> Iterator[tuple[str, str]]:
+    """Names of the lists in a folder, each with its first line."""
+    for path in sorted(root.glob("*.txt")):
+        if path.stem.split("_")[0] in SPLITS:
+            with path.open(encoding="utf-8-sig", errors="replace") as file:
+                yield path.name, next((line.rstrip("\r\n") for line in file if line.strip()), "")
+
+
+def _images(folder: Path, count: int = 1) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else ()
+    return list(islice(files, count))
+
+
+def declared(root: Path) -> Evidence:
+    return [f"it has {DECLARATION}"] if (root / DECLARATION).is_file() else []
+
+
+def _three_columns(root: Path) -> Evidence:
+    return [
+        f"{name} begins with three tab-separated columns, {line.split()[0]} and so on"
+        for name, line in _lists(root)
+        if len(line.split("\t")) == 3
+    ]
+
+
+def nyudv2_lists(root: Path) -> Evidence:
+    columns, void = _three_columns(root), _void_of_masks(root)
+    return [*columns, f"its masks hold {void}"] if columns and void != "0 for void" else []
+
+
+def sunrgbd_lists(root: Path) -> Evidence:
+    columns, void = _three_columns(root), _void_of_masks(root)
+    return [*columns, f"its masks hold {void}"] if columns and void != "255 for void" else []
+
+
+def _void_of_masks(root: Path, count: int = 8) -> str:
+    """How the masks of the lists' first frames mark void: NYUDv2's by 255, SUN RGB-D's by 0 below 37 classes."""
+    for path in sorted(root.glob("*.txt")):
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        masks = [root / row[1].strip() for row in rows if len(row) == 3][:count]
+        values = {int(value) for mask in masks if mask.is_file() for value in np.unique(read_label(mask))}
+        if values:
+            return "255 for void" if values & {255, 38, 39} else "0 for void"
+    return "nothing that can be read"
+
+
+def cmx(label: str, *, by_split: bool) -> Callable[[Path], Evidence]:
+    """RGB, Depth or HHA, a folder of labels, and lists whose names begin with their split or do not."""
+
+    def evidence(root: Path) -> Evidence:
+        names = [(name, Path(line.split()[0]).stem) for name, line in _lists(root) if line and len(line.split()) < 3]
+        fit = [f"{name} lists {s}" for name, s in names if s.startswith(("train_", "test_")) == by_split]
+        folders = has_folders(root, "RGB", "Depth", label) or has_folders(root, "RGB", "HHA", label)
+        return folders + fit if folders and fit else []
+
+    return evidence
+
+
+def nyudv2_folders(root: Path) -> Evidence:
+    stems = [f"{name} lists bare stems" for name, line in _lists(root) if len(line.split()) == 1 and "/" not in line]
+    folders = has_folders(root, "rgb", "depth", "label")
+    return folders + stems if stems and folders else []
+
+
+def mfnet(root: Path) -> Evidence:
+    variants = [variant for variant in MFNET_VARIANTS if variant != PACKED]
+    evidence = [text for variant in variants for text in has_folders(root, *MFNET_VARIANTS[variant].values())]
+    for path in _images(root / MFNET_VARIANTS[PACKED]["rgb"]):
+        image = read_image(path)
+        if image.ndim == 3 and image.shape[2] == 4:
+            evidence.append(f"images/{path.name} has four channels")
+    return evidence
+
+
+def split_folders(folders: dict[str, str]) -> Callable[[Path], Evidence]:
+    return lambda root: [
+        text for split in SPLITS for text in has_folders(root, *(f"{split}/{name}" for name in folders.values()))
+    ]
+
+
+def deliver(root: Path) -> Evidence:
+    if not has_folders(root, "img", "semantic"):
+        return []
+    return [text for weather in DELIVER_WEATHERS for text in _first(root, f"img/{weather}/*/*/*_rgb_front.png")]
+
+
+def taskonomy(root: Path) -> Evidence:
+    domains = TASKONOMY_DOMAINS.values()
+    found = [text for name in domains for text in _first(root, f"{name}/*_domain_{name}.png")]
+    return found if len(found) > 1 else []
+
+
+def side_by_side(root: Path) -> Evidence:
+    evidence = []
+    for split in SPLITS:
+        for path in _images(root / split):
+            height, width = read_image(path).shape[:2]
+            if width == 2 * height:
+                evidence.append(f"{split}/{path.name} is twice as wide as high")
+    return evidence
+
+
+def rooms_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of rendered rooms; empty where there is none."""
+    path = root / MANIFEST
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) and {"renderer", "seed", "size", "splits"} <= set(fields) else {}
+
+
+def rendered_rooms(root: Path) -> Evidence:
+    fields = rooms_manifest(root)
+    return [f"its {MANIFEST} names renderer {fields['renderer']}"] if fields else []

@@ -1,0 +1,95 @@
+"""Which known layout a folder has: by what lies in it, told with the evidence, never guessed between two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from rgbx.datasets.layouts.evidence import SPLITS
+from rgbx.datasets.layouts.table import DECLARED, LAYOUTS, Layout
+from rgbx.datasets.sample import DenseDataset
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layout that a folder has, and why it is taken for it."""
+
+    layout: Layout
+    root: Path
+    evidence: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.layout.name} ({self.layout.shape}): {'; '.join(self.evidence)}"
+
+
+def recognise(path: str | Path) -> list[Candidate]:
+    """All known layouts that a folder has, each with its evidence; none where it has none.
+
+    A folder with a `dataset.toml` is what that file declares, whatever else it looks like.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    found = [Candidate(layout, root, tuple(evidence)) for layout in LAYOUTS if (evidence := layout.evidence(root))]
+    return [item for item in found if item.layout is DECLARED] or found
+
+
+def split_names(path: str | Path) -> tuple[str, ...]:
+    """The splits that `build_dataset` may find in a folder; the usual ones where its layout is not known.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    candidates = recognise(path)
+    names = candidates[0].layout.splits(Path(path)) if len(candidates) == 1 else ()
+    return tuple(names) or SPLITS
+
+
+def build_dataset(
+    root: str | Path, split: str = "train", *, modalities: Sequence[str] | None = None, **options: Any
+) -> DenseDataset:
+    """Builds the dataset of a folder whose layout is known; logs which and why.
+
+    Args:
+        root: the folder.
+        split: as the layout names its splits; for layouts of lists, the name of a list.
+        modalities: what to read; None takes what the class takes by itself. For translation see `sources` and
+            `targets` of the class.
+        options: further arguments of the class, such as transforms.
+
+    Returns:
+        The dataset; its `provenance` says which layout was taken and why.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: the folder has no known layout (what was looked for and what is there), or several.
+    """
+    candidates = recognise(root)
+    if not candidates:
+        raise ValueError(_nothing(Path(root)))
+    if len(candidates) > 1:
+        listed = "\n".join(f"- {candidate}" for candidate in candidates)
+        raise ValueError(f"{root} has several known layouts; name the class in place of build_dataset:\n{listed}")
+    if modalities is not None:
+        options["modalities"] = modalities
+    dataset = candidates[0].layout.build(root, split, **options)
+    dataset.provenance = str(candidates[0])
+    print_log(f"{root} is {dataset.provenance}", logger="current")
+    return dataset
+
+
+def _nothing(root: Path) -> str:
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in root.iterdir())
+    lines = [f"{root} has no known layout. Found: {', '.join(names[:20]) or 'nothing'}{' …' * (len(names) > 20)}"]
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    nested = [f"{item.root.name}/ is {item}" for path in folders[:20] for item in recognise(path)]
+    if nested:
+        lines += ["A folder in it has one:", *(f"- {text}" for text in nested)]
+    return "\n".join([*lines, "Looked for:", *(f"- {layout.name}: {layout.shape}" for layout in LAYOUTS)])

@@ -1,0 +1,149 @@
+"""The layouts that can be recognised.
+
+A further layout is one `Layout` in `LAYOUTS`: what it looks like, a function that gives the evidence for it (see
+`rgbx.datasets.layouts.evidence`), and what builds the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rgbx.datasets.cityscapes import Cityscapes
+from rgbx.datasets.deliver import DELIVER
+from rgbx.datasets.fmb import FMB, FMB_FOLDERS
+from rgbx.datasets.folder import DECLARATION, FolderDataset, read_declaration
+from rgbx.datasets.layouts import evidence
+from rgbx.datasets.layouts.evidence import SPLITS
+from rgbx.datasets.mfnet import MFNet
+from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2ESANet, NYUDv2Folders, NYUDv2Lists, NYUDv2Mat
+from rgbx.datasets.pst900 import PST900, PST900_FOLDERS
+from rgbx.datasets.rooms import MANIFEST, SyntheticRooms
+from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.side_by_side import SideBySide
+from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
+from rgbx.datasets.taskonomy import Taskonomy
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that can be recognised.
+
+    Attributes:
+        name: the dataset, for messages.
+        shape: what it looks like, for messages.
+        evidence: what in a folder speaks for it; an empty list where it is not this layout.
+        build: called as `build(root, split, **options)`.
+        splits: names that `build` may take for a folder of this layout; one of them may still be absent.
+    """
+
+    name: str
+    shape: str
+    evidence: Callable[[Path], list[str]]
+    build: Callable[..., DenseDataset]
+    splits: Callable[[Path], Sequence[str]] = lambda root: SPLITS
+
+
+def _from_list(kind: Callable[..., DenseDataset]) -> Callable[..., DenseDataset]:
+    return lambda root, split="train", **options: kind(root, f"{split}.txt", **options)
+
+
+def _listed_splits(root: Path) -> list[str]:
+    return [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+
+
+def _rendered_rooms(root: str | Path, split: str = "train", **options: Any) -> DenseDataset:
+    manifest = evidence.rooms_manifest(Path(root))
+    if split not in manifest["splits"]:
+        raise ValueError(f"{root}: expected one of the splits {list(manifest['splits'])}, found split {split!r}")
+    return SyntheticRooms(root=root, split=split, seed=manifest["seed"], size=tuple(manifest["size"]), **options)
+
+
+def _all_frames(root: str | Path, split: str = "all", **options: Any) -> DenseDataset:
+    if split != "all":
+        raise ValueError(f"{root}: these folders have no splits; use split='all', found {split!r}")
+    return SUNRGBDFolders(root, **options)
+
+
+DECLARED = Layout(
+    "your own dataset",
+    f"a {DECLARATION}",
+    evidence.declared,
+    FolderDataset,
+    lambda root: tuple(read_declaration(root / DECLARATION).splits),
+)
+LAYOUTS: tuple[Layout, ...] = (
+    DECLARED,
+    Layout(
+        "NYUDv2Lists",
+        "{train,val}.txt with tab-separated columns rgb, masks, depth",
+        evidence.nyudv2_lists,
+        _from_list(NYUDv2Lists),
+        _listed_splits,
+    ),
+    Layout(
+        "SUNRGBDLists",
+        "{train,test}.txt with tab-separated columns rgb, masks, depth, void as 0",
+        evidence.sunrgbd_lists,
+        _from_list(SUNRGBDLists),
+        _listed_splits,
+    ),
+    Layout(
+        "NYUDv2CMX", "RGB/, Depth/, HHA/, Label/ and lists of names", evidence.cmx("Label", by_split=False), NYUDv2CMX
+    ),
+    Layout(
+        "SUNRGBD",
+        "RGB/, Depth/, HHA/, labels/ and lists of train_0 ...",
+        evidence.cmx("labels", by_split=True),
+        SUNRGBD,
+    ),
+    Layout(
+        "SUNRGBDFolders",
+        "image/, depth/, depth_bfx/, label37/",
+        lambda root: evidence.has_folders(root, "image", "label37"),
+        _all_frames,
+        lambda root: ("all",),
+    ),
+    Layout(
+        "NYUDv2ESANet",
+        "{train,test}/{rgb,depth,depth_raw,labels_40}/",
+        evidence.split_folders({"rgb": "rgb", "label": "labels_40"}),
+        NYUDv2ESANet,
+    ),
+    Layout(
+        "NYUDv2Mat",
+        "nyu_depth_v2_labeled.mat",
+        lambda root: ["it has nyu_depth_v2_labeled.mat"] if (root / "nyu_depth_v2_labeled.mat").is_file() else [],
+        NYUDv2Mat,
+    ),
+    Layout("NYUDv2Folders", "rgb/, depth/, label/ and lists of stems", evidence.nyudv2_folders, NYUDv2Folders),
+    Layout(
+        "Cityscapes",
+        "{leftImg8bit,gtFine,disparity,camera}/{split}/{city}/",
+        lambda root: evidence.has_folders(root, "leftImg8bit", "gtFine"),
+        Cityscapes,
+    ),
+    Layout(
+        "MFNet",
+        "images/ of four channels and labels/, RGB/Modal/Label, or rgb/ther/labels",
+        evidence.mfnet,
+        MFNet,
+        _listed_splits,
+    ),
+    Layout("FMB", "{train,test}/{Visible,Infrared,Label}/", evidence.split_folders(FMB_FOLDERS), FMB),
+    Layout("PST900", "{train,test}/{rgb,thermal,labels}/", evidence.split_folders(PST900_FOLDERS), PST900),
+    Layout("DELIVER", "{img,hha,depth,lidar,event,semantic}/{weather}/{split}/MAP_*/", evidence.deliver, DELIVER),
+    Layout("Taskonomy", "{domain}/point_*_view_*_domain_{domain}.png", evidence.taskonomy, Taskonomy),
+    Layout(
+        "SyntheticRooms",
+        f"{{train,test}}/ and the {MANIFEST} of tools/render_rooms.py",
+        evidence.rendered_rooms,
+        _rendered_rooms,
+        lambda root: tuple(evidence.rooms_manifest(root)["splits"]),
+    ),
+    Layout(
+        "SideBySide", "{split}/ of images twice as wide as high, A left and B right", evidence.side_by_side, SideBySide
+    ),
+)

@@ -1,0 +1,116 @@
+"""Taskonomy views for image translation (Zamir et al., CVPR 2018), scaled as CEN and AsymFusion do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgbx.datasets.files import FileDataset, Frame, Reader
+from rgbx.datasets.grey import read_grey, read_relative
+from rgbx.datasets.listing import list_lines
+from rgbx.datasets.reading import read_rgb
+from rgbx.datasets.sample import MapSpec, Transform
+
+TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of their folders
+    "rgb": "rgb",
+    "normal": "normal",
+    "shade": "reshading",
+    "depth": "depth_zbuffer",
+    "texture": "edge_texture",
+    "edge": "edge_occlusion",
+}
+_DEPTH_LOG_SCALE, _TEXTURE_SCALE, _EDGE_SCALE = 11.1, 11355.0, 11584.0
+_INVALID_DEPTH = 65535
+_LINE = "paths with {domain}, such as {domain}/point_0_view_3_domain_{domain}.png"
+_MAPS = {
+    name: MapSpec(name, channels, "float32", "relative", interpolation)
+    for name, channels, interpolation in (
+        ("normal", 3, "linear"),
+        ("shade", 1, "linear"),
+        ("depth", 1, "nearest"),
+        ("texture", 1, "linear"),
+        ("edge", 1, "linear"),
+    )
+}
+
+
+class Taskonomy(FileDataset):
+    """Views as `{domain}/point_{p}_view_{v}_domain_{domain}.png`, without labels.
+
+    Every map but rgb (uint8) is float32 in 0..1: depth log(1 + raw) / 11.1 and 0 where there is none (raw 65535),
+    texture raw / 11355, edge raw / 11584, clipped, since raw edges do exceed these; shade and normal raw / 255.
+    Normals stay the colours they are published as: mirroring a view does not turn them, as in the published results.
+
+    Args:
+        root: the folder that holds one folder per domain.
+        split: "train" or "val"; names the list `{split}_domain.txt`.
+        sources: names of `TASKONOMY_DOMAINS` to translate from, in the order of the model's stack.
+        targets: names to translate to.
+        list_file: another list, relative to root or absolute. Its lines are paths with `{domain}` for the domain.
+        transforms: see `DenseDataset`.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the list and the line, or unknown maps.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        sources: Sequence[str] = ("shade", "texture"),
+        targets: Sequence[str] = ("rgb",),
+        list_file: str | Path | None = None,
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+    ) -> None:
+        self.root, self.split = Path(root), split
+        self.list_file = self.root / (f"{split}_domain.txt" if list_file is None else list_file)
+        readers: dict[str, Reader] = {
+            "rgb": read_rgb,
+            "normal": _read_normal,
+            "shade": read_relative,
+            "depth": read_log_depth,
+            "texture": partial(read_relative, full=_TEXTURE_SCALE),
+            "edge": partial(read_relative, full=_EDGE_SCALE),
+        }
+        super().__init__(
+            [_frame(self.root, line.strip(), origin) for line, origin in list_lines(self.list_file, _LINE)],
+            readers,
+            modalities=(*sources, *targets),
+            classes=(),
+            palette=(),
+            transforms=transforms,
+            maps=_MAPS,
+            targets=targets,
+        )
+
+
+def read_log_depth(path: str | Path) -> np.ndarray:
+    """Taskonomy depth: log(1 + raw) / 11.1, clipped to 0..1; 0 where raw is 65535, which means no depth.
+
+    Returns:
+        float32 [H, W].
+
+    Raises:
+        FileNotFoundError, ValueError: missing, truncated, or not one channel of 16 bits.
+    """
+    raw = read_grey(path)
+    if raw.dtype != np.uint16:
+        raise ValueError(f"depth {path}: expected one channel of 16 bits, found {raw.dtype}")
+    scaled = np.clip(np.log1p(raw.astype(np.float32)) / np.float32(_DEPTH_LOG_SCALE), 0, 1)
+    return np.where(raw == _INVALID_DEPTH, np.float32(0), scaled)
+
+
+def _read_normal(path: Path) -> np.ndarray:
+    return read_rgb(path).astype(np.float32) / np.float32(255)
+
+
+def _frame(root: Path, line: str, origin: str) -> Frame:
+    if "{domain}" not in line:
+        raise ValueError(f"{origin}: expected {_LINE}, found {line!r}")
+    files = {name: root / line.replace("{domain}", domain) for name, domain in TASKONOMY_DOMAINS.items()}
+    return Frame(Path(line).stem.removesuffix("_domain_{domain}"), files, origin)

@@ -1,0 +1,189 @@
+"""Checks of the files themselves: there, whole, of one size, in their places, and accepted by the dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.reading import stored_kind
+from rgbx.doctor.check import Check
+from rgbx.doctor.finding import Finding, counted
+from rgbx.doctor.inspection import InspectedFrame, Split
+from rgbx.doctor.integrity import file_fault
+
+
+class Files(Check):
+    """Missing, empty, truncated or damaged files: of all frames where the dataset lists them, else of the sampled."""
+
+    name = "files"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.faults: dict[Path, tuple[str, str]] = {}
+        self.count = 0
+        for frame in split.listed or ():
+            for path in split.files(frame).values():
+                self.count += 1
+                if path.suffix.lower() in IMAGE_SUFFIXES and (fault := file_fault(path)):
+                    self.faults[path] = (fault, frame.sample_id)
+
+    def see(self, frame: InspectedFrame) -> None:
+        if self.split.listed is None:
+            self.count += len(frame.files)
+        for path, fault in frame.damage.items():
+            self.faults.setdefault(path, (fault, frame.sample_id))
+
+    def findings(self) -> Iterable[Finding]:
+        kinds = Counter(fault.split(" ")[0] for fault, _ in self.faults.values())
+        for kind, number in kinds.most_common():
+            paths = [path for path, (fault, _) in self.faults.items() if fault.split(" ")[0] == kind]
+            reason = self.faults[paths[0]][0]
+            whole = "all" if self.split.listed is not None else "sampled"
+            yield self.finding(
+                "error",
+                "certain",
+                f"{counted(number, self.count, f'{whole} files')} {'is' if number == 1 else 'are'} {reason}"
+                + (", for example" if number > 1 and reason != kind else ""),
+                "Copy or unpack these files again" + ("; correct the list or the root" if kind == "missing" else ""),
+                evidence={"files": number, "kind": kind},
+                files=paths,
+                frames=[self.faults[path][1] for path in paths],
+            )
+
+
+class Columns(Check):
+    """Swapped columns of a list, or swapped folders."""
+
+    name = "columns"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.found: dict[str, tuple[tuple[str, ...], str, str, bool]] = {}
+
+    def see(self, frame: InspectedFrame) -> None:
+        if frame.swapped:
+            held = [f"{name} is {frame.where(name)}, {stored_kind(frame.raw[name])}" for name in frame.swapped]
+            certain = len({stored_kind(frame.raw[name]) for name in frame.swapped}) > 1
+            self.found[frame.sample_id] = (frame.swapped, frame.origin or held[0], "; ".join(held), certain)
+
+    def findings(self) -> Iterable[Finding]:
+        for names in dict.fromkeys(found[0] for found in self.found.values()):
+            hits = {key: found for key, found in self.found.items() if found[0] == names}
+            _, _, held, certain = next(iter(hits.values()))
+            yield self.finding(
+                "error",
+                "certain" if certain else "likely",
+                f"the files of {' and '.join(names)} seem to stand in each other's place in "
+                f"{counted(hits, self.split.sampled)}; the first: {held}",
+                "Swap the columns of the list (or the folders), or choose the layout that has them in this order.",
+                evidence={"swapped": list(names), "frames": len(hits)},
+                files=[origin for _, origin, _, _ in hits.values()],
+                frames=hits,
+            )
+
+
+class Sizes(Check):
+    """Maps of one frame that differ in size (error), frames that differ from each other (a fact)."""
+
+    name = "sizes"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.unequal: dict[str, tuple[str, str]] = {}
+
+    def see(self, frame: InspectedFrame) -> None:
+        arrays = (
+            frame.raw if frame.sample is None else {name: np.asarray(frame.sample.get(name, ())) for name in frame.raw}
+        )
+        found = {
+            name: array.shape[:2] for name, array in arrays.items() if array.ndim >= 2
+        }  # a layout may cut images while reading
+        first = next((name for name in self.maps if name in found), None)
+        if first is None:
+            return
+        self.sizes[found[first][0], found[first][1]] += 1
+        if frame.refusal and len(set(found.values())) > 1:
+            text = ", ".join(f"{name} {height}x{width}" for name, (height, width) in found.items())
+            other = next(name for name in found if found[name] != found[first])
+            self.unequal[frame.sample_id] = (text, frame.where(other))
+
+    def findings(self) -> Iterable[Finding]:
+        if self.unequal:
+            text = next(iter(self.unequal.values()))[0]
+            yield self.finding(
+                "error",
+                "certain",
+                f"the maps of one frame differ in size in {counted(self.unequal, self.split.sampled)}; the first has "
+                f"{text} (height x width)",
+                "Resize depth and labels by nearest neighbour to the size of the image, or correct the pairing.",
+                evidence={"frames": len(self.unequal), "first": text},
+                files=[where for _, where in self.unequal.values()],
+                frames=self.unequal,
+            )
+        if len(self.sizes) > 1:
+            listed = ", ".join(f"{h}x{w} ({n})" for (h, w), n in self.sizes.most_common(4))
+            yield self.finding(
+                "info",
+                "certain",
+                f"images come in {len(self.sizes)} sizes: {listed}",
+                "Train with a crop of fixed size, evaluate with batch size 1.",
+                evidence={"sizes": {f"{h}x{w}": n for (h, w), n in self.sizes.most_common()}},
+            )
+
+
+class Blank(Check):
+    """Maps that are one value throughout; depth without any measurement is the check `depth-holes`."""
+
+    name = "blank"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.blank: dict[str, dict[str, str]] = {}
+
+    def see(self, frame: InspectedFrame) -> None:
+        for name in self.maps:
+            array = frame.sample[name] if frame.sample is not None else frame.raw.get(name)
+            if array is None or not array.size or (name in self.metric_maps and not array.any()):
+                continue
+            if np.all(array == array.reshape(-1, *array.shape[2:])[0]):
+                self.blank.setdefault(name, {})[frame.sample_id] = frame.where(name)
+
+    def findings(self) -> Iterable[Finding]:
+        for name, frames in self.blank.items():
+            yield self.finding(
+                "warning",
+                "certain",
+                f"{name} is one value throughout in {counted(frames, self.split.sampled)}",
+                "Look at these files: a failed recording or a wrong conversion leaves such frames.",
+                evidence={"map": name, "frames": len(frames)},
+                files=frames.values(),
+                frames=frames,
+            )
+
+
+def refused_frames(split: Split, refusals: dict[str, str], explained: set[str]) -> Iterable[Finding]:
+    """Frames that the dataset refuses for a reason that no other finding covers.
+
+    Args:
+        split: the frames' split.
+        refusals: sample id -> message.
+        explained: ids that a finding of a check is about.
+    """
+    left = {sample_id: text for sample_id, text in refusals.items() if sample_id not in explained}
+    if not left:
+        return
+    yield Finding(
+        "refused",
+        "error",
+        "certain",
+        split.name,
+        f"the dataset refuses {counted(left, split.sampled)}; the first: {next(iter(left.values()))}",
+        "Correct what the message names; a training stops at such a frame.",
+        evidence={"frames": len(left), "messages": list(dict.fromkeys(left.values()))[:5]},
+        frames=frozenset(left),
+    )

@@ -1,0 +1,190 @@
+"""Frames as the doctor sees them: files as stored and the decoded sample, read once, whatever is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgbx.datasets.cache import CachedFrames
+from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.reading import read_image, read_label
+from rgbx.datasets.sample import DenseDataset, Sample, validate_sample
+from rgbx.doctor.columns import mixed_up
+from rgbx.doctor.finding import Finding
+from rgbx.doctor.integrity import file_fault, png_fault
+
+
+@dataclass
+class InspectedFrame:
+    """One frame.
+
+    Attributes:
+        sample_id: as the dataset names it.
+        files: the file behind each asked modality and "label".
+        raw: each image file as stored, [H, W] or [H, W, C]; of labels the ids before any lookup.
+        damage: per file why it cannot be decoded.
+        swapped: names whose files seem to stand in each other's place; nothing else is asked of such a frame.
+        sample: what the dataset reads; None where it refuses, or where a file is damaged.
+        refusal: why the dataset, or the sample contract, refuses the frame; "" where neither does.
+        origin: the list line of the frame, "" where there is none.
+    """
+
+    sample_id: str
+    files: dict[str, Path] = field(default_factory=dict)
+    raw: dict[str, np.ndarray] = field(default_factory=dict)
+    damage: dict[Path, str] = field(default_factory=dict)
+    swapped: tuple[str, ...] = ()
+    sample: Sample | None = None
+    refusal: str = ""
+    origin: str = ""
+
+    def where(self, name: str) -> str:
+        """The file of a map, or the sample id where the map has no file."""
+        return str(self.files.get(name, self.sample_id))
+
+
+def full_name(split: str, sample_id: str) -> str:
+    """ "train 000001"; only the id where it begins with the split."""
+    return sample_id if sample_id.startswith(split) else f"{split} {sample_id}"
+
+
+class Split:
+    """A dataset under the name of its split.
+
+    Args:
+        name: "train", or "val, test" where two names stand for the same frames.
+        dataset: any dataset; a `FileDataset` lists its files, of others those of the frames that were read are known.
+        half_built: its constructor failed after the frames were listed.
+    """
+
+    def __init__(self, name: str, dataset: DenseDataset, *, half_built: bool = False) -> None:
+        self.name, self.dataset, self.half_built = name, dataset, half_built
+        self.listed: list[Frame] | None = dataset.frames if isinstance(dataset, FileDataset) else None
+        self.known: list[Frame] = list(self.listed or ())
+        self.index_of: dict[str, int] = {}
+        self.sampled = 0
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def files(self, frame: Frame) -> dict[str, Path]:
+        """The files that a training opens: those of the asked modalities and the label."""
+        names = (*self.dataset.modalities, "label")
+        return {name: Path(frame.files[name]) for name in names if name in frame.files}
+
+    def pick(self, samples: int, seed: int) -> list[int]:
+        """Which frames to read: `samples` drawn without repetition in the order of the split; 0 takes all."""
+        count = len(self)
+        if samples <= 0 or samples >= count:
+            return list(range(count))
+        drawn = set(np.random.default_rng(seed).choice(count, samples, replace=False).tolist())
+        return sorted(drawn | {0} if self.half_built else drawn)
+
+    def inspect(self, index: int) -> InspectedFrame:
+        """Reads one frame; never raises."""
+        frame = self._listed_frame(index)
+        try:
+            frame.sample = self.dataset.read(index)
+            frame.sample_id = str(frame.sample.get("sample_id", frame.sample_id))
+            if self.listed is None:
+                frame.files = _image_files(frame.sample)
+                self.known.append(Frame(frame.sample_id, frame.files))
+            validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
+        except Exception as error:  # a damaged dataset may raise anything
+            frame.refusal = one_line(error)
+        self._read_files(frame)
+        if frame.damage:
+            frame.sample = None
+        self.index_of[frame.sample_id] = index
+        return frame
+
+    def inspect_all(self, indices: list[int]) -> Iterator[InspectedFrame]:
+        self.sampled = len(indices)
+        return map(self.inspect, indices)
+
+    def _listed_frame(self, index: int) -> InspectedFrame:
+        if self.listed is None:
+            return InspectedFrame(f"#{index}")
+        frame = self.listed[index]
+        return InspectedFrame(frame.sample_id, self.files(frame), origin=frame.origin)
+
+    def _read_files(self, frame: InspectedFrame) -> None:
+        decoded: dict[Path, np.ndarray] = {}  # one file may hold several maps
+        for name, path in frame.files.items():
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            try:
+                fault = file_fault(path) or png_fault(path)
+                if fault:
+                    frame.damage[path] = fault
+                elif name == "label":
+                    frame.raw[name] = _stored_label(path)
+                else:
+                    frame.raw[name] = decoded[path] if path in decoded else decoded.setdefault(path, read_image(path))
+            except Exception as error:
+                frame.damage[path] = one_line(error).removeprefix(f"{path}: ")
+        frame.swapped = mixed_up(frame.raw, self.dataset.maps)
+
+
+def _image_files(sample: Sample) -> dict[str, Path]:
+    """The files behind a sample that hold one frame each, unlike those that hold a whole dataset."""
+    paths = {name: Path(path) for name, path in dict(sample.get("paths", {})).items()}
+    return {name: path for name, path in paths.items() if path.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _stored_label(path: Path) -> np.ndarray:
+    try:
+        return read_label(path)
+    except ValueError:  # colours or 16 bits, which the label check names
+        return read_image(path)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks; its type where the message alone says little."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, (ValueError, OSError)) and text else f"{type(error).__name__}: {text}"
+
+
+def open_split(name: str, build: Callable[[], Any]) -> Split | Finding:
+    """Builds a dataset; where its constructor fails with the frames already listed, goes on with those.
+
+    Args:
+        name: of the split.
+        build: makes the dataset; may also give a wrapper that has it as `dataset`, such as kept frames, which may be
+            older than the files.
+
+    Returns:
+        The split, or a finding with the constructor's message.
+    """
+    try:
+        built, failed = build(), False
+        while hasattr(built, "dataset") and (isinstance(built, CachedFrames) or not isinstance(built, DenseDataset)):
+            built = built.dataset
+        if not isinstance(built, DenseDataset):
+            raise TypeError(f"expected a rgbx.datasets.DenseDataset, found {type(built).__name__}")
+    except Exception as error:
+        recovered = _half_built(error)
+        if recovered is None:
+            text = f"cannot be opened: {one_line(error)}"
+            fix = "Correct what the message names; nothing of this was examined."
+            return Finding("open", "error", "certain", name, text, fix, {"error": type(error).__name__})
+        built, failed = recovered, True
+    return Split(name, built, half_built=failed)
+
+
+def _half_built(error: BaseException | None) -> FileDataset | None:
+    """The dataset whose constructor raised, if it had listed its frames: its reading of frame 0 failed."""
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None:
+            found = trace.tb_frame.f_locals.get("self")
+            if isinstance(found, FileDataset) and getattr(found, "readers", None) and getattr(found, "frames", None):
+                return found
+            trace = trace.tb_next
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,184 @@
+"""Corruptions of one modality at five severities, to measure how a model degrades.
+
+After Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (ICLR
+2019), with constants of our own, listed in `CORRUPTIONS`. Lengths in pixels are those of an image of 480 rows and scale
+with the height; colours are fractions of 255; thermal strengths are fractions of the image's own spread (1st to 99th
+percentile), since its scale is the sensor's. Depth holes stay holes, and only `depth_holes`, `shift` and `missing` make
+new ones. Images of fewer than about 200 rows are too small for the mildest blurs and shifts to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from rgbx.datasets.sample import STANDARD_MAPS, MapSpec, Sample
+from rgbx.transforms.spatial import Maps
+
+_REFERENCE_HEIGHT = 480
+_FOG = 0.8 * 255
+_NEAREST_M = 1e-3  # what noise makes of a measured depth stays a measurement
+
+Apply = Callable[[np.ndarray, float, np.random.Generator, MapSpec], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One way to spoil a map.
+
+    Attributes:
+        modality: the map it is made for; None for those that suit any.
+        strengths: one per severity 1..5, in the unit of `meaning`.
+        meaning: what a strength says.
+        apply: (array, strength, rng, spec) to an array of the same shape, float or of the map's own dtype.
+    """
+
+    modality: str | None
+    strengths: tuple[float, float, float, float, float]
+    meaning: str
+    apply: Apply
+
+
+class Corrupt:
+    """Applies one of `CORRUPTIONS` to one map and leaves the rest of the sample alone.
+
+    It belongs before PackSample, and before or after geometry. Required and modified key: the map, shape and dtype
+    unchanged. All randomness comes from the sample's generator; severities use the same draws, so that with one key the
+    stronger severity is the same corruption, stronger.
+
+    Args:
+        name: of `CORRUPTIONS`.
+        severity: 1 to 5; 0 leaves the sample as it is.
+        key: the map; None takes the one that the corruption is made for.
+        maps: specs of maps that are not standard.
+
+    Raises:
+        ValueError: an unknown name, severity or map; when called, a sample without that map as an array.
+    """
+
+    def __init__(self, name: str, severity: int, *, key: str | None = None, maps: Maps | None = None) -> None:
+        if name not in CORRUPTIONS:
+            raise ValueError(f"corruption {name!r} is not known; expected one of {sorted(CORRUPTIONS)}")
+        if isinstance(severity, bool) or severity not in range(6):
+            raise ValueError(f"severity of {name!r} must be 0 (none) to 5, found {severity!r}")
+        self.name, self.severity, self.corruption = name, severity, CORRUPTIONS[name]
+        found = key or self.corruption.modality
+        if found is None:
+            raise ValueError(f"corruption {name!r} suits any map: say which with key=")
+        self.key = found
+        known = {**STANDARD_MAPS, **(maps or {})}
+        if self.key not in known:
+            raise ValueError(f"no MapSpec for {self.key!r}; known: {sorted(known)}. Pass maps={{name: MapSpec(...)}}")
+        self.spec = known[self.key]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        array = sample.get(self.key)
+        if not isinstance(array, np.ndarray):
+            raise ValueError(
+                f"corruption {self.name!r} needs the array {self.key!r}, but sample {sample.get('sample_id')!r} has "
+                f"{sorted(sample)}; it comes before PackSample"
+            )
+        if self.severity == 0:
+            return sample
+        strength = self.corruption.strengths[self.severity - 1]
+        result: np.ndarray = self.corruption.apply(array, strength, rng, self.spec)
+        if result.dtype != array.dtype:
+            whole = np.clip(np.rint(result), 0, 255) if array.dtype == np.uint8 else result
+            result = whole.astype(array.dtype)
+        return {**sample, self.key: result}
+
+
+def _pixels(length: float, array: np.ndarray) -> float:
+    return length * array.shape[0] / _REFERENCE_HEIGHT
+
+
+def _spread(array: np.ndarray) -> float:
+    low, high = np.percentile(array, (1, 99))
+    return float(high - low)
+
+
+def _noise(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    unit = 255.0 if array.dtype == np.uint8 else _spread(array)
+    return array + rng.standard_normal(array.shape, np.float32) * np.float32(strength * unit)
+
+
+def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    sigma = max(_pixels(strength, array), 0.3)
+    return cv2.GaussianBlur(np.ascontiguousarray(array), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+
+def _brightness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    return array + np.float32(strength * 255)
+
+
+def _darkness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    return array * np.float32(strength)
+
+
+def _fog(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    return array * np.float32(1 - strength) + np.float32(strength * _FOG)
+
+
+def _low_contrast(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    mean = array.mean(dtype=np.float64)
+    return (array - np.float32(mean)) * np.float32(strength) + np.float32(mean)
+
+
+def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """Blobs of about 20 pixels where a smooth random field is lowest."""
+    rows, columns = depth.shape[:2]
+    cell = max(_pixels(20, depth), 1)
+    coarse = rng.standard_normal((max(round(rows / cell), 2), max(round(columns / cell), 2)), np.float32)
+    field = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    return np.where(field < np.quantile(field, strength), np.float32(0), depth)
+
+
+def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    noise = rng.standard_normal(depth.shape, np.float32) * np.float32(strength) * depth**2
+    return np.where(depth > 0, np.maximum(depth + noise, np.float32(_NEAREST_M)), depth)
+
+
+def _depth_steps(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    levels = np.maximum(np.rint(depth / np.float32(strength)), 1)
+    return np.where(depth > 0, levels * np.float32(strength), depth)
+
+
+def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    angle, length = rng.uniform(0, 2 * np.pi), max(_pixels(strength, array), 1.0)
+    down, right = round(length * np.sin(angle)), round(length * np.cos(angle))
+    shifted = _missing(array, strength, rng, spec)
+    target = shifted[max(down, 0) :, max(right, 0) :]
+    source = array[max(-down, 0) :, max(-right, 0) :]
+    rows, columns = min(target.shape[0], source.shape[0]), min(target.shape[1], source.shape[1])
+    target[:rows, :columns] = source[:rows, :columns]
+    return shifted
+
+
+def _missing(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    return np.full_like(array, spec.fill)
+
+
+_SIGMA = "standard deviation, fraction of the range"
+_SIGMA_PIXELS = "standard deviation in pixels"
+_thermal, _depth, _rgb, _any = (partial(Corruption, modality) for modality in ("thermal", "depth", "rgb", None))
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "rgb_noise": _rgb((0.04, 0.08, 0.12, 0.18, 0.26), _SIGMA, _noise),
+    "rgb_blur": _rgb((1, 2, 3, 4.5, 7), _SIGMA_PIXELS, _blur),
+    "rgb_brightness": _rgb((0.1, 0.2, 0.3, 0.4, 0.5), "added, fraction of 255", _brightness),
+    "rgb_darkness": _rgb((0.7, 0.5, 0.35, 0.2, 0.1), "factor", _darkness),
+    "rgb_fog": _rgb((0.2, 0.35, 0.5, 0.65, 0.8), "share of grey 204 in the mixture", _fog),
+    "depth_holes": _depth((0.05, 0.1, 0.2, 0.4, 0.6), "share of the pixels without a measurement", _depth_holes),
+    # 0.0014 / m is the structured-light camera of Khoshelham & Elberink (Sensors 2012)
+    "depth_noise": _depth((0.0014, 0.003, 0.006, 0.012, 0.024), "standard deviation / depth² in 1/m", _depth_noise),
+    "depth_steps": _depth((0.05, 0.1, 0.2, 0.4, 0.8), "distance of the depth levels in metres", _depth_steps),
+    "thermal_noise": _thermal((0.03, 0.06, 0.12, 0.2, 0.35), _SIGMA, _noise),
+    "thermal_blur": _thermal((1, 2, 4, 7, 12), _SIGMA_PIXELS, _blur),
+    "thermal_contrast": _thermal((0.75, 0.5, 0.3, 0.15, 0.05), "factor about the mean", _low_contrast),
+    "shift": _any((2, 4, 8, 16, 32), "pixels against the other maps, in a random direction", _shift),
+    "missing": _any((1, 1, 1, 1, 1), "no measurement anywhere, at any severity", _missing),
+}

@@ -1,0 +1,191 @@
+"""Every config trains two iterations and is evaluated, with a small network and crop, in one process.
+
+NYUDv2, Cityscapes (its disparities written here), MFNet (its labels another network's predictions) and SUN RGB-D (it
+gets frames of NYUDv2) run on real frames, the others on images written in the format of their dataset, or rendered.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
+
+import rgbx.cli.test
+import rgbx.cli.train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SIZE = (48, 64)
+RNG = np.random.default_rng(0)
+
+
+def link(source, target, names):
+    for name in names:
+        (target / name).symlink_to(source / name)
+    return target
+
+
+@pytest.fixture
+def nyudv2_lists(layouts, tmp_path):
+    root = link(layouts / "nyudv2", tmp_path, ("rgb", "masks", "depth"))
+    for name, count in (("train.txt", 2), ("val.txt", 1)):
+        lines = (layouts / "nyudv2" / name).read_text().splitlines()
+        (root / name).write_text("\n".join(lines[:count]))
+    return root
+
+
+@pytest.fixture
+def nyudv2_folders(nyuv2_320x240, tmp_path):
+    root = link(nyuv2_320x240, tmp_path, ("rgb", "depth", "label"))
+    for name, count in (("train.txt", 2), ("test.txt", 1)):
+        (root / name).write_text("\n".join((nyuv2_320x240 / name).read_text().split()[:count]))
+    return root
+
+
+@pytest.fixture
+def nyudv2_cmx(layouts, tmp_path):
+    root = link(layouts / "NYUDepthv2", tmp_path, ("RGB", "HHA", "Label"))
+    for name, count in (("train.txt", 2), ("test.txt", 1)):
+        (root / name).write_text("\n".join((layouts / "NYUDepthv2" / name).read_text().splitlines()[:count]))
+    return root
+
+
+@pytest.fixture
+def sunrgbd(layouts, tmp_path):
+    """Frames of NYUDv2 under names of SUN RGB-D, whose classes are the first 37 of theirs."""
+    for name, source in (("train_0", "0"), ("train_1", "8"), ("test_0", "2")):
+        label = decoded(layouts / "NYUDepthv2" / "Label" / f"{source}.png")
+        save(tmp_path / "labels" / f"{name}.png", np.where(label > 37, 0, label).astype(np.uint8))
+        for folder, suffix in (("RGB", ".jpg"), ("Depth", ".png")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}{suffix}").symlink_to(layouts / "NYUDepthv2" / folder / f"{source}{suffix}")
+    (tmp_path / "train.txt").write_text("train_0\ntrain_1\n")
+    (tmp_path / "test.txt").write_text("test_0\n")
+    return tmp_path
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    return tmp_path / "rooms"
+
+
+@pytest.fixture
+def cityscapes(layouts, tmp_path):
+    """The real frames; a plane 10 m away as disparity."""
+    root = link(layouts / "cityscapes", tmp_path, ("leftImg8bit", "gtFine"))
+    for path in root.glob("leftImg8bit/*/*/*.png"):
+        split, city, name = path.parts[-3:]
+        frame = name.removesuffix("_leftImg8bit.png")
+        disparity = np.full(decoded(path).shape[:2], 1 + 256 * 44, np.uint16)
+        save(root / "disparity" / split / city / f"{frame}_disparity.png", disparity)
+        camera = root / "camera" / split / city / f"{frame}_camera.json"
+        camera.parent.mkdir(parents=True, exist_ok=True)
+        camera.write_text(json.dumps({"extrinsic": {"baseline": 0.2}, "intrinsic": {"fx": 2200}}))
+    return root
+
+
+@pytest.fixture
+def mfnet(layouts, tmp_path):
+    (tmp_path / "images").symlink_to(layouts / "mfnet" / "images")
+    (tmp_path / "labels").symlink_to(layouts / "mfnet" / "peer_pred")
+    (tmp_path / "train.txt").write_text("01477D\n01234N\n01234N_flip\n")
+    for name in ("val.txt", "test.txt"):
+        (tmp_path / name).write_text("01477D\n")
+    return tmp_path
+
+
+@pytest.fixture
+def fmb(tmp_path):
+    for split in ("train", "test"):
+        write_fmb(tmp_path, RNG, split, size=SIZE)
+    return tmp_path
+
+
+@pytest.fixture
+def pst900(tmp_path):
+    for split in ("train", "test"):
+        write_pst900(tmp_path, RNG, split, size=SIZE)
+    return tmp_path
+
+
+@pytest.fixture
+def deliver(tmp_path):
+    for split in ("train", "val", "test"):
+        write_deliver(tmp_path, RNG, split, ("fog/MAP_1_point1", "rain/MAP_2_point2"), size=SIZE)
+    return tmp_path
+
+
+HELD_OUT = ["train_dataloader.dataset.holdout=None", "val_dataloader.dataset.holdout=None"]
+SMALL = [
+    "model.backbone=resnet18",
+    "model.pretrained=None",
+    "model.decoder.width=16",
+    "train_cfg.max_epochs=1",
+    "param_scheduler=[]",
+    "train_dataloader.batch_size=1",
+    "train_dataloader.persistent_workers=False",
+    *(f"{loader}_dataloader.num_workers=0" for loader in ("train", "val", "test")),
+]
+CROP = "train_dataloader.dataset.transforms.0.size=(64,64)"
+WEIGHTED = "model.loss={'name': 'cross_entropy', 'class_weights': 'median_frequency'}"
+ROOMS = [
+    *(f"{loader}_dataloader.dataset.size={SIZE}" for loader in ("train", "val", "test")),
+    *(f"{loader}_dataloader.dataset.num_frames={count}" for loader, count in (("train", 2), ("val", 1), ("test", 1))),
+    "train_cfg.val_interval=1",
+]
+CASES = {
+    "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
+    "nyudv2/asymfusion_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r50_nyudv2_cmx.py": ("nyudv2_cmx", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r18_nyudv2_320x240.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
+    "sunrgbd/asymfusion_r50_sunrgbd.py": ("sunrgbd", [CROP, *HELD_OUT]),
+    "cityscapes/asymfusion_r50_cityscapes_512x1024.py": ("cityscapes", [CROP]),
+    "mfnet/asymfusion_r50_mfnet.py": ("mfnet", [CROP]),
+    "fmb/asymfusion_r50_fmb.py": ("fmb", [CROP, *HELD_OUT]),
+    "pst900/asymfusion_r50_pst900.py": ("pst900", [CROP, *HELD_OUT]),
+    "deliver/asymfusion_r50_deliver.py": ("deliver", [CROP]),
+    "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
+}
+
+
+def test_every_config_is_tested():
+    files = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("[!_]*/*.py")}
+    assert files == set(CASES)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_trains_and_evaluates(config, request, tmp_path):
+    data, options = CASES[config]
+    root, work_dir = request.getfixturevalue(data), tmp_path / "run"
+    arguments = ["--data-root", str(root), "--cfg-options", *SMALL, *options]
+    path = str(CONFIGS / config)
+    assert rgbx.cli.train.main([path, "--work-dir", str(work_dir), *arguments]) == 0
+    log = next(work_dir.rglob("*.log")).read_text()
+    assert "Epoch(train) [1][2/2]" in log and "Epoch(val) [1]" in log
+    report = tmp_path / "scores.json"
+    assert rgbx.cli.test.main([path, str(work_dir), "--json", str(report), *arguments]) == 0
+    (scores,) = json.loads(report.read_text())["subsets"].values()
+    assert 0 <= scores["mIoU"] <= 100
+    counted = list(tmp_path.rglob("class_counts.json"))  # in training only: testing needs no training data
+    assert counted == ([work_dir / "class_counts.json"] if WEIGHTED in options else [])
+    if WEIGHTED in options:
+        weights = torch.load(next(work_dir.glob("epoch_*.pth")), weights_only=True)["state_dict"]["loss.weight"]
+        expected = median_frequencies([decoded(path) for path in masks(root)])
+        torch.testing.assert_close(weights, torch.tensor(expected), rtol=1e-4, atol=0)
+
+
+def masks(root):
+    """The label files that train.txt lists."""
+    return [root / line.split("\t")[1] for line in (root / "train.txt").read_text().splitlines()]
+
+
+def median_frequencies(labels, count=40):
+    """median(f) / f with f = pixels of a class / pixels of the images that show it; 1 without pixels."""
+    shown = {k: [label for label in labels if (label == k).any()] for k in range(count)}
+    share = {k: sum((x == k).sum() for x in found) / sum(x.size for x in found) for k, found in shown.items() if found}
+    middle = np.median(list(share.values()))
+    return [float(middle / share[k]) if k in share else 1.0 for k in range(count)]

@@ -1,0 +1,97 @@
+"""The command: what it says, its exit codes, and an interruption by Ctrl-C."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgbx.cli.prepare import main
+from rgbx.datasets.prepare import mfnet
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Four frames in MFNet's format."""
+    for name, shape in (("images", (6, 8, 4)), ("labels", (6, 8))):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for k in range(4):
+            array = np.random.default_rng(k).integers(0, 9, shape, dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / "in" / name / f"{k}.png")
+    (tmp_path / "in" / "train.txt").write_text("0\n1\n2\n3\n")
+    return tmp_path / "in"
+
+
+def tree(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_interrupted_and_resumed(root, tmp_path, capsys, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert main(["mfnet", str(root), str(whole)]) == 0
+    assert "13 files written, 0 were there already." in capsys.readouterr().out
+    left = iter(range(5))
+
+    def encode(array, real=mfnet.encode_png):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real(array)
+
+    monkeypatch.setattr(mfnet, "encode_png", encode)
+    assert main(["mfnet", str(root), str(out)]) == 130
+    assert capsys.readouterr().err.strip().endswith("Interrupted: the same command goes on where it stopped.")
+    assert 0 < len(tree(out)) < len(tree(whole))
+    monkeypatch.undo()
+    assert main(["mfnet", str(root), str(out)]) == 0
+    assert "7 files written, 6 were there already." in capsys.readouterr().out
+    assert tree(out) == tree(whole)
+
+
+def test_checksums_are_those_of_the_files(root, tmp_path):
+    main(["mfnet", str(root), str(tmp_path / "out")])
+    files = tree(tmp_path / "out")
+    lines = files.pop("checksums.sha256").decode().splitlines()
+    assert lines == [f"{hashlib.sha256(files[name]).hexdigest()}  {name}" for name in sorted(files)]
+
+
+def test_depth_too_far_is_told(tmp_path, capsys):
+    """Disparities of 1/256 pixel: 102 km."""
+    stem = "ulm_000001_000019"
+    arrays = {
+        ("leftImg8bit", "leftImg8bit.png"): np.zeros((2, 3, 3), np.uint8),
+        ("gtFine", "gtFine_labelIds.png"): np.zeros((2, 3), np.uint8),
+        ("disparity", "disparity.png"): np.full((2, 3), 2, np.uint16),
+    }
+    for (package, suffix), array in arrays.items():
+        (tmp_path / package / "val" / "ulm").mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / package / "val" / "ulm" / f"{stem}_{suffix}")
+    camera = tmp_path / "camera" / "val" / "ulm" / f"{stem}_camera.json"
+    camera.parent.mkdir(parents=True)
+    camera.write_text('{"extrinsic": {"baseline": 0.2}, "intrinsic": {"fx": 2000}}')
+    assert main(["cityscapes", str(tmp_path), str(tmp_path / "out"), "--splits", "val"]) == 0
+    assert "6 pixels beyond 256.0 m were written as 255.996 m." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nyudv2", "nowhere.mat", "out"], "nowhere.mat: no such file"),
+        (["cityscapes", "nowhere", "out"], "expected the splits train and val, found []"),
+        (["mfnet", "nowhere", "out"], "none of the lists train.txt"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and message in error and "\n" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_tool_starts(start_tool):
+    process = start_tool("tools/prepare.py", "nyudv2", "--help")
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
+    assert "13.107 m" in " ".join(output.split())

@@ -1,0 +1,44 @@
+"""PNG files against PIL's decoder."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rgbx.datasets.prepare.encoding import DepthEncoder, encode_png
+
+RNG = np.random.default_rng(0)
+
+
+def decoded(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        RNG.integers(0, 256, (5, 7), dtype=np.uint8),
+        RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8),
+        RNG.integers(0, 65536, (5, 7)).astype(np.uint16),
+    ],
+)
+def test_nothing_is_lost(array):
+    np.testing.assert_array_equal(decoded(encode_png(array)), array)
+
+
+def test_depth():
+    """0 stays 0, what is measured stays above it, and what is too far is counted."""
+    encode = DepthEncoder(5000)
+    metres = np.array([[0, 1e-5, 0.0002, 1.23456], [9.99547, 13.107, 13.2, 1e6]], np.float32)
+    np.testing.assert_array_equal(decoded(encode(metres)), [[0, 1, 1, 6173], [49977, 65535, 65535, 65535]])
+    assert encode.saturated == 2
+    assert encode.limit == pytest.approx(13.107)
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 4), np.uint8)])
+def test_exception(array):
+    with pytest.raises(ValueError, match="expected 8 or 16 bits"):
+        encode_png(array)

@@ -1,0 +1,119 @@
+"""Rooms as a dataset: splits, labels, maps, and frames kept on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rgbx.datasets import SyntheticRooms
+from rgbx.datasets.rooms import CLASSES, MAPS, dataset
+from rgbx.datasets.rooms.scene import HEATER, HOT_HEATER
+
+SMALL = (48, 64)
+
+
+def test_train_and_test_share_no_scene() -> None:
+    splits = {split: SyntheticRooms(split=split, num_frames=50, size=SMALL) for split in ("train", "test")}
+    scenes = {split: {rooms.scene_index(i) for i in range(50)} for split, rooms in splits.items()}
+    assert len(scenes["train"]) == len(scenes["test"]) == 50
+    assert not scenes["train"] & scenes["test"]
+    one, other = (rooms[0]["rgb"] for rooms in splits.values())
+    assert (one != other).any()
+
+
+def test_heaters_are_two_classes_only_with_thermal() -> None:
+    without = SyntheticRooms(num_frames=20, size=SMALL)
+    thermal = SyntheticRooms(num_frames=20, size=SMALL, modalities=("rgb", "thermal"))
+    assert (without.num_classes, thermal.num_classes) == (10, 11)
+    assert without.metainfo["classes"] == CLASSES[:10]
+    assert without.metainfo["maps"]["depth"].unit == "metre"
+    assert thermal.metainfo["maps"]["thermal"].unit == "sensor"
+    labels = [[rooms[i]["label"] for i in range(20)] for rooms in (without, thermal)]
+    for merged, split in zip(*labels, strict=True):
+        np.testing.assert_array_equal(merged, np.where(split == HOT_HEATER, HEATER, split))
+    assert (np.stack(labels[1]) == HOT_HEATER).any()
+
+
+def test_maps_keep_the_sample_contract() -> None:
+    rooms = SyntheticRooms(num_frames=2, size=(24, 40), modalities=MAPS[:-1])
+    sample = rooms[1]  # validates shapes, dtypes and values
+    assert sample["sample_id"] == "train/000001" and len(rooms) == 2
+    assert sample["rgb"].dtype == np.uint8 and sample["rgb"].shape == (24, 40, 3)
+    assert sample["normal"].shape == (24, 40, 3) and sample["normal"].dtype == np.float32
+    assert set(np.unique(sample["edge"])) == {0.0, 1.0}
+    assert 10 < np.median(sample["thermal"]) < 32
+
+
+def rooms_on_disk(root: Path | None, **changes: object) -> SyntheticRooms:
+    return SyntheticRooms(**{"num_frames": 3, "size": (24, 32), "modalities": MAPS[:-1], "root": root, **changes})  # type: ignore[arg-type]
+
+
+def test_disk_and_memory_give_equal_samples(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        stored = rooms_on_disk(tmp_path, split=split)
+        fresh = rooms_on_disk(None, split=split)
+        for index in range(3):
+            for _ in range(2):  # rendered now, then only read
+                for name in MAPS:
+                    np.testing.assert_array_equal(stored[index][name], fresh[index][name])
+        assert stored[0]["paths"]["depth"] == str(tmp_path / split / "depth" / "000000.png")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_rendering_resumes_where_files_are_missing(tmp_path: Path) -> None:
+    rooms = rooms_on_disk(tmp_path)
+    assert [rooms.write(index) for index in (0, 1, 1)] == [True, True, False]
+    before = rooms[1]["depth"]
+    rooms.path("depth", 1).unlink()
+    np.testing.assert_array_equal(rooms_on_disk(tmp_path)[1]["depth"], before)
+    assert rooms.path("depth", 1).exists()
+
+
+def test_the_manifest_guards_seed_size_and_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms_on_disk(tmp_path)
+    rooms_on_disk(tmp_path, split="test", num_frames=2)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["splits"] == {"train": 3, "test": 2}
+    assert len(rooms_on_disk(tmp_path, num_frames=None)) == 3
+    with pytest.raises(ValueError, match=r"manifest\.json.*'seed' is 0, expected 1"):
+        rooms_on_disk(tmp_path, seed=1)
+    with pytest.raises(ValueError, match=r"manifest\.json.*'size' is \[24, 32\]"):
+        rooms_on_disk(tmp_path, size=(32, 24))
+    monkeypatch.setattr(dataset, "RENDERER_VERSION", 99)
+    with pytest.raises(ValueError, match=r"'renderer' is \d+, expected 99"):
+        rooms_on_disk(tmp_path)
+
+
+def test_a_folder_of_other_frames_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "rgb").mkdir(parents=True)
+    with pytest.raises(ValueError, match="not a folder of rendered rooms"):
+        rooms_on_disk(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a png", "half", "eight bit"])
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> None:
+    rooms = rooms_on_disk(tmp_path)
+    rooms.write(0)
+    path = rooms.path("depth", 0)
+    whole = path.read_bytes()
+    wrong = {"half": whole[: len(whole) // 2], "eight bit": rooms.path("label", 0).read_bytes()}
+    path.write_bytes(wrong[content] if isinstance(content, str) else content)
+    with pytest.raises(OSError, match=r"depth.000000\.png"):
+        rooms[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "val"}, "split must be one of"),
+        ({"modalities": ("rgb", "hha")}, "hha"),
+        ({"num_frames": 0}, "num_frames at least 1"),
+        ({"size": (4, 32)}, "at least 8x8"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rooms_on_disk(None, **arguments)

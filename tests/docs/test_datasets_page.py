@@ -1,0 +1,92 @@
+"""docs/datasets.md does what it says: its files are written, its commands and code are run, one after the other."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rgbx.datasets
+from rgbx.datasets import FolderDataset
+from rgbx.datasets.folder.declaration import UNITS
+from rgbx.datasets.layouts import LAYOUTS
+from rgbx.datasets.rooms import CLASSES
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "datasets.md").read_text()
+FENCED = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_, OWN, PAIRS, _ = re.split(r"^## (?:Add your dataset|Pairs for translation|Around any dataset)$", PAGE, flags=re.M)
+
+
+def run_tools(commands, monkeypatch):
+    for command in commands.splitlines():
+        python, tool, *arguments = shlex.split(command)
+        assert python == "python"
+        monkeypatch.setattr("sys.argv", [tool, *arguments])
+        try:
+            runpy.run_path(tool, run_name="__main__")
+        except SystemExit as end:
+            assert end.code == 0, command
+
+
+def test_add_your_dataset(tmp_path, monkeypatch, capsys):
+    for folder in ("configs", "tools"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    kinds = []
+    for kind, file, text in FENCED.findall(OWN):
+        kinds.append(kind)
+        if file:
+            Path(file).write_text(text)
+        elif kind == "bash":
+            run_tools(text, monkeypatch)
+        else:
+            exec(text, {})
+    assert kinds == ["bash", "toml", "bash", "python", "python", "bash"]
+    printed = capsys.readouterr().out
+    assert "no errors, no warnings" in printed
+    assert "your own dataset (a dataset.toml)" in printed
+    assert "8 frames of ('rgb', 'depth', 'thermal') and 11 classes" in printed
+    assert (tmp_path / "work_dirs/mine/epoch_2.pth").is_file()
+    log = (tmp_path / "work_dirs/mine").rglob("*.log")
+    assert any("rgb+depth+thermal" in path.read_text() for path in log)
+
+
+def test_statistics_of_the_config_are_those_of_the_images(tmp_path, monkeypatch):
+    """The page's figures, measured on its own frames."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    blocks = FENCED.findall(OWN)
+    run_tools(blocks[0][2], monkeypatch)
+    Path(blocks[1][1]).write_text(blocks[1][2])
+    dataset = FolderDataset("data/mine")
+    assert dataset.classes == CLASSES
+    for name in ("depth", "thermal"):
+        mean, std = re.search(rf"{name}=dict\(mean=\(([\d.]+),\), std=\(([\d.]+),\)", blocks[4][2]).groups()
+        values = np.stack([sample[name] for sample in dataset])
+        values = values[values > 0] if name == "depth" else values
+        assert float(mean) == pytest.approx(values.mean(), abs=0.06)
+        assert float(std) == pytest.approx(values.std(), abs=0.06)
+
+
+def test_pairs_for_translation(layouts, tmp_path):
+    ((_, _, declaration),) = FENCED.findall(PAIRS)
+    (tmp_path / "dataset.toml").write_text(declaration)
+    (tmp_path / "test").symlink_to(layouts / "msrs" / "test")
+    dataset = FolderDataset(tmp_path, "test", targets=("rgb",))
+    assert (len(dataset), dataset.sources, dataset.targets) == (4, ("thermal",), ("rgb",))
+
+
+def test_tables_name_what_there_is():
+    classes = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    for name in classes:
+        assert hasattr(rgbx.datasets, name), name
+    named = {layout.name for layout in LAYOUTS} - {"your own dataset"} | {"FolderDataset"}
+    assert named <= set(classes)
+    for unit in UNITS:
+        assert f"`{unit}`:" in PAGE, unit

@@ -1,0 +1,131 @@
+"""Corruptions: stronger is farther from the clean map, nothing else changes, and draws repeat."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from rgbx.datasets import MapSpec
+from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
+
+SIZE = (240, 320)
+MODALITY = {name: found.modality or "depth" for name, found in CORRUPTIONS.items()}
+
+
+def sample():
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.random((6, 8), np.float32), SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(rng.random((80, 107, 3), np.float32), SIZE[::-1], interpolation=cv2.INTER_LINEAR)
+    depth = 1.5 + 3 * smooth
+    depth[20:30, 40:60] = 0
+    return {
+        "rgb": (np.clip(smooth[..., None] * 0.7 + fine * 0.3, 0, 1) * 200).astype(np.uint8),
+        "depth": depth.astype(np.float32),
+        "thermal": (290 + 12 * smooth + 2 * fine[..., 0]).astype(np.float32),
+        "label": rng.integers(0, 5, SIZE, dtype=np.uint8),
+        "sample_id": "a",
+        "paths": {},
+    }
+
+
+def corrupted(name, severity, seed=1, key=None):
+    key = key or MODALITY[name]
+    return Corrupt(name, severity, key=key)(sample(), np.random.default_rng(seed))[key]
+
+
+def distance(name, severity, seed):
+    clean = sample()[MODALITY[name]].astype(float)
+    return np.abs(corrupted(name, severity, seed) - clean).mean()
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_distance_grows_with_severity(name, seed):
+    distances = [distance(name, severity, seed) for severity in range(6)]
+    assert distances[0] == 0 < distances[1]
+    steps = np.diff(distances[1:])
+    assert (steps == 0).all() if name == "missing" else (steps > 0).all(), distances
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("severity", range(6))
+def test_nothing_else_changes(name, severity):
+    key, source = MODALITY[name], sample()
+    found = Corrupt(name, severity, key=key)(source, np.random.default_rng(3))
+    assert found.keys() == source.keys()
+    for other, value in sample().items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(source[other], value)  # inputs are not written to
+            assert found[other].dtype == value.dtype and found[other].shape == value.shape
+            if other != key:
+                assert found[other] is source[other]
+    assert np.isfinite(found[key]).all()
+    if key == "depth":
+        assert found[key].min() >= 0 and (name == "shift" or (found[key][20:30, 40:60] == 0).all())
+        if name not in ("depth_holes", "missing", "shift"):
+            np.testing.assert_array_equal(found[key] > 0, source[key] > 0)
+    packed = PackSample()(found, np.random.default_rng(0))
+    assert torch.equal(packed["depth_valid"], packed["depth"] > 0)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_the_generator_decides_alone(name):
+    np.testing.assert_array_equal(corrupted(name, 3, seed=5), corrupted(name, 3, seed=5))
+    if "noise" in name or name in ("depth_holes", "shift"):
+        assert (corrupted(name, 3, seed=5) != corrupted(name, 3, seed=6)).any()
+
+
+def test_strengths_mean_what_they_say():
+    clean = sample()
+    valid = clean["depth"] > 0
+    assert (corrupted("depth_holes", 4) == 0).mean() == pytest.approx(0.4, abs=0.03)
+    noise = (corrupted("depth_noise", 3) - clean["depth"])[valid] / clean["depth"][valid] ** 2
+    assert noise.std() == pytest.approx(0.006, rel=0.05) and abs(noise.mean()) < 0.0005
+    levels = corrupted("depth_steps", 3)[valid] / 0.2
+    np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
+    assert np.abs(corrupted("depth_steps", 3) - clean["depth"]).max() <= 0.1001
+    noise = corrupted("rgb_noise", 1).astype(float) - clean["rgb"]
+    assert noise[(clean["rgb"] > 60) & (clean["rgb"] < 190)].std() == pytest.approx(0.04 * 255, rel=0.05)
+    thermal = corrupted("thermal_contrast", 2)
+    assert thermal.std() == pytest.approx(clean["thermal"].std() / 2, rel=0.01)
+    assert thermal.mean() == pytest.approx(clean["thermal"].mean(), rel=1e-4)
+    np.testing.assert_allclose(corrupted("rgb_fog", 3), clean["rgb"] / 2 + 102, atol=0.51)
+    assert (corrupted("missing", 1) == 0).all() and (corrupted("missing", 2, key="rgb") == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shift_moves_by_its_length(seed):
+    """32 pixels of 480 rows are 16 of these 240."""
+    rows, columns = np.mgrid[1 : SIZE[0] + 1, 1 : SIZE[1] + 1].astype(np.float32)
+    source = {**sample(), "depth": rows + columns / 1000}
+    moved = Corrupt("shift", 5, key="depth")(source, np.random.default_rng(seed))["depth"]
+    inside = moved > 0
+    down = rows - np.floor(moved)
+    right = columns - np.rint((moved - np.floor(moved)) * 1000)
+    offsets = np.unique(np.stack([down[inside], right[inside]]), axis=1)
+    assert offsets.shape == (2, 1)
+    assert np.hypot(*offsets[:, 0]) == pytest.approx(16, abs=0.8)
+    assert (~inside).sum() == inside.size - (SIZE[0] - abs(offsets[0, 0])) * (SIZE[1] - abs(offsets[1, 0]))
+
+
+def test_fill_of_a_declared_map():
+    spec = MapSpec("lidar", 1, "float32", "sensor", "nearest", fill=-1.0)
+    source = {**sample(), "lidar": np.ones(SIZE, np.float32)}
+    found = Corrupt("missing", 1, key="lidar", maps={"lidar": spec})(source, np.random.default_rng(0))
+    assert (found["lidar"] == -1).all()
+
+
+def test_exception():
+    with pytest.raises(ValueError, match=r"'rgb_snow' is not known; expected one of \['depth_holes'"):
+        Corrupt("rgb_snow", 1)
+    for severity in (-1, 6, 1.5, True):
+        with pytest.raises(ValueError, match=r"must be 0 \(none\) to 5"):
+            Corrupt("rgb_noise", severity)
+    with pytest.raises(ValueError, match="say which with key="):
+        Corrupt("shift", 1)
+    with pytest.raises(ValueError, match="no MapSpec for 'lidar'"):
+        Corrupt("missing", 1, key="lidar")
+    with pytest.raises(ValueError, match=r"'thermal_blur' needs the array 'thermal', but sample 'b' has"):
+        Corrupt("thermal_blur", 1)({"sample_id": "b"}, np.random.default_rng(0))
