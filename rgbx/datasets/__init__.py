@@ -11,6 +11,7 @@ from rgbx.datasets.sample import (
     validate_sample,
 )
 from rgbx.datasets.sampler import EpochSampler
+from rgbx.datasets.subset import EveryKth
 from rgbx.datasets.synthetic import SyntheticRooms
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Cityscapes",
     "DenseDataset",
     "EpochSampler",
+    "EveryKth",
     "MapSpec",
     "NYUDv2Folders",
     "NYUDv2Lists",

@@ -114,12 +114,27 @@ class Cityscapes(DenseDataset):
             sample["depth"] = read_disparity_depth(paths["depth"], paths["camera"])
         return sample
 
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Label ids uint8 [H, W], 0 (unlabelled) for 255: what the evaluation server takes, whatever `label_kind`."""
+        return label_id_lookup()[label]
+
+    def prediction_name(self, sample_id: str) -> str:
+        """`{city}_{seq}_{frame}_leftImg8bit.png`; the server looks for `{city}_{seq}_{frame}*.png` in any folder."""
+        return f"{sample_id}_leftImg8bit.png"
+
 
 def train_id_lookup() -> np.ndarray:
     """uint8 [256]: Cityscapes label id to train id, 255 where a class is not trained."""
     lookup = np.full(256, IGNORE_INDEX, np.uint8)
     for train_id, (label_id, _, _) in enumerate(_TRAIN_CLASSES):
         lookup[label_id] = train_id
+    return lookup
+
+
+def label_id_lookup() -> np.ndarray:
+    """uint8 [256]: train id to Cityscapes label id, 0 (unlabelled) for everything that is no train id."""
+    lookup = np.zeros(256, np.uint8)
+    lookup[: len(_TRAIN_CLASSES)] = [label_id for label_id, _, _ in _TRAIN_CLASSES]
     return lookup
 
 

@@ -20,7 +20,7 @@ from rgbx.datasets.reading import (
     read_label,
     read_rgb,
 )
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.sample import IGNORE_INDEX, DenseDataset, Sample, Transform
 
 NYUDV2_CLASSES = (
     "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
@@ -173,6 +173,10 @@ class NYUDv2Folders(DenseDataset):
         if "depth" in paths:
             sample["depth"] = read_depth8(paths["depth"])
         return sample
+
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """uint8 [H, W]: 1..40, and 0 for void."""
+        return np.where(label == IGNORE_INDEX, 0, label + 1).astype(np.uint8)
 
 
 def _rgb_depth(modalities: Sequence[str]) -> Sequence[str]:
