@@ -43,6 +43,8 @@ def test(argv: Sequence[str] | None = None) -> int:
     runner.load_weights(str(checkpoint))
     subsets = [tuple(text.split("+")) for text in arguments.modalities] or [tuple(runner.network.modalities)]
     session = TestSession(runner)
+    session.metric.boundary |= arguments.boundary
+    session.metric.calibration |= arguments.calibration
     hooks = _hooks(arguments, runner)
     try:
         session.evaluate(subsets, hooks, by_subset=bool(arguments.modalities))
@@ -78,9 +80,6 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     given = {"protocol": arguments.protocol, "dtype": arguments.dtype}
     config.test_cfg = {**(config.get("test_cfg") or {}), **{key: value for key, value in given.items() if value}}
     find_protocol(config.test_cfg.get("protocol", "rgbx"))
-    for flag in ("boundary", "calibration"):
-        if getattr(arguments, flag):
-            config.test_evaluator = {**config.test_evaluator, flag: True}
     return config
 
 
@@ -191,7 +190,7 @@ def _report(arguments: argparse.Namespace, checkpoint: Path, session: TestSessio
         speed=session.speed,
         dtype=str(session.loop.predictor.dtype or torch.float32).removeprefix("torch."),
     )
-    part = f", every {arguments.every}th frame" if arguments.every > 1 else ""
+    part = f" (1 in {arguments.every})" if arguments.every > 1 else ""
     images = len(result["images"])
     logger.info(f"Protocol {protocol.name}, {images} frames{part}, in percent:\n{subset_table(session.metrics)}")
     speed = session.speed

@@ -117,10 +117,12 @@ def gather_images(own: Sequence[ImageCounts], size: int) -> list[ImageCounts]:
     images = [image for turn in itertools.zip_longest(*shares) for image in turn if image is not None]
     if len(shares) == 1 or len(images) <= size:
         return images
-    once = list({image.sample_id: image for image in reversed(images)}.values())[::-1]
+    once: dict[str, ImageCounts] = {}
+    for image in images:
+        once.setdefault(image.sample_id, image)
     if len(once) != size:
         raise ValueError(
             f"{len(images)} images were evaluated of a dataset of {size}, with {len(once)} different sample_id: "
             "repeated images can only be left out where every sample has an id of its own"
         )
-    return once
+    return list(once.values())
