@@ -57,7 +57,7 @@ def _check_ids(name: str, ids: Tensor, num_classes: int, remark: str = "") -> No
         )
 
 
-def scores(confusion: Tensor) -> dict[str, Any]:  # [K, K] counts
+def scores(confusion: Tensor, *, absent: str = "skip") -> dict[str, Any]:  # [K, K] counts
     """Scores of a confusion matrix, as fractions of 1.
 
     Definitions (Long et al., CVPR 2015): IoU_k = n_kk / (t_k + p_k - n_kk) and Acc_k = n_kk / t_k,
@@ -77,10 +77,15 @@ def scores(confusion: Tensor) -> dict[str, Any]:  # [K, K] counts
     right, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
     iou = right / (true + predicted - right)  # 0 / 0 is NaN: absent from both
     accuracy = right / true
+    weighted = (true / counts.sum() * iou)[true > 0].sum() if counts.sum() else torch.tensor(torch.nan)
+    if absent == "zero":
+        iou, accuracy = iou.nan_to_num(0.0), accuracy.nan_to_num(0.0)
     return {
         "IoU": iou,
         "Acc": accuracy,
         "mIoU": float(iou.nanmean()),
         "mAcc": float(accuracy.nanmean()),
         "aAcc": float(right.sum() / counts.sum()),
+        "fwIoU": float(weighted),
+        "pixels": true.long(),
     }

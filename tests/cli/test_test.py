@@ -8,7 +8,9 @@ from tiny import Halves
 from rgbx.cli.test import main, subset_table
 from rgbx.cli.train import main as train
 from rgbx.engine.plain import to_plain
+from rgbx.engine.result_file import read_result
 from rgbx.metrics import confusion_matrix, scores
+from rgbx.models import PROTOCOLS
 from rgbx.transforms import PackSample
 
 
@@ -43,12 +45,13 @@ def test_subsets_from_one_checkpoint(trained, tmp_path):
         == 0
     )
     found = json.loads(report.read_text())
-    assert found["protocol"] == "rgbx"
+    assert found["protocol"]["name"] == "rgbx"
     assert list(found["subsets"]) == ["rgb", "depth", "rgb+depth"]
-    for subset, metrics in found["subsets"].items():
-        expected = reference(run / "epoch_2.pth", subset.split("+"))
-        assert metrics["mIoU"] == pytest.approx(100 * expected["mIoU"])
-    assert set(found["subsets"]["rgb"]) == {f"{p}{k}" for p in ("", "rgb/") for k in ("mIoU", "mAcc", "aAcc")}
+    for subset, predictions in found["subsets"].items():
+        counts = reference(run / "epoch_2.pth", subset.split("+"))
+        assert predictions["ensemble"]["confusion"] == counts.tolist()
+        assert predictions["ensemble"]["mIoU"] == scores(counts)["mIoU"]
+        assert list(predictions) == ["ensemble", *subset.split("+")]
     assert len(list(pictures.glob("*.png"))) == 2
     height, width = cv2.imread(str(next(pictures.glob("*.png")))).shape[:2]
     assert width > 3 * height  # six pictures of 8 x 12 side by side
@@ -68,7 +71,7 @@ def reference(path, names):
         with torch.no_grad():
             logits = model(data["inputs"])["ensemble"]
         counts += confusion_matrix(logits.argmax(1)[0], sample["label"], 3)
-    return scores(counts)
+    return counts
 
 
 def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
@@ -76,9 +79,42 @@ def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
     report = tmp_path / "scores.json"
     assert main([config, str(run), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
-    assert "best_mIoU_epoch_" in found["checkpoint"]
+    assert "best_mIoU_epoch_" in found["checkpoint"]["file"]
     assert list(found["subsets"]) == ["rgb+depth"]
     assert (run / "test").is_dir()
+
+
+def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
+    config, run = trained
+    folder, files = tmp_path / "labels", [tmp_path / f"{name}.json" for name in ("part", "other", "whole")]
+    base = [config, str(run / "epoch_2.pth"), "--json"]
+    saving = ["--protocol", "dformer-ms", "--every", "2", "--boundary", "--calibration"]
+    saving += ["--save-predictions", str(folder)]
+    assert main([*base, str(files[0]), *saving]) == 0
+    assert main([*base, str(files[1]), "--every", "2"]) == 0
+    assert main([*base, str(files[2])]) == 0
+    part, other, whole = (read_result(file) for file in files)
+    assert part["protocol"] == json.loads(json.dumps(PROTOCOLS["dformer-ms"].as_dict()))
+    assert (part["dataset"]["samples"], part["dataset"]["every"], part["dataset"]["type"]) == (2, 2, "Halves")
+    assert [image["sample_id"] for image in part["images"]] == ["half/0", "half/2"]
+    assert part["config"] == other["config"] == whole["config"]
+    assert part["dataset"] == other["dataset"]
+    assert part["dataset"]["fingerprint"] != whole["dataset"]["fingerprint"]
+    ensemble = part["subsets"]["rgb+depth"]["ensemble"]
+    assert 0 <= ensemble["ece"] <= 1 and 0 <= ensemble["boundary_f"] <= 1
+    assert 0 < part["speed"]["metric_share"] < 1
+
+    assert sorted(path.name for path in folder.rglob("*.png")) == ["0.png", "2.png"]
+    saved = torch.from_numpy(cv2.imread(str(folder / "half/2.png"), cv2.IMREAD_UNCHANGED))
+    label = Halves(length=3, transforms=[PackSample()])[2]["label"]
+    counts = torch.zeros(3, 3, dtype=torch.int64)
+    for true, predicted, pixels in part["images"][1]["confusion"]:
+        counts[true, predicted] = pixels
+    assert torch.equal(confusion_matrix(saved, label, 3), counts)
+
+    assert main([*base, str(files[0]), *saving]) == 2
+    assert "choose an empty folder, or pass --overwrite" in capsys.readouterr().err
+    assert main([*base, str(files[0]), *saving, "--overwrite"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -89,6 +125,8 @@ def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
         (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
         (["{run}/foreign.pth"], "pass --trust"),
         (["{run}/epoch_2.pth", "--draw", "x", "--draw-count", "0"], "must be >= 1"),
+        (["{run}/epoch_2.pth", "--every", "0"], "--every must be >= 1"),
+        (["{run}/epoch_2.pth", "--cfg-options", "test_cfg.protocol=cmx"], "protocol 'cmx' is not known"),
     ],
 )
 def test_mistakes_are_one_sentence(trained, capsys, arguments, message):
