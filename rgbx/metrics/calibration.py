@@ -20,8 +20,16 @@ def reliability_counts(
     *,
     bins: int = BINS,
     ignore_index: int = 255,
+    largest: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sorts pixels by confidence, the largest probability, into B bins ((b-1)/B, b/B] of equal width.
+
+    Args:
+        probability: of each class.
+        label: moved to the device of `probability`.
+        bins: B.
+        ignore_index: label of pixels that do not count.
+        largest: what `largest_class` gives for `probability`, where it is known already; most of the time goes there.
 
     Returns:
         float64 [3, B] on the device of `probability`, additive over images: pixels, the sum of their confidences, and
@@ -41,7 +49,7 @@ def reliability_counts(
     if bins < 1:
         raise ValueError(f"bins is {bins}; expected at least 1")
     label = label.to(probability.device).long()
-    confidence, predicted = largest_class(probability)
+    confidence, predicted = largest_class(probability) if largest is None else largest
     _check_confidence(confidence)
     confidence = confidence.double().clamp_(max=1)
     place = (confidence * bins).ceil_().long().sub_(1).clamp_(0, bins - 1)

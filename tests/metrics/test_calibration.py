@@ -62,6 +62,13 @@ def test_counts_add_up(scored):
     assert parts[0].sum() == (label != 255).sum()
 
 
+def test_a_known_prediction_is_not_sought_again(scored, monkeypatch):
+    probability, label = scored
+    expected, largest = reliability_counts(probability, label), probability.max(1)
+    monkeypatch.setattr("rgbx.metrics.calibration.largest_class", None)
+    assert torch.equal(reliability_counts(probability, label, largest=tuple(largest)), expected)
+
+
 def test_by_hand():
     """Ten pixels at 0.85, six of them right: off by 0.25."""
     probability = torch.tensor([0.85, 0.15], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 1, 10)
