@@ -73,8 +73,7 @@ class SegmentationMetric(BaseMetric):
             prediction = sample["prediction"][ENSEMBLE]
             boundary = boundary_counts(prediction, label, num_classes, ignore_index=ignore_index).cpu()
         if self.calibration and "probability" in sample:
-            probability = sample["probability"][ENSEMBLE][None]
-            reliability = reliability_counts(probability, label[None], ignore_index=ignore_index).cpu()
+            reliability = self._reliability(sample, label, ignore_index).cpu()
         return ImageCounts(
             sample_id=sample["sample_id"],
             cells={name: to_cells(found) for name, found in confusions.items()},
@@ -83,6 +82,15 @@ class SegmentationMetric(BaseMetric):
             reliability=reliability,
             file_sizes=sizes,
         )
+
+    @staticmethod
+    def _reliability(sample: dict[str, Any], label: Tensor, ignore_index: int) -> Tensor:
+        """Counts of the ensemble, from the confidence that the predictor has found already, if it says so."""
+        largest = None
+        if "confidence" in sample:
+            largest = sample["confidence"][ENSEMBLE][None], sample["prediction"][ENSEMBLE][None]
+        probability = sample["probability"][ENSEMBLE][None]
+        return reliability_counts(probability, label[None], ignore_index=ignore_index, largest=largest)
 
     def _scored_label(self, label: Tensor, num_classes: int, ignore_index: int) -> Tensor:
         if self.protocol.drop_labels_from == "num_classes":

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rgbx.metrics import largest_class
 from rgbx.models.protocol import Protocol, Size, find_protocol
 from rgbx.models.windows import slide
 
@@ -86,11 +87,12 @@ class Predictor:
 
         Returns:
             Per sample a dict of `sample_id`, `label` and `prediction` {name: uint8 [H, W]}; with
-            `keep_probability` also `probability` {"ensemble": float32 [K, H, W]}.
+            `keep_probability` also `probability` {"ensemble": float32 [K, H, W]} and `confidence`, its largest
+            over the classes, {"ensemble": float32 [H, W]}.
         """
         size = _size(inputs) if label is None else (label.shape[-2], label.shape[-1])
         scores = self.scores(inputs, size)
-        classes = {name: x.argmax(1).to(torch.uint8) for name, x in scores.items()}
+        classes = {name: largest_class(x)[1].to(torch.uint8) for name, x in scores.items()}
         samples: list[dict[str, Any]] = [
             {
                 "sample_id": str(i) if sample_id is None else sample_id[i],
@@ -100,8 +102,9 @@ class Predictor:
             for i in range(len(next(iter(inputs.values()))))
         ]
         if keep_probability:
-            for sample, probability in zip(samples, self._normalised(scores[ENSEMBLE]), strict=True):
-                sample["probability"] = {ENSEMBLE: probability}
+            probabilities = self._normalised(scores[ENSEMBLE])
+            for sample, probability, confidence in zip(samples, probabilities, probabilities.amax(1), strict=True):
+                sample |= {"probability": {ENSEMBLE: probability}, "confidence": {ENSEMBLE: confidence}}
         return samples
 
     @torch.no_grad()
