@@ -71,8 +71,7 @@ def picture_uri(folder: Path, relative: str) -> str:
 def _legend(sample_id: str, result: Result) -> str:
     """The classes of the frame's truth and ensemble, most pixels first."""
     pixels: dict[int, int] = {}
-    image = next((image for image in result["images"] if image["sample_id"] == sample_id), {"confusion": []})
-    for true, predicted, count in image["confusion"]:
+    for true, predicted, count in _cells(sample_id, result):
         for k in {true, predicted}:
             pixels[k] = pixels.get(k, 0) + count
     ranked = sorted(pixels, key=lambda k: -pixels[k])
@@ -82,3 +81,7 @@ def _legend(sample_id: str, result: Result) -> str:
         items.append(f"<li>and {len(ranked) - CLASSES_SHOWN} more</li>")
     items.append(f"<li>{swatch(IGNORED)}not labelled</li>")
     return f'<ul class="legend">{"".join(items)}</ul>\n'
+
+
+def _cells(sample_id: str, result: Result) -> list[list[int]]:
+    return next((image["confusion"] for image in result["images"] if image["sample_id"] == sample_id), [])

@@ -75,7 +75,7 @@ def points_cell(key: str, *, scale: float | None = None) -> Draw:
 
     def draw(row: Mapping[str, Any]) -> Cell:
         value = row[key]
-        html = points(value)
+        html = f'<span class="signed">{points(value)}</span>'
         if scale and value is not None:
             share = min(abs(value) / scale, 1)
             bar = f'<i class="{_sign(value)}" style="--v:{share:.3f}"></i>'

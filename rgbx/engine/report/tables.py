@@ -70,7 +70,10 @@ def subset_table(result: Result) -> Table:
 
 
 def class_table(result: Result) -> Table:
-    """One row per class, by falling gap between the ensemble and the best branch; classes without a gap last."""
+    """One row per class, by falling gap between the ensemble and the best branch; classes without a gap last.
+
+    Branches that share the highest IoU are none of them the best.
+    """
     _, predictions = headline(result)
     branches = [name for name in predictions if name != ENSEMBLE]
     main = predictions[ENSEMBLE]
@@ -78,17 +81,17 @@ def class_table(result: Result) -> Table:
     rows = []
     for k, name in enumerate(result["dataset"]["classes"]):
         of_branch = {branch: predictions[branch]["IoU"][k] for branch in branches}
-        measured = {branch: value for branch, value in of_branch.items() if value is not None}
-        best = max(measured, key=lambda branch: measured[branch]) if measured else None
+        highest = max((value for value in of_branch.values() if value is not None), default=None)
+        leaders = [branch for branch, value in of_branch.items() if value is not None and value == highest]
         rows.append(
             {
                 "id": k,
                 "class": name,
                 "share": main["pixels"][k] / pixels,
-                "gap": _minus(main["IoU"][k], measured[best]) if best else None,
+                "gap": _minus(main["IoU"][k], highest),
                 "IoU": main["IoU"][k],
                 **{f"IoU of {branch}": value for branch, value in of_branch.items()},
-                "best": best,
+                "best": leaders[0] if len(leaders) == 1 else None,
                 "Acc": main["Acc"][k],
             }
         )

@@ -91,6 +91,19 @@ def test_classes_stand_by_falling_gap(write_result):
     assert rows[-1][1] == "–"
 
 
+def test_equal_branches_are_none_of_them_the_best(write_result, tmp_path):
+    def tie(result):
+        for branch in ("rgb", "depth"):
+            result["subsets"]["rgb+depth"][branch]["IoU"][0] = 0.25
+        result["subsets"]["rgb+depth"]["rgb"]["IoU"][1] = None
+
+    write_report(write_result(tie), tmp_path / "out")
+    rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out/classes.csv").open(newline=""))}
+    assert rows["0"]["best"] == ""
+    assert float(rows["0"]["gap"]) == pytest.approx(float(rows["0"]["IoU"]) - 0.25)
+    assert rows["1"]["best"] == "depth"
+
+
 def test_names_are_text_not_markup(write_result):
     html = write_report(write_result()).read_text()
     assert "<b>bed</b>" not in html
