@@ -37,4 +37,4 @@ def test_refusal_is_one_sentence(files, capsys):
 
 def test_a_file_that_is_not_there(files, capsys):
     assert main([files[0], "nowhere.json"]) == 2
-    assert capsys.readouterr().err == "error: result file nowhere.json does not exist\n"
+    assert capsys.readouterr().err == "error: nowhere.json: no such result file\n"

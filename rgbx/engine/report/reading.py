@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FORMAT = "rgbx-result/1"
-ENSEMBLE = "ensemble"
+from rgbx.engine import result_file
+from rgbx.models.predictor import ENSEMBLE
+
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "protocol.name": str,
     "config.file": str,
@@ -29,29 +29,20 @@ Result = dict[str, Any]
 
 
 def read_result(path: str | Path) -> Result:
-    """A checked result file.
+    """A result file of which a report can be made.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no JSON, another format, or a field that is missing or of another kind, naming
             the file and the field.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"result file {path} does not exist")
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from None
+    result = result_file.read_result(path)
     check_result(result, name=str(path))
     return result
 
 
-def check_result(result: Any, *, name: str = "result") -> None:
+def check_result(result: Result, *, name: str = "result") -> None:
     """Raises ValueError where a report could not be made of `result`, naming the field."""
-    found = result.get("format") if isinstance(result, dict) else None
-    if found != FORMAT:
-        raise ValueError(f"{name}: format: expected {FORMAT!r}, found {found!r}")
     for field, kind in FIELDS.items():
         value = look_up(result, field)
         if not isinstance(value, kind):

@@ -175,7 +175,7 @@ def test_optional_parts_may_be_absent(write_result):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format="rgbx-result/2"), r"format: expected 'rgbx-result/1', found 'rgbx-result/2'"),
+        (lambda r: r.update(format="rgbx-result/2"), r"field 'format' is 'rgbx-result/2', expected 'rgbx-result/1'"),
         (lambda r: r["dataset"].pop("classes"), r"dataset\.classes: expected list, found None"),
         (lambda r: r["dataset"]["palette"].pop(), r"dataset\.palette: expected one \[r, g, b\]"),
         (lambda r: r["subsets"]["rgb"].pop("ensemble"), r"subsets\.rgb: expected scores of 'ensemble'"),
@@ -193,10 +193,10 @@ def test_what_cannot_be_shown_is_named(write_result, tmp_path, change, message):
 
 
 def test_absent_files_are_named(tmp_path, write_result):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.json does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json: no such result file"):
         write_report(tmp_path / "nothing.json")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ValueError, match=r"bad\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
         write_report(tmp_path / "bad.json")
 
 
