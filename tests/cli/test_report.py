@@ -45,3 +45,12 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
     (tmp_path / "some.json").write_text(json.dumps({"format": "other"}))
     assert main([str(tmp_path / "some.json"), str(tmp_path / "out")]) == 2
     assert "field 'format' is 'other'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", ["report", "compare"])
+def test_tools_start_on_their_own(start_tool, tool):
+    """In a fresh process: what one module imports must not lean on what another imported before."""
+    process = start_tool(f"tools/{tool}.py", "--help")
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "")
+    assert out.startswith("usage:")
