@@ -21,6 +21,8 @@ from rgbx.engine.checkpoint import find_result
 from rgbx.engine.image_counts import Evaluation
 from rgbx.engine.picture_hook import PictureHook, subset_title
 from rgbx.engine.prediction_hook import PredictionHook
+from rgbx.engine.report import write_report
+from rgbx.engine.report.frames import write_frames
 from rgbx.engine.result_file import build_result, write_result
 from rgbx.engine.runner import Runner
 from rgbx.engine.segmentation_metric import SegmentationMetric, text_table
@@ -45,7 +47,7 @@ def test(argv: Sequence[str] | None = None) -> int:
     subsets = [tuple(text.split("+")) for text in arguments.modalities] or [tuple(runner.network.modalities)]
     session = TestSession(runner)
     session.metric.boundary |= arguments.boundary
-    session.metric.calibration |= arguments.calibration
+    session.metric.calibration |= arguments.calibration or bool(arguments.report)  # for its reliability diagram
     hooks = _hooks(arguments, runner)
     try:
         session.evaluate(subsets, hooks, by_subset=bool(arguments.modalities))
@@ -201,12 +203,23 @@ def _report(arguments: argparse.Namespace, checkpoint: Path, session: TestSessio
     file = Path(arguments.json or Path(session.runner.log_dir, "results.json"))
     write_result(result, file)
     logger.info(f"Results are in {file}")
+    if arguments.report:
+        logger.info(f"The report is {_write_report(result, session, Path(arguments.report))}")
     for hook in hooks:
         if isinstance(hook, PictureHook):
             drawn = hook.draw(arguments.draw, session.whole_dataset.metainfo)
             logger.info(f"{len(drawn)} pictures are in {arguments.draw}")
         if isinstance(hook, PredictionHook):
             logger.info(f"{hook.count} predictions are in {arguments.save_predictions}")
+
+
+def _write_report(result: dict[str, Any], session: TestSession, folder: Path) -> Path:
+    """The report, its pictures predicted once more under the first subset, whose scores chose them."""
+    session.runner.network.use_modalities(tuple(next(iter(result["subsets"])).split("+")))
+    pictures = write_frames(result["images"], session.loop.dataloader.dataset, session.loop.predictor, folder)
+    session.runner.network.use_modalities(None)
+    write_result({**result, "pictures": pictures}, folder / "results.json")
+    return write_report(folder / "results.json")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -232,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
     parser.add_argument("--boundary", action="store_true", help="also score the boundaries of the ensemble")
     parser.add_argument("--calibration", action="store_true", help="also score the confidence of the ensemble")
+    parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
     parser.add_argument("--draw-count", type=int, default=4, metavar="N", help="how many (4)")
     parser.add_argument(

@@ -12,10 +12,10 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -70,7 +70,7 @@ def build_result(
         "versions": {
             "rgbx": rgbx.__version__,
             "torch": torch.__version__,
-            "timm": timm.__version__,
+            "timm": version("timm"),
             "python": platform.python_version(),
         },
         "machine": describe_machine(),
