@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 
 from rgbx.cli.config import load_config, without_initial_weights
 from rgbx.cli.errors import building, run_command
+from rgbx.cli.subsets import all_subsets
 from rgbx.engine.profile import Profile, describe_machine, move_model, profile_model
 from rgbx.engine.segmentation_metric import text_table
 from rgbx.models.segmentor import Segmentor
@@ -59,12 +60,6 @@ def profile(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         _write(arguments, machine, device, rows)
     return 0
-
-
-def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """All non-empty subsets in declared order, the largest first."""
-    sizes = range(len(modalities), 0, -1)
-    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
 
 
 def profile_table(rows: Sequence[Profile]) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import time
+import typing
+from collections.abc import Sized
 from typing import Any
 
 import mmengine.runner
 import torch
+from torch.utils.data import DataLoader
 
+from rgbx.engine.image_counts import Evaluation
 from rgbx.engine.optim import DTYPES, computes_in_bfloat16
 from rgbx.engine.segmentation_metric import SegmentationMetric
 from rgbx.models.predictor import Predictor
@@ -82,6 +87,23 @@ class ProtocolTestLoop(mmengine.runner.TestLoop):
         self._scoring += self._now() - before
         self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
         return len(outputs)
+
+    def measure(self, dataloader: DataLoader[Any]) -> Evaluation:
+        """Counts another loader's samples without hooks: nothing is printed, drawn or saved, nor boundaries counted.
+
+        Raises:
+            ValueError: no evaluator is a SegmentationMetric.
+        """
+        if not self.metrics:
+            raise ValueError("test_evaluator has no SegmentationMetric")
+        metric = copy.copy(self.metrics[0])
+        metric.table = metric.boundary = metric.calibration = False
+        metric.images = []
+        self.runner.model.eval()
+        for batch in dataloader:
+            metric.process(batch, self.predictor(batch))
+        metric.evaluate(len(typing.cast(Sized, dataloader.dataset)))
+        return typing.cast(Evaluation, metric.evaluation)
 
     @staticmethod
     def _now() -> float:

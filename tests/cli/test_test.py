@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny import Halves
 
-from rgbx.cli.test import main, subset_table
+from rgbx.cli.test import main
+from rgbx.cli.test_output import damage_table, subset_table
 from rgbx.cli.train import main as train
 from rgbx.engine.plain import to_plain
 from rgbx.engine.result_file import read_result
@@ -117,6 +118,30 @@ def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
     assert main([*base, str(files[0]), *saving, "--overwrite"]) == 0
 
 
+def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
+    """Every subset, every damage, on the stated part of the frames; saved predictions are those without damage."""
+    config, run = trained
+    out, plain, damaged = tmp_path / "report", tmp_path / "plain", tmp_path / "damaged"
+    arguments = [config, str(run / "epoch_2.pth"), "--every", "2"]
+    assert main([*arguments, "--save-predictions", str(plain)]) == 0
+    assert main([*arguments, "--save-predictions", str(damaged), "--robustness", "--report", str(out)]) == 0
+    found = read_result(out / "results.json")
+    assert list(found["subsets"]) == ["rgb+depth", "rgb", "depth"]
+    robustness = found["robustness"]
+    assert (robustness["every"], len(robustness["corruptions"])) == (2, 60)
+    assert robustness["clean"]["mIoU"] == found["subsets"]["rgb+depth"]["ensemble"]["mIoU"]
+    assert robustness["mean_corruption_mIoU"] == pytest.approx(
+        sum(entry["mIoU"] for entry in robustness["corruptions"]) / 60
+    )
+    files = [sorted((path.name, path.read_bytes()) for path in folder.rglob("*.png")) for folder in (plain, damaged)]
+    assert len(files[0]) == 2 and files[0] == files[1]
+    page = (out / "report.html").read_text()
+    assert 'id="robustness"' in page and "every second" in page
+    assert (out / "robustness.csv").read_text().count("\n") == 13
+    printed = capfd.readouterr()
+    assert "2 frames (1 in 2)" in printed.out + printed.err and "depth_holes" in printed.out + printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -153,4 +178,16 @@ def test_table():
         "----------  -----  -----  -----",
         "rgb          1.23   2.00  30.00",
         "rgb+depth   51.20  60.00  70.00",
+    ]
+
+
+def test_table_of_damages():
+    entry = {"modality": "rgb", "corruption": "shift"}
+    corruptions = [{**entry, "severity": 1, "mIoU": 0.3}, {**entry, "severity": 2, "mIoU": 0.1}]
+    robustness = {"clean": {"mIoU": 0.4}, "corruptions": corruptions, "mean_corruption_mIoU": 0.2}
+    assert damage_table({"robustness": robustness}).splitlines() == [
+        "modality  corruption     1     2  mean  relative drop",
+        "--------  ----------  ----  ----  ----  -------------",
+        "rgb            shift  30.0  10.0  20.0           50.0",
+        "clean 40.0, mean over corruptions 20.0",
     ]

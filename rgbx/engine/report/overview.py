@@ -12,6 +12,7 @@ from rgbx.engine.report.markup import Draw, percent, percent_cell, sortable_tabl
 from rgbx.engine.report.reading import ENSEMBLE, Result, headline, look_up
 
 ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 8: "eighth", 10: "tenth"}
+ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
 
 def title(result: Result) -> str:
@@ -26,8 +27,9 @@ def stated_share(images: int, every: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """4 as "fourth", for small numbers, else "96th"."""
-    return ORDINALS.get(number, f"{number}th")
+    """4 as "fourth", for small numbers, else "32nd"."""
+    ending = "th" if number // 10 % 10 == 1 else ENDINGS.get(number % 10, "th")
+    return ORDINALS.get(number, f"{number}{ending}")
 
 
 def summary(result: Result, heading: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from rgbx.engine.report import write_report
 from rgbx.engine.report.charts import reliability_svg
 from rgbx.engine.report.markup import percent, points
+from rgbx.engine.report.overview import ordinal
 
 
 class Page(HTMLParser):
@@ -229,3 +230,10 @@ def test_reliability_dots_lie_where_they_should():
 def diagonal(page):
     path = next(a["d"] for tag, a in page.tags if tag == "path" and a.get("class") == "diagonal")
     return path.removeprefix("M").split("L")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2, "second"), (11, "11th"), (21, "21st"), (32, "32nd"), (43, "43rd"), (112, "112th")]
+)
+def test_ordinals(number, text):
+    assert ordinal(number) == text
