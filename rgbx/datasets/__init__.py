@@ -2,10 +2,11 @@
 
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.cityscapes import Cityscapes
-from rgbx.datasets.class_weights import CLASS_WEIGHTS, compute_class_weights, count_labels
+from rgbx.datasets.class_weights import CLASS_WEIGHTS, compute_class_weights
 from rgbx.datasets.deliver import DELIVER
 from rgbx.datasets.fmb import FMB
 from rgbx.datasets.folder import FolderDataset
+from rgbx.datasets.label_counts import count_labels
 from rgbx.datasets.layouts import build_dataset, recognise, split_names
 from rgbx.datasets.mfnet import MFNet
 from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import mmap
 import multiprocessing
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from rgbx.datasets.sample import Sample
+from rgbx.datasets.writing import replace_file
 
 _MAGIC = b"RGBXFRM1"
 _PREFIX = 24  # magic, header length, block length
@@ -84,7 +83,7 @@ class MemoryStore:
 
 
 class FolderStore:
-    """One file per frame; written under another name and renamed, so that any number of processes may share it.
+    """One file per frame, there as a whole or not at all, so that any number of processes may share the folder.
 
     Args:
         folder: made if it does not exist.
@@ -105,13 +104,9 @@ class FolderStore:
         return block
 
     def put(self, index: int, block: np.ndarray) -> bool:
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix="partial-")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(block.data)
-            Path(name).replace(self._path(index))
+            replace_file(self._path(index), block.data)
         except OSError:
-            Path(name).unlink(missing_ok=True)
             return False
         return True
 

@@ -76,7 +76,7 @@ def read_depth16(path: str | Path, *, divisor: float) -> np.ndarray:
     raw = read_image(path)
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise ValueError(
-            f"depth {path}: expected one channel of 16 bits, found {_kind(raw)}; "
+            f"depth {path}: expected one channel of 16 bits, found {stored_kind(raw)}; "
             "an 8-bit depth image carries no metres unless its scale is known"
         )
     return np.divide(raw, np.float32(divisor), dtype=np.float32)
@@ -103,7 +103,7 @@ def read_depth8(
     """
     raw = read_image(path)
     if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise ValueError(f"depth {path}: expected one channel of 8 bits, found {_kind(raw)}")
+        raise ValueError(f"depth {path}: expected one channel of 8 bits, found {stored_kind(raw)}")
     metres = (raw.astype(np.float32) + np.float32(half_step)) / np.float32(levels_per_metre)
     return np.where(raw > 0, metres, np.float32(0)) if holes else metres
 
@@ -130,7 +130,7 @@ def read_label(path: str | Path, lookup: np.ndarray | None = None) -> np.ndarray
             values = values // (255 // (2 ** data[24] - 1))  # decoders stretch 1, 2, 4 bits
     if values.ndim != 2:
         raise ValueError(
-            f"label {path}: expected one channel of class ids, found {_kind(values)}; "
+            f"label {path}: expected one channel of class ids, found {stored_kind(values)}; "
             "colour-coded labels must be converted to ids first"
         )
     if values.dtype != np.uint8:
@@ -209,6 +209,7 @@ def _decode_palette(data: bytes, path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: the file is damaged ({error})") from error
 
 
-def _kind(array: np.ndarray) -> str:
+def stored_kind(array: np.ndarray) -> str:
+    """ "1 channel of 16 bits", for messages."""
     channels = 1 if array.ndim == 2 else array.shape[2]
     return f"{channels} channel{'s' if channels > 1 else ''} of {array.itemsize * 8} bits"

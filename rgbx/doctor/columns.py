@@ -37,12 +37,6 @@ def mixed_up(raw: Mapping[str, np.ndarray], maps: Mapping[str, MapSpec]) -> tupl
     return ()
 
 
-def describe(array: np.ndarray) -> str:
-    """ "1 channel of 16 bits"."""
-    channels = 1 if array.ndim == 2 else array.shape[2]
-    return f"{channels} channel{'s' * (channels > 1)} of {array.itemsize * 8} bits"
-
-
 def _kind(array: np.ndarray) -> str:
     if array.ndim == 3 and array.shape[2] >= 3:
         few = array[::7, ::7]

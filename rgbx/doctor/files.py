@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.reading import stored_kind
 from rgbx.doctor.check import Check
-from rgbx.doctor.columns import describe
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_fault
@@ -66,8 +66,8 @@ class Columns(Check):
 
     def see(self, frame: InspectedFrame) -> None:
         if frame.swapped:
-            held = [f"{name} is {frame.where(name)}, {describe(frame.raw[name])}" for name in frame.swapped]
-            certain = len({describe(frame.raw[name]) for name in frame.swapped}) > 1
+            held = [f"{name} is {frame.where(name)}, {stored_kind(frame.raw[name])}" for name in frame.swapped]
+            certain = len({stored_kind(frame.raw[name]) for name in frame.swapped}) > 1
             self.found[frame.sample_id] = (frame.swapped, frame.origin or held[0], "; ".join(held), certain)
 
     def findings(self) -> Iterable[Finding]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from rgbx.datasets.reading import stored_kind
 from rgbx.datasets.sample import IGNORE_INDEX
 from rgbx.doctor.check import Check
-from rgbx.doctor.columns import describe
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 
@@ -28,7 +28,7 @@ class LabelFormat(Check):
         if raw is None:
             return
         if frame.refusal and (raw.ndim != 2 or raw.max() > IGNORE_INDEX):
-            self.wrong[frame.sample_id] = (f"{describe(raw)}, values up to {raw.max()}", frame.where("label"))
+            self.wrong[frame.sample_id] = (f"{stored_kind(raw)}, values up to {raw.max()}", frame.where("label"))
         if frame.files["label"].suffix.lower() in (".jpg", ".jpeg"):
             self.lossy[frame.sample_id] = frame.where("label")
 

@@ -195,7 +195,7 @@ def test_cut_files_are_read_anew(root):
         file.write_bytes(data[:length])
         np.testing.assert_array_equal(cached.read(1)["depth"], expected["depth"])
         assert file.read_bytes() == data
-    assert not list((root / "cache").glob("*/partial-*"))
+    assert not list((root / "cache").glob("*/.*"))
 
 
 def test_full_stores_fall_back_to_files(root, monkeypatch):
@@ -206,7 +206,7 @@ def test_full_stores_fall_back_to_files(root, monkeypatch):
     for n in range(6):
         np.testing.assert_array_equal(found[n]["rgb"], plain.read(n)["rgb"])
     cached = CachedFrames(Files(root), folder=root / "cache")
-    monkeypatch.setattr(os, "fdopen", lambda *_: (_ for _ in ()).throw(OSError("no space left on device")))
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("no space left on device")))
     with pytest.warns(UserWarning, match="no room left"):
         cached.read(0)
     assert not list((root / "cache").glob("*/*"))

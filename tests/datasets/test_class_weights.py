@@ -1,4 +1,4 @@
-"""Class weights: definitions in a loop, numbers recorded by others on the same labels, kept counts."""
+"""Label counts and class weights: definitions in a loop, numbers recorded by others on the same labels, kept counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from PIL import Image
 from rgbx.datasets import CachedFrames, NYUDv2Folders, compute_class_weights, count_labels
 from rgbx.datasets.class_weights import (
     CLASS_WEIGHTS,
-    LabelCounts,
     effective_number,
     enet,
     equal_class_weights,
@@ -23,6 +22,7 @@ from rgbx.datasets.class_weights import (
     resolve_class_weights,
 )
 from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.label_counts import LabelCounts
 from rgbx.datasets.reading import read_label, read_rgb
 from rgbx.losses import build_loss
 

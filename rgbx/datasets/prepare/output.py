@@ -8,7 +8,6 @@ files are its own: those are kept if they are unchanged, and any other file in t
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
+
+from rgbx.datasets.writing import replace_file
 
 CHECKSUMS = "checksums.sha256"
 _JOURNAL = ".checksums.partial"
@@ -73,7 +74,7 @@ def write_jobs(folder: str | Path, jobs: Sequence[Job], *, title: str = "") -> S
             written += len(missing)
             kept += len(job.names) - len(missing)
     lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if (folder / name).is_file()]
-    _replace(folder / CHECKSUMS, "".join(lines).encode())
+    replace_file(folder / CHECKSUMS, "".join(lines).encode())
     (folder / _JOURNAL).unlink()
     return Summary(written, kept)
 
@@ -106,15 +107,5 @@ def _write(folder: Path, name: str, content: bytes, journal: TextIO) -> str:
     digest = hashlib.sha256(content).hexdigest()
     journal.write(f"\n{digest}  {name}\n")  # on a line of its own, also where the last one is torn
     journal.flush()
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    _replace(folder / name, content)
+    replace_file(folder / name, content)
     return digest
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

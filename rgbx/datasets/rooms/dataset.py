@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from rgbx.datasets.rooms.rendering import (
 )
 from rgbx.datasets.rooms.scene import HEATER, HOT_HEATER
 from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.writing import replace_file
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
@@ -111,7 +111,7 @@ class SyntheticRooms(DenseDataset):
         raw, _ = render_scene(make_scene(*key, self.size), key, self.size)
         for name, path in paths.items():
             image = raw[name][..., ::-1] if raw[name].ndim == 3 else raw[name]
-            _replace(path, cv2.imencode(".png", image)[1].tobytes())
+            replace_file(path, cv2.imencode(".png", image)[1].tobytes())
         return True
 
     def _claim_root(self, num_frames: int | None) -> int:
@@ -131,7 +131,7 @@ class SyntheticRooms(DenseDataset):
             num_frames = promised or DEFAULT_FRAMES[self.split]
         if num_frames > promised:
             splits[self.split] = num_frames
-            _replace(path, (json.dumps({**ours, "splits": splits}, indent=2) + "\n").encode())
+            replace_file(path, (json.dumps({**ours, "splits": splits}, indent=2) + "\n").encode())
         return num_frames
 
 
@@ -150,14 +150,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
         raise ValueError(f"{path}: expected an object with the field 'splits'")
     return fields
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees either nothing or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _load(path: Path, name: str, size: tuple[int, int]) -> np.ndarray:
