@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.cli.errors import run_command
+from rgbx.datasets.writing import replace_file
 from rgbx.engine.comparison import compare_results, comparison_text
 from rgbx.engine.report.reading import read_result
 
@@ -30,8 +31,7 @@ def compare(argv: Sequence[str] | None = None) -> int:
     )
     if arguments.json:
         written = {"a": arguments.a, "b": arguments.b, **comparison}
-        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(arguments.json).write_text(json.dumps(written, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        replace_file(Path(arguments.json), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
     print(comparison_text(comparison, (arguments.a, arguments.b)))
     return 0
 

@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from rgbx.cli.config import load_config, without_initial_weights
 from rgbx.cli.errors import building, run_command
 from rgbx.cli.subsets import all_subsets
+from rgbx.datasets.writing import replace_file
 from rgbx.engine.profile import Profile, describe_machine, move_model, profile_model
 from rgbx.engine.segmentation_metric import text_table
 from rgbx.models.segmentor import Segmentor
@@ -95,9 +96,7 @@ def _write(arguments: argparse.Namespace, machine: str, device: torch.device, ro
         "size": list(arguments.size),
         "rows": [row.as_dict() for row in rows],
     }
-    path = Path(arguments.json)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    replace_file(Path(arguments.json), (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _size(text: str) -> tuple[int, int]:

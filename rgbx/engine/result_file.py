@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import rgbx
+from rgbx.datasets.writing import replace_file
 from rgbx.engine.image_counts import Evaluation, ImageCounts
 from rgbx.metrics import boundary_f_score, calibration_error, scores
 from rgbx.models.predictor import ENSEMBLE
@@ -144,12 +145,8 @@ def describe_machine() -> str:
 
 def write_result(result: Mapping[str, Any], path: str | Path) -> None:
     """Writes a result file whole or not at all, one line per top-level field."""
-    path = Path(path)
     lines = [f"{json.dumps(key)}: {json.dumps(_plain(value), allow_nan=False)}" for key, value in result.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    part.replace(path)
+    replace_file(Path(path), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def read_result(path: str | Path) -> dict[str, Any]:
