@@ -92,7 +92,7 @@ def damage_table(result: dict[str, Any]) -> str:
     rows = [[row[key] if key in texts else _cell(row[key]) for key in table.columns] for row in table.rows]
     header = [heading.lower() for heading in table.columns.values()]
     clean, mean = _cell(measured["clean"]["mIoU"]), _cell(measured["mean_corruption_mIoU"])
-    return f"{text_table(header, rows)}\nclean {clean}, mean over corruptions {mean}"
+    return f"{text_table(header, rows, texts=len(texts))}\nclean {clean}, mean over corruptions {mean}"
 
 
 def _cell(fraction: float | None) -> str:

@@ -151,14 +151,16 @@ def class_table(by_name: dict[str, dict[str, Any]], classes: Sequence[str]) -> s
     return text_table(header, [*rows, mean], rule_before_last=True)
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False) -> str:
-    """Aligned columns for a terminal: the first to the left, numbers to the right."""
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False, texts: int = 1
+) -> str:
+    """Aligned columns for a terminal: the first `texts` of them to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     rule = "  ".join("-" * width for width in widths)
 
     def line(cells: Sequence[str]) -> str:
-        first, *rest = zip(cells, widths, strict=True)
-        return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+        columns = enumerate(zip(cells, widths, strict=True))
+        return "  ".join(cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in columns)
 
     lines = [line(header), rule, *(line(row) for row in rows)]
     if rule_before_last:

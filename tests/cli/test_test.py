@@ -188,6 +188,6 @@ def test_table_of_damages():
     assert damage_table({"robustness": robustness}).splitlines() == [
         "modality  corruption     1     2  mean  relative drop",
         "--------  ----------  ----  ----  ----  -------------",
-        "rgb            shift  30.0  10.0  20.0           50.0",
+        "rgb       shift       30.0  10.0  20.0           50.0",
         "clean 40.0, mean over corruptions 20.0",
     ]
