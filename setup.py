@@ -40,7 +40,12 @@ kernels = [Extension("rgbx.ops.librgbx_cpu", ["rgbx/ops/csrc/exchange_cpu.cpp"],
 setup(
     packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs"],
     package_dir={"rgbx.configs": "configs"},
-    package_data={"rgbx": ["py.typed"], "rgbx.ops": ["csrc/*"], "rgbx.configs": ["**/*.py"]},
+    package_data={
+        "rgbx": ["py.typed"],
+        "rgbx.engine.report": ["*.css", "*.js"],
+        "rgbx.ops": ["csrc/*"],
+        "rgbx.configs": ["**/*.py"],
+    },
     ext_modules=kernels,
     cmdclass={"build_ext": BuildKernels},
 )

@@ -51,13 +51,13 @@ def run_one(network: str, seed: int, work_dir: Path, threads: int) -> dict[str, 
 
             call("tools/train.py", str(CONFIG), "--work-dir", str(folder), "--resume", "--seed", str(seed), *overrides)
             subsets = SUBSETS.get(network, ALL_SUBSETS)
-            scores = folder / "scores.json"
+            scores = folder / "results.json"
             call(
                 *("tools/test.py", str(CONFIG), str(folder), "--modalities", *subsets),
                 *("--json", str(scores), *overrides),
             )
         table = json.loads(scores.read_text())["subsets"]
-        result.write_text(json.dumps({name: row["mIoU"] / 100 for name, row in table.items()}))
+        result.write_text(json.dumps({name: row["ensemble"]["mIoU"] for name, row in table.items()}))
     return json.loads(result.read_text())
 
 

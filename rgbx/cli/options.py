@@ -74,7 +74,7 @@ _BY_PATH: dict[str, set[str]] = {
     "test_dataloader": _LOADER,
     "train_cfg": {"by_epoch", "max_epochs", "val_begin", "val_interval", "dynamic_intervals"},
     "val_cfg": {"fp16"},
-    "test_cfg": {"fp16"},
+    "test_cfg": {"protocol", "dtype"},
     "randomness": {"seed", "deterministic"},
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
     "optim_wrapper.paramwise_cfg": set(EncoderDecoderConstructor.OPTIONS),

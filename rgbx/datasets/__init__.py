@@ -24,6 +24,7 @@ from rgbx.datasets.sample import (
 )
 from rgbx.datasets.sampler import EpochSampler
 from rgbx.datasets.side_by_side import SideBySide
+from rgbx.datasets.subset import EveryKth
 from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
 from rgbx.datasets.taskonomy import Taskonomy
 
@@ -39,6 +40,7 @@ __all__ = [
     "Cityscapes",
     "DenseDataset",
     "EpochSampler",
+    "EveryKth",
     "FolderDataset",
     "MFNet",
     "MapSpec",

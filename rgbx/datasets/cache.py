@@ -79,6 +79,14 @@ class CachedFrames(DenseDataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """See `DenseDataset.encode_label`."""
+        return self.dataset.encode_label(label)
+
+    def prediction_name(self, sample_id: str) -> str:
+        """See `DenseDataset.prediction_name`."""
+        return self.dataset.prediction_name(sample_id)
+
     def read(self, index: int) -> Sample:
         """The frame from the cache, or from its files and then into the cache."""
         kept = self._kept(index)

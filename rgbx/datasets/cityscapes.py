@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rgbx.datasets.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, train_id_lookup
+from rgbx.datasets.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, label_id_lookup, train_id_lookup
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.reading import read_depth16, read_image, read_label, read_rgb
 from rgbx.datasets.sample import Sample, Transform
@@ -101,6 +101,14 @@ class Cityscapes(FileDataset):
             return super().read_frame(frame, names)
         sample = super().read_frame(frame, [name for name in names if name != "depth"])
         return {**sample, "depth": read_disparity_depth(frame.files["depth"], frame.files["camera"])}
+
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Label ids uint8 [H, W], 0 (unlabelled) for 255: what the evaluation server takes, whatever `label_kind`."""
+        return label_id_lookup()[label]
+
+    def prediction_name(self, sample_id: str) -> str:
+        """`{city}_{seq}_{frame}_leftImg8bit.png`; the server looks for `{city}_{seq}_{frame}*.png` in any folder."""
+        return f"{sample_id}_leftImg8bit.png"
 
 
 def read_disparity_depth(disparity_path: str | Path, camera_path: str | Path) -> np.ndarray:

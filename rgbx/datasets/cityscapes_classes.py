@@ -37,3 +37,10 @@ def train_id_lookup() -> np.ndarray:
     for train_id, (label_id, _, _) in enumerate(_TRAIN_CLASSES):
         lookup[label_id] = train_id
     return lookup
+
+
+def label_id_lookup() -> np.ndarray:
+    """uint8 [256]: train id to Cityscapes label id, 0 (unlabelled) for everything that is no train id."""
+    lookup = np.zeros(256, np.uint8)
+    lookup[: len(_TRAIN_CLASSES)] = [label_id for label_id, _, _ in _TRAIN_CLASSES]
+    return lookup

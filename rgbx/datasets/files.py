@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rgbx.datasets.reading import inverse_lookup
 from rgbx.datasets.sample import DenseDataset, MapSpec, Sample, Transform
 
 Reader = Callable[[Path], np.ndarray]
@@ -43,7 +44,8 @@ class FileDataset(DenseDataset):
 
     Args:
         frames: in the order of the split.
-        readers: per map name, and for "label", what turns a file into an array as the sample contract has it.
+        readers: per map name, and for "label", what turns a file into an array as the sample contract has it; a label
+            reader that is `partial(..., lookup=...)` also says how predictions are stored.
         modalities, classes, palette, transforms, maps, targets: see `DenseDataset`.
 
     Raises:
@@ -99,3 +101,8 @@ class FileDataset(DenseDataset):
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """The arrays of the named maps; override where one file holds several, to decode it once."""
         return {name: self.readers[name](frame.files[name]) for name in names}
+
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Train ids uint8 [H, W] as the label files store them: the reader's lookup, backwards."""
+        lookup = getattr(self.readers.get("label"), "keywords", {}).get("lookup")
+        return label if lookup is None else inverse_lookup(lookup)[label]

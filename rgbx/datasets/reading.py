@@ -165,6 +165,14 @@ def offset_lookup(offset: int, void: Iterable[int] = ()) -> np.ndarray:
     return np.array(ids, dtype=np.uint8)
 
 
+def inverse_lookup(lookup: np.ndarray) -> np.ndarray:
+    """uint8 [256]: train id to the smallest value that `lookup` (uint8 [256]) maps to it; other ids as 255."""
+    inverse = np.full(256, int(np.argmax(lookup == IGNORE_INDEX)), np.uint8)
+    ids, values = np.unique(lookup, return_index=True)
+    inverse[ids] = values
+    return inverse
+
+
 def _load(path: str | Path) -> bytes:
     path = Path(path)
     try:

@@ -167,6 +167,14 @@ class DenseDataset(Dataset[Sample]):
         """The sample as it lies on disk: modalities, label, sample_id, paths."""
         raise NotImplementedError(f"{type(self).__name__} must define read(index)")
 
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Train ids uint8 [H, W] as the dataset's own files store them; 255 becomes what stands for void."""
+        return label
+
+    def prediction_name(self, sample_id: str) -> str:
+        """File name of a saved prediction, relative to its folder."""
+        return f"{sample_id}.png"
+
     def __getitem__(self, key: SampleKey | int) -> Sample:
         """Reads, validates and transforms one sample.
 

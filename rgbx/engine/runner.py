@@ -26,6 +26,7 @@ from rgbx.engine.checkpoint_hook import BufferSyncHook
 from rgbx.engine.console import shorten_console
 from rgbx.engine.resumable import ResumableRunner
 from rgbx.engine.seeding import EpochSeedHook
+from rgbx.engine.test_loop import ProtocolTestLoop
 
 ensure_torchvision()  # mmengine imports it to log its version
 
@@ -169,6 +170,12 @@ class Runner(ResumableRunner):
                 "drop_last=True"
             )
         return built
+
+    def build_test_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
+        """Builds the test loop, by default the one that follows a protocol."""
+        if isinstance(loop, dict) and "type" not in loop:
+            loop = {"type": ProtocolTestLoop, **loop}
+        return super().build_test_loop(loop)
 
     def _maybe_compile(self, target: str) -> None:
         """Compiles the network where the config says `compile=True` or `compile=dict(...)`."""

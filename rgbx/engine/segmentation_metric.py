@@ -7,34 +7,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from rgbx.metrics import confusion_matrix, scores
-from rgbx.models.segmentor import ENSEMBLE
+from rgbx.engine.image_counts import Evaluation, ImageCounts, file_sizes, gather_images, to_cells
+from rgbx.metrics import boundary_counts, confusion_matrix, reliability_counts
+from rgbx.models.predictor import ENSEMBLE
+from rgbx.models.protocol import Protocol, find_protocol
 
 
 class SegmentationMetric(BaseMetric):
     """IoU and accuracy of the ensemble and of every branch, in percent.
 
-    One confusion matrix per prediction is kept and summed over processes, so the scores are those
-    of the whole dataset. Keys: `mIoU`, `mAcc` and `aAcc` of the ensemble, `rgb/mIoU` and so on of
-    the branches. Protocol `rgbx`: labels at their own size, classes absent from truth and
-    prediction are skipped.
+    Pixels are counted image by image and added up in int64 over images and processes, so the scores are those of the
+    whole dataset, and an image that two processes saw counts once. Keys: `mIoU`, `mAcc` and `aAcc` of the ensemble,
+    `rgb/mIoU` and so on of the branches. After `evaluate`, `evaluation` holds the counts.
 
     Args:
         table: print IoU and accuracy per class after each evaluation.
+        protocol: whose rules for absent classes and dropped labels hold; the test loop sets its own.
+        boundary: also count boundary pixels of the ensemble.
+        calibration: also count confidence and correctness of the ensemble, where samples have a `probability`.
     """
 
     default_prefix = ""  # None would warn
 
-    def __init__(self, table: bool = True) -> None:
+    def __init__(
+        self,
+        table: bool = True,
+        protocol: str | Protocol = "rgbx",
+        boundary: bool = False,
+        calibration: bool = False,
+    ) -> None:
         super().__init__()
-        self.table = table
-        self.confusions: dict[str, Tensor] = {}
+        self.table, self.boundary, self.calibration = table, boundary, calibration
+        self.protocol = find_protocol(protocol)
+        self.images: list[ImageCounts] = []
+        self.evaluation: Evaluation | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Counts one batch.
@@ -42,44 +52,62 @@ class SegmentationMetric(BaseMetric):
         Raises:
             ValueError: a sample without a label, or class ids out of range, naming the sample.
         """
-        num_classes = len(self.dataset_meta["classes"])
-        ignore_index = self.dataset_meta.get("ignore_index", 255)
-        for sample in data_samples:
+        for position, sample in enumerate(data_samples):
             if sample["label"] is None:
                 raise ValueError(f"sample {sample['sample_id']!r} has no label to score against")
-            for name, prediction in sample["prediction"].items():
-                try:
-                    counts = confusion_matrix(prediction, sample["label"], num_classes, ignore_index=ignore_index)
-                except ValueError as error:
-                    raise ValueError(f"{name} of sample {sample['sample_id']!r}: {error}") from None
-                self.confusions[name] = self.confusions.get(name, 0) + counts.cpu()
+            self.images.append(self._count(sample, file_sizes(data_batch, position)))
+
+    def _count(self, sample: dict[str, Any], sizes: dict[str, int]) -> ImageCounts:
+        num_classes = len(self.dataset_meta["classes"])
+        ignore_index = self.dataset_meta.get("ignore_index", 255)
+        label = self._scored_label(sample["label"], num_classes, ignore_index)
+        confusions: dict[str, Tensor] = {}
+        for name, prediction in sample["prediction"].items():
+            try:
+                found = confusion_matrix(prediction, label, num_classes, ignore_index=ignore_index)
+            except ValueError as error:
+                raise ValueError(f"{name} of sample {sample['sample_id']!r}: {error}") from None
+            confusions[name] = found.cpu()
+        boundary = reliability = None
+        if self.boundary and ENSEMBLE in confusions:
+            prediction = sample["prediction"][ENSEMBLE]
+            boundary = boundary_counts(prediction, label, num_classes, ignore_index=ignore_index).cpu()
+        if self.calibration and "probability" in sample:
+            reliability = self._reliability(sample, label, ignore_index).cpu()
+        return ImageCounts(
+            sample_id=sample["sample_id"],
+            cells={name: to_cells(found) for name, found in confusions.items()},
+            true_pixels=next(iter(confusions.values())).sum(1),
+            boundary=boundary,
+            reliability=reliability,
+            file_sizes=sizes,
+        )
+
+    @staticmethod
+    def _reliability(sample: dict[str, Any], label: Tensor, ignore_index: int) -> Tensor:
+        """Counts of the ensemble, from the confidence that the predictor has found already, if it says so."""
+        largest = None
+        if "confidence" in sample:
+            largest = sample["confidence"][ENSEMBLE][None], sample["prediction"][ENSEMBLE][None]
+        probability = sample["probability"][ENSEMBLE][None]
+        return reliability_counts(probability, label[None], ignore_index=ignore_index, largest=largest)
+
+    def _scored_label(self, label: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+        if self.protocol.drop_labels_from == "num_classes":
+            return torch.where(label >= num_classes, ignore_index, label)
+        return label
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Sums the counts over processes and scores them; `size` is not needed."""
-        names = self._all_names()
-        if not names:
+        """Adds the counts up over processes and scores them; `size` is the length of the dataset."""
+        images, self.images = gather_images(self.images, size), []
+        if not images:
             raise ValueError("nothing was evaluated: the dataset is empty")
-        num_classes = len(self.dataset_meta["classes"])
-        for name in names:  # in one order, and also where this process saw no sample
-            counts = self.confusions.get(name, torch.zeros(num_classes, num_classes).long())
-            all_reduce(counts, "sum")
-            self.confusions[name] = counts
-        metrics = self.compute_metrics([])
-        self.confusions = {}
-        return metrics
+        return self.compute_metrics(images)
 
-    def _all_names(self) -> list[str]:
-        found: list[Any] = [None] * get_world_size()
-        if get_world_size() > 1:
-            torch.distributed.all_gather_object(found, list(self.confusions))
-        else:
-            found = [list(self.confusions)]
-        names = dict.fromkeys(name for part in found for name in part)
-        return [name for name in names if name != ENSEMBLE] + [ENSEMBLE] * (ENSEMBLE in names)
-
-    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Scores in percent of the summed confusion matrices; `results` is not used."""
-        by_name = {name: scores(counts) for name, counts in self.confusions.items()}
+    def compute_metrics(self, results: list[ImageCounts]) -> dict[str, float]:
+        """Scores in percent of the added counts."""
+        self.evaluation = Evaluation(results, self.protocol.absent)
+        by_name = {name: self.evaluation.scores(name) for name in self.evaluation.names}
         if self.table:
             print_log("\n" + class_table(by_name, self.dataset_meta["classes"]), logger="current")
         metrics = {}
@@ -123,14 +151,16 @@ def class_table(by_name: dict[str, dict[str, Any]], classes: Sequence[str]) -> s
     return text_table(header, [*rows, mean], rule_before_last=True)
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False) -> str:
-    """Aligned columns for a terminal: the first to the left, numbers to the right."""
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False, texts: int = 1
+) -> str:
+    """Aligned columns for a terminal: the first `texts` of them to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     rule = "  ".join("-" * width for width in widths)
 
     def line(cells: Sequence[str]) -> str:
-        first, *rest = zip(cells, widths, strict=True)
-        return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+        columns = enumerate(zip(cells, widths, strict=True))
+        return "  ".join(cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in columns)
 
     lines = [line(header), rule, *(line(row) for row in rows)]
     if rule_before_last:

@@ -2,7 +2,18 @@
 
 from rgbx.models.build import asymfusion_segmentor, build_model
 from rgbx.models.modality_dropout import ModalityDropout
+from rgbx.models.predictor import Predictor
 from rgbx.models.preprocessor import MultimodalPreprocessor
+from rgbx.models.protocol import PROTOCOLS, Protocol
 from rgbx.models.segmentor import Segmentor
 
-__all__ = ["ModalityDropout", "MultimodalPreprocessor", "Segmentor", "asymfusion_segmentor", "build_model"]
+__all__ = [
+    "PROTOCOLS",
+    "ModalityDropout",
+    "MultimodalPreprocessor",
+    "Predictor",
+    "Protocol",
+    "Segmentor",
+    "asymfusion_segmentor",
+    "build_model",
+]

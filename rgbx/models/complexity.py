@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rgbx.backbones import count_private_parameters
@@ -19,7 +20,7 @@ class Complexity:
     Attributes:
         parameters: number of parameters by part: ``backbone``, ``decoder``, and ``total``.
         private: how many of them belong to a single modality.
-        flops: floating-point operations for one sample with all modalities, two per multiply-add.
+        flops: floating-point operations for one sample with the modalities present, two per multiply-add.
         size: image height and width the operations were counted at.
     """
 
@@ -38,21 +39,39 @@ class Complexity:
         )
 
 
-def measure_complexity(model: Segmentor, size: tuple[int, int] = (480, 640)) -> Complexity:
-    """Counts parameters, and the operations of one forward pass over all modalities (convolutions and products).
+def measure_complexity(
+    model: Segmentor, size: tuple[int, int] = (480, 640), *, modalities: Iterable[str] | None = None
+) -> Complexity:
+    """Counts parameters, and the operations of one forward pass (convolutions and products).
 
     Args:
         model: runs once in evaluation mode and is left in the mode it was in.
         size: image height and width.
+        modalities: those present; what belongs to an absent one is not counted. None for all.
+
+    Raises:
+        ValueError: a modality that the model does not know.
     """
-    total = sum(p.numel() for p in model.parameters())
-    backbone = sum(p.numel() for p in model.backbone.parameters())
+    present = model.modalities if modalities is None else model.backbone.layout.order(modalities)
+    absent = set(model.modalities) - set(present)
+    total = _count_parameters(model, absent)
+    backbone = _count_parameters(model.backbone, absent)
+    private = count_private_parameters(model) - (_count_parameters(model, set()) - total - len(absent))  # an α each
     device = next(model.parameters()).device
-    inputs = {name: torch.zeros(1, 1, *size, device=device) for name in model.modalities}
+    inputs = {name: torch.zeros(1, 1, *size, device=device) for name in present}
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(inputs, mode="tensor")
     model.train(training)
     counts = {"backbone": backbone, "decoder": total - backbone, "total": total}
-    return Complexity(counts, count_private_parameters(model), counter.get_total_flops(), size)
+    return Complexity(counts, private, counter.get_total_flops(), size)
+
+
+def _count_parameters(module: nn.Module, absent: set[str]) -> int:
+    """Parameters without the norms and the ensemble's α of absent modalities."""
+    return sum(
+        p.numel()
+        for name, p in module.named_parameters()
+        if not any(f".norms.{modality}." in f".{name}." or name == f"alpha.{modality}" for modality in absent)
+    )

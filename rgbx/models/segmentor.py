@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -15,9 +13,8 @@ from rgbx.backbones import SharedBackbone
 from rgbx.layers import split_modalities
 from rgbx.losses import IGNORE_INDEX
 from rgbx.models.modality_dropout import ModalityDropout
+from rgbx.models.predictor import ENSEMBLE, Predictor, image_logits
 from rgbx.models.preprocessor import MultimodalPreprocessor
-
-ENSEMBLE = "ensemble"
 
 
 class Segmentor(BaseModel):
@@ -100,38 +97,49 @@ class Segmentor(BaseModel):
         """Runs the model in one of three modes.
 
         ``"tensor"``: logits {name: [N, K, H, W]} of every modality present and of the ensemble, at the input's size.
-        ``"loss"``: {``loss_NAME``: scalar} for the same names. ``"predict"``: per sample a dict of ``sample_id``,
-        ``label`` and ``prediction`` {name: class ids uint8 [H, W]}; logits are resized bilinearly to the label where
-        its size differs, never the label.
+        ``"loss"``: {``loss_NAME``: scalar} for the same names. ``"predict"``: what `Predictor` gives with the protocol
+        ``rgbx``: per sample a dict of ``sample_id``, ``label`` and ``prediction`` {name: class ids uint8 [H, W]};
+        logits are resized bilinearly to the label where its size differs, never the label.
 
         Raises:
-            ValueError: for another mode, or inputs with none of the modalities in use.
+            ValueError: for another mode, inputs with none of the modalities in use, or predicting while training.
         """
+        if mode == "predict":
+            return Predictor(self).predict(inputs, label, sample_id)
+        if mode not in ("tensor", "loss"):
+            raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")
+        present = self._present(inputs)
+        if mode == "loss" and self.training and self.modality_dropout is not None:
+            present = [name for name in self.modality_dropout.draw() if name in present] or present
+        names, stack = image_logits(self, {name: inputs[name] for name in present})
+        logits = dict(zip(names, stack.chunk(len(names)), strict=True))
+        return logits if mode == "tensor" else self._losses(logits, label)
+
+    @property
+    def stride(self) -> int:
+        """What the sides of `decoder_logits`' inputs must be multiples of."""
+        return self.backbone.strides[-1]
+
+    def decoder_logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Logits [N, K, h, w] of every modality present and of the ensemble, at the decoder's resolution.
+
+        Args:
+            inputs: normalised [N, c, H, W], sides divisible by `stride`.
+
+        Raises:
+            ValueError: inputs with none of the modalities in use.
+        """
+        present = {name: inputs[name] for name in self._present(inputs)}
+        self._check_batch_norm(present)
+        stack = self.head(self.backbone(present)).float().contiguous()  # a class axis that is not last suits the losses
+        branches = split_modalities(stack, self.backbone.layout)
+        return {**branches, ENSEMBLE: self._ensemble(branches)}
+
+    def _present(self, inputs: Mapping[str, Tensor]) -> list[str]:
         present = [name for name in self._visible if name in inputs]
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self._visible)}")
-        if mode == "loss" and self.training and self.modality_dropout is not None:
-            present = [name for name in self.modality_dropout.draw() if name in present] or present
-        logits = self._logits({name: inputs[name] for name in present})
-        if mode == "tensor":
-            return logits
-        if mode == "loss":
-            return self._losses(logits, label)
-        if mode == "predict":
-            return self._predictions(_resize_to_label(logits, label), label, sample_id)
-        raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")
-
-    def _logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        height, width = next(iter(inputs.values())).shape[-2:]
-        padded = {name: _pad_to_multiple(x, self.backbone.strides[-1]) for name, x in inputs.items()}
-        self._check_batch_norm(padded)
-        stack = self.head(self.backbone(padded)).float().contiguous()  # a class axis that is not last suits the losses
-        size = next(iter(padded.values())).shape[-2:]
-        branches = split_modalities(stack, self.backbone.layout)
-        return {
-            name: _crop(F.interpolate(x, size=size, mode="bilinear", align_corners=False), height, width)
-            for name, x in {**branches, ENSEMBLE: self._ensemble(branches)}.items()
-        }
+        return present
 
     def _check_batch_norm(self, padded: Mapping[str, Tensor]) -> None:
         """Training statistics need more than one value, also at the deepest stage."""
@@ -153,41 +161,6 @@ class Segmentor(BaseModel):
             raise ValueError("the batch has no 'label'; training needs int64 labels [N, H, W]")
         _check_labels(label, num_classes=next(iter(logits.values())).shape[1])
         return {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
-
-    @staticmethod
-    def _predictions(
-        logits: Mapping[str, Tensor], label: Tensor | None, sample_id: Sequence[str] | None
-    ) -> list[dict[str, Any]]:
-        classes = {name: x.argmax(1).to(torch.uint8) for name, x in logits.items()}
-        count = len(next(iter(classes.values())))
-        return [
-            {
-                "sample_id": str(i) if sample_id is None else sample_id[i],
-                "label": None if label is None else label[i],
-                "prediction": {name: x[i] for name, x in classes.items()},
-            }
-            for i in range(count)
-        ]
-
-
-def _pad_to_multiple(x: Tensor, stride: int) -> Tensor:
-    height, width = x.shape[-2:]
-    bottom, right = math.ceil(height / stride) * stride - height, math.ceil(width / stride) * stride - width
-    return F.pad(x, (0, right, 0, bottom)) if bottom or right else x
-
-
-def _crop(x: Tensor, height: int, width: int) -> Tensor:
-    return x if x.shape[-2:] == (height, width) else x[..., :height, :width]
-
-
-def _resize_to_label(logits: Mapping[str, Tensor], label: Tensor | None) -> Mapping[str, Tensor]:
-    size = next(iter(logits.values())).shape[-2:]
-    if label is None or label.shape[-2:] == size:
-        return logits
-    return {
-        name: F.interpolate(x, size=label.shape[-2:], mode="bilinear", align_corners=False)
-        for name, x in logits.items()
-    }
 
 
 def _check_labels(label: Tensor, num_classes: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbx.datasets import Cityscapes
-from rgbx.datasets.cityscapes import CITYSCAPES_CLASSES
+from rgbx.datasets.cityscapes_classes import CITYSCAPES_CLASSES, train_id_lookup
 
 FRAME = "ulm_000001_000019"
 
@@ -69,6 +69,19 @@ def test_label_kinds_agree_on_a_real_frame(layouts):
     expected = {k: [np.bincount(truth["label"][ids == k]).argmax()] for k in np.unique(ids)}
     assert found == expected and len(found) > 10
     assert (ours["label"] == truth["label"]).mean() > 0.997
+
+
+@pytest.mark.parametrize("kind", ["labelIds", "labelTrainIds"])
+def test_predictions_in_the_server_s_format(root, kind):
+    """Label ids under `{city}_{seq}_{frame}*.png`, as cityscapesScripts' evalPixelLevelSemanticLabeling looks for."""
+    dataset = Cityscapes(root, label_kind=kind)
+    train_ids = np.array([[0, 1, 2, 13, 18, 255]], np.uint8)
+    encoded = dataset.encode_label(train_ids)
+    assert encoded.dtype == np.uint8
+    assert encoded.tolist() == [[7, 8, 11, 26, 33, 0]]
+    every = np.arange(19, dtype=np.uint8)
+    np.testing.assert_array_equal(train_id_lookup()[dataset.encode_label(every)], every)
+    assert dataset.prediction_name(FRAME) == f"{FRAME}_leftImg8bit.png"
 
 
 def test_full_size_frames(layouts):

@@ -36,15 +36,44 @@ def gradients(model, data):
 def predictions(index):
     generator = torch.Generator().manual_seed(index)
     draw = lambda: torch.randint(0, 3, (5, 5), generator=generator)  # noqa: E731
-    return [{"sample_id": str(index), "label": draw(), "prediction": {"ensemble": draw()}}]
+    probability = torch.rand(3, 5, 5, generator=generator).softmax(0)
+    return [
+        {
+            "sample_id": str(index),
+            "label": draw(),
+            "prediction": {"ensemble": draw(), "rgb": draw()},
+            "probability": {"ensemble": probability},
+        }
+    ]
 
 
-def score(indices):
-    metric = SegmentationMetric(table=False)
+def score(indices, size=3):
+    """Scores, and every sum behind them, to the last bit."""
+    metric = SegmentationMetric(table=False, boundary=True, calibration=True)
     metric.dataset_meta = CLASSES
     for index in indices:
         metric.process(None, predictions(index))
-    return metric.evaluate(3)
+    found = metric.evaluate(size)
+    evaluation = metric.evaluation
+    return {
+        **found,
+        "order": [image.sample_id for image in evaluation.images],
+        "confusion": evaluation.confusion("rgb").tolist(),
+        "boundary": evaluation.total("boundary").tolist(),
+        "reliability": evaluation.total("reliability").tolist(),
+    }
+
+
+def refused(indices, size):
+    """The error of samples that cannot be told apart."""
+    metric = SegmentationMetric(table=False)
+    metric.dataset_meta = CLASSES
+    for index in indices:
+        metric.process(None, [{**predictions(index)[0], "sample_id": "the same"}])
+    try:
+        metric.evaluate(size)
+    except ValueError as error:
+        return str(error)
 
 
 def join(rank, port):
@@ -67,8 +96,11 @@ def process(rank, port, folder):
     )
     found = gradients(runner.model, batch([0, 1] if rank == 0 else [2, 3]))
     # one process scores all samples, the other none at all
-    scores = [score([0, 1, 2] if rank == 0 else []), score([0] if rank == 0 else [1, 2])]
-    torch.save({"gradients": found, "scores": scores}, folder / f"{rank}.pth")
+    scores = [score([0, 1, 2] if rank == 0 else []), score([0, 2] if rank == 0 else [1])]
+    # a sampler that makes both shares equal by giving the second process the first image once more
+    padded = score(range(rank, 5, 2) if rank == 0 else [1, 3, 0], size=5)
+    message = refused([0, 2] if rank == 0 else [1, 0], 3)
+    torch.save({"gradients": found, "scores": scores, "padded": padded, "message": message}, folder / f"{rank}.pth")
     torch.distributed.destroy_process_group()
 
 
@@ -131,6 +163,14 @@ def test_gradients_are_those_of_the_joined_batch(results):
 def test_scores_are_those_of_one_process(results):
     expected = score([0, 1, 2])
     assert all(found == expected for result in results for found in result["scores"])
+
+
+def test_images_that_a_sampler_repeats_count_once(results):
+    expected = score(range(5), size=5)
+    assert expected["order"] == ["0", "1", "2", "3", "4"]
+    for result in results:
+        assert result["padded"] == expected
+        assert "4 images were evaluated of a dataset of 3, with 1 different sample_id" in result["message"]
 
 
 def test_processes_train_one_model(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rgbx.engine.segmentation_metric import SegmentationMetric, class_table, percent, text_table
-from rgbx.metrics import scores
+from rgbx.metrics import boundary_counts, scores
 
 META = {"classes": ("wall", "floor", "never"), "ignore_index": 255}
 
@@ -53,6 +53,47 @@ def test_evaluating_starts_anew():
     assert made.evaluate(2) == first
     with pytest.raises(ValueError, match="nothing was evaluated"):
         made.evaluate(2)
+
+
+def test_a_protocol_says_how_absent_classes_count():
+    """Class 2 is in no label and in no prediction."""
+    skip, zero = metric(table=False), metric(table=False, protocol="dformer-ms")
+    for made in (skip, zero):
+        made.process(None, outputs(0))
+    assert zero.evaluate(2)["mIoU"] == pytest.approx(skip.evaluate(2)["mIoU"] * 2 / 3)
+
+
+def test_a_protocol_says_which_labels_are_dropped():
+    label = torch.tensor([[0, 1, 3], [1, 7, 255]])
+    sample = {"sample_id": "a", "label": label, "prediction": {"ensemble": torch.tensor([[0, 1, 1], [0, 0, 0]])}}
+    with pytest.raises(ValueError, match="label holds class id 7"):
+        metric().process(None, [sample])
+    dropping = metric(table=False, protocol="asymfusion")
+    dropping.process(None, [sample])
+    assert dropping.evaluate(1)["aAcc"] == pytest.approx(100 * 2 / 3)
+    assert dropping.evaluation.confusion("ensemble").tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_images_are_kept_apart():
+    made = metric(table=False, boundary=True, calibration=True)
+    samples = outputs(3, count=3)
+    for sample in samples:
+        probability = torch.nn.functional.one_hot(sample["prediction"]["ensemble"].long(), 3).permute(2, 0, 1)
+        sample["probability"] = {"ensemble": probability.float()}
+    made.process(None, samples)
+    made.evaluate(3)
+    evaluation = made.evaluation
+    assert [image.sample_id for image in evaluation.images] == ["0", "1", "2"]
+    assert evaluation.names == ["rgb", "ensemble"]
+    for image, sample in zip(evaluation.images, samples, strict=True):
+        for name, prediction in sample["prediction"].items():
+            expected = [[int(((sample["label"] == t) & (prediction == p)).sum()) for p in range(3)] for t in range(3)]
+            assert image.confusion(name).tolist() == expected
+        boundary = boundary_counts(sample["prediction"]["ensemble"], sample["label"], 3)
+        assert torch.equal(image.boundary, boundary)
+        right = int((sample["prediction"]["ensemble"] == sample["label"]).sum())
+        assert image.reliability[:, -1].tolist() == [20, 20, right]
+    assert evaluation.total("boundary").shape == (3, 4)
 
 
 def test_mistakes_name_the_sample():

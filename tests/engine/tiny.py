@@ -7,6 +7,7 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import nn
 
 from rgbx.datasets import DenseDataset
+from rgbx.models import Predictor
 
 CLASSES = ("left", "right", "far")
 
@@ -82,6 +83,7 @@ class TinySegmentor(BaseModel):
         self.needs_unused_parameter_search = False
         self.visible = None
         self.compiled = None
+        self.stride = 1
 
     def use_modalities(self, names):
         unknown = set(names or ()) - set(self.modalities)
@@ -92,7 +94,7 @@ class TinySegmentor(BaseModel):
     def compile_network(self, **options):
         self.compiled = options
 
-    def forward(self, inputs, label=None, sample_id=None, mode="tensor"):
+    def decoder_logits(self, inputs):
         names = [n for n in self.modalities if n in inputs and n in (self.visible or inputs)]
         logits = {}
         for name in names:
@@ -103,18 +105,14 @@ class TinySegmentor(BaseModel):
         weights = torch.stack([self.alpha[n] for n in names]).softmax(0)
         votes = zip(weights, names, strict=True)
         logits["ensemble"] = sum(w * logits[n].detach() for w, n in votes)
+        return logits
+
+    def forward(self, inputs, label=None, sample_id=None, mode="tensor"):
+        if mode == "predict":
+            return Predictor(self).predict(inputs, label, sample_id)
+        logits = self.decoder_logits(inputs)
         if mode == "loss":
             return {f"loss_{n}": F.cross_entropy(x.float(), label, ignore_index=255) for n, x in logits.items()}
-        if mode == "predict":
-            classes = {n: x.argmax(1).to(torch.uint8) for n, x in logits.items()}
-            return [
-                {
-                    "sample_id": sample_id[i],
-                    "label": None if label is None else label[i],
-                    "prediction": {n: c[i] for n, c in classes.items()},
-                }
-                for i in range(len(sample_id))
-            ]
         return logits
 
 

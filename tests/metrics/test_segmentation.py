@@ -2,55 +2,51 @@ import math
 
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
-from rgbx.metrics import confusion_matrix, scores
-
-
-def naive(prediction, label, num_classes, ignore_index):
-    counts = [[0] * num_classes for _ in range(num_classes)]
-    for p, t in zip(prediction.flatten().tolist(), label.flatten().tolist(), strict=True):
-        if t != ignore_index:
-            counts[t][p] += 1
-    return counts
+from rgbx.metrics import class_iou, confusion_matrix, scores
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 7])
-@pytest.mark.parametrize("ignore_index", [255, 3])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
-def test_equals_a_double_loop(num_classes, ignore_index, dtype):
-    generator = torch.Generator().manual_seed(num_classes)
-    shape = (2, 9, 11)
-    prediction = torch.randint(0, num_classes, shape, generator=generator).to(dtype)
-    label = torch.randint(0, num_classes, shape, generator=generator).to(dtype)
-    label[torch.rand(shape, generator=generator) < 0.2] = ignore_index
-    counts = confusion_matrix(prediction, label, num_classes, ignore_index=ignore_index)
-    assert counts.dtype == torch.int64
-    assert counts.tolist() == naive(prediction, label, num_classes, ignore_index)
+@pytest.fixture(scope="module")
+def maps():
+    """Prediction and label [3, 40, 50] of 12 classes, all of which occur, with ignored pixels."""
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(0, 12, (3, 40, 50), generator=generator)
+    prediction = torch.where(torch.rand(3, 40, 50, generator=generator) < 0.6, label, label.flip(1))
+    label[torch.rand(3, 40, 50, generator=generator) < 0.2] = 255
+    return prediction, label
 
 
-def test_counts_add_up_exactly():
-    prediction = torch.zeros(4097, 4097, dtype=torch.uint8)  # more than float32 can count
-    assert confusion_matrix(prediction, prediction, 2)[0, 0] == 4097**2
+def test_equals_torchmetrics(maps, torchmetrics_in_double):
+    found = scores(confusion_matrix(*maps, 12))
+    settings = dict(num_classes=12, ignore_index=255)
+    iou = multiclass_jaccard_index(*maps, average="none", **settings)
+    assert found["IoU"].tolist() == pytest.approx(iou.tolist(), abs=1e-9)
+    exact = [multiclass_accuracy(*maps, average=kind, **settings) for kind in ("none", "macro", "micro")]
+    assert found["Acc"].tolist() == pytest.approx(exact[0].tolist(), abs=1e-9)
+    assert found["mAcc"] == pytest.approx(float(exact[1]), abs=1e-9)
+    assert found["aAcc"] == pytest.approx(float(exact[2]), abs=1e-9)
+    for key, average in (("mIoU", "macro"), ("fwIoU", "weighted")):
+        expected = float(multiclass_jaccard_index(*maps, average=average, **settings))
+        assert found[key] == pytest.approx(expected, abs=1e-9)
 
 
-def test_predictions_on_ignored_pixels_do_not_matter():
-    counts = confusion_matrix(torch.tensor([200, 1]), torch.tensor([255, 1]), 2)
-    assert counts.tolist() == [[0, 0], [0, 1]]
-
-
-@pytest.mark.parametrize(
-    ("prediction", "label", "message"),
-    [
-        ([0, 2], [0, 1], r"prediction holds class id 2, expected 0\.\.1"),
-        ([0, 1], [0, 7], r"label holds class id 7, expected 0\.\.1"),
-        ([0, 1], [0, -1], r"label holds class id -1"),
-        ([0, 1], [0], r"one shape, found \(2,\) and \(1,\)"),
-        ([0.0, 1.0], [0, 1], "integer class ids, found dtype torch.float32"),
-    ],
-)
-def test_mistakes_are_named(prediction, label, message):
-    with pytest.raises(ValueError, match=message):
-        confusion_matrix(torch.tensor(prediction), torch.tensor(label), 2)
+def test_equals_sets_of_pixels(maps):
+    """Intersection and union as Python sets, per class, in exact arithmetic up to the last division."""
+    prediction, label = (x.flatten().tolist() for x in maps)
+    counted = [i for i, true in enumerate(label) if true != 255]
+    found = scores(confusion_matrix(*maps, 12))
+    ious, weighted = [], 0.0
+    for k in range(12):
+        true = {i for i in counted if label[i] == k}
+        predicted = {i for i in counted if prediction[i] == k}
+        ious.append(len(true & predicted) / len(true | predicted))
+        weighted += len(true) / len(counted) * ious[-1]
+        assert found["IoU"][k] == pytest.approx(ious[-1], abs=1e-12)
+        assert found["Acc"][k] == pytest.approx(len(true & predicted) / len(true), abs=1e-12)
+        assert found["pixels"][k] == len(true)
+    assert found["mIoU"] == pytest.approx(sum(ious) / 12, abs=1e-12)
+    assert found["fwIoU"] == pytest.approx(weighted, abs=1e-12)
 
 
 def test_scores_by_hand():
@@ -61,6 +57,8 @@ def test_scores_by_hand():
     assert found["mIoU"] == pytest.approx(0.45)
     assert found["mAcc"] == pytest.approx(0.625)
     assert found["aAcc"] == pytest.approx(5 / 8)
+    assert found["fwIoU"] == pytest.approx(0.5 * 3 / 6 + 0.5 * 2 / 5)
+    assert found["pixels"].tolist() == [4, 4]
 
 
 def test_absent_classes_are_skipped_but_false_alarms_count():
@@ -73,9 +71,28 @@ def test_absent_classes_are_skipped_but_false_alarms_count():
     assert found["mAcc"] == pytest.approx(0.75)  # only class 0 has truth
 
 
+def test_absent_classes_as_zero():
+    found = scores(torch.tensor([[3, 0, 1], [0, 0, 0], [0, 0, 0]]), absent="zero")
+    assert found["IoU"].tolist() == [0.75, 0, 0]
+    assert found["mIoU"] == pytest.approx(0.25)
+    assert found["mAcc"] == pytest.approx(0.25)
+    assert found["fwIoU"] == found["aAcc"] == pytest.approx(0.75)  # all pixels are of class 0
+    with pytest.raises(ValueError, match="absent is 'nan'; expected one of"):
+        scores(torch.ones(2, 2), absent="nan")
+
+
+def test_many_matrices_at_once():
+    many = torch.randint(0, 9, (4, 2, 3, 3), generator=torch.Generator().manual_seed(1))
+    many[0, 0, 1], many[0, 0, :, 1] = 0, 0
+    iou = class_iou(many)
+    for i in range(4):
+        for j in range(2):
+            torch.testing.assert_close(iou[i, j], scores(many[i, j])["IoU"], rtol=0, atol=0, equal_nan=True)
+
+
 def test_nothing_counted_is_nan():
     found = scores(torch.zeros(3, 3, dtype=torch.int64))
-    assert all(math.isnan(found[key]) for key in ("mIoU", "mAcc", "aAcc"))
+    assert all(math.isnan(found[key]) for key in ("mIoU", "mAcc", "aAcc", "fwIoU"))
 
 
 def test_scores_refuse_what_is_not_square():

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from rgbx.models.complexity import measure_complexity
 
@@ -20,3 +21,23 @@ def test_counts_parameters_and_operations(make_model):
     one = measure_complexity(single, (240, 320)).flops
     assert report.flops == pytest.approx(2 * one, rel=1e-6)
     assert model.training
+
+
+@pytest.mark.parametrize("subset", [("rgb",), ("depth", "rgb")])
+def test_a_subset_counts_as_a_model_of_its_own(make_model, subset):
+    model = make_model(modalities=("rgb", "depth", "thermal"), statistics={"thermal": {"mean": [0.0], "std": [1.0]}})
+    found = measure_complexity(model, (64, 96), modalities=subset)
+    alone = measure_complexity(make_model(modalities=subset), (64, 96))
+    assert found == alone
+    with pytest.raises(ValueError, match="normal"):
+        measure_complexity(model, (64, 96), modalities=("rgb", "normal"))
+
+
+def test_operations_of_a_convolution_by_hand(make_model):
+    """A head of one 3×3 convolution more costs 2 · 9 · C_in · C_out operations per point of its grid and modality."""
+    model = make_model()
+    before = measure_complexity(model, (64, 96))
+    model.head.classifier = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3, padding=1), model.head.classifier)
+    after = measure_complexity(model, (64, 96))
+    assert after.flops - before.flops == 2 * (2 * 9 * 16 * 16) * (64 // 4) * (96 // 4)
+    assert after.parameters["total"] - before.parameters["total"] == 9 * 16 * 16 + 16

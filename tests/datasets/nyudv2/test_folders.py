@@ -33,6 +33,15 @@ def test_folders_against_raw_values(nyuv2_320x240):
     np.testing.assert_allclose(sample["depth"], (depth + 0.5) / 25.5, rtol=1e-6)
 
 
+def test_encoded_labels_are_the_stored_ones(nyuv2_320x240):
+    dataset = NYUDv2Folders(nyuv2_320x240, "test")
+    sample = dataset.read(7)
+    encoded = dataset.encode_label(sample["label"])
+    assert encoded.dtype == np.uint8
+    np.testing.assert_array_equal(encoded, decoded(nyuv2_320x240 / "label" / f"{sample['sample_id']}.png"))
+    assert dataset.prediction_name(sample["sample_id"]) == f"{sample['sample_id']}.png"
+
+
 def test_train_depth_statistics(nyuv2_320x240):
     """Published for all 795 frames: 2.845 / 1.418 m. Every third frame gives them within 3 %."""
     dataset = NYUDv2Folders(nyuv2_320x240, modalities=("depth",))

@@ -43,6 +43,14 @@ def test_lists_on_real_frames(layouts):
         assert 0.3 < sample["depth"][sample["depth"] > 0].min() < sample["depth"].max() < 11
 
 
+@pytest.mark.parametrize("label_offset", [0, 1])
+def test_encoded_labels_are_the_masks(lists, label_offset):
+    """Void in these files is 255, or the values below the offset."""
+    dataset = NYUDv2Lists(lists, label_offset=label_offset)
+    label = dataset.read(0)["label"]
+    np.testing.assert_array_equal(dataset.encode_label(label), decoded(lists / "masks" / "0.png"))
+
+
 def test_smaller_mask_crops_the_images(lists):
     sample = NYUDv2Lists(lists)[1]
     rgb, depth = decoded(lists / "rgb" / "1.png"), decoded(lists / "depth" / "1.png")

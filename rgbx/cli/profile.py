@@ -1,0 +1,130 @@
+"""Measures the model of a config: parameters, operations, peak memory and latency per subset of the modalities."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import MODELS
+
+from rgbx.cli.config import load_config, without_initial_weights
+from rgbx.cli.errors import building, run_command
+from rgbx.cli.subsets import all_subsets
+from rgbx.datasets.writing import replace_file
+from rgbx.engine.profile import Profile, describe_machine, move_model, profile_model
+from rgbx.engine.segmentation_metric import text_table
+from rgbx.models.segmentor import Segmentor
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FORMAT = "rgbx-profile/1"
+METHOD = (
+    "From normalised maps to logits. Parameters: of a model for these modalities alone. GFLOP: per sample, two per "
+    "multiply-add.\nPeak memory includes weights and inputs; {memory}."
+)
+MEMORY = {
+    "cuda": "what torch's allocator handed out",
+    "cpu": "tensors alive between two operations, without the kernels' own scratch",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
+    return run_command(profile, argv)
+
+
+def profile(argv: Sequence[str] | None = None) -> int:
+    """Parses, builds, measures every combination, prints a table."""
+    arguments = _parser().parse_args(argv)
+    model = _build(arguments)
+    known = model.modalities
+    subsets = [model.backbone.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(known)
+    device = move_model(model, arguments.device)
+    machine = describe_machine(device)
+    height, width = arguments.size
+    print(f"{arguments.config} at {height}x{width} on {machine}", flush=True)
+    rows = [
+        profile_model(
+            model,
+            size=arguments.size,
+            modalities=subset,
+            batch=batch,
+            dtype=DTYPES[dtype],
+            repeats=arguments.repeats,
+        )
+        for subset, batch, dtype in itertools.product(subsets, arguments.batches, arguments.dtypes)
+    ]
+    print(f"{profile_table(rows)}\n{METHOD.format(memory=MEMORY.get(device.type, MEMORY['cpu']))}")
+    if arguments.json:
+        _write(arguments, machine, device, rows)
+    return 0
+
+
+def profile_table(rows: Sequence[Profile]) -> str:
+    """One line per measurement; a dash where the device ran out of memory."""
+    header = ["modalities", "batch", "dtype", "M params", "GFLOP", "peak MiB", "median ms", "p95 ms", "images/s"]
+    cells = []
+    for row in rows:
+        measured = ["-"] * 4
+        if row.seconds and row.peak_bytes is not None:
+            times = [f"{1000 * row.median:.2f}", f"{1000 * row.p95:.2f}", f"{row.batch / row.median:.1f}"]
+            measured = [f"{row.peak_bytes / 2**20:.0f}", *times]
+        size = [f"{row.parameters / 1e6:.2f}", f"{row.flops / 1e9:.2f}"]
+        cells.append(["+".join(row.modalities), str(row.batch), row.dtype, *size, *measured])
+    return text_table(header, cells)
+
+
+def _build(arguments: argparse.Namespace) -> Segmentor:
+    config = load_config(arguments.config, options=arguments.cfg_options)
+    without_initial_weights(config)
+    with building(arguments.config):
+        model = MODELS.build(config.model)
+    if not isinstance(model, Segmentor):
+        raise ValueError(f"{arguments.config} builds a {type(model).__name__}; expected a segmentor of rgbx.models")
+    return model
+
+
+def _write(arguments: argparse.Namespace, machine: str, device: torch.device, rows: Sequence[Profile]) -> None:
+    report = {
+        "format": FORMAT,
+        "config": str(arguments.config),
+        "machine": machine,
+        "device": device.type,
+        "size": list(arguments.size),
+        "rows": [row.as_dict() for row in rows],
+    }
+    replace_file(Path(arguments.json), (json.dumps(report, indent=2) + "\n").encode())
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 480x640")
+    return int(height), int(width)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measure the model of a config: parameters, FLOPs, memory, latency.")
+    parser.add_argument("config", help="config file; its datasets are not needed")
+    parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="image size (480x640)")
+    parser.add_argument("--batches", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="precisions (float32)")
+    parser.add_argument(
+        "--modalities", nargs="+", default=[], metavar="A+B", help="subsets, such as: rgb rgb+depth (every subset)"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
+    parser.add_argument("--repeats", type=_positive, default=30, metavar="N", help="timed passes per row (30)")
+    parser.add_argument("--json", metavar="FILE", help="write the measurements there")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
+    )
+    return parser

@@ -1,0 +1,24 @@
+"""Makes the report of a result file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from rgbx.cli.errors import run_command
+from rgbx.engine.report import write_report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 2 for a user's error."""
+    return run_command(report, argv)
+
+
+def report(argv: Sequence[str] | None = None) -> int:
+    """Parses, reads, writes."""
+    parser = argparse.ArgumentParser(description="Write report.html and CSV files from a result file.")
+    parser.add_argument("results", metavar="RESULTS_JSON", help="written by tools/test.py")
+    parser.add_argument("folder", metavar="DIR", help="where the report goes; an earlier one is replaced")
+    arguments = parser.parse_args(argv)
+    print(write_report(arguments.results, arguments.folder))
+    return 0

@@ -1,0 +1,52 @@
+"""A stated part of a dataset, for evaluations that are too long for all of it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+from torch.utils.data import Dataset
+
+from rgbx.datasets.sample import DenseDataset, Sample, SampleKey
+
+
+class EveryKth(Dataset[Sample]):
+    """Samples 0, K, 2K, ... of a dataset; a sample's randomness stays what it is in the whole.
+
+    Args:
+        dataset: the whole, or its config.
+        every: K; 1 takes all.
+
+    Raises:
+        ValueError: `every` below 1.
+    """
+
+    def __init__(self, dataset: DenseDataset | dict[str, Any], every: int) -> None:
+        if every < 1:
+            raise ValueError(f"every must be >= 1, found {every}")
+        self.dataset: DenseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.every = every
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """The whole dataset's."""
+        return self.dataset.metainfo
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.every)
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        index, seed = key if isinstance(key, tuple) else (operator.index(key), 0)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
+        return self.dataset[SampleKey(index % len(self) * self.every, seed)]
+
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """See `DenseDataset.encode_label`."""
+        return self.dataset.encode_label(label)
+
+    def prediction_name(self, sample_id: str) -> str:
+        """See `DenseDataset.prediction_name`."""
+        return self.dataset.prediction_name(sample_id)

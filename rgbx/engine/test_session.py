@@ -1,0 +1,123 @@
+"""Evaluations of one checkpoint: by subset of its modalities, and with damaged ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from rgbx.datasets import EveryKth
+from rgbx.engine.image_counts import Evaluation
+from rgbx.engine.picture_hook import PictureHook, subset_title
+from rgbx.engine.prediction_hook import PredictionHook
+from rgbx.engine.report.frames import write_frames
+from rgbx.engine.robustness import measure_robustness
+from rgbx.engine.runner import Runner
+from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.engine.test_loop import ProtocolTestLoop
+
+Subset = tuple[str, ...]
+
+
+class TestSession:
+    """Evaluations of one checkpoint, subset after subset of its modalities.
+
+    Args:
+        runner: with weights loaded.
+
+    Attributes:
+        metrics: "rgb+depth" to the metrics in percent, in the order evaluated.
+        evaluations: the same keys to the counts behind them.
+        speed: of the first evaluation.
+
+    Raises:
+        ValueError: the runner's test loop does not count images.
+    """
+
+    __test__ = False  # not pytest's
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        loop = runner.test_loop
+        if not isinstance(loop, ProtocolTestLoop) or not loop.metrics:
+            raise ValueError("tools/test.py needs a test_evaluator of SegmentationMetric and a test_cfg without a type")
+        self.loop: ProtocolTestLoop = loop
+        self.metric: SegmentationMetric = loop.metrics[0]
+        self.metrics: dict[str, dict[str, float]] = {}
+        self.evaluations: dict[str, Evaluation] = {}
+        self.speed: dict[str, float] = {}
+
+    @property
+    def dataset(self) -> Any:
+        """The test dataset as it is evaluated."""
+        return self.loop.dataloader.dataset
+
+    @property
+    def whole_dataset(self) -> Any:
+        """The test dataset, of which `--every` takes a part."""
+        return self.dataset.dataset if isinstance(self.dataset, EveryKth) else self.dataset
+
+    @property
+    def headline(self) -> Subset:
+        """The subset that was evaluated first."""
+        return tuple(next(iter(self.evaluations)).split("+"))
+
+    def evaluate(self, subsets: Sequence[Subset], hooks: Sequence[Hook] = (), *, by_subset: bool = True) -> None:
+        """Runs the test loop once per subset of modalities.
+
+        Args:
+            subsets: names of modalities; each must be known to the model.
+            hooks: of the test runs; pictures show each subset's ensemble if `by_subset`, otherwise all branches, and
+                predictions are saved of the first subset.
+
+        Raises:
+            ValueError: a modality that the model or the dataset does not have.
+        """
+        network = self.runner.network
+        for subset in subsets:  # so that a misspelt name is found before an hour of evaluation
+            network.use_modalities(subset)
+            self._check_offered(subset)
+        for hook in hooks:
+            self.runner.register_hook(hook)
+        self.runner.call_hook("before_run")
+        for subset in subsets:
+            for hook in hooks:
+                if isinstance(hook, PictureHook):
+                    hook.title = subset_title(subset, network.modalities) if by_subset else None
+                if isinstance(hook, PredictionHook):
+                    hook.active = not self.metrics
+            self._evaluate_one(subset)
+        network.use_modalities(None)
+        self.runner.call_hook("after_run")
+
+    def _check_offered(self, subset: Subset) -> None:
+        """A map comes from the dataset or from one of its transforms."""
+        missing = set(subset) - set(self.whole_dataset.metainfo["modalities"])
+        if missing and not missing <= set(self.dataset[0]):
+            raise ValueError(f"the test dataset does not have the modalities {sorted(missing)}")
+
+    def _evaluate_one(self, subset: Subset) -> None:
+        self.runner.network.use_modalities(subset)
+        self.runner.logger.info(f"Modalities: {' + '.join(subset)}")
+        self.metrics["+".join(subset)] = self.loop.run()
+        if self.metric.evaluation is not None:
+            self.evaluations["+".join(subset)] = self.metric.evaluation
+        self.speed = self.speed or self.loop.speed
+        for key in [key for key in self.runner.message_hub.log_scalars if key.startswith("test/")]:
+            del self.runner.message_hub.log_scalars[key]  # or the next subset's log line repeats them
+
+    def measure_robustness(self, every: int) -> dict[str, Any]:
+        """The first subset with one of its modalities damaged at a time; see `rgbx.engine.robustness`."""
+        self.runner.network.use_modalities(self.headline)
+        clean = next(iter(self.evaluations.values()))
+        found = measure_robustness(self.loop, self.headline, clean=clean, every=every)
+        self.runner.network.use_modalities(None)
+        return found
+
+    def write_pictures(self, images: Sequence[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
+        """Best, median and worst of a result's images, predicted once more under the first subset."""
+        self.runner.network.use_modalities(self.headline)
+        entries = write_frames(images, self.dataset, self.loop.predictor, folder)
+        self.runner.network.use_modalities(None)
+        return entries

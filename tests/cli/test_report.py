@@ -1,0 +1,56 @@
+import json
+
+import numpy as np
+import pytest
+from made_result import make_result
+from PIL import Image
+
+from rgbx.cli.report import main
+from rgbx.cli.test import main as test
+from rgbx.cli.train import main as train
+from rgbx.engine.pictures import IGNORED
+
+test.__test__ = False  # a command, not a test
+
+
+def test_report_of_a_file(tmp_path, capsys):
+    (tmp_path / "some.json").write_text(json.dumps(make_result()))
+    assert main([str(tmp_path / "some.json"), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out/report.html'}\n"
+    assert {"report.html", "results.json", "headline.csv"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_report_of_a_test_run(write_config, tmp_path):
+    """Scores, pictures and page of one run; the pictures are those of the first subset."""
+    config, run, out = str(write_config()), tmp_path / "run", tmp_path / "out"
+    assert train([config, "--work-dir", str(run)]) == 0
+    assert test([config, str(run), "--modalities", "rgb", "rgb+depth", "--report", str(out)]) == 0
+    result = json.loads((out / "results.json").read_text())
+    assert list(result["subsets"]) == ["rgb", "rgb+depth"]
+    assert [entry["kind"] for entry in result["pictures"]] == ["best", "median", "worst"]
+    files = result["pictures"][0]["files"]
+    assert list(files) == ["rgb", "depth", "label", "prediction/rgb", "prediction/ensemble", "error"]
+    pictures = {name: np.asarray(Image.open(out / file)) for name, file in files.items()}
+    assert (pictures["prediction/rgb"] == pictures["prediction/ensemble"]).all()  # of rgb alone
+    wrong = pictures["error"][..., 0] > 2.0 * pictures["error"][..., 1]
+    scored = (pictures["error"] != IGNORED).any(-1)
+    best = next(image for image in result["images"] if image["sample_id"] == result["pictures"][0]["sample_id"])
+    assert 1 - wrong.sum() / scored.sum() == pytest.approx(best["aAcc"])
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 18
+    assert 'id="calibration"' in page
+
+
+def test_mistakes_are_one_sentence(tmp_path, capsys):
+    (tmp_path / "some.json").write_text(json.dumps({"format": "other"}))
+    assert main([str(tmp_path / "some.json"), str(tmp_path / "out")]) == 2
+    assert "field 'format' is 'other'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", ["report", "compare"])
+def test_tools_start_on_their_own(start_tool, tool):
+    """In a fresh process: what one module imports must not lean on what another imported before."""
+    process = start_tool(f"tools/{tool}.py", "--help")
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "")
+    assert out.startswith("usage:")

@@ -1,0 +1,302 @@
+"""The predictor against naive computations in numpy and OpenCV, on a network that only filters its input.
+
+A 3×3 filter with zeros around what it is given tells padding, windows and mirror images apart.
+"""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rgbx.metrics import confusion_matrix, scores
+from rgbx.models import PROTOCOLS, Predictor, Protocol
+
+CLASSES = 4
+
+
+class Filter:
+    """Two modalities, `classes` logits each at 1/stride of the size; the ensemble is their mean."""
+
+    def __init__(self, stride=1, channels=(3, 1), classes=CLASSES, gain=1.0):
+        generator = torch.Generator().manual_seed(0)
+        self.stride, self.training, self.modes = stride, False, []
+        names = ("rgb", "depth")
+        self.weight = {
+            name: gain * torch.randn(classes, c, 3, 3, generator=generator)
+            for name, c in zip(names, channels, strict=True)
+        }
+
+    def decoder_logits(self, inputs):
+        self.modes.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        logits = {}
+        for name, x in inputs.items():
+            assert x.shape[-2] % self.stride == 0 == x.shape[-1] % self.stride
+            logits[name] = F.avg_pool2d(F.conv2d(x, self.weight[name], padding=1), self.stride)
+        return {**logits, "ensemble": sum(logits.values()) / len(logits)}
+
+
+def images(height, width, count=1):
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.randn(count, c, height, width, generator=generator) for name, c in (("rgb", 3), ("depth", 1))}
+
+
+def filtered(image, weight):
+    """Logits [K, H, W] of one image [c, H, W], by a loop over the filter's taps."""
+    c, height, width = image.shape
+    padded = np.zeros((c, height + 2, width + 2))
+    padded[:, 1:-1, 1:-1] = image
+    taps = weight.double().numpy()
+    return sum(
+        np.einsum("kc,chw->khw", taps[:, :, i, j], padded[:, i : i + height, j : j + width])
+        for i in range(3)
+        for j in range(3)
+    )
+
+
+def resized(maps, size, interpolation):
+    """OpenCV's resizing of [c, H, W]."""
+    planes = [cv2.resize(np.ascontiguousarray(plane), size[::-1], interpolation=interpolation) for plane in maps]
+    return np.stack(planes)
+
+
+def resized_with_corners(maps, size):
+    """Bilinear with aligned corners of [c, H, W], one axis after the other."""
+
+    def along(array, axis, n):
+        positions = np.linspace(0, array.shape[axis] - 1, n)
+        return np.apply_along_axis(lambda v: np.interp(positions, np.arange(len(v)), v), axis, array)
+
+    return along(along(maps.astype(float), 1, size[0]), 2, size[1])
+
+
+def naive_cmx(image, weight, scales, crop, flip):
+    """engine/evaluator.py of the CMX authors as its rules are stated, for one modality."""
+    height, width = image.shape[1:]
+    total = 0
+    for scale in scales:
+        size = (round(height * scale), round(width * scale))
+        x = resized(image, size, cv2.INTER_NEAREST if len(image) == 1 else cv2.INTER_LINEAR)
+
+        def score(part):
+            rows, columns = max(crop[0] - part.shape[1], 0), max(crop[1] - part.shape[2], 0)
+            top, left = rows // 2, columns // 2
+            padded = np.pad(part, ((0, 0), (top, rows - top), (left, columns - left)))
+            logits = filtered(padded, weight)
+            if flip:
+                logits = logits + filtered(padded[..., ::-1], weight)[..., ::-1]
+            return np.exp(logits)[:, top : top + part.shape[1], left : left + part.shape[2]]
+
+        if size[0] <= crop[0] or size[1] <= crop[1]:
+            scores = score(x)
+        else:
+            scores = np.zeros((CLASSES, *size))
+            steps = [math.ceil(side * 2 / 3) for side in crop]
+            counts = [math.ceil((n - c) / s) + 1 for n, c, s in zip(size, crop, steps, strict=True)]
+            for i in range(counts[0]):
+                for j in range(counts[1]):
+                    y, z = min(i * steps[0], size[0] - crop[0]), min(j * steps[1], size[1] - crop[1])
+                    scores[:, y : y + crop[0], z : z + crop[1]] += score(x[:, y : y + crop[0], z : z + crop[1]])
+        total = total + resized(scores, (height, width), cv2.INTER_LINEAR)
+    return total
+
+
+def naive_dformer(image, weight, scales):
+    """evaluate_msf of the DFormer authors, for one modality."""
+    height, width = image.shape[1:]
+    total = 0
+    for scale in scales:
+        size = tuple(math.ceil(int(scale * side) / 32) * 32 for side in (height, width))
+        x = resized_with_corners(image, size)
+        for logits in (filtered(x, weight), filtered(x[..., ::-1], weight)[..., ::-1]):
+            logits = resized_with_corners(logits, (height, width))
+            exponents = np.exp(logits - logits.max(0))
+            total = total + exponents / exponents.sum(0)
+    return total
+
+
+def check(protocol, naive, size, **options):
+    network, inputs = Filter(**options), images(*size)
+    found = Predictor(network, protocol).scores(inputs, size)
+    for name in ("rgb", "depth"):
+        expected = naive(inputs[name][0].numpy(), network.weight[name])
+        np.testing.assert_allclose(found[name][0].numpy(), expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+    return {name: x.argmax(1) for name, x in found.items()}
+
+
+SMALL = dict(pad_to=(16, 22), window=(16, 22), stride=(11, 15))
+
+
+def test_cmx_ms():
+    """At the three scales of a 16×24 image: padded on both axes, on none, and four windows."""
+    rules = dataclasses.replace(PROTOCOLS["cmx-ms"], **SMALL)
+    check(rules, lambda x, w: naive_cmx(x, w, (0.75, 1, 1.25), (16, 22), True), (16, 24), gain=0.3)
+
+
+@pytest.mark.parametrize("size", [(10, 12), (16, 30), (33, 50)])
+def test_cmx_ss(size):
+    rules = dataclasses.replace(PROTOCOLS["cmx-ss"], **SMALL)
+    check(rules, lambda x, w: naive_cmx(x, w, (1,), (16, 22), False), size, gain=0.3)
+
+
+def test_cmx_windows_are_those_of_the_authors():
+    rules = PROTOCOLS["cmx-ms"]
+    assert (rules.window, rules.pad_to) == ((480, 640), (480, 640))
+    assert rules.stride == (math.ceil(480 * 2 / 3), math.ceil(640 * 2 / 3))
+
+
+def test_dformer_ms():
+    check("dformer-ms", lambda x, w: naive_dformer(x, w, (0.5, 0.75, 1, 1.25, 1.5)), (40, 70), gain=0.3)
+
+
+@pytest.mark.parametrize("name", ["rgbx", "asymfusion"])
+def test_from_the_decoder_to_the_label(name):
+    interpolation = {"rgbx": cv2.INTER_LINEAR, "asymfusion": cv2.INTER_CUBIC}[name]
+
+    def naive(image, weight):
+        fine = filtered(image, weight)
+        coarse = fine.reshape(CLASSES, 4, 4, 6, 4).mean((2, 4))
+        return resized(coarse, (16, 24), interpolation)
+
+    check(name, naive, (16, 24), stride=4)
+
+
+FLIPPED = Protocol("p", "s", flip=True)
+SCORED = Protocol("p", "s", resized="scores", sum_of="softmax", pad_to=(40, 40))
+
+
+@pytest.mark.parametrize(
+    ("rules", "change"),
+    [
+        (FLIPPED, dict(flip=False)),
+        (FLIPPED, dict(sum_of="softmax")),
+        (FLIPPED, dict(sum_of="exp")),
+        (dataclasses.replace(FLIPPED, sum_of="softmax"), dict(sum_of="exp")),
+        (dataclasses.replace(FLIPPED, sum_of="exp"), dict(flip_sum="logits")),
+        (FLIPPED, dict(scales=(1.0, 1.25))),
+        (FLIPPED, dict(multiple=32)),
+        (Protocol("p", "s", scales=(0.55,)), dict(size_rounding="floor")),
+        (Protocol("p", "s", scales=(0.7,)), dict(one_channel_resize="bilinear")),
+        (Protocol("p", "s", scales=(0.7,)), dict(align_corners=True)),
+        (FLIPPED, dict(logits_to_label="bicubic")),
+        (SCORED, dict(pad_to=None)),
+        (dataclasses.replace(SCORED, scales=(0.7,)), dict(resized="logits")),
+        (SCORED, dict(pad_to=None, window=(20, 20), stride=(8, 8))),
+        (dataclasses.replace(SCORED, pad_to=None, window=(20, 20), stride=(8, 8)), dict(window_weight="sum")),
+        (dataclasses.replace(SCORED, pad_to=None, window=(20, 99), stride=(8, 8)), dict(slide_if="both")),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_every_rule_changes_the_number(rules, change):
+    inputs, size, network = images(29, 37, count=2), (29, 37), Filter(stride=4, gain=3.0)
+    label = torch.randint(0, CLASSES, (2, *size), generator=torch.Generator().manual_seed(2))
+
+    def mean_iou(protocol):
+        samples = Predictor(network, protocol).predict(inputs, label)
+        predicted = torch.stack([sample["prediction"]["ensemble"] for sample in samples])
+        return scores(confusion_matrix(predicted, label, CLASSES))["mIoU"]
+
+    assert mean_iou(rules) != mean_iou(dataclasses.replace(rules, **change))
+
+
+def test_predictions_are_the_argmax_at_the_label_s_size():
+    inputs, network = images(13, 18, count=2), Filter(stride=4)
+    label = torch.zeros(2, 26, 30, dtype=torch.long)
+    predictor = Predictor(network, "dformer-ms")
+    scores = predictor.scores(inputs, (26, 30))
+    samples = predictor.predict(inputs, label, ["a", "b"], keep_probability=True)
+    assert [s["sample_id"] for s in samples] == ["a", "b"]
+    assert list(samples[0]["prediction"]) == ["rgb", "depth", "ensemble"]
+    for i, sample in enumerate(samples):
+        for name, ids in sample["prediction"].items():
+            assert torch.equal(ids, scores[name][i].argmax(0).to(torch.uint8))
+        probability = sample["probability"]["ensemble"]
+        assert torch.equal(probability.argmax(0).to(torch.uint8), sample["prediction"]["ensemble"])
+    assert predictor.predict(inputs)[0]["prediction"]["rgb"].shape == (13, 18)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_probabilities_sum_to_one(name):
+    rules = PROTOCOLS[name]
+    rules = dataclasses.replace(rules, **SMALL) if rules.pad_to else rules
+    for x in Predictor(Filter(gain=20.0), rules).probabilities(images(9, 12), (9, 12)).values():
+        assert x.dtype == torch.float32
+        assert (x >= 0).all()
+        torch.testing.assert_close(x.sum(1), torch.ones(1, 9, 12))
+
+
+def test_probabilities_of_whole_images_are_the_softmax():
+    network, inputs = Filter(), images(9, 12)
+    found = Predictor(network).probabilities(inputs, (9, 12))["rgb"]
+    torch.testing.assert_close(found, network.decoder_logits(inputs)["rgb"].softmax(1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (8, 12), (31, 5)])
+def test_any_size_is_padded_to_the_stride_and_cropped(size):
+    network, inputs = Filter(stride=4), images(*size)
+    rows, columns = -size[0] % 4, -size[1] % 4
+    by_hand = {name: F.pad(x, (0, columns, 0, rows)) for name, x in inputs.items()}
+    padded = (size[0] + rows, size[1] + columns)
+    expected = Predictor(network).scores(by_hand, padded)
+    for name, x in Predictor(network).scores(inputs, size).items():
+        assert torch.equal(x, expected[name][..., : size[0], : size[1]])
+
+
+def test_sliding_over_one_window_is_the_whole_image():
+    inputs, network = images(1024, 1024), Filter(stride=32, gain=3.0)
+    for name, x in Predictor(network, "rgbx-sliding").scores(inputs, (1024, 1024)).items():
+        whole = Predictor(network).scores(inputs, (1024, 1024))[name]
+        assert torch.equal(x, whole.softmax(1))
+
+
+def test_sliding_over_a_wide_image():
+    """Windows of 8×8 on 8×16 against a loop over pixels that averages with the weights as they are stated."""
+    rules = dataclasses.replace(PROTOCOLS["rgbx-sliding"], window=(8, 8), stride=(4, 4))
+    inputs, network = images(8, 16), Filter(gain=2.0)
+    found = Predictor(network, rules).scores({"rgb": inputs["rgb"]}, (8, 16))["rgb"][0]
+    weight = [min(i + 1, 8 - i) for i in range(8)]
+    expected, seen = np.zeros((CLASSES, 8, 16)), np.zeros((8, 16))
+    for start in (0, 4, 8):
+        part = inputs["rgb"][0, :, :, start : start + 8].numpy()
+        exponents = np.exp(filtered(part, network.weight["rgb"]))
+        for y in range(8):
+            for x in range(8):
+                w = weight[y] * weight[x]
+                expected[:, y, start + x] += w * exponents[:, y, x] / exponents[:, y, x].sum()
+                seen[y, start + x] += w
+    np.testing.assert_allclose(found.numpy(), expected / seen, rtol=1e-5, atol=1e-6)
+
+
+def test_exponents_stay_finite():
+    scores = Predictor(Filter(gain=1e4), "cmx-ms").probabilities(images(6, 8), (6, 8))
+    assert all(torch.isfinite(x).all() for x in scores.values())
+
+
+def test_autocast_covers_the_network():
+    network = Filter()
+    scores = Predictor(network, "cmx-ss", dtype=torch.bfloat16).scores(images(6, 8), (6, 8))
+    assert network.modes == [(True, torch.bfloat16)]
+    assert scores["ensemble"].dtype == torch.float32
+    Predictor(network).scores(images(6, 8), (6, 8))
+    assert not network.modes[-1][0]
+
+
+def test_a_model_in_training_is_refused():
+    network = Filter()
+    network.training = True
+    with pytest.raises(ValueError, match=r"call \.eval\(\)"):
+        Predictor(network).scores(images(6, 8), (6, 8))
+
+
+def test_the_segmentor_predicts_through_it(make_model, batch):
+    model = make_model().eval()
+    data = model.data_preprocessor(batch)
+    expected = Predictor(model)(batch)
+    for found, sample in zip(model(**data, mode="predict"), expected, strict=True):
+        assert found["sample_id"] == sample["sample_id"]
+        assert all(torch.equal(found["prediction"][name], ids) for name, ids in sample["prediction"].items())
+    model.use_modalities(["rgb"])
+    assert list(Predictor(model, "dformer-ms")(batch)[0]["prediction"]) == ["rgb", "ensemble"]
