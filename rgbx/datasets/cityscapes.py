@@ -74,7 +74,8 @@ class Cityscapes(FileDataset):
             if not folder.is_dir():
                 needed = ", ".join(package for _, package, _ in kinds.values())
                 raise FileNotFoundError(
-                    f"{folder}: no such folder; Cityscapes with {modalities} needs the packages {needed}"
+                    f"{folder}: no such folder; Cityscapes with {modalities} needs the packages {needed}; "
+                    "modalities=('rgb',) needs no depth"
                 )
         super().__init__(
             [_frame(name, split, kinds) for name in frame_names(self.root / "leftImg8bit" / split, cities)],

@@ -66,6 +66,8 @@ class FileDataset(DenseDataset):
         maps: Mapping[str, MapSpec] | None = None,
         targets: Sequence[str] = (),
     ) -> None:
+        if isinstance(modalities, str):
+            raise ValueError(f"modalities must be a sequence of names such as ({modalities!r},), found {modalities!r}")
         offered = [name for name in readers if name != "label"]
         unknown = [name for name in modalities if name not in offered]
         if unknown:

@@ -265,7 +265,10 @@ def _check_label(sample: Sample, num_classes: int) -> None:
     ids = np.unique(label[wrong > 0]).tolist()
     listed = f"{ids[:10]}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     if ids == [num_classes]:
-        advice = "This looks like labels that count void as 0: subtract an offset of 1 and map 0 to 255"
+        advice = (
+            "Either the labels count void as 0 (subtract an offset of 1 and map 0 to 255), or the list of "
+            f"{num_classes} classes is one short"
+        )
     else:
         advice = "Map ids that are not train ids to 255, or check num_classes and the offset"
     raise ValueError(

@@ -117,3 +117,8 @@ def test_exception(root, layouts):
     (root / "disparity" / "train" / "ulm" / f"{FRAME}_disparity.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"disparity\.png"):
         dataset[0]
+
+
+def test_one_modality_as_a_string_is_told_what_to_write(layouts):
+    with pytest.raises(ValueError, match=r"sequence of names such as \('rgb',\), found 'rgb'"):
+        Cityscapes(layouts / "cityscapes", "train", modalities="rgb")

@@ -70,7 +70,10 @@ def nyudv2_lists(root: Path) -> Evidence:
 
 def sunrgbd_lists(root: Path) -> Evidence:
     columns, void = _three_columns(root), _void_of_masks(root)
-    return [*columns, f"its masks hold {void}"] if columns and void != "255 for void" else []
+    return [*columns, f"its masks hold {void}"] if columns and void not in ("255 for void", NO_IDS) else []
+
+
+NO_IDS = "no class ids: are the columns swapped?"  # the reader of NYUDv2's lists then says which line and why
 
 
 def _void_of_masks(root: Path, count: int = 8) -> str:
@@ -78,7 +81,10 @@ def _void_of_masks(root: Path, count: int = 8) -> str:
     for path in sorted(root.glob("*.txt")):
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
         masks = [root / row[1].strip() for row in rows if len(row) == 3][:count]
-        values = {int(value) for mask in masks if mask.is_file() for value in np.unique(read_label(mask))}
+        try:
+            values = {int(value) for mask in masks if mask.is_file() for value in np.unique(read_label(mask))}
+        except ValueError:
+            return NO_IDS
         if values:
             return "255 for void" if values & {255, 38, 39} else "0 for void"
     return "nothing that can be read"

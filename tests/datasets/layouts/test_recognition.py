@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from dataset_frames import colours, grey, save, write_deliver, write_fmb, write_pst900
@@ -134,6 +136,16 @@ def test_lists_without_masks_may_be_either(tmp_path):
     with pytest.raises(ValueError, match="several known layouts") as error:
         build_dataset(tmp_path)
     assert "- NYUDv2Lists" in str(error.value) and "- SUNRGBDLists" in str(error.value)
+
+
+def test_swapped_columns_are_named_with_list_and_line(layouts, tmp_path):
+    shutil.copytree(layouts / "nyudv2", tmp_path / "nyudv2")
+    for name in ("train.txt", "val.txt"):
+        lines = [line.split("\t") for line in (layouts / "nyudv2" / name).read_text().splitlines()]
+        swapped = "".join(f"{rgb}\t{depth}\t{masks}\n" for rgb, masks, depth in lines)
+        (tmp_path / "nyudv2" / name).write_text(swapped)
+    with pytest.raises(ValueError, match=r"train\.txt:1: label .*depth.*columns must be rgb, masks, depth"):
+        build_dataset(tmp_path / "nyudv2", "train")
 
 
 def test_two_layouts_are_an_error_with_both(tmp_path, logged):
