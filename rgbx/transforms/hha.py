@@ -25,7 +25,8 @@ class ComputeHHA:
         keep_depth: False removes `depth`, for models that see hha in its place.
 
     Raises:
-        ValueError: when called, a sample without depth or with depth of another dtype.
+        ValueError: when called, a sample without depth, with depth of another dtype, with an hha of its own, or of a
+            size that does not hold the principal point.
     """
 
     def __init__(
@@ -49,6 +50,17 @@ class ComputeHHA:
             raise ValueError(
                 f"ComputeHHA needs the array 'depth', but sample {sample.get('sample_id')!r} has {sorted(sample)}; "
                 "it comes before PackSample"
+            )
+        if "hha" in sample:
+            raise ValueError(
+                f"ComputeHHA would replace the stored 'hha' of sample {sample.get('sample_id')!r}; read one of the two"
+            )
+        height, width = sample["depth"].shape[:2]
+        if not (0 <= self.camera["cx"] <= width and 0 <= self.camera["cy"] <= height):
+            raise ValueError(
+                f"ComputeHHA: the principal point ({self.camera['cx']:g}, {self.camera['cy']:g}) lies outside the "
+                f"{width}x{height} image of sample {sample.get('sample_id')!r}; scale the intrinsics with the image, and "
+                "put ComputeHHA before all geometry"
             )
         result = {**sample, "hha": hha(sample["depth"], **self.camera, gravity=self.gravity)}
         if not self.keep_depth:

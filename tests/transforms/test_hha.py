@@ -42,3 +42,10 @@ def test_exception():
         ComputeHHA(**CAMERA)({"sample_id": "a"}, RNG)
     with pytest.raises(ValueError, match="focal lengths"):
         ComputeHHA(**{**CAMERA, "fy": -1})
+
+
+def test_a_camera_of_another_image_and_a_stored_hha_are_refused():
+    with pytest.raises(ValueError, match=r"principal point \(320, 24\) lies outside the 64x48 image of sample 'a'"):
+        ComputeHHA(fx=500, fy=500, cx=320, cy=24)(sample(), RNG)
+    with pytest.raises(ValueError, match="would replace the stored 'hha' of sample 'a'"):
+        ComputeHHA(**CAMERA)({**sample(), "hha": np.zeros((48, 64, 3), np.uint8)}, RNG)
