@@ -59,8 +59,8 @@ class ComputeHHA:
         if not (0 <= self.camera["cx"] <= width and 0 <= self.camera["cy"] <= height):
             raise ValueError(
                 f"ComputeHHA: the principal point ({self.camera['cx']:g}, {self.camera['cy']:g}) lies outside the "
-                f"{width}x{height} image of sample {sample.get('sample_id')!r}; scale the intrinsics with the image, and "
-                "put ComputeHHA before all geometry"
+                f"{width}x{height} image of sample {sample.get('sample_id')!r}; scale the intrinsics with the image, "
+                "and put ComputeHHA before all geometry"
             )
         result = {**sample, "hha": hha(sample["depth"], **self.camera, gravity=self.gravity)}
         if not self.keep_depth:
