@@ -34,7 +34,9 @@ def recognise(path: str | Path) -> list[Candidate]:
     Raises:
         FileNotFoundError: no such folder.
     """
-    root = Path(path)
+    root = Path(path).expanduser()
+    if root.is_file():
+        raise FileNotFoundError(f"{root} is a file; expected the folder that holds the dataset")
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
     found = [Candidate(layout, root, tuple(evidence)) for layout in LAYOUTS if (evidence := layout.evidence(root))]
@@ -48,7 +50,7 @@ def split_names(path: str | Path) -> tuple[str, ...]:
         FileNotFoundError: no such folder.
     """
     candidates = recognise(path)
-    names = candidates[0].layout.splits(Path(path)) if len(candidates) == 1 else ()
+    names = candidates[0].layout.splits(candidates[0].root) if len(candidates) == 1 else ()
     return tuple(names) or SPLITS
 
 
@@ -73,13 +75,19 @@ def build_dataset(
     """
     candidates = recognise(root)
     if not candidates:
-        raise ValueError(_nothing(Path(root)))
+        raise ValueError(_nothing(Path(root).expanduser()))
     if len(candidates) > 1:
         listed = "\n".join(f"- {candidate}" for candidate in candidates)
         raise ValueError(f"{root} has several known layouts; name the class in place of build_dataset:\n{listed}")
     if modalities is not None:
         options["modalities"] = modalities
-    dataset = candidates[0].layout.build(root, split, **options)
+    try:
+        dataset = candidates[0].layout.build(candidates[0].root, split, **options)
+    except TypeError as error:
+        if modalities is None or "'modalities'" not in str(error):
+            raise
+        name = candidates[0].layout.name
+        raise ValueError(f"{root} is {name}, for translation: give sources= and targets=, not modalities=") from None
     dataset.provenance = str(candidates[0])
     print_log(f"{root} is {dataset.provenance}", logger="current")
     return dataset

@@ -208,3 +208,12 @@ def test_split_names(tmp_path, name, expected):
 def test_split_names_of_other_folders(tmp_path, layouts):
     assert split_names(tmp_path) == ("train", "val", "test")
     assert split_names(layouts / "sunrgbd") == ("all",)
+
+
+def test_a_file_and_modalities_of_a_translation_set_are_refused(layouts, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"train\.txt is a file; expected the folder"):
+        build_dataset(layouts / "nyudv2" / "train.txt")
+    with pytest.raises(ValueError, match="Taskonomy, for translation: give sources= and targets="):
+        build_dataset(layouts / "taskonomy", "train", modalities=("rgb",))
+    monkeypatch.setenv("HOME", str(layouts))
+    assert len(build_dataset("~/nyudv2", "train")) > 0
