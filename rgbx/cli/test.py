@@ -15,7 +15,7 @@ from rgbx.cli.test_output import write_outputs
 from rgbx.engine.checkpoint import find_result
 from rgbx.engine.picture_hook import PictureHook
 from rgbx.engine.prediction_hook import PredictionHook
-from rgbx.engine.runner import Runner
+from rgbx.engine.runner import Runner, finish_together
 from rgbx.engine.test_session import Subset, TestSession
 
 
@@ -42,6 +42,7 @@ def test(argv: Sequence[str] | None = None) -> int:
         robustness = session.measure_robustness(arguments.every) if arguments.robustness else None
         if runner.rank == 0:
             write_outputs(arguments, checkpoint, session, hooks, robustness)
+        finish_together()
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -16,7 +16,7 @@ from rgbx.cli.config import add_config_arguments, load_config, without_initial_w
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.engine.checkpoint import find_last
 from rgbx.engine.curves import plot_losses
-from rgbx.engine.runner import Runner
+from rgbx.engine.runner import Runner, finish_together
 from rgbx.models.complexity import measure_complexity
 
 
@@ -37,8 +37,7 @@ def train(argv: Sequence[str] | None = None) -> int:
         runner.train()
         if runner.rank == 0:
             plot_losses(config.work_dir, Path(config.work_dir, "curves.png"))
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # no process may leave while another still needs it
+        finish_together()
     except KeyboardInterrupt:
         print(f"\n{resume_hint(sys.argv[1:] if argv is None else argv, config.work_dir)}", file=sys.stderr)
         return INTERRUPTED

@@ -31,6 +31,17 @@ from rgbx.engine.test_loop import ProtocolTestLoop
 ensure_torchvision()  # mmengine imports it to log its version
 
 
+def finish_together() -> None:
+    """Waits for all processes of a distributed run; to be called before the process group is destroyed.
+
+    Gloo's threads release the tensors of the last collective after it has returned, and need Python's lock for that.
+    Destroying the group meanwhile waits for these threads with the lock held: for ever, or with an abort at exit. A
+    barrier has no tensors, and waits without the lock.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
 class Runner(ResumableRunner):
     """Trains and evaluates by epochs, on one device or in several processes.
 

@@ -12,7 +12,7 @@ from tiny import Halves, tiny_segmentor
 from rgbx.datasets import EpochSampler
 from rgbx.engine.checkpoint_hook import CheckpointHook
 from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
-from rgbx.engine.runner import Runner
+from rgbx.engine.runner import Runner, finish_together
 from rgbx.engine.segmentation_metric import SegmentationMetric
 from rgbx.models import asymfusion_segmentor
 from rgbx.transforms import PackSample
@@ -101,6 +101,7 @@ def process(rank, port, folder):
     padded = score(range(rank, 5, 2) if rank == 0 else [1, 3, 0], size=5)
     message = refused([0, 2] if rank == 0 else [1, 0], 3)
     torch.save({"gradients": found, "scores": scores, "padded": padded, "message": message}, folder / f"{rank}.pth")
+    finish_together()
     torch.distributed.destroy_process_group()
 
 
@@ -136,6 +137,7 @@ def training(rank, port, folder):
     runner.train()
     state = {name: x for name, x in runner.network.state_dict().items() if isinstance(x, torch.Tensor)}
     torch.save({"state": state, "drawn": drawn}, folder / f"{rank}.pth")
+    finish_together()
     torch.distributed.destroy_process_group()
 
 
