@@ -10,7 +10,7 @@ from typing import Any
 
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import AsymmetricFusion
-from rgbx.heads import LightDecoder
+from rgbx.heads import build_decoder
 from rgbx.losses import IGNORE_INDEX, build_loss
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.preprocessor import MultimodalPreprocessor
@@ -70,13 +70,14 @@ def asymfusion_segmentor(
     norm: str = "private",
     norm_eval: bool = False,
     fusion: Mapping[str, Any] | bool | None = True,
-    decoder: Mapping[str, Any] | None = None,
+    decoder: Mapping[str, Any] | str | None = None,
     loss: Mapping[str, Any] | str = "cross_entropy",
     statistics: Mapping[str, Any] | None = None,
     modality_dropout: float | None = None,
     detach_ensemble: bool = True,
+    pad_to_stride: bool = True,
 ) -> Segmentor:
-    """AsymFusion for semantic segmentation (arXiv 2108.05009) on any timm backbone, with the light decoder.
+    """AsymFusion for semantic segmentation (arXiv 2108.05009) on any timm backbone.
 
     Args:
         modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
@@ -86,11 +87,12 @@ def asymfusion_segmentor(
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
         fusion: fields of `AsymmetricFusion`; True for its defaults, False or None for no exchange.
-        decoder: ``width`` and ``dropout`` of `LightDecoder`.
+        decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
+        pad_to_stride: pad images to multiples of the deepest stride, see `Segmentor`.
     """
     if not 1 <= num_classes <= IGNORE_INDEX:
         raise ValueError(
@@ -102,7 +104,7 @@ def asymfusion_segmentor(
     network = SharedBackbone(
         backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval
     )
-    head = LightDecoder(network.channels, num_classes, network.layout, norm=norm, **dict(decoder or {}))
+    head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=norm)
     model = Segmentor(
         network,
         head,
@@ -110,6 +112,7 @@ def asymfusion_segmentor(
         MultimodalPreprocessor(modalities, statistics),
         modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
         detach_ensemble=detach_ensemble,
+        pad_to_stride=pad_to_stride,
     )
     to_channels_last(model)
     return model
