@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from rgbx.backbones import SharedBackbone, to_channels_last
-from rgbx.fusion import AsymmetricFusion
+from rgbx.fusion import build_fusion
 from rgbx.heads import build_decoder
 from rgbx.losses import IGNORE_INDEX, build_loss
 from rgbx.models.modality_dropout import ModalityDropout
@@ -61,7 +61,7 @@ def build_model(recipe: Mapping[str, Any]) -> Segmentor:
 
 
 @_builder
-def asymfusion_segmentor(
+def multimodal_segmentor(
     *,
     modalities: Sequence[str],
     num_classes: int,
@@ -69,7 +69,8 @@ def asymfusion_segmentor(
     pretrained: str | None = None,
     norm: str = "private",
     norm_eval: bool = False,
-    fusion: Mapping[str, Any] | bool | None = True,
+    weights: str = "shared",
+    fusion: Mapping[str, Any] | str | None = "asymmetric",
     decoder: Mapping[str, Any] | str | None = None,
     loss: Mapping[str, Any] | str = "cross_entropy",
     statistics: Mapping[str, Any] | None = None,
@@ -77,7 +78,7 @@ def asymfusion_segmentor(
     detach_ensemble: bool = True,
     pad_to_stride: bool = True,
 ) -> Segmentor:
-    """AsymFusion for semantic segmentation (arXiv 2108.05009) on any timm backbone.
+    """Semantic segmentation on any timm backbone; by default AsymFusion (arXiv 2108.05009) with the light decoder.
 
     Args:
         modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
@@ -86,7 +87,8 @@ def asymfusion_segmentor(
         pretrained: None, ``"timm"`` or the path of a weight file; not kept in checkpoints.
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
-        fusion: fields of `AsymmetricFusion`; True for its defaults, False or None for no exchange.
+        weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
+        fusion: a method's name or ``{"name": ..., **fields}``, see `rgbx.fusion`; None for no exchange.
         decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
@@ -99,12 +101,18 @@ def asymfusion_segmentor(
             f"num_classes is {num_classes}; expected 1 to {IGNORE_INDEX}, as class ids are uint8 and "
             f"{IGNORE_INDEX} marks ignored pixels"
         )
-    options: Mapping[str, Any] = fusion if isinstance(fusion, Mapping) else {}
-    method = None if fusion is None or fusion is False else AsymmetricFusion(**options)
+    method = build_fusion(fusion)
     network = SharedBackbone(
-        backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval
+        backbone,
+        tuple(modalities),
+        fusion=method,
+        norm=norm,
+        weights=weights,
+        pretrained=pretrained,
+        norm_eval=norm_eval,
     )
-    head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=norm)
+    head_norm = "shared" if network.single_branch else norm
+    head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=head_norm)
     model = Segmentor(
         network,
         head,
@@ -112,6 +120,7 @@ def asymfusion_segmentor(
         MultimodalPreprocessor(modalities, statistics),
         modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
         detach_ensemble=detach_ensemble,
+        ensemble="learned" if method is None else method.ensemble,
         pad_to_stride=pad_to_stride,
     )
     to_channels_last(model)

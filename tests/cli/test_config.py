@@ -81,7 +81,7 @@ def test_a_dumped_config_loads_again(write_config, tmp_path):
         (
             "\nfrom rgbx.models import asymfusion_segmenter\nmodel.update(type=asymfusion_segmenter)",
             r"config\.py, line 6: rgbx.models has no 'asymfusion_segmenter'; did you mean "
-            "'asymfusion_segmentor'?",
+            "'multimodal_segmentor'?",
         ),
         ("from rgbx.modelz import x\n_y = x", r"config\.py, line 5: cannot import rgbx.modelz"),
         ("model = dict(", r"config\.py, line 5: '\(' was never closed"),

@@ -11,7 +11,7 @@ from rgbx.cli.convert import main
 from rgbx.engine.checkpoint import model_weights, read_checkpoint
 from rgbx.engine.conversion.asymfusion_keys import authors_key
 from rgbx.engine.finetune import transfer
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def model():
     """Like the authors' smallest but for a narrow decoder; only its names and shapes are used."""
     decoder = {"name": "refinenet", "width": 8}
     with torch.device("meta"):
-        return asymfusion_segmentor(modalities=("rgb", "depth"), num_classes=7, backbone="resnet50", decoder=decoder)
+        return multimodal_segmentor(modalities=("rgb", "depth"), num_classes=7, backbone="resnet50", decoder=decoder)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rgbx.engine.checkpoint import read_checkpoint, save_atomically
 from rgbx.engine.conversion.asymfusion_keys import Architecture, authors_key, infer_architecture
 from rgbx.engine.conversion.key_report import KeyReport
 from rgbx.engine.plain import to_plain
-from rgbx.models import Segmentor, asymfusion_segmentor
+from rgbx.models import Segmentor, multimodal_segmentor
 
 WEIGHTS = "segmenter"
 STATISTICS = {
@@ -105,7 +105,7 @@ def asymfusion_model(
 
 
 def _build(modalities: Sequence[str], found: Architecture) -> Segmentor:
-    return asymfusion_segmentor(
+    return multimodal_segmentor(
         modalities=modalities,
         num_classes=found.num_classes,
         backbone=f"resnet{found.depth}",

@@ -10,7 +10,7 @@ from authors_network import AuthorsNetwork, authors_keys
 
 from rgbx.engine.checkpoint import model_weights, read_checkpoint
 from rgbx.engine.conversion import asymfusion_model, convert_asymfusion
-from rgbx.models import asymfusion_segmentor, build_model
+from rgbx.models import build_model, multimodal_segmentor
 
 NAMES = ("rgb", "depth", "ensemble")
 
@@ -145,7 +145,7 @@ def test_parameter_counts(depth, one, two):
     counts = []
     for modalities in (("rgb",), ("rgb", "depth")):
         with torch.device("meta"):
-            model = asymfusion_segmentor(
+            model = multimodal_segmentor(
                 modalities=modalities, num_classes=40, backbone=f"resnet{depth}", decoder="refinenet"
             )
         counts.append(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}")
