@@ -10,7 +10,7 @@ from typing import Any
 
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import build_fusion
-from rgbx.heads import LightDecoder
+from rgbx.heads import build_decoder
 from rgbx.losses import IGNORE_INDEX, build_loss
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.preprocessor import MultimodalPreprocessor
@@ -71,11 +71,12 @@ def multimodal_segmentor(
     norm_eval: bool = False,
     weights: str = "shared",
     fusion: Mapping[str, Any] | str | None = "asymmetric",
-    decoder: Mapping[str, Any] | None = None,
+    decoder: Mapping[str, Any] | str | None = None,
     loss: Mapping[str, Any] | str = "cross_entropy",
     statistics: Mapping[str, Any] | None = None,
     modality_dropout: float | None = None,
     detach_ensemble: bool = True,
+    pad_to_stride: bool = True,
 ) -> Segmentor:
     """Semantic segmentation on any timm backbone; by default AsymFusion (arXiv 2108.05009) with the light decoder.
 
@@ -88,11 +89,12 @@ def multimodal_segmentor(
         norm_eval: keep the backbone's running statistics frozen in training.
         weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
         fusion: a method's name or ``{"name": ..., **fields}``, see `rgbx.fusion`; None for no exchange.
-        decoder: ``width`` and ``dropout`` of `LightDecoder`.
+        decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
+        pad_to_stride: pad images to multiples of the deepest stride, see `Segmentor`.
     """
     if not 1 <= num_classes <= IGNORE_INDEX:
         raise ValueError(
@@ -110,7 +112,7 @@ def multimodal_segmentor(
         norm_eval=norm_eval,
     )
     head_norm = "shared" if network.single_branch else norm
-    head = LightDecoder(network.channels, num_classes, network.layout, norm=head_norm, **dict(decoder or {}))
+    head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=head_norm)
     model = Segmentor(
         network,
         head,
@@ -119,6 +121,7 @@ def multimodal_segmentor(
         modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
         detach_ensemble=detach_ensemble,
         ensemble="learned" if method is None else method.ensemble,
+        pad_to_stride=pad_to_stride,
     )
     to_channels_last(model)
     return model

@@ -27,7 +27,8 @@ class Segmentor(BaseModel):
     Each branch is trained by its own loss. By default the ensemble reads detached predictions, so that its loss
     trains only α. With a subset of the modalities present, softmax(α) runs over that subset.
 
-    Images whose sides the deepest stride does not divide are padded at the right and bottom and predictions cropped.
+    Images whose sides the deepest stride does not divide are padded at the right and bottom and predictions cropped,
+    unless `pad_to_stride` is off: then the network sees them as they are.
 
     Args:
         backbone: features of the modalities present.
@@ -37,6 +38,7 @@ class Segmentor(BaseModel):
         modality_dropout: draws the subset of modalities of a training step; None trains on all that are given.
         detach_ensemble: whether the ensemble's loss stops at the predictions.
         ensemble: ``"learned"`` as above, or ``"mean"``: the mean of the branches' probabilities, nothing learned.
+        pad_to_stride: False as the authors' network does it, for backbones of padded convolutions such as ResNets.
 
     A fusion method that merges the modalities leaves one prediction, which is the ensemble, and no α.
 
@@ -53,6 +55,7 @@ class Segmentor(BaseModel):
         modality_dropout: ModalityDropout | None = None,
         detach_ensemble: bool = True,
         ensemble: str = "learned",
+        pad_to_stride: bool = True,
     ) -> None:
         super().__init__(data_preprocessor=preprocessor)
         self.backbone, self.head, self.loss = backbone, decoder, loss
@@ -65,6 +68,7 @@ class Segmentor(BaseModel):
         self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in voters})
         self.modality_dropout = modality_dropout
         self.detach_ensemble = detach_ensemble
+        self.pad_to_stride = pad_to_stride
         self._visible = self.modalities
         self.recipe: dict[str, Any] | None = None
 
@@ -129,7 +133,7 @@ class Segmentor(BaseModel):
     @property
     def stride(self) -> int:
         """What the sides of `decoder_logits`' inputs must be multiples of."""
-        return self.backbone.strides[-1]
+        return self.backbone.strides[-1] if self.pad_to_stride else 1
 
     def decoder_logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits [N, K, h, w] of every modality present and of the ensemble, at the decoder's resolution.
@@ -158,7 +162,7 @@ class Segmentor(BaseModel):
         """Training statistics need more than one value, also at the deepest stage."""
         batch, _, height, width = next(iter(padded.values())).shape
         stride = self.backbone.strides[-1]
-        if self.training and not self.backbone.norm_eval and batch * (height // stride) * (width // stride) < 2:
+        if self.training and not self.backbone.norm_eval and batch * -(-height // stride) * -(-width // stride) < 2:
             raise ValueError(
                 f"a batch of 1 image of {height}×{width} leaves one pixel at stride {stride}, too few for the "
                 "statistics of batch norm; train on larger images, on more of them, or with norm_eval=True"
