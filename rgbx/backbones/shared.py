@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from rgbx.backbones._timm import timm
 from rgbx.backbones.weights import load_pretrained
 from rgbx.fusion import FusionMethod
-from rgbx.layers import StackLayout, replace_norms, stack_modalities
+from rgbx.layers import StackLayout, concatenate_modalities, owner, replace_norms, separate_layers, stack_modalities
 
 FIRST_STRIDE = 4
+WEIGHTS = ("shared", "separate")
 
 
 class SharedBackbone(nn.Module):
@@ -28,6 +29,7 @@ class SharedBackbone(nn.Module):
         layout: the stack's layout; heads that use private norms share it.
         channels: channels of each returned stage.
         strides: stride of each returned stage.
+        single_branch: whether the fusion method merges the modalities, so that maps have N samples instead of M*N.
 
     Source: arXiv 2108.05009, section 3.
     """
@@ -39,6 +41,7 @@ class SharedBackbone(nn.Module):
         *,
         fusion: FusionMethod | None = None,
         norm: str = "private",
+        weights: str = "shared",
         pretrained: str | None = None,
         norm_eval: bool = False,
     ) -> None:
@@ -49,6 +52,8 @@ class SharedBackbone(nn.Module):
             modalities: names of the modalities, in the order of the ring in which they exchange.
             fusion: how modalities exchange features; None for no exchange.
             norm: ``"private"``, ``"affine"`` or ``"shared"``, see `rgbx.layers.modality_norm`.
+            weights: ``"shared"``: one network for all modalities; ``"separate"``: an encoder for each, joined by the
+                fusion method alone (what other works do, for comparison).
             pretrained: None, ``"timm"`` for timm's own weights (needs the network), or the path of a weight file.
                 Each modality's norms start from the same weights.
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
@@ -57,10 +62,16 @@ class SharedBackbone(nn.Module):
             ValueError: for an unknown network, norm variant or stage number.
         """
         super().__init__()
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights is {weights!r}; expected one of {WEIGHTS}")
         self.layout = StackLayout(modalities)
         self.norm_eval = norm_eval
         network = _create_network(name)
         self.pretrained_summary = load_pretrained(network, name, pretrained) if pretrained else None
+        self.concatenates_inputs = fusion is not None and fusion.concatenates_inputs
+        if self.concatenates_inputs:
+            norm, weights = "shared", "shared"
+            widen_first_convolution(network, len(self.layout.modalities), keep=pretrained is not None)
         infos = network.feature_info.get_dicts()
         stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]
         infos = [infos[i] for i in stages]
@@ -70,8 +81,12 @@ class SharedBackbone(nn.Module):
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
+        if weights == "separate":
+            separate_layers(network, self.layout)
         self.network = network
         self.stage_fusions = nn.ModuleList()
+        self.merge = None if fusion is None else fusion.merge_features(self.channels, self.layout)
+        self.single_branch = self.concatenates_inputs or self.merge is not None
         if fusion is not None:
             self._fuse(fusion, [info["module"] for info in infos])
 
@@ -81,12 +96,8 @@ class SharedBackbone(nn.Module):
             if not 1 <= stage <= len(modules):
                 raise ValueError(f"fusion stage {stage} does not exist; this backbone has stages 1 to {len(modules)}")
             container = _submodule(self.network, modules[stage - 1])
-            last = list(container.named_children())[-1:] if isinstance(container, nn.Sequential) else []
-            fused = fusion.fuse_block(last[0][1], self.layout) if last else None
-            if fused is not None:
-                setattr(container, last[0][0], fused)
-            else:
-                module = fusion.fuse_features(self.layout)
+            module = fusion.fuse_stage(container, self.channels[stage - 1], self.layout)
+            if module is not None:
                 self.stage_fusions.append(module)
                 container.register_forward_hook(partial(_fuse_output, module, self._channels_last_output))
 
@@ -107,11 +118,14 @@ class SharedBackbone(nn.Module):
 
         Returns:
             One stack [M*N, C, h, w] per stage, modality-major in declared order; `layout` then tells which are present.
+            Where the fusion method merges the modalities (`single_branch`), [N, C, h, w].
         """
         self.layout.set_present(inputs)
-        stack = stack_modalities(inputs, self.layout.present)
-        features = self.network(stack)[self._first_stage :]
-        return [f.permute(0, 3, 1, 2) for f in features] if self._channels_last_output else features
+        join = concatenate_modalities if self.concatenates_inputs else stack_modalities
+        features = self.network(join(inputs, self.layout))[self._first_stage :]
+        if self._channels_last_output:
+            features = [f.permute(0, 3, 1, 2) for f in features]
+        return features if self.merge is None else self.merge(features)
 
 
 def _create_network(name: str) -> Any:
@@ -119,6 +133,20 @@ def _create_network(name: str) -> Any:
         close = timm.list_models(f"*{name[:6]}*")[:5]
         raise ValueError(f"backbone {name!r} is no timm model; close names: {close}")
     return timm.create_model(name, features_only=True, pretrained=False)
+
+
+def widen_first_convolution(network: nn.Module, modalities: int, *, keep: bool) -> None:
+    """Gives the first convolution the channels of all modalities, concatenated.
+
+    Args:
+        network: a timm network.
+        modalities: M.
+        keep: repeat the weights, divided by M, so that equal inputs give what one did; otherwise draw them anew.
+    """
+    conv = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    conv.in_channels *= modalities
+    weight = conv.weight.detach().repeat(1, modalities, 1, 1) / modalities
+    conv.weight = nn.Parameter(weight if keep else nn.init.kaiming_normal_(weight, mode="fan_out"))
 
 
 def _submodule(network: nn.Module, path: str) -> nn.Module:
@@ -138,8 +166,8 @@ def _fuse_output(fusion: nn.Module, channels_last: bool, _stage: nn.Module, _inp
 
 
 def count_private_parameters(module: nn.Module) -> int:
-    """Parameters that belong to a single modality: those of private norms."""
-    return sum(p.numel() for name, p in module.named_parameters() if ".norms." in f".{name}")
+    """Parameters that belong to a single modality: those of private norms, and all of separate encoders."""
+    return sum(p.numel() for name, p in module.named_parameters() if owner(name) is not None)
 
 
 def to_channels_last(module: nn.Module) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from rgbx.engine.checkpoint import EXTRA_STATE
 from rgbx.engine.segmentation_metric import text_table
+from rgbx.layers import owner
 
-NORMS = ".norms."
 ALPHA = "alpha."
 CONFIGURED = ("data_preprocessor.", "loss.")  # buffers that state what the config says
 
@@ -52,7 +52,7 @@ class TransferSummary:
 def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], TransferSummary]:
     """Chooses the tensors of a checkpoint that fit `model`; the model is not changed.
 
-    Tensors that agree in name and shape are kept. The private norms of a modality that the
+    Tensors that agree in name and shape are kept. The private layers of a modality that the
     checkpoint lacks are filled from its first modality. `alpha` starts anew wherever the set of
     modalities differs, and so does everything else that does not fit, such as the classifier of
     another class count. Normalisation statistics and class weights belong to the data, so they are
@@ -67,7 +67,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     target = model.state_dict()
     tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
     weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
-    first = next((_modality(name) for name in weights if NORMS in name), "")
+    first = next((owner(name) for name in weights if owner(name)), "")
     same_modalities = _alphas(tensors) == _alphas(weights)
     summary, state = TransferSummary(), dict(target)
     for name, tensor in tensors.items():
@@ -75,9 +75,8 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
             summary.configured.append(name)
             continue
         source = name
-        if NORMS in name and name not in weights:
-            head, tail = name.split(NORMS)
-            source = f"{head}{NORMS}{first}.{tail.split('.', 1)[1]}"
+        if (modality := owner(name)) and name not in weights:
+            source = name.replace(f".{modality}.", f".{first}.", 1)
         fits = source in weights and weights[source].shape == tensor.shape
         if not fits or (name.startswith(ALPHA) and not same_modalities):
             summary.reinitialised.append(name)
@@ -94,10 +93,6 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
             f"no tensor of the checkpoint fits this model: it holds {list(weights)[:3]}, the model {list(target)[:3]}"
         )
     return state, summary
-
-
-def _modality(name: str) -> str:
-    return name.split(NORMS)[1].split(".")[0]
 
 
 def _alphas(names: Mapping[str, Tensor]) -> set[str]:

@@ -12,7 +12,8 @@ from fractions import Fraction
 
 from torch import Tensor, nn
 
-from rgbx.fusion.base import FusedBlock
+from rgbx.fusion.base import FusionMethod, fusion_method
+from rgbx.fusion.fused_block import FusedBlock, last_block
 from rgbx.layers import StackLayout
 from rgbx.ops import DEFAULT_FRACTION, channel_shuffle, pixel_shift, shift_add_shuffle
 
@@ -95,39 +96,42 @@ class AsymmetricBasicBlock(FusedBlock):
         return self.act2(self.add_shortcut(self.exchange.shift_and_shuffle(b, a), x))
 
 
-@dataclass(frozen=True)
-class AsymmetricFusion:
+@fusion_method("asymmetric")
+@dataclass(frozen=True, kw_only=True)
+class AsymmetricFusion(FusionMethod):
     """Asymmetric bidirectional fusion as a method a backbone can be built with.
 
     Attributes:
         fraction: share of channels exchanged by each shuffle (the paper's 1/5).
         second_shift: see `AsymmetricExchange`.
-        stages: stages to fuse, 1 being the first at stride 4; all by default.
         placement: ``"block"`` inside the last residual block of a stage (ResNets), ``"stage"`` on stage outputs,
             ``"auto"`` the former where the block allows it.
     """
 
     fraction: Fraction | float = DEFAULT_FRACTION
     second_shift: str | None = None
-    stages: tuple[int, ...] | None = None
     placement: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.placement not in ("auto", "block", "stage"):
             raise ValueError(f"placement is {self.placement!r}; expected 'auto', 'block' or 'stage'")
 
-    def fuse_features(self, layout: StackLayout) -> nn.Module:
-        """A module that fuses the output of a stage, [M*N, C, H, W] to the same."""
-        return AsymmetricExchange(layout, fraction=self.fraction, second_shift=self.second_shift)
+    def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
+        """Fuses the last residual block of the stage, or else its output."""
+        exchange = AsymmetricExchange(layout, fraction=self.fraction, second_shift=self.second_shift)
+        name, block = last_block(stage)
+        fused = _fused_form(block)
+        if fused is None and self.placement == "block":
+            raise ValueError(f"{type(block).__name__} cannot be fused inside; use placement='stage'")
+        if block is None or fused is None or self.placement == "stage":
+            return exchange
+        setattr(stage, name, fused(block, exchange))
+        return None
 
-    def fuse_block(self, block: nn.Module, layout: StackLayout) -> nn.Module | None:
-        """The fused form of a residual block, or None where it has none and the stage output is to be fused."""
-        fused = {"Bottleneck": AsymmetricBottleneck, "BasicBlock": AsymmetricBasicBlock}.get(type(block).__name__)
-        if self.placement == "stage":
-            return None
-        # In a strided bottleneck a and b differ in size, so that one cannot receive the other's shift.
-        if fused is None or (fused is AsymmetricBottleneck and block.stride != 1):
-            if self.placement == "block":
-                raise ValueError(f"{type(block).__name__} cannot be fused inside; use placement='stage'")
-            return None
-        return fused(block, AsymmetricExchange(layout, fraction=self.fraction, second_shift=self.second_shift))
+
+def _fused_form(block: nn.Module | None) -> type[FusedBlock] | None:
+    fused = {"Bottleneck": AsymmetricBottleneck, "BasicBlock": AsymmetricBasicBlock}.get(type(block).__name__)
+    # In a strided bottleneck a and b differ in size, so that one cannot receive the other's shift.
+    strided = fused is AsymmetricBottleneck and getattr(block, "stride", 1) != 1
+    return None if strided else fused

@@ -1,65 +1,100 @@
-"""What a backbone asks of a fusion method, and what fused residual blocks share."""
+"""What a backbone asks of a fusion method, and the table of methods by name."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
 from rgbx.layers import StackLayout
 
+FUSION_METHODS: dict[str, type[FusionMethod]] = {}
+_Method = TypeVar("_Method", bound="type[FusionMethod]")
 
-class FusionMethod(Protocol):
-    """A way for modalities to exchange features inside a shared backbone.
+
+@dataclass(frozen=True, kw_only=True)
+class FusionMethod:
+    """A way for modalities to exchange features. As it stands none do; subclasses override what they need.
 
     Attributes:
-        stages: stages to fuse, 1 being the first at stride 4; None for all.
+        stages: stages at which features are exchanged, 1 being the first at stride 4; None for all.
+        concatenates_inputs: whether the modalities are joined before the first convolution, as the channels of one
+            input, zero where a modality is absent. Such a network has one branch.
+        ensemble: ``"learned"``: softmax(α)-weighted logits of the branches; ``"mean"``: the mean of their
+            probabilities.
     """
 
-    @property
-    def stages(self) -> tuple[int, ...] | None: ...
+    stages: tuple[int, ...] | None = None
 
-    def fuse_block(self, block: nn.Module, layout: StackLayout) -> nn.Module | None:
-        """Replaces the last block of a stage, or returns None to fuse the stage's output instead."""
+    concatenates_inputs: ClassVar[bool] = False
+    ensemble: ClassVar[str] = "learned"
 
-    def fuse_features(self, layout: StackLayout) -> nn.Module:
-        """A module that maps a stage's output [M*N, C, H, W] to its fused form, which the next stage reads."""
+    def __post_init__(self) -> None:
+        if self.stages is not None:
+            object.__setattr__(self, "stages", tuple(self.stages))
+
+    def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
+        """Fuses a stage of the network; called once for each of `stages`.
+
+        Args:
+            stage: the stage, whose blocks may be replaced in place; its norms are private already.
+            channels: C of its output.
+            layout: how many modalities the stack holds at a call.
+
+        Returns:
+            A module that maps the stage's output [M*N, C, H, W] to what the next stage and the decoder read, or None.
+        """
+        return None
+
+    def merge_features(self, channels: Sequence[int], layout: StackLayout) -> nn.Module | None:
+        """A module that merges the modalities for the decoder, or None for one prediction per modality.
+
+        It maps the stage outputs, each [M*N, C_i, h_i, w_i], to maps [N, C_i, h_i, w_i]. The decoder reads these, and
+        the model has one prediction instead of branches.
+        """
+        return None
 
 
-class FusedBlock(nn.Module):
-    """A timm residual block taken over layer by layer under the same names, for subclasses to run with exchange.
+@runtime_checkable
+class Penalised(Protocol):
+    """A module inside a backbone that adds a term to the training loss."""
 
-    Checkpoints of fused and unfused networks therefore fit each other.
+    def penalty(self) -> Tensor:
+        """The weighted term, a scalar, of the last forward pass in training mode."""
+
+
+def fusion_method(name: str) -> Callable[[_Method], _Method]:
+    """Class decorator: enters a fusion method in the table under the name that configs and checkpoints use."""
+
+    def enter(method: _Method) -> _Method:
+        known = FUSION_METHODS.setdefault(name, method)
+        if known.__module__ != method.__module__:
+            raise ValueError(f"fusion method {name!r} is defined in {known.__module__} and in {method.__module__}")
+        FUSION_METHODS[name] = method
+        return method
+
+    return enter
+
+
+def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
+    """Builds a fusion method from plain values.
+
+    Args:
+        fusion: a name; a dict of ``name`` and the method's fields; or None for no exchange.
+
+    Raises:
+        ValueError: for an unknown name or field.
     """
-
-    conv1: nn.Module
-    bn1: nn.Module
-    act1: nn.Module
-    conv2: nn.Module
-    bn2: nn.Module
-    act2: nn.Module
-    conv3: nn.Module
-    bn3: nn.Module
-    act3: nn.Module
-    aa: nn.Module
-    drop_block: nn.Module
-    se: nn.Module | None
-    drop_path: nn.Module | None
-    downsample: nn.Module | None
-
-    def __init__(self, block: nn.Module, exchange: nn.Module) -> None:
-        super().__init__()
-        for name, child in block.named_children():
-            self.add_module(name, child)
-        for name in ("se", "drop_path", "downsample"):
-            if getattr(block, name) is None:
-                setattr(self, name, None)
-        self.exchange = exchange
-
-    def add_shortcut(self, branch: Tensor, x: Tensor) -> Tensor:
-        """Adds the block's shortcut to its branch, after attention and stochastic depth where the block has them."""
-        if self.se is not None:
-            branch = self.se(branch)
-        if self.drop_path is not None:
-            branch = self.drop_path(branch)
-        return branch + (x if self.downsample is None else self.downsample(x))
+    if fusion is None:
+        return None
+    options = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
+    name = options.pop("name", None)
+    if name not in FUSION_METHODS:
+        raise ValueError(f"fusion is {name!r}; expected None or one of {sorted(FUSION_METHODS)}")
+    method = FUSION_METHODS[name]
+    known = {field.name for field in fields(method)}
+    if unknown := sorted(set(options) - known):
+        raise ValueError(f"fusion method {name!r} has no field {unknown[0]!r}; its fields are {sorted(known)}")
+    return method(**options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -61,13 +61,28 @@ def match_channels(x: Tensor, channels: int, name: str) -> Tensor:
     return x if x.shape[1] == channels else x.expand(-1, channels, -1, -1)
 
 
-def stack_modalities(inputs: Mapping[str, Tensor], names: Iterable[str], channels: int = 3) -> Tensor:
-    """Concatenates the maps [N, c, H, W] of the named modalities to [M*N, channels, H, W], modality-major.
+def stack_modalities(inputs: Mapping[str, Tensor], layout: StackLayout, channels: int = 3) -> Tensor:
+    """Stacks the maps [N, c, H, W] of the modalities present to [M*N, channels, H, W], modality-major.
 
     Raises:
         ValueError: if the maps differ in batch or image size, or have the wrong number of channels.
     """
-    names = tuple(names)
+    maps = _equal_maps(inputs, layout.present, channels)
+    return torch.cat(maps) if len(maps) > 1 else maps[0]
+
+
+def concatenate_modalities(inputs: Mapping[str, Tensor], layout: StackLayout, channels: int = 3) -> Tensor:
+    """Joins the maps [N, c, H, W] of all modalities as channels, [N, M*channels, H, W]; those absent are zero.
+
+    Raises:
+        ValueError: if the maps differ in batch or image size, or have the wrong number of channels.
+    """
+    maps = dict(zip(layout.present, _equal_maps(inputs, layout.present, channels), strict=True))
+    zero = torch.zeros_like(next(iter(maps.values())))
+    return torch.cat([maps.get(name, zero) for name in layout.modalities], dim=1)
+
+
+def _equal_maps(inputs: Mapping[str, Tensor], names: Sequence[str], channels: int) -> list[Tensor]:
     maps = [match_channels(inputs[name], channels, name) for name in names]
     for name, x in zip(names, maps, strict=True):
         if x.shape != maps[0].shape:
@@ -75,7 +90,7 @@ def stack_modalities(inputs: Mapping[str, Tensor], names: Iterable[str], channel
                 f"{name} has batch and size {[x.shape[0], *x.shape[2:]]}, {names[0]} has "
                 f"{[maps[0].shape[0], *maps[0].shape[2:]]}; resize them to one size first"
             )
-    return torch.cat(maps) if len(maps) > 1 else maps[0]
+    return maps
 
 
 def split_modalities(x: Tensor, layout: StackLayout) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Complete models and the builders that configs and checkpoints name."""
 
-from rgbx.models.build import asymfusion_segmentor, build_model
+from rgbx.models.build import build_model, multimodal_segmentor
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predictor import Predictor
 from rgbx.models.preprocessor import MultimodalPreprocessor
@@ -14,6 +14,6 @@ __all__ = [
     "Predictor",
     "Protocol",
     "Segmentor",
-    "asymfusion_segmentor",
     "build_model",
+    "multimodal_segmentor",
 ]

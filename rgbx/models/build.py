@@ -9,8 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from rgbx.backbones import SharedBackbone, to_channels_last
-from rgbx.fusion import AsymmetricFusion
-from rgbx.heads import LightDecoder
+from rgbx.fusion import build_fusion
+from rgbx.heads import build_decoder
 from rgbx.losses import IGNORE_INDEX, build_loss
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.preprocessor import MultimodalPreprocessor
@@ -61,7 +61,7 @@ def build_model(recipe: Mapping[str, Any]) -> Segmentor:
 
 
 @_builder
-def asymfusion_segmentor(
+def multimodal_segmentor(
     *,
     modalities: Sequence[str],
     num_classes: int,
@@ -69,14 +69,16 @@ def asymfusion_segmentor(
     pretrained: str | None = None,
     norm: str = "private",
     norm_eval: bool = False,
-    fusion: Mapping[str, Any] | bool | None = True,
-    decoder: Mapping[str, Any] | None = None,
+    weights: str = "shared",
+    fusion: Mapping[str, Any] | str | None = "asymmetric",
+    decoder: Mapping[str, Any] | str | None = None,
     loss: Mapping[str, Any] | str = "cross_entropy",
     statistics: Mapping[str, Any] | None = None,
     modality_dropout: float | None = None,
     detach_ensemble: bool = True,
+    pad_to_stride: bool = True,
 ) -> Segmentor:
-    """AsymFusion for semantic segmentation (arXiv 2108.05009) on any timm backbone, with the light decoder.
+    """Semantic segmentation on any timm backbone; by default AsymFusion (arXiv 2108.05009) with the light decoder.
 
     Args:
         modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
@@ -85,24 +87,32 @@ def asymfusion_segmentor(
         pretrained: None, ``"timm"`` or the path of a weight file; not kept in checkpoints.
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
-        fusion: fields of `AsymmetricFusion`; True for its defaults, False or None for no exchange.
-        decoder: ``width`` and ``dropout`` of `LightDecoder`.
+        weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
+        fusion: a method's name or ``{"name": ..., **fields}``, see `rgbx.fusion`; None for no exchange.
+        decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
+        pad_to_stride: pad images to multiples of the deepest stride, see `Segmentor`.
     """
     if not 1 <= num_classes <= IGNORE_INDEX:
         raise ValueError(
             f"num_classes is {num_classes}; expected 1 to {IGNORE_INDEX}, as class ids are uint8 and "
             f"{IGNORE_INDEX} marks ignored pixels"
         )
-    options: Mapping[str, Any] = fusion if isinstance(fusion, Mapping) else {}
-    method = None if fusion is None or fusion is False else AsymmetricFusion(**options)
+    method = build_fusion(fusion)
     network = SharedBackbone(
-        backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval
+        backbone,
+        tuple(modalities),
+        fusion=method,
+        norm=norm,
+        weights=weights,
+        pretrained=pretrained,
+        norm_eval=norm_eval,
     )
-    head = LightDecoder(network.channels, num_classes, network.layout, norm=norm, **dict(decoder or {}))
+    head_norm = "shared" if network.single_branch else norm
+    head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=head_norm)
     model = Segmentor(
         network,
         head,
@@ -110,6 +120,8 @@ def asymfusion_segmentor(
         MultimodalPreprocessor(modalities, statistics),
         modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
         detach_ensemble=detach_ensemble,
+        ensemble="learned" if method is None else method.ensemble,
+        pad_to_stride=pad_to_stride,
     )
     to_channels_last(model)
     return model

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rgbx.backbones import count_private_parameters
+from rgbx.layers import owner
 from rgbx.models.segmentor import Segmentor
 
 
@@ -56,7 +56,7 @@ def measure_complexity(
     absent = set(model.modalities) - set(present)
     total = _count_parameters(model, absent)
     backbone = _count_parameters(model.backbone, absent)
-    private = count_private_parameters(model) - (_count_parameters(model, set()) - total - len(absent))  # an α each
+    private = sum(p.numel() for name, p in model.named_parameters() if owner(name) in present)
     device = next(model.parameters()).device
     inputs = {name: torch.zeros(1, 1, *size, device=device) for name in present}
     training = model.training
@@ -73,5 +73,5 @@ def _count_parameters(module: nn.Module, absent: set[str]) -> int:
     return sum(
         p.numel()
         for name, p in module.named_parameters()
-        if not any(f".norms.{modality}." in f".{name}." or name == f"alpha.{modality}" for modality in absent)
+        if owner(name) not in absent and name.removeprefix("alpha.") not in absent
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,14 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from rgbx.backbones import SharedBackbone
+from rgbx.fusion import Penalised
 from rgbx.layers import split_modalities
 from rgbx.losses import IGNORE_INDEX
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predictor import ENSEMBLE, Predictor, image_logits
 from rgbx.models.preprocessor import MultimodalPreprocessor
+
+ENSEMBLES = ("learned", "mean")
 
 
 class Segmentor(BaseModel):
@@ -23,7 +27,8 @@ class Segmentor(BaseModel):
     Each branch is trained by its own loss. By default the ensemble reads detached predictions, so that its loss
     trains only α. With a subset of the modalities present, softmax(α) runs over that subset.
 
-    Images whose sides the deepest stride does not divide are padded at the right and bottom and predictions cropped.
+    Images whose sides the deepest stride does not divide are padded at the right and bottom and predictions cropped,
+    unless `pad_to_stride` is off: then the network sees them as they are.
 
     Args:
         backbone: features of the modalities present.
@@ -32,6 +37,10 @@ class Segmentor(BaseModel):
         preprocessor: normalises a collated batch.
         modality_dropout: draws the subset of modalities of a training step; None trains on all that are given.
         detach_ensemble: whether the ensemble's loss stops at the predictions.
+        ensemble: ``"learned"`` as above, or ``"mean"``: the mean of the branches' probabilities, nothing learned.
+        pad_to_stride: False as the authors' network does it, for backbones of padded convolutions such as ResNets.
+
+    A fusion method that merges the modalities leaves one prediction, which is the ensemble, and no α.
 
     Source: arXiv 2108.05009, section 3.4; the modes are those of mmengine's BaseModel.
     """
@@ -45,15 +54,21 @@ class Segmentor(BaseModel):
         *,
         modality_dropout: ModalityDropout | None = None,
         detach_ensemble: bool = True,
+        ensemble: str = "learned",
+        pad_to_stride: bool = True,
     ) -> None:
         super().__init__(data_preprocessor=preprocessor)
         self.backbone, self.head, self.loss = backbone, decoder, loss
         self.modalities = backbone.layout.modalities
         if ENSEMBLE in self.modalities:
             raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
-        self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in self.modalities})
+        if ensemble not in ENSEMBLES:
+            raise ValueError(f"ensemble is {ensemble!r}; expected one of {ENSEMBLES}")
+        voters = self.modalities if ensemble == "learned" and not backbone.single_branch else ()
+        self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in voters})
         self.modality_dropout = modality_dropout
         self.detach_ensemble = detach_ensemble
+        self.pad_to_stride = pad_to_stride
         self._visible = self.modalities
         self.recipe: dict[str, Any] | None = None
 
@@ -118,7 +133,7 @@ class Segmentor(BaseModel):
     @property
     def stride(self) -> int:
         """What the sides of `decoder_logits`' inputs must be multiples of."""
-        return self.backbone.strides[-1]
+        return self.backbone.strides[-1] if self.pad_to_stride else 1
 
     def decoder_logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits [N, K, h, w] of every modality present and of the ensemble, at the decoder's resolution.
@@ -132,6 +147,8 @@ class Segmentor(BaseModel):
         present = {name: inputs[name] for name in self._present(inputs)}
         self._check_batch_norm(present)
         stack = self.head(self.backbone(present)).float().contiguous()  # a class axis that is not last suits the losses
+        if self.backbone.single_branch:
+            return {ENSEMBLE: stack}
         branches = split_modalities(stack, self.backbone.layout)
         return {**branches, ENSEMBLE: self._ensemble(branches)}
 
@@ -145,22 +162,26 @@ class Segmentor(BaseModel):
         """Training statistics need more than one value, also at the deepest stage."""
         batch, _, height, width = next(iter(padded.values())).shape
         stride = self.backbone.strides[-1]
-        if self.training and not self.backbone.norm_eval and batch * (height // stride) * (width // stride) < 2:
+        if self.training and not self.backbone.norm_eval and batch * -(-height // stride) * -(-width // stride) < 2:
             raise ValueError(
                 f"a batch of 1 image of {height}×{width} leaves one pixel at stride {stride}, too few for the "
                 "statistics of batch norm; train on larger images, on more of them, or with norm_eval=True"
             )
 
     def _ensemble(self, branches: Mapping[str, Tensor]) -> Tensor:
-        weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
         votes = [logits.detach() if self.detach_ensemble else logits for logits in branches.values()]
+        if not self.alpha:
+            return torch.stack(votes).log_softmax(2).logsumexp(0) - math.log(len(votes))  # of the mean probability
+        weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
         return torch.stack([w * v for w, v in zip(weights, votes, strict=True)]).sum(0)
 
     def _losses(self, logits: Mapping[str, Tensor], label: Tensor | None) -> dict[str, Tensor]:
         if label is None:
             raise ValueError("the batch has no 'label'; training needs int64 labels [N, H, W]")
         _check_labels(label, num_classes=next(iter(logits.values())).shape[1])
-        return {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
+        losses = {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
+        penalties = [module.penalty() for module in self.backbone.modules() if isinstance(module, Penalised)]
+        return {**losses, "loss_fusion": torch.stack(penalties).sum()} if penalties else losses
 
 
 def _check_labels(label: Tensor, num_classes: int) -> None:

@@ -37,9 +37,15 @@ def test_modern_recipe_is_what_the_papers_say():
     assert (crop.size, crop.scale) == ((480, 640), (0.5, 1.75))
 
 
-def test_the_authors_recipe_is_what_the_authors_published():
+@pytest.mark.parametrize(("depth", "epochs"), [(101, 100), (152, 150)])
+def test_the_authors_recipe_is_what_the_authors_published(depth, epochs):
     """Learning rates of the three stages, counted by the schedulers themselves; the decoder ends at 6e-4, not 7e-4."""
-    config = load_config(CONFIGS / "nyudv2/asymfusion_r101_nyudv2_authors.py")
+    config = load_config(CONFIGS / f"nyudv2/asymfusion_r{depth}_nyudv2_authors.py")
+    assert config.model.backbone == f"resnet{depth}.tv_in1k"
+    assert (config.model.decoder, config.model.pad_to_stride) == (
+        {"name": "refinenet", "width": 256, "dropout": 0.5},
+        False,
+    )
     rates = config.optim_wrapper.paramwise_cfg
     optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": rates[f"{x}_lr"]} for x in ("encoder", "decoder")])
     schedulers = [PARAM_SCHEDULERS.build({**dict(item), "optimizer": optimizer}) for item in config.param_scheduler]
@@ -48,7 +54,7 @@ def test_the_authors_recipe_is_what_the_authors_published():
         seen.append(tuple(round(group["lr"], 8) for group in optimizer.param_groups))
         for scheduler in schedulers:
             scheduler.step()
-    assert seen == [(5e-4, 3e-3)] * 100 + [(2.5e-4, 1.5e-3)] * 100 + [(1e-4, 6e-4)] * 100
+    assert seen == [(5e-4, 3e-3)] * epochs + [(2.5e-4, 1.5e-3)] * epochs + [(1e-4, 6e-4)] * epochs
     crop = config.train_dataloader.dataset.transforms[0]
     assert (crop.size, crop.scale, crop.min_short_side, crop.interpolation) == (500, (0.5, 2.0), 350, "cubic")
     assert (config.train_dataloader.batch_size, config.train_dataloader.drop_last) == (6, True)
@@ -75,7 +81,7 @@ def test_a_dumped_config_loads_again(write_config, tmp_path):
         (
             "\nfrom rgbx.models import asymfusion_segmenter\nmodel.update(type=asymfusion_segmenter)",
             r"config\.py, line 6: rgbx.models has no 'asymfusion_segmenter'; did you mean "
-            "'asymfusion_segmentor'?",
+            "'multimodal_segmentor'?",
         ),
         ("from rgbx.modelz import x\n_y = x", r"config\.py, line 5: cannot import rgbx.modelz"),
         ("model = dict(", r"config\.py, line 5: '\(' was never closed"),

@@ -139,6 +139,7 @@ ROOMS = [
 CASES = {
     "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
     "nyudv2/asymfusion_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_r152_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r50_nyudv2_cmx.py": ("nyudv2_cmx", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP, *HELD_OUT]),

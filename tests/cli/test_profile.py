@@ -10,10 +10,10 @@ from rgbx.engine.profile import Profile
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 model = dict(
-    type=asymfusion_segmentor, modalities=("rgb", "depth"), num_classes=5, pretrained="absent.pth",
+    type=multimodal_segmentor, modalities=("rgb", "depth"), num_classes=5, pretrained="absent.pth",
     decoder=dict(width=16))
 """
 

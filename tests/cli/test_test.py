@@ -118,6 +118,24 @@ def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
     assert main([*base, str(files[0]), *saving, "--overwrite"]) == 0
 
 
+def test_two_processes_find_what_one_finds(trained, start_tool, tmp_path):
+    """Three samples on two processes, damaged in every way."""
+    config, run = trained
+    arguments = ["tools/test.py", config, str(run), "--robustness", "--json"]
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    results = {}
+    for name, command in {"one": arguments, "two": [*two, *arguments]}.items():
+        path = tmp_path / f"{name}.json"
+        launcher = ["--launcher", "pytorch"] if name == "two" else []
+        process = start_tool(*command, path, *launcher)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        results[name] = json.loads(path.read_text())
+    assert results["two"]["subsets"] == results["one"]["subsets"]
+    assert results["two"]["robustness"] == results["one"]["robustness"]
+    assert results["two"]["images"] == results["one"]["images"]
+
+
 def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
     """Every subset, every damage, on the stated part of the frames; saved predictions are those without damage."""
     config, run = trained

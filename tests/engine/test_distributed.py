@@ -14,7 +14,7 @@ from rgbx.engine.checkpoint_hook import CheckpointHook
 from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.engine.runner import Runner, finish_together
 from rgbx.engine.segmentation_metric import SegmentationMetric
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 from rgbx.transforms import PackSample
 
 MODEL = dict(modalities=("rgb", "depth"), num_classes=3, norm="group", dropout=0.0)
@@ -110,7 +110,7 @@ def training(rank, port, folder):
     dataset = dict(type=Halves, length=12, size=(32, 48), transforms=[PackSample()])
     runner = Runner.from_cfg(
         dict(
-            model=dict(type=asymfusion_segmentor, modalities=("rgb", "depth"), num_classes=3, modality_dropout=0.5),
+            model=dict(type=multimodal_segmentor, modalities=("rgb", "depth"), num_classes=3, modality_dropout=0.5),
             work_dir=str(folder / "run"),
             launcher="pytorch",
             log_level="ERROR",

@@ -3,7 +3,7 @@ import torch
 from tiny import tiny_segmentor
 
 from rgbx.engine.finetune import transfer
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 
 def weights_of(**options):
@@ -55,8 +55,8 @@ def test_statistics_and_class_weights_are_the_configs():
     options = dict(modalities=("rgb", "depth"), num_classes=3, backbone="resnet18")
     disparity = {"depth": {"mean": [25.0], "std": [25.0], "max": [200.0]}}
     weighted = [{"name": "cross_entropy", "class_weights": weights} for weights in ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])]
-    model = asymfusion_segmentor(**options, statistics=disparity, loss=weighted[1])
-    state, summary = transfer(model, asymfusion_segmentor(**options, loss=weighted[0]).state_dict())
+    model = multimodal_segmentor(**options, statistics=disparity, loss=weighted[1])
+    state, summary = transfer(model, multimodal_segmentor(**options, loss=weighted[0]).state_dict())
     model.load_state_dict(state)
     for key, value in (("mean", 25.0), ("std", 25.0), ("max", 200.0)):
         assert getattr(model.data_preprocessor, f"depth_{key}").item() == value

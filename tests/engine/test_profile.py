@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rgbx.engine.profile import LiveTensors, Profile, move_model, peak_bytes, profile_model, time_passes
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -14,7 +14,7 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return asymfusion_segmentor(modalities=("rgb", "depth"), num_classes=5, decoder={"width": 16})
+    return multimodal_segmentor(modalities=("rgb", "depth"), num_classes=5, decoder={"width": 16})
 
 
 def test_peak_of_a_chain_by_hand():
@@ -63,7 +63,7 @@ def test_subsets_and_precision(model):
     assert (both.modalities, both.batch, both.dtype) == (("rgb", "depth"), 1, "float32")
     assert len(both.seconds) == 2
     assert both.parameters == sum(p.numel() for p in model.parameters())
-    single = asymfusion_segmentor(modalities=("rgb",), num_classes=5, decoder={"width": 16})
+    single = multimodal_segmentor(modalities=("rgb",), num_classes=5, decoder={"width": 16})
     assert rgb.parameters == sum(p.numel() for p in single.parameters())
     assert both.flops == 2 * rgb.flops  # the exchange and the ensemble only move and add
     half = profile_model(model, size=(64, 96), modalities=("rgb",), dtype=torch.bfloat16, repeats=1)

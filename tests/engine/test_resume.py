@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 
 def assert_equal(first, second, path=""):
@@ -39,7 +39,7 @@ CASES = {
     "accumulation with a remainder": dict(accumulate=2),
     "bfloat16": dict(dtype="bfloat16"),
     "one-cycle": dict(schedule="onecycle"),
-    "asymfusion": dict(ema=True, model=dict(type=asymfusion_segmentor, modality_dropout=0.5)),
+    "asymfusion": dict(ema=True, model=dict(type=multimodal_segmentor, modality_dropout=0.5)),
     "everything": dict(workers=2, ema=dict(momentum=0.1), accumulate=2, dtype="bfloat16"),
 }
 

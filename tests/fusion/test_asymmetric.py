@@ -52,7 +52,14 @@ def fused_block(block, layout, **options):
     replace_norms(block, layout)
     for parameter in block.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))  # modalities differ
-    return AsymmetricFusion(**options).fuse_block(block, layout).eval()
+    return fuse(block, layout, **options).eval()
+
+
+def fuse(block, layout, **options):
+    """The block as the only one of a stage, fused."""
+    stage = nn.Sequential(block)
+    assert AsymmetricFusion(**options).fuse_stage(stage, 1, layout) is None
+    return stage[0]
 
 
 def test_bottleneck_follows_the_equations(layout):
@@ -99,7 +106,7 @@ def test_one_modality_present_means_a_plain_block(layout):
     original = resnet.Bottleneck(40, 10)
     replace_norms(original, layout)
     plain = copy.deepcopy(original).eval()
-    fused = AsymmetricFusion().fuse_block(original, layout).eval()
+    fused = fuse(original, layout).eval()
     layout.set_present(["depth"])
     x = torch.randn(2, 40, 5, 5)
     assert torch.equal(fused(x), plain(x))
@@ -108,13 +115,14 @@ def test_one_modality_present_means_a_plain_block(layout):
 def test_fused_block_keeps_the_layer_names(layout):
     block = resnet.BasicBlock(10, 10)
     names = set(block.state_dict())
-    assert set(AsymmetricFusion().fuse_block(block, layout).state_dict()) == names
+    assert set(fuse(block, layout).state_dict()) == names
 
 
 def test_strided_bottleneck_falls_back_or_refuses(layout):
     block = resnet.Bottleneck(40, 10, stride=2)
-    assert AsymmetricFusion().fuse_block(block, layout) is None
+    stage = nn.Sequential(block)
+    assert isinstance(AsymmetricFusion().fuse_stage(stage, 40, layout), AsymmetricExchange) and stage[0] is block
     with pytest.raises(ValueError, match="placement='stage'"):
-        AsymmetricFusion(placement="block").fuse_block(block, layout)
+        AsymmetricFusion(placement="block").fuse_stage(stage, 40, layout)
     with pytest.raises(ValueError, match="placement is 'inside'"):
         AsymmetricFusion(placement="inside")

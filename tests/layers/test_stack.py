@@ -6,7 +6,7 @@ from rgbx.layers import StackLayout, split_modalities, stack_modalities
 
 def test_stack_is_modality_major_and_repeats_one_channel():
     rgb, depth = torch.rand(2, 3, 4, 5), torch.rand(2, 1, 4, 5)
-    stack = stack_modalities({"depth": depth, "rgb": rgb}, ("rgb", "depth"))
+    stack = stack_modalities({"depth": depth, "rgb": rgb}, StackLayout(("rgb", "depth")))
     assert torch.equal(stack[:2], rgb)
     for channel in range(3):
         assert torch.equal(stack[2:, channel], depth[:, 0])
@@ -31,10 +31,13 @@ def test_split_returns_views_in_declared_order():
         (lambda: StackLayout(("rgb",)).set_present(["depth"]), r"\['depth'\] given; this model knows \['rgb'\]"),
         (lambda: StackLayout(("rgb",)).set_present([]), "this model knows"),
         (
-            lambda: stack_modalities({"a": torch.zeros(1, 3, 4, 4), "b": torch.zeros(1, 3, 4, 5)}, "ab"),
+            lambda: stack_modalities({"a": torch.zeros(1, 3, 4, 4), "b": torch.zeros(1, 3, 4, 5)}, StackLayout("ab")),
             r"b has batch and size \[1, 4, 5\], a has \[1, 4, 4\]",
         ),
-        (lambda: stack_modalities({"a": torch.zeros(1, 4, 2, 2)}, "a"), r"\[1, 4, 2, 2\]; expected \[N, 1, H, W\]"),
+        (
+            lambda: stack_modalities({"a": torch.zeros(1, 4, 2, 2)}, StackLayout("a")),
+            r"\[1, 4, 2, 2\]; expected \[N, 1, H, W\]",
+        ),
     ],
 )
 def test_errors_name_what_was_found(call, message):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def make_model():
     def make(**options):
         torch.manual_seed(0)
         defaults = {"modalities": ("rgb", "depth"), "num_classes": 5, "decoder": {"width": 16, "dropout": 0.0}}
-        return asymfusion_segmentor(**{**defaults, **options})
+        return multimodal_segmentor(**{**defaults, **options})
 
     return make
 

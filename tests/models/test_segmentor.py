@@ -54,7 +54,7 @@ def test_attached_ensemble_trains_the_network(make_model, batch):
 
 
 def test_each_branch_has_its_own_loss(make_model, batch):
-    model = make_model(fusion=False)
+    model = make_model(fusion=None)
     run(model, batch, "loss")["loss_rgb"].backward()
     norms = model.backbone.network.bn1.norms
     assert norms["rgb"].weight.grad.abs().sum() > 0
@@ -125,7 +125,10 @@ def test_builder_checks_its_values(make_model):
         make_model(num_classes=300)
     with pytest.raises(ValueError, match="'ensemble'"):
         make_model(modalities=("rgb", "ensemble"), statistics={"ensemble": {"mean": [0.0], "std": [1.0]}})
-    assert make_model(fusion={"fraction": Fraction(1, 5)}).recipe["parameters"]["fusion"] == {"fraction": 0.2}
+    assert make_model(fusion={"name": "asymmetric", "fraction": Fraction(1, 5)}).recipe["parameters"]["fusion"] == {
+        "name": "asymmetric",
+        "fraction": 0.2,
+    }
 
 
 def test_rebuilt_from_its_recipe(make_model, batch):

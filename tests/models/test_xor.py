@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rgbx.metrics import confusion_matrix, scores
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 SIZE, CELL = 64, 16
 
@@ -27,7 +27,7 @@ def xor_batch(rng, count=8):
 def train_and_score(fusion):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    model = asymfusion_segmentor(
+    model = multimodal_segmentor(
         modalities=("rgb", "depth"), num_classes=2, fusion=fusion, decoder={"width": 32, "dropout": 0.0}
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -48,7 +48,7 @@ def train_and_score(fusion):
     return scores(confusion)["mIoU"]
 
 
-@pytest.mark.parametrize("fusion", [True, False], ids=["fused", "unfused"])
+@pytest.mark.parametrize("fusion", ["asymmetric", None], ids=["fused", "unfused"])
 def test_xor_needs_fusion(fusion):
     score = train_and_score(fusion)
     assert score > 0.95 if fusion else score < 0.65, score

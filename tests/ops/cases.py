@@ -47,10 +47,11 @@ class Case:
         return self.num_modalities, self.shape[1] // 5, self.direction
 
     def tensor(self, seed: int) -> Tensor:
-        """Normal numbers in the case's dtype and memory layout."""
+        """Normal numbers, a tenth of them -0.0, in the case's dtype and memory layout."""
         n, c, h, w = self.shape
         generator = torch.Generator().manual_seed(seed)
         values = torch.randn(self.num_modalities * n, c, h, w, generator=generator, dtype=torch.float64).to(self.dtype)
+        values[values > 1.28] = -0.0
         if self.layout == "nhwc":
             return values.contiguous(memory_format=torch.channels_last)
         if self.layout == "sliced":  # every second row and column of something larger, at an odd address
@@ -72,3 +73,12 @@ def expected(operator: str, case: Case, inputs: list[Tensor]) -> tuple[Tensor, .
     """What plain torch answers."""
     answer = getattr(reference, operator)(*inputs, *case.ring)
     return answer if isinstance(answer, tuple) else (answer,)
+
+
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes per element
+
+
+def same_bits(x: Tensor, y: Tensor) -> bool:
+    """Equality that tells -0.0 from 0.0."""
+    x, y = x.cpu().contiguous(), y.cpu().contiguous()
+    return x.dtype == y.dtype and torch.equal(x.view(BITS[x.itemsize]), y.view(BITS[y.itemsize]))

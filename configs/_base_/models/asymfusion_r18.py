@@ -1,9 +1,9 @@
 """AsymFusion on a ResNet-18 for RGB and depth, with the light decoder."""
 
-from rgbx.models import asymfusion_segmentor
+from rgbx.models import multimodal_segmentor
 
 model = dict(
-    type=asymfusion_segmentor,
+    type=multimodal_segmentor,
     modalities=("rgb", "depth"),
     num_classes=40,
     backbone="resnet18",

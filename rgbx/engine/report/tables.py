@@ -72,7 +72,7 @@ def subset_table(result: Result) -> Table:
 def class_table(result: Result) -> Table:
     """One row per class, by falling gap between the ensemble and the best branch; classes without a gap last.
 
-    Branches that share the highest IoU are none of them the best.
+    A branch is the best where it alone of several has the highest IoU, and that is above zero.
     """
     _, predictions = headline(result)
     branches = [name for name in predictions if name != ENSEMBLE]
@@ -91,7 +91,7 @@ def class_table(result: Result) -> Table:
                 "gap": _minus(main["IoU"][k], highest),
                 "IoU": main["IoU"][k],
                 **{f"IoU of {branch}": value for branch, value in of_branch.items()},
-                "best": leaders[0] if len(leaders) == 1 else None,
+                "best": leaders[0] if len(leaders) == 1 < len(of_branch) and highest else None,
                 "Acc": main["Acc"][k],
             }
         )
