@@ -70,6 +70,25 @@ def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str
     return config
 
 
+def read_values(path: str | Path) -> dict[str, Any]:
+    """What a file in the style of a config defines, in plain containers; nothing that it imports is carried out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: anything wrong in the file or its bases.
+    """
+    config = _parse(Path(path))
+    _drop_modules(config)
+    values = dict.items(config._cfg_dict)
+    return {name: _plain(value) for name, value in values if name not in config._imported_names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in dict.items(value)}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
 def set_roots(config: Config, root: str, *, required: bool = False) -> None:
     """Sets the root folder of all datasets of a config.
 

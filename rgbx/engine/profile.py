@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,13 +102,8 @@ def profile_model(
     peak: int | None = None
     seconds: tuple[float, ...] = ()
     try:
-        inputs = {name: torch.randn(batch, 3 if name == "rgb" else 1, *size, device=device) for name in names}
-
-        @torch.no_grad()
-        def forward() -> object:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                return model(inputs, mode="tensor")
-
+        inputs = random_inputs(names, batch, size, device)
+        forward = make_forward(model, inputs, dtype)
         peak = peak_bytes(forward, device, [*model.parameters(), *model.buffers(), *inputs.values()])
         seconds = time_passes(forward, device, repeats)
     except torch.OutOfMemoryError:
@@ -116,6 +111,25 @@ def profile_model(
         peak = None
     name = str(dtype).removeprefix("torch.")
     return Profile(names, batch, name, complexity.parameters["total"], complexity.flops, peak, seconds)
+
+
+def random_inputs(
+    names: Iterable[str], batch: int, size: tuple[int, int], device: torch.device
+) -> dict[str, Tensor]:  # [N, c, H, W] each
+    """Normally distributed maps: three channels for ``"rgb"``, one for any other modality."""
+    return {name: torch.randn(batch, 3 if name == "rgb" else 1, *size, device=device) for name in names}
+
+
+def make_forward(model: Segmentor, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Callable[[], object]:
+    """A forward pass from normalised maps to logits; other than float32 by autocast."""
+    device = next(model.parameters()).device.type
+
+    @torch.no_grad()
+    def forward() -> object:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            return model(inputs, mode="tensor")
+
+    return forward
 
 
 def time_passes(call: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, ...]:
@@ -201,7 +215,14 @@ def describe_machine(device: torch.device) -> str:
 
 
 def move_model(model: nn.Module, device: str) -> torch.device:
-    """Puts the model on a device; ``"auto"`` is CUDA where there is one.
+    """Puts the model on a device, see `find_device`."""
+    found = find_device(device)
+    model.to(found)
+    return found
+
+
+def find_device(device: str) -> torch.device:
+    """The device of a name; ``"auto"`` is CUDA where there is one.
 
     Raises:
         ValueError: CUDA is asked for where there is none.
@@ -210,5 +231,4 @@ def move_model(model: nn.Module, device: str) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {device}, but torch {torch.__version__} sees no CUDA device")
-    model.to(device)
     return torch.device(device)

@@ -13,7 +13,7 @@ from rgbx.cli.options import parse_options
 from rgbx.engine.optim import EncoderDecoderConstructor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EXPERIMENTS = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
+EXPERIMENTS = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name not in ("_base_", "studies"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -1,0 +1,135 @@
+"""Runs a study: a declared grid of methods and seeds, trained and tested with one budget, told in one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rgbx.cli.errors import INTERRUPTED, ConfigError, run_command
+from rgbx.cli.study_environment import child_environment
+from rgbx.cli.study_output import costs_of, write_outputs
+from rgbx.cli.study_runs import check_builds, common_arguments, read_study, resolve_runs, select
+from rgbx.engine.study.commands import Commands, carry_out
+from rgbx.engine.study.document import relative
+from rgbx.engine.study.grid import Progress, ended_as_interrupted, locked, run_all
+from rgbx.engine.study.runs import CHANGED, DONE, Run, State, move_aside, read_state
+
+SOME_FAILED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 1 if runs failed, 2 for a user's error, 130 for Ctrl-C."""
+    return run_command(study, argv)
+
+
+def study(argv: Sequence[str] | None = None) -> int:
+    """Parses, runs what is not done, measures costs, writes the table."""
+    arguments = _parser().parse_args(argv)
+    declared = read_study(arguments.study)
+    work_dir = Path(arguments.work_dir or Path("work_dirs/studies", declared.file.stem))
+    runs = resolve_runs(declared, work_dir, arguments)
+    selected = select(declared, runs, only=arguments.only, seeds=arguments.seeds)
+    if arguments.dry_run:
+        check_builds(declared, arguments)
+        print(grid_text(selected))
+        return 0
+    failed: list[Run] = []
+    with locked(work_dir) as lock, ended_as_interrupted():
+        todo = _to_do(selected, arguments)
+        if todo:
+            check_builds(declared, arguments, {run.method for run in todo})
+            commands = Commands(child_environment(arguments.device, arguments.jobs), lock.fileno())
+            try:
+                failed = _run(todo, selected, commands, arguments)
+            except KeyboardInterrupt:
+                print("\nInterrupted; the same command goes on where this one stopped.", file=sys.stderr)
+                return INTERRUPTED
+        costs = costs_of(declared, runs, arguments, work_dir)
+        print(write_outputs(declared, runs, costs, arguments, Path(arguments.out or work_dir)))
+    return SOME_FAILED if failed else 0
+
+
+def _to_do(selected: Sequence[Run], arguments: argparse.Namespace) -> list[Run]:
+    """The runs to carry out, in their order.
+
+    Raises:
+        ConfigError: a run's config has changed, and `--rerun-changed` is not given.
+    """
+    states = {run: read_state(run) for run in selected}
+    changed = [run for run, state in states.items() if state.kind == CHANGED]
+    if changed and (arguments.table_only or not arguments.rerun_changed):
+        raise ConfigError(change_text(changed[0], states[changed[0]], len(changed)))
+    if arguments.table_only:
+        return []
+    for run in changed:
+        print(f"{run.title}: its config has changed; what it left is now in {move_aside(run)}", flush=True)
+    return [run for run, state in states.items() if state.kind != DONE]
+
+
+def change_text(run: Run, state: State, count: int) -> str:
+    """One sentence on runs whose config is another one now."""
+    shown = "; ".join(state.notes[:5]) + (f"; and {len(state.notes) - 5} more" if len(state.notes) > 5 else "")
+    others = f" (and {count - 1} other runs)" if count > 1 else ""
+    return (
+        f"the config of {run.title}{others} is not that of the run in {run.folder}: {shown or 'its text differs'}. "
+        "--rerun-changed runs it anew and keeps the old folder under another name; another --work-dir keeps both"
+    )
+
+
+def _run(todo: Sequence[Run], selected: Sequence[Run], commands: Commands, arguments: argparse.Namespace) -> list[Run]:
+    done = len(selected) - len(todo)
+    print(
+        f"{len(selected)} runs, {done} done before, {arguments.jobs} at a time; "
+        f"logs: {todo[0].folder.parents[1]}/METHOD/seed_N/log.txt",
+        flush=True,
+    )
+    progress = Progress(len(selected), done, arguments.jobs, partial(print, flush=True))
+    config = relative(read_study(arguments.study).config, outside=True)
+    execute = partial(carry_out, call=commands, config=config, common=common_arguments(arguments))
+    return run_all(todo, execute, jobs=arguments.jobs, progress=progress, stop=commands.stop)
+
+
+def grid_text(runs: Sequence[Run]) -> str:
+    """One line per run: what it is tested on, and whether it is done."""
+    lines = []
+    for run in runs:
+        state = read_state(run)
+        score = state.score(run.subsets[0])
+        known = "" if score is None else f", mIoU {score:.3f}"
+        notes = f" ({'; '.join(state.notes[:3])})" if state.notes else ""
+        lines.append(f"{run.title} on {', '.join(run.subsets)}: {state.kind}{known}{notes}")
+    done = sum(read_state(run).kind == DONE for run in runs)
+    return "\n".join([*lines, f"{len(runs)} runs, {done} done"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Run a declared grid of methods and seeds, and tabulate it.")
+    parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
+    parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
+    parser.add_argument("--out", metavar="DIR", help="where STUDY.md, STUDY.csv and STUDY.png go (the work dir)")
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (1)")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="run only these methods")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="run only these seeds of the study")
+    parser.add_argument("--dry-run", action="store_true", help="print the grid and what is done, and stop")
+    parser.add_argument("--table-only", action="store_true", help="run nothing; tabulate what is done")
+    parser.add_argument("--rerun-changed", action="store_true", help="run anew what was run with another config")
+    parser.add_argument("--no-latency", action="store_true", help="do not time the methods")
+    parser.add_argument("--data-root", help="root folder of every dataset of the config")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16", "auto"), help="precision of training and testing"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of every run's config"
+    )
+    parser.add_argument("--trust", action="store_true", help="read weight files that can run any code")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
