@@ -70,7 +70,9 @@ class SharedBackbone(nn.Module):
         self.pretrained_summary = load_pretrained(network, name, pretrained) if pretrained else None
         self.concatenates_inputs = fusion is not None and fusion.concatenates_inputs
         if self.concatenates_inputs:
-            norm, weights = "shared", "shared"
+            if weights == "separate":
+                raise ValueError("weights is 'separate', but this fusion method joins the inputs: one encoder for all")
+            norm = "shared"
             widen_first_convolution(network, len(self.layout.modalities), keep=pretrained is not None)
         infos = network.feature_info.get_dicts()
         stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]

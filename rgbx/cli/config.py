@@ -44,7 +44,8 @@ def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str
     """Reads a config in mmengine's new style and checks it.
 
     `data_root`, at the top level of a config or given here, becomes the `root` of every dataset,
-    whatever a base config had there. Overrides follow, so that a single dataset can differ.
+    whatever a base config had there. Overrides follow, so that a single dataset can differ. The modules
+    that `custom_imports` names are imported last.
 
     Args:
         path: the config file.
@@ -67,6 +68,7 @@ def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str
         config.data_root = str(root)
         set_roots(config, str(root), required=data_root is not None)
     apply_options(config, overrides)
+    _import_modules(config.get("custom_imports") or {"imports": []})
     return config
 
 
@@ -87,6 +89,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in dict.items(value)}
     return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
+def _import_modules(custom: Any) -> None:
+    """Imports what a config names in `custom_imports`, so that the fusion methods defined there are known."""
+    names = custom.get("imports") if isinstance(custom, dict) else None
+    if not isinstance(names, (list, tuple)) or set(custom) != {"imports"}:
+        raise ConfigError(f"custom_imports is {custom!r}; expected dict(imports=[...]) with names of modules")
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(
+                f"custom_imports: cannot import {name}: {error}; is its folder in the environment's PYTHONPATH?"
+            ) from error
 
 
 def set_roots(config: Config, root: str, *, required: bool = False) -> None:

@@ -46,6 +46,7 @@ TOP_LEVEL = frozenset(
         "compile",
         "ema",
         "data_root",
+        "custom_imports",
         "trust_checkpoint",  # read by rgbx
     )
 )
@@ -78,6 +79,7 @@ _BY_PATH: dict[str, set[str]] = {
     "randomness": {"seed", "deterministic"},
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
     "optim_wrapper.paramwise_cfg": set(EncoderDecoderConstructor.OPTIONS),
+    "custom_imports": {"imports"},
     "compile": _parameters(torch.compile) or set(),
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
 }

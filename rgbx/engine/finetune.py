@@ -12,6 +12,7 @@ from rgbx.engine.segmentation_metric import text_table
 from rgbx.layers import owner
 
 ALPHA = "alpha."
+COPIES = "copies"  # what separate encoders keep their layers under
 CONFIGURED = ("data_preprocessor.", "loss.")  # buffers that state what the config says
 
 
@@ -53,7 +54,8 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     """Chooses the tensors of a checkpoint that fit `model`; the model is not changed.
 
     Tensors that agree in name and shape are kept. The private layers of a modality that the
-    checkpoint lacks are filled from its first modality. `alpha` starts anew wherever the set of
+    checkpoint lacks are filled from its first modality, and every one of separate encoders from the
+    shared one where the checkpoint has that. `alpha` starts anew wherever the set of
     modalities differs, and so does everything else that does not fit, such as the classifier of
     another class count. Normalisation statistics and class weights belong to the data, so they are
     always the config's.
@@ -62,21 +64,24 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         The state dict to load (every key of the model), and what was done.
 
     Raises:
-        ValueError: nothing fits.
+        ValueError: nothing fits, or the checkpoint has separate encoders where the model has a shared one.
     """
     target = model.state_dict()
     tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
     weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
     first = next((owner(name) for name in weights if owner(name)), "")
     same_modalities = _alphas(tensors) == _alphas(weights)
+    if any(_shared_name(name) in tensors for name in weights if _shared_name(name) != name):
+        raise ValueError(
+            "the checkpoint holds an encoder per modality, and none of them is the shared one that this model has; "
+            "set weights='separate', or start from a checkpoint with shared weights"
+        )
     summary, state = TransferSummary(), dict(target)
     for name, tensor in tensors.items():
         if name.startswith(CONFIGURED):
             summary.configured.append(name)
             continue
-        source = name
-        if (modality := owner(name)) and name not in weights:
-            source = name.replace(f".{modality}.", f".{first}.", 1)
+        source = name if name in weights else _source(name, weights, first)
         fits = source in weights and weights[source].shape == tensor.shape
         if not fits or (name.startswith(ALPHA) and not same_modalities):
             summary.reinitialised.append(name)
@@ -93,6 +98,17 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
             f"no tensor of the checkpoint fits this model: it holds {list(weights)[:3]}, the model {list(target)[:3]}"
         )
     return state, summary
+
+
+def _source(name: str, weights: Mapping[str, Tensor], first: str) -> str:
+    """What to fill a private tensor from: the layer that all modalities share, or that of the first modality."""
+    modality, shared = owner(name), _shared_name(name)
+    return shared if modality is None or shared in weights else name.replace(f".{modality}.", f".{first}.", 1)
+
+
+def _shared_name(name: str) -> str:
+    """What a layer of separate encoders is called where all modalities share it."""
+    return name.replace(f".{COPIES}.{owner(name)}.", ".", 1)
 
 
 def _alphas(names: Mapping[str, Tensor]) -> set[str]:

@@ -6,7 +6,8 @@ Every file of this package is imported, so that a new method is a new file.
 import importlib
 import pkgutil
 
-from rgbx.fusion.asymmetric import AsymmetricExchange, AsymmetricFusion
+from rgbx.fusion.asymmetric import AsymmetricFusion
+from rgbx.fusion.asymmetric_exchange import AsymmetricExchange
 from rgbx.fusion.base import FUSION_METHODS, FusionMethod, Penalised, build_fusion, fusion_method
 
 for _module in pkgutil.iter_modules(__path__):

@@ -12,57 +12,11 @@ from fractions import Fraction
 
 from torch import Tensor, nn
 
+from rgbx.fusion.asymmetric_exchange import AsymmetricExchange
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.fused_block import FusedBlock, last_block
 from rgbx.layers import StackLayout
-from rgbx.ops import DEFAULT_FRACTION, channel_shuffle, pixel_shift, shift_add_shuffle
-
-SECOND_SHIFTS = (None, "reversed")
-
-
-class AsymmetricExchange(nn.Module):
-    """Both exchange steps on a stack, with no parameters of their own.
-
-    Args:
-        layout: says how many modalities the stack holds.
-        fraction: share of channels exchanged by the shuffle.
-        second_shift: what accompanies the second shuffle. ``None`` as in the authors' released network; ``"reversed"``
-            adds, after the second shuffle, the other modality's features shifted the opposite way (the other reading
-            of the paper): ĉ_m = S(c)_m + P′(c_{m-1}).
-    """
-
-    def __init__(
-        self,
-        layout: StackLayout,
-        *,
-        fraction: Fraction | float = DEFAULT_FRACTION,
-        second_shift: str | None = None,
-    ) -> None:
-        super().__init__()
-        if second_shift not in SECOND_SHIFTS:
-            raise ValueError(f"second_shift is {second_shift!r}; expected one of {SECOND_SHIFTS}")
-        self.layout, self.fraction, self.second_shift = layout, fraction, second_shift
-
-    def shuffle(self, a: Tensor) -> Tensor:
-        """Step 1: S(a)."""
-        return channel_shuffle(a, self.layout.count, fraction=self.fraction)
-
-    def shift_and_shuffle(self, b: Tensor, a: Tensor) -> Tensor:
-        """Step 2: S(c) with c_m = b_m + P(a_{m-1})."""
-        count = self.layout.count
-        if self.second_shift is None or count == 1:
-            return shift_add_shuffle(b, a, count, fraction=self.fraction)
-        c = b + pixel_shift(a, count, fraction=self.fraction)
-        shifted = pixel_shift(c, fraction=self.fraction, direction=-1)
-        received = shifted.unflatten(0, (count, -1)).roll(1, 0).flatten(0, 1)
-        return channel_shuffle(c, count, fraction=self.fraction) + received
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Fusion of stage outputs: F(x)_m = S(x + P(x)_{m-1})_m."""
-        return self.shift_and_shuffle(x, x)
-
-    def extra_repr(self) -> str:
-        return f"fraction={self.fraction}, second_shift={self.second_shift}"
+from rgbx.ops import DEFAULT_FRACTION
 
 
 class AsymmetricBottleneck(FusedBlock):
@@ -99,17 +53,24 @@ class AsymmetricBasicBlock(FusedBlock):
 @fusion_method("asymmetric")
 @dataclass(frozen=True, kw_only=True)
 class AsymmetricFusion(FusionMethod):
-    """Asymmetric bidirectional fusion as a method a backbone can be built with.
+    """Asymmetric bidirectional fusion: channel shuffle and pixel shift, twice inside the last block of each stage.
 
     Attributes:
-        fraction: share of channels exchanged by each shuffle (the paper's 1/5).
-        second_shift: see `AsymmetricExchange`.
+        fraction: share of channels exchanged by each shuffle (the paper's 1/5); the others are those that are shifted.
+        shuffle: whether channels are exchanged.
+        shift: whether shifted features are added. With neither, nothing is exchanged.
+        second_shift: None or ``"reversed"``, see `AsymmetricExchange`.
+        receivers: names of the modalities that receive from the others, such as ``("rgb",)`` for fusion in one
+            direction; None for all.
         placement: ``"block"`` inside the last residual block of a stage (ResNets), ``"stage"`` on stage outputs,
             ``"auto"`` the former where the block allows it.
     """
 
     fraction: Fraction | float = DEFAULT_FRACTION
+    shuffle: bool = True
+    shift: bool = True
     second_shift: str | None = None
+    receivers: tuple[str, ...] | None = None
     placement: str = "auto"
 
     def __post_init__(self) -> None:
@@ -119,7 +80,14 @@ class AsymmetricFusion(FusionMethod):
 
     def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
         """Fuses the last residual block of the stage, or else its output."""
-        exchange = AsymmetricExchange(layout, fraction=self.fraction, second_shift=self.second_shift)
+        exchange = AsymmetricExchange(
+            layout,
+            fraction=self.fraction,
+            shuffle=self.shuffle,
+            shift=self.shift,
+            second_shift=self.second_shift,
+            receivers=self.receivers,
+        )
         name, block = last_block(stage)
         fused = _fused_form(block)
         if fused is None and self.placement == "block":

@@ -92,7 +92,10 @@ def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
     options = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
     name = options.pop("name", None)
     if name not in FUSION_METHODS:
-        raise ValueError(f"fusion is {name!r}; expected None or one of {sorted(FUSION_METHODS)}")
+        raise ValueError(
+            f"fusion is {fusion!r}; expected None, one of {sorted(FUSION_METHODS)}, or a dict of such a 'name' and "
+            "fields. A method of your own is known once its file is imported: custom_imports in a config does that"
+        )
     method = FUSION_METHODS[name]
     known = {field.name for field in fields(method)}
     if unknown := sorted(set(options) - known):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rgbx.layers.stack import StackLayout
+from rgbx.layers.stack import StackLayout, split_modalities
 
 VARIANTS = ("private", "affine", "shared")
 
@@ -35,7 +35,8 @@ class ModalityNorm(nn.Module):
             return norms[0](x)
         if not torch.is_grad_enabled() and all(_is_frozen_2d(norm) for norm in norms):
             return _frozen_batch_norm(x, norms)
-        return torch.cat([norm(part) for norm, part in zip(norms, x.chunk(len(norms)), strict=True)])
+        parts = split_modalities(x, self.layout).values()
+        return torch.cat([norm(part) for norm, part in zip(norms, parts, strict=True)])
 
 
 def _is_frozen_2d(norm: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.layers.modality_norm import ModalityAffine, ModalityNorm
-from rgbx.layers.stack import StackLayout
+from rgbx.layers.stack import StackLayout, split_modalities
 
 CONTAINERS = ("norms", "copies")  # attribute under which a layer keeps what is private, by modality
 
@@ -26,26 +26,28 @@ class ModalityLayer(nn.Module):
         self.copies = nn.ModuleDict({name: copy.deepcopy(layer) for name in layout.modalities})
 
     def forward(self, x: Tensor) -> Tensor:
-        layers = [self.copies[name] for name in self.layout.present]
-        if len(layers) == 1:
-            return layers[0](x)
-        parts = x.unflatten(0, (len(layers), -1)).unbind(0)
-        return torch.cat([layer(part) for layer, part in zip(layers, parts, strict=True)])
+        outputs = [self.copies[name](part) for name, part in split_modalities(x, self.layout).items()]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def separate_layers(module: nn.Module, layout: StackLayout) -> None:
     """Gives every modality its own copy of every layer inside ``module``, norms that are private already excepted.
 
     Raises:
-        ValueError: for a module that holds parameters beside child modules, which cannot be copied layer by layer.
+        ValueError: for a module that holds parameters beside layers with parameters: it cannot be copied layer by
+            layer, and not as a whole, as the norms inside work on the stack.
     """
     for name, child in list(module.named_children()):
         if isinstance(child, (ModalityNorm, ModalityAffine, ModalityLayer)):
             continue
-        if not list(child.parameters(recurse=False)):
+        own = [key for key, _ in child.named_parameters(recurse=False)]
+        if not own:
             separate_layers(child, layout)
-        elif list(child.children()):
-            raise ValueError(f"{type(child).__name__} holds parameters of its own beside layers: no separate encoders")
+        elif any(list(layer.parameters()) for layer in child.children()):
+            raise ValueError(
+                f"weights='separate' is not possible with this network: {type(child).__name__} holds the parameter "
+                f"{own[0]!r} beside its layers; use weights='shared', or a network such as resnet50"
+            )
         else:
             setattr(module, name, ModalityLayer(child, layout))
 

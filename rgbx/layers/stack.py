@@ -95,4 +95,5 @@ def _equal_maps(inputs: Mapping[str, Tensor], names: Sequence[str], channels: in
 
 def split_modalities(x: Tensor, layout: StackLayout) -> dict[str, Tensor]:
     """Views of a stack [M*N, ...] per modality present, each [N, ...]."""
-    return dict(zip(layout.present, x.unflatten(0, (layout.count, -1)).unbind(0), strict=True))
+    sizes = [x.shape[0] // layout.count] * layout.count  # unlike chunks, these let an export keep N dynamic
+    return dict(zip(layout.present, x.split(sizes), strict=True))

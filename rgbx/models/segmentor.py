@@ -127,7 +127,8 @@ class Segmentor(BaseModel):
         if mode == "loss" and self.training and self.modality_dropout is not None:
             present = [name for name in self.modality_dropout.draw() if name in present] or present
         names, stack = image_logits(self, {name: inputs[name] for name in present})
-        logits = dict(zip(names, stack.chunk(len(names)), strict=True))
+        sizes = [stack.shape[0] // len(names)] * len(names)  # unlike chunks, these let an export keep N dynamic
+        logits = dict(zip(names, stack.split(sizes), strict=True))
         return logits if mode == "tensor" else self._losses(logits, label)
 
     @property

@@ -41,14 +41,17 @@ def classes(result: Result) -> str:
     draws |= {"IoU": percent_cell("IoU", strong=True)}
     draws |= {key: percent_cell(key) for key in branches}
     draws |= {"best": text_cell("best"), "Acc": percent_cell("Acc"), "share": percent_cell("share", digits=2)}
-    if not branches:
-        del draws["gap"], draws["best"]
     wins = sum(1 for row in table.rows if (row["gap"] or 0) > 0)
     counted = sum(1 for row in table.rows if row["gap"] is not None)
-    return (
-        "<p>IoU of every class. The gap is the ensemble minus the best single branch, in percentage points: "
+    explained = (
+        "The gap is the ensemble minus the best single branch, in percentage points: "
         f"right of the line, combining the branches helped ({wins} of {counted} classes). "
-        "Choose a column’s heading to sort by it.</p>\n"
+    )
+    if not branches:
+        del draws["gap"], draws["best"]
+        explained = ""
+    return (
+        f"<p>IoU of every class. {explained}Choose a column’s heading to sort by it.</p>\n"
         f"{sortable_table(table, draws, caption='IoU per class, in percent', name='classes')}"
     )
 

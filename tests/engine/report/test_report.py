@@ -171,6 +171,7 @@ def test_optional_parts_may_be_absent(write_result):
     assert ids == {"classes", "confusion", "provenance"}
     assert "of the split" not in page.told
     assert not [row for row in page.rows if "boundary F" in row or "gap" in row]
+    assert "best single branch" not in page.told
 
 
 @pytest.mark.parametrize(
