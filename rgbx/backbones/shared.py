@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
-from rgbx.backbones.weights import load_pretrained
+from rgbx.backbones.stems import check_stem_inputs, replace_first_convs
+from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import StackLayout, replace_norms, stack_modalities
 
@@ -41,6 +42,7 @@ class SharedBackbone(nn.Module):
         norm: str = "private",
         pretrained: str | None = None,
         norm_eval: bool = False,
+        stems: Mapping[str, str] | None = None,
     ) -> None:
         """Builds the network.
 
@@ -49,12 +51,14 @@ class SharedBackbone(nn.Module):
             modalities: names of the modalities, in the order of the ring in which they exchange.
             fusion: how modalities exchange features; None for no exchange.
             norm: ``"private"``, ``"affine"`` or ``"shared"``, see `rgbx.layers.modality_norm`.
-            pretrained: None, ``"timm"`` for timm's own weights (needs the network), or the path of a weight file.
-                Each modality's norms start from the same weights.
+            pretrained: None, or where to find weights: ``"timm"``, a timm name with a tag, ``"hf-hub:OWNER/NAME"`` or
+                the path of a file, see `rgbx.backbones.weight_source`. Each modality's norms start from the same.
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
+            stems: modalities with a first convolution of their own, made from the shared one: ``"sum"`` or ``"mean"``
+                over its input channels, for one-channel maps, or ``"copy"``.
 
         Raises:
-            ValueError: for an unknown network, norm variant or stage number.
+            ValueError: for an unknown network, norm variant, stage number or stem.
         """
         super().__init__()
         self.layout = StackLayout(modalities)
@@ -70,10 +74,15 @@ class SharedBackbone(nn.Module):
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
+        self.stems = dict(stems or {})
+        if self.stems:
+            replace_first_convs(network, self.layout, self.stems)
         self.network = network
         self.stage_fusions = nn.ModuleList()
         if fusion is not None:
             self._fuse(fusion, [info["module"] for info in infos])
+        if self.pretrained_summary is not None:
+            self.pretrained_summary = report(self.pretrained_summary, network, len(self.layout.modalities))
 
     def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
         chosen = fusion.stages if fusion.stages is not None else tuple(range(1, len(modules) + 1))
@@ -109,6 +118,7 @@ class SharedBackbone(nn.Module):
             One stack [M*N, C, h, w] per stage, modality-major in declared order; `layout` then tells which are present.
         """
         self.layout.set_present(inputs)
+        check_stem_inputs(inputs, self.stems)
         stack = stack_modalities(inputs, self.layout.present)
         features = self.network(stack)[self._first_stage :]
         return [f.permute(0, 3, 1, 2) for f in features] if self._channels_last_output else features
@@ -138,8 +148,9 @@ def _fuse_output(fusion: nn.Module, channels_last: bool, _stage: nn.Module, _inp
 
 
 def count_private_parameters(module: nn.Module) -> int:
-    """Parameters that belong to a single modality: those of private norms."""
-    return sum(p.numel() for name, p in module.named_parameters() if ".norms." in f".{name}")
+    """Parameters that belong to a single modality: those of private norms and stems."""
+    names = (".norms.", ".stems.")
+    return sum(p.numel() for name, p in module.named_parameters() if any(part in f".{name}" for part in names))
 
 
 def to_channels_last(module: nn.Module) -> None:

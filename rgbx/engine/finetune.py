@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from rgbx.backbones import ModalityStem, stem_weight
 from rgbx.engine.checkpoint import EXTRA_STATE
 from rgbx.engine.segmentation_metric import text_table
 
@@ -53,8 +54,9 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     """Chooses the tensors of a checkpoint that fit `model`; the model is not changed.
 
     Tensors that agree in name and shape are kept. The private norms of a modality that the
-    checkpoint lacks are filled from its first modality. `alpha` starts anew wherever the set of
-    modalities differs, and so does everything else that does not fit, such as the classifier of
+    checkpoint lacks are filled from its first modality, and stems that it lacks, or has in another
+    form, from its shared first convolution, by the model's own rule. `alpha` starts anew wherever the
+    set of modalities differs, and so does everything else that does not fit, such as the classifier of
     another class count. Normalisation statistics and class weights belong to the data, so they are
     always the config's.
 
@@ -68,6 +70,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
     weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
     first = next((_modality(name) for name in weights if NORMS in name), "")
+    stems = _stem_sources(model, tensors, weights)
     same_modalities = _alphas(tensors) == _alphas(weights)
     summary, state = TransferSummary(), dict(target)
     for name, tensor in tensors.items():
@@ -78,11 +81,14 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         if NORMS in name and name not in weights:
             head, tail = name.split(NORMS)
             source = f"{head}{NORMS}{first}.{tail.split('.', 1)[1]}"
-        fits = source in weights and weights[source].shape == tensor.shape
-        if not fits or (name.startswith(ALPHA) and not same_modalities):
+        found = weights.get(source)
+        if name in stems:
+            source, mode = stems[name]
+            found = stem_weight(weights[source], mode) if name.endswith("weight") else weights[source]
+        if found is None or found.shape != tensor.shape or (name.startswith(ALPHA) and not same_modalities):
             summary.reinitialised.append(name)
             continue
-        state[name] = weights[source]
+        state[name] = found
         if source == name:
             summary.kept.append(name)
         else:
@@ -94,6 +100,24 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
             f"no tensor of the checkpoint fits this model: it holds {list(weights)[:3]}, the model {list(target)[:3]}"
         )
     return state, summary
+
+
+def _stem_sources(
+    model: nn.Module, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, tuple[str, str]]:
+    """Tensors of stems that the checkpoint has not -> its shared convolution's tensor, and how to make them of it."""
+    sources = {
+        f"{path}.stems.{modality}.{key}": (f"{path}.{key}", mode)
+        for path, module in model.named_modules()
+        if isinstance(module, ModalityStem)
+        for modality, mode in module.modes.items()
+        for key in ("weight", "bias")
+    }
+    return {
+        name: source
+        for name, source in sources.items()
+        if source[0] in weights and (name not in weights or weights[name].shape != tensors[name].shape)
+    }
 
 
 def _modality(name: str) -> str:

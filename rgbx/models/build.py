@@ -75,6 +75,7 @@ def asymfusion_segmentor(
     statistics: Mapping[str, Any] | None = None,
     modality_dropout: float | None = None,
     detach_ensemble: bool = True,
+    stems: Mapping[str, str] | None = None,
 ) -> Segmentor:
     """AsymFusion for semantic segmentation (arXiv 2108.05009) on any timm backbone, with the light decoder.
 
@@ -82,7 +83,8 @@ def asymfusion_segmentor(
         modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
         num_classes: K.
         backbone: a timm model with ``features_only``.
-        pretrained: None, ``"timm"`` or the path of a weight file; not kept in checkpoints.
+        pretrained: None, ``"timm"``, a timm name with a tag, ``"hf-hub:OWNER/NAME"`` or the path of a weight file; not
+            kept in checkpoints.
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
         fusion: fields of `AsymmetricFusion`; True for its defaults, False or None for no exchange.
@@ -91,6 +93,7 @@ def asymfusion_segmentor(
         statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
+        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"``.
     """
     if not 1 <= num_classes <= IGNORE_INDEX:
         raise ValueError(
@@ -100,7 +103,7 @@ def asymfusion_segmentor(
     options: Mapping[str, Any] = fusion if isinstance(fusion, Mapping) else {}
     method = None if fusion is None or fusion is False else AsymmetricFusion(**options)
     network = SharedBackbone(
-        backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval
+        backbone, tuple(modalities), fusion=method, norm=norm, pretrained=pretrained, norm_eval=norm_eval, stems=stems
     )
     head = LightDecoder(network.channels, num_classes, network.layout, norm=norm, **dict(decoder or {}))
     model = Segmentor(
