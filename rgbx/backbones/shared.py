@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
-from rgbx.backbones.weights import load_pretrained
+from rgbx.backbones.stems import check_stem_inputs, replace_first_convs
+from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import StackLayout, concatenate_modalities, owner, replace_norms, separate_layers, stack_modalities
 
@@ -44,6 +45,7 @@ class SharedBackbone(nn.Module):
         weights: str = "shared",
         pretrained: str | None = None,
         norm_eval: bool = False,
+        stems: Mapping[str, str] | None = None,
     ) -> None:
         """Builds the network.
 
@@ -54,12 +56,14 @@ class SharedBackbone(nn.Module):
             norm: ``"private"``, ``"affine"`` or ``"shared"``, see `rgbx.layers.modality_norm`.
             weights: ``"shared"``: one network for all modalities; ``"separate"``: an encoder for each, joined by the
                 fusion method alone (what other works do, for comparison).
-            pretrained: None, ``"timm"`` for timm's own weights (needs the network), or the path of a weight file.
-                Each modality's norms start from the same weights.
+            pretrained: None, or where to find weights: ``"timm"``, a timm name with a tag, ``"hf-hub:OWNER/NAME"`` or
+                the path of a file, see `rgbx.backbones.weight_source`. Each modality's norms start from the same.
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
+            stems: modalities with a first convolution of their own, made from the shared one: ``"sum"`` or ``"mean"``
+                over its input channels, for one-channel maps, or ``"copy"``.
 
         Raises:
-            ValueError: for an unknown network, norm variant or stage number.
+            ValueError: for an unknown network, norm variant, stage number or stem.
         """
         super().__init__()
         if weights not in WEIGHTS:
@@ -83,6 +87,11 @@ class SharedBackbone(nn.Module):
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
+        self.stems = dict(stems or {})
+        if self.stems and (weights == "separate" or self.concatenates_inputs):
+            raise ValueError("stems belong to shared encoders that read one modality at a time; leave them out here")
+        if self.stems:
+            replace_first_convs(network, self.layout, self.stems)
         if weights == "separate":
             separate_layers(network, self.layout)
         self.network = network
@@ -91,6 +100,8 @@ class SharedBackbone(nn.Module):
         self.single_branch = self.concatenates_inputs or self.merge is not None
         if fusion is not None:
             self._fuse(fusion, [info["module"] for info in infos])
+        if self.pretrained_summary is not None:
+            self.pretrained_summary = report(self.pretrained_summary, network, len(self.layout.modalities))
 
     def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
         chosen = fusion.stages if fusion.stages is not None else tuple(range(1, len(modules) + 1))
@@ -123,6 +134,7 @@ class SharedBackbone(nn.Module):
             Where the fusion method merges the modalities (`single_branch`), [N, C, h, w].
         """
         self.layout.set_present(inputs)
+        check_stem_inputs(inputs, self.stems)
         join = concatenate_modalities if self.concatenates_inputs else stack_modalities
         features = self.network(join(inputs, self.layout))[self._first_stage :]
         if self._channels_last_output:
@@ -168,7 +180,7 @@ def _fuse_output(fusion: nn.Module, channels_last: bool, _stage: nn.Module, _inp
 
 
 def count_private_parameters(module: nn.Module) -> int:
-    """Parameters that belong to a single modality: those of private norms, and all of separate encoders."""
+    """Parameters that belong to a single modality: those of private norms and stems, and all of separate encoders."""
     return sum(p.numel() for name, p in module.named_parameters() if owner(name) is not None)
 
 

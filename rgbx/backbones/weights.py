@@ -3,110 +3,147 @@
 from __future__ import annotations
 
 import logging
-import pickle
-from dataclasses import dataclass
-from pathlib import Path
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
+from rgbx.backbones.residual import is_identity, residual_blocks, start_as_identity
+from rgbx.backbones.weight_file import read_state_dict
+from rgbx.backbones.weight_source import find_weights
+from rgbx.backbones.weight_summary import WeightSummary
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class WeightSummary:
-    """What became of a weight file.
-
-    Attributes:
-        source: file or model name.
-        loaded: parameters and buffers of the network that were filled.
-        missing: those left at their initial values.
-        unused: entries of the file without a place in the network.
-    """
-
-    source: str
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def __str__(self) -> str:
-        text = f"{self.source}: {len(self.loaded)} tensors loaded"
-        for label, names in (("left at their initial values", self.missing), ("unused", self.unused)):
-            if names:
-                text += f"; {len(names)} {label} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        return text
+FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")  # as timm's modules call theirs
+COUNTER = "num_batches_tracked"
 
 
 def load_pretrained(network: nn.Module, name: str, source: str) -> WeightSummary:
-    """Fills a timm feature network from ``"timm"`` (by the model's name, over the network) or a local weight file.
+    """Fills a timm feature network from a weight file or from timm's weights, see `find_weights`.
 
-    A file may hold the state dict itself or hold it under ``state_dict`` or ``model``, with or without ``module.``
-    prefixes. A residual block that the file does not hold keeps timm's initialization, whose last norm scale is zero,
-    so that the block starts as the identity.
+    A file holds the state dict itself or one of `rgbx.backbones.weight_file.WRAPPERS`; a prefix that its names have
+    throughout (``module.``, ``backbone.``, ...) is removed. Names and layouts of other projects that timm can convert
+    for this network are converted. A residual block of which the file holds nothing starts as the identity, where its
+    form allows that.
 
     Raises:
-        FileNotFoundError: if the file does not exist.
+        FileNotFoundError, ConnectionError: if the weights cannot be found.
         ValueError: if the file is no weight file or fits less than half of the network.
     """
-    state = _fetch_timm_weights(name) if source == "timm" else read_state_dict(source)
-    summary = _copy_matching(network, state, source if source != "timm" else f"timm weights of {name}")
-    if len(summary.loaded) < len(summary.missing):
-        raise ValueError(f"{summary}; this does not look like weights of {name}")
-    logger.info("pretrained weights %s", summary)
+    path = find_weights(name, source)
+    summary = _fill(network, name, read_state_dict(path), str(path))
+    empty, partial = _blocks_left(network, summary)
+    identity = tuple(block for block, module in empty.items() if start_as_identity(module))
+    random = tuple(block for block in empty if block not in identity)
+    return replace(summary, identity=identity, random=random, partial=partial)
+
+
+def report(summary: WeightSummary, network: nn.Module, modalities: int) -> WeightSummary:
+    """Logs what was loaded, once the network is fused: a fusion may act inside a block that starts as the identity."""
+    modules = dict(network.named_modules())
+    exchanging = [name for name in summary.identity if name in modules and not is_identity(modules[name], modalities)]
+    summary = replace(summary, exchanging=tuple(exchanging))
+    logger.log(logging.WARNING if summary.suspicious else logging.INFO, "%s", summary)
     return summary
 
 
-def _fetch_timm_weights(name: str) -> dict[str, Tensor]:
-    try:
-        return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # the hub client raises many kinds when offline
-        raise RuntimeError(
-            f"pretrained weights of {name} could not be fetched ({type(error).__name__}); "
-            "download them elsewhere and pass pretrained='/path/to/file.pth'"
-        ) from error
-
-
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """Reads the tensors of a weight file (.pth or .safetensors) without running any code stored in it.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it holds no state dict of tensors.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"pretrained weights {path}: no such file")
-    if path.endswith(".safetensors"):
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is no file of plain tensors: {str(error).splitlines()[0]}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {k.removeprefix("module."): v for k, v in dict(content).items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise ValueError(f"{path} holds no tensors; expected a state dict")
-    return tensors
-
-
-def _copy_matching(network: nn.Module, state: dict[str, Tensor], source: str) -> WeightSummary:
-    """Copies entries of equal shape; timm's flattened stage names (``stages_0`` for ``stages.0``) count as equal."""
-    by_name = {key.replace(".", "_"): key for key in state}
-    loaded, missing, used = [], [], set()
+def _fill(network: nn.Module, name: str, state: dict[str, Tensor], source: str) -> WeightSummary:
+    if any(".norms." in key for key in state):
+        raise ValueError(f"{source} holds private norms, so it is a checkpoint of rgbx: pass it by --load-from")
+    prefix = _find_prefix(network, state)
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    found = _match(network, own)
+    if any(key not in found for key in _names(network)):
+        converted = _convert(own, name)
+        matched = _match(network, converted)
+        if len(matched) > len(found):
+            own, found = converted, matched
+    by_name = _flattened(own)
+    own_shapes, missing, mismatched = network.state_dict(), [], []
+    for key in _names(network):
+        theirs = by_name.get(_flat(key))
+        if theirs is None:
+            missing.append(key)
+        elif key not in found:
+            mismatched.append((key, tuple(own[theirs].shape), tuple(own_shapes[key].shape)))
+    places = {_flat(key) for key in own_shapes}
+    unused = [key for key in own if _flat(key) not in places and not key.endswith(COUNTER)]
+    unused += [key for key in state if not key.startswith(prefix)]
+    loaded = tuple(key for key in found if not key.endswith(COUNTER))
+    summary = WeightSummary(source, loaded, tuple(missing), tuple(unused), tuple(mismatched), prefix)
+    if len(summary.loaded) < len(summary.left):
+        raise ValueError(
+            f"{summary.headline()}, which does not look like weights of {name}: the file has {list(own)[:3]}, the "
+            f"network {_names(network)[:3]}. Take a file in timm's names (torchvision's ResNets share them), or "
+            "pretrained='timm'"
+        )
     with torch.no_grad():
-        for key, tensor in network.state_dict().items():
-            found = by_name.get(key.replace(".", "_"))
-            if found is not None and state[found].shape == tensor.shape:
-                tensor.copy_(state[found])
-                loaded.append(key)
-                used.add(found)
-            elif not key.endswith("num_batches_tracked"):
-                missing.append(key)
-    unused = tuple(key for key in state if key not in used)
-    return WeightSummary(source, tuple(loaded), tuple(missing), unused)
+        for key, theirs in found.items():
+            own_shapes[key].copy_(own[theirs])
+    return summary
+
+
+def _names(network: nn.Module) -> list[str]:
+    return [key for key in network.state_dict() if not key.endswith(COUNTER)]
+
+
+def _flat(name: str) -> str:
+    """timm flattens the names of some feature networks: ``stages_0`` for ``stages.0``."""
+    return name.replace(".", "_")
+
+
+def _flattened(state: Mapping[str, Tensor]) -> dict[str, str]:
+    return {_flat(key): key for key in state}
+
+
+def _match(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The network's name -> the file's, for entries of equal shape."""
+    by_name = _flattened(state)
+    pairs = ((key, tensor, by_name.get(_flat(key))) for key, tensor in network.state_dict().items())
+    return {key: theirs for key, tensor, theirs in pairs if theirs is not None and state[theirs].shape == tensor.shape}
+
+
+def _find_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """What stands before most of the names that, without it, are names of the network."""
+    names = {_flat(key) for key in network.state_dict()}
+    counts: Counter[str] = Counter()
+    for key in state:
+        parts = key.split(".")
+        counts.update(".".join([*parts[:i], ""]) for i in range(len(parts)) if _flat(".".join(parts[i:])) in names)
+    return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
+
+
+def _convert(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The weights as timm converts those of other projects for this network, or as they are where it does not."""
+    module = sys.modules[timm.model_entrypoint(name.partition(".")[0]).__module__]
+    convert: Callable[..., Any] | None = next((getattr(module, f) for f in FILTERS if hasattr(module, f)), None)
+    if convert is None:
+        return state
+    try:
+        try:
+            converted = convert(dict(state), timm.create_model(name))
+        except TypeError:  # some take the weights alone
+            converted = convert(dict(state))
+    except Exception:  # not the layout that it expects
+        return state
+    return {key: value for key, value in converted.items() if isinstance(value, Tensor)}
+
+
+def _blocks_left(network: nn.Module, summary: WeightSummary) -> tuple[dict[str, nn.Module], tuple[str, ...]]:
+    """Residual blocks of which nothing was loaded, and the names of those of which a part was."""
+    empty, partial = {}, []
+    for name, block in residual_blocks(network).items():
+        inside = f"{name}."
+        if not any(key.startswith(inside) for key in summary.left):
+            continue
+        if any(key.startswith(inside) for key in summary.loaded):
+            partial.append(name)
+        else:
+            empty[name] = block
+    return empty, tuple(partial)

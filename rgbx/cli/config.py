@@ -30,7 +30,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="read checkpoints that hold arbitrary Python objects, which can run any code",
+        help="read checkpoints and pretrained weights that hold arbitrary Python objects, which can run any code",
     )
     parser.add_argument(
         "--launcher",

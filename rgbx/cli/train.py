@@ -32,7 +32,8 @@ def train(argv: Sequence[str] | None = None) -> int:
     with building(arguments.config):
         runner = Runner.from_cfg(config)
         runner.prepare_training()
-    runner.logger.info(describe_model(runner))
+    if runner.rank == 0:
+        runner.logger.info(describe_model(runner))
     try:
         runner.train()
         if runner.rank == 0:
@@ -48,11 +49,13 @@ def train(argv: Sequence[str] | None = None) -> int:
 
 
 def describe_model(runner: Runner) -> str:
-    """Parameters and operations of the model, at the size of the training samples."""
+    """Parameters and operations of the model, at the size of the training samples, and the weights it starts from."""
     model = runner.network
     sample = runner.train_dataloader.dataset[0]
     size = next(sample[name].shape[-2:] for name in model.modalities if name in sample)
-    return f"{type(model).__name__}: {measure_complexity(model, tuple(size))}"
+    description = f"{type(model).__name__}: {measure_complexity(model, tuple(size))}"
+    weights = getattr(model.backbone, "pretrained_summary", None)
+    return description if weights is None else f"{description}\n{weights}"
 
 
 def configure(arguments: argparse.Namespace) -> Config:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from rgbx.backbones import read_pickle
 
 LAST_CHECKPOINT = "last_checkpoint"
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
@@ -45,28 +45,10 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # no pickle at all
-            raise ValueError(f"checkpoint {path} is damaged or no checkpoint") from error
-        raise ValueError(
-            f"checkpoint {path} holds Python objects besides tensors and plain types "
-            f"({_culprit(error)}), and reading them can run any code: pass --trust if "
-            "you trust the file's author"
-        ) from error
-    except (RuntimeError, EOFError, KeyError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"checkpoint {path} is damaged or no checkpoint: {reason}") from error
+    state = read_pickle(path, trust=trust, what="checkpoint")
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")
     return state
-
-
-def _culprit(error: Exception) -> str:
-    """The class or function that torch's restricted unpickler refused."""
-    found = re.search(r"(?:GLOBAL|[Gg]lobal:?|class|function) `?([A-Za-z_][\w.]*\.\w+)", str(error))
-    return found[1] if found else "of an unknown kind"
 
 
 def find_result(path: str | Path) -> Path:

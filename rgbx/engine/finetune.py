@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from rgbx.backbones import ModalityStem, stem_weight
 from rgbx.engine.checkpoint import EXTRA_STATE
 from rgbx.engine.segmentation_metric import text_table
 from rgbx.layers import owner
@@ -55,7 +56,8 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
 
     Tensors that agree in name and shape are kept. The private layers of a modality that the
     checkpoint lacks are filled from its first modality, and every one of separate encoders from the
-    shared one where the checkpoint has that. `alpha` starts anew wherever the set of
+    shared one where the checkpoint has that. Stems that it lacks, or has in another form, are made from
+    its shared first convolution, by the model's own rule. `alpha` starts anew wherever the set of
     modalities differs, and so does everything else that does not fit, such as the classifier of
     another class count. Normalisation statistics and class weights belong to the data, so they are
     always the config's.
@@ -69,7 +71,8 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     target = model.state_dict()
     tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
     weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
-    first = next((owner(name) for name in weights if owner(name)), "")
+    first = next(filter(None, map(owner, weights)), "")
+    stems = _stem_sources(model, tensors, weights)
     same_modalities = _alphas(tensors) == _alphas(weights)
     if any(_shared_name(name) in tensors for name in weights if _shared_name(name) != name):
         raise ValueError(
@@ -82,11 +85,14 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
             summary.configured.append(name)
             continue
         source = name if name in weights else _source(name, weights, first)
-        fits = source in weights and weights[source].shape == tensor.shape
-        if not fits or (name.startswith(ALPHA) and not same_modalities):
+        found = weights.get(source)
+        if name in stems:
+            source, mode = stems[name]
+            found = stem_weight(weights[source], mode) if name.endswith("weight") else weights[source]
+        if found is None or found.shape != tensor.shape or (name.startswith(ALPHA) and not same_modalities):
             summary.reinitialised.append(name)
             continue
-        state[name] = weights[source]
+        state[name] = found
         if source == name:
             summary.kept.append(name)
         else:
@@ -109,6 +115,24 @@ def _source(name: str, weights: Mapping[str, Tensor], first: str) -> str:
 def _shared_name(name: str) -> str:
     """What a layer of separate encoders is called where all modalities share it."""
     return name.replace(f".{COPIES}.{owner(name)}.", ".", 1)
+
+
+def _stem_sources(
+    model: nn.Module, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, tuple[str, str]]:
+    """Tensors of stems that the checkpoint has not -> its shared convolution's tensor, and how to make them of it."""
+    sources = {
+        f"{path}.stems.{modality}.{key}": (f"{path}.{key}", mode)
+        for path, module in model.named_modules()
+        if isinstance(module, ModalityStem)
+        for modality, mode in module.modes.items()
+        for key in ("weight", "bias")
+    }
+    return {
+        name: source
+        for name, source in sources.items()
+        if source[0] in weights and (name not in weights or weights[name].shape != tensors[name].shape)
+    }
 
 
 def _alphas(names: Mapping[str, Tensor]) -> set[str]:

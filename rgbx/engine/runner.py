@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from rgbx._torchvision import ensure_torchvision
+from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.engine.checkpoint_hook import BufferSyncHook
 from rgbx.engine.console import shorten_console
@@ -65,7 +66,8 @@ class Runner(ResumableRunner):
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
             resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
-        return super().from_cfg(cfg)
+        with trusting(bool(cfg.get("trust_checkpoint", False))):
+            return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""

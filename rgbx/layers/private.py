@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rgbx.layers.modality_norm import ModalityAffine, ModalityNorm
 from rgbx.layers.stack import StackLayout, split_modalities
 
-CONTAINERS = ("norms", "copies")  # attribute under which a layer keeps what is private, by modality
+CONTAINERS = ("norms", "copies", "stems")  # attribute under which a layer keeps what is private, by modality
 
 
 class ModalityLayer(nn.Module):

@@ -77,6 +77,7 @@ def multimodal_segmentor(
     modality_dropout: float | None = None,
     detach_ensemble: bool = True,
     pad_to_stride: bool = True,
+    stems: Mapping[str, str] | None = None,
 ) -> Segmentor:
     """Semantic segmentation on any timm backbone; by default AsymFusion (arXiv 2108.05009) with the light decoder.
 
@@ -84,7 +85,8 @@ def multimodal_segmentor(
         modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
         num_classes: K.
         backbone: a timm model with ``features_only``.
-        pretrained: None, ``"timm"`` or the path of a weight file; not kept in checkpoints.
+        pretrained: None, ``"timm"``, a timm name with a tag, ``"hf-hub:OWNER/NAME"`` or the path of a weight file; not
+            kept in checkpoints.
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
         weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
@@ -95,6 +97,7 @@ def multimodal_segmentor(
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride, see `Segmentor`.
+        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"``.
     """
     if not 1 <= num_classes <= IGNORE_INDEX:
         raise ValueError(
@@ -110,6 +113,7 @@ def multimodal_segmentor(
         weights=weights,
         pretrained=pretrained,
         norm_eval=norm_eval,
+        stems=stems,
     )
     head_norm = "shared" if network.single_branch else norm
     head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=head_norm)

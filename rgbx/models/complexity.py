@@ -69,7 +69,7 @@ def measure_complexity(
 
 
 def _count_parameters(module: nn.Module, absent: set[str]) -> int:
-    """Parameters without the norms and the ensemble's α of absent modalities."""
+    """Parameters without the norms, the stems and the ensemble's α of absent modalities."""
     return sum(
         p.numel()
         for name, p in module.named_parameters()

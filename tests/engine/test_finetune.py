@@ -5,7 +5,6 @@ from tiny import tiny_segmentor
 from rgbx.engine.finetune import transfer
 from rgbx.models import multimodal_segmentor
 
-
 THERMAL = {"thermal": {"mean": [20.0], "std": [5.0]}}
 
 
@@ -92,6 +91,36 @@ def test_separate_encoders_start_from_the_shared_one():
     assert transfer(fewer, state)[1].filled["backbone.network.conv1.copies.thermal.weight"].endswith(".rgb.weight")
     with pytest.raises(ValueError, match="holds an encoder per modality"):
         transfer(shared, state)
+
+
+def with_stems(**stems):
+    return multimodal_segmentor(modalities=("rgb", "depth"), num_classes=3, backbone="resnet18", stems=stems or None)
+
+
+@pytest.mark.parametrize(("mode", "divisor"), [("sum", 1), ("mean", 3)])
+def test_stems_are_made_from_a_shared_one(mode, divisor):
+    weights, model = with_stems().state_dict(), with_stems(depth=mode)
+    state, summary = transfer(model, weights)
+    model.load_state_dict(state)
+    shared = weights["backbone.network.conv1.weight"]
+    own = model.backbone.network.conv1.stems["depth"].weight
+    torch.testing.assert_close(own, (shared[:, :1] + shared[:, 1:2] + shared[:, 2:]) / divisor)
+    assert summary.filled == {"backbone.network.conv1.stems.depth.weight": "backbone.network.conv1.weight"}
+    assert not (summary.reinitialised or summary.unused)
+
+
+def test_stems_of_the_checkpoint_are_kept_unless_of_another_form():
+    key = "backbone.network.conv1.stems.depth.weight"
+    weights = with_stems(depth="copy").state_dict()
+    weights[key] = torch.rand_like(weights[key])
+    state, summary = transfer(with_stems(depth="copy"), weights)
+    assert torch.equal(state[key], weights[key]) and key in summary.kept
+    state, summary = transfer(with_stems(depth="sum"), weights)
+    torch.testing.assert_close(state[key], weights["backbone.network.conv1.weight"].sum(1, keepdim=True))
+    assert summary.filled and summary.unused == [key]
+    state, summary = transfer(with_stems(), weights)
+    assert torch.equal(state["backbone.network.conv1.weight"], weights["backbone.network.conv1.weight"])
+    assert summary.unused == [key]
 
 
 def test_extra_state_is_no_tensor():

@@ -41,3 +41,12 @@ def test_operations_of_a_convolution_by_hand(make_model):
     after = measure_complexity(model, (64, 96))
     assert after.flops - before.flops == 2 * (2 * 9 * 16 * 16) * (64 // 4) * (96 // 4)
     assert after.parameters["total"] - before.parameters["total"] == 9 * 16 * 16 + 16
+
+
+def test_a_stem_of_its_own_counts_with_its_modality(make_model):
+    own, plain = make_model(stems={"depth": "sum"}), make_model()
+    both, rgb = (measure_complexity(own, (64, 96), modalities=names) for names in (("rgb", "depth"), ("rgb",)))
+    before = measure_complexity(plain, (64, 96), modalities=("rgb", "depth"))
+    assert both.private - before.private == both.parameters["total"] - before.parameters["total"] == 64 * 49
+    assert rgb == measure_complexity(plain, (64, 96), modalities=("rgb",))
+    assert before.flops - both.flops == 2 * 2 * 64 * 49 * 32 * 48  # two of depth's three input channels

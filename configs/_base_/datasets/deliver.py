@@ -1,55 +1,18 @@
 """DELIVER: rendered street scenes of 1042x1042 in RGB, depth (as HHA), events and lidar, 25 classes."""
 
-from mmengine.dataset import default_collate
+from mmengine.config import read_base
 
-from rgbx.datasets import DELIVER, EpochSampler
-from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomScaleCrop
+from rgbx.datasets import DELIVER
+
+with read_base():
+    from .held_out_480x640 import *
 
 data_root = "data/deliver"
 
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type=EpochSampler, shuffle=True),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=DELIVER,
-        root=data_root,
-        split="train",
-        modalities=("rgb", "hha", "event", "lidar"),
-        transforms=[
-            dict(type=RandomScaleCrop, size=(1024, 1024), scale=(0.5, 1.75)),
-            dict(type=HorizontalFlip),
-            dict(type=ColorJitter),
-            dict(type=PackSample),
-        ],
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=DELIVER,
-        root=data_root,
-        split="val",
-        modalities=("rgb", "hha", "event", "lidar"),
-        transforms=[dict(type=PackSample)],
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=DELIVER,
-        root=data_root,
-        split="test",
-        modalities=("rgb", "hha", "event", "lidar"),
-        transforms=[dict(type=PackSample)],
-    ),
-)
+train_dataloader.update(batch_size=2)
+train_dataloader["dataset"].pop("holdout")  # it comes with frames for validation
+val_dataloader["dataset"].pop("holdout")
+train_dataloader["dataset"].update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"))
+val_dataloader["dataset"].update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"), split="val")
+test_dataloader["dataset"].update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"))
+train_dataloader["dataset"]["transforms"][0].update(size=(1024, 1024))

@@ -1,58 +1,15 @@
 """FMB: RGB and infrared street scenes of 600x800, 14 classes."""
 
-from mmengine.dataset import default_collate
+from mmengine.config import read_base
 
-from rgbx.datasets import FMB, EpochSampler
-from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomScaleCrop
+from rgbx.datasets import FMB
+
+with read_base():
+    from .held_out_480x640 import *
 
 data_root = "data/fmb"
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type=EpochSampler, shuffle=True),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=FMB,
-        root=data_root,
-        split="train",
-        holdout="exclude",
-        modalities=("rgb", "thermal"),
-        transforms=[
-            dict(type=RandomScaleCrop, size=(600, 800), scale=(0.5, 1.75)),
-            dict(type=HorizontalFlip),
-            dict(type=ColorJitter),
-            dict(type=PackSample),
-        ],
-    ),
-)
-# The checkpoint is chosen on a part held out of the training frames, not on the test split.
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=FMB,
-        root=data_root,
-        split="train",
-        holdout="only",
-        modalities=("rgb", "thermal"),
-        transforms=[dict(type=PackSample)],
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=FMB,
-        root=data_root,
-        split="test",
-        modalities=("rgb", "thermal"),
-        transforms=[dict(type=PackSample)],
-    ),
-)
+train_dataloader["dataset"].update(type=FMB, modalities=("rgb", "thermal"))
+val_dataloader["dataset"].update(type=FMB, modalities=("rgb", "thermal"))
+test_dataloader["dataset"].update(type=FMB, modalities=("rgb", "thermal"))
+train_dataloader["dataset"]["transforms"][0].update(size=(600, 800))

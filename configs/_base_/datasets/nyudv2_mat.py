@@ -5,13 +5,10 @@ from mmengine.config import read_base
 from rgbx.datasets import NYUDv2Mat
 
 with read_base():
-    from .nyudv2_lists import *
+    from .held_out_480x640 import *
 
 data_root = "data/nyu_depth_v2_labeled.mat"
 
-train_dataloader["dataset"].pop("list_file")
-val_dataloader["dataset"].pop("list_file")
-test_dataloader["dataset"].pop("list_file")
-train_dataloader["dataset"].update(type=NYUDv2Mat, split="train")
-val_dataloader["dataset"].update(type=NYUDv2Mat, split="train")
-test_dataloader["dataset"].update(type=NYUDv2Mat, split="test")
+train_dataloader["dataset"].update(type=NYUDv2Mat)
+val_dataloader["dataset"].update(type=NYUDv2Mat)
+test_dataloader["dataset"].update(type=NYUDv2Mat)

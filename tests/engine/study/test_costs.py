@@ -15,7 +15,7 @@ from rgbx.transforms import PackSample
 def configs():
     import rgbx.models
 
-    builder = getattr(rgbx.models, "multimodal_segmentor", None) or rgbx.models.asymfusion_segmentor
+    builder = rgbx.models.multimodal_segmentor
     dataset = dict(type=SyntheticRooms, split="test", num_frames=1, size=(40, 64), transforms=[dict(type=PackSample)])
 
     def make(**model):

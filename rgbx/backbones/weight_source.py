@@ -1,0 +1,103 @@
+"""Where pretrained weights come from: a file, the hub's cache on this machine, or one short look at the network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import get_session
+
+from rgbx.backbones._timm import timm
+
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".safetensors", ".npz")
+HUB = "hf-hub:"
+PATIENCE = 5.0
+"""Seconds in which the hub must answer; its own client retries for most of a minute."""
+
+
+def find_weights(name: str, source: str) -> Path:
+    """The weight file that `source` means for the network `name`; fetched from the hub where it is not here yet.
+
+    Args:
+        name: a timm model, with or without a tag.
+        source: ``"timm"`` for the weights that timm chooses, a timm name with a tag (``"resnet50.a1_in1k"``), a
+            repository of the hub (``"hf-hub:timm/resnet50.a1_in1k"``), or the path of a file.
+
+    Raises:
+        FileNotFoundError: if the file, or the repository, does not exist.
+        ConnectionError: if the weights are not on this machine and the hub does not answer.
+        ValueError: if timm knows no such weights of this network.
+    """
+    if source.startswith(HUB):
+        return _from_hub(source.removeprefix(HUB), None)
+    if source != "timm" and ("/" in source or Path(source).suffix in SUFFIXES or Path(source).is_file()):
+        return Path(source).expanduser()
+    return _from_hub(*_timm_repository(name, source))
+
+
+def _timm_repository(name: str, source: str) -> tuple[str, str | None]:
+    """Repository and, where it has an unusual name, file of timm's weights."""
+    tagged, architecture = name if source == "timm" else source, name.partition(".")[0]
+    try:
+        config = timm.get_pretrained_cfg(tagged) if tagged.partition(".")[0] == architecture else None
+    except RuntimeError:  # an unknown tag
+        config = None
+    if config is not None and config.url and not config.hf_hub_id:
+        raise ValueError(f"timm's weights of {tagged} are not on the hub: download {config.url} and pass its path")
+    if config is None or not config.hf_hub_id:
+        known = ["'timm'", *map(repr, timm.list_pretrained(f"{architecture}.*"))]
+        raise ValueError(
+            f"pretrained={source!r}: timm has no such weights of {name}; expected {', '.join(known)}, "
+            "'hf-hub:OWNER/NAME' or the path of a file"
+        )
+    return config.hf_hub_id, config.hf_hub_filename
+
+
+def _from_hub(repository: str, filename: str | None) -> Path:
+    """A weight file of a hub repository, from the cache if it is there."""
+    repository, _, revision = repository.partition("@")
+    names = [filename] if filename else ["model.safetensors", "pytorch_model.bin"]
+    for name in names:
+        cached = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(cached, str):
+            return Path(cached)
+    advice = "download them elsewhere and pass pretrained='/path/to/file'"
+    if constants.HF_HUB_OFFLINE or not _answers(hf_hub_url(repository, names[0])):
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+        raise ConnectionError(f"pretrained weights {repository} are not on this machine, and {why}: {advice}")
+    return _download(repository, names, revision or None, advice)
+
+
+def _answers(url: str) -> bool:
+    """Whether a server answers at all, within `PATIENCE` seconds, name resolution included."""
+    answered = []
+
+    def ask() -> None:
+        try:
+            get_session().head(url, timeout=PATIENCE)
+            answered.append(True)
+        except Exception:  # each of the hub's HTTP libraries has its own
+            return
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answered)
+
+
+def _download(repository: str, names: Sequence[str], revision: str | None, advice: str) -> Path:
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name, revision=revision))
+        except RepositoryNotFoundError as error:
+            raise FileNotFoundError(f"pretrained weights: the hub has no public repository {repository}") from error
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # the hub's client raises many kinds
+            raise ConnectionError(
+                f"pretrained weights {repository} could not be fetched ({type(error).__name__}): {advice}"
+            ) from error
+    raise FileNotFoundError(f"pretrained weights: the repository {repository} has none of {list(names)}")

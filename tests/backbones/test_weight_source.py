@@ -1,0 +1,143 @@
+"""Weights by name: this machine's cache first, then one look at a hub, which is a server of the test."""
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import constants
+
+from rgbx.backbones import weight_source
+from rgbx.backbones.weight_source import find_weights
+
+COMMIT = "0" * 40
+FILES = {
+    "/timm/resnet18.a1_in1k/resolve/main/model.safetensors": b"resnet18",
+    "/owner/old/resolve/v1/pytorch_model.bin": b"old",
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache; no test reaches the real hub."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    serve_from(monkeypatch, f"http://127.0.0.1:{closed_port()}")
+    return tmp_path / "hub"
+
+
+def serve_from(monkeypatch, address):
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+class Hub(BaseHTTPRequestHandler):
+    asked: list = []  # noqa: RUF012
+
+    def do_HEAD(self):
+        self.answer(b"")
+
+    def do_GET(self):
+        self.answer(FILES.get(self.path, b""))
+
+    def answer(self, body):
+        self.asked.append((self.command, self.path))
+        found = self.path in FILES
+        known = any(path.startswith(self.path.split("/resolve")[0] + "/") for path in FILES)
+        self.send_response(200 if found else 404)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", '"tag"')
+        if not found:
+            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+        self.send_header("Content-Length", str(len(FILES.get(self.path, b""))))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    serve_from(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    Hub.asked.clear()
+    yield Hub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("source", ["timm", "resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"])
+def test_fetched_once_then_cached(source, hub):
+    path = find_weights("resnet18", source)
+    assert (path.name, path.read_bytes()) == ("model.safetensors", b"resnet18")
+    assert ("GET", "/timm/resnet18.a1_in1k/resolve/main/model.safetensors") in hub.asked
+    hub.asked.clear()
+    assert find_weights("resnet18", source) == path
+    assert not hub.asked
+
+
+def test_another_file_and_revision(hub):
+    assert find_weights("resnet18", "hf-hub:owner/old@v1").read_bytes() == b"old"
+
+
+def test_absent_repository(hub):
+    with pytest.raises(FileNotFoundError, match="no public repository owner/nothing"):
+        find_weights("resnet18", "hf-hub:owner/nothing")
+
+
+def test_cache_needs_no_connection(cache, monkeypatch):
+    snapshot = cache / "models--timm--resnet18.tv_in1k" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(b"cached")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(weight_source, "_answers", lambda _: pytest.fail("the hub was asked"))
+    assert find_weights("resnet18", "resnet18.tv_in1k").read_bytes() == b"cached"
+    assert find_weights("resnet18.tv_in1k", "timm").read_bytes() == b"cached"
+
+
+def test_offline_is_one_sentence_after_one_attempt(monkeypatch):
+    monkeypatch.setattr(weight_source, "hf_hub_download", lambda *_, **__: pytest.fail("its retries take a minute"))
+    with pytest.raises(ConnectionError, match=r"timm/resnet18\.a1_in1k are not on this machine.*pretrained='/path/"):
+        find_weights("resnet18", "timm")
+
+
+def test_a_name_server_that_does_not_answer(monkeypatch):
+    """getaddrinfo knows no timeout."""
+    answer = threading.Event()
+    monkeypatch.setattr(weight_source, "PATIENCE", 0.1)
+    monkeypatch.setattr(weight_source, "get_session", lambda: answer.wait(30))
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        find_weights("resnet18", "timm")
+    answer.set()
+
+
+def test_the_hubs_own_offline_switch(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
+        find_weights("resnet18", "timm")
+
+
+def test_files_are_left_to_the_reader(tmp_path):
+    for name in ("a.pth", "a.pt", "a.safetensors", "folder/file"):
+        assert str(find_weights("resnet18", name)) == name
+    assert find_weights("resnet18", "~/w.pth").is_absolute()
+
+
+@pytest.mark.parametrize("source", ["resnet50.a1_in1k", "resnet18.other", "imagenet"])
+def test_unknown_weights_name_the_known(source):
+    with pytest.raises(ValueError, match=rf"'{source}'.*expected 'timm'.*'resnet18.a1_in1k'.*path of a file"):
+        find_weights("resnet18", source)
+
+
+def test_weights_elsewhere():
+    with pytest.raises(ValueError, match=r"download https://\S+\.pth and pass its path"):
+        find_weights("legacy_seresnet18", "timm")
