@@ -46,9 +46,7 @@ def _timm_repository(name: str, source: str) -> tuple[str, str | None]:
     except RuntimeError:  # an unknown tag
         config = None
     if config is not None and config.url and not config.hf_hub_id:
-        raise ValueError(
-            f"timm's weights of {tagged} are not on the hub: download {config.url} and pass its path"
-        )
+        raise ValueError(f"timm's weights of {tagged} are not on the hub: download {config.url} and pass its path")
     if config is None or not config.hf_hub_id:
         known = ["'timm'", *map(repr, timm.list_pretrained(f"{architecture}.*"))]
         raise ValueError(

@@ -213,7 +213,5 @@ def test_counts_per_part(tmp_path):
     text = str(SharedBackbone("efficientnet_b0", ("rgb",), pretrained=path).pretrained_summary)
     assert "conv_stem 1/1, bn1 4/4, blocks.0 " in text
     block = timm.create_model("efficientnet_b0").blocks[5]
-    tensors, missing = (
-        sum("num_batches" not in key for key in module.state_dict()) for module in (block, block[1])
-    )
+    tensors, missing = (sum("num_batches" not in key for key in module.state_dict()) for module in (block, block[1]))
     assert f"blocks.5 {tensors - missing}/{tensors}" in text
