@@ -54,7 +54,7 @@ def describe_model(runner: Runner) -> str:
     sample = runner.train_dataloader.dataset[0]
     size = next(sample[name].shape[-2:] for name in model.modalities if name in sample)
     description = f"{type(model).__name__}: {measure_complexity(model, tuple(size))}"
-    weights = getattr(model.backbone, "pretrained_summary", None)
+    weights = getattr(getattr(model, "backbone", None), "pretrained_summary", None)
     return description if weights is None else f"{description}\n{weights}"
 
 

@@ -65,6 +65,16 @@ def write_config(tmp_path):
     return write
 
 
+@pytest.fixture
+def resnet_base():
+    """The base config with a real network in place of the stand-in."""
+    return (
+        BASE.replace("from tiny import Halves, tiny_segmentor", "from tiny import Halves")
+        .replace("from rgbx.transforms", "from rgbx.models import asymfusion_segmentor\nfrom rgbx.transforms")
+        .replace("type=tiny_segmentor", "type=asymfusion_segmentor, norm_eval=True, decoder=dict(width=8)")
+    )
+
+
 @pytest.fixture(scope="session")
 def start_tool():
     """Starts a script of tools/ (or a module) in a process of its own."""

@@ -1,3 +1,4 @@
+import argparse
 import re
 import signal
 import socket
@@ -6,7 +7,10 @@ import time
 import pytest
 import torch
 
+import rgbx.cli.train
+from rgbx.backbones._timm import timm
 from rgbx.cli.train import main, resume_hint
+from rgbx.engine.runner import Runner
 
 
 @pytest.fixture
@@ -70,6 +74,29 @@ def test_load_from(write_config, work_dir, tmp_path, caplog):
     log = next((tmp_path / "b").glob("*/*.log")).read_text()
     assert re.search(r"tensors .*count\n", log)
     assert re.search(r"kept .* \d+\n", log)
+
+
+def test_foreign_pretrained_files_need_trust(write_config, resnet_base, work_dir, tmp_path, capsys):
+    """One flag for every file; what was loaded is in the log."""
+    state = timm.create_model("resnet18").state_dict()
+    state = {f"module.{name}": tensor for name, tensor in state.items() if not name.startswith("layer4.1.")}
+    path = tmp_path / "foreign.pth"
+    torch.save({"model": state, "args": argparse.Namespace(lr=1)}, path)
+    config = write_config("train_cfg.update(max_epochs=1)", base=resnet_base)
+    command = [str(config), "--work-dir", str(work_dir), "--cfg-options", f"model.pretrained={path}"]
+    assert main(command) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(r"error: weight file \S+foreign\.pth holds .*\(argparse\.Namespace\).*: pass --trust", error)
+    assert main([*command, "--trust"]) == 0
+    log = max(work_dir.rglob("*.log")).read_text()
+    assert f"pretrained weights {path} (prefix 'module.' removed): 90 of 100 tensors loaded\n" in log
+    assert "layer4.1: 10 tensors not loaded; its branch starts at 0" in log
+
+
+def test_only_the_first_process_describes_the_model(write_config, work_dir, monkeypatch):
+    monkeypatch.setattr(Runner, "rank", 1)
+    monkeypatch.setattr(rgbx.cli.train, "describe_model", lambda _: pytest.fail("it costs a forward pass"))
+    assert main([str(write_config()), "--work-dir", str(work_dir)]) == 0
 
 
 def test_deterministic(write_config, work_dir):
