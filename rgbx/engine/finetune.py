@@ -69,7 +69,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     target = model.state_dict()
     tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
     weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
-    first = next((owner(name) for name in weights if owner(name)), "")
+    first = next(filter(None, map(owner, weights)), "")
     same_modalities = _alphas(tensors) == _alphas(weights)
     if any(_shared_name(name) in tensors for name in weights if _shared_name(name) != name):
         raise ValueError(

@@ -18,8 +18,8 @@ class LateFusion(FusionMethod):
     """Late fusion: nothing is exchanged, and the ensemble is the mean of the modalities' probabilities.
 
     Differs from the paper: probabilities are averaged, not scores; each branch is trained by its own loss (with
-    ``detach_ensemble=False`` also by the ensemble's, the paper's only one); and the modalities share one network but for
-    its norms, or with ``weights="separate"`` its decoder alone, where the paper has two networks.
+    ``detach_ensemble=False`` also by the ensemble's, the paper's only one); and the modalities share one network but
+    for its norms, or with ``weights="separate"`` its decoder alone, where the paper has two networks.
     """
 
     ensemble: ClassVar[str] = "mean"

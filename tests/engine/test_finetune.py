@@ -5,7 +5,6 @@ from tiny import tiny_segmentor
 from rgbx.engine.finetune import transfer
 from rgbx.models import multimodal_segmentor
 
-
 THERMAL = {"thermal": {"mean": [20.0], "std": [5.0]}}
 
 
