@@ -1,8 +1,8 @@
 """Early fusion: the modalities are joined before the first layer.
 
 Source: Couprie et al., "Indoor Semantic Segmentation using depth information" (arXiv 1301.3572), whose network reads
-RGB and depth as one image of four channels, and the "RGBD" rows of Long et al., "Fully Convolutional Networks for
-Semantic Segmentation" (arXiv 1411.4038), table 4.
+RGB and depth as one image, and the "RGBD" row of Long et al., "Fully Convolutional Networks for Semantic Segmentation"
+(arXiv 1411.4038), table 4.
 """
 
 from __future__ import annotations

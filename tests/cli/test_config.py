@@ -1,5 +1,6 @@
 import copy
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,27 @@ def test_loading_leaves_mmengine_as_it_was(write_config, tmp_path):
     plain = tmp_path / "plain.py"
     plain.write_text("a = dict(b=1)\n")
     assert Config.fromfile(plain).a.b == 1
+
+
+def test_modules_of_the_user_are_imported(write_config, tmp_path, monkeypatch):
+    (tmp_path / "mine_to_import.py").write_text("VALUE = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine_to_import", raising=False)
+    load_config(write_config("custom_imports = dict(imports=['mine_to_import'])"))
+    assert sys.modules.pop("mine_to_import").VALUE == 7
+    load_config(write_config())
+    assert "mine_to_import" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("dict(imports=['nowhere_at_all'])", "cannot import nowhere_at_all: .*PYTHONPATH"),
+        ("dict(imports='json')", r"expected dict\(imports="),
+        ("dict(import_=['json'])", r"expected dict\(imports="),
+        ("['json']", r"expected dict\(imports="),
+    ],
+)
+def test_custom_imports_are_checked(write_config, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(f"custom_imports = {value}"))

@@ -1,4 +1,4 @@
-"""docs/fusion.md does what it says: its method is added both ways, trained, tested, loaded; its tables are true."""
+"""docs/fusion.md does what it says: its method is added in both ways, trained and loaded; its tables are true."""
 
 from __future__ import annotations
 

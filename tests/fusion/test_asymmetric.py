@@ -9,7 +9,7 @@ from torch import nn
 
 from rgbx.backbones._timm import timm
 from rgbx.fusion import AsymmetricExchange, AsymmetricFusion
-from rgbx.layers import StackLayout, replace_norms
+from rgbx.layers import StackLayout, replace_norms, separate_layers
 
 resnet = timm.models.resnet
 
@@ -44,12 +44,20 @@ def layout():
     return StackLayout(("rgb", "depth"))
 
 
-def fused_block(block, layout, **options):
+def conv_of(layer, name, x):
+    """A convolution that is shared, or the modality's own."""
+    layer = layer.copies[name] if hasattr(layer, "copies") else layer
+    return F.conv2d(x, layer.weight, padding=layer.padding)
+
+
+def fused_block(block, layout, *, separate=False, **options):
     torch.manual_seed(0)
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
     replace_norms(block, layout)
+    if separate:
+        separate_layers(block, layout)
     for parameter in block.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))  # modalities differ
     return fuse(block, layout, **options).eval()
@@ -62,30 +70,82 @@ def fuse(block, layout, **options):
     return stage[0]
 
 
-def test_bottleneck_follows_the_equations(layout):
-    block = fused_block(resnet.Bottleneck(40, 10), layout)
+@pytest.mark.parametrize("separate", [False, True], ids=["shared", "separate"])
+def test_bottleneck_follows_the_equations(layout, separate):
+    block = fused_block(resnet.Bottleneck(40, 10), layout, separate=separate)
     x = torch.randn(4, 40, 6, 7)
     names, inputs = layout.modalities, x.chunk(2)
-    a = [F.relu(norm_of(block.bn1, n, block.conv1(v))) for n, v in zip(names, inputs, strict=True)]
+    a = [F.relu(norm_of(block.bn1, n, conv_of(block.conv1, n, v))) for n, v in zip(names, inputs, strict=True)]
     p = [shift(v) for v in a]
-    b = [F.relu(norm_of(block.bn2, n, block.conv2(v))) for n, v in zip(names, exchange_lists(a, True), strict=True)]
+    b = [
+        F.relu(norm_of(block.bn2, n, conv_of(block.conv2, n, v)))
+        for n, v in zip(names, exchange_lists(a, True), strict=True)
+    ]
     c = [b[0] + p[1], b[1] + p[0]]
     out = [
-        F.relu(norm_of(block.bn3, n, block.conv3(v)) + r)
+        F.relu(norm_of(block.bn3, n, conv_of(block.conv3, n, v)) + r)
         for n, v, r in zip(names, exchange_lists(c, True), inputs, strict=True)
     ]
     torch.testing.assert_close(block(x), torch.cat(out), rtol=1e-4, atol=1e-5)
 
 
-def test_basic_block_follows_its_equation(layout):
-    block = fused_block(resnet.BasicBlock(10, 10), layout)
+@pytest.mark.parametrize("separate", [False, True], ids=["shared", "separate"])
+def test_basic_block_follows_its_equation(layout, separate):
+    block = fused_block(resnet.BasicBlock(10, 10), layout, separate=separate)
     x = torch.randn(4, 10, 6, 7)
     names, inputs = layout.modalities, x.chunk(2)
-    a = [F.relu(norm_of(block.bn1, n, block.conv1(v))) for n, v in zip(names, inputs, strict=True)]
-    b = [norm_of(block.bn2, n, block.conv2(v)) for n, v in zip(names, exchange_lists(a, True), strict=True)]
+    a = [F.relu(norm_of(block.bn1, n, conv_of(block.conv1, n, v))) for n, v in zip(names, inputs, strict=True)]
+    shuffled = exchange_lists(a, True)
+    b = [norm_of(block.bn2, n, conv_of(block.conv2, n, v)) for n, v in zip(names, shuffled, strict=True)]
     c = exchange_lists([b[0] + shift(a[1]), b[1] + shift(a[0])], True)
     out = [F.relu(v + r) for v, r in zip(c, inputs, strict=True)]
     torch.testing.assert_close(block(x), torch.cat(out), rtol=1e-4, atol=1e-5)
+
+
+def switched_bottleneck(block, x, shuffle, shifted, receiver):
+    """The equations of a bottleneck for M = 2 with what is left out written as such, for one receiver or all (None)."""
+
+    def exchange(features):
+        exchanged = exchange_lists(features, True) if shuffle else features
+        return [e if receiver in (None, m) else f for m, (e, f) in enumerate(zip(exchanged, features, strict=True))]
+
+    names, inputs = ("rgb", "depth"), x.chunk(2)
+    a = [F.relu(norm_of(block.bn1, n, block.conv1(v))) for n, v in zip(names, inputs, strict=True)]
+    b = [F.relu(norm_of(block.bn2, n, block.conv2(v))) for n, v in zip(names, exchange(a), strict=True)]
+    c = [v + shift(a[1 - m]) if shifted and receiver in (None, m) else v for m, v in enumerate(b)]
+    last = [norm_of(block.bn3, n, block.conv3(v)) for n, v in zip(names, exchange(c), strict=True)]
+    return torch.cat([F.relu(v + r) for v, r in zip(last, inputs, strict=True)])
+
+
+@pytest.mark.parametrize("receiver", [None, 0, 1])
+@pytest.mark.parametrize(("shuffle", "shifted"), [(True, True), (True, False), (False, True), (False, False)])
+def test_bottleneck_with_switches(layout, shuffle, shifted, receiver):
+    receivers = None if receiver is None else [layout.modalities[receiver]]  # a list, as from a checkpoint
+    block = fused_block(resnet.Bottleneck(40, 10), layout, shuffle=shuffle, shift=shifted, receivers=receivers)
+    x = torch.randn(4, 40, 6, 7)
+    expected = switched_bottleneck(block, x, shuffle, shifted, receiver)
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [resnet.Bottleneck, resnet.BasicBlock])
+def test_a_block_that_does_not_receive_is_a_plain_one(layout, kind):
+    """Without both operations, or for the modality that only gives."""
+    channels = 40 if kind is resnet.Bottleneck else 10
+    plain = kind(channels, 10)
+    replace_norms(plain, layout)
+    off = fuse(copy.deepcopy(plain), layout, shuffle=False, shift=False).eval()
+    one_way = fuse(copy.deepcopy(plain), layout, receivers=("depth",)).eval()
+    x = torch.randn(4, channels, 5, 5)
+    expected = plain.eval()(x)
+    assert torch.equal(off(x), expected)
+    torch.testing.assert_close(one_way(x)[:2], expected[:2])
+    assert not torch.allclose(one_way(x)[2:], expected[2:])
+
+
+@pytest.mark.parametrize("receivers", [("thermal",), ()])
+def test_receivers_are_checked_at_build(layout, receivers):
+    with pytest.raises(ValueError, match=r"receivers are .*; expected names out of"):
+        fuse(resnet.BasicBlock(10, 10), layout, receivers=receivers)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])

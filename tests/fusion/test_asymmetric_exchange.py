@@ -1,4 +1,4 @@
-"""Every switch of the exchange against the two steps written out channel by channel for one modality after another."""
+"""Every switch of the exchange against its two steps written out modality by modality, channel by channel."""
 
 import itertools
 from fractions import Fraction
