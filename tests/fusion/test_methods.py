@@ -153,6 +153,10 @@ def test_norms_and_weights(method, options):
         with pytest.raises(ValueError, match="norm='private'"):
             make(method, **options)
         return
+    if options == {"weights": "separate"} and method == "early":
+        with pytest.raises(ValueError, match="one encoder for all"):
+            make(method, **options)
+        return
     losses = make(method, **options)(images(), torch.zeros(2, 64, 64, dtype=torch.long), mode="loss")
     sum(losses.values()).backward()
 
