@@ -102,10 +102,10 @@ class SharedBackbone(nn.Module):
                 container.register_forward_hook(partial(_fuse_output, module, self._channels_last_output))
 
     def train(self, mode: bool = True) -> SharedBackbone:
-        """Switches training mode; norms stay frozen where `norm_eval` is set."""
+        """Switches training mode; the network's norms stay frozen where `norm_eval` is set, not a fusion method's."""
         super().train(mode)
         if mode and self.norm_eval:
-            for module in self.modules():
+            for module in self.network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self

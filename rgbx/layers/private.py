@@ -29,7 +29,8 @@ class ModalityLayer(nn.Module):
         layers = [self.copies[name] for name in self.layout.present]
         if len(layers) == 1:
             return layers[0](x)
-        return torch.cat([layer(part) for layer, part in zip(layers, x.chunk(len(layers)), strict=True)])
+        parts = x.unflatten(0, (len(layers), -1)).unbind(0)
+        return torch.cat([layer(part) for layer, part in zip(layers, parts, strict=True)])
 
 
 def separate_layers(module: nn.Module, layout: StackLayout) -> None:

@@ -1,0 +1,143 @@
+"""Channel exchange: a channel that a modality's norm scales to almost nothing takes the other modality's value.
+
+Source: Wang et al., "Deep Multimodal Fusion by Channel Exchanging" (CEN), NeurIPS 2020 (arXiv 2011.05005), sections
+3.2 and 3.3. Original code: yikaiw/CEN (MIT); written anew. As there, in every bottleneck after the norm of the 3×3
+convolution and before its ReLU, over shared convolutions and private norms. Ours differs: basic blocks, which the
+authors do not fuse, exchange after their first norm, the one inside the residual branch; the paper exchanges a channel
+only in the part of the channels where its modality's scales are penalised, but the released code, and ours, wherever a
+scale is small; the penalty counts once, not once per prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rgbx.fusion.base import FusionMethod, fusion_method
+from rgbx.fusion.fused_block import FusedBlock
+from rgbx.fusion.others import mean_of_others, unstack
+from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout
+
+
+def private_scales(norm: nn.Module) -> dict[str, Tensor]:
+    """The scales γ [C] of a batch norm's form for several modalities, by modality.
+
+    Raises:
+        ValueError: for a norm with no scale of its own for each modality.
+    """
+    if isinstance(norm, (ModalityNorm, ModalityAffine)):
+        layers = norm.norms
+    elif isinstance(norm, ModalityLayer):
+        layers = norm.copies
+    else:
+        raise ValueError(
+            f"channel_exchange compares each modality's own norm scales, found {type(norm).__name__} for all; "
+            "choose norm='private' or 'affine'"
+        )
+    return {name: layer.get_parameter("weight") for name, layer in layers.items()}
+
+
+class ChannelExchange(nn.Module):
+    """y_{m,c} = x_{m,c} where |γ_{m,c}| ≥ threshold, else the mean of the other modalities' x_{k,c}.
+
+    A replaced channel has no gradient into its own modality: only the penalty still moves its γ.
+    """
+
+    def __init__(self, layout: StackLayout, threshold: float, weight: float) -> None:
+        super().__init__()
+        self.layout, self.threshold, self.weight = layout, threshold, weight
+
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """The output [M*N, C, H, W] of `norm`, exchanged by the norm's scales. One modality alone passes."""
+        count = self.layout.count
+        if count == 1:
+            return x
+        scales = private_scales(norm)
+        small = [(scales[name].abs() < self.threshold)[:, None, None] for name in self.layout.present]  # [C, 1, 1]
+        parts = unstack(x, count)
+        return torch.cat([torch.where(*each) for each in zip(small, mean_of_others(parts), parts, strict=True)])
+
+    def sparsity(self, norm: nn.Module) -> Tensor:
+        """weight · Σ_m Σ_c |γ_{m,c}|, c over the m-th of M equal parts of the channels, whatever is present."""
+        scales = list(private_scales(norm).values())
+        size, count = len(scales[0]), len(scales)
+        parts = [s[m * size // count : (m + 1) * size // count].abs().sum() for m, s in enumerate(scales)]
+        return self.weight * torch.stack(parts).sum()
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, weight={self.weight}"
+
+
+class ChannelExchangeBottleneck(FusedBlock):
+    """A timm bottleneck that exchanges channels after its second norm; its layers keep their names."""
+
+    exchange: ChannelExchange
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.act1(self.bn1(self.conv1(x)))
+        b = self.exchange(self.bn2(self.conv2(a)), self.bn2)
+        b = self.aa(self.act2(self.drop_block(b)))
+        return self.act3(self.add_shortcut(self.bn3(self.conv3(b)), x))
+
+    def penalty(self) -> Tensor:
+        return self.exchange.sparsity(self.bn2)
+
+
+class ChannelExchangeBasicBlock(FusedBlock):
+    """A timm basic block that exchanges channels after its first norm; its layers keep their names."""
+
+    exchange: ChannelExchange
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.exchange(self.bn1(self.conv1(x)), self.bn1)
+        a = self.aa(self.act1(self.drop_block(a)))
+        return self.act2(self.add_shortcut(self.bn2(self.conv2(a)), x))
+
+    def penalty(self) -> Tensor:
+        return self.exchange.sparsity(self.bn1)
+
+
+_FORMS: dict[str, tuple[type[FusedBlock], str]] = {
+    "Bottleneck": (ChannelExchangeBottleneck, "bn2"),
+    "BasicBlock": (ChannelExchangeBasicBlock, "bn1"),
+}
+
+
+@fusion_method("channel_exchange")
+@dataclass(frozen=True, kw_only=True)
+class ChannelExchangeFusion(FusionMethod):
+    """Channel exchange in every residual block of a ResNet's stage, with no parameters.
+
+    It is the plain network at first, as norms start with scales of 1 or pretrained ones: the penalty has to shrink
+    some below the threshold, which takes the authors 300 epochs. With M > 2 modalities a channel takes the mean of the
+    others, as in the paper.
+
+    Attributes:
+        threshold: of |γ|; the default is the released segmentation code's.
+        penalty_weight: weight of the L1 norm of the penalised scales, summed over all blocks. The released code's 2e-4,
+            which it counts once for each of two modalities and their ensemble.
+    """
+
+    threshold: float = 2e-2
+    penalty_weight: float = 6e-4
+
+    def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
+        """Exchanges inside all blocks of the stage.
+
+        Raises:
+            ValueError: for a stage of other blocks, or norms that all modalities share.
+        """
+        if len(layout.modalities) == 1:
+            return None
+        blocks = list(stage.named_children())
+        unknown = [type(block).__name__ for _, block in blocks if type(block).__name__ not in _FORMS]
+        if unknown or not blocks:
+            found = f"{type(stage).__name__}({', '.join(unknown)})"
+            raise ValueError(f"channel_exchange acts inside the blocks of a ResNet, {sorted(_FORMS)}; found {found}")
+        for name, block in blocks:
+            fused, norm = _FORMS[type(block).__name__]
+            private_scales(getattr(block, norm))
+            setattr(stage, name, fused(block, ChannelExchange(layout, self.threshold, self.penalty_weight)))
+        return None

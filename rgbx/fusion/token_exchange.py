@@ -1,0 +1,130 @@
+"""Token exchange: a location that a modality scores as uninformative takes the other modality's features.
+
+Source: Wang et al., "Multimodal Token Fusion for Vision Transformers" (TokenFusion), CVPR 2022 (arXiv 2204.08721),
+section 3. Original code: yikaiw/TokenFusion, no licence found; written anew. As there, over shared weights, private
+norms and private score networks: the output of a residual branch is multiplied by the location's score, replaced where
+that is below a threshold, and the shortcut added. Ours differs: a residual convolution branch instead of attention,
+in the last block of a stage instead of in all; score networks of one hidden layer of C/4 instead of three; no
+position embedding to align; the penalty is a mean over locations and samples instead of a sum, so that it does not
+grow with either; with M > 2 modalities a location takes the mean of the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rgbx.fusion.base import FusionMethod, fusion_method
+from rgbx.fusion.channel_norm import ChannelNorm
+from rgbx.fusion.fused_block import FusedBlock, last_block
+from rgbx.fusion.others import mean_of_others, unstack
+from rgbx.layers import StackLayout, separate_layers
+
+
+class TokenExchange(nn.Module):
+    """E_m(b) = s_m ⊙ b_m where s_m ≥ threshold, else the mean of the other modalities' s_k ⊙ b_k.
+
+    s_m [1, H, W], between 0 and 1, comes from x_m by a network of 1×1 convolutions that is private to the modality.
+    Above the threshold it learns through the product; below, only through the penalty and what others take.
+    """
+
+    def __init__(self, channels: int, layout: StackLayout, threshold: float, weight: float) -> None:
+        super().__init__()
+        self.layout, self.threshold, self.weight = layout, threshold, weight
+        hidden = max(1, channels // 4)
+        self.score = nn.Sequential(
+            ChannelNorm(channels), nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 1, 1), nn.Sigmoid()
+        )
+        separate_layers(self.score, layout)
+        self._mean_scores: Tensor | None = None
+
+    def forward(self, branch: Tensor, x: Tensor) -> Tensor:
+        """Exchanges `branch` [M*N, C, H, W] by scores of `x`, of that shape. One modality alone passes, unscored."""
+        count = self.layout.count
+        self._mean_scores = None
+        if count == 1:
+            return branch
+        score = self.score(x)
+        if self.training:
+            self._mean_scores = count * score.float().mean()
+        small = unstack(score < self.threshold, count)
+        scored = unstack(score * branch, count)
+        return torch.cat([torch.where(*each) for each in zip(small, mean_of_others(scored), scored, strict=True)])
+
+    def penalty(self) -> Tensor:
+        """weight · Σ_m mean |s_m| of the last forward pass in training mode; zero after one without scores.
+
+        A pass is read once, so that the module keeps nothing of its graph.
+        """
+        mean_scores, self._mean_scores = self._mean_scores, None
+        if mean_scores is None:
+            return next(self.parameters()).new_zeros(())
+        return self.weight * mean_scores
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, weight={self.weight}"
+
+
+class TokenExchangeOutput(nn.Module):
+    """For stages whose last block is not a known one: x + E(x), as though the branch were the identity."""
+
+    def __init__(self, exchange: TokenExchange) -> None:
+        super().__init__()
+        self.exchange = exchange
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stage outputs [M*N, C, H, W]; one modality alone passes."""
+        return x if self.exchange.layout.count == 1 else x + self.exchange(x, x)
+
+
+class TokenExchangeBottleneck(FusedBlock):
+    """A timm bottleneck, out = ReLU(E(branch) + x) with scores of x; its layers keep their names."""
+
+    exchange: TokenExchange
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.act1(self.bn1(self.conv1(x)))
+        b = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(a)))))
+        return self.act3(self.add_shortcut(self.exchange(self.bn3(self.conv3(b)), x), x))
+
+
+class TokenExchangeBasicBlock(FusedBlock):
+    """A timm basic block, out = ReLU(E(branch) + x) with scores of x; its layers keep their names."""
+
+    exchange: TokenExchange
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.aa(self.act1(self.drop_block(self.bn1(self.conv1(x)))))
+        return self.act2(self.add_shortcut(self.exchange(self.bn2(self.conv2(a)), x), x))
+
+
+@fusion_method("token_exchange")
+@dataclass(frozen=True, kw_only=True)
+class TokenExchangeFusion(FusionMethod):
+    """Token exchange in the last residual block of a ResNet's stage, on the output of other networks' stages.
+
+    Scores are about one half at first: nothing is exchanged, and the branch counts half.
+
+    Attributes:
+        threshold: of the scores; the default is the released segmentation code's.
+        penalty_weight: weight of the mean scores, summed over modalities and stages. The default is about what the
+            released 1e-6 on sums comes to for each stage of the authors' network, at batch 6 and 500×500 pixels.
+    """
+
+    threshold: float = 2e-2
+    penalty_weight: float = 0.1
+
+    def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
+        """Fuses the last residual block of the stage where its shortcut is the identity, or else the output."""
+        if len(layout.modalities) == 1:
+            return None
+        exchange = TokenExchange(channels, layout, self.threshold, self.penalty_weight)
+        name, block = last_block(stage)
+        forms = {"Bottleneck": TokenExchangeBottleneck, "BasicBlock": TokenExchangeBasicBlock}
+        fused = forms.get(type(block).__name__)
+        if block is None or fused is None or block.downsample is not None:
+            return TokenExchangeOutput(exchange)
+        setattr(stage, name, fused(block, exchange))
+        return None
