@@ -1,8 +1,12 @@
-"""The main fusion methods on NYU Depth V2 at 320x240, eight epochs from ImageNet weights, three seeds each.
+"""Fusion methods on NYU Depth V2 at 320x240, eight epochs from ImageNet weights.
 
-    python tools/study.py configs/studies/nyudv2_320x240.py --cfg-options model.pretrained=timm
+The main six with three seeds, the others once.
 
-or with the path of a weight file instead of timm.
+    python tools/study.py configs/studies/nyudv2_320x240.py --data-root data/nyuv2_320x240 \\
+        --cfg-options model.pretrained=timm
+
+or with the path of a weight file instead of timm. With modality dropout, as in the config, so that one checkpoint is
+tested on both modalities and on each alone.
 """
 
 config = "../nyudv2/asymfusion_r18_nyudv2_320x240_8e.py"
@@ -11,8 +15,6 @@ modalities = ("rgb+depth", "rgb", "depth")
 baseline = "no fusion"
 
 budget = {
-    "train_cfg.max_epochs": 8,
-    "model.modality_dropout": None,
     "default_hooks.checkpoint.max_keep_ckpts": 1,
 }
 
@@ -23,4 +25,16 @@ methods = {
     "addition, two-way": {"model.fusion": {"name": "addition"}},
     "shuffle only": {"model.fusion": {"name": "asymmetric", "shift": False}},
     "shift only": {"model.fusion": {"name": "asymmetric", "shuffle": False}},
+    "addition, one-way (FuseNet)": {"model.fusion": {"name": "addition", "receivers": ("rgb",), "predict_from": "rgb"}},
+    "early": {"model.fusion": {"name": "early"}},
+    "late": {"model.fusion": {"name": "late"}},
+    "squeeze-excite": {"model.fusion": {"name": "squeeze_excite"}},
+    "channel exchange": {"model.fusion": {"name": "channel_exchange"}},
+    "token exchange": {"model.fusion": {"name": "token_exchange"}},
+    "rectification": {"model.fusion": {"name": "rectification"}},
+    "rgb alone": {"model.modalities": ("rgb",), "model.fusion": None, "model.modality_dropout": None},
+    "depth alone": {"model.modalities": ("depth",), "model.fusion": None, "model.modality_dropout": None},
 }
+
+_once = list(methods)[6:]
+method_seeds = dict.fromkeys(_once, (0,))

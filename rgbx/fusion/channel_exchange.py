@@ -99,9 +99,9 @@ class ChannelExchangeBasicBlock(FusedBlock):
         return self.exchange.sparsity(self.bn1)
 
 
-_FORMS: dict[str, tuple[type[FusedBlock], str]] = {
-    "Bottleneck": (ChannelExchangeBottleneck, "bn2"),
-    "BasicBlock": (ChannelExchangeBasicBlock, "bn1"),
+_FORMS: dict[str, type[FusedBlock]] = {
+    "Bottleneck": ChannelExchangeBottleneck,
+    "BasicBlock": ChannelExchangeBasicBlock,
 }
 
 
@@ -137,7 +137,7 @@ class ChannelExchangeFusion(FusionMethod):
             found = f"{type(stage).__name__}({', '.join(unknown)})"
             raise ValueError(f"channel_exchange acts inside the blocks of a ResNet, {sorted(_FORMS)}; found {found}")
         for name, block in blocks:
-            fused, norm = _FORMS[type(block).__name__]
-            private_scales(getattr(block, norm))
+            private_scales(block.get_submodule("bn1"))  # raises; all norms of a network are of one form
+            fused = _FORMS[type(block).__name__]
             setattr(stage, name, fused(block, ChannelExchange(layout, self.threshold, self.penalty_weight)))
         return None
