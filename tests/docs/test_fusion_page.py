@@ -138,7 +138,7 @@ def test_every_switch_is_named_and_builds():
     assert changed == {field.name for field in dataclasses.fields(AsymmetricFusion)}
     for name, value in re.findall(r"^\| `model\.(\w+)=(.+?)` \|", SWITCHES, re.MULTILINE):
         assert name in inspect.signature(multimodal_segmentor).parameters
-        multimodal_segmentor(modalities=("rgb", "depth"), num_classes=2, decoder={"width": 8}, **{name: eval(value)})
+        multimodal_segmentor(modalities=("rgb", "depth"), num_classes=2, backbone="test_resnet", **{name: eval(value)})
 
 
 def test_members_exist():

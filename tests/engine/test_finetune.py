@@ -70,17 +70,17 @@ def test_statistics_and_class_weights_are_the_configs():
 
 
 def test_separate_encoders_start_from_the_shared_one():
-    options = dict(num_classes=3, backbone="resnet18", decoder={"width": 8})
+    options = dict(num_classes=3, backbone="test_resnet", decoder={"width": 8})
     shared = multimodal_segmentor(modalities=("rgb", "depth"), **options)
     weights = {name: torch.randn_like(x) if x.is_floating_point() else x for name, x in shared.state_dict().items()}
     model = multimodal_segmentor(modalities=("rgb", "depth", "normal"), weights="separate", **options)
     state, summary = transfer(model, weights)
     for modality, norm in (("rgb", "rgb"), ("depth", "depth"), ("normal", "rgb")):
-        for layer in ("conv1", "layer4.1.conv2"):
+        for layer in ("conv1.0", "layer4.0.conv2"):
             copy = f"backbone.network.{layer}.copies.{modality}.weight"
             assert torch.equal(state[copy], weights[f"backbone.network.{layer}.weight"])
             assert summary.filled[copy] == f"backbone.network.{layer}.weight"
-        found, source = (f"backbone.network.bn1.norms.{name}.weight" for name in (modality, norm))
+        found, source = (f"backbone.network.layer1.0.bn1.norms.{name}.weight" for name in (modality, norm))
         assert torch.equal(state[found], weights[source])
     assert sorted(summary.reinitialised) == ["alpha.depth", "alpha.normal", "alpha.rgb"]
     model.load_state_dict(state)
@@ -88,7 +88,7 @@ def test_separate_encoders_start_from_the_shared_one():
     assert not (summary.filled or summary.unused or summary.reinitialised)
     assert all(torch.equal(again[name], state[name]) for name in state)
     fewer = multimodal_segmentor(modalities=("normal", "thermal"), weights="separate", **options, statistics=THERMAL)
-    assert transfer(fewer, state)[1].filled["backbone.network.conv1.copies.thermal.weight"].endswith(".rgb.weight")
+    assert transfer(fewer, state)[1].filled["backbone.network.conv1.0.copies.thermal.weight"].endswith(".rgb.weight")
     with pytest.raises(ValueError, match="holds an encoder per modality"):
         transfer(shared, state)
 

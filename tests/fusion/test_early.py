@@ -17,7 +17,7 @@ def maps(batch=2, size=(64, 96)):
     return {name: torch.randn(batch, c, *size, generator=generator) for name, c in channels.items()}
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100", "convnext_atto"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
 @pytest.mark.parametrize("present", [MODALITIES, ("rgb", "thermal"), ("depth",)], ids="+".join)
 def test_equals_a_network_with_more_input_channels(name, present):
     torch.manual_seed(0)
@@ -33,7 +33,7 @@ def test_equals_a_network_with_more_input_channels(name, present):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
 def test_pretrained_weights_give_the_same_function_of_equal_inputs(name, tmp_path):
     torch.manual_seed(1)
     torch.save(timm.create_model(name).state_dict(), tmp_path / "weights.pth")
@@ -50,13 +50,13 @@ def test_a_first_convolution_without_pretrained_weights_is_drawn_for_its_channel
     torch.manual_seed(0)
     found = SharedBackbone("resnet18", MODALITIES, fusion=build_fusion("early")).network.conv1.weight
     assert found.shape == (64, 9, 7, 7)
-    assert found.std().item() == pytest.approx((2 / (64 * 7 * 7)) ** 0.5, rel=0.02)  # as timm draws it
+    assert found.std().item() == pytest.approx((2 / (64 * 7 * 7)) ** 0.5, rel=0.02)  # as timm draws a ResNet's
     assert not torch.equal(found[:, :3], found[:, 3:6])
 
 
 def test_an_absent_modality_counts_as_its_mean():
     torch.manual_seed(0)
-    options = dict(num_classes=5, fusion="early", decoder={"width": 16})
+    options = dict(num_classes=5, backbone="test_resnet", fusion="early", decoder={"width": 16})
     model = multimodal_segmentor(modalities=("rgb", "depth"), **options).eval()
     batch = {"rgb": torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)}
     mean = model.data_preprocessor.depth_mean.item()
@@ -71,7 +71,7 @@ def test_an_absent_modality_counts_as_its_mean():
 
 def test_one_prediction_is_trained_by_one_loss():
     torch.manual_seed(0)
-    options = dict(num_classes=5, fusion="early", decoder={"width": 16}, modality_dropout=0.5)
+    options = dict(num_classes=5, backbone="test_resnet", fusion="early", decoder={"width": 16}, modality_dropout=0.5)
     model = multimodal_segmentor(modalities=("rgb", "depth"), **options)
     label = torch.randint(0, 5, (2, 64, 64))
     for _ in range(4):  # of both modalities, and of either alone
@@ -86,4 +86,4 @@ def test_what_early_fusion_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"stages=\(1,\)"):
         build_fusion({"name": "early", "stages": [1]})
     with pytest.raises(ValueError, match="one encoder for all"):
-        SharedBackbone("resnet18", MODALITIES, fusion=build_fusion("early"), weights="separate")
+        SharedBackbone("test_resnet", MODALITIES, fusion=build_fusion("early"), weights="separate")

@@ -13,9 +13,8 @@ NAMES = ("rgb", "depth", "thermal")
 def make(**options):
     torch.manual_seed(0)
     thermal = {"thermal": {"mean": [0.0], "std": [1.0]}}
-    model = multimodal_segmentor(
-        modalities=NAMES, num_classes=5, decoder={"width": 16, "dropout": 0.0}, statistics=thermal, **options
-    )
+    defaults = dict(num_classes=5, backbone="test_resnet", decoder={"width": 16, "dropout": 0.0}, statistics=thermal)
+    model = multimodal_segmentor(modalities=NAMES, **defaults, **options)
     for parameter in model.parameters():
         parameter.data.add_(0.02 * torch.randn_like(parameter))  # branches differ
     return model.eval()

@@ -32,7 +32,7 @@ def maps(batch):
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 @torch.no_grad()
 def test_exports_with_a_dynamic_batch(make_model, options):
-    model = Exported(make_model(**options).eval())
+    model = Exported(make_model(backbone="test_resnet", **options).eval())
     batch = torch.export.Dim("batch", min=2, max=16)
     program = torch.export.export(model, maps(2), dynamic_shapes=({0: batch}, {0: batch})).module()
     expected = model(*maps(5))
@@ -47,7 +47,7 @@ def test_exports_with_a_dynamic_batch(make_model, options):
 def test_compiles_in_one_graph(make_model, options):
     """With the backend that runs what was traced as it is."""
     torch._dynamo.reset()
-    model = make_model(**options).eval()
+    model = make_model(backbone="test_resnet", **options).eval()
     rgb, depth = maps(2)
     inputs = [{"rgb": rgb, "depth": depth}, {"depth": depth}]
     expected = [model(x)["ensemble"] for x in inputs]
