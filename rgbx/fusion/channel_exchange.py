@@ -111,8 +111,9 @@ class ChannelExchangeFusion(FusionMethod):
     """Channel exchange in every residual block of a ResNet's stage, with no parameters.
 
     It is the plain network at first, as norms start with scales of 1 or pretrained ones: the penalty has to shrink
-    some below the threshold, which takes the authors 300 epochs. With M > 2 modalities a channel takes the mean of the
-    others, as in the paper.
+    some below the threshold, for which the authors train 300 epochs. With optimizers like Adam a scale moves by about
+    the learning rate per step at most, so that short trainings exchange nothing. With M > 2 modalities a channel takes
+    the mean of the others, as in the paper.
 
     Attributes:
         threshold: of |γ|; the default is the released segmentation code's.

@@ -109,12 +109,15 @@ class TokenExchangeFusion(FusionMethod):
 
     Attributes:
         threshold: of the scores; the default is the released segmentation code's.
-        penalty_weight: weight of the mean scores, summed over modalities and stages. The default is about what the
-            released 1e-6 on sums comes to for each stage of the authors' network, at batch 6 and 500×500 pixels.
+        penalty_weight: weight of the mean scores, summed over modalities and stages. A narrow choice, for random
+            weights and AdamW: in a short training on synthetic rooms the default exchanged half of the locations of
+            the last stage and few elsewhere; at 1e-3 the scores of the two last stages fell below the threshold at
+            70 and 100 % of locations, for both modalities, which drops their branches; at 2e-5 few were exchanged.
+            The released code's 1e-6 on sums, at batch 6 and 500×500 pixels, is 0.1 to 0.001 on means, shallow to deep.
     """
 
     threshold: float = 2e-2
-    penalty_weight: float = 0.1
+    penalty_weight: float = 1e-4
 
     def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
         """Fuses the last residual block of the stage where its shortcut is the identity, or else the output."""
