@@ -74,8 +74,8 @@ class Segmentor(BaseModel):
 
     @property
     def needs_unused_parameter_search(self) -> bool:
-        """Whether some training steps leave parameters without a gradient."""
-        return self.modality_dropout is not None
+        """Whether some training steps leave parameters without a gradient: those of modalities that do not predict."""
+        return self.modality_dropout is not None or self.backbone.single_branch
 
     def use_modalities(self, names: Iterable[str] | None) -> None:
         """Restricts what the model sees to the named modalities; None lifts the restriction.
