@@ -1,9 +1,9 @@
-"""Fusion methods side by side on synthetic rooms of 60x80, three seeds each, four epochs: a minute per run on one core.
+"""Fusion methods side by side on synthetic rooms of 60x80, three seeds each, four epochs.
 
     python tools/render_rooms.py data/rooms_60x80 --size 60x80
     python tools/study.py configs/studies/rooms.py --data-root data/rooms_60x80 --jobs 2
 
-Small frames, a small network and few steps, so that 81 runs end within the afternoon of a laptop. All methods learn
+Small frames, a small network and few steps, so that 81 runs end within an afternoon on two cores. All methods learn
 from random weights and have the same number of steps.
 """
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
-from rgbx.backbones.stems import check_stem_inputs, replace_first_convs
+from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import StackLayout, concatenate_modalities, owner, replace_norms, separate_layers, stack_modalities
@@ -68,6 +68,8 @@ class SharedBackbone(nn.Module):
         super().__init__()
         if weights not in WEIGHTS:
             raise ValueError(f"weights is {weights!r}; expected one of {WEIGHTS}")
+        if weights == "separate" and norm != "private":
+            raise ValueError(f"weights='separate' has private norms in each encoder; norm is {norm!r}")
         self.layout = StackLayout(modalities)
         self.norm_eval = norm_eval
         network = _create_network(name)
@@ -77,7 +79,7 @@ class SharedBackbone(nn.Module):
             if weights == "separate":
                 raise ValueError("weights is 'separate', but this fusion method joins the inputs: one encoder for all")
             norm = "shared"
-            widen_first_convolution(network, len(self.layout.modalities), keep=pretrained is not None)
+            widen_first_convs(network, len(self.layout.modalities), keep=pretrained is not None)
         infos = network.feature_info.get_dicts()
         stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]
         infos = [infos[i] for i in stages]
@@ -98,7 +100,7 @@ class SharedBackbone(nn.Module):
         self.stage_fusions = nn.ModuleList()
         self.merge = None if fusion is None else fusion.merge_features(self.channels, self.layout)
         self.single_branch = self.concatenates_inputs or self.merge is not None
-        if fusion is not None:
+        if fusion is not None and not self.concatenates_inputs:
             self._fuse(fusion, [info["module"] for info in infos])
         if self.pretrained_summary is not None:
             self.pretrained_summary = report(self.pretrained_summary, network, len(self.layout.modalities))
@@ -147,20 +149,6 @@ def _create_network(name: str) -> Any:
         close = timm.list_models(f"*{name[:6]}*")[:5]
         raise ValueError(f"backbone {name!r} is no timm model; close names: {close}")
     return timm.create_model(name, features_only=True, pretrained=False)
-
-
-def widen_first_convolution(network: nn.Module, modalities: int, *, keep: bool) -> None:
-    """Gives the first convolution the channels of all modalities, concatenated.
-
-    Args:
-        network: a timm network.
-        modalities: M.
-        keep: repeat the weights, divided by M, so that equal inputs give what one did; otherwise draw them anew.
-    """
-    conv = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    conv.in_channels *= modalities
-    weight = conv.weight.detach().repeat(1, modalities, 1, 1) / modalities
-    conv.weight = nn.Parameter(weight if keep else nn.init.kaiming_normal_(weight, mode="fan_out"))
 
 
 def _submodule(network: nn.Module, path: str) -> nn.Module:

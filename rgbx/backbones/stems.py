@@ -94,17 +94,42 @@ def replace_first_convs(network: Any, layout: StackLayout, modes: Mapping[str, s
             )
     if set(modes) == set(layout.modalities):
         raise ValueError("stems names every modality; leave out the one that keeps the shared first convolution")
+    for path, conv in _first_convs(network):
+        parent, _, child = path.rpartition(".")
+        setattr(network.get_submodule(parent), child, ModalityStem(conv, layout, modes))
+
+
+def widen_first_convs(network: Any, modalities: int, *, keep: bool) -> None:
+    """Gives the first convolutions of a timm network the channels of all modalities, concatenated.
+
+    Args:
+        network: made by timm.
+        modalities: M.
+        keep: repeat the weights, divided by M, so that equal maps give what one did; otherwise draw them anew.
+
+    Raises:
+        ValueError: for a network without such a convolution.
+    """
+    for _, conv in _first_convs(network):
+        conv.in_channels *= modalities
+        weight = conv.weight.detach().repeat(1, modalities, 1, 1) / modalities
+        conv.weight = nn.Parameter(weight if keep else nn.init.kaiming_normal_(weight, mode="fan_out"))
+
+
+def _first_convs(network: Any) -> list[tuple[str, Any]]:
+    """Path and layer of the first convolutions, by timm's word for them; its wrappers may flatten the path."""
     first = (network.pretrained_cfg or {}).get("first_conv") or ()
+    if not first:
+        raise ValueError("timm does not say which layer of this network is its first convolution")
     modules = {name.replace(".", "_"): name for name, _ in network.named_modules()}
+    found = []
     for wanted in (first,) if isinstance(first, str) else first:
         path = modules.get(wanted.replace(".", "_"))
         conv: Any = network.get_submodule(path) if path else None
         if path is None or type(conv) not in (nn.Conv2d, Conv2dSame) or conv.groups != 1:
-            raise ValueError(f"stems: the first layer {wanted!r} is {conv!r}; expected an ordinary convolution")
-        parent, _, child = path.rpartition(".")
-        setattr(network.get_submodule(parent), child, ModalityStem(conv, layout, modes))
-    if not first:
-        raise ValueError("stems: timm does not say which layer of this network is its first convolution")
+            raise ValueError(f"the first layer {wanted!r} is {conv!r}; expected an ordinary convolution")
+        found.append((path, conv))
+    return found
 
 
 def check_stem_inputs(inputs: Mapping[str, Tensor], modes: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from huggingface_hub.utils import get_session
 
 from rgbx.backbones._timm import timm
 
-SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".safetensors", ".npz")
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".safetensors")
 HUB = "hf-hub:"
 PATIENCE = 5.0
 """Seconds in which the hub must answer; its own client retries for most of a minute."""

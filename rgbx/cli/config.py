@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -15,6 +14,7 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
+from rgbx.engine.spelling import nearest
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -132,12 +132,6 @@ def _dicts(value: Any) -> Iterator[Any]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _dicts(item)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?", or nothing where no known name is close."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def _parse(path: Path) -> Config:

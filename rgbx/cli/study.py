@@ -12,6 +12,7 @@ from rgbx.cli.errors import INTERRUPTED, ConfigError, run_command
 from rgbx.cli.study_environment import child_environment
 from rgbx.cli.study_output import costs_of, write_outputs
 from rgbx.cli.study_runs import check_builds, common_arguments, read_study, resolve_runs, select
+from rgbx.engine.profile import find_device
 from rgbx.engine.study.commands import Commands, carry_out
 from rgbx.engine.study.document import relative
 from rgbx.engine.study.grid import Progress, ended_as_interrupted, locked, run_all
@@ -30,6 +31,8 @@ def study(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     declared = read_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs/studies", declared.file.stem))
+    environment = child_environment(arguments.device, arguments.jobs)
+    find_device(arguments.device)  # before hours of training on another one
     runs = resolve_runs(declared, work_dir, arguments)
     selected = select(declared, runs, only=arguments.only, seeds=arguments.seeds)
     if arguments.dry_run:
@@ -41,9 +44,9 @@ def study(argv: Sequence[str] | None = None) -> int:
         todo = _to_do(selected, arguments)
         if todo:
             check_builds(declared, arguments, {run.method for run in todo})
-            commands = Commands(child_environment(arguments.device, arguments.jobs), lock.fileno())
+            commands = Commands(environment, lock.fileno())
             try:
-                failed = _run(todo, selected, commands, arguments)
+                failed = _run(todo, selected, commands, declared.config, arguments)
             except KeyboardInterrupt:
                 print("\nInterrupted; the same command goes on where this one stopped.", file=sys.stderr)
                 return INTERRUPTED
@@ -79,7 +82,9 @@ def change_text(run: Run, state: State, count: int) -> str:
     )
 
 
-def _run(todo: Sequence[Run], selected: Sequence[Run], commands: Commands, arguments: argparse.Namespace) -> list[Run]:
+def _run(
+    todo: Sequence[Run], selected: Sequence[Run], commands: Commands, config_file: Path, arguments: argparse.Namespace
+) -> list[Run]:
     done = len(selected) - len(todo)
     print(
         f"{len(selected)} runs, {done} done before, {arguments.jobs} at a time; "
@@ -87,7 +92,7 @@ def _run(todo: Sequence[Run], selected: Sequence[Run], commands: Commands, argum
         flush=True,
     )
     progress = Progress(len(selected), done, arguments.jobs, partial(print, flush=True))
-    config = relative(read_study(arguments.study).config, outside=True)
+    config = relative(config_file, outside=True)
     execute = partial(carry_out, call=commands, config=config, common=common_arguments(arguments))
     return run_all(todo, execute, jobs=arguments.jobs, progress=progress, stop=commands.stop)
 

@@ -60,10 +60,14 @@ def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: ar
 def command_line(arguments: argparse.Namespace) -> str:
     """The command that repeats the study, without places outside the working directory."""
     words = ["python", "tools/study.py", relative(Path(arguments.study))]
+    if arguments.data_root:
+        words += ["--data-root", relative(Path(arguments.data_root))]
     for name in ("dtype", "device", "jobs"):
         value = getattr(arguments, name)
         if value not in (None, "auto", 1):
             words += [f"--{name}", str(value)]
+    if arguments.trust:
+        words.append("--trust")
     if arguments.cfg_options:
         words += ["--cfg-options", *map(shorten, arguments.cfg_options)]
     return shlex.join(words)

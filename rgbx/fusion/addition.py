@@ -64,7 +64,7 @@ class AdditionFusion(FusionMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.receivers, str):
+        if isinstance(self.receivers, str) or (self.receivers is not None and not self.receivers):
             raise ValueError(f"fusion field receivers is {self.receivers!r}; expected a list of names, or None")
         if self.receivers is not None:
             object.__setattr__(self, "receivers", tuple(self.receivers))

@@ -32,8 +32,12 @@ class FusionMethod:
     ensemble: ClassVar[str] = "learned"
 
     def __post_init__(self) -> None:
-        if self.stages is not None:
-            object.__setattr__(self, "stages", tuple(self.stages))
+        if self.stages is None:
+            return
+        whole = isinstance(self.stages, Sequence) and all(type(stage) is int for stage in self.stages)
+        if not whole or not self.stages or len(set(self.stages)) < len(self.stages):
+            raise ValueError(f"fusion field stages is {self.stages!r}; expected distinct numbers, or None for all")
+        object.__setattr__(self, "stages", tuple(self.stages))
 
     def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
         """Fuses a stage of the network; called once for each of `stages`.

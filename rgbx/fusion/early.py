@@ -20,7 +20,7 @@ class EarlyFusion(FusionMethod):
 
     Differs from the papers: every modality takes three input channels, a one-channel map three equal ones, and the
     pretrained first convolution is repeated over the M modalities and divided by M. A modality that is absent is zero
-    after normalization, which is its mean.
+    after normalization.
     """
 
     concatenates_inputs: ClassVar[bool] = True

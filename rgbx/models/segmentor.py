@@ -181,6 +181,8 @@ class Segmentor(BaseModel):
             raise ValueError("the batch has no 'label'; training needs int64 labels [N, H, W]")
         _check_labels(label, num_classes=next(iter(logits.values())).shape[1])
         losses = {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
+        if not self.training:
+            return losses
         penalties = [module.penalty() for module in self.backbone.modules() if isinstance(module, Penalised)]
         return {**losses, "loss_fusion": torch.stack(penalties).sum()} if penalties else losses
 

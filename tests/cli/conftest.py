@@ -70,8 +70,8 @@ def resnet_base():
     """The base config with a real network in place of the stand-in."""
     return (
         BASE.replace("from tiny import Halves, tiny_segmentor", "from tiny import Halves")
-        .replace("from rgbx.transforms", "from rgbx.models import asymfusion_segmentor\nfrom rgbx.transforms")
-        .replace("type=tiny_segmentor", "type=asymfusion_segmentor, norm_eval=True, decoder=dict(width=8)")
+        .replace("from rgbx.transforms", "from rgbx.models import multimodal_segmentor\nfrom rgbx.transforms")
+        .replace("type=tiny_segmentor", "type=multimodal_segmentor, norm_eval=True, decoder=dict(width=8)")
     )
 
 

@@ -72,3 +72,5 @@ def test_names_are_checked():
         build_fusion({"name": "addition", "predict_from": "thermal"}).merge_features([4], layout)
     with pytest.raises(ValueError, match="receivers is 'rgb'; expected a list"):
         build_fusion({"name": "addition", "receivers": "rgb"})
+    with pytest.raises(ValueError, match=r"receivers is \[\]; expected a list"):
+        build_fusion({"name": "addition", "receivers": []})

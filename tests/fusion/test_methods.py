@@ -147,6 +147,17 @@ def test_one_stage_suffices(method):
         make({"name": method, "stages": [5]})
 
 
+@pytest.mark.parametrize("stages", [(4, 4), (), 3, ("4",)], ids=str)
+def test_stages_are_checked(method, stages):
+    with pytest.raises(ValueError, match="stages"):
+        make({"name": method, "stages": stages})
+
+
+def test_separate_encoders_have_private_norms():
+    with pytest.raises(ValueError, match="norm is 'affine'"):
+        make("asymmetric", weights="separate", norm="affine")
+
+
 @pytest.mark.parametrize("options", [{"norm": "affine"}, {"norm": "shared"}, {"weights": "separate"}], ids=str)
 def test_norms_and_weights(method, options):
     if options == {"norm": "shared"} and method in NEED_PRIVATE_NORMS:

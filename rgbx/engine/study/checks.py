@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from rgbx.engine.spelling import nearest
 
 Overrides = dict[str, Any]  # dotted path in the config to a plain value
 SEEDS = 2**32
@@ -128,9 +129,3 @@ def check_method(method: Any, methods: Iterable[str], file: Path, where: str) ->
     """Raises ValueError where a name is that of no method."""
     if method not in methods:
         raise ValueError(f"{file}: {where} names {method!r}, which is no method{nearest(str(method), methods)}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?", or nothing where no known name is close."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else ""

@@ -60,9 +60,10 @@ class Costs:
     methods: Mapping[str, Cost]
 
     def has(self, key: Mapping[str, Any], *, latency: bool) -> bool:
-        """Whether these are the costs asked for."""
+        """Whether these are the costs asked for, of every method: those that failed are tried again."""
+        complete = set(self.methods) == set(key["subsets"])
         timed = all(cost.milliseconds for cost in self.methods.values())
-        return dict(self.key) == dict(key) and (timed or not latency)
+        return dict(self.key) == dict(key) and complete and (timed or not latency)
 
 
 def build_model(config: Config) -> Segmentor:

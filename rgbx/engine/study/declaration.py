@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbx.engine.spelling import nearest
 from rgbx.engine.study.checks import (
     Overrides,
     by_method,
@@ -17,7 +18,6 @@ from rgbx.engine.study.checks import (
     check_seeds,
     check_subsets,
     folder_name,
-    nearest,
 )
 
 REQUIRED = ("config", "methods", "seeds")

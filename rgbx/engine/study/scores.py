@@ -9,7 +9,7 @@ from typing import Any
 
 from rgbx.engine.study.costs import Cost
 from rgbx.engine.study.declaration import Study
-from rgbx.engine.study.runs import DONE, Run, State
+from rgbx.engine.study.runs import Run, State
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,6 @@ class Gathered:
     def results(self) -> list[Mapping[str, Any]]:
         """The result files of all runs that are done."""
         return [state.result for row in self.rows for state in row.states.values() if state.result is not None]
-
-    @property
-    def complete(self) -> bool:
-        """Whether all runs are done."""
-        return all(state.kind == DONE for row in self.rows for state in row.states.values())
 
 
 def gather(study: Study, states: Mapping[Run, State], costs: Mapping[str, Cost]) -> Gathered:

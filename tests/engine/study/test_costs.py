@@ -67,15 +67,17 @@ def test_a_method_that_cannot_be_measured_is_left_out(configs):
 
 
 def test_costs_are_kept_for_the_same_key(tmp_path):
-    costs = Costs("here", {"configs": {"a": "1"}}, {"a": Cost((4, 6), 3, 5, (0.1, 0.25))})
+    key = {"configs": {"a": "1"}, "subsets": {"a": "rgb"}}
+    costs = Costs("here", key, {"a": Cost((4, 6), 3, 5, (0.1, 0.25))})
     path = tmp_path / "costs.json"
     assert read_costs(path) is None
     write_costs(costs, path)
     assert read_costs(path) == costs
-    assert costs.has({"configs": {"a": "1"}}, latency=True)
-    assert not costs.has({"configs": {"a": "2"}}, latency=True)
-    untimed = Costs("here", {}, {"a": Cost((4, 6), 3, 5)})
-    assert untimed.has({}, latency=False) and not untimed.has({}, latency=True)
+    assert costs.has(key, latency=True)
+    assert not costs.has({**key, "configs": {"a": "2"}}, latency=True)
+    untimed = Costs("here", key, {"a": Cost((4, 6), 3, 5)})
+    assert untimed.has(key, latency=False) and not untimed.has(key, latency=True)
+    assert not Costs("here", key, {}).has(key, latency=False)  # what failed is tried again
     for text in ("{", "[]", '{"format": "x", "machine": "", "key": {}, "methods": {}}', '{"methods": {"a": {}}}'):
         path.write_text(text)
         assert read_costs(path) is None
