@@ -3,13 +3,13 @@
 #
 #   RGBX_NYUV2=/path/to/nyuv2_320x240 RGBX_WEIGHTS=/path/to/resnet18.pth benchmarks/gpu.sh OUT [STEP ...]
 #
-# OUT receives checkpoints, tables and logs. Steps: build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test (all by
-# default). "sanitize" needs compute-sanitizer on the PATH or in COMPUTE_SANITIZER.
+# OUT receives checkpoints, tables and logs. Steps: build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2
+# metrics (all by default). "sanitize" needs compute-sanitizer on the PATH or in COMPUTE_SANITIZER.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: benchmarks/gpu.sh OUT [STEP ...]}
 shift
-[ $# -gt 0 ] || set -- build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test
+[ $# -gt 0 ] || set -- build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2 metrics
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
@@ -47,6 +47,11 @@ step() {
         "$python" tools/test.py "${nyuv2[@]}" "$out/nyuv2" --data-root "${RGBX_NYUV2:?}" \
             --modalities rgb depth rgb+depth --json "$out/nyuv2.json"
         ;;
+    study-nyuv2)
+        "$python" tools/study.py configs/studies/nyudv2_320x240.py --data-root "${RGBX_NYUV2:?}" --dtype bfloat16 \
+            --jobs 3 --work-dir "$out/study_nyuv2" --out "$out" --cfg-options model.pretrained="${RGBX_WEIGHTS:-timm}"
+        ;;
+    metrics) "$python" benchmarks/metrics.py --device cuda --out "$out/metrics_cuda.md" ;;
     *) echo "unknown step $1" >&2 && return 2 ;;
     esac
 }
