@@ -1,5 +1,19 @@
-"""Decoders and heads."""
+"""Decoders and heads, generators and the discriminator of image translation."""
 
+from rgbx.heads.backbone_generator import BackboneGenerator
+from rgbx.heads.image_decoder import ImageDecoder
+from rgbx.heads.image_generator import ImageGenerator
 from rgbx.heads.light_decoder import LightDecoder
+from rgbx.heads.patch_discriminator import PatchDiscriminator
+from rgbx.heads.resnet_generator import ResNetGenerator
+from rgbx.heads.unet_generator import UNetGenerator
 
-__all__ = ["LightDecoder"]
+__all__ = [
+    "BackboneGenerator",
+    "ImageDecoder",
+    "ImageGenerator",
+    "LightDecoder",
+    "PatchDiscriminator",
+    "ResNetGenerator",
+    "UNetGenerator",
+]
