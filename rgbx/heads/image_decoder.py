@@ -71,7 +71,7 @@ class ImageDecoder(nn.Module):
         self.last = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Stage stacks [M*N, C_i, h_i, w_i], shallow to deep, to images [M*N, out_channels, s*h_0, s*w_0] in [-1, 1]."""
+        """Stage stacks [M*N, C_i, h_i, w_i], shallow to deep, to images [M*N, c, s*h_0, s*w_0] in [-1, 1]."""
         laterals = [lateral(f) for lateral, f in zip(self.laterals, features, strict=True)]
         x = laterals[-1]
         for lateral, smooth in zip(reversed(laterals[:-1]), reversed(self.smooth), strict=True):

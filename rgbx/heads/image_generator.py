@@ -37,6 +37,7 @@ class ImageGenerator(nn.Module):
 
     @property
     def single_branch(self) -> bool:
+        """Whether one image is made of all modalities instead of one of each."""
         return self.concatenates_inputs or self.merge is not None
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -44,7 +44,7 @@ class ResNetGenerator(ImageGenerator):
     the remaining residual blocks. It acts on their outputs, the last of which is what the decoder reads. A method that
     merges the modalities merges that output alone.
 
-    Source: Johnson et al. (arXiv 1603.08155) as used by CycleGAN (arXiv 1703.10593, section 7.1); pix2pixHD's global
+    Source: Johnson et al. (arXiv 1603.08155) as used by CycleGAN (arXiv 1703.10593, appendix); pix2pixHD's global
     generator (arXiv 1711.11585) has the same form. Here the instance norms have a scale and bias of each modality.
     """
 

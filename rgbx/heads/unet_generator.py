@@ -41,10 +41,10 @@ class DecoderBlock(nn.Sequential):
 class UNetGenerator(ImageGenerator):
     """U-Net of `depth` blocks down and up whose convolutions serve all modalities.
 
-    Every convolution has kernel 4 and stride 2, so that 2^depth must divide the sides: other images are padded. Channels
-    double from `width` up to 8 * `width`. Encoder block 1 and the innermost block have no norm, neither has the last
-    decoder block; the norms between them use the statistics of each image, in training and in evaluation, and have a
-    private scale and bias per modality. The first three decoder blocks drop features in training.
+    Every convolution has kernel 4 and stride 2, so that 2^depth must divide the sides: other images are padded. The
+    channels double from `width` up to 8 * `width`. The first and the innermost encoder block have no norm, neither has
+    the last decoder block; the norms between them use the statistics of each image, in training and in evaluation, and
+    have a private scale and bias per modality. The first three decoder blocks drop values in training.
 
     Fusion acts after the private norm of encoder blocks 2 to depth - 1, which are stages 1 to depth - 2 of the fusion
     method (stage 1 has stride 4, as in a backbone). Both the next block and the skip connection read the fused

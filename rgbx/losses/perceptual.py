@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -45,12 +46,14 @@ class PerceptualLoss(nn.Module):
         state = _read(Path(weights))
         depths = _depths(state, weights)
         names = [name for name, _ in _convolutions(depths)]
-        if unknown := [name for name in self.layers if name not in names] or not self.layers:
-            raise ValueError(f"layers are {unknown or 'none'}; expected some of {names}")
+        unknown = [name for name in self.layers if name not in names]
+        if unknown or not self.layers:
+            raise ValueError(f"layers hold {unknown or 'no name'}; expected some of {names}")
         self.names = names[: max(names.index(name) for name in self.layers) + 1]
         for name, index in list(_convolutions(depths))[: len(self.names)]:
-            self.register_buffer(f"{name}_weight", state[f"features.{index}.weight"].float(), persistent=False)
-            self.register_buffer(f"{name}_bias", state[f"features.{index}.bias"].float(), persistent=False)
+            for kind in ("weight", "bias"):
+                tensor = state[f"features.{index}.{kind}"].detach().float()
+                self.register_buffer(f"{name}_{kind}", tensor, persistent=False)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
@@ -97,7 +100,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"{path}: no such file; the perceptual loss needs torchvision's VGG weights ({FILES} from "
             "https://download.pytorch.org/models/) as a local file and downloads nothing"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path} is no weight file of torch ({error}); expected {FILES}") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{path} holds a {type(state).__name__}; expected torchvision's state dict, {FILES}")
     return state

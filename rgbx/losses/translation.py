@@ -27,7 +27,7 @@ class AdversarialLoss:
     The factor ½ on the discriminator is that of pix2pix (arXiv 1611.07004, section 3.3) and is applied to all kinds;
     the hinge loss was published without it. The generator's vanilla loss is the one that does not saturate.
 
-    Source: Goodfellow et al. (arXiv 1406.2661, section 3), Mao et al. (arXiv 1611.04076, equation 9 with a = 0,
+    Source: Goodfellow et al. (arXiv 1406.2661, section 3), Mao et al. (arXiv 1611.04076, with a = 0 and
     b = c = 1; its generator carries a ½ that pix2pix and CycleGAN leave out), Lim and Ye (arXiv 1705.02894).
     """
 
@@ -67,7 +67,7 @@ def feature_matching(fake_features: Sequence[Tensor], real_features: Sequence[Te
     Raises:
         ValueError: if the lists differ in length or hold nothing but logits.
 
-    Source: Wang et al., pix2pixHD (arXiv 1711.11585, equation 4).
+    Source: Wang et al., pix2pixHD (arXiv 1711.11585, section 3.2).
     """
     if len(fake_features) != len(real_features) or len(fake_features) < 2:
         raise ValueError(
@@ -91,7 +91,9 @@ def l1_loss(
         ValueError: if the shapes do not fit each other.
     """
     if prediction.shape != target.shape:
-        raise ValueError(f"target has shape {list(target.shape)}; expected that of the prediction, {[*prediction.shape]}")
+        raise ValueError(
+            f"target has shape {list(target.shape)}; expected that of the prediction, {[*prediction.shape]}"
+        )
     if valid is None:
         return (_wide(prediction) - _wide(target)).abs().mean()
     expected = (target.shape[0], 1, *target.shape[2:])
