@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgbx.layers import match_channels
-from rgbx.losses import AdversarialLoss, PerceptualLoss, feature_matching, masked_l1
+from rgbx.layers.stack import match_channels
+from rgbx.losses import AdversarialLoss, PerceptualLoss, feature_matching, l1_loss
 from rgbx.models.predictor import ENSEMBLE
 
 Maps = Mapping[str, Tensor]  # name: [N, c, H, W] in -1..1
@@ -57,7 +57,7 @@ class TranslationObjective(nn.Module):
 
     def reconstruction(self, images: Maps, target: Tensor, valid: Tensor | None) -> dict[str, Tensor]:
         """``loss_l1_NAME`` of every image and, where asked for, ``loss_perceptual``."""
-        losses = {f"loss_l1_{name}": self.l1 * masked_l1(image, target, valid) for name, image in images.items()}
+        losses = {f"loss_l1_{name}": self.l1 * l1_loss(image, target, valid) for name, image in images.items()}
         if self.perceptual_weight:
             shown = [_masked(x, valid) for name, x in images.items() if name != ENSEMBLE or len(images) == 1]
             network = self._perceptual_network(target)
@@ -79,7 +79,7 @@ class TranslationObjective(nn.Module):
         if self.matching:
             with torch.no_grad():
                 real = discriminator(_pairs(inputs, {ENSEMBLE: target}))
-            losses["loss_matching"] = self.matching * len(images) * feature_matching(fake[:-1], real[:-1])
+            losses["loss_matching"] = self.matching * len(images) * feature_matching(fake, real)
         return losses
 
     def discriminator(self, discriminator: nn.Module, inputs: Maps, images: Maps, target: Tensor) -> dict[str, Tensor]:

@@ -40,6 +40,7 @@ class Translator(BaseModel):
     Source: arXiv 2011.05005, section 4.2, and arXiv 2108.05009; the modes are those of mmengine's BaseModel.
     """
 
+    alternates = True  # its training step takes several passes, see `train_step`
     predictor_class = TranslationPredictor
 
     def __init__(
