@@ -9,54 +9,10 @@ from rgbx.cli.test import main
 from rgbx.cli.test_translation import score_table
 from rgbx.cli.train import main as train
 
-CONFIG = """
-from mmengine.dataset import default_collate
-from mmengine.optim import PolyLR
-from torch.optim import Adam
-
-from rgbx.datasets import EpochSampler, SyntheticRooms
-from rgbx.engine.adversarial import AdversarialConstructor
-from rgbx.engine.checkpoint_hook import CheckpointHook
-from rgbx.engine.grid_hook import GridHook
-from rgbx.engine.optim import AutocastOptimWrapper
-from rgbx.engine.translation_metric import TranslationMetric
-from rgbx.models import multimodal_translator
-from rgbx.transforms import PackSample
-
-model = dict(
-    type=multimodal_translator, modalities=("rgb", "normal"), target="depth",
-    generator=dict(name="unet", width=4, depth=3), discriminator=dict(width=4, layers=2))
-data_root = "data/rooms"
-train_dataloader = dict(
-    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=True),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=SyntheticRooms, root=data_root, num_frames=4, size=(24, 32), modalities=("rgb", "normal", "depth"),
-        transforms=[dict(type=PackSample)]))
-val_dataloader = dict(
-    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=SyntheticRooms, root=data_root, split="test", num_frames=3, size=(24, 32),
-        modalities=("rgb", "normal", "depth"), transforms=[dict(type=PackSample)]))
-test_dataloader = val_dataloader
-val_cfg = dict()
-test_cfg = dict()
-val_evaluator = dict(type=TranslationMetric)
-test_evaluator = dict(type=TranslationMetric)
-default_hooks = dict(checkpoint=dict(type=CheckpointHook, save_best="MAE", rule="less"))
-custom_hooks = [dict(type=GridHook, count=2, interval=2)]
-train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
-optim_wrapper = dict(
-    type=AutocastOptimWrapper, constructor=AdversarialConstructor,
-    optimizer=dict(type=Adam, lr=0.001, betas=(0.5, 0.999)), paramwise_cfg=dict(discriminator_lr=0.001))
-param_scheduler = [dict(type=PolyLR, power=0.9, convert_to_iter_based=True)]
-"""
-
 
 @pytest.fixture
-def trained(write_config, tmp_path):
-    config = str(write_config(base=CONFIG))
+def trained(write_config, translation_config, tmp_path):
+    config = str(write_config(base=translation_config))
     arguments = ["--data-root", str(tmp_path / "rooms")]
     assert train([config, "--work-dir", str(tmp_path / "run"), *arguments]) == 0
     return config, tmp_path / "run", arguments
