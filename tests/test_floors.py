@@ -22,6 +22,7 @@ MAY_KNOW_MMENGINE = (
     "models/segmentor.py",
     "models/preprocessor.py",
     "models/translator.py",
+    "models/joint.py",
     "models/translation_preprocessor.py",
     "datasets/",
     "engine/",

@@ -2,7 +2,7 @@
 
 from rgbx.heads.backbone_generator import BackboneGenerator
 from rgbx.heads.image_decoder import ImageDecoder
-from rgbx.heads.image_generator import ImageGenerator
+from rgbx.heads.image_generator import ImageGenerator, pad_to_multiple
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.patch_discriminator import PatchDiscriminator
 from rgbx.heads.resnet_generator import ResNetGenerator
@@ -16,4 +16,5 @@ __all__ = [
     "PatchDiscriminator",
     "ResNetGenerator",
     "UNetGenerator",
+    "pad_to_multiple",
 ]

@@ -1,7 +1,9 @@
 """Complete models and the builders that configs and checkpoints name."""
 
 from rgbx.models.build import build_model, multimodal_segmentor
+from rgbx.models.build_joint import multimodal_joint
 from rgbx.models.build_translator import multimodal_translator
+from rgbx.models.joint import JointModel
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predictor import Predictor
 from rgbx.models.preprocessor import MultimodalPreprocessor
@@ -15,6 +17,7 @@ from rgbx.models.translator import Translator
 __all__ = [
     "PROTOCOLS",
     "TRANSLATION_PROTOCOLS",
+    "JointModel",
     "ModalityDropout",
     "MultimodalPreprocessor",
     "Predictor",
@@ -25,6 +28,7 @@ __all__ = [
     "TranslationProtocol",
     "Translator",
     "build_model",
+    "multimodal_joint",
     "multimodal_segmentor",
     "multimodal_translator",
 ]

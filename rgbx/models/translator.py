@@ -144,12 +144,16 @@ class Translator(BaseModel):
         if mode == "discriminator":
             seen = {name: inputs[name] for name in self.layout.present}
             return self.objective.discriminator(self.discriminator, seen, dict(images or {}), target)
-        losses, shown = self._generator_losses(self._select(inputs, draw=True), target, valid)
+        selected = self._select(inputs, draw=True)
+        losses, shown = self.generator_losses(self.images(selected), selected, target, valid)
         return losses if mode == "loss" else (losses, shown)
 
     def images(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Images [N, C, H, W] in -1..1 of the given modalities and their ensemble."""
-        stack = self.generator(inputs)
+        return self.assemble(self.generator(inputs))
+
+    def assemble(self, stack: Tensor) -> dict[str, Tensor]:
+        """The images of a stack [M*N, C, H, W] that the generator made, by name, and their ensemble."""
         if self.generator.single_branch:
             return {ENSEMBLE: stack}
         branches = split_modalities(stack, self.layout)
@@ -170,10 +174,11 @@ class Translator(BaseModel):
         weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
         return (weights.view(-1, 1, 1, 1, 1) * votes).sum(0)
 
-    def _generator_losses(
-        self, inputs: Mapping[str, Tensor], target: Tensor, valid: Tensor | None
+    def generator_losses(
+        self, images: Mapping[str, Tensor], inputs: Mapping[str, Tensor], target: Tensor, valid: Tensor | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        images = self.images(inputs)
+        """The generator's losses for its images of these inputs, and the images as the discriminator sees them."""
+        images = dict(images)
         if len(images) == 2:  # one branch, whose ensemble is the same image
             del images[ENSEMBLE]
         losses = self.objective.reconstruction(images, target, valid)
