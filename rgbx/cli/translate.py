@@ -13,10 +13,10 @@ from mmengine.registry import MODELS
 
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building, run_command
+from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
 from rgbx.datasets.map_files import FileUnit, encode_map, parse_unit, read_map, unit_of
 from rgbx.datasets.writing import replace_file
 from rgbx.engine.checkpoint import find_result, model_weights, read_checkpoint
-from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
 from rgbx.models import TranslationPredictor, Translator
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.models.translation_protocol import TRANSLATION_PROTOCOLS
@@ -128,5 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--branch", default=ENSEMBLE, help="write the image of one modality instead of the ensemble's")
     parser.add_argument("--protocol", choices=sorted(TRANSLATION_PROTOCOLS), default="rgbx", help="(rgbx)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu or cuda:1")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu or cuda:1"
+    )
     return parser

@@ -118,7 +118,9 @@ def _colour(
     if image.shape[0] == 1:
         measured = image if truth is None else truth if valid is None else truth[valid]
         limits = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
-        return colour_map(image[0], valid[0] if hide and valid is not None else None, COLOURS.get(name, "viridis"), limits)
+        return colour_map(
+            image[0], valid[0] if hide and valid is not None else None, COLOURS.get(name, "viridis"), limits
+        )
     if name != "normal":
         image = image.round().clip(0, 255).astype(np.uint8)
     return colour_input(name, image)

@@ -97,13 +97,11 @@ def _build_generator(
     if name not in GENERATORS:
         raise ValueError(f"generator is {name!r}; expected one of {GENERATORS}")
     if name == "backbone":
-        head = {key: options.pop(key) for key in ("width",) if key in options}
+        head_width = int(options.pop("width", 128))
         norm = options.pop("norm", "private")
         options.setdefault("name", options.pop("backbone", "resnet18"))
-        backbone = SharedBackbone(
-            modalities=modalities, fusion=fusion, norm=norm, pretrained=pretrained, **options
-        )
-        return BackboneGenerator(backbone, channels, norm=norm, **head)
+        backbone = SharedBackbone(modalities=modalities, fusion=fusion, norm=norm, pretrained=pretrained, **options)
+        return BackboneGenerator(backbone, channels, norm=norm, width=head_width)
     if pretrained:
         raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
     network = UNetGenerator if name == "unet" else ResNetGenerator

@@ -50,7 +50,9 @@ class TranslationPreprocessor(BaseDataPreprocessor):
             ValueError: the batch holds none of the sources.
         """
         batch = self.cast_data(dict(data))
-        inputs = {name: self.normalise(name, batch[name], _valid(name, batch)) for name in self.sources if name in batch}
+        inputs = {
+            name: self.normalise(name, batch[name], _valid(name, batch)) for name in self.sources if name in batch
+        }
         if not inputs:
             raise ValueError(f"the batch has {sorted(batch)}; expected at least one of {list(self.sources)}")
         truth = batch.get(self.target)

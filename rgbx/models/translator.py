@@ -142,6 +142,8 @@ class Translator(BaseModel):
         if target is None:
             raise ValueError(f"the batch has no {self.target!r}; training needs the map to translate to")
         if mode == "discriminator":
+            if self.discriminator is None:
+                raise ValueError("this model was built without a discriminator")
             seen = {name: inputs[name] for name in self.layout.present}
             return self.objective.discriminator(self.discriminator, seen, dict(images or {}), target)
         selected = self._select(inputs, draw=True)

@@ -48,7 +48,9 @@ def test_protocol_cen(trained, tmp_path):
     assert found["cen"]["subsets"] != found["rgbx"]["subsets"]
 
 
-@pytest.mark.parametrize("option", ["--boundary", "--calibration", "--robustness", "--report=x", "--save-predictions=x"])
+@pytest.mark.parametrize(
+    "option", ["--boundary", "--calibration", "--robustness", "--report=x", "--save-predictions=x"]
+)
 def test_options_of_segmentation_are_refused(trained, option, capsys):
     config, run, arguments = trained
     assert main([config, str(run), *arguments, option]) == 2

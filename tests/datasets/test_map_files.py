@@ -50,7 +50,7 @@ def test_what_is_of_another_kind_is_refused(tmp_path):
         read_map(colour, "thermal", FileUnit(1))
     with pytest.raises(ValueError, match=r"grey\.png: expected 3 channel"):
         read_map(grey, "normal")
-    with pytest.raises(ValueError, match="which 16 bits in steps of 0.0001 from 0 do not hold"):
+    with pytest.raises(ValueError, match=r"which 16 bits in steps of 0\.0001 from 0 do not hold"):
         encode_map(np.array([[7.0]]), "depth", FileUnit(0.0001))
 
 
