@@ -136,6 +136,10 @@ ROOMS = [
     *(f"{loader}_dataloader.dataset.num_frames={count}" for loader, count in (("train", 2), ("val", 1), ("test", 1))),
     "train_cfg.val_interval=1",
 ]
+TRANSLATION = {
+    "rooms/translate_normal_edge_rgb_rooms_128x128.py": "MAE",
+    "rooms/joint_r18_rooms_160x120.py": "mIoU",
+}
 CASES = {
     "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
     "nyudv2/asymfusion_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
@@ -156,7 +160,21 @@ CASES = {
 def test_every_config_is_tested():
     files = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("[!_]*/*.py")}
     files = {file for file in files if not file.startswith("studies/")}  # see test_study.py
-    assert files == set(CASES)
+    assert files == {*CASES, *TRANSLATION}
+
+
+@pytest.mark.parametrize("config", TRANSLATION)
+def test_translations_train_and_are_scored(config, rooms, tmp_path):
+    options = [option for option in SMALL if not option.startswith("model.")]
+    small = "decoder.width=16" if "joint" in config else "generator={'name': 'unet', 'width': 4, 'depth': 3}"
+    arguments = ["--data-root", str(rooms), "--cfg-options", *options, *ROOMS, f"model.{small}"]
+    path, work_dir = str(CONFIGS / config), tmp_path / "run"
+    assert rgbx.cli.train.main([path, "--work-dir", str(work_dir), *arguments]) == 0
+    log = next(work_dir.rglob("*.log")).read_text()
+    assert "Epoch(train) [1][2/2]" in log and f"{TRANSLATION[config]}: " in log.split("Epoch(val) [1]")[1]
+    if "joint" not in config:
+        assert (work_dir / "pictures/epoch_1.png").is_file()
+        assert rgbx.cli.test.main([path, str(work_dir), *arguments]) == 0
 
 
 @pytest.mark.parametrize("config", CASES)
