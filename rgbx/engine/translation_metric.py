@@ -66,7 +66,6 @@ class TranslationMetric(BaseMetric):
         self.weights = {name: {"file": str(path), "sha256": file_hash(path)} for name, path in files.items()}
         self.images: list[ImageScores] = []
         self.evaluation: TranslationEvaluation | None = None
-        self._spec: MapSpec | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Measures one batch.
@@ -101,7 +100,8 @@ class TranslationMetric(BaseMetric):
             features = self._features(stack, [TRUTH, *pictures])
             for key, distance in zip(pictures, self._distances(stack), strict=False):
                 means[key] = means[key] | {"LPIPS": distance}
-        return ImageScores(sample["sample_id"], {key: item[0] for key, item in found.items()}, means, features, sizes)
+        sums = {key: item[0] for key, item in found.items()}
+        return ImageScores(sample["sample_id"], spec, sums, means, features, sizes)
 
     def spec_of(self, name: str) -> MapSpec:
         """What the target means, by the dataset or as a standard map.
@@ -114,10 +114,9 @@ class TranslationMetric(BaseMetric):
             raise ValueError(
                 f"no MapSpec for the target {name!r}: neither a standard map nor one of the dataset's maps"
             )
-        self._spec = known[name]
         if known[name].unit != _COLOURS and (self.inception is not None or self.lpips is not None):
             raise ValueError(f"FID, KID and LPIPS are for colours, but {name!r} is {known[name].unit}; leave them None")
-        return self._spec
+        return known[name]
 
     @torch.no_grad()
     def _features(self, stack: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
@@ -143,13 +142,11 @@ class TranslationMetric(BaseMetric):
 
     def compute_metrics(self, results: list[ImageScores]) -> dict[str, float]:
         """The scores of the images; the ensemble's first."""
-        if self._spec is None:  # this process saw none of them
-            raise ValueError("this process evaluated no image, so it does not know the target's unit")
-        self.evaluation = TranslationEvaluation(results, self._spec, self.kernel, self.weights)
+        self.evaluation = TranslationEvaluation(results, self.kernel, self.weights)
         names = sorted(self.evaluation.names, key=lambda name: name != ENSEMBLE)
         by_name = {name: self.evaluation.scores(name) for name in names}
         if self.table:
-            print_log("\n" + score_table(by_name, self._spec), logger="current")
+            print_log("\n" + score_table(by_name, self.evaluation.target), logger="current")
         return {
             key if name == ENSEMBLE else f"{name}/{key}": value
             for name, found in by_name.items()

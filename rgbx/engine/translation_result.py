@@ -76,7 +76,7 @@ def write_translation_result(
             subset: {name: evaluation.scores(name) for name in _ensemble_first(evaluation.names)}
             for subset, evaluation in evaluations.items()
         },
-        "images": [_image(image, target.unit) for image in first.images],
+        "images": [_image(image) for image in first.images],
     }
     write_result(result, path)
     return result
@@ -114,10 +114,10 @@ def translation_fingerprint(evaluation: TranslationEvaluation) -> str:
     return digest.hexdigest()
 
 
-def _image(image: ImageScores, unit: str) -> dict[str, Any]:
+def _image(image: ImageScores) -> dict[str, Any]:
     """Scores of one image's ensemble, without those that need many images."""
     name = ENSEMBLE if ENSEMBLE in image.sums else next(iter(image.sums))
-    return {"sample_id": image.sample_id, **image_set_scores([image], name, unit)}
+    return {"sample_id": image.sample_id, **image_set_scores([image], name, image.target.unit)}
 
 
 def _ensemble_first(names: Sequence[str]) -> list[str]:

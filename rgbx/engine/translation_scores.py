@@ -38,6 +38,7 @@ class ImageScores:
 
     Attributes:
         sample_id: the dataset's name of the image.
+        target: what the predicted map means.
         sums: per prediction what is added up over the images, see `rgbx.metrics`.
         means: per prediction what is averaged over the images: PSNR, SSIM, LPIPS.
         features: per prediction, and of the truth, float32 [D]; empty where not asked for.
@@ -45,6 +46,7 @@ class ImageScores:
     """
 
     sample_id: str
+    target: MapSpec
     sums: dict[str, dict[str, Any]]
     means: dict[str, dict[str, float]]
     features: dict[str, Tensor] = field(default_factory=dict)
@@ -57,15 +59,18 @@ class TranslationEvaluation:
 
     Attributes:
         images: the measurements of each image, in the dataset's order.
-        target: what the predicted map means.
         kernel: options of `rgbx.metrics.kernel_distance`.
         weights: the files of the networks that images were looked at through, and their SHA-256.
     """
 
     images: Sequence[ImageScores]
-    target: MapSpec
     kernel: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def target(self) -> MapSpec:
+        """What the predicted map means."""
+        return self.images[0].target
 
     @property
     def names(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""Errors of metric depth at measured pixels (Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014)."""
+"""Errors of metric depth at measured pixels.
+
+Eigen et al., "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network", NeurIPS 2014.
+"""
 
 from __future__ import annotations
 

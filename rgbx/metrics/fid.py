@@ -1,8 +1,8 @@
 """Distances between two sets of features: the Fréchet distance (FID) and the kernel distance (KID).
 
 Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017;
-Bińkowski et al., "Demystifying MMD GANs", ICLR 2018. Which network the features come from is the caller's business: with
-those of Inception-v3's last pooling (2048 dimensions) these are the published FID and KID.
+Bińkowski et al., "Demystifying MMD GANs", ICLR 2018. Which network the features come from is the caller's business:
+with those of Inception-v3's last pooling (2048 dimensions) these are the published FID and KID.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def frechet_distance(
 ) -> float:
     """|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) of Gaussians fitted to the two sets, in float64.
 
-    With X and Y the centred features over √(n - 1) and √(m - 1), Σ_a = XᵀX and Σ_b = YᵀY, and the trace of (Σ_a Σ_b)^½ is
-    the sum of the singular values of XYᵀ. So no matrix square root is taken, and rank-deficient covariances need nothing
-    added to them.
+    With X and Y the centred features over √(n - 1) and √(m - 1), Σ_a = XᵀX and Σ_b = YᵀY, and the trace of (Σ_a Σ_b)^½
+    is the sum of the singular values of XYᵀ. So no matrix square root is taken, and rank-deficient covariances need
+    nothing added to them.
 
     Args:
         features: one row per image, on any device.
@@ -40,7 +40,7 @@ def frechet_distance(
     a, b = _checked(features, reference)
     if min(len(a), len(b)) <= a.shape[1]:
         warnings.warn(
-            f"the Fréchet distance of {len(a)} and {len(b)} images in {a.shape[1]} dimensions is biased upwards, as their "
+            f"the Fréchet distance of {len(a)} and {len(b)} images in {a.shape[1]} dimensions is biased upwards, as "
             "covariances lack rank: compare it only with that of as many images, and look at the kernel distance",
             stacklevel=2,
         )

@@ -37,8 +37,9 @@ def normal_sums(
     """What the scores of normals need, additive over images, of pixels where the target is not 0.
 
     Returns:
-        ``values``, ``absolute``, ``squared`` over the three components as in `error_sums`; ``pixels``; ``degrees``, their
-        sum; ``within``, float64 [3], pixels below each of the thresholds; ``histogram``, int32 [3600] of the angles.
+        ``values``, ``absolute``, ``squared`` over the three components as in `error_sums`; ``pixels``; ``degrees``, the
+        sum of their angles; ``within``, float64 [3], pixels below each threshold; ``histogram`` of the angles, int32
+        [3600].
 
     Raises:
         ValueError: shapes differ, or other than three channels.
@@ -59,9 +60,9 @@ def normal_sums(
 
 
 def normal_scores(sums: Mapping[str, Any]) -> dict[str, float]:
-    """``angle_mean`` and ``angle_median`` in degrees, ``within_11.25`` and so on as fractions of 1, ``MAE`` and ``RMSE``.
+    """``angle_mean`` and ``angle_median`` in degrees, ``within_11.25`` and so on as fractions of 1, MAE and RMSE.
 
-    The median is right to 0.05 degrees; MAE and RMSE are over the components, in -1..1. NaN where there are no pixels.
+    The median is right to 0.05 degrees; ``MAE`` and ``RMSE`` are over the components, in -1..1. NaN without pixels.
     """
     count = sums["pixels"]
     share = (lambda x: float(x) / count) if count else (lambda x: math.nan)
