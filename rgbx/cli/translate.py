@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import default_collate
 from mmengine.registry import MODELS
 
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building, run_command
 from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
-from rgbx.datasets.map_files import FileUnit, encode_map, parse_unit, read_map, unit_of
-from rgbx.datasets.writing import replace_file
+from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in
+from rgbx.datasets.sample import MapSpec
 from rgbx.engine.checkpoint import find_result, model_weights, read_checkpoint
 from rgbx.models import TranslationPredictor, Translator
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.models.translation_protocol import TRANSLATION_PROTOCOLS
+from rgbx.transforms import PackSample
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,24 +32,19 @@ def translate(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, translates file after file."""
     arguments = _parser().parse_args(argv)
     inputs = parse_inputs(arguments.input)
-    model = load_translator(arguments)
+    model, known = load_translator(arguments)
     model.use_modalities(inputs)
-    units = _units(arguments, [*inputs, model.target])
+    files = map_files([*inputs, model.target], dict(parse_map(words) for words in arguments.map), known)
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
     predictor = TranslationPredictor(model, arguments.protocol)
     for job in jobs:
-        values = translate_one(predictor, job, units, branch=arguments.branch)
-        try:
-            content = encode_map(values, model.target, units[model.target])
-        except ValueError as error:
-            raise ValueError(f"{job.out}: {error}") from error
-        replace_file(job.out, content)
+        files[model.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch))
     print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {model.target} written: {arguments.out}")
     return 0
 
 
-def load_translator(arguments: argparse.Namespace) -> Translator:
-    """The config's model with the checkpoint's weights, in evaluation mode.
+def load_translator(arguments: argparse.Namespace) -> tuple[Translator, dict[str, MapSpec]]:
+    """The config's model with the checkpoint's weights, in evaluation mode, and the maps it was trained on.
 
     Raises:
         ConfigError: the config does not translate, or the checkpoint is of another model.
@@ -60,47 +56,35 @@ def load_translator(arguments: argparse.Namespace) -> Translator:
         model = MODELS.build(config.model)
     if not isinstance(model, Translator):
         raise ConfigError(f"{arguments.config} describes a {type(model).__name__}, not an image-to-image translation")
-    weights = model_weights(read_checkpoint(checkpoint, trust=arguments.trust), checkpoint)
+    state = read_checkpoint(checkpoint, trust=arguments.trust)
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(model_weights(state, checkpoint))
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ConfigError(f"checkpoint {checkpoint} does not fit the model of {arguments.config}: {first}") from error
-    return model.to(arguments.device).eval()
+    return model.to(arguments.device).eval(), specs_in(state)
 
 
 def translate_one(
-    predictor: TranslationPredictor, job: Job, units: Mapping[str, FileUnit | None], *, branch: str = ENSEMBLE
+    predictor: TranslationPredictor, job: Job, files: Mapping[str, MapFiles], *, branch: str = ENSEMBLE
 ) -> np.ndarray:
     """One image of the target [H, W] or [H, W, 3], float32 in its unit, of the size of the inputs.
 
     Raises:
         ValueError: inputs of different sizes, or no such branch.
     """
-    maps = {name: read_map(path, name, units[name]) for name, path in job.files.items()}
+    maps = {name: files[name].read(path) for name, path in job.files.items()}
     sizes = {str(job.files[name]): array.shape[:2] for name, array in maps.items()}
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{path} is {height}×{width}" for path, (height, width) in sizes.items())
         raise ValueError(f"the inputs must be registered and of one size: {found}")
-    device = next(predictor.model.parameters()).device  # type: ignore[attr-defined]
-    batch: dict[str, Any] = {
-        name: torch.from_numpy(np.ascontiguousarray(np.atleast_3d(array).transpose(2, 0, 1)))[None].to(device)
-        for name, array in maps.items()
-    }
-    (sample,) = predictor({**batch, "sample_id": [job.out.stem]})
+    pack = PackSample(maps={name: files[name].spec for name in maps})
+    batch = default_collate([pack({**maps, "sample_id": job.out.stem}, np.random.default_rng())])
+    (sample,) = predictor(batch)
     if branch not in sample["prediction"]:
         raise ValueError(f"--branch {branch}: there is {', '.join(sample['prediction'])}")
     values: np.ndarray = sample["prediction"][branch].cpu().numpy().transpose(1, 2, 0)
     return values[..., 0] if values.shape[2] == 1 else values
-
-
-def _units(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, FileUnit | None]:
-    given = dict(parse_unit(text) for text in arguments.unit)
-    if arguments.depth_unit is not None:
-        given["depth"] = FileUnit(arguments.depth_unit)
-    if unused := sorted(set(given) - set(names)):
-        raise ConfigError(f"a unit is given for {unused}, but the maps are {list(names)}")
-    return {name: unit_of(name, given) for name in names}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,14 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="PATH", help="the PNG to write, or the folder of them")
     parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
     parser.add_argument(
-        "--depth-unit", type=float, metavar="M", help="metres per stored step of depth, read and written (0.001)"
-    )
-    parser.add_argument(
-        "--unit",
+        "--map",
         nargs="+",
+        action="append",
         default=[],
-        metavar="MAP=STEP[,OFFSET]",
-        help="what stored values of other maps mean, such as thermal=0.01,-273.15",
+        metavar=("MAP", "KEY=VALUE"),
+        help="what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as "
+        "depth scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, or shade unit=relative bits=8",
     )
     parser.add_argument("--branch", default=ENSEMBLE, help="write the image of one modality instead of the ensemble's")
     parser.add_argument("--protocol", choices=sorted(TRANSLATION_PROTOCOLS), default="rgbx", help="(rgbx)")

@@ -1,128 +1,189 @@
-"""Single maps as image files in stated units: what is written is read back exactly."""
+"""Maps as PNG files, both ways: 16 bits where the values need them, and nothing rounded or wrapped without a word.
+
+A file holds value = (map - add) * scale as whole numbers. The defaults, by the unit of the map:
+
+| unit | bits | scale | add | the file then holds |
+|---|---|---|---|---|
+| rgb8, encoded | 8 | 1 | 0 | the colours |
+| metre | 16 | 1000 | 0 | millimetres up to 65.535 m, 0 = no measurement |
+| sensor | 16 | 1 | 0 | the sensor's values |
+| relative | 16 | 65535 | 0 | 0..1 over the whole range |
+| unit_vector | 16 | 32767.5 | -1 | -1..1 over the whole range; 32768 in all channels = no normal |
+
+`scale`, `add` and `bits` mean what they mean in a `dataset.toml` (`rgbx.datasets.folder`), which reads these files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from rgbx.datasets.reading import read_image, read_rgb, stored_kind
+from rgbx.datasets.files import Reader
+from rgbx.datasets.grey import read_relative, read_sensor
+from rgbx.datasets.reading import read_depth8, read_depth16, read_rgb
+from rgbx.datasets.sample import MapSpec
+from rgbx.datasets.vectors import read_unit_vectors
+from rgbx.datasets.writing import replace_file
 
-COLOURS = ("rgb", "hha")
-FULL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+_FIXED = ("rgb8", "encoded", "unit_vector")  # units whose files leave no choice of scale
+_IEND = 12  # bytes of the chunk that ends a PNG
 
 
 @dataclass(frozen=True)
-class FileUnit:
-    """How the stored whole numbers of a one-channel map become values: value = stored * step + offset.
+class Encoding:
+    """How a map's values lie in whole numbers: stored = (value - add) * scale, of `bits` bits."""
 
-    Attributes:
-        step: of the stored values, in the map's unit, such as 0.001 m.
-        offset: the value of a stored 0.
-    """
+    bits: int
+    scale: float
+    add: float
 
-    step: float
-    offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.step > 0:
-            raise ValueError(f"the step of stored values must be > 0, found {self.step}")
+    @property
+    def largest(self) -> int:
+        return 2**self.bits - 1
 
 
-DEFAULT_UNITS: dict[str, FileUnit] = {"depth": FileUnit(0.001)}  # millimetres
-
-
-def parse_unit(text: str) -> tuple[str, FileUnit]:
-    """ "depth=0.001" or "thermal=0.01,-273.15" as the map's name and its unit.
+def encoding_of(
+    spec: MapSpec, *, scale: float | None = None, add: float | None = None, bits: int | None = None
+) -> Encoding:
+    """The encoding of a map: what is given over the default of its unit, see the table above.
 
     Raises:
-        ValueError: any other form.
+        ValueError: an unknown unit, bits other than 8 and 16, a scale that is not positive, or an option that the unit
+            does not have.
     """
-    name, equals, numbers = text.partition("=")
-    try:
-        values = [float(part) for part in numbers.split(",")]
-        if not name or not equals or len(values) > 2:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"a unit is NAME=STEP or NAME=STEP,OFFSET, such as depth=0.001; found {text!r}") from None
-    return name, FileUnit(*values)
+    colours = spec.unit in ("rgb8", "encoded")
+    bits = (8 if colours else 16) if bits is None else bits
+    if bits not in (8, 16) or (colours and bits != 8):
+        raise ValueError(f"{spec.name} ({spec.unit}): bits is {bits}; expected {'8' if colours else '8 or 16'}")
+    largest = 2**bits - 1
+    scales = {"rgb8": 1, "encoded": 1, "metre": 1000, "sensor": 1, "relative": largest, "unit_vector": largest / 2}
+    if spec.unit not in scales:
+        raise ValueError(f"{spec.name}: the unit {spec.unit!r} has no file format; known: {sorted(scales)}")
+    if add is not None and spec.unit != "sensor":
+        raise ValueError(f"{spec.name}: unit {spec.unit!r} has no add")
+    if scale is not None and (spec.unit in _FIXED or not scale > 0):
+        raise ValueError(f"{spec.name}: scale is {scale}; unit {spec.unit!r} takes {_allowed(spec.unit)}")
+    default_add = -1.0 if spec.unit == "unit_vector" else 0.0
+    return Encoding(bits, float(scales[spec.unit] if scale is None else scale), default_add if add is None else add)
 
 
-def unit_of(name: str, units: Mapping[str, FileUnit]) -> FileUnit | None:
-    """The unit of a map's files; None where the kind of map fixes it.
+def write_map(
+    path: str | Path,
+    array: np.ndarray,
+    spec: MapSpec,
+    *,
+    scale: float | None = None,
+    add: float | None = None,
+    bits: int | None = None,
+) -> None:
+    """Writes a map as a PNG that says in its text what its values mean; `read_map` gives the values back.
 
-    Raises:
-        ValueError: it has to be stated.
-    """
-    if name in (*COLOURS, "normal", "edge"):
-        if name in units:
-            raise ValueError(f"files of {name!r} have a fixed unit; none can be given")
-        return None
-    known = {**DEFAULT_UNITS, **units}
-    if name not in known:
-        raise ValueError(f"say what the stored values of {name!r} mean: --unit {name}=STEP or {name}=STEP,OFFSET")
-    return known[name]
-
-
-def read_map(path: str | Path, name: str, unit: FileUnit | None = None) -> np.ndarray:
-    """Reads a map in its own unit.
+    Values are rounded to the nearest step of the file. A depth that was measured never becomes 0, which means that
+    there is none; it is at least one step.
 
     Args:
-        path: an image: rgb and hha 8 bits per channel; normal three channels of 8 or 16 bits for -1..1; edge one
-            channel of which the largest storable value is 1; other maps one channel of 8 or 16 bits.
-        name: of the map.
-        unit: of other maps, see `unit_of`.
+        path: with the suffix .png; replaced whole if it is there.
+        array: [H, W] or [H, W, C] in the unit of the spec, of any real dtype; colours may be fractions of a step.
+        spec: what the map means, such as `STANDARD_MAPS["depth"]`.
+        scale: of metre, steps per metre; of sensor, steps per unit; of relative, the value that stands for 1.
+        add: of sensor, what reading adds to value / scale.
+        bits: 8 or 16.
+
+    Raises:
+        ValueError: another suffix, a shape that is not the spec's, or values that the file cannot hold; the message
+            names the file and says which.
+        OSError: the file cannot be written.
+    """
+    code = encoding_of(spec, scale=scale, add=add, bits=bits)
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{path}: maps are written as PNG, which loses nothing; expected the suffix .png")
+    stored = encode_map(array, spec, code, where=str(path))
+    content = cv2.imencode(".png", stored[..., ::-1] if stored.ndim == 3 else stored)[1].tobytes()
+    replace_file(Path(path), _with_text(content, describe(spec, code)))
+
+
+def read_map(
+    path: str | Path,
+    spec: MapSpec,
+    *,
+    scale: float | None = None,
+    add: float | None = None,
+    bits: int | None = None,
+) -> np.ndarray:
+    """Reads a map as `write_map` writes it, and images of the same kind that others wrote.
+
+    Args:
+        path: an image; without `bits`, maps that are relative, a sensor's or normals may have 8 or 16.
+        spec, scale, add, bits: see `write_map`.
 
     Returns:
-        uint8 [H, W, 3] of colours, else float32 [H, W] or [H, W, 3].
+        [H, W] or [H, W, C] as the spec says.
 
     Raises:
-        FileNotFoundError, ValueError: missing, damaged, or of another kind.
+        FileNotFoundError, ValueError: missing, truncated, or not what the spec says.
     """
-    if name in COLOURS:
-        return read_rgb(path)
-    raw = read_image(path)
-    channels = 3 if name == "normal" else 1
-    if raw.dtype not in FULL or (1 if raw.ndim == 2 else raw.shape[2]) != channels:
-        raise ValueError(f"{name} {path}: expected {channels} channel(s) of 8 or 16 bits, found {stored_kind(raw)}")
-    full = FULL[raw.dtype]
-    if name == "normal":
-        return (raw / (full / 2) - 1).astype(np.float32)
-    if unit is None:
-        return (raw / full).astype(np.float32)
-    if name == "depth" and raw.dtype == np.uint8:
-        raise ValueError(f"depth {path}: expected 16 bits, found 8; a depth image of 8 bits carries no metres")
-    return (raw * unit.step + unit.offset).astype(np.float32)
+    code = encoding_of(spec, scale=scale, add=add, bits=bits)
+    readers: dict[str, Reader] = {
+        "rgb8": read_rgb,
+        "encoded": read_rgb,
+        "sensor": partial(read_sensor, scale=code.scale, add=code.add),
+        "relative": partial(read_relative, full=scale),
+        "unit_vector": partial(read_unit_vectors, normalise=False),
+        "metre": partial(read_depth16, divisor=code.scale),
+    }
+    if spec.unit == "metre" and code.bits == 8:
+        readers["metre"] = partial(read_depth8, levels_per_metre=code.scale, half_step=0.0)
+    array = readers[spec.unit](Path(path))
+    if array.shape != spec.shape(*array.shape[:2]):
+        raise ValueError(f"{path}: {spec.name} has {spec.channels} channels, found an array {array.shape}")
+    return array
 
 
-def encode_map(values: np.ndarray, name: str, unit: FileUnit | None = None) -> bytes:
-    """A map as the PNG that `read_map` reads: colours and edges with 8 bits, all else with 16.
-
-    Args:
-        values: [H, W] or [H, W, 3] in the map's unit; colours beyond 0..255, edges beyond 0..1 and components of
-            normals beyond -1..1 count as the bound.
-        name: of the map.
-        unit: see `unit_of`.
+def encode_map(array: np.ndarray, spec: MapSpec, code: Encoding, *, where: str = "a map") -> np.ndarray:
+    """The whole numbers that a file holds, uint8 or uint16 of the array's shape.
 
     Raises:
-        ValueError: values that 16 bits in this unit do not hold.
+        ValueError: see `write_map`; `where` begins the message.
     """
-    x = values.astype(np.float64)
-    if name in COLOURS:
-        stored = x.round().clip(0, 255).astype(np.uint8)
-    elif name == "normal":
-        stored = ((x + 1) * 32767.5).round().clip(0, 65535).astype(np.uint16)
-    elif unit is None:
-        stored = (x * 255).round().clip(0, 255).astype(np.uint8)
-    else:
-        steps = ((x - unit.offset) / unit.step).round()
-        if steps.size and (steps.min() < 0 or steps.max() > 65535):
-            raise ValueError(
-                f"{name} reaches from {x.min():.6g} to {x.max():.6g}, which 16 bits in steps of {unit.step:g} from "
-                f"{unit.offset:g} do not hold; state another unit"
-            )
-        stored = steps.astype(np.uint16)
-    return cv2.imencode(".png", stored[..., ::-1] if stored.ndim == 3 else stored)[1].tobytes()
+    if array.ndim < 2 or array.shape != spec.shape(*array.shape[:2]):
+        expected = "[H, W]" if spec.channels == 1 else f"[H, W, {spec.channels}]"
+        raise ValueError(f"{where}: {spec.name} must be {expected}, found {array.shape}")
+    values = array.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{where}: {spec.name} contains NaN or infinity")
+    stored = np.rint((values - code.add) * code.scale)
+    if spec.unit == "metre":
+        stored = np.where(values > 0, np.maximum(stored, 1), stored)
+    if stored.size and (stored.min() < 0 or stored.max() > code.largest):
+        low, high = code.add, code.largest / code.scale + code.add
+        raise ValueError(
+            f"{where}: {spec.name} holds {values.min():.6g} to {values.max():.6g}, but {code.bits} bits with scale "
+            f"{code.scale:g} hold {low:.6g} to {high:.6g}; clip the values or choose another scale"
+        )
+    return stored.astype(np.uint16 if code.bits == 16 else np.uint8)
+
+
+def describe(spec: MapSpec, code: Encoding) -> str:
+    """What a file's values mean, in one line."""
+    if spec.unit in ("rgb8", "encoded"):
+        return f"{spec.name}: {spec.unit}"
+    add = f" {'+' if code.add > 0 else '-'} {abs(code.add):g}" if code.add else ""
+    holes = {"metre": "; 0 = no measurement", "unit_vector": f"; {code.largest // 2 + 1} in all channels = no normal"}
+    return f"{spec.name}: {spec.unit} = value / {code.scale:g}{add}{holes.get(spec.unit, '')}"
+
+
+def _allowed(unit: str) -> str:
+    return "none" if unit in _FIXED else "a number > 0"
+
+
+def _with_text(png: bytes, text: str) -> bytes:
+    """The PNG with a text chunk before its end (PNG specification, 11.3.4.3)."""
+    body = b"tEXt" + b"Description\0" + text.encode("latin-1", "replace")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:-_IEND] + chunk + png[-_IEND:]

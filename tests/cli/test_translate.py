@@ -1,12 +1,17 @@
 """tools/translate.py on files and folders."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from rgbx.cli.translate import main
 from rgbx.cli.translate_files import list_jobs
+from rgbx.cli.translate_maps import map_files, parse_map, specs_in
+from rgbx.datasets.sample import MapSpec
 from rgbx.models import TranslationPredictor, multimodal_translator
 
 RNG = np.random.default_rng(0)
@@ -44,7 +49,7 @@ def tool(write_config, translation_config, tmp_path):
     return base, network.eval(), rgb, thermal
 
 
-UNIT = ["--unit", "thermal=0.01,-273.15"]
+UNIT = ["--map", "thermal", "scale=100", "add=-273.15"]
 
 
 def expected(network, rgb, thermal=None, branch="ensemble"):
@@ -56,15 +61,17 @@ def expected(network, rgb, thermal=None, branch="ensemble"):
     return TranslationPredictor(network)(batch)[0]["prediction"][branch][0].numpy()
 
 
-@pytest.mark.parametrize("step", [0.001, 0.0002])
-def test_a_file_in_stated_units(tool, tmp_path, step):
+@pytest.mark.parametrize("scale", [1000, 5000])
+def test_a_file_in_stated_units(tool, tmp_path, scale):
     base, network, rgb, thermal = tool
     out = tmp_path / "c.png"
     inputs = ["--input", f"rgb={rgb}", f"thermal={thermal}", *UNIT]
-    assert main([*base, *inputs, "--out", str(out), "--depth-unit", str(step)]) == 0
+    assert main([*base, *inputs, "--out", str(out), "--map", "depth", f"scale={scale}"]) == 0
     stored = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint16 and stored.shape == SIZE
-    assert np.array_equal(stored, np.round(expected(network, rgb, thermal).astype(np.float64) / step))
+    assert np.array_equal(stored, np.round(expected(network, rgb, thermal).astype(np.float64) * scale))
+    with Image.open(out) as image:
+        assert image.text["Description"] == f"depth: metre = value / {scale}; 0 = no measurement"
 
 
 def test_a_subset_and_a_branch(tool, tmp_path):
@@ -126,7 +133,18 @@ def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
         assert main([*base, "--input", *inputs, *unit, "--out", str(tmp_path / out)]) == 2
         assert message in capsys.readouterr().err, message
     assert main([*base, "--input", f"thermal={thermal}", "--out", str(tmp_path / "o.png")]) == 2
-    assert "--unit thermal=STEP" in capsys.readouterr().err
+    assert "--map thermal scale=STEPS_PER_UNIT" in capsys.readouterr().err
+    rgb_alone = ["--input", f"rgb={rgb}", "--out", str(tmp_path / "o.png")]
+    for words, message in (
+        (["thermal", "scale=100"], "--map describes ['thermal']"),
+        (["depth", "scale=x"], "found 'scale=x'"),
+        (["depth", "unit=inch"], "expected one of rgb8"),
+        (["depth", "add=1"], "has no add"),
+        (["depth"], "--map takes a name and what its files hold"),
+        (["depth", "scale=60000"], "o.png: depth holds"),  # 16 bits end at 1.1 m
+    ):
+        assert main([*base, *rgb_alone, "--map", *words]) == 2
+        assert message in capsys.readouterr().err, message
     assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "o.jpg")]) == 2
     assert "results are PNG files" in capsys.readouterr().err
     assert not (tmp_path / "o").exists() and not (tmp_path / "o.png").exists()
@@ -136,3 +154,27 @@ def test_a_file_goes_into_a_folder_that_is_there(tmp_path):
     image = write(tmp_path / "a.jpg", np.zeros((2, 2, 3), np.uint8))
     (tmp_path / "out").mkdir()
     assert list_jobs({"rgb": image}, tmp_path / "out")[0].out == tmp_path / "out" / "a.png"
+
+
+def test_the_checkpoint_says_what_its_maps_mean():
+    """Taskonomy's depth is relative, the standard one in metres; what the user says comes first."""
+    spec = MapSpec("depth", 1, "float32", "relative", "nearest")
+    known = specs_in({"meta": {"dataset_meta": {"maps": {"depth": dataclasses.asdict(spec), "other": None}}}})
+    assert known == {"depth": spec} and specs_in({"meta": None}) == specs_in({}) == {}
+    assert map_files(["depth"], {}, known)["depth"].spec == spec
+    assert map_files(["depth"], {}, {})["depth"].spec.unit == "metre"
+    found = map_files(["depth"], dict([parse_map(["depth", "unit=metre", "scale=256"])]), known)["depth"]
+    assert found.spec.unit == "metre" and found.options == {"scale": 256.0}
+    shade = map_files(["shade"], {"shade": {"unit": "relative", "bits": 8}}, {})["shade"]
+    assert (shade.spec.channels, shade.spec.dtype) == (1, "float32")
+    with pytest.raises(ValueError, match="say what the files of 'shade' hold: --map shade unit=UNIT"):
+        map_files(["shade"], {}, {})
+
+
+def test_a_relative_map_returns_exactly(tmp_path):
+    stored = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    files = map_files(["shade"], {"shade": {"unit": "relative"}}, {})["shade"]
+    values = files.read(write(tmp_path / "a.png", stored))
+    assert values.max() == 1
+    files.write(tmp_path / "b.png", values)
+    assert np.array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED), stored)
