@@ -65,7 +65,7 @@ def run_one(sources: tuple[str, ...], seed: int, options: argparse.Namespace) ->
         test = ("tools/test.py", str(CONFIG), str(folder), "--json", str(scores), "--draw", str(folder / "pictures"))
         call(folder, *test, *common)
         ((_, found),) = json.loads(scores.read_text())["subsets"].items()
-        result.write_text(json.dumps({"MAE": found["MAE"], "seconds": seconds}))
+        result.write_text(json.dumps({"MAE": found["ensemble"]["MAE"], "seconds": seconds}))
     return json.loads(result.read_text())
 
 

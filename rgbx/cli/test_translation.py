@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.test_options import config_identity, given_subsets
-from rgbx.datasets.writing import replace_file
 from rgbx.engine.grid_hook import GridHook
 from rgbx.engine.runner import Runner
 from rgbx.engine.segmentation_metric import text_table
-from rgbx.engine.test_session import SubsetSession
+from rgbx.engine.test_session import TranslationSession
+from rgbx.engine.translation_result import write_translation_result
 
 SEGMENTATION_ONLY = ("boundary", "calibration", "robustness", "report", "save_predictions")
 
@@ -33,7 +33,7 @@ def refuse_options(arguments: argparse.Namespace) -> None:
 
 def test_translation(arguments: argparse.Namespace, checkpoint: Path, runner: Runner) -> None:
     """Evaluates each subset of modalities and writes the table, a JSON file and grids of pictures."""
-    session = SubsetSession(runner)
+    session = TranslationSession(runner)
     hooks = [GridHook(count=arguments.draw_count, folder=arguments.draw)] if arguments.draw else []
     session.evaluate(given_subsets(arguments) or [tuple(runner.network.modalities)], hooks)
     if runner.rank:
@@ -44,19 +44,17 @@ def test_translation(arguments: argparse.Namespace, checkpoint: Path, runner: Ru
     logger.info(f"To {network.target}, protocol {protocol.name}, {frames}:\n{score_table(session.metrics)}")
     speed = session.speed
     logger.info(f"{speed['images_per_second']:.2f} images/s; scoring took {100 * speed['metric_share']:.1f} % of it")
-    result = {
-        "task": "translation",
-        "target": network.target,
-        "protocol": protocol.as_dict(),
-        "config": config_identity(arguments),
-        "checkpoint": {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()},
-        "frames": len(session.dataset),
-        "every": arguments.every,
-        "speed": speed,
-        "subsets": session.metrics,
-    }
     file = Path(arguments.json or Path(runner.log_dir, "results.json"))
-    replace_file(file, (json.dumps(result, indent=2) + "\n").encode())
+    write_translation_result(
+        file,
+        session.evaluations,
+        protocol=protocol.as_dict(),
+        config=config_identity(arguments),
+        checkpoint=checkpoint,
+        dataset=session.whole_dataset,
+        every=arguments.every,
+        dtype=str(session.loop.predictor.dtype or torch.float32).removeprefix("torch."),
+    )
     logger.info(f"Results are in {file}")
     if arguments.draw:
         logger.info(f"{hooks[0].drawn} rows of pictures are in {arguments.draw}")

@@ -17,6 +17,8 @@ from rgbx.engine.robustness import measure_robustness
 from rgbx.engine.runner import Runner
 from rgbx.engine.segmentation_metric import SegmentationMetric
 from rgbx.engine.test_loop import ProtocolTestLoop
+from rgbx.engine.translation_metric import TranslationMetric
+from rgbx.engine.translation_scores import TranslationEvaluation
 
 Subset = tuple[str, ...]
 
@@ -94,6 +96,33 @@ class SubsetSession:
         self.speed = self.speed or self.loop.speed
         for key in [key for key in self.runner.message_hub.log_scalars if key.startswith("test/")]:
             del self.runner.message_hub.log_scalars[key]  # or the next subset's log line repeats them
+
+
+class TranslationSession(SubsetSession):
+    """Evaluations of a translation checkpoint, subset after subset of its modalities.
+
+    Args:
+        runner: with weights loaded.
+
+    Attributes:
+        evaluations: "rgb+depth" to the measurements behind the metrics.
+
+    Raises:
+        ValueError: the runner has no `TranslationMetric`.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(runner)
+        metrics = [metric for metric in self.loop.evaluator.metrics if isinstance(metric, TranslationMetric)]
+        if not metrics:
+            raise ValueError("tools/test.py needs a test_evaluator of TranslationMetric")
+        self.metric = metrics[0]
+        self.evaluations: dict[str, TranslationEvaluation] = {}
+
+    def _evaluate_one(self, subset: Subset) -> None:
+        super()._evaluate_one(subset)
+        if self.metric.evaluation is not None:
+            self.evaluations["+".join(subset)] = self.metric.evaluation
 
 
 class TestSession(SubsetSession):

@@ -8,6 +8,7 @@ import pytest
 from rgbx.cli.test import main
 from rgbx.cli.test_translation import score_table
 from rgbx.cli.train import main as train
+from rgbx.engine.translation_result import read_translation_result
 
 
 @pytest.fixture
@@ -30,9 +31,12 @@ def test_trains_scores_every_subset_and_draws(trained, tmp_path):
     assert main([config, str(run), *arguments, *options]) == 0
     found = json.loads(out.read_text())
     assert list(found["subsets"]) == subsets and found["protocol"]["name"] == "rgbx"
-    assert set(found["subsets"]["rgb+normal"]) == {"MAE", "rgb/MAE", "normal/MAE"}
-    assert found["subsets"]["rgb"]["MAE"] == found["subsets"]["rgb"]["rgb/MAE"]
-    assert all(0 < scores["MAE"] < 10 for scores in found["subsets"].values())  # metres
+    assert list(found["subsets"]["rgb+normal"]) == ["ensemble", "rgb", "normal"]
+    assert found["subsets"]["rgb"]["ensemble"] == found["subsets"]["rgb"]["rgb"]
+    assert all(0 < scores["ensemble"]["MAE"] < 10 for scores in found["subsets"].values())  # metres
+    assert found["target"] == {"name": "depth", "unit": "metre", "channels": 1}
+    assert [image["sample_id"] for image in found["images"]] == ["test/000000", "test/000001", "test/000002"]
+    assert found == read_translation_result(out)
     height, width = cv2.imread(str(pictures / "grid.png")).shape[:2]
     assert width > 2.5 * height  # two rows of six pictures of 24 x 32
 
