@@ -36,13 +36,14 @@ def instance_norm(norm, name, x):
     return (x - mean) / (variance + 1e-5).sqrt() * scale + bias
 
 
-def unet(generator, inputs, *, fused=()):
+def unet(generator, inputs, *, fused=(), exchange=lambda maps, block: exchanged(maps)):
     """The U-Net without dropout as the authors of pix2pix wrote it: activations change what the skip reads.
 
     Args:
         generator: holds the weights.
         inputs: three-channel maps by modality, whose sides need no padding.
         fused: numbers of the encoder blocks, from 1, after which features are exchanged.
+        exchange: how, given the list of modalities and the block.
     """
     names, depth = list(inputs), len(generator.encoder)
     maps, skips = list(inputs.values()), []
@@ -54,7 +55,7 @@ def unet(generator, inputs, *, fused=()):
         if 1 < number < depth:
             maps = [instance_norm(block.norm, name, x) for name, x in zip(names, maps, strict=True)]
         if number in fused:
-            maps = exchanged(maps)
+            maps = exchange(maps, block)
         skips.append(maps)
     skips.pop()
     for number, block in enumerate(generator.decoder, start=1):

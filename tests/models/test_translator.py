@@ -62,6 +62,14 @@ def test_losses_are_those_of_a_loop():
     assert (shown["rgb"][~valid] == -1).all() and not valid.all()
 
 
+def test_channel_exchange_adds_its_penalty():
+    model = build(fusion={"name": "channel_exchange", "penalty_weight": 0.5})
+    data = model.data_preprocessor(batch())
+    rgb, edge = (model.generator.encoder[1].norm.norms[name].weight for name in ("rgb", "edge"))  # depth 3: one norm
+    expected = 0.5 * (rgb[:4].abs().sum() + edge[4:].abs().sum())
+    torch.testing.assert_close(model(**data, mode="loss")["loss_fusion"], expected)
+
+
 def test_the_ensembles_loss_trains_alpha_alone():
     model = build(discriminator=None)
     data = model.data_preprocessor(batch())
@@ -127,6 +135,7 @@ def test_accumulated_batches_equal_one_large_batch():
     "options",
     [
         dict(fusion=None),
+        dict(fusion="channel_exchange"),
         dict(generator=dict(name="resnet", width=4, blocks=2)),
         dict(generator=dict(name="backbone", backbone="resnet18", width=8)),
         dict(modalities=("rgb",), fusion=None),
