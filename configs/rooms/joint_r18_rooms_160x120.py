@@ -8,7 +8,6 @@ from mmengine.config import read_base
 from rgbx.engine.joint_metric import JointSegmentationMetric
 from rgbx.engine.translation_metric import TranslationMetric
 from rgbx.models import multimodal_joint
-from rgbx.transforms import PackSample
 
 with read_base():
     from .._base_.datasets.rooms import *
@@ -27,8 +26,7 @@ model = dict(
     l1=1.0,
 )
 
-# Normals have a direction, which mirroring would have to turn.
-train_dataloader["dataset"].update(modalities=("rgb", "depth", "normal"), transforms=[dict(type=PackSample)])
+train_dataloader["dataset"].update(modalities=("rgb", "depth", "normal"))
 test_dataloader["dataset"].update(modalities=("rgb", "depth", "normal"))
 val_dataloader = test_dataloader
 

@@ -16,7 +16,6 @@ model.update(
     target="rgb",
     generator=dict(name="unet", width=16, depth=7, dropout=0.5),
     discriminator=dict(name="patch", width=16, layers=3),
-    ranges=None,
 )
 optim_wrapper.update(optimizer=dict(lr=1e-3), dtype="auto")
 train_cfg.update(max_epochs=20, val_interval=10)

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from rgbx.cli.errors import building, run_command
 from rgbx.cli.subsets import all_subsets
+from rgbx.cli.test_joint import refuse_joint_options, test_joint
 from rgbx.cli.test_options import build_parser, configure, given_subsets
 from rgbx.cli.test_output import write_outputs
 from rgbx.cli.test_translation import refuse_options, test_translation
@@ -19,7 +20,7 @@ from rgbx.engine.picture_hook import PictureHook
 from rgbx.engine.prediction_hook import PredictionHook
 from rgbx.engine.runner import Runner, finish_together
 from rgbx.engine.test_session import TestSession
-from rgbx.models import Translator
+from rgbx.models import JointModel, Translator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,12 +36,16 @@ def test(argv: Sequence[str] | None = None) -> int:
     with building(arguments.config):
         runner = Runner.from_cfg(config)
         runner.prepare_testing()
-    translates = isinstance(runner.network, Translator)
-    if translates:
+    run = _test_segmentation
+    if isinstance(runner.network, Translator):
         refuse_options(arguments)
+        run = test_translation
+    if isinstance(runner.network, JointModel):
+        refuse_joint_options(arguments)
+        run = test_joint
     runner.load_weights(str(checkpoint))
     try:
-        (test_translation if translates else _test_segmentation)(arguments, checkpoint, runner)
+        run(arguments, checkpoint, runner)
         finish_together()
     finally:
         if torch.distributed.is_initialized():

@@ -113,10 +113,7 @@ class TranslationSession(SubsetSession):
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner)
-        metrics = [metric for metric in self.loop.evaluator.metrics if isinstance(metric, TranslationMetric)]
-        if not metrics:
-            raise ValueError("tools/test.py needs a test_evaluator of TranslationMetric")
-        self.metric = metrics[0]
+        self.metric = _translation_metric(self.loop)
         self.evaluations: dict[str, TranslationEvaluation] = {}
 
     def _evaluate_one(self, subset: Subset) -> None:
@@ -171,3 +168,31 @@ class TestSession(SubsetSession):
         entries = write_frames(images, self.dataset, self.loop.predictor, folder)
         self.runner.network.use_modalities(None)
         return entries
+
+
+class JointSession(TestSession):
+    """Evaluations of a checkpoint with a segmentation and a translation head.
+
+    Attributes:
+        translations: "rgb+depth" to the measurements of the translation.
+
+    Raises:
+        ValueError: the runner lacks one of the two metrics.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(runner)
+        self.translation_metric = _translation_metric(self.loop)
+        self.translations: dict[str, TranslationEvaluation] = {}
+
+    def _evaluate_one(self, subset: Subset) -> None:
+        super()._evaluate_one(subset)
+        if self.translation_metric.evaluation is not None:
+            self.translations["+".join(subset)] = self.translation_metric.evaluation
+
+
+def _translation_metric(loop: ProtocolTestLoop) -> TranslationMetric:
+    metrics = [metric for metric in loop.evaluator.metrics if isinstance(metric, TranslationMetric)]
+    if not metrics:
+        raise ValueError("tools/test.py needs a test_evaluator of TranslationMetric")
+    return metrics[0]

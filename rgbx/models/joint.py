@@ -10,6 +10,7 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
 
 from rgbx.heads import pad_to_multiple
+from rgbx.models.joint_predictor import JointPredictor
 from rgbx.models.segmentor import Segmentor
 from rgbx.models.translator import Translator
 
@@ -47,6 +48,8 @@ class JointModel(BaseModel):
     Raises:
         ValueError: the two do not share their backbone, or one needs training steps of its own kind.
     """
+
+    predictor_class = JointPredictor
 
     def __init__(self, segmentor: Segmentor, translator: Translator, *, weight: float = 1.0) -> None:
         super().__init__(data_preprocessor=SharedInputs(translator.data_preprocessor, targets=True))

@@ -68,8 +68,11 @@ def test_a_protocol_of_segmentation_is_refused(trained, capsys):
 
 
 def test_the_table_by_hand():
-    scores = {"rgb+normal": {"MAE": 0.5, "rgb/MAE": 0.25, "PSNR": 20.0}, "rgb": {"MAE": 1.0}}
-    lines = [line.split() for line in score_table(scores).splitlines()]
+    subsets = {
+        "rgb+normal": {"ensemble": {"MAE": 0.5, "PSNR": 20.0}, "rgb": {"MAE": 0.25, "PSNR": None}},
+        "rgb": {"ensemble": {"MAE": 1.0}},
+    }
+    lines = [line.split() for line in score_table(subsets).splitlines()]
     assert lines[0] == ["modalities", "image", "MAE", "PSNR"]
     assert lines[2:] == [
         ["rgb+normal", "ensemble", "0.5", "20"],

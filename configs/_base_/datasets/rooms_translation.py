@@ -3,7 +3,7 @@
 from mmengine.dataset import default_collate
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
-from rgbx.transforms import PackSample
+from rgbx.transforms import HorizontalFlip, PackSample
 
 data_root = "data/rooms_128x128"  # tools/render_rooms.py data/rooms_128x128 --size 128x128, or made while training
 
@@ -20,7 +20,7 @@ train_dataloader = dict(
         split="train",
         size=(128, 128),
         modalities=("normal", "edge", "rgb"),
-        transforms=[dict(type=PackSample)],
+        transforms=[dict(type=HorizontalFlip), dict(type=PackSample)],  # a mirrored normal has its x negated
     ),
 )
 test_dataloader = dict(

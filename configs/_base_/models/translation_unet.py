@@ -13,6 +13,6 @@ model = dict(
     l1=100.0,
     matching=0.0,  # factor of feature matching
     perceptual=None,  # such as dict(weights="vgg19-dcbb9e9d.pth", weight=10.0)
-    ranges=dict(depth=dict(low=0.0, high=10.0)),  # metres; scale="log" for small ones
+    ranges=None,  # such as dict(depth=dict(low=0.0, high=10.0)), which is the default; scale="log" for small values
     modality_dropout=None,
 )
