@@ -64,6 +64,7 @@ def write_translation(
         checkpoint=checkpoint,
         dataset=session.whole_dataset,
         every=arguments.every,
+        speed=session.speed,
         dtype=str(predictor.dtype or torch.float32).removeprefix("torch."),
     )
     frames = f"{len(result['images'])} frames" + (f" (1 in {arguments.every})" if arguments.every > 1 else "")

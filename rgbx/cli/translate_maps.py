@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rgbx.cli.errors import ConfigError
-from rgbx.datasets.map_files import encoding_of, read_map, write_map
+from rgbx.datasets.map_encoding import encoding_of, read_map, write_map
 from rgbx.datasets.sample import STANDARD_MAPS, MapSpec
 
 LAYOUTS = {"rgb8": (3, "uint8"), "encoded": (3, "uint8"), "unit_vector": (3, "float32")}  # others: one channel
@@ -23,7 +23,7 @@ class MapFiles:
 
     Attributes:
         spec: what the values mean.
-        options: `scale`, `add` and `bits` of `rgbx.datasets.map_files`, where they are not the unit's defaults.
+        options: `scale`, `add` and `bits` of `rgbx.datasets.map_encoding`, where they are not the unit's defaults.
     """
 
     spec: MapSpec

@@ -12,7 +12,7 @@ import numpy as np
 from rgbx.datasets.files import FileDataset, Frame, Reader
 from rgbx.datasets.grey import read_grey, read_relative
 from rgbx.datasets.listing import list_lines
-from rgbx.datasets.map_files import write_map
+from rgbx.datasets.map_encoding import write_map
 from rgbx.datasets.reading import read_rgb
 from rgbx.datasets.sample import MapSpec, Transform
 from rgbx.datasets.vectors import read_unit_vectors

@@ -52,7 +52,7 @@ def inception_features(weights: str | Path) -> nn.Module:
         )
     except RuntimeError as error:
         raise ValueError(f"{weights}: {_INCEPTION_HINT}, but its keys or shapes differ: {error}") from error
-    return network
+    return network.requires_grad_(False).eval()
 
 
 class LPIPS(nn.Module):

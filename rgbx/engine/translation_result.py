@@ -25,7 +25,20 @@ TRANSLATION_FORMAT = "rgbx-translation-result/1"
 
 
 def write_translation_result(
-    path: str | Path,
+    path: str | Path, evaluations: Mapping[str, TranslationEvaluation], **fields: Any
+) -> dict[str, Any]:
+    """Writes a result file whole or not at all, and returns what it says.
+
+    Args:
+        path: replaced if it is there.
+        evaluations, fields: see `build_translation_result`.
+    """
+    result = build_translation_result(evaluations, **fields)
+    write_result(result, path)
+    return result
+
+
+def build_translation_result(
     evaluations: Mapping[str, TranslationEvaluation],
     *,
     protocol: Mapping[str, Any],
@@ -33,23 +46,24 @@ def write_translation_result(
     checkpoint: str | Path,
     dataset: Any,
     every: int = 1,
+    speed: Mapping[str, float] | None = None,
     dtype: str | None = None,
 ) -> dict[str, Any]:
-    """Writes a result file whole or not at all, and returns what it says.
+    """Everything a result file says.
 
     Args:
-        path: replaced if it is there.
         evaluations: subset of modalities ("depth+normal") to its measurements; the first is the headline.
         protocol: the rules they were made by, by name.
         config: `file` and `sha256` of the config.
         checkpoint: the file that was evaluated.
         dataset: the whole dataset, for its type.
         every: one in this many of its samples was evaluated.
+        speed: of the headline, such as `images_per_second`.
         dtype: of autocast; None for full precision.
     """
     first = next(iter(evaluations.values()))
     target = first.target
-    result = {
+    return {
         "format": TRANSLATION_FORMAT,
         "protocol": dict(protocol),
         "config": dict(config),
@@ -72,14 +86,13 @@ def write_translation_result(
         "machine": describe_machine(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "dtype": dtype or "float32",
+        "speed": dict(speed or {}),
         "subsets": {
             subset: {name: evaluation.scores(name) for name in _ensemble_first(evaluation.names)}
             for subset, evaluation in evaluations.items()
         },
         "images": [_image(image) for image in first.images],
     }
-    write_result(result, path)
-    return result
 
 
 def read_translation_result(path: str | Path) -> dict[str, Any]:

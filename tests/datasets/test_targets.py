@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import rgbx.datasets
@@ -60,7 +61,10 @@ def test_frames_with_computed_maps(nyuv2_320x240: Path):
     assert dataset.sources == ("depth", "normal") and sample["normal"].shape == (240, 320, 3)
     lengths = (sample["normal"] ** 2).sum(-1)
     assert ((lengths > 0.999) & (lengths < 1.001)).mean() > 0.99
-    assert (sample["normal"][..., 2] < 0).mean() > 0.95  # facing the camera
+    rows, columns = np.mgrid[:240, :320]
+    across, down = (columns - CAMERA["cx"]) / CAMERA["fx"], (rows - CAMERA["cy"]) / CAMERA["fy"]
+    rays = np.dstack([across, down, np.ones_like(down)])
+    assert ((sample["normal"] * rays).sum(-1) < 0).mean() > 0.99  # facing the camera
     dataset = NYUDv2Folders(nyuv2_320x240, "test", transforms=[dict(type=ComputeEdges)], targets=("depth",))
     assert dataset.sources == ("rgb", "edge")
     assert 0.01 < (dataset[0]["edge"] == 1).mean() < 0.3

@@ -87,7 +87,7 @@ def test_inception_features(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda *a, **k: None)
         patch.setattr(library, "load_state_dict_from_url", lambda *a, **k: None)
-        random = library.FeatureExtractorInceptionV3("random", ["2048"])
+        random = library.FeatureExtractorInceptionV3("random", ["2048"]).eval()
     torch.save(random.state_dict(), tmp_path / "inception.pth")
     network = inception_features(tmp_path / "inception.pth")
     images = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)

@@ -8,7 +8,7 @@ from dataset_frames import decoded, save
 from PIL import Image
 
 from rgbx.datasets import STANDARD_MAPS, MapSpec, Taskonomy
-from rgbx.datasets.map_files import read_map, write_map
+from rgbx.datasets.map_encoding import read_map, write_map
 from rgbx.datasets.reading import read_image
 from rgbx.datasets.taskonomy import write_log_depth
 
