@@ -18,7 +18,16 @@ ASIDE = {
     "datasets": {"transforms"},
     "doctor": {"datasets"},
 }
-MAY_KNOW_MMENGINE = ("models/segmentor.py", "models/preprocessor.py", "datasets/", "engine/", "cli/")
+MAY_KNOW_MMENGINE = (
+    "models/segmentor.py",
+    "models/preprocessor.py",
+    "models/translator.py",
+    "models/joint.py",
+    "models/translation_preprocessor.py",
+    "datasets/",
+    "engine/",
+    "cli/",
+)
 LOSS_LIBRARIES = {"torch", "numpy", "segmentation_models_pytorch"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

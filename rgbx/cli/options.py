@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from torch.utils.data import DataLoader
 
 from rgbx.cli.errors import ConfigError
+from rgbx.engine.adversarial import AdversarialConstructor
 from rgbx.engine.optim import EncoderDecoderConstructor
 
 TOP_LEVEL = frozenset(
@@ -78,7 +79,7 @@ _BY_PATH: dict[str, set[str]] = {
     "test_cfg": {"protocol", "dtype"},
     "randomness": {"seed", "deterministic"},
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
-    "optim_wrapper.paramwise_cfg": set(EncoderDecoderConstructor.OPTIONS),
+    "optim_wrapper.paramwise_cfg": {*EncoderDecoderConstructor.OPTIONS, *AdversarialConstructor.OPTIONS},
     "custom_imports": {"imports"},
     "compile": _parameters(torch.compile) or set(),
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch.distributed
 from mmengine.hooks import Hook
 
 from rgbx.cli.errors import building, run_command
 from rgbx.cli.subsets import all_subsets
-from rgbx.cli.test_options import build_parser, configure
+from rgbx.cli.test_joint import refuse_joint_options, test_joint
+from rgbx.cli.test_options import build_parser, configure, given_subsets
 from rgbx.cli.test_output import write_outputs
+from rgbx.cli.test_translation import refuse_options, test_translation
 from rgbx.engine.checkpoint import find_result
 from rgbx.engine.picture_hook import PictureHook
 from rgbx.engine.prediction_hook import PredictionHook
 from rgbx.engine.runner import Runner, finish_together
-from rgbx.engine.test_session import Subset, TestSession
+from rgbx.engine.test_session import TestSession
+from rgbx.models import JointModel, Translator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,16 +36,16 @@ def test(argv: Sequence[str] | None = None) -> int:
     with building(arguments.config):
         runner = Runner.from_cfg(config)
         runner.prepare_testing()
+    run = _test_segmentation
+    if isinstance(runner.network, Translator):
+        refuse_options(arguments)
+        run = test_translation
+    if isinstance(runner.network, JointModel):
+        refuse_joint_options(arguments)
+        run = test_joint
     runner.load_weights(str(checkpoint))
-    session = TestSession(runner)
-    session.metric.boundary |= arguments.boundary
-    session.metric.calibration |= arguments.calibration or bool(arguments.report)  # for its reliability diagram
-    hooks = _hooks(arguments, session)
     try:
-        session.evaluate(_subsets(arguments, runner), hooks, by_subset=bool(arguments.modalities))
-        robustness = session.measure_robustness(arguments.every) if arguments.robustness else None
-        if runner.rank == 0:
-            write_outputs(arguments, checkpoint, session, hooks, robustness)
+        run(arguments, checkpoint, runner)
         finish_together()
     finally:
         if torch.distributed.is_initialized():
@@ -49,11 +53,17 @@ def test(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _subsets(arguments: argparse.Namespace, runner: Runner) -> list[Subset]:
+def _test_segmentation(arguments: argparse.Namespace, checkpoint: Path, runner: Runner) -> None:
+    session = TestSession(runner)
+    session.metric.boundary |= arguments.boundary
+    session.metric.calibration |= arguments.calibration or bool(arguments.report)  # for its reliability diagram
+    hooks = _hooks(arguments, session)
     modalities = tuple(runner.network.modalities)
-    if arguments.modalities:
-        return [tuple(text.split("+")) for text in arguments.modalities]
-    return all_subsets(modalities) if arguments.robustness else [modalities]
+    subsets = given_subsets(arguments) or (all_subsets(modalities) if arguments.robustness else [modalities])
+    session.evaluate(subsets, hooks, by_subset=bool(arguments.modalities))
+    robustness = session.measure_robustness(arguments.every) if arguments.robustness else None
+    if runner.rank == 0:
+        write_outputs(arguments, checkpoint, session, hooks, robustness)
 
 
 def _hooks(arguments: argparse.Namespace, session: TestSession) -> list[Hook]:

@@ -13,7 +13,10 @@ from rgbx.cli.errors import ConfigError
 from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
-from rgbx.models.protocol import PROTOCOLS, find_protocol
+from rgbx.models.protocol import PROTOCOLS, Protocol
+from rgbx.models.translation_protocol import TRANSLATION_PROTOCOLS, TranslationProtocol
+
+KNOWN_PROTOCOLS = {**PROTOCOLS, **TRANSLATION_PROTOCOLS}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--protocol",
-        choices=sorted(PROTOCOLS),
-        help="rules of the evaluation (the config's test_cfg.protocol, or rgbx)",
+        choices=sorted(KNOWN_PROTOCOLS),
+        help="rules of the evaluation (the config's test_cfg.protocol, or rgbx); for translation rgbx or cen",
     )
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only every Kth frame of the test split (1)")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
@@ -85,8 +88,15 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
         }
     given = {"protocol": arguments.protocol, "dtype": arguments.dtype}
     config.test_cfg = {**(config.get("test_cfg") or {}), **{key: value for key, value in given.items() if value}}
-    find_protocol(config.test_cfg.get("protocol", "rgbx"))
+    protocol = config.test_cfg.get("protocol", "rgbx")
+    if not isinstance(protocol, (Protocol, TranslationProtocol)) and protocol not in KNOWN_PROTOCOLS:
+        raise ConfigError(f"protocol {protocol!r} is not known; expected one of {', '.join(KNOWN_PROTOCOLS)}")
     return config
+
+
+def given_subsets(arguments: argparse.Namespace) -> list[tuple[str, ...]]:
+    """The subsets of modalities that `--modalities` names."""
+    return [tuple(text.split("+")) for text in arguments.modalities]
 
 
 def config_identity(arguments: argparse.Namespace) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Cityscapes(FileDataset):
             disparity are 0. Distant pixels are coarse: disparity comes in steps of 1/256 pixel.
         cities: only these; None takes all.
         label_kind: "labelIds" (as downloaded, mapped to train ids here) or "labelTrainIds".
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         prepared: the folder that `tools/prepare.py cityscapes` wrote (it may be root itself): depth and train ids are
             read from there, so that root needs leftImg8bit only.
 
@@ -56,6 +56,7 @@ class Cityscapes(FileDataset):
         cities: Sequence[str] | None = None,
         label_kind: Literal["labelIds", "labelTrainIds"] = "labelIds",
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         prepared: str | Path | None = None,
     ) -> None:
         if label_kind not in ("labelIds", "labelTrainIds"):
@@ -88,6 +89,7 @@ class Cityscapes(FileDataset):
             classes=CITYSCAPES_CLASSES,
             palette=CITYSCAPES_PALETTE,
             transforms=transforms,
+            targets=targets,
         )
 
     def read(self, index: int) -> Sample:

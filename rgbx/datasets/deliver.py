@@ -75,7 +75,7 @@ class DELIVER(FileDataset):
             files), or both; a frame must have one of the weathers and one of the failures named. None takes all.
         depth_encoding: what files of "depth" hold: "grey" for one channel of no known unit, read as 0..1, or "carla"
             for the simulator's colours, red + 256 green + 65536 blue of 2^24 - 1 on a scale of 1000 m.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
 
     Raises:
         FileNotFoundError: no frame of this split and these conditions, or a missing file.
@@ -91,6 +91,7 @@ class DELIVER(FileDataset):
         conditions: Sequence[str] | None = None,
         depth_encoding: Literal["grey", "carla"] = "grey",
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
     ) -> None:
         depth_readers: dict[str, Callable[[Path], np.ndarray]] = {"grey": read_grey_depth, "carla": read_carla_depth}
         if depth_encoding not in depth_readers:
@@ -110,6 +111,7 @@ class DELIVER(FileDataset):
             classes=DELIVER_CLASSES,
             palette=DELIVER_PALETTE,
             transforms=transforms,
+            targets=targets,
             maps=_MAPS | ({"depth": RELATIVE_DEPTH} if depth_encoding == "grey" else {}),
         )
 

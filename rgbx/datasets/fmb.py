@@ -43,7 +43,7 @@ class FMB(FileDataset):
         split: "train" or "test".
         modalities: of "rgb" and "thermal" (infrared on the camera's 8-bit scale, 0..255).
         holdout: see `rgbx.datasets.holdout`; the dataset has no validation split.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
 
     Raises:
         FileNotFoundError, ValueError: a folder that is not there, or frames without all their files.
@@ -57,6 +57,7 @@ class FMB(FileDataset):
         modalities: Sequence[str] = ("rgb", "thermal"),
         holdout: Holdout = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
     ) -> None:
         self.root, self.split = Path(root), split
         folders = {name: self.root / split / folder for name, folder in FMB_FOLDERS.items()}
@@ -72,4 +73,5 @@ class FMB(FileDataset):
             classes=FMB_CLASSES,
             palette=FMB_PALETTE,
             transforms=transforms,
+            targets=targets,
         )

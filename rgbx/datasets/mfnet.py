@@ -50,7 +50,7 @@ class MFNet(FileDataset):
         modalities: of "rgb" and "thermal" (the sensor's own 8-bit scale, 0..255).
         variant: a key of `MFNET_VARIANTS`; None takes the one whose folders are there.
         flips: "skip" leaves mirrored copies out, for training that mirrors at random anyway.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
 
     Raises:
         FileNotFoundError, ValueError: folders of no or of several variants, or naming the list and the line.
@@ -65,6 +65,7 @@ class MFNet(FileDataset):
         variant: str | None = None,
         flips: Literal["keep", "skip"] = "keep",
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
     ) -> None:
         if flips not in ("keep", "skip"):
             raise ValueError(f"flips must be 'keep' or 'skip', found {flips!r}")
@@ -85,6 +86,7 @@ class MFNet(FileDataset):
             classes=MFNET_CLASSES,
             palette=MFNET_PALETTE,
             transforms=transforms,
+            targets=targets,
         )
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:

@@ -28,7 +28,7 @@ class PST900(FileDataset):
             hole: `thermal` is 8 bits after the camera's gain control, `thermal_raw` 16 bits of radiation counts.
         thermal_folder: "thermal" or "thermal_raw".
         holdout: see `rgbx.datasets.holdout`; the dataset has no validation split.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
 
     Raises:
         FileNotFoundError, ValueError: a folder that is not there, or frames without all their files.
@@ -43,6 +43,7 @@ class PST900(FileDataset):
         thermal_folder: str = "thermal",
         holdout: Holdout = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
     ) -> None:
         self.root, self.split = Path(root), split
         folders = {name: self.root / split / folder for name, folder in PST900_FOLDERS.items()}
@@ -55,4 +56,5 @@ class PST900(FileDataset):
             classes=PST900_CLASSES,
             palette=PST900_PALETTE,
             transforms=transforms,
+            targets=targets,
         )

@@ -93,7 +93,8 @@ class DenseDataset(Dataset[Sample]):
             dict(type=Class, **arguments) instead of an instance; such a transform is told the
             dataset's maps, so that only instances need `maps=` for modalities of their own.
         maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
-        targets: those of the modalities that a translation predicts; none for segmentation.
+        targets: those of the modalities, or of the maps that a transform adds (its `adds`), that a translation
+            predicts; none for segmentation.
 
     Attributes:
         provenance: why `rgbx.datasets.build_dataset` took this class; "" where it was named.
@@ -126,10 +127,6 @@ class DenseDataset(Dataset[Sample]):
                 f"modalities {missing} have no MapSpec; known: {sorted(known)}. "
                 "Describe them in maps={name: MapSpec(...)}"
             )
-        if isinstance(targets, str) or not set(targets) < set(modalities):
-            raise ValueError(
-                f"targets must be some of the modalities {list(modalities)} and leave a source, found {targets!r}"
-            )
         self.modalities = tuple(modalities)
         self.targets = tuple(targets)
         self.classes = tuple(classes)
@@ -138,15 +135,26 @@ class DenseDataset(Dataset[Sample]):
         self.transforms = tuple(
             TRANSFORMS.build(_with_maps(item, self.maps)) if isinstance(item, dict) else item for item in transforms
         )
+        offered = (*self.modalities, *self.added)
+        if isinstance(targets, str) or not set(targets) < set(offered):
+            raise ValueError(
+                f"targets must be some of the modalities {list(offered)} and leave a source, found {targets!r}"
+            )
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
     @property
+    def added(self) -> tuple[str, ...]:
+        """Maps that the transforms add to the modalities, such as normals computed from depth."""
+        names = (name for transform in self.transforms for name in getattr(transform, "adds", ()))
+        return tuple(dict.fromkeys(name for name in names if name not in self.modalities))
+
+    @property
     def sources(self) -> tuple[str, ...]:
-        """The modalities that are not targets."""
-        return tuple(name for name in self.modalities if name not in self.targets)
+        """The modalities, and maps that transforms add, that are not targets."""
+        return tuple(name for name in (*self.modalities, *self.added) if name not in self.targets)
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -157,7 +165,7 @@ class DenseDataset(Dataset[Sample]):
             "ignore_index": IGNORE_INDEX,
             "modalities": self.modalities,
             "targets": self.targets,
-            "maps": dict(self.maps),
+            "maps": {**self.maps, **{name: STANDARD_MAPS[name] for name in self.added if name in STANDARD_MAPS}},
         }
 
     def __len__(self) -> int:

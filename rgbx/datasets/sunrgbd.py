@@ -44,7 +44,7 @@ class SUNRGBD(FileDataset):
         split: "train" or "test": the list to read.
         modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
         depth_scale: raw units per metre of a 16-bit Depth; then depth is metres. None where it is not known.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -59,6 +59,7 @@ class SUNRGBD(FileDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
         self.root = Path(root)
@@ -69,6 +70,7 @@ class SUNRGBD(FileDataset):
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
             transforms=transforms,
+            targets=targets,
             maps={"depth": RELATIVE_DEPTH} if depth_scale is None else None,
         )
 
@@ -82,7 +84,7 @@ class SUNRGBDLists(ListDataset):
         modalities: of "rgb" and "depth".
         depth_scale: raw units per metre of a 16-bit depth; 8000 where the files are those of SUN RGB-D itself
             (`read_sun_depth`). None where it is not known: then depth is "relative" as in `SUNRGBD`.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
         label_offset: train id = value - label_offset; GeminiFusion's masks count void as 0.
 
@@ -98,6 +100,7 @@ class SUNRGBDLists(ListDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
         label_offset: int = 1,
     ) -> None:
@@ -110,6 +113,7 @@ class SUNRGBDLists(ListDataset):
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
             transforms=transforms,
+            targets=targets,
             maps={"depth": RELATIVE_DEPTH} if depth_scale is None else None,
         )
 
@@ -123,7 +127,7 @@ class SUNRGBDFolders(FileDataset):
         root: the folder that holds image, depth, depth_bfx and label37.
         depth_kind: "depth_bfx" (holes filled from neighbouring frames) or "depth" (as measured).
         modalities: of "rgb" and "depth".
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
 
     Raises:
         FileNotFoundError, ValueError: naming the folder or the file.
@@ -136,6 +140,7 @@ class SUNRGBDFolders(FileDataset):
         depth_kind: Literal["depth", "depth_bfx"] = "depth_bfx",
         modalities: Sequence[str] = ("rgb", "depth"),
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
     ) -> None:
         if depth_kind not in ("depth", "depth_bfx"):
             raise ValueError(f"depth_kind must be 'depth' or 'depth_bfx', found {depth_kind!r}")
@@ -148,6 +153,7 @@ class SUNRGBDFolders(FileDataset):
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
             transforms=transforms,
+            targets=targets,
         )
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from rgbx.datasets.files import FileDataset, Frame, Reader
 from rgbx.datasets.grey import read_grey, read_relative
 from rgbx.datasets.listing import list_lines
+from rgbx.datasets.map_encoding import write_map
 from rgbx.datasets.reading import read_rgb
 from rgbx.datasets.sample import MapSpec, Transform
+from rgbx.datasets.vectors import read_unit_vectors
 
 TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of their folders
     "rgb": "rgb",
@@ -25,29 +27,25 @@ TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of the
 }
 _DEPTH_LOG_SCALE, _TEXTURE_SCALE, _EDGE_SCALE = 11.1, 11355.0, 11584.0
 _INVALID_DEPTH = 65535
+_RAW_DEPTH = MapSpec("depth", 1, "float32", "sensor", "nearest")
 _LINE = "paths with {domain}, such as {domain}/point_0_view_3_domain_{domain}.png"
 _MAPS = {
-    name: MapSpec(name, channels, "float32", "relative", interpolation)
-    for name, channels, interpolation in (
-        ("normal", 3, "linear"),
-        ("shade", 1, "linear"),
-        ("depth", 1, "nearest"),
-        ("texture", 1, "linear"),
-        ("edge", 1, "linear"),
-    )
-}
+    name: MapSpec(name, 1, "float32", "relative", interpolation)
+    for name, interpolation in (("shade", "linear"), ("depth", "nearest"), ("texture", "linear"), ("edge", "linear"))
+} | {"normal": MapSpec("normal", 3, "float32", "unit_vector", "linear")}
 
 
 class Taskonomy(FileDataset):
     """Views as `{domain}/point_{p}_view_{v}_domain_{domain}.png`, without labels.
 
-    Every map but rgb (uint8) is float32 in 0..1: depth log(1 + raw) / 11.1 and 0 where there is none (raw 65535),
-    texture raw / 11355, edge raw / 11584, clipped, since raw edges do exceed these; shade and normal raw / 255.
-    Normals stay the colours they are published as: mirroring a view does not turn them, as in the published results.
+    rgb is uint8. Float32 in 0..1 are depth, log(1 + raw) / 11.1 and 0 where there is none (raw 65535), texture,
+    raw / 11355, and edge, raw / 11584, both clipped, since raw edges do exceed these, and shade, raw / 255.
+    Normals are vectors, raw / 127.5 - 1 (x right, y down, z forward, facing the camera), and 0 where there is none
+    (raw 128, 128, 128). So a mirrored view has its normals turned, which the code of CEN forgets.
 
     Args:
         root: the folder that holds one folder per domain.
-        split: "train" or "val"; names the list `{split}_domain.txt`.
+        split: such as "train", "val" or "test"; names the list `{split}_domain.txt`.
         sources: names of `TASKONOMY_DOMAINS` to translate from, in the order of the model's stack.
         targets: names to translate to.
         list_file: another list, relative to root or absolute. Its lines are paths with `{domain}` for the domain.
@@ -71,7 +69,7 @@ class Taskonomy(FileDataset):
         self.list_file = self.root / (f"{split}_domain.txt" if list_file is None else list_file)
         readers: dict[str, Reader] = {
             "rgb": read_rgb,
-            "normal": _read_normal,
+            "normal": partial(read_unit_vectors, normalise=False),
             "shade": read_relative,
             "depth": read_log_depth,
             "texture": partial(read_relative, full=_TEXTURE_SCALE),
@@ -105,8 +103,20 @@ def read_log_depth(path: str | Path) -> np.ndarray:
     return np.where(raw == _INVALID_DEPTH, np.float32(0), scaled)
 
 
-def _read_normal(path: Path) -> np.ndarray:
-    return read_rgb(path).astype(np.float32) / np.float32(255)
+def write_log_depth(path: str | Path, depth: np.ndarray) -> None:
+    """Writes what `read_log_depth` reads: raw = exp(11.1 depth) - 1 in 16 bits, and 65535 where depth is 0.
+
+    Args:
+        path: with the suffix .png.
+        depth: [H, W] in 0..1.
+
+    Raises:
+        ValueError: values beyond log(65535) / 11.1, or a shape that is no image.
+    """
+    raw = np.rint(np.expm1(depth.astype(np.float64) * _DEPTH_LOG_SCALE))
+    if raw.max(initial=0) >= _INVALID_DEPTH:
+        raise ValueError(f"{path}: depth holds {depth.max():.6g}; Taskonomy's files hold less than 0.99913")
+    write_map(path, np.where(depth == 0, _INVALID_DEPTH, raw), _RAW_DEPTH)
 
 
 def _frame(root: Path, line: str, origin: str) -> Frame:

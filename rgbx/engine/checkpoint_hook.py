@@ -122,7 +122,7 @@ class CheckpointHook(Hook):
         runner.save_checkpoint(
             runner.work_dir, name, save_optimizer=False, save_param_scheduler=False, meta={"epoch": runner.epoch}
         )
-        runner.logger.info(f"Best {self.save_best} so far: {score:.2f}, saved as {name}")
+        runner.logger.info(f"Best {self.save_best} so far: {score:.4g}, saved as {name}")
         return previous, name
 
     def _save_resumable(self, runner: Runner, epoch: int) -> None:

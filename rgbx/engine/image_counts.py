@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed
@@ -15,6 +15,15 @@ from torch import Tensor
 
 from rgbx.metrics import scores
 from rgbx.models.predictor import ENSEMBLE
+
+
+class HasId(Protocol):
+    """What is known of one image."""
+
+    sample_id: str
+
+
+Counted = TypeVar("Counted", bound=HasId)
 
 
 @dataclass
@@ -97,7 +106,7 @@ def file_sizes(data_batch: Any, position: int) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in files.items() if path.is_file()}
 
 
-def gather_images(own: Sequence[ImageCounts], size: int) -> list[ImageCounts]:
+def gather_images(own: Sequence[Counted], size: int) -> list[Counted]:
     """The images of all processes, each once, in the dataset's order.
 
     Samplers deal images out in turn, and some give the last processes an image again to make their shares equal:
@@ -117,7 +126,7 @@ def gather_images(own: Sequence[ImageCounts], size: int) -> list[ImageCounts]:
     images = [image for turn in itertools.zip_longest(*shares) for image in turn if image is not None]
     if len(shares) == 1 or len(images) <= size:
         return images
-    once: dict[str, ImageCounts] = {}
+    once: dict[str, Counted] = {}
     for image in images:
         once.setdefault(image.sample_id, image)
     if len(once) != size:

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 HOLE = (0, 0, 0)
+COLOURS = {"depth": "viridis_r", "thermal": "inferno"}  # of matplotlib
 TITLES = {"rgb": "RGB", "hha": "HHA"}
 
 
@@ -24,18 +25,24 @@ def colour_labels(label: np.ndarray, palette: Sequence[Sequence[int]], *, ignore
     return table[np.asarray(label, np.uint8)]
 
 
-def colour_map(values: np.ndarray, valid: np.ndarray | None = None, name: str = "viridis") -> np.ndarray:
+def colour_map(
+    values: np.ndarray,
+    valid: np.ndarray | None = None,
+    name: str = "viridis",
+    limits: Sequence[float] | None = None,
+) -> np.ndarray:
     """One measured map [H, W] as uint8 RGB, scaled between its 2nd and 98th percentile.
 
     Args:
         values: float, any unit.
         valid: bool [H, W]; pixels that were not measured become black.
         name: a perceptually uniform map of matplotlib.
+        limits: lowest and highest colour, instead of the percentiles.
     """
     valid = np.isfinite(values) if valid is None else valid & np.isfinite(values)
     if not valid.any():
         return np.full((*values.shape, 3), HOLE, np.uint8)
-    low, high = np.percentile(values[valid], (2, 98))
+    low, high = np.percentile(values[valid], (2, 98)) if limits is None else limits
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     picture = (255 * colormaps[name](scaled)[..., :3]).round().astype(np.uint8)
     picture[~valid] = HOLE
@@ -50,7 +57,7 @@ def colour_input(name: str, image: np.ndarray, valid: np.ndarray | None = None) 
         return colour_map(
             image[0].astype(float),
             None if valid is None else valid[0],
-            {"depth": "viridis_r", "thermal": "inferno"}.get(name, "viridis"),
+            COLOURS.get(name, "viridis"),
         )
     planes = image.transpose(1, 2, 0)
     if planes.dtype != np.uint8:  # unit vectors, -1..1

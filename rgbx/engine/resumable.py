@@ -80,8 +80,7 @@ class ResumableRunner(mmengine.runner.Runner):
         self.optim_wrapper.load_state_dict(state["optimizer"])
         if self.param_schedulers is not None:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-            for scheduler, saved in zip(self.param_schedulers, state["param_schedulers"], strict=True):
-                scheduler.load_state_dict(saved)
+            _load_schedules(self.param_schedulers, state["param_schedulers"])
         self.logger.info(f"Resumed {filename} after epoch {self.epoch}.")
 
     def _resume_seed(self, seed: int) -> None:
@@ -150,7 +149,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if save_optimizer:
             state["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
-            state["param_schedulers"] = [item.state_dict() for item in self.param_schedulers]
+            state["param_schedulers"] = _schedule_states(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=state)
         files.save_atomically(to_plain(state), Path(out_dir, filename))
 
@@ -162,3 +161,21 @@ class ResumableRunner(mmengine.runner.Runner):
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", None),
         }
+
+
+def _schedule_states(schedules: Any) -> Any:
+    """State of a list of schedules, or of lists by the name of their optimizer."""
+    if isinstance(schedules, dict):
+        return {name: _schedule_states(items) for name, items in schedules.items()}
+    return [item.state_dict() for item in schedules]
+
+
+def _load_schedules(schedules: Any, states: Any) -> None:
+    if isinstance(schedules, dict) != isinstance(states, dict) or len(schedules) != len(states):
+        raise ValueError("the checkpoint's schedules are of other optimizers than the config's")
+    if isinstance(schedules, dict):
+        for name, items in schedules.items():
+            _load_schedules(items, states[name])
+        return
+    for scheduler, saved in zip(schedules, states, strict=True):
+        scheduler.load_state_dict(saved)

@@ -15,7 +15,7 @@ from mmengine.dist import is_distributed
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
+from rgbx.engine.adversarial import AlternatingDataParallel
 from rgbx.engine.checkpoint_hook import BufferSyncHook
 from rgbx.engine.console import shorten_console
 from rgbx.engine.resumable import ResumableRunner
@@ -109,7 +110,8 @@ class Runner(ResumableRunner):
         local = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
         known = inspect.signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return MMDistributedDataParallel(
+        wrapper = AlternatingDataParallel if getattr(model, "alternates", False) else MMDistributedDataParallel
+        return wrapper(
             module=model.cuda() if local else model,
             device_ids=local,
             **{buffers: False},
@@ -131,8 +133,9 @@ class Runner(ResumableRunner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         built = super().build_optim_wrapper(optim_wrapper)
-        if hasattr(built, "set_epoch_length"):
-            built.set_epoch_length(len(self.train_dataloader))
+        for part in built.values() if isinstance(built, OptimWrapperDict) else (built,):
+            if hasattr(part, "set_epoch_length"):
+                part.set_epoch_length(len(self.train_dataloader))
         return built
 
     @staticmethod

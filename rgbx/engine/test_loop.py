@@ -44,7 +44,7 @@ class ProtocolTestLoop(mmengine.runner.TestLoop):
 
     Args:
         runner, dataloader, evaluator: as in mmengine.
-        protocol: a name of `rgbx.models.PROTOCOLS`, or a `Protocol`.
+        protocol: a name of `rgbx.models.PROTOCOLS`, or a `Protocol`; for translation of `TRANSLATION_PROTOCOLS`.
         dtype: of autocast, see `autocast_dtype`.
     """
 
@@ -53,7 +53,8 @@ class ProtocolTestLoop(mmengine.runner.TestLoop):
     ) -> None:
         super().__init__(runner, dataloader, evaluator)
         device = next(runner.network.parameters()).device.type
-        self.predictor = Predictor(runner.network, protocol, dtype=autocast_dtype(dtype, device))
+        make_predictor = getattr(runner.network, "predictor_class", Predictor)
+        self.predictor = make_predictor(runner.network, protocol, dtype=autocast_dtype(dtype, device))
         self.metrics = [metric for metric in self.evaluator.metrics if isinstance(metric, SegmentationMetric)]
         for metric in self.metrics:
             metric.protocol = self.predictor.protocol
@@ -81,7 +82,7 @@ class ProtocolTestLoop(mmengine.runner.TestLoop):
         """Predicts and counts one batch; returns its number of images."""
         self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
         keep = any(metric.calibration for metric in self.metrics)
-        outputs = self.predictor(data_batch, keep_probability=keep)
+        outputs = self.predictor(data_batch, **({"keep_probability": True} if keep else {}))
         before = self._now()
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self._scoring += self._now() - before

@@ -6,6 +6,8 @@ convolution and before its ReLU, over shared convolutions and private norms. Our
 authors do not fuse, exchange after their first norm, the one inside the residual branch; the paper exchanges a channel
 only in the part of the channels where its modality's scales are penalised, but the released code, and ours, wherever a
 scale is small; the penalty counts once, not once per prediction.
+
+In the U-Net for translation (section 4.2) the exchange follows the private instance norm of encoder blocks 2 to 7.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.fused_block import FusedBlock
 from rgbx.fusion.others import mean_of_others, unstack
 from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout
+
+_RESNET, _UNET = (2e-2, 6e-4), (1e-2, 1e-3)  # thresholds and penalties of the released codes
 
 
 def private_scales(norm: nn.Module) -> dict[str, Tensor]:
@@ -99,6 +103,21 @@ class ChannelExchangeBasicBlock(FusedBlock):
         return self.exchange.sparsity(self.bn1)
 
 
+class ChannelExchangeAfterNorm(nn.Module):
+    """Exchanges the channels of a stage that ends in a private norm, such as an encoder block of the U-Net."""
+
+    def __init__(self, exchange: ChannelExchange, norm: nn.Module) -> None:
+        super().__init__()
+        self.exchange = exchange
+        self._norm = [norm]  # in a list: its parameters belong to the stage
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.exchange(x, self._norm[0])
+
+    def penalty(self) -> Tensor:
+        return self.exchange.sparsity(self._norm[0])
+
+
 _FORMS: dict[str, type[FusedBlock]] = {
     "Bottleneck": ChannelExchangeBottleneck,
     "BasicBlock": ChannelExchangeBasicBlock,
@@ -108,24 +127,25 @@ _FORMS: dict[str, type[FusedBlock]] = {
 @fusion_method("channel_exchange")
 @dataclass(frozen=True, kw_only=True)
 class ChannelExchangeFusion(FusionMethod):
-    """Channel exchange in every residual block of a ResNet's stage, with no parameters.
+    """Channel exchange in every residual block of a ResNet's stage, or after the norm of a U-Net's encoder block.
 
-    It is the plain network at first, as norms start with scales of 1 or pretrained ones: the penalty has to shrink
-    some below the threshold, for which the authors train 300 epochs. With optimizers like Adam a scale moves by about
-    the learning rate per step at most, so that short trainings exchange nothing. With M > 2 modalities a channel takes
-    the mean of the others, as in the paper.
+    It has no parameters. It is the plain network at first, as norms start with scales of 1 or pretrained ones: the
+    penalty has to shrink some below the threshold, for which the authors train 300 epochs. With optimizers like Adam a
+    scale moves by about the learning rate per step at most, so that short trainings exchange nothing. With M > 2
+    modalities a channel takes the mean of the others, as in the paper.
 
     Attributes:
-        threshold: of |γ|; the default is the released segmentation code's.
-        penalty_weight: weight of the L1 norm of the penalised scales, summed over all blocks. The released code's 2e-4,
-            which it counts once for each of two modalities and their ensemble.
+        threshold: of |γ|; None for the released codes': 2e-2 in a ResNet, 1e-2 in the U-Net.
+        penalty_weight: weight of the L1 norm of the penalised scales, summed over all blocks; None for the released
+            codes': in a ResNet 6e-4, that is 2e-4 counted once for each of two modalities and their ensemble, in the
+            U-Net 1e-3.
     """
 
-    threshold: float = 2e-2
-    penalty_weight: float = 6e-4
+    threshold: float | None = None
+    penalty_weight: float | None = None
 
     def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
-        """Exchanges inside all blocks of the stage.
+        """Exchanges inside all blocks of the stage, or after the norm that ends it.
 
         Raises:
             ValueError: for a stage of other blocks, or norms that all modalities share.
@@ -133,12 +153,26 @@ class ChannelExchangeFusion(FusionMethod):
         if len(layout.modalities) == 1:
             return None
         blocks = list(stage.named_children())
+        if blocks and blocks[-1][0] == "norm":
+            private_scales(blocks[-1][1])  # raises
+            return ChannelExchangeAfterNorm(self._exchange(layout, *_UNET), blocks[-1][1])
         unknown = [type(block).__name__ for _, block in blocks if type(block).__name__ not in _FORMS]
         if unknown or not blocks:
             found = f"{type(stage).__name__}({', '.join(unknown)})"
-            raise ValueError(f"channel_exchange acts inside the blocks of a ResNet, {sorted(_FORMS)}; found {found}")
+            raise ValueError(
+                f"channel_exchange acts inside the blocks of a ResNet, {sorted(_FORMS)}, or after the norm that ends a "
+                f"block of a U-Net; found {found}"
+            )
         for name, block in blocks:
             private_scales(block.get_submodule("bn1"))  # raises; all norms of a network are of one form
             fused = _FORMS[type(block).__name__]
-            setattr(stage, name, fused(block, ChannelExchange(layout, self.threshold, self.penalty_weight)))
+            setattr(stage, name, fused(block, self._exchange(layout, *_RESNET)))
         return None
+
+    def _exchange(self, layout: StackLayout, threshold: float, weight: float) -> ChannelExchange:
+        """With these defaults."""
+        return ChannelExchange(
+            layout,
+            threshold if self.threshold is None else self.threshold,
+            weight if self.penalty_weight is None else self.penalty_weight,
+        )

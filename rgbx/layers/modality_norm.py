@@ -9,6 +9,7 @@ import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,8 +21,8 @@ VARIANTS = ("private", "affine", "shared")
 class ModalityNorm(nn.Module):
     """One norm per modality, each applied to its own part of the stack [M*N, ...].
 
-    Any norm that works on a batch serves: batch norm, timm's batch norm with activation, layer norm. The parameters
-    are stored under the modality's name (``norms.rgb.weight``), all starting as copies of the given norm.
+    Any norm that works on a batch serves: batch norm, timm's batch norm with activation, layer norm, instance norm. The
+    parameters are stored under the modality's name (``norms.rgb.weight``), all starting as copies of the given norm.
     """
 
     def __init__(self, norm: nn.Module, layout: StackLayout) -> None:
@@ -35,6 +36,8 @@ class ModalityNorm(nn.Module):
             return norms[0](x)
         if not torch.is_grad_enabled() and all(_is_frozen_2d(norm) for norm in norms):
             return _frozen_batch_norm(x, norms)
+        if all(_is_instance_2d(norm) for norm in norms):
+            return _instance_norm(x, norms)
         parts = split_modalities(x, self.layout).values()
         return torch.cat([norm(part) for norm, part in zip(norms, parts, strict=True)])
 
@@ -53,6 +56,21 @@ def _frozen_batch_norm(x: Tensor, norms: list[Any]) -> Tensor:
     out = torch.addcmul(bias, x.unflatten(0, (len(norms), -1)), scale).flatten(0, 1).to(x.dtype)
     activation = getattr(norms[0], "act", None)  # timm's BatchNormAct2d holds the activation that follows it
     return out if activation is None else activation(norms[0].drop(out))
+
+
+def _is_instance_2d(norm: nn.Module) -> bool:
+    return isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats
+
+
+def _instance_norm(x: Tensor, norms: list[Any]) -> Tensor:
+    """Instance norm of the whole stack in one call: as batch norm of one sample with M*N*C channels."""
+    parts = x.unflatten(0, (len(norms), -1))  # [M, N, C, H, W]
+    weight, bias = (
+        torch.stack([getattr(norm, name) for norm in norms])[:, None].expand(-1, parts.shape[1], -1).flatten()
+        for name in ("weight", "bias")
+    )
+    out = F.batch_norm(parts.flatten(0, 2)[None], None, None, weight, bias, training=True, eps=norms[0].eps)
+    return out.view_as(x)
 
 
 class ModalityAffine(nn.Module):
@@ -110,7 +128,7 @@ def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "privat
     """
     count = 0
     for name, child in module.named_children():
-        if isinstance(child, (_BatchNorm, nn.LayerNorm, nn.GroupNorm)):
+        if isinstance(child, (_BatchNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)):
             setattr(module, name, modality_norm(child, layout, variant))
             count += 1
         else:

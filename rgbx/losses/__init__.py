@@ -1,5 +1,15 @@
 """Training losses."""
 
+from rgbx.losses.perceptual import PerceptualLoss
 from rgbx.losses.segmentation import IGNORE_INDEX, build_loss
+from rgbx.losses.translation import ADVERSARIAL_LOSSES, AdversarialLoss, feature_matching, l1_loss
 
-__all__ = ["IGNORE_INDEX", "build_loss"]
+__all__ = [
+    "ADVERSARIAL_LOSSES",
+    "IGNORE_INDEX",
+    "AdversarialLoss",
+    "PerceptualLoss",
+    "build_loss",
+    "feature_matching",
+    "l1_loss",
+]

@@ -4,20 +4,36 @@ from rgbx.metrics.bootstrap import draw_weights, image_counts, mean_iou, percent
 from rgbx.metrics.boundary import boundary_counts, boundary_f_score
 from rgbx.metrics.calibration import calibration_error, largest_class, reliability_counts
 from rgbx.metrics.confusion import confusion_matrix
+from rgbx.metrics.depth_error import depth_scores, depth_sums
+from rgbx.metrics.fid import frechet_distance, kernel_distance, squared_mmd
+from rgbx.metrics.image_quality import error_scores, error_sums, psnr, ssim
+from rgbx.metrics.normal_error import angles, normal_scores, normal_sums
 from rgbx.metrics.segmentation import class_iou, scores
 
 __all__ = [
+    "angles",
     "boundary_counts",
     "boundary_f_score",
     "calibration_error",
     "class_iou",
     "confusion_matrix",
+    "depth_scores",
+    "depth_sums",
     "draw_weights",
+    "error_scores",
+    "error_sums",
+    "frechet_distance",
     "image_counts",
+    "kernel_distance",
     "largest_class",
     "mean_iou",
+    "normal_scores",
+    "normal_sums",
     "percentile_interval",
+    "psnr",
     "reliability_counts",
     "resampled_iou",
     "scores",
+    "squared_mmd",
+    "ssim",
 ]

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import build_fusion
@@ -16,18 +16,19 @@ from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.preprocessor import MultimodalPreprocessor
 from rgbx.models.segmentor import Segmentor
 
-_BUILDERS: dict[str, Callable[..., Segmentor]] = {}
+_BUILDERS: dict[str, Callable[..., Any]] = {}
+_Model = TypeVar("_Model")
 
 
-def _builder(function: Callable[..., Segmentor]) -> Callable[..., Segmentor]:
+def builder(function: Callable[..., _Model]) -> Callable[..., _Model]:
     """Enters a builder in the table and lets its models remember how they were built, without their initial weights."""
 
     @functools.wraps(function)
-    def build(**parameters: Any) -> Segmentor:
+    def build(**parameters: Any) -> _Model:
         bound = inspect.signature(function).bind(**parameters)
         bound.apply_defaults()
         plain = {key: _plain(value) for key, value in bound.arguments.items() if key != "pretrained"}
-        model = function(**parameters)
+        model: Any = function(**parameters)
         model.recipe = {"builder": function.__name__, "parameters": plain}
         return model
 
@@ -48,7 +49,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a model parameter is {value!r}; expected plain numbers, strings, lists or dicts")
 
 
-def build_model(recipe: Mapping[str, Any]) -> Segmentor:
+def build_model(recipe: Mapping[str, Any]) -> Any:
     """Builds the model that a checkpoint describes under its key ``model``, with random weights.
 
     Raises:
@@ -60,7 +61,7 @@ def build_model(recipe: Mapping[str, Any]) -> Segmentor:
     return _BUILDERS[name](**recipe["parameters"])
 
 
-@_builder
+@builder
 def multimodal_segmentor(
     *,
     modalities: Sequence[str],

@@ -168,7 +168,7 @@ class Predictor:
         names, logits = self._logits(inputs, size)
         views = [logits]
         if self.protocol.flip:
-            views.append(self._logits({name: x.flip(-1) for name, x in inputs.items()}, size, mirrored=True)[1])
+            views.append(self._logits(_mirrored(self.model, inputs), size, mirrored=True)[1])
         if self.protocol.flip_sum == "logits":
             views = [torch.stack(views).sum(0) if len(views) > 1 else logits]
         scores = [self._score(view) for view in views]
@@ -189,6 +189,11 @@ class Predictor:
         if self.protocol.sum_of == "softmax":
             return logits.softmax(1)
         return logits.clamp(max=_LARGEST_EXPONENT).exp() if self.protocol.sum_of == "exp" else logits
+
+
+def _mirrored(network: Network, inputs: Inputs) -> Inputs:
+    mirror = getattr(getattr(network, "data_preprocessor", None), "mirror", None)
+    return mirror(inputs) if mirror else {name: x.flip(-1) for name, x in inputs.items()}
 
 
 def _size(inputs: Inputs) -> Size:

@@ -69,6 +69,14 @@ class MultimodalPreprocessor(BaseDataPreprocessor):
             raise ValueError(f"the batch has {sorted(batch)}; expected at least one of {list(self.modalities)}")
         return {"inputs": inputs, "label": batch.get("label"), "sample_id": batch.get("sample_id")}
 
+    def mirror(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Normalised inputs [N, c, H, W] of the scene in a mirror: normals (the map ``normal``) turn their x too."""
+        mirrored = {name: x.flip(-1) for name, x in inputs.items()}
+        if "normal" in mirrored:
+            centre = (self.normal_mean / self.normal_std)[0, 0, 0]
+            mirrored["normal"][:, 0] = -mirrored["normal"][:, 0] - 2 * centre
+        return mirrored
+
     def _normalise(self, name: str, batch: Mapping[str, Any]) -> Tensor:
         mean, std, limit = (getattr(self, f"{name}_{key}") for key in ("mean", "std", "max"))
         x: Tensor = (batch[name].float().minimum(limit) - mean) / std

@@ -129,7 +129,7 @@ class Segmentor(BaseModel):
         names, stack = image_logits(self, {name: inputs[name] for name in present})
         sizes = [stack.shape[0] // len(names)] * len(names)  # unlike chunks, these let an export keep N dynamic
         logits = dict(zip(names, stack.split(sizes), strict=True))
-        return logits if mode == "tensor" else self._losses(logits, label)
+        return logits if mode == "tensor" else self.losses(logits, label)
 
     @property
     def stride(self) -> int:
@@ -147,7 +147,11 @@ class Segmentor(BaseModel):
         """
         present = {name: inputs[name] for name in self._present(inputs)}
         self._check_batch_norm(present)
-        stack = self.head(self.backbone(present)).float().contiguous()  # a class axis that is not last suits the losses
+        return self.head_logits(self.backbone(present))
+
+    def head_logits(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Logits as in `decoder_logits` from the backbone's features of the modalities that its layout says."""
+        stack = self.head(features).float().contiguous()  # a class axis that is not last suits the losses
         if self.backbone.single_branch:
             return {ENSEMBLE: stack}
         branches = split_modalities(stack, self.backbone.layout)
@@ -176,7 +180,8 @@ class Segmentor(BaseModel):
         weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
         return torch.stack([w * v for w, v in zip(weights, votes, strict=True)]).sum(0)
 
-    def _losses(self, logits: Mapping[str, Tensor], label: Tensor | None) -> dict[str, Tensor]:
+    def losses(self, logits: Mapping[str, Tensor], label: Tensor | None) -> dict[str, Tensor]:
+        """``loss_NAME`` of logits at the label's size, and ``loss_fusion`` where the backbone has a penalty."""
         if label is None:
             raise ValueError("the batch has no 'label'; training needs int64 labels [N, H, W]")
         _check_labels(label, num_classes=next(iter(logits.values())).shape[1])

@@ -8,6 +8,7 @@ import numpy as np
 
 from rgbx.datasets.hha import hha
 from rgbx.datasets.sample import Sample
+from rgbx.transforms.camera import camera_depth, check_camera
 
 
 class ComputeHHA:
@@ -29,6 +30,8 @@ class ComputeHHA:
             size that does not hold the principal point.
     """
 
+    adds = ("hha",)
+
     def __init__(
         self,
         *,
@@ -39,30 +42,13 @@ class ComputeHHA:
         gravity: Sequence[float] | None = None,
         keep_depth: bool = True,
     ) -> None:
-        if not (fx > 0 and fy > 0):
-            raise ValueError(f"ComputeHHA needs focal lengths > 0, found fx {fx}, fy {fy}")
-        self.camera = {"fx": float(fx), "fy": float(fy), "cx": float(cx), "cy": float(cy)}
+        self.camera = check_camera("ComputeHHA", fx, fy, cx, cy)
         self.gravity = None if gravity is None else tuple(gravity)
         self.keep_depth = keep_depth
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if not isinstance(sample.get("depth"), np.ndarray):
-            raise ValueError(
-                f"ComputeHHA needs the array 'depth', but sample {sample.get('sample_id')!r} has {sorted(sample)}; "
-                "it comes before PackSample"
-            )
-        if "hha" in sample:
-            raise ValueError(
-                f"ComputeHHA would replace the stored 'hha' of sample {sample.get('sample_id')!r}; read one of the two"
-            )
-        height, width = sample["depth"].shape[:2]
-        if not (0 <= self.camera["cx"] <= width and 0 <= self.camera["cy"] <= height):
-            raise ValueError(
-                f"ComputeHHA: the principal point ({self.camera['cx']:g}, {self.camera['cy']:g}) lies outside the "
-                f"{width}x{height} image of sample {sample.get('sample_id')!r}; scale the intrinsics with the image, "
-                "and put ComputeHHA before all geometry"
-            )
-        result = {**sample, "hha": hha(sample["depth"], **self.camera, gravity=self.gravity)}
+        depth = camera_depth("ComputeHHA", sample, self.camera, "hha")
+        result = {**sample, "hha": hha(depth, **self.camera, gravity=self.gravity)}
         if not self.keep_depth:
             del result["depth"]
         return result

@@ -17,7 +17,8 @@ class PackSample:
 
     Required keys: at least one map. Modified keys: every map becomes [C, H, W] in its own dtype
     (rgb uint8 [3, H, W], depth float32 [1, H, W]); `label` becomes int64 [H, W]. Added keys:
-    `{name}_valid` bool [1, H, W] for `depth` and every map in metres, True where its value > 0.
+    `{name}_valid` bool [1, H, W] for `depth` and every map in metres, True where its value > 0, and for maps of unit
+    vectors, True where the vector is not 0.
     `sample_id` and `paths` are unchanged.
 
     Args:
@@ -51,6 +52,8 @@ class PackSample:
             packed[name] = torch.from_numpy(_planes(array))
             if spec.unit == "metre" or name == "depth":
                 packed[f"{name}_valid"] = torch.from_numpy(array[None] > 0)
+            if spec.unit == "unit_vector":
+                packed[f"{name}_valid"] = torch.from_numpy(array.any(axis=2)[None])
         return packed
 
 

@@ -50,6 +50,50 @@ optim_wrapper = dict(
 param_scheduler = [dict(type=PolyLR, power=0.9, convert_to_iter_based=True)]
 """
 
+TRANSLATION = """
+from mmengine.dataset import default_collate
+from mmengine.optim import PolyLR
+from torch.optim import Adam
+
+from rgbx.datasets import EpochSampler, SyntheticRooms
+from rgbx.engine.adversarial import AdversarialConstructor
+from rgbx.engine.checkpoint_hook import CheckpointHook
+from rgbx.engine.grid_hook import GridHook
+from rgbx.engine.optim import AutocastOptimWrapper
+from rgbx.engine.translation_metric import TranslationMetric
+from rgbx.models import multimodal_translator
+from rgbx.transforms import PackSample
+
+model = dict(
+    type=multimodal_translator, modalities=("rgb", "normal"), target="depth",
+    generator=dict(name="unet", width=4, depth=3), discriminator=dict(width=4, layers=2))
+data_root = "data/rooms"
+train_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=True),
+    collate_fn=dict(type=default_collate),
+    dataset=dict(
+        type=SyntheticRooms, root=data_root, num_frames=4, size=(24, 32), modalities=("rgb", "normal", "depth"),
+        transforms=[dict(type=PackSample)]))
+val_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=False),
+    collate_fn=dict(type=default_collate),
+    dataset=dict(
+        type=SyntheticRooms, root=data_root, split="test", num_frames=3, size=(24, 32),
+        modalities=("rgb", "normal", "depth"), transforms=[dict(type=PackSample)]))
+test_dataloader = val_dataloader
+val_cfg = dict()
+test_cfg = dict()
+val_evaluator = dict(type=TranslationMetric)
+test_evaluator = dict(type=TranslationMetric)
+default_hooks = dict(checkpoint=dict(type=CheckpointHook, save_best="MAE", rule="less"))
+custom_hooks = [dict(type=GridHook, count=2, interval=2)]
+train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
+optim_wrapper = dict(
+    type=AutocastOptimWrapper, constructor=AdversarialConstructor,
+    optimizer=dict(type=Adam, lr=0.001, betas=(0.5, 0.999)), paramwise_cfg=dict(discriminator_lr=0.001))
+param_scheduler = [dict(type=PolyLR, power=0.9, convert_to_iter_based=True)]
+"""
+
 
 @pytest.fixture
 def write_config(tmp_path):
@@ -73,6 +117,12 @@ def resnet_base():
         .replace("from rgbx.transforms", "from rgbx.models import multimodal_segmentor\nfrom rgbx.transforms")
         .replace("type=tiny_segmentor", "type=multimodal_segmentor, norm_eval=True, decoder=dict(width=8)")
     )
+
+
+@pytest.fixture(scope="session")
+def translation_config():
+    """A base config that translates rgb and normals of rooms to depth."""
+    return TRANSLATION
 
 
 @pytest.fixture(scope="session")

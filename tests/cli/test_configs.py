@@ -16,6 +16,7 @@ from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
 
 import rgbx.cli.test
 import rgbx.cli.train
+from rgbx.engine.translation_result import read_translation_result
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SIZE = (48, 64)
@@ -98,6 +99,11 @@ def mfnet(layouts, tmp_path):
 
 
 @pytest.fixture
+def taskonomy(layouts):
+    return layouts / "taskonomy"
+
+
+@pytest.fixture
 def fmb(tmp_path):
     for split in ("train", "test"):
         write_fmb(tmp_path, RNG, split, size=SIZE)
@@ -136,6 +142,20 @@ ROOMS = [
     *(f"{loader}_dataloader.dataset.num_frames={count}" for loader, count in (("train", 2), ("val", 1), ("test", 1))),
     "train_cfg.val_interval=1",
 ]
+TRANSLATION = {  # data and a score
+    "rooms/translate_normal_edge_rgb_rooms_128x128.py": ("rooms", "PSNR"),
+    "rooms/joint_r18_rooms_160x120.py": ("rooms", "angle_mean"),
+    "taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py": ("taskonomy", "SSIM"),
+}
+TASKONOMY = [
+    *(
+        f"{part}_dataloader.dataset.transforms.0.size={size}"
+        for part, size in (("train", 36), ("val", 32), ("test", 32))
+    ),
+    "train_dataloader.dataset.transforms.1.size=32",
+    "train_cfg.val_interval=1",
+    "model.discriminator.width=4",
+]
 CASES = {
     "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
     "nyudv2/asymfusion_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
@@ -156,7 +176,28 @@ CASES = {
 def test_every_config_is_tested():
     files = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("[!_]*/*.py")}
     files = {file for file in files if not file.startswith("studies/")}  # see test_study.py
-    assert files == set(CASES)
+    assert files == {*CASES, *TRANSLATION}
+
+
+@pytest.mark.parametrize("config", TRANSLATION)
+def test_translations_train_and_are_scored(config, request, tmp_path):
+    data, score = TRANSLATION[config]
+    options = [option for option in SMALL if not option.startswith("model.")]
+    small = "decoder.width=16" if "joint" in config else "generator={'name': 'unet', 'width': 4, 'depth': 3}"
+    options += [*(ROOMS if data == "rooms" else TASKONOMY), f"model.{small}"]
+    arguments = ["--data-root", str(request.getfixturevalue(data)), "--cfg-options", *options]
+    path, work_dir = str(CONFIGS / config), tmp_path / "run"
+    assert rgbx.cli.train.main([path, "--work-dir", str(work_dir), *arguments]) == 0
+    log = next(work_dir.rglob("*.log")).read_text()
+    assert "Epoch(train) [1][2/2]" in log and f"{score}: " in log.split("Epoch(val) [1]")[1]
+    joint, out = "joint" in config, tmp_path / "scores.json"
+    assert (work_dir / "pictures/epoch_1.png").is_file() != joint
+    assert rgbx.cli.test.main([path, str(work_dir), "--json", str(out), *arguments]) == 0
+    result = read_translation_result(tmp_path / "scores_translation.json" if joint else out)
+    assert score in result["subsets"].popitem()[1]["ensemble"]
+    if joint:
+        assert 0 <= json.loads(out.read_text())["subsets"]["rgb+depth"]["ensemble"]["mIoU"] <= 1
+        assert rgbx.cli.test.main([path, str(work_dir), "--draw", str(tmp_path), *arguments]) == 2
 
 
 @pytest.mark.parametrize("config", CASES)

@@ -27,7 +27,11 @@ def test_real_views(layouts):
     assert sample["sample_id"] == "point_202_view_5"
     assert (dataset.sources, dataset.targets, dataset.modalities) == (sources, ("rgb",), (*sources, "rgb"))
     np.testing.assert_array_equal(sample["rgb"], raw(layouts, "rgb"))
-    np.testing.assert_allclose(sample["normal"], raw(layouts, "normal") / 255, rtol=1e-6)
+    normal = raw(layouts, "normal")
+    none = (normal == 128).all(-1)
+    assert 0.07 < none.mean() < 0.08
+    np.testing.assert_allclose(sample["normal"][~none], (normal / 127.5 - 1)[~none], atol=1e-6)
+    assert (sample["normal"][none] == 0).all()
     np.testing.assert_allclose(sample["shade"], raw(layouts, "reshading")[..., 1] / 255, rtol=1e-6)
     texture = raw(layouts, "edge_texture")
     np.testing.assert_allclose(sample["texture"], np.minimum(texture / 11355, 1), rtol=1e-6)
@@ -57,7 +61,7 @@ def test_a_translation_sample_has_no_label(layouts):
     assert (dataset.classes, dataset.palette, dataset.num_classes) == ((), [], 0)
     assert dataset.metainfo["targets"] == ("normal",)
     units = {name: spec.unit for name, spec in dataset.maps.items()}
-    assert units == {"rgb": "rgb8", "depth": "relative", "normal": "relative"}
+    assert units == {"rgb": "rgb8", "depth": "relative", "normal": "unit_vector"}
     with pytest.raises(ValueError, match="targets must be some of the modalities"):
         Taskonomy(layouts / "taskonomy", sources=(), targets=("rgb",))
     with pytest.raises(ValueError, match=r"found \['reshading'\]"):
@@ -65,7 +69,7 @@ def test_a_translation_sample_has_no_label(layouts):
 
 
 def test_transforms_of_a_config_know_the_maps(layouts):
-    """Names that are no standard maps, and a normal that is colours here and not a vector to turn."""
+    """Names that are no standard maps, and normals that a mirror turns."""
     dataset = Taskonomy(
         layouts / "taskonomy",
         sources=("shade", "depth", "normal"),
@@ -84,7 +88,6 @@ def test_transforms_of_a_config_know_the_maps(layouts):
         "rgb": (3, 64, 64),
         "depth_valid": (1, 64, 64),
     }
-    assert packed["normal"].min() >= 0
 
 
 def test_lists(layouts, tmp_path):

@@ -14,6 +14,7 @@ from rgbx.engine.checkpoint_hook import CheckpointHook
 from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.engine.runner import Runner, finish_together
 from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.engine.translation_metric import TranslationMetric
 from rgbx.models import multimodal_segmentor
 from rgbx.transforms import PackSample
 
@@ -64,6 +65,19 @@ def score(indices, size=3):
     }
 
 
+def translated(indices, size, name="depth"):
+    """Scores of translation, to the last bit."""
+    metric = TranslationMetric(table=False)
+    metric.dataset_meta = {}
+    for index in indices:
+        generator = torch.Generator().manual_seed(index)
+        draw = lambda: torch.rand(3 if name == "rgb" else 1, 12, 13, generator=generator)  # noqa: E731, B023
+        prediction = {"rgb": draw(), "ensemble": draw()}
+        metric.process(None, [{"sample_id": str(index), "target": {name: draw()}, "prediction": prediction}])
+    found = metric.evaluate(size)
+    return {**found, "order": [image.sample_id for image in metric.evaluation.images]}
+
+
 def refused(indices, size):
     """The error of samples that cannot be told apart."""
     metric = SegmentationMetric(table=False)
@@ -99,8 +113,11 @@ def process(rank, port, folder):
     scores = [score([0, 1, 2] if rank == 0 else []), score([0, 2] if rank == 0 else [1])]
     # a sampler that makes both shares equal by giving the second process the first image once more
     padded = score(range(rank, 5, 2) if rank == 0 else [1, 3, 0], size=5)
+    shares = range(rank, 5, 2) if rank == 0 else [1, 3, 0]
+    translations = [translated(shares, 5), translated(shares, 5, "rgb"), translated(range(5) if rank else [], 5)]
     message = refused([0, 2] if rank == 0 else [1, 0], 3)
-    torch.save({"gradients": found, "scores": scores, "padded": padded, "message": message}, folder / f"{rank}.pth")
+    results = {"gradients": found, "scores": scores, "padded": padded, "message": message}
+    torch.save({**results, "translations": translations}, folder / f"{rank}.pth")
     finish_together()
     torch.distributed.destroy_process_group()
 
@@ -173,6 +190,14 @@ def test_images_that_a_sampler_repeats_count_once(results):
     for result in results:
         assert result["padded"] == expected
         assert "4 images were evaluated of a dataset of 3, with 1 different sample_id" in result["message"]
+
+
+def test_translation_scores_are_those_of_one_process(results):
+    """With an image that both saw, and with a process that saw none."""
+    depth, rgb = translated(range(5), 5), translated(range(5), 5, "rgb")
+    assert depth["order"] == ["0", "1", "2", "3", "4"] and len(depth) == 13 and len(rgb) == 9
+    for result in results:
+        assert result["translations"] == [depth, rgb, depth]
 
 
 def test_processes_train_one_model(tmp_path):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from rgbx.engine.curves import plot_losses, read_scalars
 from rgbx.engine.picture_hook import PictureHook, subset_title
@@ -115,6 +116,20 @@ def test_curves_join_resumed_runs(tmp_path):
     assert metrics == {1: {"mIoU": 10.0, "rgb/mIoU": 5.0}, 2: {"mIoU": 20.0}}
     plot_losses(tmp_path, tmp_path / "curves.png")
     assert cv2.imread(str(tmp_path / "curves.png")) is not None
+
+
+def test_curves_of_translation(tmp_path, monkeypatch):
+    scores = {"MAE": 3.0, "rgb/MAE": 4.0, "PSNR": 20.0, "rgb/PSNR": 19.0, "SSIM": 0.5}
+    write_log(tmp_path / "20250101_000000", [{"loss": 4.0, "epoch": 1, "step": 1}, {**scores, "step": 1}])
+    _, metrics = read_scalars(tmp_path)
+    assert metrics == {1: {key: value for key, value in scores.items() if key != "SSIM"}}
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    plot_losses(tmp_path, tmp_path / "curves.png")
+    _, axes = drawn[0].axes
+    assert axes.get_ylabel() == "validation PSNR (dB)"
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    assert lines == {"ensemble": [20.0], "rgb": [19.0]}
 
 
 def test_curves_of_nothing(tmp_path):

@@ -13,6 +13,14 @@ BatchNormAct2d = timm.layers.BatchNormAct2d
 LayerNorm2d = timm.layers.LayerNorm2d
 
 
+def affine_instance_norm(channels):
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+def tracking_instance_norm(channels):
+    return nn.InstanceNorm2d(channels, affine=True, track_running_stats=True)
+
+
 def randomised(norm):
     with torch.no_grad():
         for tensor in [*norm.parameters(), *norm.buffers()]:
@@ -21,7 +29,10 @@ def randomised(norm):
     return norm
 
 
-@pytest.mark.parametrize("make", [nn.BatchNorm2d, BatchNormAct2d, LayerNorm2d], ids=lambda c: c.__name__)
+NORMS = [nn.BatchNorm2d, BatchNormAct2d, LayerNorm2d, affine_instance_norm, tracking_instance_norm, nn.InstanceNorm2d]
+
+
+@pytest.mark.parametrize("make", NORMS, ids=lambda c: c.__name__)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("present", [("rgb", "depth"), ("depth",)])
 def test_each_modality_is_normalised_by_its_own_norm(make, training, present):
@@ -38,6 +49,22 @@ def test_each_modality_is_normalised_by_its_own_norm(make, training, present):
     for name, single in zip(present, singles, strict=True):
         for key, value in single.state_dict().items():
             torch.testing.assert_close(norm.norms[name].state_dict()[key], value)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 3, 5), (3, 4, 2, 1)])
+def test_instance_norm_of_the_stack_has_the_gradients_of_separate_ones(shape):
+    norm = ModalityNorm(affine_instance_norm(4), StackLayout(("a", "b", "c")))
+    for private in norm.norms.values():
+        randomised(private)
+    singles = copy.deepcopy(norm.norms)
+    x, y = (torch.linspace(-2, 2, 6 * 4 * 15)[: torch.Size(shape).numel()].sin().view(shape) for _ in range(2))
+    cotangent = torch.randn(shape)
+    norm(x.requires_grad_()).backward(cotangent)
+    parts = y.requires_grad_().chunk(3)
+    torch.cat([single(part) for single, part in zip(singles.values(), parts, strict=True)]).backward(cotangent)
+    torch.testing.assert_close(x.grad, y.grad, rtol=1e-4, atol=1e-5)
+    for key, parameter in singles.named_parameters():
+        torch.testing.assert_close(norm.norms.get_parameter(key).grad, parameter.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_statistics_give_the_same_with_and_without_gradients():
@@ -66,6 +93,12 @@ def test_affine_variant_shares_statistics_and_keeps_private_scale():
 def test_shared_variant_is_the_norm_itself():
     norm = nn.BatchNorm2d(4)
     assert modality_norm(norm, StackLayout(("a", "b")), "shared") is norm
+
+
+def test_instance_norms_are_found():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4, affine=True))
+    assert replace_norms(network, StackLayout(("a", "b"))) == 1
+    assert isinstance(network[1], ModalityNorm)
 
 
 def test_replacement_keeps_pretrained_values_for_every_modality():

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from rgbx.models import MultimodalPreprocessor
+from rgbx.transforms import HorizontalFlip, PackSample
 
 
 def test_normalises_in_the_modality_s_own_unit():
@@ -42,3 +44,20 @@ def test_missing_statistics_and_modalities_are_refused():
         MultimodalPreprocessor(("lidar",))
     with pytest.raises(ValueError, match=r"the batch has \['label'\]"):
         MultimodalPreprocessor(("rgb",))({"label": torch.zeros(1)})
+
+
+def test_a_mirror_turns_normals():
+    """Mirroring what the network sees is the same as mirroring the scene, as the transform does."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(5, 6, 3)).astype(np.float32)
+    sample = {"rgb": rng.integers(0, 256, (5, 6, 3), dtype=np.uint8), "normal": normal, "sample_id": "a", "paths": {}}
+    model = MultimodalPreprocessor(("rgb", "normal"), {"normal": {"mean": (0.1, 0.2, -0.5), "std": (0.5, 0.4, 0.3)}})
+
+    def seen(sample):
+        batch = PackSample()(sample, rng)
+        return model({name: batch[name][None] for name in ("rgb", "normal")})["inputs"]
+
+    mirrored, expected = model.mirror(seen(sample)), seen(HorizontalFlip(1.0)(sample, rng))
+    for name in ("rgb", "normal"):
+        torch.testing.assert_close(mirrored[name], expected[name])
+    assert not torch.allclose(mirrored["normal"], seen(sample)["normal"].flip(-1))

@@ -27,6 +27,7 @@ def sample(**more):
 
 def test_shapes_dtypes_and_values():
     read = sample(thermal=np.full((4, 6), -3, np.float32), normal=RNG.random((4, 6, 3)).astype(np.float32))
+    read["normal"][2, 5] = 0
     packed = PackSample()(read, RNG)
     expected = {
         "rgb": (torch.uint8, (3, 4, 6)),
@@ -34,6 +35,7 @@ def test_shapes_dtypes_and_values():
         "depth_valid": (torch.bool, (1, 4, 6)),
         "thermal": (torch.float32, (1, 4, 6)),
         "normal": (torch.float32, (3, 4, 6)),
+        "normal_valid": (torch.bool, (1, 4, 6)),
         "label": (torch.int64, (4, 6)),
     }
     assert {k: (v.dtype, tuple(v.shape)) for k, v in packed.items() if isinstance(v, torch.Tensor)} == expected
@@ -43,6 +45,7 @@ def test_shapes_dtypes_and_values():
         np.testing.assert_array_equal(packed["normal"][channel], read["normal"][:, :, channel])
     np.testing.assert_array_equal(packed["label"], read["label"])
     assert not packed["depth_valid"][0, 1, 2] and packed["depth_valid"].sum() == 23
+    assert not packed["normal_valid"][0, 2, 5] and packed["normal_valid"].sum() == 23
     assert packed["sample_id"] == "a" and packed["paths"] == {"rgb": "x"}
 
 

@@ -12,14 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rgbx.datasets.files import Reader
 from rgbx.datasets.folder.toml_table import Table
 from rgbx.datasets.grey import read_relative, read_sensor
 from rgbx.datasets.palette import bitwise_palette
-from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_image, read_label, read_rgb
+from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_label, read_rgb
 from rgbx.datasets.sample import MapSpec
+from rgbx.datasets.vectors import read_unit_vectors
 
 UNITS: dict[str, tuple[int, str, str, frozenset[str]]] = {  # channels, dtype, interpolation, keys of its own
     "rgb8": (3, "uint8", "linear", frozenset()),
@@ -171,23 +170,6 @@ def _split(table: Table, name: str) -> str | tuple[str, ...]:
     if not all(isinstance(stem, str) and stem for stem in value):
         raise table.wrong(name, "an array of stems")
     return tuple(value)
-
-
-def read_unit_vectors(path: str | Path) -> np.ndarray:
-    """Reads normals stored as colours: v = 2 raw / max - 1 per channel, made unit vectors; (0, 0, 0) stays.
-
-    Returns:
-        float32 [H, W, 3].
-
-    Raises:
-        FileNotFoundError, ValueError: missing, truncated, or not colours of 8 or 16 bits.
-    """
-    raw = read_image(path)
-    if raw.ndim != 3 or raw.dtype.kind != "u":
-        raise ValueError(f"{path}: expected three channels of 8 or 16 bits, found {raw.dtype} of shape {raw.shape}")
-    vectors = raw[..., :3].astype(np.float32) * np.float32(2 / np.iinfo(raw.dtype).max) - 1
-    length = np.linalg.norm(vectors, axis=2, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
 def _is_byte(value: Any) -> bool:

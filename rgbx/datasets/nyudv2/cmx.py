@@ -32,7 +32,7 @@ class NYUDv2CMX(FileDataset):
         split: "train" or "test": the list to read.
         modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
         depth_levels: 8-bit steps per metre; None where they are not known.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -47,6 +47,7 @@ class NYUDv2CMX(FileDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_levels: float | None = _LEVELS_PER_METRE,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
         self.root = Path(root)
@@ -60,5 +61,6 @@ class NYUDv2CMX(FileDataset):
             classes=NYUDV2_CLASSES,
             palette=NYUDV2_PALETTE,
             transforms=transforms,
+            targets=targets,
             maps={"depth": RELATIVE_DEPTH} if depth_levels is None else None,
         )

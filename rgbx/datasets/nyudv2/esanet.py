@@ -25,7 +25,7 @@ class NYUDv2ESANet(FileDataset):
         split: "train" or "test".
         modalities: of "rgb" and "depth".
         depth_kind: "depth" (filled) or "depth_raw" (as measured).
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -40,6 +40,7 @@ class NYUDv2ESANet(FileDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_kind: Literal["depth", "depth_raw"] = "depth",
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
         if depth_kind not in ("depth", "depth_raw"):
@@ -58,4 +59,5 @@ class NYUDv2ESANet(FileDataset):
             classes=NYUDV2_CLASSES,
             palette=NYUDV2_PALETTE,
             transforms=transforms,
+            targets=targets,
         )

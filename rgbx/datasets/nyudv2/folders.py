@@ -25,7 +25,7 @@ class NYUDv2Folders(FileDataset):
         root: the folder that holds rgb, depth, label and the lists.
         split: "train" or "test": the list of stems to read.
         modalities: of "rgb" and "depth".
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -39,6 +39,7 @@ class NYUDv2Folders(FileDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
         self.root = Path(root)
@@ -52,6 +53,7 @@ class NYUDv2Folders(FileDataset):
             classes=NYUDV2_CLASSES,
             palette=NYUDV2_PALETTE,
             transforms=transforms,
+            targets=targets,
         )
 
     @property

@@ -25,7 +25,7 @@ class NYUDv2Lists(ListDataset):
         list_file: its name inside root, "train.txt" or "val.txt".
         modalities: of "rgb" and "depth"; the files of others are not opened.
         depth_scale: raw depth units per metre.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
         label_offset: 1 where the masks count void as 0.
 
@@ -41,6 +41,7 @@ class NYUDv2Lists(ListDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float = 5000.0,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
         label_offset: int = 0,
     ) -> None:
@@ -54,4 +55,5 @@ class NYUDv2Lists(ListDataset):
             classes=NYUDV2_CLASSES,
             palette=NYUDV2_PALETTE,
             transforms=transforms,
+            targets=targets,
         )

@@ -36,7 +36,7 @@ class NYUDv2Mat(DenseDataset):
         depth_kind: "depths" (filled) or "rawDepths" (as measured, 0 = no measurement).
         mapping: classMapping40.mat; by default beside the .mat file.
         splits: splits.mat; by default beside the .mat file.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
         holdout: see `rgbx.datasets.holdout`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -54,6 +54,7 @@ class NYUDv2Mat(DenseDataset):
         mapping: str | Path | None = None,
         splits: str | Path | None = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
         unknown = [name for name in modalities if name not in ("rgb", "depth")]
@@ -64,7 +65,13 @@ class NYUDv2Mat(DenseDataset):
                 "expected split 'train' or 'test' and depth_kind 'depths' or 'rawDepths', "
                 f"found {split!r} and {depth_kind!r}"
             )
-        super().__init__(modalities=modalities, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, transforms=transforms)
+        super().__init__(
+            modalities=modalities,
+            classes=NYUDV2_CLASSES,
+            palette=NYUDV2_PALETTE,
+            transforms=transforms,
+            targets=targets,
+        )
         self.path = Path(root) / "nyu_depth_v2_labeled.mat" if Path(root).is_dir() else Path(root)
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such file")

@@ -41,7 +41,7 @@ class SyntheticRooms(DenseDataset):
         seed: which world of scenes.
         root: folder of rendered frames, `{split}/{map}/000000.png`; missing ones are rendered and
             written when they are read. On-disk and on-the-fly frames are equal.
-        transforms: see `DenseDataset`.
+        transforms, targets: see `DenseDataset`.
 
     Raises:
         ValueError: a wrong split, modality, size or count, or a root rendered with
@@ -58,7 +58,8 @@ class SyntheticRooms(DenseDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         seed: int = 0,
         root: str | Path | None = None,
-        transforms: Sequence[Transform] = (),
+        transforms: Sequence[Transform | dict[str, Any]] = (),
+        targets: Sequence[str] = (),
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
@@ -68,7 +69,13 @@ class SyntheticRooms(DenseDataset):
         if unknown:
             raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
         count = len(CLASSES) if "thermal" in modalities else HEATER + 1
-        super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count], transforms=transforms)
+        super().__init__(
+            modalities=modalities,
+            classes=CLASSES[:count],
+            palette=PALETTE[:count],
+            transforms=transforms,
+            targets=targets,
+        )
         self.split, self.seed, self.size = split, seed, (int(size[0]), int(size[1]))
         self.root = None if root is None else Path(root)
         self.num_frames = DEFAULT_FRAMES[split] if num_frames is None else num_frames

@@ -1,0 +1,40 @@
+"""Synthetic rooms of 128x128 for translation."""
+
+from mmengine.dataset import default_collate
+
+from rgbx.datasets import EpochSampler, SyntheticRooms
+from rgbx.transforms import HorizontalFlip, PackSample
+
+data_root = "data/rooms_128x128"  # tools/render_rooms.py data/rooms_128x128 --size 128x128, or made while training
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type=EpochSampler, shuffle=True),
+    collate_fn=dict(type=default_collate),
+    dataset=dict(
+        type=SyntheticRooms,
+        root=data_root,
+        split="train",
+        size=(128, 128),
+        modalities=("normal", "edge", "rgb"),
+        transforms=[dict(type=HorizontalFlip), dict(type=PackSample)],  # a mirrored normal has its x negated
+    ),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    sampler=dict(type=EpochSampler, shuffle=False),
+    collate_fn=dict(type=default_collate),
+    dataset=dict(
+        type=SyntheticRooms,
+        root=data_root,
+        split="test",
+        size=(128, 128),
+        modalities=("normal", "edge", "rgb"),
+        transforms=[dict(type=PackSample)],
+    ),
+)
+val_dataloader = test_dataloader

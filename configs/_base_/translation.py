@@ -1,0 +1,17 @@
+"""How translations are logged, saved, drawn and scored; every translation begins with this."""
+
+from mmengine.config import read_base
+
+from rgbx.engine.checkpoint_hook import CheckpointHook
+from rgbx.engine.grid_hook import GridHook
+from rgbx.engine.translation_metric import TranslationMetric
+
+with read_base():
+    from .runtime import *
+
+default_hooks.update(checkpoint=dict(type=CheckpointHook, save_best="MAE", rule="less"))
+custom_hooks = [dict(type=GridHook, count=4, interval=1)]  # pictures/epoch_N.png after each validation
+
+val_evaluator = dict(type=TranslationMetric)
+test_cfg = dict()  # protocol="cen": dropout stays on, colours are stretched
+test_evaluator = dict(type=TranslationMetric)

@@ -1,0 +1,103 @@
+"""What the image files of `tools/translate.py` hold: by the checkpoint, as a standard map, or as the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgbx.cli.errors import ConfigError
+from rgbx.datasets.map_encoding import encoding_of, read_map, write_map
+from rgbx.datasets.sample import STANDARD_MAPS, MapSpec
+
+LAYOUTS = {"rgb8": (3, "uint8"), "encoded": (3, "uint8"), "unit_vector": (3, "float32")}  # others: one channel
+UNITS = ("rgb8", "encoded", "metre", "sensor", "relative", "unit_vector")
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """Files of one map.
+
+    Attributes:
+        spec: what the values mean.
+        options: `scale`, `add` and `bits` of `rgbx.datasets.map_encoding`, where they are not the unit's defaults.
+    """
+
+    spec: MapSpec
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, path: Path) -> np.ndarray:
+        """[H, W] or [H, W, C] in the map's unit; raises as `read_map`."""
+        return read_map(path, self.spec, **self.options)
+
+    def write(self, path: Path, values: np.ndarray) -> None:
+        """Writes a PNG that says what it holds; raises as `write_map`."""
+        write_map(path, values, self.spec, **self.options)
+
+
+def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
+
+    Raises:
+        ConfigError: another form.
+    """
+    name, *texts = words
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            options[key] = {"unit": str, "scale": float, "add": float, "bits": int}[key](value)
+        except (KeyError, ValueError):
+            raise ConfigError(
+                f"--map takes a name and unit=, scale=, add= or bits=, such as: thermal scale=100; found {text!r}"
+            ) from None
+    if options.get("unit", "metre") not in UNITS:
+        raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {', '.join(UNITS)}")
+    if "=" in name or not options:
+        raise ConfigError(f"--map takes a name and what its files hold, such as: depth scale=5000; found {words}")
+    return name, options
+
+
+def map_files(
+    names: Sequence[str], given: Mapping[str, Mapping[str, Any]], known: Mapping[str, MapSpec]
+) -> dict[str, MapFiles]:
+    """What the files of each map hold.
+
+    Args:
+        names: the maps that are read or written.
+        given: by name what the user said, see `parse_map`.
+        known: specs of the maps that the checkpoint was trained on.
+
+    Raises:
+        ConfigError: a map that nobody describes, options for one that is not used, or a sensor's without a scale.
+        ValueError: options that the unit does not have.
+    """
+    if unused := sorted(set(given) - set(names)):
+        raise ConfigError(f"--map describes {unused}, but the maps are {list(names)}")
+    found = {}
+    for name in names:
+        options = dict(given.get(name, {}))
+        unit = options.pop("unit", None)
+        spec = {**STANDARD_MAPS, **known}.get(name)
+        if unit is not None and (spec is None or spec.unit != unit):
+            spec = MapSpec(name, *LAYOUTS.get(unit, (1, "float32")), unit, "nearest")
+        if spec is None:
+            raise ConfigError(f"say what the files of {name!r} hold: --map {name} unit=UNIT, one of {', '.join(UNITS)}")
+        if spec.unit == "sensor" and "scale" not in options:
+            raise ConfigError(f"say what the stored values of {name!r} mean: --map {name} scale=STEPS_PER_UNIT [add=X]")
+        encoding_of(spec, **options)  # raises
+        found[name] = MapFiles(spec, options)
+    return found
+
+
+def specs_in(state: Mapping[str, Any]) -> dict[str, MapSpec]:
+    """Specs of the maps that a checkpoint was trained on; none where it does not say."""
+    meta = (state.get("meta") or {}) if isinstance(state.get("meta"), Mapping) else {}
+    maps = (meta.get("dataset_meta") or {}).get("maps") or {}
+    keys = {item.name for item in fields(MapSpec)}
+    return {
+        name: MapSpec(**values) for name, values in maps.items() if isinstance(values, Mapping) and set(values) == keys
+    }

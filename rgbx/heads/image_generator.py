@@ -1,0 +1,110 @@
+"""What the translation generators have in common: how modalities enter, where they exchange, how the image leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rgbx.fusion import FusionMethod
+from rgbx.layers import StackLayout, concatenate_modalities, stack_modalities
+
+INITIAL_DEVIATION = 0.02
+
+
+class ImageGenerator(nn.Module):
+    """Base of generators that turn the maps of several modalities into one image per modality.
+
+    Subclasses define `translate`. Images of any size are padded at the right and bottom, by reflection where the image
+    is large enough for it and else by its border, and the result is cropped.
+
+    Attributes:
+        layout: the stack's layout, shared by all private norms and fusions of the generator.
+        single_branch: whether the fusion method joins the modalities, so that there is one image for all of them.
+        multiple: what the sides of `translate`'s input are padded to multiples of.
+        smallest: what they have at least.
+    """
+
+    def __init__(self, layout: StackLayout, in_channels: int, fusion: FusionMethod | None) -> None:
+        super().__init__()
+        self.layout, self.map_channels = layout, in_channels
+        self.concatenates_inputs = fusion is not None and fusion.concatenates_inputs
+        self.in_channels = in_channels * (len(layout.modalities) if self.concatenates_inputs else 1)
+        self.merge: nn.Module | None = None
+        self.multiple = self.smallest = 1
+
+    @property
+    def single_branch(self) -> bool:
+        """Whether one image is made of all modalities instead of one of each."""
+        return self.concatenates_inputs or self.merge is not None
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Images made from the modalities given.
+
+        Args:
+            inputs: maps [N, 1 or in_channels, H, W] in [-1, 1] of any non-empty subset of the modalities, equal in
+                size; one-channel maps are repeated.
+
+        Returns:
+            Stack [M*N, out_channels, H, W] in [-1, 1], at least float32, modality-major in declared order; `layout`
+            then tells which are present. With `single_branch` [N, out_channels, H, W].
+        """
+        self.layout.set_present(inputs)
+        join = concatenate_modalities if self.concatenates_inputs else stack_modalities
+        x = join(inputs, self.layout, self.map_channels)
+        height, width = x.shape[-2:]
+        image = self.translate(pad_to_multiple(x, self.multiple, smallest=self.smallest))
+        return to_image(image[..., :height, :width])
+
+    def translate(self, x: Tensor) -> Tensor:
+        """The network without the final tanh, on a stack whose sides are multiples of `multiple`."""
+        raise NotImplementedError
+
+
+def fuse_stages(
+    stages: Sequence[nn.Sequential], channels: Sequence[int], layout: StackLayout, fusion: FusionMethod | None
+) -> None:
+    """Lets a fusion method act in the stages it chooses; a module for a stage's output is appended as ``fusion``.
+
+    Args:
+        stages: the stages, of which the first has number 1.
+        channels: channels of each one's output.
+        layout: the generator's layout.
+        fusion: the method, or None for no exchange.
+
+    Raises:
+        ValueError: for a stage number that does not exist.
+    """
+    if fusion is None:
+        return
+    for number in fusion.stages if fusion.stages is not None else range(1, len(stages) + 1):
+        if not 1 <= number <= len(stages):
+            raise ValueError(f"fusion stage {number} does not exist; this generator has stages 1 to {len(stages)}")
+        module = fusion.fuse_stage(stages[number - 1], channels[number - 1], layout)
+        if module is not None:
+            stages[number - 1].add_module("fusion", module)
+
+
+def pad_to_multiple(x: Tensor, multiple: int, *, smallest: int = 1) -> Tensor:
+    """Pads [N, C, H, W] at the right and bottom to multiples of ``multiple`` and to at least ``smallest``."""
+    height, width = x.shape[-2:]
+    bottom, right = (max(side + -side % multiple, smallest) - side for side in (height, width))
+    if not bottom and not right:
+        return x
+    return F.pad(x, (0, right, 0, bottom), mode="reflect" if bottom < height and right < width else "replicate")
+
+
+def to_image(x: Tensor) -> Tensor:
+    """tanh in at least float32: bfloat16 has no more than eight bits near ±1."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)).tanh()
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of all convolutions from N(0, 0.02²), biases zero (arXiv 1611.07004, section 6.2)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, std=INITIAL_DEVIATION)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,180 @@
+"""tools/translate.py on files and folders."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rgbx.cli.translate import main
+from rgbx.cli.translate_files import list_jobs
+from rgbx.cli.translate_maps import map_files, parse_map, specs_in
+from rgbx.datasets.sample import MapSpec
+from rgbx.models import TranslationPredictor, multimodal_translator
+
+RNG = np.random.default_rng(0)
+SIZE = (19, 26)
+
+
+def model_of(target, modalities=("rgb", "thermal"), **ranges):
+    torch.manual_seed(0)
+    return multimodal_translator(
+        modalities=modalities,
+        target=target,
+        generator=dict(name="unet", width=4, depth=3),
+        discriminator=dict(width=4, layers=2),
+        ranges=ranges,
+    )
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.fixture
+def tool(write_config, translation_config, tmp_path):
+    """A config and checkpoint of rgb + thermal to depth, and a pair of images."""
+    sources = "modalities=('rgb', 'thermal'), target='depth', ranges={'thermal': {'low': 0, 'high': 100}},"
+    base = translation_config.replace('modalities=("rgb", "normal"), target="depth",', sources)
+    config = write_config(base=base)
+    network = model_of("depth", thermal={"low": 0, "high": 100})
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "weights.pth")
+    rgb = write(tmp_path / "a.png", RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+    thermal = write(tmp_path / "t.png", RNG.integers(28000, 33000, SIZE, dtype=np.uint16))
+    base = [str(config), str(tmp_path / "weights.pth"), "--device", "cpu"]
+    return base, network.eval(), rgb, thermal
+
+
+UNIT = ["--map", "thermal", "scale=100", "add=-273.15"]
+
+
+def expected(network, rgb, thermal=None, branch="ensemble"):
+    """Metres by the predictor, from images read with OpenCV alone."""
+    batch = {"rgb": torch.from_numpy(cv2.imread(str(rgb))[..., ::-1].transpose(2, 0, 1).copy())[None]}
+    if thermal is not None:
+        raw = cv2.imread(str(thermal), cv2.IMREAD_UNCHANGED).astype(np.float64)
+        batch["thermal"] = torch.from_numpy(raw / 100 - 273.15).float()[None, None]
+    return TranslationPredictor(network)(batch)[0]["prediction"][branch][0].numpy()
+
+
+@pytest.mark.parametrize("scale", [1000, 5000])
+def test_a_file_in_stated_units(tool, tmp_path, scale):
+    base, network, rgb, thermal = tool
+    out = tmp_path / "c.png"
+    inputs = ["--input", f"rgb={rgb}", f"thermal={thermal}", *UNIT]
+    assert main([*base, *inputs, "--out", str(out), "--map", "depth", f"scale={scale}"]) == 0
+    stored = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint16 and stored.shape == SIZE
+    assert np.array_equal(stored, np.round(expected(network, rgb, thermal).astype(np.float64) * scale))
+    with Image.open(out) as image:
+        assert image.text["Description"] == f"depth: metre = value / {scale}; 0 = no measurement"
+
+
+def test_a_subset_and_a_branch(tool, tmp_path):
+    base, network, rgb, thermal = tool
+    assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "one.png")]) == 0
+    both = ["--input", f"rgb={rgb}", f"thermal={thermal}", *UNIT, "--out", str(tmp_path / "two.png")]
+    assert main([*base, *both, "--branch", "thermal"]) == 0
+    for name, values in (
+        ("one", expected(network, rgb)),
+        ("two", expected(network, rgb, thermal, "thermal")),
+    ):
+        found = cv2.imread(str(tmp_path / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(found, np.round(1000 * values.astype(np.float64)))
+
+
+def test_folders_are_matched_by_stem(tool, tmp_path):
+    base, network, *_ = tool
+    for stem in ("x", "y"):
+        write(tmp_path / "rgb" / f"{stem}.png", RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+        write(tmp_path / "th" / f"{stem}.png", RNG.integers(28000, 33000, SIZE, dtype=np.uint16))
+    inputs = ["--input", f"rgb={tmp_path / 'rgb'}", f"thermal={tmp_path / 'th'}", *UNIT]
+    assert main([*base, *inputs, "--out", str(tmp_path / "out")]) == 0
+    for stem in ("x", "y"):
+        values = expected(network, *(tmp_path / folder / f"{stem}.png" for folder in ("rgb", "th")))
+        found = cv2.imread(str(tmp_path / "out" / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(found, np.round(1000 * values.astype(np.float64)))
+
+
+def test_nothing_is_overwritten_unless_told(tool, tmp_path, capsys):
+    base, _, rgb, _ = tool
+    out = tmp_path / "c.png"
+    out.write_text("mine")
+    command = [*base, "--input", f"rgb={rgb}", "--out", str(out)]
+    assert main(command) == 2 and out.read_text() == "mine"
+    assert "is there already" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert cv2.imread(str(out), cv2.IMREAD_UNCHANGED).shape == SIZE
+    before = rgb.read_bytes()
+    assert main([*base, "--input", f"rgb={rgb}", "--out", str(rgb), "--overwrite"]) == 2
+    assert rgb.read_bytes() == before
+
+
+def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
+    base, _, rgb, thermal = tool
+    write(tmp_path / "rgb/lonely.png", np.zeros((*SIZE, 3), np.uint8))
+    write(tmp_path / "th/other.png", np.zeros(SIZE, np.uint16))
+    small = write(tmp_path / "small.png", np.zeros((8, 8), np.uint16))
+    cases = {
+        (f"rgb={tmp_path / 'rgb'}", f"thermal={tmp_path / 'th'}"): "lonely.png has no partner",
+        (f"rgb={tmp_path / 'rgb'}", f"thermal={thermal}"): "files or folders, not both",
+        (f"rgb={rgb}", f"thermal={small}"): "is 8×8",
+        (f"rgb={tmp_path / 'no.png'}",): "no such file or folder",
+        (f"rgb={rgb}", f"normal={rgb}"): "this model knows",
+        ("rgb",): "--input takes MAP=PATH",
+    }
+    for inputs, message in cases.items():
+        unit = UNIT if any(text.startswith("thermal") for text in inputs) else []
+        out = "o" if "no partner" in message else "o.png"
+        assert main([*base, "--input", *inputs, *unit, "--out", str(tmp_path / out)]) == 2
+        assert message in capsys.readouterr().err, message
+    assert main([*base, "--input", f"thermal={thermal}", "--out", str(tmp_path / "o.png")]) == 2
+    assert "--map thermal scale=STEPS_PER_UNIT" in capsys.readouterr().err
+    rgb_alone = ["--input", f"rgb={rgb}", "--out", str(tmp_path / "o.png")]
+    for words, message in (
+        (["thermal", "scale=100"], "--map describes ['thermal']"),
+        (["depth", "scale=x"], "found 'scale=x'"),
+        (["depth", "unit=inch"], "expected one of rgb8"),
+        (["depth", "add=1"], "has no add"),
+        (["depth"], "--map takes a name and what its files hold"),
+        (["depth", "scale=60000"], "o.png: depth holds"),  # 16 bits end at 1.1 m
+    ):
+        assert main([*base, *rgb_alone, "--map", *words]) == 2
+        assert message in capsys.readouterr().err, message
+    assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "o.jpg")]) == 2
+    assert "results are PNG files" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists() and not (tmp_path / "o.png").exists()
+
+
+def test_a_file_goes_into_a_folder_that_is_there(tmp_path):
+    image = write(tmp_path / "a.jpg", np.zeros((2, 2, 3), np.uint8))
+    (tmp_path / "out").mkdir()
+    assert list_jobs({"rgb": image}, tmp_path / "out")[0].out == tmp_path / "out" / "a.png"
+
+
+def test_the_checkpoint_says_what_its_maps_mean():
+    """Taskonomy's depth is relative, the standard one in metres; what the user says comes first."""
+    spec = MapSpec("depth", 1, "float32", "relative", "nearest")
+    known = specs_in({"meta": {"dataset_meta": {"maps": {"depth": dataclasses.asdict(spec), "other": None}}}})
+    assert known == {"depth": spec} and specs_in({"meta": None}) == specs_in({}) == {}
+    assert map_files(["depth"], {}, known)["depth"].spec == spec
+    assert map_files(["depth"], {}, {})["depth"].spec.unit == "metre"
+    found = map_files(["depth"], dict([parse_map(["depth", "unit=metre", "scale=256"])]), known)["depth"]
+    assert found.spec.unit == "metre" and found.options == {"scale": 256.0}
+    shade = map_files(["shade"], {"shade": {"unit": "relative", "bits": 8}}, {})["shade"]
+    assert (shade.spec.channels, shade.spec.dtype) == (1, "float32")
+    with pytest.raises(ValueError, match="say what the files of 'shade' hold: --map shade unit=UNIT"):
+        map_files(["shade"], {}, {})
+
+
+def test_a_relative_map_returns_exactly(tmp_path):
+    stored = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    files = map_files(["shade"], {"shade": {"unit": "relative"}}, {})["shade"]
+    values = files.read(write(tmp_path / "a.png", stored))
+    assert values.max() == 1
+    files.write(tmp_path / "b.png", values)
+    assert np.array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED), stored)
