@@ -60,19 +60,16 @@ def test_every_parameter_has_an_owner_and_learns():
     assert {owner(name) for name, p in names.items() if p.grad is not None} == {"depth"}
 
 
-@pytest.mark.parametrize("norm", ["private", "affine", "shared"])
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
-def test_norm_variants(name, norm):
-    """Statistics are shared in the variant "affine" alone: a shared norm is a layer like any other."""
-    backbone = separate(name, norm=norm).train()
+def test_nothing_is_shared(name):
+    backbone = separate(name).train()
     assert {owner(key) for key, _ in backbone.named_parameters()} == set(MODALITIES)
-    buffers = {owner(key) for key, _ in backbone.named_buffers()}
-    assert buffers == ({None} if norm == "affine" else set(MODALITIES))
+    assert {owner(key) for key, _ in backbone.named_buffers()} == set(MODALITIES)
     assert all(torch.isfinite(f).all() for f in backbone(maps()))
 
 
 def test_frozen_statistics_of_every_copy():
-    backbone = separate("test_resnet", norm="shared", norm_eval=True).train()
+    backbone = separate("test_resnet", norm_eval=True).train()
     before = {key: x.clone() for key, x in backbone.named_buffers()}
     backbone(maps())
     assert all(torch.equal(x, before[key]) for key, x in backbone.named_buffers())
