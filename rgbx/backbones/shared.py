@@ -66,18 +66,14 @@ class SharedBackbone(nn.Module):
             ValueError: for an unknown network, norm variant, stage number or stem.
         """
         super().__init__()
-        if weights not in WEIGHTS:
-            raise ValueError(f"weights is {weights!r}; expected one of {WEIGHTS}")
-        if weights == "separate" and norm != "private":
-            raise ValueError(f"weights='separate' has private norms in each encoder; norm is {norm!r}")
+        joined = fusion is not None and fusion.concatenates_inputs
+        _check_weights(weights, norm, joined=joined, stems=bool(stems))
         self.layout = StackLayout(modalities)
         self.norm_eval = norm_eval
         network = _create_network(name)
         self.pretrained_summary = load_pretrained(network, name, pretrained) if pretrained else None
-        self.concatenates_inputs = fusion is not None and fusion.concatenates_inputs
-        if self.concatenates_inputs:
-            if weights == "separate":
-                raise ValueError("weights is 'separate', but this fusion method joins the inputs: one encoder for all")
+        self.concatenates_inputs = joined
+        if joined:
             norm = "shared"
             widen_first_convs(network, len(self.layout.modalities), keep=pretrained is not None)
         infos = network.feature_info.get_dicts()
@@ -90,8 +86,6 @@ class SharedBackbone(nn.Module):
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
         self.stems = dict(stems or {})
-        if self.stems and (weights == "separate" or self.concatenates_inputs):
-            raise ValueError("stems belong to shared encoders that read one modality at a time; leave them out here")
         if self.stems:
             replace_first_convs(network, self.layout, self.stems)
         if weights == "separate":
@@ -142,6 +136,19 @@ class SharedBackbone(nn.Module):
         if self._channels_last_output:
             features = [f.permute(0, 3, 1, 2) for f in features]
         return features if self.merge is None else self.merge(features)
+
+
+def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> None:
+    """Refuses separate encoders, joined inputs, stems and norm variants that contradict each other."""
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights is {weights!r}; expected one of {WEIGHTS}")
+    separate = weights == "separate"
+    if separate and norm != "private":
+        raise ValueError(f"weights='separate' has private norms in each encoder; norm is {norm!r}")
+    if separate and joined:
+        raise ValueError("weights is 'separate', but this fusion method joins the inputs: one encoder for all")
+    if stems and (separate or joined):
+        raise ValueError("stems belong to shared encoders that read one modality at a time; leave them out here")
 
 
 def _create_network(name: str) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, split_modalities
 
 Conv2dSame: Any = timm.layers.Conv2dSame
 MODES = ("sum", "mean", "copy")
@@ -53,8 +53,7 @@ class ModalityStem(nn.Conv2d):
         names = self.layout.present
         if not any(name in self.stems for name in names):
             return self._shared(x)
-        parts = x.unflatten(0, (len(names), -1)).unbind(0)
-        return torch.cat([self._convolve(name, part) for name, part in zip(names, parts, strict=True)])
+        return torch.cat([self._convolve(name, part) for name, part in split_modalities(x, self.layout).items()])
 
     def _convolve(self, name: str, x: Tensor) -> Tensor:
         if name not in self.stems:

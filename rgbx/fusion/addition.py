@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.one_stream import SelectModality, check_known
-from rgbx.fusion.others import sum_of_others, unstack
-from rgbx.layers import StackLayout
+from rgbx.fusion.others import sum_of_others
+from rgbx.layers import StackLayout, split_modalities
 
 
 class Addition(nn.Module):
@@ -34,7 +34,7 @@ class Addition(nn.Module):
         present = self.layout.present
         if len(present) == 1 or not set(present) & set(self.receivers):
             return x
-        parts = unstack(x, len(present))
+        parts = list(split_modalities(x, self.layout).values())
         triples = zip(present, parts, sum_of_others(parts), strict=True)
         return torch.cat([torch.add(x, y, alpha=self.scale) if m in self.receivers else x for m, x, y in triples])
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.fused_block import FusedBlock
-from rgbx.fusion.others import mean_of_others, unstack
-from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout
+from rgbx.fusion.others import mean_of_others
+from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout, split_modalities
 
 _RESNET, _UNET = (2e-2, 6e-4), (1e-2, 1e-3)  # thresholds and penalties of the released codes
 
@@ -60,7 +60,7 @@ class ChannelExchange(nn.Module):
             return x
         scales = private_scales(norm)
         small = [(scales[name].abs() < self.threshold)[:, None, None] for name in self.layout.present]  # [C, 1, 1]
-        parts = unstack(x, count)
+        parts = list(split_modalities(x, self.layout).values())
         return torch.cat([torch.where(*each) for each in zip(small, mean_of_others(parts), parts, strict=True)])
 
     def sparsity(self, norm: nn.Module) -> Tensor:

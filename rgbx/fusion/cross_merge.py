@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.fusion.channel_norm import ChannelNorm
-from rgbx.fusion.others import unstack
-from rgbx.layers import ModalityLayer, StackLayout
+from rgbx.layers import ModalityLayer, StackLayout, split_modalities
 
 HEAD_CHANNELS = 64
 
@@ -72,8 +71,8 @@ class StageMerge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[M*N, C, H, W] to [N, C, H, W], M being 1 or 2."""
         crossed = self.cross(x)
-        parts = unstack(crossed, 2) if self.layout.count == 2 else [crossed, crossed]
-        joined = torch.cat(parts, dim=1)
+        parts = list(split_modalities(crossed, self.layout).values())
+        joined = torch.cat(parts if len(parts) == 2 else 2 * parts, dim=1)
         return self.norm(self.residual(joined) + self.embed(joined))
 
 

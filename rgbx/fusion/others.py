@@ -1,4 +1,4 @@
-"""A stack by modality, and what each modality receives from all others."""
+"""What each modality receives from all others."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from functools import reduce
 
 from torch import Tensor
-
-
-def unstack(x: Tensor, count: int) -> list[Tensor]:
-    """Views [N, ...] of the `count` modalities in a stack [M*N, ...]; the batch stays dynamic in exports."""
-    return list(x.unflatten(0, (count, -1)).unbind(0))
 
 
 def sum_of_others(parts: Sequence[Tensor]) -> list[Tensor]:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.cross_merge import CrossMerge
-from rgbx.fusion.others import unstack
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, split_modalities
 
 
 class Rectification(nn.Module):
@@ -46,7 +45,7 @@ class Rectification(nn.Module):
         """Stage outputs [2*N, C, H, W]; one modality alone passes."""
         if self.layout.count == 1:
             return x
-        parts = unstack(x, 2)
+        parts = list(split_modalities(x, self.layout).values())
         joined = torch.cat(parts, dim=1)  # [N, 2C, H, W]
         pooled = torch.cat([joined.mean((2, 3), keepdim=True), joined.amax((2, 3), keepdim=True)], dim=1)
         channel = (self.LAMBDA_CHANNEL * self.channel(pooled)).chunk(2, dim=1)  # [N, C, 1, 1] each

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.one_stream import SelectModality, check_known
-from rgbx.fusion.others import unstack
-from rgbx.layers import ModalityLayer, StackLayout
+from rgbx.layers import ModalityLayer, StackLayout, split_modalities
 
 
 class SqueezeExcite(nn.Module):
@@ -42,7 +41,7 @@ class SqueezeExcite(nn.Module):
         present = self.layout.present
         if len(present) == 1 or self.receiver not in present:
             return x
-        gated = unstack(x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid(), len(present))
+        gated = list(split_modalities(x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid(), self.layout).values())
         fused = torch.stack(gated).sum(0) if len(gated) > 2 else gated[0] + gated[1]
         return torch.cat([fused if name == self.receiver else z for name, z in zip(present, gated, strict=True)])
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.fusion.channel_norm import ChannelNorm
 from rgbx.fusion.fused_block import FusedBlock, last_block
-from rgbx.fusion.others import mean_of_others, unstack
-from rgbx.layers import StackLayout, separate_layers
+from rgbx.fusion.others import mean_of_others
+from rgbx.layers import StackLayout, separate_layers, split_modalities
 
 
 class TokenExchange(nn.Module):
@@ -49,8 +49,8 @@ class TokenExchange(nn.Module):
         score = self.score(x)
         if self.training:
             self._mean_scores = count * score.float().mean()
-        small = unstack(score < self.threshold, count)
-        scored = unstack(score * branch, count)
+        small = split_modalities(score < self.threshold, self.layout).values()
+        scored = list(split_modalities(score * branch, self.layout).values())
         return torch.cat([torch.where(*each) for each in zip(small, mean_of_others(scored), scored, strict=True)])
 
     def penalty(self) -> Tensor:

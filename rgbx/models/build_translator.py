@@ -61,9 +61,10 @@ def multimodal_translator(
     """
     if discriminator is None and matching:
         raise ValueError(f"feature matching (matching={matching}) needs a discriminator, found discriminator=None")
+    method = build_fusion(fusion)
     channels = target_channels or (3 if target in THREE_CHANNELS else 1)
     return Translator(
-        _build_generator(tuple(modalities), channels, generator, build_fusion(fusion), pretrained),
+        _build_generator(tuple(modalities), channels, generator, method, pretrained),
         TranslationPreprocessor(modalities, target, ranges),
         TranslationObjective(
             adversarial=adversarial,
@@ -74,6 +75,7 @@ def multimodal_translator(
         ),
         discriminator=None if discriminator is None else _build_discriminator(discriminator),
         modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
+        ensemble="learned" if method is None else method.ensemble,
     )
 
 

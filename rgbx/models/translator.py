@@ -36,6 +36,7 @@ class Translator(BaseModel):
         objective: the losses.
         discriminator: maps pairs [B, 6, H, W] to a list of features, the last being logits; None trains without.
         modality_dropout: draws the subset of modalities of a training step; None trains on all that are given.
+        ensemble: ``"learned"`` as above, or ``"mean"``: the mean of the images, nothing learned.
 
     Source: arXiv 2011.05005, section 4.2, and arXiv 2108.05009; the modes are those of mmengine's BaseModel.
     """
@@ -51,6 +52,7 @@ class Translator(BaseModel):
         *,
         discriminator: nn.Module | None = None,
         modality_dropout: ModalityDropout | None = None,
+        ensemble: str = "learned",
     ) -> None:
         super().__init__(data_preprocessor=preprocessor)
         self.generator, self.objective, self.discriminator = generator, objective, discriminator
@@ -58,7 +60,8 @@ class Translator(BaseModel):
         self.modalities: tuple[str, ...] = generator.layout.modalities
         if ENSEMBLE in self.modalities:
             raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
-        voters = () if generator.single_branch or len(self.modalities) == 1 else self.modalities
+        learned = ensemble == "learned" and not generator.single_branch and len(self.modalities) > 1
+        voters = self.modalities if learned else ()
         self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in voters})
         self.modality_dropout = modality_dropout
         self._visible = self.modalities
@@ -173,6 +176,8 @@ class Translator(BaseModel):
         votes = torch.stack([image.detach() for image in branches.values()])
         if len(votes) == 1:
             return votes[0]
+        if not self.alpha:
+            return votes.mean(0)
         weights = torch.stack([self.alpha[name] for name in branches]).softmax(0)
         return (weights.view(-1, 1, 1, 1, 1) * votes).sum(0)
 

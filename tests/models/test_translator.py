@@ -30,6 +30,17 @@ def batch(size=(16, 16), count=2):
     }
 
 
+def test_late_fusion_is_the_mean_of_the_images():
+    model = build(fusion="late").eval()
+    assert not model.alpha
+    with torch.no_grad():
+        images = model.images(model.data_preprocessor(batch())["inputs"])
+    torch.testing.assert_close(images["ensemble"], (images["rgb"] + images["edge"]) / 2)
+    model.train()
+    losses, _ = model(**model.data_preprocessor(batch()), mode="generator")
+    sum(losses.values()).backward()  # the ensemble's loss trains nothing and stops nothing
+
+
 def test_losses_are_those_of_a_loop():
     model = build(l1=7.0, adversarial_weight=0.5, matching=3.0)
     model.alpha["edge"].data.fill_(1.5)
