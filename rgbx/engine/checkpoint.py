@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +20,42 @@ EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tens
 
 
 def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
-    """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file."""
+    """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file.
+
+    Ctrl-C takes effect when the file is whole.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with interrupt_deferred():
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def interrupt_deferred() -> Iterator[None]:
+    """Lets a Ctrl-C wait for the end of the block: in the midst of `torch.save` it would abort the process.
+
+    There the file is closed before torch's writer is destroyed, and the writer's destructor still writes to it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    received: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        handler(*received[0])
 
 
 def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:

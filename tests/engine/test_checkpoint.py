@@ -1,4 +1,5 @@
 import pathlib
+import signal
 
 import pytest
 import torch
@@ -63,6 +64,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         checkpoint.save_atomically({"epoch": 2, "x": Unwritable()}, path)
     assert checkpoint.read_checkpoint(path) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["epoch_1.pth"]
+
+
+def test_ctrl_c_waits_for_the_whole_file(tmp_path):
+    class Interrupted:
+        def __reduce__(self):
+            signal.raise_signal(signal.SIGINT)
+            return (int, (7,))
+
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_atomically({"epoch": Interrupted()}, tmp_path / "epoch_1.pth")
+    assert torch.load(tmp_path / "epoch_1.pth", weights_only=False) == {"epoch": 7}
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        checkpoint.save_atomically({"epoch": 1}, tmp_path / "epoch_1.pth")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_last_checkpoint_stays_inside_its_directory(tmp_path):
