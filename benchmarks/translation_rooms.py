@@ -30,8 +30,8 @@ import torch
 from rgbx.datasets import SyntheticRooms
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "configs/rooms/translate_normal_edge_rgb_rooms_128x128.py"
-DATA = ROOT / "data/rooms_128x128"
+CONFIG = ROOT / "configs/rooms/translate_depth_thermal_rgb_rooms_128x128.py"
+DATA = ROOT / "data/rooms_128x128_class"
 RANGES = {"thermal": {"low": 10.0, "high": 40.0}}  # degrees Celsius; hot heaters count as 40
 # Classes that cannot be told apart: from normals and edges all but hue and temperature, from normals alone no boards.
 CLASS_BOUNDS: dict[str, Mapping[int, int]] = {

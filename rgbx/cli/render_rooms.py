@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from tqdm import tqdm
 
-from rgbx.datasets.rooms import CLASSES, PALETTE, SyntheticRooms, render
+from rgbx.datasets.rooms import CLASSES, PAINTS, PALETTE, SyntheticRooms, render
 
 _SHEET_ROWS = 8
 
@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         try:
             rooms = SyntheticRooms(
-                split=split, num_frames=count, size=options.size, seed=options.seed, root=options.out
+                split=split,
+                num_frames=count,
+                size=options.size,
+                seed=options.seed,
+                paints=options.paints,
+                root=options.out,
             )
         except ValueError as error:  # OUT was rendered with other settings
             parser.error(str(error))
@@ -36,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{split}: {written} frames rendered, {count - written} were there already")
     if options.contact_sheet is not None:
         scenes = [2 * row for row in range(min(_SHEET_ROWS, options.train or _SHEET_ROWS))]
-        frames = [render(options.seed, scene, options.size) for scene in scenes]
+        frames = [render(options.seed, scene, options.size, options.paints) for scene in scenes]
         contact_sheet(frames).savefig(options.contact_sheet, dpi=100)
         print(f"contact sheet of {len(frames)} frames: {options.contact_sheet}")
 
@@ -113,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--test", type=int, default=200, metavar="N", help="test frames (200)")
     parser.add_argument("--size", type=_size, default=(120, 160), metavar="HxW", help="image size (120x160)")
     parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
+    parser.add_argument(
+        "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument(
         "--contact-sheet", type=Path, metavar="PNG", help="also draw the first train frames, one per row"

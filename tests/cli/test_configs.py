@@ -143,7 +143,7 @@ ROOMS = [
     "train_cfg.val_interval=1",
 ]
 TRANSLATION = {  # data and a score
-    "rooms/translate_normal_edge_rgb_rooms_128x128.py": ("rooms", "PSNR"),
+    "rooms/translate_depth_thermal_rgb_rooms_128x128.py": ("rooms", "PSNR"),
     "rooms/joint_r18_rooms_160x120.py": ("rooms", "angle_mean"),
     "taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py": ("taskonomy", "SSIM"),
 }

@@ -1,11 +1,12 @@
-"""Synthetic rooms of 128x128 for translation."""
+"""Synthetic rooms of 128x128 for translation, where the class of a surface says its colour."""
 
 from mmengine.dataset import default_collate
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
 from rgbx.transforms import HorizontalFlip, PackSample
 
-data_root = "data/rooms_128x128"  # tools/render_rooms.py data/rooms_128x128 --size 128x128, or made while training
+# Made while training, or by tools/render_rooms.py data/rooms_128x128_class --size 128x128 --paints class
+data_root = "data/rooms_128x128_class"
 
 train_dataloader = dict(
     batch_size=8,
@@ -19,7 +20,8 @@ train_dataloader = dict(
         root=data_root,
         split="train",
         size=(128, 128),
-        modalities=("normal", "edge", "rgb"),
+        paints="class",
+        modalities=("depth", "thermal", "rgb"),
         transforms=[dict(type=HorizontalFlip), dict(type=PackSample)],  # a mirrored normal has its x negated
     ),
 )
@@ -33,7 +35,8 @@ test_dataloader = dict(
         root=data_root,
         split="test",
         size=(128, 128),
-        modalities=("normal", "edge", "rgb"),
+        paints="class",
+        modalities=("depth", "thermal", "rgb"),
         transforms=[dict(type=PackSample)],
     ),
 )

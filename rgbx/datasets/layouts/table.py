@@ -58,7 +58,8 @@ def _rendered_rooms(root: str | Path, split: str = "train", **options: Any) -> D
     manifest = evidence.rooms_manifest(Path(root))
     if split not in manifest["splits"]:
         raise ValueError(f"{root}: expected one of the splits {list(manifest['splits'])}, found split {split!r}")
-    return SyntheticRooms(root=root, split=split, seed=manifest["seed"], size=tuple(manifest["size"]), **options)
+    fixed = {"seed": manifest["seed"], "size": tuple(manifest["size"]), "paints": manifest.get("paints", "random")}
+    return SyntheticRooms(root=root, split=split, **fixed, **options)
 
 
 def _all_frames(root: str | Path, split: str = "all", **options: Any) -> DenseDataset:

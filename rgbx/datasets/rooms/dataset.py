@@ -10,17 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rgbx.datasets.rooms.rendering import (
-    CLASSES,
-    DECODERS,
-    MAPS,
-    PALETTE,
-    RENDERER_VERSION,
-    make_scene,
-    render,
-    render_scene,
-)
-from rgbx.datasets.rooms.scene import HEATER, HOT_HEATER
+from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
+from rgbx.datasets.rooms.paints import PAINTS
+from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
 from rgbx.datasets.sample import DenseDataset, Sample, Transform
 from rgbx.datasets.writing import replace_file
 
@@ -39,13 +31,14 @@ class SyntheticRooms(DenseDataset):
         size: (H, W) in pixels.
         modalities: of rgb, depth, thermal, normal, edge. With thermal, heaters are two classes.
         seed: which world of scenes.
+        paints: "random" for segmentation; "class" for translation to rgb, where the class of a surface says its colour.
         root: folder of rendered frames, `{split}/{map}/000000.png`; missing ones are rendered and
             written when they are read. On-disk and on-the-fly frames are equal.
         transforms, targets: see `DenseDataset`.
 
     Raises:
-        ValueError: a wrong split, modality, size or count, or a root rendered with
-            another seed, size or renderer.
+        ValueError: a wrong split, modality, size, count or kind of paints, or a root rendered with
+            another seed, size, kind of paints or renderer.
         OSError: a file of the root cannot be read; the message names it.
     """
 
@@ -57,6 +50,7 @@ class SyntheticRooms(DenseDataset):
         size: tuple[int, int] = (120, 160),
         modalities: Sequence[str] = ("rgb", "depth"),
         seed: int = 0,
+        paints: str = "random",
         root: str | Path | None = None,
         transforms: Sequence[Transform | dict[str, Any]] = (),
         targets: Sequence[str] = (),
@@ -65,6 +59,8 @@ class SyntheticRooms(DenseDataset):
             raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
         if min(size) < 8 or (num_frames is not None and num_frames < 1):
             raise ValueError(f"size must be at least 8x8 and num_frames at least 1, found {size} and {num_frames}")
+        if paints not in PAINTS:
+            raise ValueError(f"paints must be one of {PAINTS}, found {paints!r}")
         unknown = sorted(set(modalities) - set(MAPS[:-1]))
         if unknown:
             raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
@@ -76,7 +72,7 @@ class SyntheticRooms(DenseDataset):
             transforms=transforms,
             targets=targets,
         )
-        self.split, self.seed, self.size = split, seed, (int(size[0]), int(size[1]))
+        self.split, self.seed, self.size, self.paints = split, seed, (int(size[0]), int(size[1])), paints
         self.root = None if root is None else Path(root)
         self.num_frames = DEFAULT_FRAMES[split] if num_frames is None else num_frames
         if self.root is not None:
@@ -89,7 +85,7 @@ class SyntheticRooms(DenseDataset):
         names = (*self.modalities, "label")
         paths: dict[str, str] = {}
         if self.root is None:
-            frame: Mapping[str, np.ndarray] = render(self.seed, self.scene_index(index), self.size)
+            frame: Mapping[str, np.ndarray] = render(self.seed, self.scene_index(index), self.size, self.paints)
         else:
             self.write(index)
             paths = {name: str(self.path(name, index)) for name in names}
@@ -115,7 +111,7 @@ class SyntheticRooms(DenseDataset):
         if all(path.exists() for path in paths.values()):
             return False
         key = (self.seed, self.scene_index(index))
-        raw, _ = render_scene(make_scene(*key, self.size), key, self.size)
+        raw, _ = render_scene(make_scene(*key, self.size, self.paints), key, self.size)
         for name, path in paths.items():
             image = raw[name][..., ::-1] if raw[name].ndim == 3 else raw[name]
             replace_file(path, cv2.imencode(".png", image)[1].tobytes())
@@ -124,8 +120,10 @@ class SyntheticRooms(DenseDataset):
     def _claim_root(self, num_frames: int | None) -> int:
         """Checks or starts the manifest of the root; returns the number of frames to use."""
         path = Path(self.root or "") / MANIFEST
-        ours = {"renderer": RENDERER_VERSION, "seed": self.seed, "size": list(self.size)}
+        ours = {"renderer": RENDERER_VERSION, "seed": self.seed, "size": list(self.size), "paints": self.paints}
         found = _read_manifest(path)
+        if found:
+            found.setdefault("paints", "random")  # which older manifests do not say
         for field, value in ours.items():
             if found and found.get(field) != value:
                 raise ValueError(

@@ -30,37 +30,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from rgbx.datasets.rooms.classes import SIDE_CLASSES
+from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.raycast import HitBuffer, cast_room, draw_item
 from rgbx.datasets.rooms.scene import Board, Scene, sample_scene
 
 RENDERER_VERSION = 2
-CLASSES = (
-    "floor",
-    "wall",
-    "ceiling",
-    "red poster",
-    "red panel",
-    "blue poster",
-    "blue panel",
-    "ball",
-    "bowl",
-    "heater",
-    "hot heater",
-)
-PALETTE = (
-    (176, 137, 104),
-    (222, 218, 205),
-    (150, 165, 190),
-    (244, 132, 110),
-    (165, 20, 40),
-    (96, 200, 240),
-    (30, 70, 190),
-    (120, 185, 40),
-    (250, 210, 50),
-    (90, 95, 105),
-    (255, 120, 0),
-)
-
 _BASELINE_M, _DISPARITY_STEPS, _MAX_DEPTH_M = 0.075, 350.0, 8.0
 DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rgb": lambda raw: raw,
@@ -73,25 +48,38 @@ DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 MAPS = tuple(DECODERS)  # rgb, depth, thermal, normal, edge, label: what a frame consists of
 
 
-def render(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> dict[str, np.ndarray]:
+def render(seed: int, index: int, size: tuple[int, int] = (120, 160), paints: str = "random") -> dict[str, np.ndarray]:
     """Renders one frame; a pure function of its arguments.
 
     Args:
         seed: which world of scenes, >= 0.
         index: which scene, >= 0; `SyntheticRooms` trains on the even and tests on the odd ones.
         size: (H, W) in pixels.
+        paints: see `make_scene`.
 
     Returns:
         rgb uint8 [H, W, 3]; depth, thermal, edge float32 [H, W]; normal float32 [H, W, 3]; label
         uint8 [H, W] with all 11 classes; depth_clean float32 [H, W], metres without noise.
     """
-    raw, clean = render_scene(make_scene(seed, index, size), (seed, index), size)
+    raw, clean = render_scene(make_scene(seed, index, size, paints), (seed, index), size)
     return {**{name: DECODERS[name](raw[name]) for name in MAPS}, "depth_clean": clean}
 
 
-def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160)) -> Scene:
-    """The layout behind a frame; it depends on the size only by its aspect ratio."""
-    return sample_scene(np.random.default_rng((seed, index, 0)), size[0] / size[1])
+def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160), paints: str = "random") -> Scene:
+    """The layout behind a frame; it depends on the size only by its aspect ratio.
+
+    Args:
+        seed, index, size: see `render`.
+        paints: "random" paints, patterns and light, or "class", the same rooms in colours that follow from depth and
+            thermal together, and from neither alone: of posters, panels, balls, bowls, heaters, hot heaters.
+
+    Raises:
+        ValueError: other paints.
+    """
+    if paints not in PAINTS:
+        raise ValueError(f"paints must be one of {PAINTS}, found {paints!r}")
+    scene = sample_scene(np.random.default_rng((seed, index, 0)), size[0] / size[1])
+    return scene.painted_by_class() if paints == "class" else scene
 
 
 def render_scene(scene: Scene, key: tuple[int, int], size: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -104,7 +92,7 @@ def render_scene(scene: Scene, key: tuple[int, int], size: tuple[int, int]) -> t
     """
     hits = cast_scene(scene, size)
     streams = [np.random.default_rng((*key, sensor)) for sensor in (1, 2, 3)]
-    labels = np.array([1, 1, 1, 1, 0, 2, *(item.label for item in scene.items)], np.uint8)
+    labels = np.array([*SIDE_CLASSES, *(item.label for item in scene.items)], np.uint8)
     normal = np.rint(hits.normal * np.float32(32767.5) + np.float32(32767.5)).astype(np.uint16)
     raw = {
         "rgb": _see_colour(hits, scene, streams[0]),

@@ -1,4 +1,4 @@
-"""Random indoor layouts: what stands where in a synthetic room, and what it is painted with.
+"""Random indoor layouts: what stands where in a synthetic room.
 
 World: x right, y forward, z up, metres; the room's floor is z = 0. Image positions are in image
 widths, with (0, 0) at the centre, so that a scene does not depend on the resolution.
@@ -11,14 +11,14 @@ than any board is lifted, and floor boards share no screen box with them.
 
 from __future__ import annotations
 
-import colorsys
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-FLOOR, WALL, CEILING, RED_POSTER, BLUE_POSTER, BALL, BOWL, HEATER, HOT_HEATER = (0, 1, 2, 3, 5, 7, 8, 9, 10)
-HUES = {"red": (0.0, 0.12), "blue": (0.52, 0.70), "green": (0.25, 0.42)}
+from rgbx.datasets.rooms.classes import BALL, BOWL, HEATER, HOT_HEATER, RED_POSTER, SIDE_CLASSES
+from rgbx.datasets.rooms.paints import Paint, item_paint, side_paints
+
 MAX_LIFT_M = 0.5
 _TRIES = 40
 
@@ -106,15 +106,6 @@ Shape = Board | Round | Crate
 
 
 @dataclass(frozen=True)
-class Paint:
-    """Two colours [2, 3] (linear 0..1) alternating `frequency` times per texture unit, and heat."""
-
-    colours: np.ndarray
-    frequency: tuple[float, float]
-    celsius: float
-
-
-@dataclass(frozen=True)
 class Item:
     shape: Shape
     paint: Paint
@@ -131,6 +122,12 @@ class Scene:
     exposure: np.ndarray  # [3], gain of each colour channel
     sides: tuple[Paint, ...]
     items: tuple[Item, ...]
+
+    def painted_by_class(self) -> Scene:
+        """The same room in the plain colours of its classes and in white light."""
+        sides = tuple(paint.by_class(label) for paint, label in zip(self.sides, SIDE_CLASSES, strict=True))
+        items = tuple(replace(item, paint=item.paint.by_class(item.label)) for item in self.items)
+        return replace(self, exposure=np.ones(3), sides=sides, items=items)
 
 
 def sample_scene(rng: np.random.Generator, aspect: float) -> Scene:
@@ -149,7 +146,7 @@ def sample_scene(rng: np.random.Generator, aspect: float) -> Scene:
     items = tuple(Item(shape, item_paint(rng, label, air), label) for shape, label in shapes if shape is not None)
     lamp = np.array([rng.uniform(-0.3, 0.3) * width, rng.uniform(0.3, 0.7) * depth, height - 0.4])
     exposure = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3)
-    return Scene(camera, room, lamp, exposure, _side_paints(rng, air), items)
+    return Scene(camera, room, lamp, exposure, side_paints(rng, air), items)
 
 
 def _sample_camera(rng: np.random.Generator, width: float, depth: float) -> Camera:
@@ -278,35 +275,3 @@ def _side_axes(side: int, turn: float) -> np.ndarray:
         c, s = math.cos(turn), math.sin(turn)
         return np.array([[c, s, 0.0], [-s, c, 0.0]])
     return np.array([[0.0, 1.0, 0.0] if side < 2 else [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-
-
-def _colours(
-    rng: np.random.Generator, hues: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
-) -> np.ndarray:
-    """Two colours [2, 3] of one family."""
-    low, high = zip(hues, saturation, value, strict=True)
-    return np.array([colorsys.hsv_to_rgb(*rng.uniform(low, high)) for _ in range(2)])
-
-
-def item_paint(rng: np.random.Generator, label: int, air: float) -> Paint:
-    """Paint of an item in air of that many °C; classes of one colour family are drawn alike."""
-    frequency = rng.uniform(0.8, 2.4, 2) * rng.integers(0, 2, 2)
-    offset, hot = rng.uniform((-1.5, 45.0), (1.5, 75.0))
-    celsius = hot if label == HOT_HEATER else air + offset
-    if label in (HEATER, HOT_HEATER):
-        colours = _colours(rng, (0.0, 1.0), (0.0, 0.2), (0.08, 0.28))
-    else:
-        family = "green" if label in (BALL, BOWL) else "red" if label < BLUE_POSTER else "blue"
-        colours = _colours(rng, HUES[family], (0.5, 0.95), (0.45, 0.95))
-    return Paint(colours, (frequency[0], frequency[1]), celsius)
-
-
-def _side_paints(rng: np.random.Generator, air: float) -> tuple[Paint, ...]:
-    pale, wood = ((0.0, 1.0), (0.02, 0.18), (0.62, 0.95)), ((0.06, 0.13), (0.1, 0.35), (0.4, 0.8))
-    wall, floor, ceiling = (_colours(rng, *family)[0] for family in (pale, wood, pale))
-    paints = []
-    for colour, patterned in ((wall, 0.2),) * 4 + ((floor, 0.7), (ceiling, 0.1)):
-        frequency = rng.uniform(0.8, 3.0, 2) * (rng.uniform(size=2) < patterned)
-        colours = np.array([colour, colour * rng.uniform(0.86, 0.96)])
-        paints.append(Paint(colours, (frequency[0], frequency[1]), air + rng.uniform(-0.8, 0.8)))
-    return tuple(paints)

@@ -10,7 +10,7 @@ import pytest
 
 from rgbx.datasets import SyntheticRooms
 from rgbx.datasets.rooms import CLASSES, MAPS, dataset
-from rgbx.datasets.rooms.scene import HEATER, HOT_HEATER
+from rgbx.datasets.rooms.classes import HEATER, HOT_HEATER
 
 SMALL = (48, 64)
 
@@ -63,6 +63,12 @@ def test_disk_and_memory_give_equal_samples(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_paints_by_class_on_disk(tmp_path: Path) -> None:
+    stored = rooms_on_disk(tmp_path, paints="class")
+    np.testing.assert_array_equal(stored[1]["rgb"], rooms_on_disk(None, paints="class")[1]["rgb"])
+    assert (stored[1]["rgb"] != rooms_on_disk(None)[1]["rgb"]).any()
+
+
 def test_rendering_resumes_where_files_are_missing(tmp_path: Path) -> None:
     rooms = rooms_on_disk(tmp_path)
     assert [rooms.write(index) for index in (0, 1, 1)] == [True, True, False]
@@ -82,6 +88,11 @@ def test_the_manifest_guards_seed_size_and_renderer(tmp_path: Path, monkeypatch:
         rooms_on_disk(tmp_path, seed=1)
     with pytest.raises(ValueError, match=r"manifest\.json.*'size' is \[24, 32\]"):
         rooms_on_disk(tmp_path, size=(32, 24))
+    with pytest.raises(ValueError, match=r"'paints' is 'random', expected 'class'"):
+        rooms_on_disk(tmp_path, paints="class")
+    del manifest["paints"]  # as manifests were before there was a choice
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert len(rooms_on_disk(tmp_path)) == 3
     monkeypatch.setattr(dataset, "RENDERER_VERSION", 99)
     with pytest.raises(ValueError, match=r"'renderer' is \d+, expected 99"):
         rooms_on_disk(tmp_path)
@@ -112,6 +123,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> No
         ({"modalities": ("rgb", "hha")}, "hha"),
         ({"num_frames": 0}, "num_frames at least 1"),
         ({"size": (4, 32)}, "at least 8x8"),
+        ({"paints": "oil"}, "paints must be one of"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str) -> None:

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from rgbx.datasets.rooms import CLASSES, PALETTE, cast_scene, make_scene, render, render_scene
-from rgbx.datasets.rooms.scene import (
+from rgbx.datasets.rooms.classes import (
     BALL,
     BLUE_POSTER,
     BOWL,
@@ -25,12 +26,8 @@ from rgbx.datasets.rooms.scene import (
     HOT_HEATER,
     RED_POSTER,
     WALL,
-    Board,
-    Crate,
-    Item,
-    Round,
-    Scene,
 )
+from rgbx.datasets.rooms.scene import Board, Crate, Item, Round, Scene
 
 SMALL = (48, 64)
 
@@ -280,3 +277,31 @@ def test_hot_heaters_are_hot() -> None:
         assert (frame["thermal"][inner] > 40).all()
         assert (frame["thermal"][frame["label"] == FLOOR] < 65).all()
         assert np.median(frame["thermal"][~hot]) < 32
+
+
+def test_paints_by_class_change_colours_alone() -> None:
+    """The same room; inside each class red : green : blue is one ratio, shared by boards that differ in hue alone."""
+    ratios: dict[int, list[np.ndarray]] = {}
+    for index in range(12):
+        random, plain = (render(4, index, SMALL, paints) for paints in ("random", "class"))
+        assert all((random[name] == plain[name]).all() for name in random if name != "rgb")
+        assert (random["rgb"] != plain["rgb"]).mean() > 0.5
+        label, rgb = plain["label"], plain["rgb"].astype(np.float64)
+        unclipped = rgb.max(2) < 255
+        for k in np.unique(label):
+            inside = cv2.erode((label == k).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & unclipped
+            if inside.sum() > 30:
+                mean = rgb[inside].mean(0)
+                ratios.setdefault(int(k), []).append(mean / mean.sum())
+    assert set(ratios) == set(range(11))
+    centre = {k: np.mean(values, axis=0) for k, values in ratios.items()}
+    for k, values in ratios.items():
+        assert np.abs(np.array(values) - centre[k]).max() < 0.03
+    alike = {(RED_POSTER, BLUE_POSTER), (RED_POSTER + 1, BLUE_POSTER + 1)}
+    for one, other in itertools.combinations(sorted(centre), 2):
+        assert (np.abs(centre[one] - centre[other]).max() < 0.015) == ((one, other) in alike), (one, other)
+
+
+def test_other_paints_are_refused() -> None:
+    with pytest.raises(ValueError, match="paints must be one of"):
+        render(0, 0, SMALL, "oil")

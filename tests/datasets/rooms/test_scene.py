@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 
 from rgbx.datasets.rooms import make_scene
-from rgbx.datasets.rooms.scene import (
-    BALL,
-    BLUE_POSTER,
-    BOWL,
-    HEATER,
-    HOT_HEATER,
-    Board,
-    Item,
-    Placer,
-    Round,
-    item_paint,
-)
+from rgbx.datasets.rooms.classes import BALL, BLUE_POSTER, BOWL, HEATER, HOT_HEATER
+from rgbx.datasets.rooms.paints import item_paint
+from rgbx.datasets.rooms.scene import Board, Item, Placer, Round
 
 
 @pytest.fixture(scope="module")
