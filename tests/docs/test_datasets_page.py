@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
-import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +20,14 @@ FENCED = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTAL
 _, OWN, PAIRS, _ = re.split(r"^## (?:Add your dataset|Pairs for translation|Around any dataset)$", PAGE, flags=re.M)
 
 
-def run_tools(commands, monkeypatch):
-    for command in commands.splitlines():
-        python, tool, *arguments = shlex.split(command)
-        assert python == "python"
-        monkeypatch.setattr("sys.argv", [tool, *arguments])
-        try:
-            runpy.run_path(tool, run_name="__main__")
-        except SystemExit as end:
-            assert end.code == 0, command
-
-
-def test_add_your_dataset(tmp_path, monkeypatch, capsys):
-    for folder in ("configs", "tools"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    monkeypatch.chdir(tmp_path)
+def test_add_your_dataset(place, run_tools, capsys):
     kinds = []
     for kind, file, text in FENCED.findall(OWN):
         kinds.append(kind)
         if file:
             Path(file).write_text(text)
         elif kind == "bash":
-            run_tools(text, monkeypatch)
+            run_tools(text)
         else:
             exec(text, {})
     assert kinds == ["bash", "toml", "bash", "python", "python", "bash"]
@@ -52,17 +35,15 @@ def test_add_your_dataset(tmp_path, monkeypatch, capsys):
     assert "no errors, no warnings" in printed
     assert "your own dataset (a dataset.toml)" in printed
     assert "8 frames of ('rgb', 'depth', 'thermal') and 11 classes" in printed
-    assert (tmp_path / "work_dirs/mine/epoch_2.pth").is_file()
-    log = (tmp_path / "work_dirs/mine").rglob("*.log")
+    assert (place / "work_dirs/mine/epoch_2.pth").is_file()
+    log = (place / "work_dirs/mine").rglob("*.log")
     assert any("rgb+depth+thermal" in path.read_text() for path in log)
 
 
-def test_statistics_of_the_config_are_those_of_the_images(tmp_path, monkeypatch):
+def test_statistics_of_the_config_are_those_of_the_images(place, run_tools):
     """The page's figures, measured on its own frames."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tools").symlink_to(ROOT / "tools")
     blocks = FENCED.findall(OWN)
-    run_tools(blocks[0][2], monkeypatch)
+    run_tools(blocks[0][2])
     Path(blocks[1][1]).write_text(blocks[1][2])
     dataset = FolderDataset("data/mine")
     assert dataset.classes == CLASSES

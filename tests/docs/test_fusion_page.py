@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import os
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -29,36 +28,20 @@ OPTIONAL = "  # not needed for a file in rgbx/fusion/"
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with configs and tools to work in; what is imported from it is forgotten afterwards."""
-    for folder in ("configs", "tools"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    monkeypatch.chdir(tmp_path)
+def known_methods():
+    """What is imported from the page's file is forgotten afterwards."""
     known = dict(FUSION_METHODS)
-    yield tmp_path
+    yield
     FUSION_METHODS.clear()
     FUSION_METHODS.update(known)
     sys.modules.pop(Path(FILE).stem, None)
 
 
-def run_tools(commands, monkeypatch):
-    for command in commands.splitlines():
-        words = shlex.split(command)
-        if words[0].startswith("PYTHONPATH="):
-            monkeypatch.syspath_prepend(words.pop(0).removeprefix("PYTHONPATH="))
-        python, tool, *arguments = words
-        assert python == "python"
-        monkeypatch.setattr("sys.argv", [tool, *arguments])
-        try:
-            runpy.run_path(tool, run_name="__main__")
-        except SystemExit as end:
-            assert end.code == 0, command
-
-
-def test_a_file_of_the_user(place, monkeypatch, capsys):
+@pytest.mark.usefixtures("known_methods")
+def test_a_file_of_the_user(place, run_tools, capsys):
     (place / FILE).write_text(CODE)
     (place / CONFIG).write_text(TEXT)
-    run_tools(COMMANDS, monkeypatch)
+    run_tools(COMMANDS)
     assert re.search(r"^rgb\+depth +[\d.]", capsys.readouterr().out, re.MULTILINE)
     loaded = {}
     exec(LOAD, loaded)

@@ -5,7 +5,7 @@ from mmengine.dataset import default_collate
 from rgbx.datasets import EpochSampler, SyntheticRooms
 from rgbx.transforms import HorizontalFlip, PackSample
 
-# Made while training, or by tools/render_rooms.py data/rooms_128x128_class --size 128x128 --paints class
+# Made while training, or by tools/render_rooms.py data/rooms_128x128_class --size 128x128 --paints class --train 1200
 data_root = "data/rooms_128x128_class"
 
 train_dataloader = dict(
