@@ -43,6 +43,13 @@ class Encoding:
     def largest(self) -> int:
         return 2**self.bits - 1
 
+    @property
+    def highest(self) -> float:
+        """The largest value that a file holds."""
+        if self.log is not None:
+            return math.log(self.largest) / self.log  # of the whole number before the one that is no measurement
+        return self.largest / self.scale + self.add
+
 
 def encoding_of(
     spec: MapSpec,
@@ -96,7 +103,7 @@ def encode_map(array: np.ndarray, spec: MapSpec, code: Encoding, *, where: str =
     if spec.unit == "metre":
         stored = np.where(values > 0, np.maximum(stored, 1), stored)
     if stored.size and (stored.min() < 0 or stored.max() > code.largest):
-        low, high = code.add, code.largest / code.scale + code.add
+        low, high = code.add, code.highest
         raise ValueError(
             f"{where}: {spec.name} holds {values.min():.6g} to {values.max():.6g}, but {code.bits} bits with scale "
             f"{code.scale:g} hold {low:.6g} to {high:.6g}; clip the values or choose another scale"
@@ -109,7 +116,7 @@ def _encode_log(values: np.ndarray, spec: MapSpec, code: Encoding, *, where: str
     if values.size and (values.min() < 0 or stored.max() >= code.largest):
         raise ValueError(
             f"{where}: {spec.name} holds {values.min():.6g} to {values.max():.6g}, but 16 bits with log {code.log:g} "
-            f"hold 0 to {math.log(code.largest) / code.log:.5f}; clip the values or choose another encoding"
+            f"hold 0 to {code.highest:.5f}; clip the values or choose another encoding"
         )
     return np.where(values > 0, stored, code.largest).astype(np.uint16)
 
