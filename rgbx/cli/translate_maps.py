@@ -100,7 +100,7 @@ def map_files(
                 f"the files of {name!r} that this model was trained on are stored in a way of their dataset's own: say "
                 f"what yours hold, such as --map {name} scale=1000"
             )
-        options = dict(given[name] if name in given else trained or {})
+        options = dict(given.get(name, trained or {}))
         unit = options.pop("unit", None)
         spec = {**STANDARD_MAPS, **known}.get(name)
         if unit is not None and (spec is None or spec.unit != unit):

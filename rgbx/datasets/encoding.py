@@ -11,8 +11,8 @@ A file holds value = (map - add) * scale as whole numbers. The defaults, by the 
 | unit_vector | 16 | 32767.5 | -1 | -1..1 over the whole range; 32768 in all channels = no normal |
 
 `scale`, `add`, `bits` and `log` are the words of `tools/translate.py --map`, the first three those of a
-`dataset.toml` too (`rgbx.datasets.folder`). With `log`, relative maps hold exp(log * map) - 1 and 65535 where the map is
-0, which is how Taskonomy stores depth (`log` = 11.1).
+`dataset.toml` too (`rgbx.datasets.folder`). With `log`, relative maps hold exp(log * map) - 1, and 65535 where the map
+is 0, which is how Taskonomy stores depth (`log` = 11.1).
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class FileDataset(DenseDataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Beside the base's, how files hold the modalities that have a scale (`stored_as`), for translating other files."""
+        """Beside the base's, how files hold modalities with a scale (`stored_as`), for translating others."""
         scaled = [name for name, spec in self.maps.items() if spec.unit in ("metre", "sensor", "relative")]
         return {**super().metainfo, "stored": {name: stored_as(self.readers[name]) for name in scaled}}
 

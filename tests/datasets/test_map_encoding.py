@@ -82,7 +82,7 @@ def test_logarithmic_files_return(tmp_path):
         assert image.text == {"Description": "depth: relative = log(1 + value) / 11.1; 65535 = no measurement"}
     with pytest.raises(ValueError, match=r"hold 0 to 0\.99913"):
         write_map(tmp_path / "a.png", np.full((2, 2), 0.9995), spec, log=11.1)
-    with pytest.raises(ValueError, match="log=11.1 is for relative maps"):
+    with pytest.raises(ValueError, match=r"log=11\.1 is for relative maps"):
         write_map(tmp_path / "a.png", np.ones((2, 2)), STANDARD_MAPS["depth"], log=11.1)
 
 

@@ -69,8 +69,15 @@ def test_each_head_predicts_alone(model):
 def test_the_backbone_runs_once_and_is_one(model):
     calls = []
     model.backbone.register_forward_hook(lambda *_: calls.append(1))
-    model(**model.data_preprocessor(batch()), mode="loss")
+    data = model.data_preprocessor(batch((40, 50)))
+    model(**data, mode="loss")
     assert len(calls) == 1
+    predicted = model.eval()(**data, mode="predict")
+    assert len(calls) == 2
+    logits = model(data["inputs"])["segmentation"]["ensemble"]  # padded as the losses saw it
+    for sample, expected in zip(predicted, logits.argmax(1), strict=True):
+        assert torch.equal(sample["segmentation"]["prediction"]["ensemble"], expected.to(torch.uint8))
+    assert torch.equal(model.segmentor(data["inputs"])["ensemble"], logits)
     assert model.translator.generator.backbone is model.segmentor.backbone is model.backbone
     names = [name for name, _ in model.named_parameters()]
     assert len(names) == len({id(p) for p in model.parameters()})
