@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
@@ -34,6 +35,14 @@ class SharedInputs(BaseDataPreprocessor):
         found = self.translation(data, training)
         kept = found if self.targets else {key: found[key] for key in ("inputs", "sample_id")}
         return {**kept, "label": self.cast_data({"label": data.get("label")})["label"]}
+
+    def mirror(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Maps in -1..1 of the scene in a mirror: normals turn their x too, but where there are none (-1, -1, -1)."""
+        mirrored = {name: x.flip(-1) for name, x in inputs.items()}
+        if "normal" in mirrored:
+            x = mirrored["normal"]
+            x[:, 0] = torch.where((x == -1).all(1), x[:, 0], -x[:, 0])
+        return mirrored
 
 
 class JointModel(BaseModel):

@@ -101,3 +101,12 @@ def test_what_does_not_belong_together_is_refused(model):
     with pytest.raises(ValueError, match="needs it beside the label"):
         data = {k: v for k, v in batch().items() if k != "normal"}
         model(**model.data_preprocessor(data), mode="loss")
+
+
+def test_mirrored_normals_turn_their_x_and_holes_stay(model):
+    normal = torch.rand(1, 3, 2, 3) - 0.5
+    normal[..., 0, 0] = -1
+    found = model.segmentor.data_preprocessor.mirror({"normal": normal})["normal"]
+    assert (found[0, :, 0, 2] == -1).all()
+    expected = normal.flip(-1) * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
+    assert torch.equal(found[:, :, 1], expected[:, :, 1])
