@@ -91,7 +91,7 @@ def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolatio
     result = cv2.resize(array, size[::-1], interpolation=kind)
     if spec.unit == "unit_vector" and spec.interpolation == "linear":
         result = unit_length(result)
-        result[~resize_mask(array.any(axis=2), size)] = 0
+        result[~resize_mask(np.asarray(array.any(axis=2)), size)] = 0
     return result
 
 
