@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,7 @@ from mmengine.registry import MODELS
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building, run_command
 from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
-from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in
-from rgbx.datasets.sample import MapSpec
+from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
 from rgbx.engine.checkpoint import find_result, model_weights, read_checkpoint
 from rgbx.models import TranslationPredictor, Translator
 from rgbx.models.predictor import ENSEMBLE
@@ -32,9 +32,12 @@ def translate(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, translates file after file."""
     arguments = _parser().parse_args(argv)
     inputs = parse_inputs(arguments.input)
-    model, known = load_translator(arguments)
+    model, state = load_translator(arguments)
     model.use_modalities(inputs)
-    files = map_files([*inputs, model.target], dict(parse_map(words) for words in arguments.map), known)
+    stored = stored_in(state)
+    stored[model.target] = stored.get(model.target) or {}  # a PNG of the unit's defaults can be written anyway
+    given = dict(parse_map(words) for words in arguments.map)
+    files = map_files([*inputs, model.target], given, specs_in(state), stored)
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
     predictor = TranslationPredictor(model, arguments.protocol)
     for job in jobs:
@@ -43,8 +46,8 @@ def translate(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def load_translator(arguments: argparse.Namespace) -> tuple[Translator, dict[str, MapSpec]]:
-    """The config's model with the checkpoint's weights, in evaluation mode, and the maps it was trained on.
+def load_translator(arguments: argparse.Namespace) -> tuple[Translator, Mapping[str, Any]]:
+    """The config's model with the checkpoint's weights, in evaluation mode, and what else the checkpoint says.
 
     Raises:
         ConfigError: the config does not translate, or the checkpoint is of another model.
@@ -62,7 +65,7 @@ def load_translator(arguments: argparse.Namespace) -> tuple[Translator, dict[str
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ConfigError(f"checkpoint {checkpoint} does not fit the model of {arguments.config}: {first}") from error
-    return model.to(arguments.device).eval(), specs_in(state)
+    return model.to(arguments.device).eval(), state
 
 
 def translate_one(
@@ -107,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar=("MAP", "KEY=VALUE"),
         help="what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as "
-        "depth scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, or shade unit=relative bits=8",
+        "depth scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or "
+        "depth unit=relative log=11.1; by default as in the files that the model was trained on",
     )
     parser.add_argument("--branch", default=ENSEMBLE, help="write the image of one modality instead of the ensemble's")
     parser.add_argument("--protocol", choices=sorted(TRANSLATION_PROTOCOLS), default="rgbx", help="(rgbx)")

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from rgbx.cli.errors import ConfigError
-from rgbx.datasets.map_encoding import encoding_of, read_map, write_map
+from rgbx.datasets.encoding import encoding_of
+from rgbx.datasets.map_encoding import read_map, write_map
 from rgbx.datasets.sample import STANDARD_MAPS, MapSpec
+from rgbx.datasets.vectors import unit_length
 
 LAYOUTS = {"rgb8": (3, "uint8"), "encoded": (3, "uint8"), "unit_vector": (3, "float32")}  # others: one channel
 UNITS = ("rgb8", "encoded", "metre", "sensor", "relative", "unit_vector")
@@ -23,7 +25,7 @@ class MapFiles:
 
     Attributes:
         spec: what the values mean.
-        options: `scale`, `add` and `bits` of `rgbx.datasets.map_encoding`, where they are not the unit's defaults.
+        options: `scale`, `add`, `bits` and `log` of `rgbx.datasets.encoding`, where they are not the unit's defaults.
     """
 
     spec: MapSpec
@@ -34,7 +36,15 @@ class MapFiles:
         return read_map(path, self.spec, **self.options)
 
     def write(self, path: Path, values: np.ndarray) -> None:
-        """Writes a PNG that says what it holds; raises as `write_map`."""
+        """Writes a prediction as a PNG that says what it holds; raises as `write_map`.
+
+        Normals become unit vectors, whose length a network does not learn; what lies in the last thousandth of a
+        logarithmic range, the largest value of such a file.
+        """
+        if self.spec.unit == "unit_vector":
+            values = unit_length(values)
+        if "log" in self.options:
+            values = np.minimum(values, encoding_of(self.spec, **self.options).highest)
         write_map(path, values, self.spec, **self.options)
 
 
@@ -49,10 +59,10 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     for text in texts:
         key, _, value = text.partition("=")
         try:
-            options[key] = {"unit": str, "scale": float, "add": float, "bits": int}[key](value)
+            options[key] = {"unit": str, "scale": float, "add": float, "bits": int, "log": float}[key](value)
         except (KeyError, ValueError):
             raise ConfigError(
-                f"--map takes a name and unit=, scale=, add= or bits=, such as: thermal scale=100; found {text!r}"
+                f"--map takes a name and unit=, scale=, add=, bits= or log=, such as: thermal scale=100; found {text!r}"
             ) from None
     if options.get("unit", "metre") not in UNITS:
         raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {', '.join(UNITS)}")
@@ -62,7 +72,10 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def map_files(
-    names: Sequence[str], given: Mapping[str, Mapping[str, Any]], known: Mapping[str, MapSpec]
+    names: Sequence[str],
+    given: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, MapSpec],
+    stored: Mapping[str, Mapping[str, Any] | None] | None = None,
 ) -> dict[str, MapFiles]:
     """What the files of each map hold.
 
@@ -70,16 +83,24 @@ def map_files(
         names: the maps that are read or written.
         given: by name what the user said, see `parse_map`.
         known: specs of the maps that the checkpoint was trained on.
+        stored: how the files it was trained on hold them, see `stored_in`; counts for maps that the user does not name.
 
     Raises:
-        ConfigError: a map that nobody describes, options for one that is not used, or a sensor's without a scale.
+        ConfigError: a map that nobody describes, also where its dataset reads it in a way of its own; options for one
+            that is not used; or a sensor's without a scale.
         ValueError: options that the unit does not have.
     """
     if unused := sorted(set(given) - set(names)):
         raise ConfigError(f"--map describes {unused}, but the maps are {list(names)}")
     found = {}
     for name in names:
-        options = dict(given.get(name, {}))
+        trained = (stored or {}).get(name, {})
+        if name not in given and trained is None:
+            raise ConfigError(
+                f"the files of {name!r} that this model was trained on are stored in a way of their dataset's own: say "
+                f"what yours hold, such as --map {name} scale=1000"
+            )
+        options = dict(given.get(name, trained or {}))
         unit = options.pop("unit", None)
         spec = {**STANDARD_MAPS, **known}.get(name)
         if unit is not None and (spec is None or spec.unit != unit):
@@ -95,9 +116,19 @@ def map_files(
 
 def specs_in(state: Mapping[str, Any]) -> dict[str, MapSpec]:
     """Specs of the maps that a checkpoint was trained on; none where it does not say."""
-    meta = (state.get("meta") or {}) if isinstance(state.get("meta"), Mapping) else {}
-    maps = (meta.get("dataset_meta") or {}).get("maps") or {}
+    maps = _dataset_meta(state, "maps")
     keys = {item.name for item in fields(MapSpec)}
     return {
         name: MapSpec(**values) for name, values in maps.items() if isinstance(values, Mapping) and set(values) == keys
     }
+
+
+def stored_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+    """How the files that a checkpoint was trained on hold its maps; None for those in a way of their dataset's own."""
+    return {name: None if words is None else dict(words) for name, words in _dataset_meta(state, "stored").items()}
+
+
+def _dataset_meta(state: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An entry of the training dataset's `metainfo`; empty where the checkpoint has none."""
+    meta = (state.get("meta") or {}) if isinstance(state.get("meta"), Mapping) else {}
+    return (meta.get("dataset_meta") or {}).get(key) or {}

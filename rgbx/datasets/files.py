@@ -14,6 +14,7 @@ import numpy as np
 
 from rgbx.datasets.reading import inverse_lookup
 from rgbx.datasets.sample import DenseDataset, MapSpec, Sample, Transform
+from rgbx.datasets.stored_as import stored_as
 
 Reader = Callable[[Path], np.ndarray]
 
@@ -81,6 +82,12 @@ class FileDataset(DenseDataset):
         self.frames = list(frames)
         self.readers = dict(readers)
         self.read(0)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Beside the base's, how files hold modalities with a scale (`stored_as`), for translating others."""
+        scaled = [name for name, spec in self.maps.items() if spec.unit in ("metre", "sensor", "relative")]
+        return {**super().metainfo, "stored": {name: stored_as(self.readers[name]) for name in scaled}}
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -71,3 +71,23 @@ def read_relative(path: str | Path, *, full: float | None = None) -> np.ndarray:
             raise ValueError(f"{path}: a {raw.dtype} image has no largest value; state which raw value counts as 1")
         full = float(np.iinfo(raw.dtype).max)
     return np.clip(raw.astype(np.float32) / np.float32(full), 0, 1)
+
+
+def read_log(path: str | Path, *, log: float) -> np.ndarray:
+    """Reads a map stored by its logarithm: log(1 + raw) / log, clipped to 0..1; 0 where raw is 65535, no measurement.
+
+    Args:
+        path: a grey image of 16 bits.
+        log: what log(1 + raw) is divided by; 11.1 of Taskonomy's depth.
+
+    Returns:
+        float32 [H, W] in 0..1.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, truncated, or not one channel of 16 bits.
+    """
+    raw = read_grey(path)
+    if raw.dtype != np.uint16:
+        raise ValueError(f"{path}: expected one channel of 16 bits, found {raw.dtype}")
+    scaled = np.clip(np.log1p(raw.astype(np.float32)) / np.float32(log), 0, 1)
+    return np.where(raw == np.iinfo(np.uint16).max, np.float32(0), scaled)

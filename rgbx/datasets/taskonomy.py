@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame, Reader
-from rgbx.datasets.grey import read_grey, read_relative
+from rgbx.datasets.grey import read_log, read_relative
 from rgbx.datasets.listing import list_lines
 from rgbx.datasets.map_encoding import write_map
 from rgbx.datasets.reading import read_rgb
@@ -26,8 +26,6 @@ TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of the
     "edge": "edge_occlusion",
 }
 _DEPTH_LOG_SCALE, _TEXTURE_SCALE, _EDGE_SCALE = 11.1, 11355.0, 11584.0
-_INVALID_DEPTH = 65535
-_RAW_DEPTH = MapSpec("depth", 1, "float32", "sensor", "nearest")
 _LINE = "paths with {domain}, such as {domain}/point_0_view_3_domain_{domain}.png"
 _MAPS = {
     name: MapSpec(name, 1, "float32", "relative", interpolation)
@@ -71,7 +69,7 @@ class Taskonomy(FileDataset):
             "rgb": read_rgb,
             "normal": partial(read_unit_vectors, normalise=False),
             "shade": read_relative,
-            "depth": read_log_depth,
+            "depth": partial(read_log, log=_DEPTH_LOG_SCALE),
             "texture": partial(read_relative, full=_TEXTURE_SCALE),
             "edge": partial(read_relative, full=_EDGE_SCALE),
         }
@@ -88,19 +86,8 @@ class Taskonomy(FileDataset):
 
 
 def read_log_depth(path: str | Path) -> np.ndarray:
-    """Taskonomy depth: log(1 + raw) / 11.1, clipped to 0..1; 0 where raw is 65535, which means no depth.
-
-    Returns:
-        float32 [H, W].
-
-    Raises:
-        FileNotFoundError, ValueError: missing, truncated, or not one channel of 16 bits.
-    """
-    raw = read_grey(path)
-    if raw.dtype != np.uint16:
-        raise ValueError(f"depth {path}: expected one channel of 16 bits, found {raw.dtype}")
-    scaled = np.clip(np.log1p(raw.astype(np.float32)) / np.float32(_DEPTH_LOG_SCALE), 0, 1)
-    return np.where(raw == _INVALID_DEPTH, np.float32(0), scaled)
+    """Taskonomy depth as float32 [H, W] in 0..1, see `rgbx.datasets.grey.read_log`."""
+    return read_log(path, log=_DEPTH_LOG_SCALE)
 
 
 def write_log_depth(path: str | Path, depth: np.ndarray) -> None:
@@ -113,10 +100,7 @@ def write_log_depth(path: str | Path, depth: np.ndarray) -> None:
     Raises:
         ValueError: values beyond log(65535) / 11.1, or a shape that is no image.
     """
-    raw = np.rint(np.expm1(depth.astype(np.float64) * _DEPTH_LOG_SCALE))
-    if raw.max(initial=0) >= _INVALID_DEPTH:
-        raise ValueError(f"{path}: depth holds {depth.max():.6g}; Taskonomy's files hold less than 0.99913")
-    write_map(path, np.where(depth == 0, _INVALID_DEPTH, raw), _RAW_DEPTH)
+    write_map(path, depth, _MAPS["depth"], log=_DEPTH_LOG_SCALE)
 
 
 def _frame(root: Path, line: str, origin: str) -> Frame:

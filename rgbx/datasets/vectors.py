@@ -30,7 +30,10 @@ def read_unit_vectors(path: str | Path, *, normalise: bool = True) -> np.ndarray
     largest = int(np.iinfo(raw.dtype).max)
     vectors = raw[..., :3].astype(np.float32) * np.float32(2 / largest) - 1
     vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
-    if normalise:
-        length = np.linalg.norm(vectors, axis=2, keepdims=True)
-        np.divide(vectors, length, out=vectors, where=length > 0)
-    return vectors
+    return unit_length(vectors) if normalise else vectors
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """The directions of vectors [H, W, 3] as unit vectors of the same dtype; 0 stays 0."""
+    length = np.linalg.norm(vectors, axis=2, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)

@@ -39,7 +39,7 @@ class PatchDiscriminator(nn.Module):
             width: channels of the first block; they double up to eight times that.
             layers: blocks of stride 2.
             spectral_norm: divide every weight by its largest singular value, estimated by one power iteration in
-                each training step.
+                each pass of training (three per step: the generator's, real and generated images).
             norm: ``"instance"`` (statistics of each image, also in evaluation), ``"batch"`` or ``"none"``.
 
         Raises:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
 
 from rgbx.heads import pad_to_multiple
-from rgbx.models.joint_predictor import JointPredictor
+from rgbx.models.joint_predictor import HeadOutputs, JointPredictor
+from rgbx.models.predictor import Predictor
 from rgbx.models.segmentor import Segmentor
+from rgbx.models.translation_predictor import TranslationPredictor
 from rgbx.models.translator import Translator
 
 
@@ -32,6 +35,14 @@ class SharedInputs(BaseDataPreprocessor):
         found = self.translation(data, training)
         kept = found if self.targets else {key: found[key] for key in ("inputs", "sample_id")}
         return {**kept, "label": self.cast_data({"label": data.get("label")})["label"]}
+
+    def mirror(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Maps in -1..1 of the scene in a mirror: normals turn their x too, but where there are none (-1, -1, -1)."""
+        mirrored = {name: x.flip(-1) for name, x in inputs.items()}
+        if "normal" in mirrored:
+            x = mirrored["normal"]
+            x[:, 0] = torch.where((x == -1).all(1), x[:, 0], -x[:, 0])
+        return mirrored
 
 
 class JointModel(BaseModel):
@@ -60,6 +71,7 @@ class JointModel(BaseModel):
         self.backbone = segmentor.backbone  # named first, as optimizers know encoders by this name
         self.segmentor, self.translator, self.weight = segmentor, translator, weight
         self.segmentor.data_preprocessor = SharedInputs(translator.data_preprocessor, targets=False)
+        self.segmentor.reflects = True  # as `_both` pads, so that both see in use what they were trained on
         self.modalities, self.layout = segmentor.modalities, self.backbone.layout
         self.needs_unused_parameter_search = False
         self.recipe: dict[str, Any] | None = None
@@ -80,7 +92,7 @@ class JointModel(BaseModel):
         sample_id: Sequence[str] | None = None,
         mode: str = "tensor",
     ) -> Any:
-        """Runs both heads on all modalities given.
+        """Runs both heads on features that are computed once.
 
         ``"loss"``: the losses of both, those of translation times `weight` and under ``loss_translation_...``.
         ``"tensor"``: {"segmentation": logits, "translation": images}, at the inputs' size. ``"predict"``: per sample
@@ -90,8 +102,10 @@ class JointModel(BaseModel):
             ValueError: another mode, or losses without label or target.
         """
         if mode == "predict":
-            images = self.translator(inputs, valid=valid, truth=truth, sample_id=sample_id, mode="predict")
-            classes = self.segmentor(inputs, label, sample_id, mode="predict")
+            visible = set(self.segmentor.visible(inputs))
+            network = HeadOutputs(self.translator, *self._both({n: x for n, x in inputs.items() if n in visible}))
+            images = TranslationPredictor(network).predict(inputs, valid=valid, truth=truth, sample_id=sample_id)
+            classes = Predictor(network).predict(inputs, label, sample_id)
             return [{**image, "segmentation": found} for image, found in zip(images, classes, strict=True)]
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from rgbx.models.protocol import Protocol, find_protocol
+
+
+class HeadOutputs:
+    """What both heads made of one batch, as the network that `Predictor` and `TranslationPredictor` ask for it.
+
+    Args:
+        translator: in evaluation mode.
+        logits: at the inputs' size.
+        images: in -1..1.
+    """
+
+    stride = 1
+
+    def __init__(self, translator: Any, logits: dict[str, Tensor], images: dict[str, Tensor]) -> None:
+        self.training, self.target = translator.training, translator.target
+        self.data_preprocessor = translator.data_preprocessor
+        self._logits, self._images = logits, images
+
+    def decoder_logits(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._logits
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._images
+
+    def modules(self) -> Iterator[nn.Module]:
+        return iter(())
 
 
 class JointPredictor:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rgbx.heads import pad_to_multiple
 from rgbx.metrics import largest_class
 from rgbx.models.protocol import Protocol, Size, find_protocol
 from rgbx.models.windows import slide
@@ -38,7 +39,8 @@ class Network(typing.Protocol):
 def image_logits(network: Network, inputs: Inputs, *, mode: str = "bilinear") -> tuple[list[str], Tensor]:
     """Logits at the inputs' own size, whatever it is.
 
-    Sides that the stride does not divide are padded with zeros at the right and bottom, and the result is cropped.
+    Sides that the stride does not divide are padded with zeros, or by reflection where ``network.reflects``, at the
+    right and bottom, and the result is cropped.
 
     Args:
         network: the model.
@@ -49,7 +51,8 @@ def image_logits(network: Network, inputs: Inputs, *, mode: str = "bilinear") ->
         The S names of branches and ensemble, and their logits, stacked by name: [S*N, K, H, W].
     """
     height, width = _size(inputs)
-    logits = network.decoder_logits({name: _pad_to_multiple(x, network.stride) for name, x in inputs.items()})
+    pad = pad_to_multiple if getattr(network, "reflects", False) else _pad_to_multiple
+    logits = network.decoder_logits({name: pad(x, network.stride) for name, x in inputs.items()})
     stack = torch.cat(list(logits.values()))
     padded = tuple(math.ceil(side / network.stride) * network.stride for side in (height, width))
     return list(logits), _resize(stack, padded, mode)[..., :height, :width]

@@ -69,6 +69,7 @@ class Segmentor(BaseModel):
         self.modality_dropout = modality_dropout
         self.detach_ensemble = detach_ensemble
         self.pad_to_stride = pad_to_stride
+        self.reflects = False  # whether images are padded by reflection instead of zeros, as a joint model trains
         self._visible = self.modalities
         self.recipe: dict[str, Any] | None = None
 
@@ -123,7 +124,7 @@ class Segmentor(BaseModel):
             return Predictor(self).predict(inputs, label, sample_id)
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")
-        present = self._present(inputs)
+        present = self.visible(inputs)
         if mode == "loss" and self.training and self.modality_dropout is not None:
             present = [name for name in self.modality_dropout.draw() if name in present] or present
         names, stack = image_logits(self, {name: inputs[name] for name in present})
@@ -145,7 +146,7 @@ class Segmentor(BaseModel):
         Raises:
             ValueError: inputs with none of the modalities in use.
         """
-        present = {name: inputs[name] for name in self._present(inputs)}
+        present = {name: inputs[name] for name in self.visible(inputs)}
         self._check_batch_norm(present)
         return self.head_logits(self.backbone(present))
 
@@ -157,7 +158,8 @@ class Segmentor(BaseModel):
         branches = split_modalities(stack, self.backbone.layout)
         return {**branches, ENSEMBLE: self._ensemble(branches)}
 
-    def _present(self, inputs: Mapping[str, Tensor]) -> list[str]:
+    def visible(self, inputs: Mapping[str, Tensor]) -> list[str]:
+        """The modalities in use of those given, in declared order; ValueError where there is none."""
         present = [name for name in self._visible if name in inputs]
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self._visible)}")

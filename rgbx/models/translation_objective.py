@@ -29,8 +29,11 @@ class TranslationObjective(nn.Module):
         adversarial_weight: factor of its generator's side.
         l1: factor of the L1 losses of every branch and the ensemble.
         matching: factor of feature matching; 0 leaves it out.
-        perceptual: options of `PerceptualLoss` (``weights``, a file, which only training needs) and ``weight``, its
-            factor; None leaves it out.
+        perceptual: options of `PerceptualLoss` (``weights``, a file, which only training needs, and ``layers``) and
+            ``weight``, its factor (10); None leaves it out.
+
+    Raises:
+        ValueError: a weight below 0, or options of `perceptual` that are missing or unknown.
 
     Source: arXiv 1611.07004; over several modalities arXiv 2011.05005, section 4.2; feature matching and perceptual
     loss as in arXiv 1711.11585.
@@ -52,6 +55,12 @@ class TranslationObjective(nn.Module):
         self.adversarial_weight, self.l1, self.matching = adversarial_weight, l1, matching
         options = dict(perceptual or {})
         self.perceptual_weight = float(options.pop("weight", 10.0)) if options else 0.0
+        if self.perceptual_weight < 0 or (self.perceptual_weight and "weights" not in options):
+            raise ValueError(
+                f"perceptual needs 'weights', a VGG file, and a weight >= 0; found {dict(perceptual or {})}"
+            )
+        if unknown := sorted(set(options) - {"weights", "layers"}):
+            raise ValueError(f"perceptual has the unknown options {unknown}; known are weights, weight and layers")
         self.perceptual_options = options
         self._perceptual: list[PerceptualLoss] = []  # in a list: its frozen network belongs in no checkpoint
 

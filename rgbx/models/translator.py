@@ -15,6 +15,7 @@ from rgbx.fusion import Penalised
 from rgbx.layers import split_modalities
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predictor import ENSEMBLE
+from rgbx.models.segmentor import ENSEMBLES
 from rgbx.models.translation_objective import TranslationObjective
 from rgbx.models.translation_predictor import TranslationPredictor
 from rgbx.models.translation_preprocessor import TranslationPreprocessor
@@ -60,6 +61,8 @@ class Translator(BaseModel):
         self.modalities: tuple[str, ...] = generator.layout.modalities
         if ENSEMBLE in self.modalities:
             raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
+        if ensemble not in ENSEMBLES:
+            raise ValueError(f"ensemble is {ensemble!r}; expected one of {ENSEMBLES}")
         learned = ensemble == "learned" and not generator.single_branch and len(self.modalities) > 1
         voters = self.modalities if learned else ()
         self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in voters})

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from rgbx.datasets.sample import IGNORE_INDEX, STANDARD_MAPS, MapSpec, Sample
+from rgbx.datasets.vectors import unit_length
 
 LABEL = MapSpec("label", 1, "uint8", "train_id", "nearest", IGNORE_INDEX)
 
@@ -79,14 +80,24 @@ def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolatio
     """Resizes [H, W, ...] to size = (height, width), pixel centres aligned.
 
     Nearest takes the pixel whose area holds the new pixel's centre (OpenCV's plain nearest rounds
-    down and lies up to half a pixel beside the linear image), so no value is ever computed.
+    down and lies up to half a pixel beside the linear image), so no value is ever computed. Unit vectors that are
+    interpolated are of unit length again; where the nearest pixel has none, there is none.
     """
     if array.shape[:2] == size:
         return array
     kind = cv2.INTER_NEAREST_EXACT
     if spec.interpolation == "linear":
         kind = _LINEAR_KINDS[interpolation]
-    return cv2.resize(array, size[::-1], interpolation=kind)
+    result = cv2.resize(array, size[::-1], interpolation=kind)
+    if spec.unit == "unit_vector" and spec.interpolation == "linear":
+        result = unit_length(result)
+        result[~resize_mask(np.asarray(array.any(axis=2)), size)] = 0
+    return result
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask [H, W] of bool at size = (height, width), by the nearest pixel."""
+    return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
 
 
 def pad(array: np.ndarray, spec: MapSpec, box: Box, fill: Fill | None = None) -> np.ndarray:

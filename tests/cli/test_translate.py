@@ -8,10 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from rgbx.cli.errors import ConfigError
 from rgbx.cli.translate import main
 from rgbx.cli.translate_files import list_jobs
-from rgbx.cli.translate_maps import map_files, parse_map, specs_in
+from rgbx.cli.translate_maps import map_files, parse_map, specs_in, stored_in
+from rgbx.datasets import Taskonomy
+from rgbx.datasets.reading import read_image
 from rgbx.datasets.sample import MapSpec
+from rgbx.engine.plain import to_plain
 from rgbx.models import TranslationPredictor, multimodal_translator
 
 RNG = np.random.default_rng(0)
@@ -178,3 +182,47 @@ def test_a_relative_map_returns_exactly(tmp_path):
     assert values.max() == 1
     files.write(tmp_path / "b.png", values)
     assert np.array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED), stored)
+
+
+def taskonomy_state(layouts, **maps):
+    """What a checkpoint trained on Taskonomy says, after having been a file."""
+    dataset = Taskonomy(layouts / "taskonomy", "val", **maps)
+    return dataset, {"meta": {"dataset_meta": to_plain(dataset.metainfo)}}
+
+
+def test_taskonomys_files_are_read_and_written_as_training_did(layouts, tmp_path):
+    """Logarithmic depth and texture over its divisor, with nothing said but the checkpoint."""
+    names = ("depth", "texture", "shade", "normal", "rgb")
+    dataset, state = taskonomy_state(layouts, sources=names[:-1])
+    files = map_files(names, {}, specs_in(state), stored_in(state))
+    for name in names:
+        path = dataset.frames[0].files[name]
+        values = files[name].read(path)
+        assert np.array_equal(values, dataset[0][name]), name
+        if name in ("depth", "texture"):
+            files[name].write(tmp_path / f"{name}.png", values)
+            stored, theirs = (cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in (tmp_path / f"{name}.png", path))
+            assert np.array_equal(stored, theirs if name == "depth" else np.minimum(theirs, 11355))
+    files["depth"].write(tmp_path / "beyond.png", np.ones((2, 2), np.float32))
+    assert cv2.imread(str(tmp_path / "beyond.png"), cv2.IMREAD_UNCHANGED).tolist() == [[65534] * 2] * 2
+    said = map_files(
+        ["depth"], dict([parse_map(["depth", "unit=metre", "scale=512"])]), specs_in(state), stored_in(state)
+    )
+    assert said["depth"].options == {"scale": 512.0}
+
+
+def test_files_in_a_way_of_their_datasets_own_have_to_be_described():
+    stored = {"depth": None}
+    with pytest.raises(ConfigError, match="say what yours hold, such as --map depth"):
+        map_files(["depth"], {}, {}, stored)
+    assert map_files(["depth"], {"depth": {"scale": 1000.0}}, {}, stored)["depth"].options == {"scale": 1000.0}
+
+
+def test_normals_are_written_as_unit_vectors(tmp_path):
+    vectors = RNG.normal(size=(5, 7, 3)).astype(np.float32) * 0.2
+    vectors[0, 0] = 0
+    map_files(["normal"], {}, {})["normal"].write(tmp_path / "n.png", vectors)
+    stored = read_image(tmp_path / "n.png") / 32767.5 - 1
+    assert np.allclose(np.linalg.norm(stored, axis=2)[1:], 1, atol=1e-4)
+    assert np.allclose(np.cross(stored[1:], vectors[1:]), 0, atol=1e-4)
+    assert (read_image(tmp_path / "n.png")[0, 0] == 32768).all()

@@ -68,6 +68,31 @@ def test_normals_return(tmp_path, bits):
     np.testing.assert_array_equal(read_image(tmp_path / "ours.png"), stored)
 
 
+def test_logarithmic_files_return(tmp_path):
+    """Every value but 0 (which reads as 0, no measurement) by Taskonomy's formula; 65535 = no measurement."""
+    stored = np.maximum(EVERY_16_BIT_VALUE, 1)
+    save(tmp_path / "theirs.png", stored)
+    spec = MapSpec("depth", 1, "float32", "relative", "nearest")
+    values = read_map(tmp_path / "theirs.png", spec, log=11.1)
+    expected = np.where(stored == 65535, 0, np.log(1 + stored.astype(np.float64)) / 11.1)
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    write_map(tmp_path / "ours.png", values, spec, log=11.1)
+    np.testing.assert_array_equal(decoded(tmp_path / "ours.png"), stored)
+    with Image.open(tmp_path / "ours.png") as image:
+        assert image.text == {"Description": "depth: relative = log(1 + value) / 11.1; 65535 = no measurement"}
+    with pytest.raises(ValueError, match=r"hold 0 to 0\.99913"):
+        write_map(tmp_path / "a.png", np.full((2, 2), 0.9995), spec, log=11.1)
+    with pytest.raises(ValueError, match=r"log=11\.1 is for relative maps"):
+        write_map(tmp_path / "a.png", np.ones((2, 2)), STANDARD_MAPS["depth"], log=11.1)
+
+
+def test_stated_bits_are_checked(tmp_path):
+    save(tmp_path / "a.png", EVERY_16_BIT_VALUE)
+    with pytest.raises(ValueError, match=r"a\.png: edge is to have 8 bits, found 1 channel of 16 bits"):
+        read_map(tmp_path / "a.png", STANDARD_MAPS["edge"], bits=8)
+    assert read_map(tmp_path / "a.png", STANDARD_MAPS["edge"], bits=16).max() == 1
+
+
 def test_rounding_is_to_the_nearest_step(tmp_path):
     depth = np.array([[0, 1.2344, 1.2346, 0.0002, 65.535]], np.float32)
     write_map(tmp_path / "a.png", depth, STANDARD_MAPS["depth"])
@@ -94,6 +119,8 @@ def test_the_file_says_what_it_holds(tmp_path):
         ([[1.0]], "normal", {}, r"must be \[H, W, 3\]"),
         ([[1.0]], "depth", {"scale": 0}, "takes a number > 0"),
         ([[1.0]], "depth", {"add": 1}, "has no add"),
+        ([[1.0]], "depth", {"scale": np.inf}, "takes a number > 0"),
+        ([[1.0]], "thermal", {"add": np.nan}, "takes a finite number"),
         ([[1.0]], "depth", {"bits": 12}, "expected 8 or 16"),
         ([[[1.0] * 3]], "rgb", {"bits": 16}, "expected 8"),
         ([[[1.0] * 3]], "normal", {"scale": 2}, "takes none"),

@@ -69,8 +69,15 @@ def test_each_head_predicts_alone(model):
 def test_the_backbone_runs_once_and_is_one(model):
     calls = []
     model.backbone.register_forward_hook(lambda *_: calls.append(1))
-    model(**model.data_preprocessor(batch()), mode="loss")
+    data = model.data_preprocessor(batch((40, 50)))
+    model(**data, mode="loss")
     assert len(calls) == 1
+    predicted = model.eval()(**data, mode="predict")
+    assert len(calls) == 2
+    logits = model(data["inputs"])["segmentation"]["ensemble"]  # padded as the losses saw it
+    for sample, expected in zip(predicted, logits.argmax(1), strict=True):
+        assert torch.equal(sample["segmentation"]["prediction"]["ensemble"], expected.to(torch.uint8))
+    assert torch.equal(model.segmentor(data["inputs"])["ensemble"], logits)
     assert model.translator.generator.backbone is model.segmentor.backbone is model.backbone
     names = [name for name, _ in model.named_parameters()]
     assert len(names) == len({id(p) for p in model.parameters()})
@@ -94,3 +101,12 @@ def test_what_does_not_belong_together_is_refused(model):
     with pytest.raises(ValueError, match="needs it beside the label"):
         data = {k: v for k, v in batch().items() if k != "normal"}
         model(**model.data_preprocessor(data), mode="loss")
+
+
+def test_mirrored_normals_turn_their_x_and_holes_stay(model):
+    normal = torch.rand(1, 3, 2, 3) - 0.5
+    normal[..., 0, 0] = -1
+    found = model.segmentor.data_preprocessor.mirror({"normal": normal})["normal"]
+    assert (found[0, :, 0, 2] == -1).all()
+    expected = normal.flip(-1) * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
+    assert torch.equal(found[:, :, 1], expected[:, :, 1])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
-from rgbx.models import ModalityDropout, build_model, multimodal_translator
+from rgbx.models import ModalityDropout, Translator, build_model, multimodal_translator
 from rgbx.models.translation_predictor import TranslationPredictor, stretch
 
 torch.set_num_threads(1)
@@ -245,6 +245,12 @@ def test_stretch_by_hand():
     assert stretch(torch.full((1, 2, 2), 3.0)).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
 
 
+def test_an_unknown_ensemble_is_refused():
+    model = build()
+    with pytest.raises(ValueError, match="ensemble is 'median'"):
+        Translator(model.generator, model.data_preprocessor, model.objective, ensemble="median")
+
+
 def test_what_contradicts_is_refused():
     for options, message in (
         (dict(generator="vae"), "generator is 'vae'"),
@@ -252,6 +258,9 @@ def test_what_contradicts_is_refused():
         (dict(discriminator=None, matching=1.0), "needs a discriminator"),
         (dict(pretrained="x.pth"), "has no such weights"),
         (dict(l1=-1.0), "must be >= 0"),
+        (dict(perceptual=dict(weights="vgg.pth", weight=-1.0)), "a weight >= 0"),
+        (dict(perceptual=dict(weight=1.0)), "needs 'weights', a VGG file"),
+        (dict(perceptual=dict(weights="vgg.pth", layer={})), r"unknown options \['layer'\]"),
         (dict(modalities=("ensemble", "rgb"), ranges={"ensemble": {"low": 0, "high": 1}}), "no modality may be called"),
     ):
         with pytest.raises(ValueError, match=message):

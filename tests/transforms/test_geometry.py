@@ -132,6 +132,23 @@ def test_normals_keep_unit_length():
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-5)
 
 
+def test_interpolated_normals_are_unit_vectors_beside_holes_too():
+    """As Taskonomy's normals are declared: directions are mixed, lengths are not, and holes do not grow or shrink."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(9, 12, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    vectors[2:5, 3:7] = 0
+    spec = MapSpec("normal", 3, "float32", "unit_vector", "linear")
+    result = Resize((20, 27), maps={"normal": spec})({"normal": vectors, "sample_id": "a"}, rng)["normal"]
+    rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in ((20, 9), (27, 12)))
+    holes = ~vectors.any(2)[rows.astype(int)][:, columns.astype(int)]
+    np.testing.assert_array_equal(~result.any(2), holes)
+    np.testing.assert_allclose(np.linalg.norm(result[~holes], axis=1), 1, atol=1e-5)
+    plain = cv2.resize(vectors, (27, 20), interpolation=cv2.INTER_LINEAR)[~holes]
+    np.testing.assert_allclose(np.cross(plain, result[~holes]), 0, atol=1e-5)
+    assert ((plain * result[~holes]).sum(1) > 0).all()
+
+
 def test_resize_can_leave_the_label():
     found = Resize((24, 32), resize_label=False)(coordinates(), np.random.default_rng(0))
     assert found["rgb"].shape == (24, 32, 3) and found["depth"].shape == (24, 32)
