@@ -1,20 +1,25 @@
 """Does the translation of Taskonomy fit what it is trained on? A few real views, trained and tested on the same ones.
 
-The config's network, without dropout, discriminator, crops and mirroring, by the ordinary tools; the PSNR of the
-ensemble and of each branch is printed.
+The config's network, without dropout, discriminator, crops and mirroring, by the ordinary tools; the scores of the
+ensemble and of each branch are printed and written.
 
-    python benchmarks/overfit_taskonomy.py data/taskonomy --size 64 --width 16 --depth 6 --epochs 300
+    python benchmarks/overfit_taskonomy.py data/taskonomy --width 32 --out benchmarks/results/overfit_taskonomy.md
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py"
@@ -60,6 +65,7 @@ def main() -> None:
     for name, value in (("size", 256), ("width", 64), ("depth", 8), ("epochs", 300)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--out", type=Path, help="Markdown file for the scores")
     parser.add_argument("--work-dir", type=Path, help="kept; otherwise a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -74,9 +80,23 @@ def main() -> None:
         seconds = time.perf_counter() - start
         call(folder, "tools/test.py", str(CONFIG), str(folder / "run"), "--json", str(folder / "scores.json"), *given)
         ((_, found),) = json.loads((folder / "scores.json").read_text())["subsets"].items()
-        print(f"{len(names)} views of {options.size}x{options.size}, {options.epochs} epochs, {seconds:.0f} s")
-        for name, scores in found.items():
-            print(name, ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
+        text = report(options, len(names), seconds, found)
+        print(text)
+        if options.out:
+            options.out.write_text(text)
+
+
+def report(options: argparse.Namespace, views: int, seconds: float, found: dict[str, dict[str, float]]) -> str:
+    """Markdown: what was run, and a line of scores per prediction."""
+    names = list(found["ensemble"])
+    table = "".join(f"| {name} | {' | '.join(f'{s[key]:.4g}' for key in names)} |\n" for name, s in found.items())
+    return (
+        f"# Overfitting {views} views of Taskonomy\n\n{' + '.join(options.sources)} to {options.target}, "
+        f"{options.size}×{options.size}, U-Net of width {options.width} and depth {options.depth}, L1 alone, "
+        f"{options.epochs} epochs in {seconds:.0f} s ({os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads, "
+        f"{platform.machine()}, torch {torch.__version__}, {datetime.date.today()}); tested on the same views.\n\n"
+        f"| prediction | {' | '.join(names)} |\n|---{'|---:' * len(names)}|\n{table}"
+    )
 
 
 def call(folder: Path, *command: str) -> None:

@@ -64,7 +64,9 @@ class GridHook(Hook):
             return
         for position, output in enumerate(outputs or ()):
             if self._seen in self._wanted:
-                self._rows.append(translation_panels(data_batch, position, output, runner.network.layout.present))
+                ranges = runner.network.data_preprocessor.ranges
+                bounds = {name: ranges[name].bounds.tolist() for name in runner.network.layout.present}
+                self._rows.append(translation_panels(data_batch, position, output, bounds))
             self._seen += 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -81,7 +83,7 @@ class GridHook(Hook):
 
 
 def translation_panels(
-    batch: Mapping[str, Any], position: int, output: Mapping[str, Any], present: Sequence[str]
+    batch: Mapping[str, Any], position: int, output: Mapping[str, Any], bounds: Mapping[str, Sequence[float]]
 ) -> list[Panel]:
     """One row: the inputs of a sample in a collated batch, its branches, the ensemble, the truth.
 
@@ -91,13 +93,15 @@ def translation_panels(
         batch: collated, in units.
         position: of the sample in it.
         output: the sample of `TranslationPredictor`.
-        present: the modalities that were translated from.
+        bounds: the modalities that were translated from, each with the values between which the network tells
+            differences, in its unit.
     """
     panels: list[Panel] = []
-    for name in present:
+    for name, (low, high) in bounds.items():
         valid = batch.get(f"{name}_valid")
         mask = None if valid is None else _array(valid[position])
-        panels.append((modality_title(name), colour_input(name, _array(batch[name][position]), mask)))
+        image = _array(batch[name][position])
+        panels.append((modality_title(name), colour_input(name, image.clip(low, high).astype(image.dtype), mask)))
     (target, truth), *_ = output.get("target", {"": None}).items()
     real = None if truth is None else _array(truth)
     mask = _array(output["valid"][target]) if "valid" in output else None

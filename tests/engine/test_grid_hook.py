@@ -14,7 +14,7 @@ def row(valid=True):
         "target": {"depth": truth},
         **({"valid": {"depth": truth > 2}} if valid else {}),
     }
-    return translation_panels(batch, 1, output, ("rgb", "edge"))
+    return translation_panels(batch, 1, output, {"rgb": (0.0, 255.0), "edge": (0.0, 1.0)})
 
 
 def test_titles_and_one_scale_for_all_depth():
@@ -23,6 +23,17 @@ def test_titles_and_one_scale_for_all_depth():
     assert np.array_equal(panels["from edge"], panels["truth"])
     assert len(np.unique(panels["from RGB"].reshape(-1, 3), axis=0)) == 1  # all of it beyond the truth's limits
     assert (panels["RGB"] == 7).all() and panels["RGB"].shape == (4, 6, 3)
+
+
+def test_inputs_are_shown_as_the_network_tells_them_apart():
+    """A heater far beyond the range leaves the differences inside it visible."""
+    thermal = torch.linspace(20, 25, 40).repeat(2, 1, 40, 1)
+    thermal[..., -8:, -8:] = 70
+    output = {"prediction": {"thermal": torch.zeros(1, 40, 40)}}
+    (_, picture), _ = translation_panels({"thermal": thermal}, 0, output, {"thermal": (14.0, 30.0)})
+    assert (picture[0, 20].astype(int) - picture[0, 0]).max() > 60
+    (_, wide), _ = translation_panels({"thermal": thermal}, 0, output, {"thermal": (-50.0, 100.0)})
+    assert (wide[0, 20].astype(int) - wide[0, 0]).max() < 60
 
 
 def test_holes_of_the_truth_are_black():
