@@ -23,8 +23,8 @@ from rgbx.models.translator import Translator
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMAT = "rgbx-profile/1"
 METHOD = (
-    "From normalised maps to {output}. Parameters: of a {network} for these modalities alone. GFLOP: per sample, two per "
-    "multiply-add.\nPeak memory includes weights and inputs; {memory}."
+    "From normalised maps to {output}. Parameters: of a {network} for these modalities alone. GFLOP: per sample, two "
+    "per multiply-add.\nPeak memory includes weights and inputs; {memory}."
 )
 MEMORY = {
     "cuda": "what torch's allocator handed out",

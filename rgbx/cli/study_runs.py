@@ -94,9 +94,7 @@ def _unit_of(target: str, config: Config) -> tuple[str, bool]:
     return ("", False) if spec is None else (spec.unit, certain)
 
 
-def _resolve(
-    study: Study, method: str, seed: int, work_dir: Path, arguments: argparse.Namespace, kind: Kind
-) -> Run:
+def _resolve(study: Study, method: str, seed: int, work_dir: Path, arguments: argparse.Namespace, kind: Kind) -> Run:
     overrides = merge_overrides(method_overrides(study, method, arguments), {"randomness.seed": seed})
     config = _load(study, method, overrides)
     options = argparse.Namespace(config=str(study.config), cfg_options=as_options(overrides))

@@ -37,7 +37,8 @@ class Profile:
         peak_bytes: most memory in use at once, weights and inputs included; None if the device ran out of memory.
             On CUDA what torch's allocator handed out; on a CPU the tensors alive between two operations, without
             what a kernel needs for itself.
-        seconds: wall times of the repetitions until the logits or images are there; empty if the device ran out of memory.
+        seconds: wall times of the repetitions until the logits or images are there; empty if the device ran out of
+            memory.
     """
 
     modalities: tuple[str, ...]
