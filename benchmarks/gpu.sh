@@ -3,19 +3,27 @@
 #
 #   RGBX_NYUV2=/path/to/nyuv2_320x240 RGBX_WEIGHTS=/path/to/resnet18.pth benchmarks/gpu.sh OUT [STEP ...]
 #
-# OUT receives checkpoints, tables and logs. Steps: build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2
-# metrics (all by default). "sanitize" needs compute-sanitizer on the PATH or in COMPUTE_SANITIZER.
+# OUT receives checkpoints, tables and logs. Steps: build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test
+# study-nyuv2 study-translate-rgb study-translate-depth translate-fp16 metrics (all by default). "sanitize" needs
+# compute-sanitizer on the PATH or in COMPUTE_SANITIZER; "translate-fp16" scales the gradients of two optimizers.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: benchmarks/gpu.sh OUT [STEP ...]}
 shift
-[ $# -gt 0 ] || set -- build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2 metrics
+[ $# -gt 0 ] || set -- build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2 \
+    study-translate-rgb study-translate-depth translate-fp16 metrics
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
 "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available() and "no CUDA device: nothing to do")' || exit 1
 
 nyuv2=(configs/nyudv2/asymfusion_r18_nyudv2_320x240.py)
+fp16=(configs/rooms/translate_depth_thermal_rgb_rooms_128x128.py)
+
+study_translation() {
+    "$python" tools/study.py "configs/studies/$1.py" --data-root "${RGBX_NYUV2:?}" --dtype bfloat16 --jobs 3 \
+        --work-dir "$out/study_$1" --out "$out"
+}
 
 step() {
     case $1 in
@@ -50,6 +58,13 @@ step() {
     study-nyuv2)
         "$python" tools/study.py configs/studies/nyudv2_320x240.py --data-root "${RGBX_NYUV2:?}" --dtype bfloat16 \
             --jobs 3 --work-dir "$out/study_nyuv2" --out "$out" --cfg-options model.pretrained="${RGBX_WEIGHTS:-timm}"
+        ;;
+    study-translate-rgb) study_translation translate_nyudv2_320x240 ;;
+    study-translate-depth) study_translation translate_nyudv2_320x240_depth ;;
+    translate-fp16)
+        "$python" tools/render_rooms.py "$out/rooms_128x128_class" --size 128x128 --paints class &&
+            "$python" tools/train.py "${fp16[@]}" --data-root "$out/rooms_128x128_class" --resume \
+                --work-dir "$out/translate_fp16" --cfg-options optim_wrapper.dtype=float16 train_cfg.max_epochs=2 train_cfg.val_interval=2
         ;;
     metrics) "$python" benchmarks/metrics.py --device cuda --out "$out/metrics_cuda.md" ;;
     *) echo "unknown step $1" >&2 && return 2 ;;

@@ -15,15 +15,16 @@ from rgbx.cli.config import load_config, without_initial_weights
 from rgbx.cli.errors import building, run_command
 from rgbx.cli.subsets import all_subsets
 from rgbx.datasets.writing import replace_file
-from rgbx.engine.profile import Profile, describe_machine, move_model, profile_model
+from rgbx.engine.profile import Model, Profile, describe_machine, move_model, profile_model
 from rgbx.engine.segmentation_metric import text_table
 from rgbx.models.segmentor import Segmentor
+from rgbx.models.translator import Translator
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMAT = "rgbx-profile/1"
 METHOD = (
-    "From normalised maps to logits. Parameters: of a model for these modalities alone. GFLOP: per sample, two per "
-    "multiply-add.\nPeak memory includes weights and inputs; {memory}."
+    "From normalised maps to {output}. Parameters: of a {network} for these modalities alone. GFLOP: per sample, two "
+    "per multiply-add.\nPeak memory includes weights and inputs; {memory}."
 )
 MEMORY = {
     "cuda": "what torch's allocator handed out",
@@ -41,7 +42,7 @@ def profile(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     model = _build(arguments)
     known = model.modalities
-    subsets = [model.backbone.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(known)
+    subsets = [model.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(known)
     device = move_model(model, arguments.device)
     machine = describe_machine(device)
     height, width = arguments.size
@@ -57,7 +58,9 @@ def profile(argv: Sequence[str] | None = None) -> int:
         )
         for subset, batch, dtype in itertools.product(subsets, arguments.batches, arguments.dtypes)
     ]
-    print(f"{profile_table(rows)}\n{METHOD.format(memory=MEMORY.get(device.type, MEMORY['cpu']))}")
+    network, output = ("generator", "images") if isinstance(model, Translator) else ("model", "logits")
+    memory = MEMORY.get(device.type, MEMORY["cpu"])
+    print(f"{profile_table(rows)}\n{METHOD.format(network=network, output=output, memory=memory)}")
     if arguments.json:
         _write(arguments, machine, device, rows)
     return 0
@@ -77,13 +80,15 @@ def profile_table(rows: Sequence[Profile]) -> str:
     return text_table(header, cells)
 
 
-def _build(arguments: argparse.Namespace) -> Segmentor:
+def _build(arguments: argparse.Namespace) -> Model:
     config = load_config(arguments.config, options=arguments.cfg_options)
     without_initial_weights(config)
     with building(arguments.config):
         model = MODELS.build(config.model)
-    if not isinstance(model, Segmentor):
-        raise ValueError(f"{arguments.config} builds a {type(model).__name__}; expected a segmentor of rgbx.models")
+    if not isinstance(model, Segmentor | Translator):
+        raise ValueError(
+            f"{arguments.config} builds a {type(model).__name__}; expected a segmentor or a translator of rgbx.models"
+        )
     return model
 
 

@@ -102,8 +102,8 @@ def grid_text(runs: Sequence[Run]) -> str:
     lines = []
     for run in runs:
         state = read_state(run)
-        score = state.score(run.subsets[0])
-        known = "" if score is None else f", mIoU {score:.3f}"
+        value = state.score(run.subsets[0], run.kind.headline.name)
+        known = "" if value is None else f", {run.kind.headline.said(value)}"
         notes = f" ({'; '.join(state.notes[:3])})" if state.notes else ""
         lines.append(f"{run.title} on {', '.join(run.subsets)}: {state.kind}{known}{notes}")
     done = sum(read_state(run).kind == DONE for run in runs)

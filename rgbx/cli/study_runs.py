@@ -7,15 +7,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from rgbx.cli.config import load_config, nearest, read_values, without_initial_weights
 from rgbx.cli.errors import ConfigError, building
 from rgbx.cli.options import parse_options
 from rgbx.cli.test_options import config_identity
 from rgbx.datasets.class_weights import equal_class_weights
+from rgbx.datasets.sample import STANDARD_MAPS
 from rgbx.engine.study import Study, declare_study
 from rgbx.engine.study.checks import Overrides
-from rgbx.engine.study.costs import build_model
+from rgbx.engine.study.costs import PROBLEMS, build_model
+from rgbx.engine.study.kind import Kind, segmentation_kind, translation_kind
 from rgbx.engine.study.overrides import as_options, flatten, merge_overrides
 from rgbx.engine.study.runs import Run
 
@@ -49,10 +52,49 @@ def resolve_runs(study: Study, work_dir: Path, arguments: argparse.Namespace) ->
     Raises:
         ConfigError: an override that nothing would read; the message names the method.
     """
-    return [_resolve(study, method, seed, work_dir, arguments) for method, seed in study.grid()]
+    kind = _kind(study, arguments)
+    return [_resolve(study, method, seed, work_dir, arguments, kind) for method, seed in study.grid()]
 
 
-def _resolve(study: Study, method: str, seed: int, work_dir: Path, arguments: argparse.Namespace) -> Run:
+def _kind(study: Study, arguments: argparse.Namespace) -> Kind:
+    """What the results of all methods are.
+
+    Raises:
+        ConfigError: methods whose results are of different kinds, or scores that they do not have.
+    """
+    configs = {
+        name: _load(study, name, method_overrides(study, name, arguments), arguments.data_root)
+        for name in study.methods
+    }
+    targets = {name: (config.get("model") or {}).get("target") for name, config in configs.items()}
+    (first, target), *others = targets.items()
+    for name, other in others:
+        if other != target:
+            raise ConfigError(
+                f"{study.file}: method {first!r} predicts {target or 'classes'} and {name!r} {other or 'classes'}; "
+                "a study compares results of one kind"
+            )
+    try:
+        if target is None:
+            return segmentation_kind(study.scores or ("mIoU",))
+        unit, certain = _unit_of(target, configs[first])
+        evaluator = configs[first].get("test_evaluator")
+        return translation_kind(unit, study.scores, evaluator=evaluator, certain=certain)
+    except ValueError as error:
+        raise ConfigError(f"{study.file}: {error}") from error
+
+
+def _unit_of(target: str, config: Config) -> tuple[str, bool]:
+    """The unit of the map that is predicted, and whether it is the dataset that says so."""
+    try:
+        maps, certain = DATASETS.build(config.test_dataloader["dataset"]).metainfo["maps"], True
+    except (*PROBLEMS, OSError, ImportError):  # as where the data is not there yet
+        maps, certain = {}, False
+    spec = {**STANDARD_MAPS, **maps}.get(target)
+    return ("", False) if spec is None else (spec.unit, certain)
+
+
+def _resolve(study: Study, method: str, seed: int, work_dir: Path, arguments: argparse.Namespace, kind: Kind) -> Run:
     overrides = merge_overrides(method_overrides(study, method, arguments), {"randomness.seed": seed})
     config = _load(study, method, overrides)
     options = argparse.Namespace(config=str(study.config), cfg_options=as_options(overrides))
@@ -64,6 +106,7 @@ def _resolve(study: Study, method: str, seed: int, work_dir: Path, arguments: ar
         resolved=flatten(config.to_dict()),
         sha256=config_identity(options)["sha256"],
         subsets=study.subsets_of(method, _modalities(study, config)),
+        kind=kind,
     )
 
 
@@ -77,7 +120,7 @@ def _load(study: Study, method: str, overrides: Overrides, data_root: str | None
 def _modalities(study: Study, config: Config) -> tuple[str, ...]:
     model = config.get("model")
     if not isinstance(model, dict) or not model.get("modalities"):
-        raise ConfigError(f"{study.config}: model has no modalities; a study compares segmentors")
+        raise ConfigError(f"{study.config}: model has no modalities; a study compares segmentors or translators")
     return tuple(model["modalities"])
 
 

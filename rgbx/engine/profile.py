@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from rgbx.datasets.sample import STANDARD_MAPS
 from rgbx.models.complexity import measure_complexity
 from rgbx.models.segmentor import Segmentor
+from rgbx.models.translator import Translator
 
 WARMUP = 3
+Model = Segmentor | Translator
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,13 @@ class Profile:
         modalities: names of those present.
         batch: samples at once.
         dtype: precision by name; other than ``"float32"`` by autocast.
-        parameters: those that a model for these modalities alone would have.
+        parameters: those that a model for these modalities alone would have; for translation of its generator.
         flops: floating-point operations per sample, two per multiply-add.
         peak_bytes: most memory in use at once, weights and inputs included; None if the device ran out of memory.
             On CUDA what torch's allocator handed out; on a CPU the tensors alive between two operations, without
             what a kernel needs for itself.
-        seconds: wall times of the repetitions until the logits are there; empty if the device ran out of memory.
+        seconds: wall times of the repetitions until the logits or images are there; empty if the device ran out of
+            memory.
     """
 
     modalities: tuple[str, ...]
@@ -72,7 +76,7 @@ class Profile:
 
 
 def profile_model(
-    model: Segmentor,
+    model: Model,
     *,
     size: tuple[int, int],
     modalities: Sequence[str],
@@ -80,7 +84,7 @@ def profile_model(
     dtype: torch.dtype = torch.float32,
     repeats: int = 30,
 ) -> Profile:
-    """Measures the forward pass from normalised maps to logits on the device of the model.
+    """Measures the forward pass from normalised maps to logits or images on the device of the model.
 
     Args:
         model: is left in evaluation mode.
@@ -98,7 +102,7 @@ def profile_model(
     model.eval()
     complexity = measure_complexity(model, size, modalities=modalities)
     device = next(model.parameters()).device
-    names = model.backbone.layout.order(modalities)
+    names = model.layout.order(modalities)
     peak: int | None = None
     seconds: tuple[float, ...] = ()
     try:
@@ -110,18 +114,19 @@ def profile_model(
         torch.cuda.empty_cache()
         peak = None
     name = str(dtype).removeprefix("torch.")
-    return Profile(names, batch, name, complexity.parameters["total"], complexity.flops, peak, seconds)
+    return Profile(names, batch, name, complexity.used_at_test, complexity.flops, peak, seconds)
 
 
 def random_inputs(
     names: Iterable[str], batch: int, size: tuple[int, int], device: torch.device
 ) -> dict[str, Tensor]:  # [N, c, H, W] each
-    """Normally distributed maps: three channels for ``"rgb"``, one for any other modality."""
-    return {name: torch.randn(batch, 3 if name == "rgb" else 1, *size, device=device) for name in names}
+    """Normally distributed maps with the channels of the standard map of that name, one for any other modality."""
+    channels = {name: STANDARD_MAPS[name].channels if name in STANDARD_MAPS else 1 for name in names}
+    return {name: torch.randn(batch, count, *size, device=device) for name, count in channels.items()}
 
 
-def make_forward(model: Segmentor, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Callable[[], object]:
-    """A forward pass from normalised maps to logits; other than float32 by autocast."""
+def make_forward(model: Model, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Callable[[], object]:
+    """A forward pass from normalised maps to logits or images; other than float32 by autocast."""
     device = next(model.parameters()).device.type
 
     @torch.no_grad()

@@ -27,6 +27,7 @@ from rgbx.models.predictor import ENSEMBLE
 
 TRUTH = "truth"
 DATA_RANGES = {"rgb8": 255.0, "encoded": 255.0, "relative": 1.0}  # units whose maps are pictures
+SCORED_UNITS = (*DATA_RANGES, "metre", "unit_vector")  # units with more scores than MAE and RMSE
 _PUBLISHED_FACTORS = {"unit_vector": 10.0, "relative": 20.0}  # to tenths of the -1..1 that networks predict
 _SUMS: dict[str, Callable[..., dict[str, Any]]] = {"metre": depth_sums, "unit_vector": normal_sums}
 _SCORES: dict[str, Callable[..., dict[str, float]]] = {"metre": depth_scores, "unit_vector": normal_scores}
@@ -111,6 +112,15 @@ def image_set_scores(images: Sequence[ImageScores], name: str, unit: str) -> dic
     if unit in _PUBLISHED_FACTORS:
         found |= {f"{key}_x10": _PUBLISHED_FACTORS[unit] * found[key] for key in ("MAE", "RMSE")}
     return found
+
+
+def score_names(unit: str) -> tuple[str, ...]:
+    """Names of the scores of a map of this unit, without those that need features."""
+    channels = 3 if unit == "unit_vector" else 1
+    blank = torch.zeros(channels, 16, 16)
+    sums, means = measure(blank, blank, None, unit)
+    image = ImageScores("", MapSpec("", channels, "float32", unit, "linear"), {ENSEMBLE: sums}, {ENSEMBLE: means})
+    return tuple(image_set_scores([image], ENSEMBLE, unit))
 
 
 def _added(sums: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

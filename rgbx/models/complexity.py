@@ -32,6 +32,11 @@ class Complexity:
     flops: int
     size: tuple[int, int]
 
+    @property
+    def used_at_test(self) -> int:
+        """Parameters of what predicts: all, or for translation those of the generator."""
+        return self.parameters.get("generator", self.parameters["total"])
+
     def __str__(self) -> str:
         total = self.parameters["total"]
         parts = ", ".join(f"{name} {n / 1e6:.2f}" for name, n in self.parameters.items() if name != "total")

@@ -59,7 +59,7 @@ class Segmentor(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=preprocessor)
         self.backbone, self.head, self.loss = backbone, decoder, loss
-        self.modalities = backbone.layout.modalities
+        self.layout, self.modalities = backbone.layout, backbone.layout.modalities
         if ENSEMBLE in self.modalities:
             raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
         if ensemble not in ENSEMBLES:

@@ -146,6 +146,8 @@ TRANSLATION = {  # data and a score
     "rooms/translate_depth_thermal_rgb_rooms_128x128.py": ("rooms", "PSNR"),
     "rooms/joint_r18_rooms_160x120.py": ("rooms", "angle_mean"),
     "taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py": ("taskonomy", "SSIM"),
+    "nyudv2/translate_depth_normal_rgb_nyudv2_320x240.py": ("nyudv2_folders", "PSNR"),
+    "nyudv2/translate_rgb_edge_depth_nyudv2_320x240.py": ("nyudv2_folders", "AbsRel"),
 }
 TASKONOMY = [
     *(
@@ -156,6 +158,11 @@ TASKONOMY = [
     "train_cfg.val_interval=1",
     "model.discriminator.width=4",
 ]
+DATA = {
+    "rooms": ROOMS,
+    "taskonomy": TASKONOMY,
+    "nyudv2_folders": [*HELD_OUT, "train_cfg.val_interval=1", "model.discriminator.width=4"],
+}
 CASES = {
     "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
     "nyudv2/asymfusion_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
@@ -184,7 +191,7 @@ def test_translations_train_and_are_scored(config, request, tmp_path):
     data, score = TRANSLATION[config]
     options = [option for option in SMALL if not option.startswith("model.")]
     small = "decoder.width=16" if "joint" in config else "generator={'name': 'unet', 'width': 4, 'depth': 3}"
-    options += [*(ROOMS if data == "rooms" else TASKONOMY), f"model.{small}"]
+    options += [*DATA[data], f"model.{small}"]
     arguments = ["--data-root", str(request.getfixturevalue(data)), "--cfg-options", *options]
     path, work_dir = str(CONFIGS / config), tmp_path / "run"
     assert rgbx.cli.train.main([path, "--work-dir", str(work_dir), *arguments]) == 0

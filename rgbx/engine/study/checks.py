@@ -111,6 +111,18 @@ def check_subsets(value: Any, file: Path, where: str) -> tuple[str, ...]:
     return subsets
 
 
+def check_scores(value: Any, file: Path) -> tuple[str, ...]:
+    """Different names; which there are depends on the results.
+
+    Raises:
+        ValueError: something else.
+    """
+    names = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{file}: scores is {value!r}; expected different names, such as ('PSNR', 'SSIM')")
+    return names
+
+
 def by_method(name: str, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """A dict whose keys are methods.
 

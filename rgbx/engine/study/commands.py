@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from rgbx.engine.source_commit import find_commit
 from rgbx.engine.study.overrides import as_options
 from rgbx.engine.study.runs import Run, last_line, read_state, write_note
 
@@ -113,8 +115,10 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
         RunError: a command ended with an error, or the result is not that of this config.
         StoppedError: the study is being stopped.
     """
-    before, start = read_state(run).seconds, time.monotonic()
-    write_note(run, seconds=before)
+    state, start = read_state(run), time.monotonic()
+    commits = tuple(dict.fromkeys([*state.commits, *filter(None, [find_commit()])]))
+    note = partial(write_note, run, commits=commits)
+    note(seconds=state.seconds)
     options = [*common, "--cfg-options", *as_options(run.overrides)]
     test = [config, str(run.folder), "--work-dir", str(run.folder / "test"), "--json", str(run.results)]
     commands = {
@@ -127,12 +131,12 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
         if read_state(run).result is None:
             raise RunError("the config changed while the run went on, or its test gave no result")
     except RunError as error:
-        write_note(run, seconds=before + time.monotonic() - start, failure=str(error))
+        note(seconds=state.seconds + time.monotonic() - start, failure=str(error))
         raise
     except BaseException:
-        write_note(run, seconds=before + time.monotonic() - start)
+        note(seconds=state.seconds + time.monotonic() - start)
         raise
-    write_note(run, seconds=before + time.monotonic() - start)
+    note(seconds=state.seconds + time.monotonic() - start)
 
 
 def _run_command(run: Run, call: Call, name: str, arguments: Sequence[str]) -> None:

@@ -14,10 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 
 from rgbx.datasets.writing import replace_file
-from rgbx.engine.profile import describe_machine, find_device, make_forward, random_inputs, time_passes
+from rgbx.engine.profile import Model, describe_machine, find_device, make_forward, random_inputs, time_passes
 from rgbx.engine.test_loop import autocast_dtype
 from rgbx.models.complexity import measure_complexity
 from rgbx.models.segmentor import Segmentor
+from rgbx.models.translator import Translator
 
 ROUNDS, REPEATS = 5, 10
 FORMAT = "rgbx-study-costs/1"
@@ -30,7 +31,7 @@ class Cost:
 
     Attributes:
         size: height and width.
-        parameters: their number.
+        parameters: their number, for translation of the generator.
         flops: per frame, two per multiply-add.
         milliseconds: of a forward pass of one frame: the median of each round; empty where not measured.
     """
@@ -66,15 +67,15 @@ class Costs:
         return dict(self.key) == dict(key) and complete and (timed or not latency)
 
 
-def build_model(config: Config) -> Segmentor:
+def build_model(config: Config) -> Model:
     """Builds a config's model.
 
     Raises:
-        ValueError: it is not a segmentor of rgbx.
+        ValueError: it is neither a segmentor nor a translator of rgbx.
     """
     model = MODELS.build(config.model)
-    if not isinstance(model, Segmentor):
-        raise ValueError(f"model is a {type(model).__name__}; expected a segmentor of rgbx.models")
+    if not isinstance(model, Segmentor | Translator):
+        raise ValueError(f"model is a {type(model).__name__}; expected a segmentor or a translator of rgbx.models")
     return model
 
 
@@ -115,8 +116,8 @@ def _count(config: Config, names: Sequence[str], device: torch.device) -> tuple[
     model, size = build_model(config).eval().to(device), frame_size(config, names)
     complexity = measure_complexity(model, size, modalities=names)
     dtype = autocast_dtype((config.get("test_cfg") or {}).get("dtype"), device.type) or torch.float32
-    inputs = random_inputs(model.backbone.layout.order(names), 1, size, device)
-    return Cost(size, complexity.parameters["total"], complexity.flops), make_forward(model, inputs, dtype)
+    inputs = random_inputs(model.layout.order(names), 1, size, device)
+    return Cost(size, complexity.used_at_test, complexity.flops), make_forward(model, inputs, dtype)
 
 
 def frame_size(config: Config, names: Sequence[str]) -> tuple[int, int]:

@@ -15,13 +15,14 @@ from rgbx.engine.study.checks import (
     check_method,
     check_methods,
     check_overrides,
+    check_scores,
     check_seeds,
     check_subsets,
     folder_name,
 )
 
 REQUIRED = ("config", "methods", "seeds")
-OPTIONAL = ("budget", "modalities", "baseline", "method_seeds", "method_modalities")
+OPTIONAL = ("budget", "modalities", "scores", "baseline", "method_seeds", "method_modalities")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Study:
         methods: name to the overrides that make the method, in the order of the table.
         seeds: of every method that `method_seeds` does not name.
         modalities: subsets to test ("rgb+depth"), the headline first; None for all together, then each alone.
+        scores: names of the scores of the table, the one that is compared first; None for the usual ones.
         baseline: the method that the others are compared with, or None.
         method_seeds: seeds of single methods.
         method_modalities: subsets of single methods.
@@ -46,6 +48,7 @@ class Study:
     seeds: tuple[int, ...]
     budget: Overrides
     modalities: tuple[str, ...] | None
+    scores: tuple[str, ...] | None
     baseline: str | None
     method_seeds: dict[str, tuple[int, ...]]
     method_modalities: dict[str, tuple[str, ...]]
@@ -102,7 +105,7 @@ def declare_study(values: Mapping[str, Any], file: Path) -> Study:
     """
     _check_names(values, file)
     methods = check_methods(values["methods"], file)
-    modalities, baseline = values.get("modalities"), values.get("baseline")
+    modalities, scores, baseline = (values.get(name) for name in ("modalities", "scores", "baseline"))
     if baseline is not None:
         check_method(baseline, methods, file, "baseline")
     seeds = by_method("method_seeds", values, file)
@@ -114,6 +117,7 @@ def declare_study(values: Mapping[str, Any], file: Path) -> Study:
         seeds=check_seeds(values["seeds"], file, "seeds"),
         budget=check_overrides(values.get("budget") or {}, file, "budget"),
         modalities=None if modalities is None else check_subsets(modalities, file, "modalities"),
+        scores=None if scores is None else check_scores(scores, file),
         baseline=baseline,
         method_seeds={name: check_seeds(value, file, f"method_seeds[{name!r}]") for name, value in seeds.items()},
         method_modalities={

@@ -18,7 +18,7 @@ GAINS = (
     "of these differences, and the differences themselves in the order of the seeds."
 )
 LATENCY = (
-    "Latency: one frame from normalised maps to logits, methods timed in turn in one process, median of {rounds} "
+    "Latency: one frame from normalised maps to {output}, methods timed in turn in one process, median of {rounds} "
     "rounds; the ratio is the median over the rounds. Measured on {machine}."
 )
 
@@ -41,7 +41,7 @@ def study_document(
         f"    {command}",
         _bullets(_header(gathered, overrides)),
         markdown_table(gathered),
-        f"![mIoU by method]({picture})",
+        f"![{gathered.kind.headline.name} by method]({picture})",
         _bullets(_notes(gathered, costs)),
         "## Not in the table\n\n" + _bullets(map(shorten, missing)) if missing else "",
         "## Methods\n\n" + _bullets(_methods(gathered)),
@@ -67,6 +67,7 @@ def _header(gathered: Gathered, overrides: Mapping[str, Any]) -> list[str]:
             f"Versions: {_all(_versions(result['versions']) for result in results)}",
             f"Machine: {_all(result['machine'] for result in results)}",
             f"Date: {_dates([result['date'][:10] for result in results])}",
+            *([f"Commit: {_all(gathered.commits)}"] if gathered.commits else []),
         ]
     return lines
 
@@ -95,19 +96,21 @@ def _dates(dates: Sequence[str]) -> str:
 
 
 def _notes(gathered: Gathered, costs: Costs | None) -> list[str]:
-    study = gathered.study
+    study, kind = gathered.study, gathered.kind
     lines = [
-        "mIoU of the ensemble, as a fraction: mean ± sample standard deviation over the seeds; n where it is another. "
+        f"{kind.headline.sentence}: mean ± sample standard deviation over the seeds; n where it is another. "
         "Each column is one checkpoint with only these modalities present; — where a method is not tested so. "
         "A method's headline is the first column that it has."
     ]
+    lines += [f"{score.sentence}: of each method's headline." for score in kind.scores[1:]]
     if study.baseline is not None:
         lines.append(GAINS.format(baseline=study.baseline))
     if costs is not None and costs.methods:
         sizes = dict.fromkeys(f"{height}×{width}" for height, width in (cost.size for cost in costs.methods.values()))
         lines.append(f"GFLOP: per frame of {', '.join(sizes)} with the headline's modalities, two per multiply-add.")
+        lines += [kind.note] if kind.note else []
         if any(cost.milliseconds for cost in costs.methods.values()):
-            lines.append(LATENCY.format(rounds=ROUNDS, machine=costs.machine))
+            lines.append(LATENCY.format(output=kind.output, rounds=ROUNDS, machine=costs.machine))
     return lines
 
 

@@ -36,8 +36,8 @@ class Progress:
         """Tells of a run that ended after some seconds."""
         self.ended += 1
         self.durations.append(seconds)
-        score = state.score(run.subsets[0])
-        outcome = f"failed: {failure}" if failure else "mIoU undefined" if score is None else f"mIoU {score:.3f}"
+        score = run.kind.headline
+        outcome = f"failed: {failure}" if failure else score.said(state.score(run.subsets[0], score.name))
         line = f"[{self.ended}/{self.total}] {run.title}: {outcome} ({duration(seconds)})"
         if self.ended < self.total:
             line += f"; about {duration(self.left())} left"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rgbx.datasets.writing import replace_file
 from rgbx.engine.checkpoint import find_last
-from rgbx.engine.result_file import read_result
 from rgbx.engine.study.checks import Overrides
+from rgbx.engine.study.kind import SEGMENTATION, Kind
 from rgbx.engine.study.overrides import Flat, differences
 from rgbx.models.predictor import ENSEMBLE
 
@@ -37,6 +37,7 @@ class Run:
         resolved: every value of the config with these overrides.
         sha256: of the same, as tools/test.py notes it in its result file.
         subsets: the modalities it is tested on, the headline first.
+        kind: what its result is, as those of all runs of the study.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Run:
     resolved: Flat = field(hash=False)
     sha256: str
     subsets: tuple[str, ...]
+    kind: Kind = field(default=SEGMENTATION, hash=False)
 
     @property
     def log(self) -> Path:
@@ -72,17 +74,19 @@ class State:
         result: the result file; None unless done.
         notes: the failure, or what changed.
         seconds: that training and testing took so far.
+        commits: of the program that worked on it, where known.
     """
 
     kind: str
     result: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    commits: tuple[str, ...] = ()
 
-    def score(self, subset: str) -> float | None:
-        """mIoU of the ensemble under a subset, a fraction; None where it was not measured."""
+    def score(self, subset: str, name: str) -> float | None:
+        """A score of the ensemble under a subset; None where it was not measured."""
         found = self.result["subsets"].get(subset) if self.result else None
-        return found[ENSEMBLE]["mIoU"] if found else None
+        return found[ENSEMBLE].get(name) if found else None
 
 
 def read_state(run: Run) -> State:
@@ -93,17 +97,18 @@ def read_state(run: Run) -> State:
     """
     note = read_note(run)
     seconds = float(note.get("seconds", 0.0))
-    result = read_result(run.results) if run.results.is_file() else None
+    commits = tuple(note.get("commits", ()))
+    result = run.kind.read(run.results) if run.results.is_file() else None
     left = result is not None or find_last(run.folder) is not None
     if left and note.get("sha256", run.sha256) != run.sha256:
         return State(CHANGED, notes=tuple(differences(note.get("config", {}), run.resolved)), seconds=seconds)
     if result is not None and result["config"]["sha256"] != run.sha256:
         return State(CHANGED, notes=("results.json was made with another config",), seconds=seconds)
     if result is not None and set(run.subsets) <= set(result["subsets"]):
-        return State(DONE, result, seconds=seconds)
+        return State(DONE, result, seconds=seconds, commits=commits)
     if note.get("failure"):
-        return State(FAILED, notes=(str(note["failure"]),), seconds=seconds)
-    return State(STARTED if note else ABSENT, seconds=seconds)
+        return State(FAILED, notes=(str(note["failure"]),), seconds=seconds, commits=commits)
+    return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
 
 
 def read_note(run: Run) -> dict[str, Any]:
@@ -125,8 +130,8 @@ def read_note(run: Run) -> dict[str, Any]:
     return note
 
 
-def write_note(run: Run, *, seconds: float, failure: str | None = None) -> None:
-    """Notes the config of a run, the time it has taken and the failure it ended with."""
+def write_note(run: Run, *, seconds: float, failure: str | None = None, commits: Sequence[str] = ()) -> None:
+    """Notes the config of a run, the time it has taken, the failure it ended with and who worked on it."""
     note = {
         "format": FORMAT,
         "method": run.method,
@@ -134,6 +139,7 @@ def write_note(run: Run, *, seconds: float, failure: str | None = None) -> None:
         "sha256": run.sha256,
         "seconds": seconds,
         "failure": failure,
+        "commits": list(commits),
         "config": run.resolved,
     }
     replace_file(run.folder / "run.json", (json.dumps(note, indent=1) + "\n").encode())

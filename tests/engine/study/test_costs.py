@@ -81,3 +81,23 @@ def test_costs_are_kept_for_the_same_key(tmp_path):
     for text in ("{", "[]", '{"format": "x", "machine": "", "key": {}, "methods": {}}', '{"methods": {"a": {}}}'):
         path.write_text(text)
         assert read_costs(path) is None
+
+
+def test_a_translator_is_counted_without_its_discriminator(configs):
+    from rgbx.models import multimodal_translator
+
+    model = dict(
+        type=multimodal_translator,
+        modalities=("depth", "normal"),
+        target="rgb",
+        generator=dict(name="unet", width=4, depth=3),
+        discriminator=dict(name="patch", width=4, layers=2),
+    )
+    dataset = {**configs["both"].test_dataloader["dataset"], "modalities": ("depth", "normal", "rgb")}
+    values = dict(model=model, test_dataloader=dict(dataset=dataset), test_cfg=dict())
+    config = Config(ConfigDict(values), format_python_code=False)
+    cost = measure_costs({"a": config}, {"a": "depth+normal"}, device="cpu", key={}, latency=False).methods["a"]
+    built = build_model(config)
+    assert cost.parameters == sum(parameter.numel() for parameter in built.generator.parameters())
+    found = profile_model(built, size=(40, 64), modalities=("depth", "normal"), repeats=1)
+    assert (found.parameters, found.flops) == (cost.parameters, cost.flops) and cost.flops > 0

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from rgbx.engine.study.commands import RunError, carry_out
 from rgbx.engine.study.grid import Progress, duration, locked, run_all
 from rgbx.engine.study.runs import ABSENT, CHANGED, DONE, FAILED, STARTED, last_line, move_aside, read_state, write_note
+from rgbx.engine.study.scores import gather
 
 
 def execute_all(runs, commands, jobs=1, lines=None):
@@ -108,7 +110,7 @@ def test_another_config_is_noticed(declare, make_runs, fake_commands):
     execute_all(before, fake_commands(before))
     state = read_state(now[0])
     assert (state.kind, state.notes) == (CHANGED, ("text: '' → 'edited'",))
-    assert state.score("rgb+depth") is None
+    assert state.score("rgb+depth", "mIoU") is None
 
     (before[1].folder / "run.json").unlink()  # the result file alone says it too
     assert read_state(now[1]).kind == CHANGED
@@ -216,3 +218,20 @@ def test_time_adds_up_over_interruptions(declare, make_runs, fake_commands):
     execute_all([run], fake_commands([run]))
     assert json.loads((run.folder / "run.json").read_text())["seconds"] == pytest.approx(100, abs=5)
     assert read_state(run).seconds >= 100
+
+
+def test_commits_of_a_run_are_kept(declare, make_runs, fake_commands, monkeypatch):
+    """Interrupted under one commit, finished under another; a run without a known commit says so beside others."""
+    study = declare(methods={"a": {}, "b": {}}, seeds=(0,))
+    runs = make_runs(study)
+    commits = iter(["aaa", "bbb+changes", None])
+    monkeypatch.setattr("rgbx.engine.study.commands.find_commit", lambda: next(commits))
+    with pytest.raises(RunError):
+        carry_out(runs[0], fake_commands(runs, {("train", "a", 0): (1, "no")}), config="base.py", common=[])
+    for run in runs:
+        carry_out(run, fake_commands(runs), config="base.py", common=[])
+    states = {run: read_state(run) for run in runs}
+    assert [state.commits for state in states.values()] == [("aaa", "bbb+changes"), ()]
+    assert gather(study, states, {}).commits == ["aaa", "bbb+changes", "unknown"]
+    alone = {run: replace(state, commits=()) for run, state in states.items()}
+    assert gather(study, alone, {}).commits == []
