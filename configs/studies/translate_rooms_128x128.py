@@ -1,6 +1,7 @@
 """Depth and thermal to RGB on the synthetic rooms: fusion methods, and each input alone, on two cores.
 
-    python tools/study.py configs/studies/translate_rooms_128x128.py
+    python tools/render_rooms.py data/rooms_128x128_class --size 128x128 --paints class --train 1200
+    python tools/study.py configs/studies/translate_rooms_128x128.py --jobs 2
 
 L1 alone, so that what differs is what the networks are given and how they put it together.
 """

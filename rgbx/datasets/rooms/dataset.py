@@ -18,6 +18,7 @@ from rgbx.datasets.writing import replace_file
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
+STORED = {"depth": {"scale": 1000.0}, "thermal": {"scale": 100.0, "add": -273.15}, "edge": {"scale": 255.0, "bits": 8}}
 DEFAULT_FRAMES = {"train": 600, "test": 200}
 
 
@@ -80,6 +81,11 @@ class SyntheticRooms(DenseDataset):
 
     def __len__(self) -> int:
         return self.num_frames
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Beside the base's, how files hold modalities with a scale, in the words of `read_map`."""
+        return {**super().metainfo, "stored": {name: STORED[name] for name in self.modalities if name in STORED}}
 
     def read(self, index: int) -> Sample:
         names = (*self.modalities, "label")

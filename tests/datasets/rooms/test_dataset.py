@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rgbx.datasets import SyntheticRooms
+from rgbx.datasets import STANDARD_MAPS, SyntheticRooms
+from rgbx.datasets.map_encoding import read_map
 from rgbx.datasets.rooms import CLASSES, MAPS, dataset
 from rgbx.datasets.rooms.classes import HEATER, HOT_HEATER
 
@@ -67,6 +68,17 @@ def test_paints_by_class_on_disk(tmp_path: Path) -> None:
     stored = rooms_on_disk(tmp_path, paints="class")
     np.testing.assert_array_equal(stored[1]["rgb"], rooms_on_disk(None, paints="class")[1]["rgb"])
     assert (stored[1]["rgb"] != rooms_on_disk(None)[1]["rgb"]).any()
+
+
+def test_files_are_read_as_the_dataset_says_they_are_stored(tmp_path: Path) -> None:
+    rooms = rooms_on_disk(tmp_path)
+    sample = rooms[1]
+    stored = rooms.metainfo["stored"]
+    assert set(stored) == {"depth", "thermal", "edge"}
+    for name, options in stored.items():
+        values = read_map(rooms.path(name, 1), STANDARD_MAPS[name], **options)
+        np.testing.assert_allclose(values, sample[name], rtol=0, atol=2e-5)
+    assert rooms_on_disk(tmp_path, modalities=("rgb",)).metainfo["stored"] == {}
 
 
 def test_rendering_resumes_where_files_are_missing(tmp_path: Path) -> None:
