@@ -1,5 +1,7 @@
 """Depth and thermal to RGB on the synthetic rooms: fusion methods, and each input alone, on two cores.
 
+The fused networks and the better single input with three seeds, the others once.
+
     python tools/render_rooms.py data/rooms_128x128_class --size 128x128 --paints class --train 1200
     python tools/study.py configs/studies/translate_rooms_128x128.py --jobs 2
 
@@ -7,13 +9,16 @@ L1 alone, so that what differs is what the networks are given and how they put i
 """
 
 config = "../rooms/translate_depth_thermal_rgb_rooms_128x128.py"
-seeds = (0,)
+seeds = (0, 1, 2)
 modalities = ("depth+thermal", "depth", "thermal")
 method_modalities = {"depth alone": ("depth",), "thermal alone": ("thermal",)}
-baseline = "no fusion"
+baseline = "depth alone"
 scores = ("MAE", "PSNR", "SSIM")
 
 budget = {"model.discriminator": None, "train_cfg.val_interval": 14}
+
+_once = ("no fusion", "channel exchange", "thermal alone")
+method_seeds = dict.fromkeys(_once, (0,))
 
 _thermal = {"low": 14.0, "high": 30.0}
 methods = {
