@@ -62,7 +62,7 @@ step() {
     study-translate-rgb) study_translation translate_nyudv2_320x240 ;;
     study-translate-depth) study_translation translate_nyudv2_320x240_depth ;;
     translate-fp16)
-        "$python" tools/render_rooms.py "$out/rooms_128x128_class" --size 128x128 --paints class &&
+        "$python" tools/render_rooms.py "$out/rooms_128x128_class" --size 128x128 --paints class --train 1200 --workers 8 &&
             "$python" tools/train.py "${fp16[@]}" --data-root "$out/rooms_128x128_class" --resume \
                 --work-dir "$out/translate_fp16" --cfg-options optim_wrapper.dtype=float16 train_cfg.max_epochs=2 train_cfg.val_interval=2
         ;;
