@@ -66,6 +66,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["epoch_1.pth"]
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler, also where the tests run in the background and SIGINT is ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_waits_for_the_whole_file(tmp_path):
     class Interrupted:
         def __reduce__(self):
