@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,7 +25,8 @@ def run_command(function: Callable[[Sequence[str] | None], int], argv: Sequence[
     RGBX_DEBUG=1 in the environment lets errors through with their traceback.
     """
     try:
-        return function(argv)
+        with interrupts_repeated():
+            return function(argv)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -32,6 +35,27 @@ def run_command(function: Callable[[Sequence[str] | None], int], argv: Sequence[
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         return FAILED
+
+
+@contextmanager
+def interrupts_repeated() -> Iterator[None]:
+    """Repeats a Ctrl-C that came where Python cannot raise it, as while a data loader starts its workers.
+
+    Python prints "Exception ignored in" there and goes on.
+    """
+    report = sys.unraisablehook
+
+    def repeat(ignored: sys.UnraisableHookArgs) -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            threading.Timer(0.1, _thread.interrupt_main).start()
+        else:
+            report(ignored)
+
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
 
 
 @contextmanager

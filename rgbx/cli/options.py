@@ -88,7 +88,7 @@ _BESIDE_TYPE = {"type", "constructor", "paramwise_cfg", "optimizer", "priority",
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
-    """ "a.b=value" as {"a.b": value}; values are Python literals, or else strings.
+    """ "a.b=value" as {"a.b": value}; values are Python literals, also with dict(a=1), or else strings.
 
     Raises:
         ConfigError: an option without "=".
@@ -99,10 +99,27 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(f"--cfg-options takes A.B=VALUE, found {option!r}")
         try:
-            parsed[path] = ast.literal_eval(text)
+            parsed[path] = _literal(ast.parse(text, mode="eval").body)
         except (ValueError, SyntaxError):
             parsed[path] = DictAction._parse_iterable(text)
     return parsed
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a Python literal, in which dict(a=1) stands for {"a": 1}, as in configs.
+
+    Raises:
+        ValueError: no literal.
+    """
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError("** is no literal")
+        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
+    return ast.literal_eval(node)
 
 
 def apply_options(config: Config, overrides: Mapping[str, Any]) -> None:

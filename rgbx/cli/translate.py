@@ -16,7 +16,8 @@ from rgbx.cli.config import add_config_arguments, load_config, without_initial_w
 from rgbx.cli.errors import ConfigError, building, run_command
 from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
 from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
-from rgbx.engine.checkpoint import find_result, model_weights, read_checkpoint
+from rgbx.engine.checkpoint import config_hint, find_result, model_weights, read_checkpoint
+from rgbx.engine.plain import to_plain
 from rgbx.models import TranslationPredictor, Translator
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.models.translation_protocol import TRANSLATION_PROTOCOLS
@@ -34,6 +35,8 @@ def translate(argv: Sequence[str] | None = None) -> int:
     inputs = parse_inputs(arguments.input)
     model, state = load_translator(arguments)
     model.use_modalities(inputs)
+    if absent := [name for name in model.modalities if name not in inputs]:
+        print(f"The model also takes {', '.join(absent)}, which --input does not give: translating without.")
     stored = stored_in(state)
     stored[model.target] = stored.get(model.target) or {}  # a PNG of the unit's defaults can be written anyway
     given = dict(parse_map(words) for words in arguments.map)
@@ -63,9 +66,21 @@ def load_translator(arguments: argparse.Namespace) -> tuple[Translator, Mapping[
     try:
         model.load_state_dict(model_weights(state, checkpoint))
     except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"checkpoint {checkpoint} does not fit the model of {arguments.config}: {first}") from error
+        raise ConfigError(
+            f"checkpoint {checkpoint} does not fit the model of {arguments.config}: "
+            f"{first_difference(model, state) or str(error).splitlines()[-1].strip()}{config_hint(checkpoint)}"
+        ) from error
     return model.to(arguments.device).eval(), state
+
+
+def first_difference(model: Translator, state: Mapping[str, Any]) -> str | None:
+    """In which parameter of its builder a checkpoint's model differs from this one; None where neither says."""
+    saved, own = ((recipe or {}).get("parameters", {}) for recipe in (state.get("model"), model.recipe))
+    for name in (*own, *(name for name in saved if name not in own)):
+        here, there = to_plain(own.get(name)), to_plain(saved.get(name))
+        if here != there:
+            return f"its {name} is {there!r}, the config's {here!r}."
+    return None
 
 
 def translate_one(

@@ -70,7 +70,7 @@ def _file_job(inputs: Mapping[str, Path], out: Path) -> Job:
 
 
 def _folder_jobs(inputs: Mapping[str, Path], out: Path) -> list[Job]:
-    if out.exists() and not out.is_dir():
+    if out.suffix.lower() == ".png" or (out.exists() and not out.is_dir()):
         raise ConfigError(f"--out {out} is a file, and the inputs are folders: give a folder")
     found = {name: image_files(folder) for name, folder in inputs.items()}
     stems = sorted(set().union(*found.values()))

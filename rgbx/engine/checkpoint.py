@@ -110,6 +110,12 @@ def model_weights(state: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
+def config_hint(path: str | Path) -> str:
+    """Names the config that training left beside a checkpoint, for messages; empty where there is none."""
+    configs = sorted(Path(path).parent.glob("*.py"), key=lambda file: file.stat().st_mtime)
+    return f" It was trained with {configs[-1]}" if configs else ""
+
+
 def write_last(work_dir: str | Path, filename: str) -> None:
     """Notes which checkpoint to resume from, by name only: the directory may be moved or copied."""
     temporary = Path(work_dir, f".{LAST_CHECKPOINT}.tmp")

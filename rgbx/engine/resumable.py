@@ -81,7 +81,8 @@ class ResumableRunner(mmengine.runner.Runner):
         if self.param_schedulers is not None:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
             _load_schedules(self.param_schedulers, state["param_schedulers"])
-        self.logger.info(f"Resumed {filename} after epoch {self.epoch}.")
+        left = "" if self.epoch < self.max_epochs else f" Nothing is left to train: max_epochs is {self.max_epochs}."
+        self.logger.info(f"Resumed {filename} after epoch {self.epoch}.{left}")
 
     def _resume_seed(self, seed: int) -> None:
         if seed != self.seed:
@@ -117,7 +118,7 @@ class ResumableRunner(mmengine.runner.Runner):
             raise ValueError(
                 f"checkpoint {filename} does not fit the config's model: "
                 f"{len(differing)} tensors differ, such as {differing[0]}; is it of "
-                "another backbone, class count or set of modalities?"
+                f"another backbone, class count or set of modalities?{files.config_hint(filename)}"
             )
         extra = {name: own[name] for name in own if name not in saved}
         self.network.load_state_dict({**{name: saved[name] for name in own if name in saved}, **extra})

@@ -26,6 +26,7 @@ from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.engine.adversarial import AlternatingDataParallel
 from rgbx.engine.checkpoint_hook import BufferSyncHook
 from rgbx.engine.console import shorten_console
+from rgbx.engine.map_check import check_maps
 from rgbx.engine.resumable import ResumableRunner
 from rgbx.engine.seeding import EpochSeedHook
 from rgbx.engine.test_loop import ProtocolTestLoop
@@ -155,6 +156,8 @@ class Runner(ResumableRunner):
         for loop in (self.train_loop, self.val_loop):
             if loop is not None:
                 self._check_classes(loop.dataloader.dataset)
+        for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
+            self.logger.warning(warning)
 
     def prepare_testing(self) -> None:
         """The same for the test loop."""

@@ -81,6 +81,7 @@ def build_range(name: str, given: Mapping[str, Any] | None = None) -> MapRange:
         raise ValueError(f"the range of {name!r} has unknown options {unknown}; known are low, high and scale")
     if not {"low", "high"} <= set(options):
         raise ValueError(
-            f"no range for map {name!r}: pass ranges={{{name!r}: {{'low': ..., 'high': ...}}}} in its own unit"
+            f"no range for map {name!r}, unlike {', '.join(DEFAULT_RANGES)}: pass ranges={{{name!r}: {{'low': ..., "
+            "'high': ...}} in its own unit"
         )
     return MapRange(**options)

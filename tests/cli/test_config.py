@@ -208,6 +208,17 @@ def test_option_values():
     }
 
 
+def test_dicts_in_options():
+    """As in configs, or as literals; what is neither stays a string."""
+    nested = {"thermal": {"low": 14, "high": 30.5}, "names": ("a", [1])}
+    assert parse_options(["a=dict(thermal=dict(low=14, high=30.5), names=('a', [1]))", f"b={nested}"]) == {
+        "a": nested,
+        "b": nested,
+    }
+    for text in ("dict(1)", "dict(**x)", "list(a=1)", "{**x}"):
+        assert parse_options([f"a={text}"]) == {"a": text}
+
+
 def test_loading_leaves_mmengine_as_it_was(write_config, tmp_path):
     load_config(write_config())
     plain = tmp_path / "plain.py"

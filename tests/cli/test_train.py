@@ -31,6 +31,8 @@ def test_trains_and_resumes(write_config, work_dir, tmp_path):
     longer = ["--cfg-options", "train_cfg.max_epochs=3", "param_scheduler.0.end=3"]
     assert main([config, "--work-dir", str(work_dir), "--resume", *longer]) == 0
     assert checkpoints(work_dir) == ["epoch_2.pth", "epoch_3.pth"]
+    assert main([config, "--work-dir", str(work_dir), "--resume", "--cfg-options", "train_cfg.max_epochs=3"]) == 0
+    assert any("Nothing is left to train: max_epochs is 3" in log.read_text() for log in work_dir.rglob("*.log"))
     other = str(tmp_path / "other")
     assert (
         main(
@@ -119,6 +121,10 @@ def test_deterministic(write_config, work_dir):
         (["--cfg-options", "model={'type': 'tiny.tiny_segmentor'}"], "missing 2 required positional"),
         (["--cfg-options", "optim_wrapper.dtype=float16"], "needs a CUDA device"),
         (["--cfg-options", "train_dataloader.dataset={'type': 'Nothing'}"], "Nothing"),
+        (
+            ["--cfg-options", "model.modalities=('rgb', 'dpth')"],
+            "takes 'dpth', but Halves gives rgb, depth; did you mean",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(write_config, work_dir, capsys, monkeypatch, arguments, message):

@@ -91,6 +91,26 @@ def test_a_subset_and_a_branch(tool, tmp_path):
         assert np.array_equal(found, np.round(1000 * values.astype(np.float64)))
 
 
+def test_an_input_that_is_not_given_is_told(tool, tmp_path, capsys):
+    base, _, rgb, thermal = tool
+    assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "one.png")]) == 0
+    assert "The model also takes thermal, which --input does not give" in capsys.readouterr().out
+    both = ["--input", f"rgb={rgb}", f"thermal={thermal}", *UNIT, "--out", str(tmp_path / "two.png")]
+    assert main([*base, *both]) == 0
+    assert "also takes" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_model_says_in_what_it_differs(tool, tmp_path, capsys):
+    base, _, rgb, _ = tool
+    other = model_of("depth", ("rgb",))
+    torch.save({"state_dict": other.state_dict(), "model": to_plain(other.recipe)}, tmp_path / "weights.pth")
+    (tmp_path / "its_config.py").touch()
+    assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "one.png")]) == 2
+    error = capsys.readouterr().err
+    assert "its modalities is ['rgb'], the config's ['rgb', 'thermal']." in error
+    assert f"It was trained with {tmp_path / 'its_config.py'}" in error
+
+
 def test_folders_are_matched_by_stem(tool, tmp_path):
     base, network, *_ = tool
     for stem in ("x", "y"):
@@ -149,6 +169,9 @@ def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
     ):
         assert main([*base, *rgb_alone, "--map", *words]) == 2
         assert message in capsys.readouterr().err, message
+    folder = ["--input", f"rgb={tmp_path / 'rgb'}", "--out", str(tmp_path / "new.png")]
+    assert main([*base, *folder]) == 2
+    assert "the inputs are folders: give a folder" in capsys.readouterr().err
     assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "o.jpg")]) == 2
     assert "results are PNG files" in capsys.readouterr().err
     assert not (tmp_path / "o").exists() and not (tmp_path / "o.png").exists()

@@ -195,5 +195,5 @@ def test_resuming_weights_only_is_refused(make_runner, tmp_path):
 
 def test_resuming_another_model_is_refused(make_runner, tmp_path):
     make_runner(epochs=2).train()
-    with pytest.raises(ValueError, match=r"does not fit.*backbone\.conv"):
+    with pytest.raises(ValueError, match=r"does not fit.*backbone\.conv.*modalities\? It was trained with .*\.py$"):
         make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()
