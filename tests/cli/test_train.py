@@ -123,7 +123,7 @@ def test_deterministic(write_config, work_dir):
         (["--cfg-options", "train_dataloader.dataset={'type': 'Nothing'}"], "Nothing"),
         (
             ["--cfg-options", "model.modalities=('rgb', 'dpth')"],
-            "takes 'dpth', but Halves gives rgb, depth; did you mean",
+            "'dpth', but Halves gives rgb, depth; did you mean",
         ),
     ],
 )

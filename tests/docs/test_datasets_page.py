@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -30,12 +31,13 @@ def test_add_your_dataset(place, run_tools, capsys):
             run_tools(text)
         else:
             exec(text, {})
-    assert kinds == ["bash", "toml", "bash", "python", "python", "bash"]
+    assert kinds == ["bash", "toml", "bash", "python", "python", "bash", "python", "bash"]
     printed = capsys.readouterr().out
     assert "no errors, no warnings" in printed
     assert "your own dataset (a dataset.toml)" in printed
     assert "8 frames of ('rgb', 'depth', 'thermal') and 11 classes" in printed
     assert (place / "work_dirs/mine/epoch_2.pth").is_file()
+    assert cv2.imread("work_dirs/depth.png", cv2.IMREAD_UNCHANGED).dtype == np.uint16
     log = (place / "work_dirs/mine").rglob("*.log")
     assert any("rgb+depth+thermal" in path.read_text() for path in log)
 
