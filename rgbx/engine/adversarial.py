@@ -9,12 +9,12 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
-from rgbx.engine.optim import AutocastOptimWrapper
+from rgbx.engine.optim import PartsConstructor
 
 PARTS = ("generator", "discriminator")
 
 
-class AdversarialConstructor:
+class AdversarialConstructor(PartsConstructor):
     """Builds an optimizer for the discriminator and one for all the rest, the generator and the ensemble's α.
 
     `model.discriminator` is the discriminator; where it is None there is the generator's optimizer alone. Both have
@@ -27,15 +27,6 @@ class AdversarialConstructor:
     """
 
     OPTIONS = ("generator_lr", "discriminator_lr")
-
-    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, float] | None = None) -> None:
-        self.options = dict(paramwise_cfg or {})
-        unknown = sorted(set(self.options) - set(self.OPTIONS))
-        if unknown:
-            raise ValueError(f"paramwise_cfg has unknown options {unknown}; known are {', '.join(self.OPTIONS)}")
-        self.wrapper = dict(optim_wrapper_cfg)
-        self.optimizer = dict(self.wrapper.pop("optimizer"))
-        self.wrapper.setdefault("type", AutocastOptimWrapper)
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         network: Any = model.module if is_model_wrapper(model) else model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -124,7 +124,30 @@ class AutocastOptimWrapper(OptimWrapper):
         super().load_state_dict(state)
 
 
-class EncoderDecoderConstructor:
+class PartsConstructor:
+    """What constructors that treat parts of a model differently begin with: a config's optimizer, wrapper and options.
+
+    Args:
+        optim_wrapper_cfg: the config's `optim_wrapper`; its `optimizer` is that of every part.
+        paramwise_cfg: values of the class's `OPTIONS`.
+
+    Raises:
+        ValueError: unknown options.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, float] | None = None) -> None:
+        self.options = dict(paramwise_cfg or {})
+        unknown = sorted(set(self.options) - set(self.OPTIONS))
+        if unknown:
+            raise ValueError(f"paramwise_cfg has unknown options {unknown}; known are {', '.join(self.OPTIONS)}")
+        self.wrapper = dict(optim_wrapper_cfg)
+        self.optimizer = dict(self.wrapper.pop("optimizer"))
+        self.wrapper.setdefault("type", AutocastOptimWrapper)
+
+
+class EncoderDecoderConstructor(PartsConstructor):
     """Builds the optimizer with separate learning rates for the encoder and the rest.
 
     `model.backbone` is the encoder. Norms, biases and the ensemble's `alpha`, that is every
@@ -137,15 +160,6 @@ class EncoderDecoderConstructor:
     """
 
     OPTIONS = ("encoder_lr", "decoder_lr", "encoder_lr_mult", "decoder_lr_mult")
-
-    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, float] | None = None) -> None:
-        self.options = dict(paramwise_cfg or {})
-        unknown = sorted(set(self.options) - set(self.OPTIONS))
-        if unknown:
-            raise ValueError(f"paramwise_cfg has unknown options {unknown}; known are {', '.join(self.OPTIONS)}")
-        self.wrapper = dict(optim_wrapper_cfg)
-        self.optimizer = dict(self.wrapper.pop("optimizer"))
-        self.wrapper.setdefault("type", AutocastOptimWrapper)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         network: Any = model.module if is_model_wrapper(model) else model

@@ -68,6 +68,19 @@ def build_result(
             "palette": [list(colour) for colour in meta["palette"]],
             "ignore_index": meta.get("ignore_index", 255),
         },
+        **circumstances(),
+        "dtype": dtype or "float32",
+        "speed": dict(speed),
+        "subsets": {name: subset_scores(evaluation) for name, evaluation in evaluations.items()},
+        "images": [image_scores(image) for image in first.images],
+        "robustness": None,
+        "pictures": None,
+    }
+
+
+def circumstances() -> dict[str, Any]:
+    """Versions, machine and date of this run, as every result file has them."""
+    return {
         "versions": {
             "rgbx": rgbx.__version__,
             "torch": torch.__version__,
@@ -76,12 +89,6 @@ def build_result(
         },
         "machine": describe_machine(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "dtype": dtype or "float32",
-        "speed": dict(speed),
-        "subsets": {name: subset_scores(evaluation) for name, evaluation in evaluations.items()},
-        "images": [image_scores(image) for image in first.images],
-        "robustness": None,
-        "pictures": None,
     }
 
 

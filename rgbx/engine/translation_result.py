@@ -5,19 +5,13 @@ Scores are in the target's unit or fractions of 1; what is not a number is null.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import rgbx
-from rgbx.engine.result_file import describe_machine, file_hash, write_result
+from rgbx.engine.result_file import circumstances, file_hash, write_result
 from rgbx.engine.translation_scores import ImageScores, TranslationEvaluation, image_set_scores
 from rgbx.models.predictor import ENSEMBLE
 
@@ -77,14 +71,7 @@ def build_translation_result(
         "target": {"name": target.name, "unit": target.unit, "channels": target.channels},
         "weights": {name: dict(file) for name, file in first.weights.items()},
         "kernel": dict(first.kernel),
-        "versions": {
-            "rgbx": rgbx.__version__,
-            "torch": torch.__version__,
-            "timm": version("timm"),
-            "python": platform.python_version(),
-        },
-        "machine": describe_machine(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **circumstances(),
         "dtype": dtype or "float32",
         "speed": dict(speed or {}),
         "subsets": {
