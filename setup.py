@@ -42,7 +42,7 @@ setup(
     package_dir={"rgbx.configs": "configs"},
     package_data={
         "rgbx": ["py.typed"],
-        "rgbx.engine.report": ["*.css", "*.js"],
+        "rgbx.report": ["*.css", "*.js"],
         "rgbx.ops": ["csrc/*"],
         "rgbx.configs": ["**/*.py"],
     },

@@ -29,7 +29,7 @@ step() {
     case $1 in
     build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops build && "$python" -m rgbx.ops ;;
     tests)
-        RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/models tests/engine
+        RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/models tests/evaluate tests/train tests/profile
         ;;
     sanitize)
         export RGBX_REQUIRE_KERNELS=cuda PYTORCH_NO_CUDA_MEMORY_CACHING=1

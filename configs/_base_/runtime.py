@@ -3,9 +3,9 @@
 from mmengine.hooks import LoggerHook
 from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
 
-from rgbx.engine.checkpoint_hook import CheckpointHook
-from rgbx.engine.console import ProgressBarHook
-from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.evaluate.segmentation_metric import SegmentationMetric
+from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.console import ProgressBarHook
 
 default_hooks = dict(
     logger=dict(type=LoggerHook, interval=50),

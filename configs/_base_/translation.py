@@ -2,9 +2,9 @@
 
 from mmengine.config import read_base
 
-from rgbx.engine.checkpoint_hook import CheckpointHook
-from rgbx.engine.grid_hook import GridHook
-from rgbx.engine.translation_metric import TranslationMetric
+from rgbx.evaluate.grid_hook import GridHook
+from rgbx.evaluate.translation_metric import TranslationMetric
+from rgbx.train.checkpoint_hook import CheckpointHook
 
 with read_base():
     from .runtime import *

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rgbx.cli.errors import run_command
 from rgbx.datasets.writing import replace_file
-from rgbx.engine.comparison import compare_results, comparison_text
-from rgbx.engine.report.reading import read_result
+from rgbx.evaluate.comparison import compare_results, comparison_text
+from rgbx.evaluate.result_reading import read_result
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
+from rgbx._text import nearest
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
-from rgbx.engine.spelling import nearest
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 

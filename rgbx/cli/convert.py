@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.cli.errors import run_command
-from rgbx.engine.conversion import KeyReport, convert_asymfusion
+from rgbx.convert import KeyReport, convert_asymfusion
 from rgbx.models import Segmentor
 
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from rgbx.datasets.sample import MapSpec
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
-from rgbx.engine.pictures import class_legend, colour_labels, colour_map, modality_title
+from rgbx.evaluate.pictures import class_legend, colour_labels, colour_map, modality_title
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel

@@ -13,8 +13,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from torch.utils.data import DataLoader
 
 from rgbx.cli.errors import ConfigError
-from rgbx.engine.adversarial import AdversarialConstructor
-from rgbx.engine.optim import EncoderDecoderConstructor
+from rgbx.train.adversarial import AdversarialConstructor
+from rgbx.train.optim import EncoderDecoderConstructor
 
 TOP_LEVEL = frozenset(
     (

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from mmengine.registry import MODELS
 
+from rgbx._text import text_table
 from rgbx.cli.config import load_config, without_initial_weights
 from rgbx.cli.errors import building, run_command
 from rgbx.cli.subsets import all_subsets
 from rgbx.datasets.writing import replace_file
-from rgbx.engine.profile import Model, Profile, describe_machine, move_model, profile_model
-from rgbx.engine.segmentation_metric import text_table
 from rgbx.models.segmentor import Segmentor
 from rgbx.models.translator import Translator
+from rgbx.profile.measure import Model, Profile, describe_machine, move_model, profile_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMAT = "rgbx-profile/1"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from rgbx.cli.errors import run_command
-from rgbx.engine.report import write_report
+from rgbx.report import write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,11 +12,11 @@ from rgbx.cli.errors import INTERRUPTED, ConfigError, run_command
 from rgbx.cli.study_environment import child_environment
 from rgbx.cli.study_output import costs_of, write_outputs
 from rgbx.cli.study_runs import check_builds, common_arguments, read_study, resolve_runs, select
-from rgbx.engine.profile import find_device
-from rgbx.engine.study.commands import Commands, carry_out
-from rgbx.engine.study.document import relative
-from rgbx.engine.study.grid import Progress, ended_as_interrupted, locked, run_all
-from rgbx.engine.study.runs import CHANGED, DONE, Run, State, move_aside, read_state
+from rgbx.profile.measure import find_device
+from rgbx.study.commands import Commands, carry_out
+from rgbx.study.document import relative
+from rgbx.study.grid import Progress, ended_as_interrupted, locked, run_all
+from rgbx.study.runs import CHANGED, DONE, Run, State, move_aside, read_state
 
 SOME_FAILED = 1
 

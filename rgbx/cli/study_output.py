@@ -11,13 +11,13 @@ from pathlib import Path
 import rgbx
 from rgbx.cli.study_runs import method_config, shared_overrides
 from rgbx.datasets.writing import replace_file
-from rgbx.engine.study import Study
-from rgbx.engine.study.costs import Costs, measure_costs, read_costs, write_costs
-from rgbx.engine.study.document import relative, study_document
-from rgbx.engine.study.plot import plot_study
-from rgbx.engine.study.runs import Run, read_state, shorten
-from rgbx.engine.study.scores import gather
-from rgbx.engine.study.table import csv_text, markdown_table
+from rgbx.study import Study
+from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
+from rgbx.study.document import relative, study_document
+from rgbx.study.plot import plot_study
+from rgbx.study.runs import Run, read_state, shorten
+from rgbx.study.scores import gather
+from rgbx.study.table import csv_text, markdown_table
 
 
 def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, work_dir: Path) -> Costs:

@@ -11,16 +11,16 @@ from mmengine.registry import DATASETS
 
 from rgbx.cli.config import load_config, nearest, read_values, without_initial_weights
 from rgbx.cli.errors import ConfigError, building
+from rgbx.cli.evaluate_options import config_identity
 from rgbx.cli.options import parse_options
-from rgbx.cli.test_options import config_identity
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.datasets.sample import STANDARD_MAPS
-from rgbx.engine.study import Study, declare_study
-from rgbx.engine.study.checks import Overrides
-from rgbx.engine.study.costs import PROBLEMS, build_model
-from rgbx.engine.study.kind import Kind, segmentation_kind, translation_kind
-from rgbx.engine.study.overrides import as_options, flatten, merge_overrides
-from rgbx.engine.study.runs import Run
+from rgbx.study import Study, declare_study
+from rgbx.study.checks import Overrides
+from rgbx.study.costs import PROBLEMS, build_model
+from rgbx.study.kind import Kind, segmentation_kind, translation_kind
+from rgbx.study.overrides import as_options, flatten, merge_overrides
+from rgbx.study.runs import Run
 
 
 def read_study(path: str | Path) -> Study:

@@ -14,10 +14,10 @@ from mmengine.config import Config
 
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
-from rgbx.engine.checkpoint import find_last
-from rgbx.engine.curves import plot_losses
-from rgbx.engine.runner import Runner, finish_together
-from rgbx.models.complexity import measure_complexity
+from rgbx.models.checkpoint import find_last
+from rgbx.profile.complexity import measure_complexity
+from rgbx.train.curves import plot_losses
+from rgbx.train.runner import Runner, finish_together
 
 
 def main(argv: Sequence[str] | None = None) -> int:

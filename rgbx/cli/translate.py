@@ -16,9 +16,8 @@ from rgbx.cli.config import add_config_arguments, load_config, without_initial_w
 from rgbx.cli.errors import ConfigError, building, run_command
 from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
 from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
-from rgbx.engine.checkpoint import config_hint, find_result, model_weights, read_checkpoint
-from rgbx.engine.plain import to_plain
 from rgbx.models import TranslationPredictor, Translator
+from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint, to_plain
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.models.translation_protocol import TRANSLATION_PROTOCOLS
 from rgbx.transforms import PackSample

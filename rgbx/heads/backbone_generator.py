@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from rgbx.generators.image_generator import pad_to_multiple
 from rgbx.heads.image_decoder import ImageDecoder
-from rgbx.heads.image_generator import pad_to_multiple
 from rgbx.layers import StackLayout
 
 

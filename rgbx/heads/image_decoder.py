@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgbx.heads.image_generator import to_image
+from rgbx.generators.image_generator import to_image
 from rgbx.layers import StackLayout, modality_norm
 
 GROUPS = 8

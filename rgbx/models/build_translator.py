@@ -9,7 +9,8 @@ from torch import nn
 
 from rgbx.backbones import SharedBackbone
 from rgbx.fusion import FusionMethod, build_fusion
-from rgbx.heads import BackboneGenerator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+from rgbx.generators import PatchDiscriminator, ResNetGenerator, UNetGenerator
+from rgbx.heads import BackboneGenerator
 from rgbx.layers import StackLayout
 from rgbx.models.build import builder
 from rgbx.models.modality_dropout import ModalityDropout

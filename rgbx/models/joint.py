@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
 
-from rgbx.heads import pad_to_multiple
+from rgbx.generators import pad_to_multiple
 from rgbx.models.joint_predictor import HeadOutputs, JointPredictor
 from rgbx.models.predictor import Predictor
 from rgbx.models.segmentor import Segmentor

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rgbx.heads import pad_to_multiple
+from rgbx.generators import pad_to_multiple
 from rgbx.metrics import largest_class
 from rgbx.models.protocol import Protocol, Size, find_protocol
 from rgbx.models.windows import slide

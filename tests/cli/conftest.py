@@ -10,8 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "tests/engine"  # tiny.py, the stand-in model
-sys.path.insert(0, str(TINY))
+TINY = ROOT / "tests"  # tiny.py, the stand-in model
 sys.path.insert(0, str(ROOT / "tests/datasets"))  # dataset_frames.py, small datasets on disk
 torch.set_num_threads(1)
 
@@ -22,9 +21,9 @@ from tiny import Halves, tiny_segmentor
 from torch.optim import SGD
 
 from rgbx.datasets import EpochSampler
-from rgbx.engine.checkpoint_hook import CheckpointHook
-from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
-from rgbx.engine.segmentation_metric import SegmentationMetric
+from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.evaluate.segmentation_metric import SegmentationMetric
 from rgbx.transforms import PackSample
 
 model = dict(type=tiny_segmentor, modalities=("rgb", "depth"), num_classes=3, pretrained=None)
@@ -56,11 +55,11 @@ from mmengine.optim import PolyLR
 from torch.optim import Adam
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
-from rgbx.engine.adversarial import AdversarialConstructor
-from rgbx.engine.checkpoint_hook import CheckpointHook
-from rgbx.engine.grid_hook import GridHook
-from rgbx.engine.optim import AutocastOptimWrapper
-from rgbx.engine.translation_metric import TranslationMetric
+from rgbx.train.adversarial import AdversarialConstructor
+from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.evaluate.grid_hook import GridHook
+from rgbx.train.optim import AutocastOptimWrapper
+from rgbx.evaluate.translation_metric import TranslationMetric
 from rgbx.models import multimodal_translator
 from rgbx.transforms import PackSample
 

@@ -11,7 +11,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import parse_options
-from rgbx.engine.optim import EncoderDecoderConstructor
+from rgbx.train.optim import EncoderDecoderConstructor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name not in ("_base_", "studies"))

@@ -14,9 +14,9 @@ import pytest
 import torch
 from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
 
-import rgbx.cli.test
+import rgbx.cli.evaluate
 import rgbx.cli.train
-from rgbx.engine.translation_result import read_translation_result
+from rgbx.evaluate.translation_result import read_translation_result
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SIZE = (48, 64)
@@ -199,12 +199,12 @@ def test_translations_train_and_are_scored(config, request, tmp_path):
     assert "Epoch(train) [1][2/2]" in log and f"{score}: " in log.split("Epoch(val) [1]")[1]
     joint, out = "joint" in config, tmp_path / "scores.json"
     assert (work_dir / "pictures/epoch_1.png").is_file() != joint
-    assert rgbx.cli.test.main([path, str(work_dir), "--json", str(out), *arguments]) == 0
+    assert rgbx.cli.evaluate.main([path, str(work_dir), "--json", str(out), *arguments]) == 0
     result = read_translation_result(tmp_path / "scores_translation.json" if joint else out)
     assert score in result["subsets"].popitem()[1]["ensemble"]
     if joint:
         assert 0 <= json.loads(out.read_text())["subsets"]["rgb+depth"]["ensemble"]["mIoU"] <= 1
-        assert rgbx.cli.test.main([path, str(work_dir), "--draw", str(tmp_path), *arguments]) == 2
+        assert rgbx.cli.evaluate.main([path, str(work_dir), "--draw", str(tmp_path), *arguments]) == 2
 
 
 @pytest.mark.parametrize("config", CASES)
@@ -217,7 +217,7 @@ def test_trains_and_evaluates(config, request, tmp_path):
     log = next(work_dir.rglob("*.log")).read_text()
     assert "Epoch(train) [1][2/2]" in log and "Epoch(val) [1]" in log
     report = tmp_path / "scores.json"
-    assert rgbx.cli.test.main([path, str(work_dir), "--json", str(report), *arguments]) == 0
+    assert rgbx.cli.evaluate.main([path, str(work_dir), "--json", str(report), *arguments]) == 0
     ((scores, *_),) = (list(found.values()) for found in json.loads(report.read_text())["subsets"].values())
     assert 0 <= scores["mIoU"] <= 1
     counted = list(tmp_path.rglob("class_counts.json"))  # in training only: testing needs no training data

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rgbx.cli.convert import main
-from rgbx.engine.checkpoint import model_weights, read_checkpoint
-from rgbx.engine.conversion.asymfusion_keys import authors_key
-from rgbx.engine.finetune import transfer
+from rgbx.convert.asymfusion_keys import authors_key
 from rgbx.models import multimodal_segmentor
+from rgbx.models.checkpoint import model_weights, read_checkpoint
+from rgbx.train.finetune import transfer
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rgbx.cli.profile import all_subsets, main, profile_table
-from rgbx.engine.profile import Profile
+from rgbx.profile.measure import Profile
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

@@ -5,10 +5,10 @@ import pytest
 from made_result import make_result
 from PIL import Image
 
+from rgbx.cli.evaluate import main as test
 from rgbx.cli.report import main
-from rgbx.cli.test import main as test
 from rgbx.cli.train import main as train
-from rgbx.engine.pictures import IGNORED
+from rgbx.evaluate.pictures import IGNORED
 
 test.__test__ = False  # a command, not a test
 

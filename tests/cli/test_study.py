@@ -15,9 +15,9 @@ from rgbx.cli.errors import ConfigError
 from rgbx.cli.study import main
 from rgbx.cli.study_environment import child_environment
 from rgbx.cli.study_runs import check_builds, method_overrides, read_study, resolve_runs
-from rgbx.engine.study.declaration import OPTIONAL
-from rgbx.engine.study.overrides import as_options
-from rgbx.engine.study.runs import read_state
+from rgbx.study.declaration import OPTIONAL
+from rgbx.study.overrides import as_options
+from rgbx.study.runs import read_state
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs/studies").glob("*.py"))

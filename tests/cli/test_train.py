@@ -10,7 +10,7 @@ import torch
 import rgbx.cli.train
 from rgbx.backbones._timm import timm
 from rgbx.cli.train import main, resume_hint
-from rgbx.engine.runner import Runner
+from rgbx.train.runner import Runner
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from rgbx.cli.translate_maps import map_files, parse_map, specs_in, stored_in
 from rgbx.datasets import Taskonomy
 from rgbx.datasets.reading import read_image
 from rgbx.datasets.sample import MapSpec
-from rgbx.engine.plain import to_plain
 from rgbx.models import TranslationPredictor, multimodal_translator
+from rgbx.models.checkpoint import to_plain
 
 RNG = np.random.default_rng(0)
 SIZE = (19, 26)

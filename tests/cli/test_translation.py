@@ -5,10 +5,10 @@ import json
 import cv2
 import pytest
 
-from rgbx.cli.test import main
-from rgbx.cli.test_translation import score_table
+from rgbx.cli.evaluate import main
+from rgbx.cli.evaluate_translation import score_table
 from rgbx.cli.train import main as train
-from rgbx.engine.translation_result import read_translation_result
+from rgbx.evaluate.translation_result import read_translation_result
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rgbx.datasets import NYUDv2Folders
-from rgbx.engine.translation_metric import TranslationMetric
+from rgbx.evaluate.translation_metric import TranslationMetric
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "translation.md").read_text()

@@ -2,8 +2,8 @@
 
 from torch.optim import Adam
 
-from rgbx.engine.adversarial import AdversarialConstructor
-from rgbx.engine.optim import AutocastOptimWrapper
+from rgbx.train.adversarial import AdversarialConstructor
+from rgbx.train.optim import AutocastOptimWrapper
 
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=5)
 

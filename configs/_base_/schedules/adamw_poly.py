@@ -6,7 +6,7 @@ The decay ends with the training, also where an experiment changes max_epochs.
 from mmengine.optim import LinearLR, PolyLR
 from torch.optim import AdamW
 
-from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 
 train_cfg = dict(by_epoch=True, max_epochs=500, val_interval=10)
 

@@ -3,7 +3,7 @@
 from mmengine.optim import OneCycleLR
 from torch.optim import SGD
 
-from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 
 train_cfg = dict(by_epoch=True, max_epochs=200, val_interval=5)
 

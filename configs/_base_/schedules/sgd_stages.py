@@ -7,7 +7,7 @@ factor per stage serves both. The authors make the optimizer anew in each stage,
 from mmengine.optim import MultiStepLR
 from torch.optim import SGD
 
-from rgbx.engine.optim import AutocastOptimWrapper, EncoderDecoderConstructor
+from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=5)
 

@@ -1,0 +1,35 @@
+"""Words for a terminal: the name that a misspelt one is closest to, percentages, aligned columns."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?", or nothing where no known name is close."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent with one decimal, a dash for NaN."""
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False, texts: int = 1
+) -> str:
+    """Aligned columns for a terminal: the first `texts` of them to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    rule = "  ".join("-" * width for width in widths)
+
+    def line(cells: Sequence[str]) -> str:
+        columns = enumerate(zip(cells, widths, strict=True))
+        return "  ".join(cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in columns)
+
+    lines = [line(header), rule, *(line(row) for row in rows)]
+    if rule_before_last:
+        lines.insert(-1, rule)
+    return "\n".join(lines)

@@ -1,1 +1,0 @@
-"""The adapters to mmengine's runner: checkpoints, hooks, optimizer, metric and pictures."""

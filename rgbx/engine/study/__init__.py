@@ -1,5 +1,0 @@
-"""Studies: a grid of methods and seeds, trained with one budget and told in one table."""
-
-from rgbx.engine.study.declaration import Study, declare_study
-
-__all__ = ["Study", "declare_study"]

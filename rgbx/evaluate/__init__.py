@@ -1,0 +1,1 @@
+"""Evaluation: what is counted per image, result files, damaged inputs, comparison of results."""

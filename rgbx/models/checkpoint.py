@@ -1,0 +1,188 @@
+"""Checkpoint files: written whole or not at all, and read without trusting their author."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import torch
+
+from rgbx.backbones import read_pickle
+
+LAST_CHECKPOINT = "last_checkpoint"
+EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
+
+
+def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
+    """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file.
+
+    Ctrl-C takes effect when the file is whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with interrupt_deferred():
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def interrupt_deferred() -> Iterator[None]:
+    """Lets a Ctrl-C wait for the end of the block: in the midst of `torch.save` it would abort the process.
+
+    There the file is closed before torch's writer is destroyed, and the writer's destructor still writes to it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    received: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        handler(*received[0])
+
+
+def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU.
+
+    Args:
+        path: a file written by rgbx, or any file of tensors in dicts.
+        trust: unpickle arbitrary objects; such a file can run any code.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file needs trust, is damaged, or holds no model weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist")
+    state = read_pickle(path, trust=trust, what="checkpoint")
+    if not isinstance(state, dict):
+        raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")
+    return state
+
+
+def find_result(path: str | Path) -> Path:
+    """The checkpoint to evaluate: the file itself, or a directory's best one, or its last.
+
+    Raises:
+        FileNotFoundError: no such file, or a directory without checkpoints.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    best = sorted(path.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)
+    found = best[-1] if best else find_last(path)
+    if found is None:
+        raise FileNotFoundError(f"{path} is neither a checkpoint nor a directory that holds one")
+    return found
+
+
+def model_weights(state: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """The model's tensors of a checkpoint: its `state_dict`, or the file itself if it is one.
+
+    Modules may add plain values of their own under `..._extra_state`.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    weights = state.get("state_dict", state)
+    if not weights or not all(
+        isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE) for name, value in weights.items()
+    ):
+        raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds {sorted(map(str, state))[:8]}")
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def config_hint(path: str | Path) -> str:
+    """Names the config that training left beside a checkpoint, for messages; empty where there is none."""
+    configs = sorted(Path(path).parent.glob("*.py"), key=lambda file: file.stat().st_mtime)
+    return f" It was trained with {configs[-1]}" if configs else ""
+
+
+def write_last(work_dir: str | Path, filename: str) -> None:
+    """Notes which checkpoint to resume from, by name only: the directory may be moved or copied."""
+    temporary = Path(work_dir, f".{LAST_CHECKPOINT}.tmp")
+    temporary.write_text(filename)
+    temporary.replace(Path(work_dir, LAST_CHECKPOINT))
+
+
+def find_last(work_dir: str | Path) -> Path | None:
+    """The checkpoint that `--resume` continues from, or None where no epoch was finished.
+
+    Only files inside `work_dir` count, also where an older note holds an absolute path.
+    """
+    work_dir = Path(work_dir)
+    note = work_dir / LAST_CHECKPOINT
+    if note.is_file():
+        noted = work_dir / Path(note.read_text().strip()).name
+        if noted.is_file():
+            return noted
+    epochs = {
+        int(found[1]): path
+        for path in work_dir.glob("epoch_*.pth")
+        if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))
+    }
+    return epochs[max(epochs)] if epochs else None
+
+
+def to_plain(value: Any) -> Any:
+    """Copies nested state into dict, list, tuple, str, numbers, None and CPU tensors.
+
+    Dataclasses and named tuples become dicts, arrays lists, paths and classes strings. Dict
+    entries that are functions are left out: mmengine's one-cycle schedule keeps one in its state.
+
+    Raises:
+        TypeError: an object of any other type.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {
+            to_plain(key): to_plain(item) for key, item in value.items() if isinstance(item, type) or not callable(item)
+        }
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return to_plain(value._asdict())
+    if isinstance(value, tuple):
+        return tuple(to_plain(item) for item in value)
+    if isinstance(value, (list, set, frozenset)) or type(value).__name__ == "deque":
+        return [to_plain(item) for item in value]
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    for kind in (bool, int, float, str):  # subclasses, such as numpy's str_ or an enum of str
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(
+        f"cannot keep {type(value).__module__}.{type(value).__qualname__} in a checkpoint: use plain types and tensors"
+    )

@@ -1,0 +1,31 @@
+"""Mixed precision by name."""
+
+from __future__ import annotations
+
+import torch
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether a device type ("cpu" or "cuda") has instructions for bfloat16 rather than emulating it."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+
+
+def autocast_dtype(name: str | None, device: str) -> torch.dtype | None:
+    """The dtype of autocast by its name.
+
+    Args:
+        name: None, "bfloat16", "float16", or "auto": bfloat16 where the device computes in it.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: another name.
+    """
+    if name is None or (name == "auto" and not computes_in_bfloat16(device)):
+        return None
+    if name != "auto" and name not in DTYPES:
+        raise ValueError(f"dtype must be None, 'auto', 'bfloat16' or 'float16', found {name!r}")
+    return DTYPES["bfloat16" if name == "auto" else name]

@@ -1,0 +1,242 @@
+"""What a forward pass takes in operations, memory and time, by modalities, batch size and precision."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rgbx.datasets.sample import STANDARD_MAPS
+from rgbx.models.segmentor import Segmentor
+from rgbx.models.translator import Translator
+from rgbx.profile.complexity import measure_complexity
+
+WARMUP = 3
+Model = Segmentor | Translator
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One row of a profile.
+
+    Attributes:
+        modalities: names of those present.
+        batch: samples at once.
+        dtype: precision by name; other than ``"float32"`` by autocast.
+        parameters: those that a model for these modalities alone would have; for translation of its generator.
+        flops: floating-point operations per sample, two per multiply-add.
+        peak_bytes: most memory in use at once, weights and inputs included; None if the device ran out of memory.
+            On CUDA what torch's allocator handed out; on a CPU the tensors alive between two operations, without
+            what a kernel needs for itself.
+        seconds: wall times of the repetitions until the logits or images are there; empty if the device ran out of
+            memory.
+    """
+
+    modalities: tuple[str, ...]
+    batch: int
+    dtype: str
+    parameters: int
+    flops: int
+    peak_bytes: int | None
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median seconds per batch, NaN without measurements."""
+        return statistics.median(self.seconds) if self.seconds else float("nan")
+
+    @property
+    def p95(self) -> float:
+        """95th percentile of the seconds per batch, linear between measurements; NaN without any."""
+        return float(torch.tensor(self.seconds, dtype=torch.float64).quantile(0.95)) if self.seconds else float("nan")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file; times in milliseconds, None for what could not be measured."""
+        return {
+            "modalities": list(self.modalities),
+            "batch": self.batch,
+            "dtype": self.dtype,
+            "parameters": self.parameters,
+            "flops_per_sample": self.flops,
+            "peak_bytes": self.peak_bytes,
+            "median_ms": 1000 * self.median if self.seconds else None,
+            "p95_ms": 1000 * self.p95 if self.seconds else None,
+            "images_per_second": self.batch / self.median if self.seconds else None,
+            "repeats": len(self.seconds),
+        }
+
+
+def profile_model(
+    model: Model,
+    *,
+    size: tuple[int, int],
+    modalities: Sequence[str],
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+    repeats: int = 30,
+) -> Profile:
+    """Measures the forward pass from normalised maps to logits or images on the device of the model.
+
+    Args:
+        model: is left in evaluation mode.
+        size: image height and width.
+        modalities: those present.
+        batch: samples at once.
+        dtype: precision; other than float32 by autocast.
+        repeats: timed passes, after three that are not.
+
+    Raises:
+        ValueError: a modality that the model does not know, or a batch or number of repetitions below 1.
+    """
+    if batch < 1 or repeats < 1:
+        raise ValueError(f"batch and repeats must be at least 1, found {batch} and {repeats}")
+    model.eval()
+    complexity = measure_complexity(model, size, modalities=modalities)
+    device = next(model.parameters()).device
+    names = model.layout.order(modalities)
+    peak: int | None = None
+    seconds: tuple[float, ...] = ()
+    try:
+        inputs = random_inputs(names, batch, size, device)
+        forward = make_forward(model, inputs, dtype)
+        peak = peak_bytes(forward, device, [*model.parameters(), *model.buffers(), *inputs.values()])
+        seconds = time_passes(forward, device, repeats)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        peak = None
+    name = str(dtype).removeprefix("torch.")
+    return Profile(names, batch, name, complexity.used_at_test, complexity.flops, peak, seconds)
+
+
+def random_inputs(
+    names: Iterable[str], batch: int, size: tuple[int, int], device: torch.device
+) -> dict[str, Tensor]:  # [N, c, H, W] each
+    """Normally distributed maps with the channels of the standard map of that name, one for any other modality."""
+    channels = {name: STANDARD_MAPS[name].channels if name in STANDARD_MAPS else 1 for name in names}
+    return {name: torch.randn(batch, count, *size, device=device) for name, count in channels.items()}
+
+
+def make_forward(model: Model, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Callable[[], object]:
+    """A forward pass from normalised maps to logits or images; other than float32 by autocast."""
+    device = next(model.parameters()).device.type
+
+    @torch.no_grad()
+    def forward() -> object:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            return model(inputs, mode="tensor")
+
+    return forward
+
+
+def time_passes(call: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, ...]:
+    """Seconds of each call, after a warm-up, waiting for the device before and after it."""
+    taken = []
+    for i in range(WARMUP + repeats):
+        _wait(device)
+        start = time.perf_counter()
+        call()
+        _wait(device)
+        if i >= WARMUP:
+            taken.append(time.perf_counter() - start)
+    return tuple(taken)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device, held: Iterable[Tensor]) -> int:
+    """Most memory in use during a call; see `Profile.peak_bytes`.
+
+    Args:
+        call: runs once.
+        device: where it runs.
+        held: tensors that exist before, such as weights and inputs.
+    """
+    if device.type == "cuda":
+        _wait(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        _wait(device)
+        return torch.cuda.max_memory_allocated(device)
+    with LiveTensors(held) as live:
+        call()
+    return live.peak
+
+
+class LiveTensors(TorchDispatchMode):
+    """Adds up the memory of all tensors alive while it is active: those given, and those that operations return.
+
+    The tensors given must outlive it.
+
+    Attributes:
+        live: bytes alive now.
+        peak: most bytes alive at once so far.
+    """
+
+    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._sizes: dict[int, int] = {}
+        for tensor in held:
+            self._enter(tensor, stays=True)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._enter(leaf)
+        return out
+
+    def _enter(self, tensor: Tensor, *, stays: bool = False) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata  # views share their storage
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            if not stays:
+                weakref.finalize(storage, self._leave, key).atexit = False
+
+    def _leave(self, key: int) -> None:
+        self.live -= self._sizes.pop(key)
+
+
+def describe_machine(device: torch.device) -> str:
+    """The device in a few words, with the version of torch."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def move_model(model: nn.Module, device: str) -> torch.device:
+    """Puts the model on a device, see `find_device`."""
+    found = find_device(device)
+    model.to(found)
+    return found
+
+
+def find_device(device: str) -> torch.device:
+    """The device of a name; ``"auto"`` is CUDA where there is one.
+
+    Raises:
+        ValueError: CUDA is asked for where there is none, or not as many.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {device}, but torch {torch.__version__} sees no CUDA device")
+    found = torch.device(device)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {device}, but torch sees {torch.cuda.device_count()} CUDA devices")
+    return found

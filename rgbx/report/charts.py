@@ -1,0 +1,100 @@
+"""Drawings of a report: the reliability diagram as SVG, the confusion matrix as a shaded table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from rgbx.report.markup import percent, scroll_box, swatch
+
+SIDE, LEFT, TOP, STRIP = 200, 34, 8, 34  # of the diagram and of the histogram below it, in SVG units
+DARK = 0.72  # a share whose cell takes light letters
+
+
+def reliability_svg(name: str, bins: Mapping[str, Sequence[float | None]], ece: float | None) -> str:
+    """Accuracy against confidence per bin, the diagonal, and below it the share of pixels in each bin.
+
+    Args:
+        name: of the prediction.
+        bins: `count`, `confidence` and `accuracy`, each [B]; the latter None where a bin is empty.
+        ece: the expected calibration error, a fraction.
+    """
+    rows = zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True)
+    filled = [(n, c, a) for n, c, a in rows if n and c is not None and a is not None]
+    dots = [(_x(c), _y(a)) for _, c, a in filled]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in dots)
+    back = " ".join(f"{_x(c):.1f},{_y(c):.1f}" for _, c, _ in reversed(filled))
+    marks = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in dots)
+    summary = f"{name}: calibration error {percent(ece)} %; accuracy at confidence: " + ", ".join(
+        f"{percent(a, 0)} at {percent(c, 0)}" for _, c, a in filled
+    )
+    return (
+        f'<svg viewBox="0 0 {LEFT + SIDE + 10} {TOP + SIDE + STRIP + 42}" role="img" aria-label="{escape(summary)}">'
+        f"{_axes()}"
+        f'<polygon class="area" points="{line} {back}"/><polyline class="line" points="{line}"/>'
+        f'<g class="dots">{marks}</g>{_histogram(bins["count"])}</svg>'
+    )
+
+
+def _x(value: float) -> float:
+    return LEFT + SIDE * value
+
+
+def _y(value: float) -> float:
+    return TOP + SIDE * (1 - value)
+
+
+def _axes() -> str:
+    parts = [f'<path class="diagonal" d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}"/>']
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(f'<path class="grid" d="M{_x(tick):g} {_y(0)}V{_y(1)}M{_x(0)} {_y(tick):g}H{_x(1)}"/>')
+        if tick in (0, 0.5, 1):
+            parts.append(f'<text x="{LEFT - 6}" y="{_y(tick) + 3.5:g}" class="end">{100 * tick:.0f}</text>')
+            parts.append(f'<text x="{_x(tick):g}" y="{_y(0) + STRIP + 22}" class="mid">{100 * tick:.0f}</text>')
+    parts.append(f'<text x="{_x(0.5):g}" y="{_y(0) + STRIP + 37}" class="mid">confidence, %</text>')
+    parts.append(f'<text x="{LEFT + 7}" y="{TOP + 15}">accuracy, %</text>')
+    return "".join(parts)
+
+
+def _histogram(counts: Sequence[float | None]) -> str:
+    values = [count or 0.0 for count in counts]
+    most, width = max([*values, 1.0]), SIDE / max(1, len(values))
+    base = _y(0) + STRIP + 8
+    bars = "".join(
+        f'<rect x="{LEFT + i * width + 0.5:.1f}" y="{base - STRIP * value / most:.1f}" '
+        f'width="{width - 1:.1f}" height="{STRIP * value / most:.1f}"/>'
+        for i, value in enumerate(values)
+    )
+    return f'<g class="bars">{bars}<path d="M{LEFT} {base}h{SIDE}"/></g>'
+
+
+def confusion_html(confusion: Sequence[Sequence[int]], classes: Sequence[str], palette: Sequence[Any]) -> str:
+    """The matrix with each row divided by its sum, in whole percent; what rounds to 0 is shaded but not written.
+
+    Args:
+        confusion: pixels [K][K], rows are true classes.
+        classes: K names.
+        palette: K colours.
+    """
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in classes)
+    rows = []
+    for k, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
+        total = sum(counts)
+        cells = "".join(_confusion_cell(count / total if total else 0.0, j == k) for j, count in enumerate(counts))
+        rows.append(f"<tr><th scope=row>{swatch(palette[k])}{escape(name)}</th>{cells}</tr>\n")
+    caption = "Confusion matrix: rows are true classes, columns predicted ones, in percent of the true pixels"
+    html = (
+        f'<table class="confusion"><caption class="unseen">{caption}</caption>\n'
+        f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table>"
+    )
+    return scroll_box(html, "Confusion matrix")
+
+
+def _confusion_cell(share: float, diagonal: bool) -> str:
+    if not share and not diagonal:
+        return "<td>"  # the end tag may be left out; 40 classes have 1600 cells
+    names = " ".join(name for name, wanted in (("d", diagonal), ("x", share > DARK)) if wanted)
+    text = f"{100 * share:.0f}" if round(100 * share) else ""
+    attribute = f' class="{names}"' if names else ""
+    return f"<td{attribute} style=--v:{share:.4f}>{text}"

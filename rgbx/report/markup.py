@@ -1,0 +1,138 @@
+"""Small pieces of HTML: numbers, cells and sortable tables. Everything that comes from a file is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from rgbx.report.tables import Table
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its HTML, the value that its column is sorted by (None comes last), and how it looks."""
+
+    html: str
+    value: float | str | None = None
+    style: str = ""
+    name: str = ""
+
+
+Draw = Callable[[Mapping[str, Any]], Cell]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction in percent without the sign, a dash where nothing was measured."""
+    return DASH if value is None else f"{100 * value:.{digits}f}".replace("-", "−")
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    if value is None:
+        return DASH
+    text = f"{100 * value:+.{digits}f}".replace("-", "−")
+    return text[1:] if float(f"{100 * value:.{digits}f}") == 0 else text
+
+
+def text_cell(key: str) -> Draw:
+    """Cells of plain text."""
+
+    def draw(row: Mapping[str, Any]) -> Cell:
+        return Cell(DASH if row[key] is None else escape(str(row[key])), row[key])
+
+    return draw
+
+
+def percent_cell(key: str, *, digits: int = 1, strong: bool = False) -> Draw:
+    """Cells of fractions in percent."""
+
+    def draw(row: Mapping[str, Any]) -> Cell:
+        return Cell(percent(row[key], digits), row[key], name="n strong" if strong else "n")
+
+    return draw
+
+
+def count_cell(key: str) -> Draw:
+    """Cells of whole numbers with thin spaces between the thousands."""
+
+    def draw(row: Mapping[str, Any]) -> Cell:
+        return Cell(f"{row[key]:,}".replace(",", "\u2009"), row[key], name="n")
+
+    return draw
+
+
+def points_cell(key: str, *, scale: float | None = None) -> Draw:
+    """Cells of differences in percentage points, after a bar to the right or left of zero if `scale` is given.
+
+    Args:
+        key: of the column.
+        scale: the difference that fills half of the bar's width.
+    """
+
+    def draw(row: Mapping[str, Any]) -> Cell:
+        value = row[key]
+        html = f'<span class="signed">{points(value)}</span>'
+        if scale and value is not None:
+            share = min(abs(value) / scale, 1)
+            bar = f'<i class="{_sign(value)}" style="--v:{share:.3f}"></i>'
+            html = f'<span class="gap" aria-hidden="true">{bar}</span>{html}'
+        return Cell(html, value, name="n")
+
+    return draw
+
+
+def _sign(value: float) -> str:
+    return "less" if value < 0 else "more"
+
+
+def swatch(colour: Sequence[int]) -> str:
+    """A small square of a class's colour."""
+    return f'<i class="swatch" style="background:#{bytes(colour).hex()}"></i>'
+
+
+def scroll_box(inner: str, label: str) -> str:
+    """Wide content scrolls inside its own box, also by keyboard."""
+    return f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">{inner}</div>'
+
+
+def sortable_table(table: Table, draws: Mapping[str, Draw], *, caption: str, name: str = "") -> str:
+    """A table whose column headers are buttons; the first drawn column heads its row.
+
+    Args:
+        table: its rows in their first order.
+        draws: column key -> how its cells look; columns without an entry are left out.
+        caption: told to screen readers.
+        name: CSS class.
+    """
+    cells = [[draw(row) for draw in draws.values()] for row in table.rows]
+    head = "".join(
+        _header(table.columns[key], "n" if any(row[i].name.startswith("n") for row in cells) else "", table, key)
+        for i, key in enumerate(draws)
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(cell, 'th scope=row' if i == 0 else 'td') for i, cell in enumerate(row))}</tr>\n"
+        for row in cells
+    )
+    html = (
+        f'<table class="sortable {name}"><caption class="unseen">{escape(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
+    )
+    return scroll_box(html, caption)
+
+
+def _header(heading: str, name: str, table: Table, key: str) -> str:
+    order = ' aria-sort="descending"' if key == table.sorted_by else ""
+    return f'<th scope="col" class="{name}"{order}><button type="button">{escape(heading)}</button></th>'
+
+
+def _cell(cell: Cell, tag: str) -> str:
+    attributes = "".join(
+        f' {key}="{escape(str(value))}"'
+        for key, value in (("class", cell.name), ("style", cell.style), ("data-v", cell.value))
+        if value not in ("", None)
+    )
+    return f"<{tag}{attributes}>{cell.html}</{tag.split()[0]}>"

@@ -1,0 +1,153 @@
+"""What each method costs: parameters, operations, and latency measured side by side."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS
+
+from rgbx.datasets.writing import replace_file
+from rgbx.models.precision import autocast_dtype
+from rgbx.models.segmentor import Segmentor
+from rgbx.models.translator import Translator
+from rgbx.profile.complexity import measure_complexity
+from rgbx.profile.measure import Model, describe_machine, find_device, make_forward, random_inputs, time_passes
+
+ROUNDS, REPEATS = 5, 10
+FORMAT = "rgbx-study-costs/1"
+PROBLEMS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one method, at the size of the first test frame, with the modalities of its headline.
+
+    Attributes:
+        size: height and width.
+        parameters: their number, for translation of the generator.
+        flops: per frame, two per multiply-add.
+        milliseconds: of a forward pass of one frame: the median of each round; empty where not measured.
+    """
+
+    size: tuple[int, int]
+    parameters: int
+    flops: int
+    milliseconds: tuple[float, ...] = ()
+
+    @property
+    def latency(self) -> float | None:
+        """Median over the rounds, in milliseconds."""
+        return statistics.median(self.milliseconds) if self.milliseconds else None
+
+    def ratio(self, first: Cost) -> float | None:
+        """How many times the latency of another method: the median over the rounds, each of which timed both."""
+        pairs = list(zip(self.milliseconds, first.milliseconds, strict=False))
+        return statistics.median(a / b for a, b in pairs) if pairs else None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of a study's methods and where they were measured; `key` says of which configs and versions."""
+
+    machine: str
+    key: Mapping[str, Any]
+    methods: Mapping[str, Cost]
+
+    def has(self, key: Mapping[str, Any], *, latency: bool) -> bool:
+        """Whether these are the costs asked for, of every method: those that failed are tried again."""
+        complete = set(self.methods) == set(key["subsets"])
+        timed = all(cost.milliseconds for cost in self.methods.values())
+        return dict(self.key) == dict(key) and complete and (timed or not latency)
+
+
+def build_model(config: Config) -> Model:
+    """Builds a config's model.
+
+    Raises:
+        ValueError: it is neither a segmentor nor a translator of rgbx.
+    """
+    model = MODELS.build(config.model)
+    if not isinstance(model, Segmentor | Translator):
+        raise ValueError(f"model is a {type(model).__name__}; expected a segmentor or a translator of rgbx.models")
+    return model
+
+
+def measure_costs(
+    configs: Mapping[str, Config],
+    subsets: Mapping[str, str],
+    *,
+    device: str = "auto",
+    key: Mapping[str, Any],
+    latency: bool = True,
+    say: Callable[[str], None] = print,
+) -> Costs:
+    """Builds all models, counts, and times them in turn, several rounds, so that what slows the machine slows all.
+
+    Args:
+        configs: by method; their test data must be there, for the size of a frame.
+        subsets: by method, the modalities that are present ("rgb+depth").
+        device: see `rgbx.profile.measure.find_device`.
+        key: see `Costs`.
+        latency: whether to time.
+        say: hears of methods that cannot be measured, which are left out.
+    """
+    counted: dict[str, Cost] = {}
+    forwards: dict[str, Callable[[], object]] = {}
+    place = find_device(device)
+    for method, config in configs.items():
+        try:
+            counted[method], forwards[method] = _count(config, subsets[method].split("+"), place)
+        except (*PROBLEMS, OSError, ImportError) as error:
+            say(f"The costs of {method!r} cannot be measured: {' '.join(str(error).split())}")
+    times = _time_in_turn(forwards, place) if latency else {}
+    methods = {name: replace(cost, milliseconds=times.get(name, ())) for name, cost in counted.items()}
+    return Costs(describe_machine(place), dict(key), methods)
+
+
+def _count(config: Config, names: Sequence[str], device: torch.device) -> tuple[Cost, Callable[[], object]]:
+    """Parameters and operations of a config's model, and its forward pass of one frame."""
+    model, size = build_model(config).eval().to(device), frame_size(config, names)
+    complexity = measure_complexity(model, size, modalities=names)
+    dtype = autocast_dtype((config.get("test_cfg") or {}).get("dtype"), device.type) or torch.float32
+    inputs = random_inputs(model.layout.order(names), 1, size, device)
+    return Cost(size, complexity.used_at_test, complexity.flops), make_forward(model, inputs, dtype)
+
+
+def frame_size(config: Config, names: Sequence[str]) -> tuple[int, int]:
+    """Height and width of the first test frame."""
+    sample = DATASETS.build(config.test_dataloader["dataset"])[0]
+    height, width = next(sample[name].shape[-2:] for name in names)
+    return int(height), int(width)
+
+
+def _time_in_turn(forwards: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, tuple[float, ...]]:
+    rounds: dict[str, list[float]] = {name: [] for name in forwards}
+    for _ in range(ROUNDS):
+        for name, forward in forwards.items():
+            rounds[name].append(1000 * statistics.median(time_passes(forward, device, REPEATS)))
+    return {name: tuple(medians) for name, medians in rounds.items()}
+
+
+def write_costs(costs: Costs, path: Path) -> None:
+    """Keeps costs as JSON."""
+    replace_file(path, (json.dumps({"format": FORMAT, **asdict(costs)}, indent=1) + "\n").encode())
+
+
+def read_costs(path: Path) -> Costs | None:
+    """Costs that were kept; None where there are none of this format."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        methods = {
+            name: Cost(tuple(cost["size"]), cost["parameters"], cost["flops"], tuple(cost["milliseconds"]))
+            for name, cost in kept["methods"].items()
+        }
+        return Costs(kept["machine"], kept["key"], methods) if kept["format"] == FORMAT else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

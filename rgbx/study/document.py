@@ -1,0 +1,129 @@
+"""The Markdown document of a study: its table, and everything one must know to read it or to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rgbx.study.costs import ROUNDS, Costs
+from rgbx.study.declaration import Study
+from rgbx.study.overrides import as_options
+from rgbx.study.runs import shorten
+from rgbx.study.scores import Gathered
+from rgbx.study.table import markdown_table, missing_runs
+
+GAINS = (
+    "*minus {baseline}*: each method's headline minus that of {baseline} with the same seed, mean ± standard deviation "
+    "of these differences, and the differences themselves in the order of the seeds."
+)
+LATENCY = (
+    "Latency: one frame from normalised maps to {output}, methods timed in turn in one process, median of {rounds} "
+    "rounds; the ratio is the median over the rounds. Measured on {machine}."
+)
+
+
+def study_document(
+    gathered: Gathered, *, command: str, costs: Costs | None, picture: str, overrides: Mapping[str, Any]
+) -> str:
+    """The document.
+
+    Args:
+        gathered: scores by method.
+        command: that wrote it.
+        costs: None where not measured.
+        picture: name of the plot's file, beside the document.
+        overrides: of every run.
+    """
+    missing = missing_runs(gathered)
+    parts = [
+        f"# Study {gathered.study.file.stem}",
+        f"    {command}",
+        _bullets(_header(gathered, overrides)),
+        markdown_table(gathered),
+        f"![{gathered.kind.headline.name} by method]({picture})",
+        _bullets(_notes(gathered, costs)),
+        "## Not in the table\n\n" + _bullets(map(shorten, missing)) if missing else "",
+        "## Methods\n\n" + _bullets(_methods(gathered)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _header(gathered: Gathered, overrides: Mapping[str, Any]) -> list[str]:
+    study, results = gathered.study, gathered.results
+    options = ", ".join(f"`{shorten(option)}`" for option in as_options(dict(overrides))) or "as it is"
+    lines = [
+        f"Config: {relative(study.config)}; every run: {options}",
+        f"Seeds: {_seeds(study)}",
+    ]
+    if results:
+        lines += [
+            f"Data: {_all(_dataset(result) for result in results)}",
+            f"Protocol: {_all(result['protocol']['name'] for result in results)}, {_all(r['dtype'] for r in results)}",
+            f"Versions: {_all(_versions(result['versions']) for result in results)}",
+            f"Machine: {_all(result['machine'] for result in results)}",
+            f"Date: {_dates([result['date'][:10] for result in results])}",
+            *([f"Commit: {_all(gathered.commits)}"] if gathered.commits else []),
+        ]
+    return lines
+
+
+def _seeds(study: Study) -> str:
+    others = [f"; {name}: {', '.join(map(str, seeds))}" for name, seeds in study.method_seeds.items()]
+    return ", ".join(map(str, study.seeds)) + "".join(others)
+
+
+def _dataset(result: Mapping[str, Any]) -> str:
+    data = result["dataset"]
+    return f"{data['type']}, {data['samples']} test frames, fingerprint {data['fingerprint'][:16]}"
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _all(texts: Iterable[str]) -> str:
+    """What the runs say, once each."""
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _dates(dates: Sequence[str]) -> str:
+    return dates[0] if len(set(dates)) == 1 else f"{min(dates)} to {max(dates)}"
+
+
+def _notes(gathered: Gathered, costs: Costs | None) -> list[str]:
+    study, kind = gathered.study, gathered.kind
+    lines = [
+        f"{kind.headline.sentence}: mean ± sample standard deviation over the seeds; n where it is another. "
+        "Each column is one checkpoint with only these modalities present; — where a method is not tested so. "
+        "A method's headline is the first column that it has."
+    ]
+    lines += [f"{score.sentence}: of each method's headline." for score in kind.scores[1:]]
+    if study.baseline is not None:
+        lines.append(GAINS.format(baseline=study.baseline))
+    if costs is not None and costs.methods:
+        sizes = dict.fromkeys(f"{height}×{width}" for height, width in (cost.size for cost in costs.methods.values()))
+        lines.append(f"GFLOP: per frame of {', '.join(sizes)} with the headline's modalities, two per multiply-add.")
+        lines += [kind.note] if kind.note else []
+        if any(cost.milliseconds for cost in costs.methods.values()):
+            lines.append(LATENCY.format(output=kind.output, rounds=ROUNDS, machine=costs.machine))
+    return lines
+
+
+def _methods(gathered: Gathered) -> list[str]:
+    return [
+        f"{name}: {', '.join(f'`{shorten(option)}`' for option in as_options(overrides)) or 'the config as it is'}"
+        for name, overrides in gathered.study.methods.items()
+    ]
+
+
+def relative(path: Path, *, outside: bool = False) -> str:
+    """A path inside the working directory as seen from there; elsewhere only its name, or whole if `outside`."""
+    path = path.resolve()
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return str(path) if outside else path.name

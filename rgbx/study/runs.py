@@ -1,0 +1,174 @@
+"""One run of a study, and what its folder says about it.
+
+A folder holds what tools/train.py and tools/test.py leave there, the log of both (log.txt), the result file
+(results.json), and `run.json`: the resolved config that the run was started with, how long it took, how it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rgbx.datasets.writing import replace_file
+from rgbx.models.checkpoint import find_last
+from rgbx.models.predictor import ENSEMBLE
+from rgbx.study.checks import Overrides
+from rgbx.study.kind import SEGMENTATION, Kind
+from rgbx.study.overrides import Flat, differences
+
+FORMAT = "rgbx-study-run/1"
+DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"
+LONGEST = 200  # characters of a failure
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method with a seed.
+
+    Attributes:
+        method: its name in the study.
+        seed: of all its randomness.
+        folder: where it lies.
+        overrides: of the study's config, the seed included.
+        resolved: every value of the config with these overrides.
+        sha256: of the same, as tools/test.py notes it in its result file.
+        subsets: the modalities it is tested on, the headline first.
+        kind: what its result is, as those of all runs of the study.
+    """
+
+    method: str
+    seed: int
+    folder: Path
+    overrides: Overrides = field(hash=False)
+    resolved: Flat = field(hash=False)
+    sha256: str
+    subsets: tuple[str, ...]
+    kind: Kind = field(default=SEGMENTATION, hash=False)
+
+    @property
+    def log(self) -> Path:
+        """What training and testing print."""
+        return self.folder / "log.txt"
+
+    @property
+    def results(self) -> Path:
+        """The result file of the test."""
+        return self.folder / "results.json"
+
+    @property
+    def title(self) -> str:
+        """ "method, seed 0"."""
+        return f"{self.method}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a folder says about its run.
+
+    Attributes:
+        kind: DONE, FAILED, STARTED (and interrupted), CHANGED (another config than now) or ABSENT.
+        result: the result file; None unless done.
+        notes: the failure, or what changed.
+        seconds: that training and testing took so far.
+        commits: of the program that worked on it, where known.
+    """
+
+    kind: str
+    result: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    commits: tuple[str, ...] = ()
+
+    def score(self, subset: str, name: str) -> float | None:
+        """A score of the ensemble under a subset; None where it was not measured."""
+        found = self.result["subsets"].get(subset) if self.result else None
+        return found[ENSEMBLE].get(name) if found else None
+
+
+def read_state(run: Run) -> State:
+    """Reads what a run left behind.
+
+    A run is done where its result file carries the hash of the run's config as it is now, with all its subsets. It is
+    changed where it was of another config and left something that could be taken for this one's: a result or an epoch.
+    """
+    note = read_note(run)
+    seconds = float(note.get("seconds", 0.0))
+    commits = tuple(note.get("commits", ()))
+    result = run.kind.read(run.results) if run.results.is_file() else None
+    left = result is not None or find_last(run.folder) is not None
+    if left and note.get("sha256", run.sha256) != run.sha256:
+        return State(CHANGED, notes=tuple(differences(note.get("config", {}), run.resolved)), seconds=seconds)
+    if result is not None and result["config"]["sha256"] != run.sha256:
+        return State(CHANGED, notes=("results.json was made with another config",), seconds=seconds)
+    if result is not None and set(run.subsets) <= set(result["subsets"]):
+        return State(DONE, result, seconds=seconds, commits=commits)
+    if note.get("failure"):
+        return State(FAILED, notes=(str(note["failure"]),), seconds=seconds, commits=commits)
+    return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
+
+
+def read_note(run: Run) -> dict[str, Any]:
+    """The run's `run.json`; empty where there is none.
+
+    Raises:
+        ValueError: the file is no such note.
+    """
+    path = run.folder / "run.json"
+    if not path.is_file():
+        return {}
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        found = note["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove the run's folder to run it anew") from error
+    if found != FORMAT:
+        raise ValueError(f"{path}: field 'format' is {found!r}, expected {FORMAT!r}")
+    return note
+
+
+def write_note(run: Run, *, seconds: float, failure: str | None = None, commits: Sequence[str] = ()) -> None:
+    """Notes the config of a run, the time it has taken, the failure it ended with and who worked on it."""
+    note = {
+        "format": FORMAT,
+        "method": run.method,
+        "seed": run.seed,
+        "sha256": run.sha256,
+        "seconds": seconds,
+        "failure": failure,
+        "commits": list(commits),
+        "config": run.resolved,
+    }
+    replace_file(run.folder / "run.json", (json.dumps(note, indent=1) + "\n").encode())
+
+
+def move_aside(run: Run) -> Path:
+    """Renames the folder of a run whose config has changed, so that nothing of it is resumed; returns the new name."""
+    count = 1
+    while (target := run.folder.with_name(f"{run.folder.name}.changed_{count}")).exists():
+        count += 1
+    run.folder.rename(target)
+    return target
+
+
+def last_line(log: Path, start: int = 0) -> str:
+    """The last line that a command printed, short and without the folders of paths.
+
+    Args:
+        log: the file it printed to.
+        start: bytes that were there before it.
+    """
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = file.read().decode(errors="replace").split("\n")
+    text = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    return shorten(text.split("\r")[-1])
+
+
+def shorten(text: str) -> str:
+    """At most 200 characters, with file names for absolute paths."""
+    text = re.sub(r"(?<![\w.~/])~?/(?:[^\s/'\":,;]+/)*([^\s/'\":,;]+)", r"\1", text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,154 @@
+"""Scores of a study's runs, gathered by method."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rgbx.models.predictor import ENSEMBLE
+from rgbx.study.costs import Cost
+from rgbx.study.declaration import Study
+from rgbx.study.kind import Kind, Score, check_scores_known
+from rgbx.study.runs import Run, State
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation (divisor n − 1; None for one value) of n values."""
+
+    mean: float
+    sd: float | None
+    count: int
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """None for no values."""
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Summary(statistics.fmean(values), sd, len(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a study.
+
+    Attributes:
+        method: its name.
+        headline: the subset by which it is compared: its first.
+        states: of its runs, by seed.
+        scores: the study's first score by subset and seed; only what was measured.
+        further: its other scores by name and seed, of the headline.
+        gains: headline minus that of the baseline, by the seeds that both have; None without a baseline, or for it.
+        cost: None where not measured.
+    """
+
+    method: str
+    headline: str
+    states: Mapping[int, State]
+    scores: Mapping[str, Mapping[int, float]]
+    further: Mapping[str, Mapping[int, float]]
+    gains: Mapping[int, float] | None
+    cost: Cost | None
+
+    def summary(self, subset: str | None = None) -> Summary | None:
+        """Of a subset's scores over the seeds; of the headline's by default."""
+        return summarise(list(self.scores.get(subset or self.headline, {}).values()))
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All methods of a study, in declared order; `subsets` are the columns."""
+
+    study: Study
+    rows: tuple[Row, ...]
+    subsets: tuple[str, ...]
+    kind: Kind
+
+    @property
+    def commits(self) -> list[str]:
+        """Of the program that worked on the runs that are done, once each; "unknown" beside others."""
+        done = [state for row in self.rows for state in row.states.values() if state.result is not None]
+        known = [commit for state in done for commit in state.commits or ("unknown",)]
+        return [] if set(known) == {"unknown"} else list(dict.fromkeys(known))
+
+    @property
+    def results(self) -> list[Mapping[str, Any]]:
+        """The result files of all runs that are done."""
+        return [state.result for row in self.rows for state in row.states.values() if state.result is not None]
+
+
+def gather(study: Study, states: Mapping[Run, State], costs: Mapping[str, Cost]) -> Gathered:
+    """Scores by method, subset and seed.
+
+    Args:
+        study: what was declared.
+        states: of all its runs.
+        costs: by method; some may be missing.
+
+    Raises:
+        ValueError: results of different frames, by different protocols, or without a score that is asked for.
+    """
+    _check_comparable(states)
+    _check_scores(states)
+    kind = next(iter(states)).kind
+    subsets = tuple(dict.fromkeys([*(study.modalities or ()), *(name for run in states for name in run.subsets)]))
+    base = _headline_scores(study.baseline, states)
+    rows = []
+    for method in study.methods:
+        own = {run: state for run, state in states.items() if run.method == method}
+        scores = {subset: _scores(own, subset, kind.headline) for subset in subsets}
+        headline = next(iter(own)).subsets[0]
+        further = {score.name: _scores(own, headline, score) for score in kind.scores[1:]}
+        seeds = [seed for seed in scores[headline] if seed in base]
+        gains = {seed: scores[headline][seed] - base[seed] for seed in seeds}
+        compared = study.baseline not in (None, method)
+        by_seed = {run.seed: state for run, state in own.items()}
+        rows.append(Row(method, headline, by_seed, scores, further, gains if compared else None, costs.get(method)))
+    used = tuple(name for name in subsets if any(name in run.subsets for run in states))
+    return Gathered(study, tuple(rows), used, kind)
+
+
+def _headline_scores(method: str | None, states: Mapping[Run, State]) -> dict[int, float]:
+    own = {run: state for run, state in states.items() if run.method == method}
+    first = next(iter(own), None)
+    return {} if first is None else _scores(own, first.subsets[0], first.kind.headline)
+
+
+def _scores(states: Mapping[Run, State], subset: str, score: Score) -> dict[int, float]:
+    """By seed; a result file may hold subsets that the study no longer asks for."""
+    found = {run.seed: state.score(subset, score.name) for run, state in states.items() if subset in run.subsets}
+    return {seed: score for seed, score in sorted(found.items()) if score is not None}
+
+
+def _check_scores(states: Mapping[Run, State]) -> None:
+    for run, state in states.items():
+        if state.result is not None:
+            known = [name for name, value in state.result["subsets"][run.subsets[0]][ENSEMBLE].items() if _plain(value)]
+            try:
+                check_scores_known([score.name for score in run.kind.scores], known)
+            except ValueError as error:
+                raise ValueError(f"{run.results}: {error}") from None
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float))
+
+
+def _check_comparable(states: Mapping[Run, State]) -> None:
+    first: tuple[Run, State] | None = None
+    for run, state in states.items():
+        if state.result is None:
+            continue
+        first = first or (run, state)
+        for name, look in {
+            "frames (dataset.fingerprint)": lambda result: result["dataset"]["fingerprint"],
+            "protocol": lambda result: result["protocol"],
+        }.items():
+            if first[1].result is not None and look(state.result) != look(first[1].result):
+                raise ValueError(
+                    f"{run.results} and {first[0].results} differ in {name}, so their scores cannot stand in one "
+                    "table; run the study in another --work-dir, or remove the runs that are wrong"
+                )

@@ -1,0 +1,143 @@
+"""Saves checkpoints at epoch boundaries and keeps the best one.
+
+mmengine's own hook stores absolute paths (so that resuming a copied directory deletes the
+original's best checkpoint) and deletes old files before the new one is written.
+
+What is saved, and scored, must be one model: `BufferSyncHook` lets several processes agree on it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_reduce_params, broadcast, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from rgbx.models.checkpoint import write_last
+
+VALIDATED = "validated_epoch"  # in the message hub: the epoch that was validated last
+
+
+class BufferSyncHook(Hook):
+    """Gives all processes the same buffers at the end of each training epoch.
+
+    Each process gathers the running statistics of its own batches; here they become their mean.
+    Other buffers are those of the first process. An EMA's copy of the model is treated likewise,
+    as checkpoints hold its buffers.
+    """
+
+    priority = "NORMAL"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        network = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for model in (network, *averages):
+            self._synchronise(model)
+
+    @staticmethod
+    def _synchronise(model: nn.Module) -> None:
+        running: list[torch.Tensor] = []
+        others: list[torch.Tensor] = []
+        for name, buffer in model.named_buffers():
+            (running if name.endswith((".running_mean", ".running_var")) else others).append(buffer)
+        if running:
+            all_reduce_params(running, op="mean")
+        for buffer in others:
+            broadcast(buffer, src=0)
+
+
+class CheckpointHook(Hook):
+    """Writes `epoch_N.pth` (resumable) and `best_<metric>_epoch_N.pth` (weights only).
+
+    `epoch_N.pth` is there before the validation of epoch N, and notes afterwards that it is done.
+    A run that was interrupted in between validates first when it is resumed.
+
+    Args:
+        interval: epochs between resumable checkpoints; the last epoch is always kept.
+        max_keep_ckpts: how many resumable checkpoints stay; -1 keeps all.
+        save_best: the metric whose largest value names the best checkpoint; None for none.
+        rule: "greater" or "less" is better.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = None, rule: str = "greater"
+    ) -> None:
+        if interval < 1 or max_keep_ckpts == 0 or rule not in ("greater", "less"):
+            raise ValueError(
+                f"interval must be >= 1, max_keep_ckpts not 0 and rule greater or "
+                f"less, found {interval}, {max_keep_ckpts} and {rule!r}"
+            )
+        self.interval = interval
+        self.max_keep_ckpts = max_keep_ckpts
+        self.save_best = save_best
+        self.sign = 1 if rule == "greater" else -1
+
+    def before_train(self, runner: Runner) -> None:
+        """Makes up for a validation that an interruption prevented."""
+        loop, epoch = runner.train_loop, runner.epoch
+        if epoch == 0 or runner.val_loop is None or runner.message_hub.get_info(VALIDATED) == epoch:
+            return
+        loop._decide_current_val_interval()
+        if epoch >= loop.val_begin and (epoch % loop.val_interval == 0 or epoch == loop.max_epochs):
+            runner.logger.info(f"Epoch {epoch} was not validated before the interruption: validating it now.")
+            runner.val_loop.run()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if (runner.epoch + 1) % self.interval == 0 or runner.epoch + 1 == runner.max_epochs:
+            self._save_resumable(runner, runner.epoch + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if runner.epoch == 0:
+            return
+        hub = runner.message_hub
+        hub.update_info(VALIDATED, int(runner.epoch))
+        improved = self._save_best(runner, metrics)
+        if improved or runner.epoch in hub.get_info("keep_ckpt_ids", []):
+            self._save_resumable(runner, runner.epoch)  # so that a resumed run knows score and best
+        previous, best = improved or (None, None)
+        if previous and previous != best:
+            self._remove(runner, previous)
+
+    def _save_best(self, runner: Runner, metrics: dict[str, float] | None) -> tuple[str | None, str] | None:
+        """Saves the weights if they are the best so far; returns the names of the last best and of this one."""
+        if self.save_best is None or not metrics:
+            return None
+        if self.save_best not in metrics:
+            raise ValueError(f"save_best={self.save_best!r} is not among the metrics {sorted(metrics)}")
+        score, hub = metrics[self.save_best], runner.message_hub
+        best = hub.get_info("best_score", -self.sign * math.inf)
+        if math.isnan(score) or self.sign * (score - best) <= 0:
+            return None
+        previous = hub.get_info("best_ckpt")
+        name = f"best_{self.save_best.replace('/', '_')}_epoch_{runner.epoch}.pth"
+        hub.update_info("best_score", float(score))
+        hub.update_info("best_ckpt", name)
+        runner.save_checkpoint(
+            runner.work_dir, name, save_optimizer=False, save_param_scheduler=False, meta={"epoch": runner.epoch}
+        )
+        runner.logger.info(f"Best {self.save_best} so far: {score:.4g}, saved as {name}")
+        return previous, name
+
+    def _save_resumable(self, runner: Runner, epoch: int) -> None:
+        kept = [step for step in runner.message_hub.get_info("keep_ckpt_ids", []) if step != epoch]
+        kept.append(epoch)
+        surplus = len(kept) - self.max_keep_ckpts if self.max_keep_ckpts > 0 else 0
+        outdated, kept = kept[: max(0, surplus)], kept[max(0, surplus) :]
+        runner.message_hub.update_info("keep_ckpt_ids", kept)
+        runner.save_checkpoint(runner.work_dir, f"epoch_{epoch}.pth", meta={"epoch": epoch})
+        if is_main_process():
+            write_last(runner.work_dir, f"epoch_{epoch}.pth")
+        for step in outdated:  # only now that the new one is safely there
+            self._remove(runner, f"epoch_{step}.pth")
+
+    @staticmethod
+    def _remove(runner: Runner, name: str) -> None:
+        if is_main_process():
+            Path(runner.work_dir, Path(name).name).unlink(missing_ok=True)

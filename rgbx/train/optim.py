@@ -1,0 +1,189 @@
+"""Optimizer wrappers: learning-rate groups, mixed precision and exact gradient accumulation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import Tensor, nn
+
+from rgbx.models.precision import DTYPES, computes_in_bfloat16
+
+
+class AutocastOptimWrapper(OptimWrapper):
+    """Optimizer steps with optional autocast, on the CPU as well as on CUDA.
+
+    Differs from mmengine's AmpOptimWrapper, which refuses the CPU, and from its accumulation:
+    here the windows of `accumulative_counts` batches restart at every epoch (the last window of an
+    epoch may be shorter and is averaged over its own length), so no gradient is pending at an
+    epoch boundary and a resumed run repeats the uninterrupted one.
+
+    Args:
+        optimizer: built by the constructor.
+        dtype: None for full precision, "bfloat16", "float16" (CUDA only, with loss scaling), or "auto":
+            bfloat16 where the device computes in it, else full precision.
+        loss_scale: the first loss scale of float16.
+        accumulative_counts: batches per optimizer step.
+        clip_grad: arguments of `torch.nn.utils.clip_grad_norm_`, e.g. dict(max_norm=1.0).
+
+    Raises:
+        ValueError: an unknown dtype, or float16 for a model on the CPU.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        dtype: str | None = None,
+        loss_scale: float = 2.0**16,
+        accumulative_counts: int = 1,
+        clip_grad: dict[str, Any] | None = None,
+    ) -> None:
+        if dtype is not None and dtype != "auto" and dtype not in DTYPES:
+            raise ValueError(f"dtype must be None, 'auto', 'bfloat16' or 'float16', found {dtype!r}")
+        super().__init__(optimizer, accumulative_counts, clip_grad and dict(clip_grad))
+        device = optimizer.param_groups[0]["params"][0].device.type
+        if dtype == "auto":
+            dtype = "bfloat16" if computes_in_bfloat16(device) else None
+        if dtype == "float16" and device != "cuda":
+            raise ValueError(f"dtype='float16' needs a CUDA device, the model is on {device}: use dtype='bfloat16'")
+        self.dtype = DTYPES[dtype] if dtype else None
+        self.scaler = torch.amp.GradScaler(device, init_scale=loss_scale, enabled=dtype == "float16")
+        self.epoch_length: int | None = None
+        if accumulative_counts > 1:  # schedules count batches, also those before the first step
+            warnings.filterwarnings("ignore", "Detected call of `scheduler.step", module="mmengine")
+
+    def set_epoch_length(self, batches: int) -> None:
+        """Tells how many batches an epoch has; without it accumulation never restarts."""
+        self.epoch_length = batches
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Starts counting batches at `init_counts`, the iteration that training (re)starts from."""
+        self._inner_count = init_counts
+        self._max_counts = max_counts
+
+    def _window(self, count: int) -> tuple[int, int]:
+        """Batches into the current accumulation window at batch number `count`, and its length."""
+        if self.epoch_length is None:
+            return count % self._accumulative_counts, self._accumulative_counts
+        position = count % self.epoch_length
+        start = position - position % self._accumulative_counts
+        return position - start, min(self._accumulative_counts, self.epoch_length - start)
+
+    def should_sync(self) -> bool:
+        """Whether the batch about to be backpropagated is the last of its window."""
+        position, length = self._window(self._inner_count)
+        return position == length - 1
+
+    def should_update(self) -> bool:
+        """Whether the batch just backpropagated was the last of its window."""
+        position, length = self._window(self._inner_count - 1)
+        return position == length - 1
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        return loss / self._window(self._inner_count)[1]
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast, and no gradient synchronisation inside an accumulation window."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, self.dtype, enabled=self.dtype is not None):
+            yield
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        self.scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs: Any) -> None:
+        if self.clip_grad_kwargs:
+            self.scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state = dict(state_dict)
+        scaler = state.pop("scaler", None)
+        if scaler:  # empty where the saved run did not scale
+            self.scaler.load_state_dict(scaler)
+        super().load_state_dict(state)
+
+
+class PartsConstructor:
+    """What constructors that treat parts of a model differently begin with: a config's optimizer, wrapper and options.
+
+    Args:
+        optim_wrapper_cfg: the config's `optim_wrapper`; its `optimizer` is that of every part.
+        paramwise_cfg: values of the class's `OPTIONS`.
+
+    Raises:
+        ValueError: unknown options.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, float] | None = None) -> None:
+        self.options = dict(paramwise_cfg or {})
+        unknown = sorted(set(self.options) - set(self.OPTIONS))
+        if unknown:
+            raise ValueError(f"paramwise_cfg has unknown options {unknown}; known are {', '.join(self.OPTIONS)}")
+        self.wrapper = dict(optim_wrapper_cfg)
+        self.optimizer = dict(self.wrapper.pop("optimizer"))
+        self.wrapper.setdefault("type", AutocastOptimWrapper)
+
+
+class EncoderDecoderConstructor(PartsConstructor):
+    """Builds the optimizer with separate learning rates for the encoder and the rest.
+
+    `model.backbone` is the encoder. Norms, biases and the ensemble's `alpha`, that is every
+    parameter of fewer than two axes, get no weight decay. Options, in the config's
+    `paramwise_cfg`: `encoder_lr` and `decoder_lr` (absolute), or `encoder_lr_mult` and
+    `decoder_lr_mult` (factors on the optimizer's `lr`).
+
+    Raises:
+        ValueError: unknown options, both forms for one part, or no trainable parameter.
+    """
+
+    OPTIONS = ("encoder_lr", "decoder_lr", "encoder_lr_mult", "decoder_lr_mult")
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        network: Any = model.module if is_model_wrapper(model) else model
+        optimizer = OPTIMIZERS.build({**self.optimizer, "params": self.parameter_groups(network)})
+        return OPTIM_WRAPPERS.build({**self.wrapper, "optimizer": optimizer})
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """At most four groups: encoder and decoder, each with and without weight decay."""
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                part = "encoder" if name.startswith("backbone.") else "decoder"
+                groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+        if not groups:
+            raise ValueError("the model has no parameter that requires a gradient")
+        built = []
+        for (part, decayed), parameters in sorted(groups.items(), reverse=True):
+            group = {
+                "params": parameters,
+                "name": f"{part}{'' if decayed else '_no_decay'}",
+                "lr": self._learning_rate(part),
+            }
+            built.append(group if decayed else {**group, "weight_decay": 0.0})
+        return built
+
+    def _learning_rate(self, part: str) -> float:
+        absolute, factor = self.options.get(f"{part}_lr"), self.options.get(f"{part}_lr_mult")
+        if absolute is not None and factor is not None:
+            raise ValueError(f"give {part}_lr or {part}_lr_mult, not both")
+        if absolute is None and "lr" not in self.optimizer:
+            raise ValueError(f"the optimizer's config has no lr; give it, or {part}_lr")
+        if absolute is not None:
+            return absolute
+        return self.optimizer["lr"] * (1.0 if factor is None else factor)

@@ -1,0 +1,204 @@
+"""mmengine's runner for epochs that can be resumed, on GPUs and on the CPU."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import mmengine.runner
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.dist import is_distributed
+from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from rgbx._torchvision import ensure_torchvision
+from rgbx.backbones import trusting
+from rgbx.datasets.class_weights import resolve_class_weights
+from rgbx.evaluate.loop import ProtocolTestLoop
+from rgbx.train.adversarial import AlternatingDataParallel
+from rgbx.train.checkpoint_hook import BufferSyncHook
+from rgbx.train.console import shorten_console
+from rgbx.train.map_check import check_maps
+from rgbx.train.resumable import ResumableRunner
+from rgbx.train.seeding import EpochSeedHook
+
+ensure_torchvision()  # mmengine imports it to log its version
+
+
+def finish_together() -> None:
+    """Waits for all processes of a distributed run; to be called before the process group is destroyed.
+
+    Gloo's threads release the tensors of the last collective after it has returned, and need Python's lock for that.
+    Destroying the group meanwhile waits for these threads with the lock held: for ever, or with an abort at exit. A
+    barrier has no tensors, and waits without the lock.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+class Runner(ResumableRunner):
+    """Trains and evaluates by epochs, on one device or in several processes.
+
+    What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
+    talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
+    config's switches `compile` and `ema`.
+    """
+
+    _timestamps: ClassVar[set[str]] = set()
+    _timestamp: str
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Runner:
+        """Builds a runner from a config, or from a dict that may hold classes and objects.
+
+        Class weights that the model's loss names by a method become numbers in the config: the training labels are
+        counted, once per work directory.
+        """
+        if not isinstance(cfg, Config):  # mmengine's formatter fails on what is not source code
+            cfg = Config(dict(cfg), format_python_code=False)
+        model, loader = cfg.get("model"), cfg.get("train_dataloader")
+        if isinstance(model, dict) and isinstance(loader, dict):
+            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+        with trusting(bool(cfg.get("trust_checkpoint", False))):
+            return super().from_cfg(cfg)
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""
+        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            torch.distributed.init_process_group("gloo")
+        super().setup_env(env_cfg)
+        base, count = self._timestamp, 1
+        while self._timestamp in self._timestamps:
+            count += 1
+            self._timestamp = f"{base}_{count}"
+        self._timestamps.add(self._timestamp)
+
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seeds everything; the seed is 0 unless given.
+
+        Raises:
+            ValueError: `diff_rank_seed`, with which processes would draw different subsets of modalities.
+        """
+        if diff_rank_seed:
+            raise ValueError(
+                "randomness.diff_rank_seed=True is not supported: all processes must draw the same modalities, "
+                "and every epoch's other random numbers already differ between them"
+            )
+        if deterministic:  # cuBLAS reads this when it starts
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        super().set_randomness(0 if seed is None else seed, False, deterministic)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        shorten_console(logger)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Moves the model to its device and, with several processes, wraps it for them."""
+        if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
+            return super().wrap_model(model_wrapper_cfg, model)
+        local = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
+        known = inspect.signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        wrapper = AlternatingDataParallel if getattr(model, "alternates", False) else MMDistributedDataParallel
+        return wrapper(
+            module=model.cuda() if local else model,
+            device_ids=local,
+            **{buffers: False},
+            find_unused_parameters=bool(getattr(model, "needs_unused_parameter_search", False)),
+        )
+
+    def _init_model_weights(self) -> None:
+        """Nothing: builders initialise their model, and load pretrained weights, themselves."""
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
+        own: dict[str, Any] = {"epoch_seed": {"type": EpochSeedHook}}
+        if self.distributed:
+            own["buffer_sync"] = {"type": BufferSyncHook}
+        super().register_default_hooks({**own, **(hooks or {})})
+        ema = self.cfg.get("ema", False)
+        if ema is not None and ema is not False:
+            self.register_hook(EMAHook(**({} if ema is True else dict(ema))))
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        built = super().build_optim_wrapper(optim_wrapper)
+        for part in built.values() if isinstance(built, OptimWrapperDict) else (built,):
+            if hasattr(part, "set_epoch_length"):
+                part.set_epoch_length(len(self.train_dataloader))
+        return built
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader[Any]:
+        """Gives the loader a generator of its own.
+
+        Starting workers draws a number, which persistent workers do once per process rather than
+        once per epoch: from the global generator, a resumed run would be one draw ahead.
+        """
+        built = mmengine.runner.Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if built.generator is None:
+            built.generator = torch.Generator().manual_seed(seed or 0)
+        return built
+
+    def prepare_training(self) -> None:
+        """Builds datasets and loops, so that what is wrong with them shows before anything runs."""
+        for loop in (self.train_loop, self.val_loop):
+            if loop is not None:
+                self._check_classes(loop.dataloader.dataset)
+        for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
+            self.logger.warning(warning)
+
+    def prepare_testing(self) -> None:
+        """The same for the test loop."""
+        self._check_classes(self.test_loop.dataloader.dataset)
+
+    def _check_classes(self, dataset: Any) -> None:
+        recipe = getattr(self.network, "recipe", None) or {}
+        expected = recipe.get("parameters", {}).get("num_classes")
+        found = len(getattr(dataset, "metainfo", {}).get("classes", ()))
+        if expected is not None and found and found != expected:
+            raise ValueError(f"the model has num_classes={expected}, but {type(dataset).__name__} has {found} classes")
+
+    def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
+        """Builds the epoch loop.
+
+        Raises:
+            ValueError: another kind of loop, or not even one batch.
+        """
+        if isinstance(loop, dict) and not loop.get("by_epoch", "type" in loop):
+            raise ValueError(
+                "train_cfg must say by_epoch=True: rgbx trains by epochs, as only "
+                "epoch boundaries can be resumed exactly"
+            )
+        built = super().build_train_loop(loop)
+        if len(built.dataloader) == 0:
+            raise ValueError(
+                f"an epoch has no batch: the {len(built.dataloader.dataset)} training "
+                f"samples do not fill one batch of {built.dataloader.batch_size} and "
+                "drop_last=True"
+            )
+        return built
+
+    def build_test_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
+        """Builds the test loop, by default the one that follows a protocol."""
+        if isinstance(loop, dict) and "type" not in loop:
+            loop = {"type": ProtocolTestLoop, **loop}
+        return super().build_test_loop(loop)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compiles the network where the config says `compile=True` or `compile=dict(...)`."""
+        options = self.cfg.get("compile", False)
+        if options is not None and options is not False:
+            self.network.compile_network(**({} if options is True else dict(options)))
+            self.logger.info("The network is compiled at its first batch, which takes a while.")

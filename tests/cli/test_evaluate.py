@@ -1,0 +1,211 @@
+import json
+
+import cv2
+import pytest
+import torch
+from tiny import Halves
+
+from rgbx.cli.evaluate import main
+from rgbx.cli.evaluate_output import damage_table, subset_table
+from rgbx.cli.train import main as train
+from rgbx.evaluate.result_file import read_result
+from rgbx.metrics import confusion_matrix, scores
+from rgbx.models import PROTOCOLS
+from rgbx.models.checkpoint import to_plain
+from rgbx.transforms import PackSample
+
+
+@pytest.fixture
+def trained(write_config, tmp_path):
+    """A config and the directory of a short training of it."""
+    config = str(write_config())
+    assert train([config, "--work-dir", str(tmp_path / "run")]) == 0
+    return config, tmp_path / "run"
+
+
+def test_subsets_from_one_checkpoint(trained, tmp_path):
+    config, run = trained
+    report, pictures = tmp_path / "out/scores.json", tmp_path / "pictures"
+    assert (
+        main(
+            [
+                config,
+                str(run / "epoch_2.pth"),
+                "--modalities",
+                "rgb",
+                "depth",
+                "rgb+depth",
+                "--json",
+                str(report),
+                "--draw",
+                str(pictures),
+                "--draw-count",
+                "2",
+            ]
+        )
+        == 0
+    )
+    found = json.loads(report.read_text())
+    assert found["protocol"]["name"] == "rgbx"
+    assert list(found["subsets"]) == ["rgb", "depth", "rgb+depth"]
+    for subset, predictions in found["subsets"].items():
+        counts = reference(run / "epoch_2.pth", subset.split("+"))
+        assert predictions["ensemble"]["confusion"] == counts.tolist()
+        assert predictions["ensemble"]["mIoU"] == scores(counts)["mIoU"]
+        assert list(predictions) == ["ensemble", *subset.split("+")]
+    assert len(list(pictures.glob("*.png"))) == 2
+    height, width = cv2.imread(str(next(pictures.glob("*.png")))).shape[:2]
+    assert width > 3 * height  # six pictures of 8 x 12 side by side
+
+
+def reference(path, names):
+    """Scores by a loop over single samples, without the runner."""
+    from tiny import tiny_segmentor
+
+    model = tiny_segmentor(("rgb", "depth"), 3).eval()
+    model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    dataset = Halves(length=3, modalities=("rgb", "depth"), transforms=[PackSample()])
+    counts = torch.zeros(3, 3, dtype=torch.int64)
+    for i in range(3):
+        sample = dataset[i]
+        data = model.data_preprocessor({name: sample[name][None] for name in names})
+        with torch.no_grad():
+            logits = model(data["inputs"])["ensemble"]
+        counts += confusion_matrix(logits.argmax(1)[0], sample["label"], 3)
+    return counts
+
+
+def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
+    config, run = trained
+    report = tmp_path / "scores.json"
+    assert main([config, str(run), "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert "best_mIoU_epoch_" in found["checkpoint"]["file"]
+    assert list(found["subsets"]) == ["rgb+depth"]
+    assert (run / "test").is_dir()
+
+
+def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
+    config, run = trained
+    folder, files = tmp_path / "labels", [tmp_path / f"{name}.json" for name in ("part", "other", "whole")]
+    base = [config, str(run / "epoch_2.pth"), "--json"]
+    saving = ["--protocol", "dformer-ms", "--every", "2", "--boundary", "--calibration"]
+    saving += ["--save-predictions", str(folder)]
+    assert main([*base, str(files[0]), *saving]) == 0
+    assert main([*base, str(files[1]), "--every", "2"]) == 0
+    assert main([*base, str(files[2])]) == 0
+    part, other, whole = (read_result(file) for file in files)
+    assert part["protocol"] == json.loads(json.dumps(PROTOCOLS["dformer-ms"].as_dict()))
+    assert (part["dataset"]["samples"], part["dataset"]["every"], part["dataset"]["type"]) == (2, 2, "Halves")
+    assert [image["sample_id"] for image in part["images"]] == ["half/0", "half/2"]
+    assert part["config"] == other["config"] == whole["config"]
+    assert part["dataset"] == other["dataset"]
+    assert part["dataset"]["fingerprint"] != whole["dataset"]["fingerprint"]
+    ensemble = part["subsets"]["rgb+depth"]["ensemble"]
+    assert 0 <= ensemble["ece"] <= 1 and 0 <= ensemble["boundary_f"] <= 1
+    assert 0 < part["speed"]["metric_share"] < 1
+
+    assert sorted(path.name for path in folder.rglob("*.png")) == ["0.png", "2.png"]
+    saved = torch.from_numpy(cv2.imread(str(folder / "half/2.png"), cv2.IMREAD_UNCHANGED))
+    label = Halves(length=3, transforms=[PackSample()])[2]["label"]
+    counts = torch.zeros(3, 3, dtype=torch.int64)
+    for true, predicted, pixels in part["images"][1]["confusion"]:
+        counts[true, predicted] = pixels
+    assert torch.equal(confusion_matrix(saved, label, 3), counts)
+
+    assert main([*base, str(files[0]), *saving]) == 2
+    assert "choose an empty folder, or pass --overwrite" in capsys.readouterr().err
+    assert main([*base, str(files[0]), *saving, "--overwrite"]) == 0
+
+
+def test_two_processes_find_what_one_finds(trained, start_tool, tmp_path):
+    """Three samples on two processes, damaged in every way."""
+    config, run = trained
+    arguments = ["tools/test.py", config, str(run), "--robustness", "--json"]
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    results = {}
+    for name, command in {"one": arguments, "two": [*two, *arguments]}.items():
+        path = tmp_path / f"{name}.json"
+        launcher = ["--launcher", "pytorch"] if name == "two" else []
+        process = start_tool(*command, path, *launcher)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        results[name] = json.loads(path.read_text())
+    assert results["two"]["subsets"] == results["one"]["subsets"]
+    assert results["two"]["robustness"] == results["one"]["robustness"]
+    assert results["two"]["images"] == results["one"]["images"]
+
+
+def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
+    """Every subset, every damage, on the stated part of the frames; saved predictions are those without damage."""
+    config, run = trained
+    out, plain, damaged = tmp_path / "report", tmp_path / "plain", tmp_path / "damaged"
+    arguments = [config, str(run / "epoch_2.pth"), "--every", "2"]
+    assert main([*arguments, "--save-predictions", str(plain)]) == 0
+    assert main([*arguments, "--save-predictions", str(damaged), "--robustness", "--report", str(out)]) == 0
+    found = read_result(out / "results.json")
+    assert list(found["subsets"]) == ["rgb+depth", "rgb", "depth"]
+    robustness = found["robustness"]
+    assert (robustness["every"], len(robustness["corruptions"])) == (2, 60)
+    assert robustness["clean"]["mIoU"] == found["subsets"]["rgb+depth"]["ensemble"]["mIoU"]
+    assert robustness["mean_corruption_mIoU"] == pytest.approx(
+        sum(entry["mIoU"] for entry in robustness["corruptions"]) / 60
+    )
+    files = [sorted((path.name, path.read_bytes()) for path in folder.rglob("*.png")) for folder in (plain, damaged)]
+    assert len(files[0]) == 2 and files[0] == files[1]
+    page = (out / "report.html").read_text()
+    assert 'id="robustness"' in page and "every second" in page
+    assert (out / "robustness.csv").read_text().count("\n") == 13
+    printed = capfd.readouterr()
+    assert "2 frames (1 in 2)" in printed.out + printed.err and "depth_holes" in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{run}/epoch_2.pth", "--modalities", "rgb", "thermal"], r"unknown modalities ['thermal']"),
+        (["{run}/epoch_2.pth", "--cfg-options", "model.width=8"], "does not fit the config's model"),
+        (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
+        (["{run}/foreign.pth"], "pass --trust"),
+        (["{run}/epoch_2.pth", "--draw", "x", "--draw-count", "0"], "must be >= 1"),
+        (["{run}/epoch_2.pth", "--every", "0"], "--every must be >= 1"),
+        (["{run}/epoch_2.pth", "--cfg-options", "test_cfg.protocol=cmx"], "protocol 'cmx' is not known"),
+    ],
+)
+def test_mistakes_are_one_sentence(trained, capsys, arguments, message):
+    config, run = trained
+    torch.save({"state_dict": {}, "config": Halves()}, run / "foreign.pth")
+    assert main([config, *(text.format(run=run) for text in arguments)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("error: ")
+    assert message in error[-1]
+
+
+def test_trusted_files_are_read(trained):
+    config, run = trained
+    weights = torch.load(run / "epoch_2.pth", weights_only=True)["state_dict"]
+    torch.save({"state_dict": weights, "config": Halves()}, run / "foreign.pth")
+    assert main([config, str(run / "foreign.pth"), "--trust"]) == 0
+    assert to_plain(weights).keys() == weights.keys()
+
+
+def test_table():
+    rows = {"rgb": dict(mIoU=1.234, mAcc=2.0, aAcc=30.0), "rgb+depth": dict(mIoU=51.2, mAcc=60.0, aAcc=70.0)}
+    assert subset_table(rows).splitlines() == [
+        "modalities   mIoU   mAcc   aAcc",
+        "----------  -----  -----  -----",
+        "rgb          1.23   2.00  30.00",
+        "rgb+depth   51.20  60.00  70.00",
+    ]
+
+
+def test_table_of_damages():
+    entry = {"modality": "rgb", "corruption": "shift"}
+    corruptions = [{**entry, "severity": 1, "mIoU": 0.3}, {**entry, "severity": 2, "mIoU": 0.1}]
+    robustness = {"clean": {"mIoU": 0.4}, "corruptions": corruptions, "mean_corruption_mIoU": 0.2}
+    assert damage_table({"robustness": robustness}).splitlines() == [
+        "modality  corruption     1     2  mean  relative drop",
+        "--------  ----------  ----  ----  ----  -------------",
+        "rgb       shift       30.0  10.0  20.0           50.0",
+        "clean 40.0, mean over corruptions 20.0",
+    ]

@@ -1,0 +1,1 @@
+from map_fixtures import diverse, joined, maps, merging  # noqa: F401

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from rgbx.profile.complexity import measure_complexity
+
+
+def test_counts_parameters_and_operations(make_model):
+    model = make_model(decoder={"width": 128})
+    report = measure_complexity(model, (240, 320))
+    assert report.parameters["total"] == sum(p.numel() for p in model.parameters())
+    single = make_model(modalities=("rgb",), decoder={"width": 128})
+    assert report.parameters["total"] - sum(p.numel() for p in single.parameters()) == report.private // 2 + 1  # alpha
+    # ResNet-18 costs 1.814 G multiply-adds at 224×224 (timm's published table) with its classifier of 512 × 1000. The
+    # decoder: 1×1 laterals and 3×3 convolutions on grids of stride 4 to 32, image context, 1×1 classifier.
+    grids = {stride: (256 // stride) * (320 // stride) for stride in (4, 8, 16, 32)}  # 240 is padded to 256
+    backbone = (1.814e9 - 512 * 1000) * (256 * 320) / 224**2
+    laterals = sum(grids[s] * c * 128 for s, c in zip(grids, (64, 128, 256, 512), strict=True))
+    smooth = sum(grids[s] * 9 * 128 * 128 for s in (4, 8, 16))
+    expected = 2 * 2 * (backbone + laterals + smooth + 512 * 128 + grids[4] * 128 * 5)
+    assert report.flops == pytest.approx(expected, rel=0.01)
+    one = measure_complexity(single, (240, 320)).flops
+    assert report.flops == pytest.approx(2 * one, rel=1e-6)
+    assert model.training
+
+
+@pytest.mark.parametrize("subset", [("rgb",), ("depth", "rgb")])
+def test_a_subset_counts_as_a_model_of_its_own(make_model, subset):
+    model = make_model(modalities=("rgb", "depth", "thermal"), statistics={"thermal": {"mean": [0.0], "std": [1.0]}})
+    found = measure_complexity(model, (64, 96), modalities=subset)
+    alone = measure_complexity(make_model(modalities=subset), (64, 96))
+    assert found == alone
+    with pytest.raises(ValueError, match="normal"):
+        measure_complexity(model, (64, 96), modalities=("rgb", "normal"))
+
+
+def test_operations_of_a_convolution_by_hand(make_model):
+    """A head of one 3×3 convolution more costs 2 · 9 · C_in · C_out operations per point of its grid and modality."""
+    model = make_model()
+    before = measure_complexity(model, (64, 96))
+    model.head.classifier = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3, padding=1), model.head.classifier)
+    after = measure_complexity(model, (64, 96))
+    assert after.flops - before.flops == 2 * (2 * 9 * 16 * 16) * (64 // 4) * (96 // 4)
+    assert after.parameters["total"] - before.parameters["total"] == 9 * 16 * 16 + 16
+
+
+def test_a_stem_of_its_own_counts_with_its_modality(make_model):
+    own, plain = make_model(stems={"depth": "sum"}), make_model()
+    both, rgb = (measure_complexity(own, (64, 96), modalities=names) for names in (("rgb", "depth"), ("rgb",)))
+    before = measure_complexity(plain, (64, 96), modalities=("rgb", "depth"))
+    assert both.private - before.private == both.parameters["total"] - before.parameters["total"] == 64 * 49
+    assert rgb == measure_complexity(plain, (64, 96), modalities=("rgb",))
+    assert before.flops - both.flops == 2 * 2 * 64 * 49 * 32 * 48  # two of depth's three input channels

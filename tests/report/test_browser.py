@@ -1,0 +1,103 @@
+"""The report in a real browser: headless Chromium runs a script added to a copy of the page and prints the result."""
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+
+import pytest
+
+from rgbx.report import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
+    "--virtual-time-budget=4000",
+]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's package chromium")
+
+CHECK = """
+<script>
+addEventListener("load", () => {
+  const found = {};
+  found.images = [...document.images].map((image) => image.naturalWidth);
+  const table = document.querySelector("table.classes");
+  const headings = [...table.tHead.rows[0].cells];
+  const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].textContent);
+  found.headings = headings.map((th) => th.textContent);
+  found.order = headings.map((th) => th.getAttribute("aria-sort"));
+  found.focusable = headings.every((th) => (th.firstChild.focus(), document.activeElement === th.firstChild));
+  found.first = column(1);
+  headings[1].firstChild.click();
+  found.turned = [headings[1].getAttribute("aria-sort"), column(1)];
+  found.clicks = headings.map((th, i) => [0, 1].map(() => {
+    th.firstChild.click();
+    return [th.getAttribute("aria-sort"), column(i), document.querySelectorAll("table.classes [aria-sort]").length];
+  }));
+  found.told = document.getElementById("told").textContent;
+  const frame = document.createElement("pre");
+  frame.id = "found";
+  frame.textContent = JSON.stringify(found);
+  document.body.append(frame);
+});
+</script>
+"""
+WIDTH = """
+<script>
+addEventListener("load", () => parent.postMessage([document.documentElement.scrollWidth, innerWidth], "*"));
+</script>
+"""
+PHONE = """<!doctype html><body><iframe src="narrow.html" style="width:390px;height:800px;border:0"></iframe>
+<script>addEventListener("message", (event) => {
+  const pre = document.createElement("pre");
+  pre.id = "found";
+  pre.textContent = JSON.stringify(event.data);
+  document.body.append(pre);
+});</script>"""
+
+
+def run(page, tmp_path):
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, f"the page's script did not run: {done.stderr[-2000:]}"
+    return json.loads(unescape(found[1]))
+
+
+def number(text):
+    return None if text == "–" else float(text.replace("−", "-"))
+
+
+def test_images_load_and_every_column_sorts(write_result, tmp_path):
+    page = tmp_path / "checked.html"
+    page.write_text(write_report(write_result()).read_text().replace("</body>", CHECK + "</body>"))
+    found = run(page, tmp_path)
+    assert found["images"] == [8] * 21
+    assert found["headings"][:3] == ["Class", "gap", "ensemble"]
+    assert found["order"] == [None, "descending", *[None] * 6]
+    assert found["focusable"]
+    for heading, pair in zip(found["headings"], found["clicks"], strict=True):
+        textual = heading in ("Class", "best branch")
+        expected = ["ascending", "descending"] if textual else ["descending", "ascending"]
+        assert [order for order, _, _ in pair] == expected, heading
+        for order, cells, sorted_columns in pair:
+            assert sorted_columns == 1
+            values = [cell if textual else number(cell) for cell in cells]
+            measured = [value for value in values if value not in (None, "–")]
+            key = (lambda text: text.lower().strip("<>&")) if textual else None
+            assert measured == sorted(measured, key=key, reverse=order == "descending"), heading
+            assert len(measured) == len(values) or values[-1] in (None, "–")  # what was not measured stays last
+    assert found["turned"] == ["ascending", [*found["first"][-2::-1], "–"]]  # it was sorted already, so it turns
+    assert found["told"] == "Sorted by share of pixels, ascending"
+
+
+def test_a_phone_does_not_scroll_sideways(write_result, tmp_path):
+    classes = [f"a class with a long name {k}" for k in range(40)]
+    html = write_report(write_result(classes=classes)).read_text()
+    (tmp_path / "narrow.html").write_text(html.replace("</body>", WIDTH + "</body>"))
+    (tmp_path / "phone.html").write_text(PHONE)
+    scrolled, seen = run(tmp_path / "phone.html", tmp_path)
+    assert seen == 390
+    assert scrolled <= 390

@@ -1,0 +1,240 @@
+import csv
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from rgbx.report import write_report
+from rgbx.report.charts import reliability_svg
+from rgbx.report.markup import percent, points
+from rgbx.report.overview import ordinal
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text of table rows, and whether tags are closed in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.rows, self.open, self.told = [], [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag in ("tr", "th") or (tag == "td" and self.open[-1] == "td"):
+            self.open = self.open[:-1] if self.open[-1] == "td" else self.open
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in ("meta", "img", "wbr", "path", "circle", "rect", "polygon", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.open[-1] == "td" and tag != "td":
+            self.open.pop()
+        if tag not in ("path", "circle", "rect", "polygon", "polyline"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.told += data
+
+
+def render(path):
+    return Page(write_report(path).read_text())
+
+
+def test_a_page_needs_nothing_else(write_result):
+    page = render(write_result())
+    assert page.open == []
+    pointers = [(tag, a[key]) for tag, a in page.tags for key in ("src", "href", "srcset", "data") if key in a]
+    pictures = [value for tag, value in pointers if tag == "img"]
+    assert len(pictures) == 21
+    assert all(value.startswith("data:image/png;base64,") for value in pictures)
+    assert all(tag == "img" or value.startswith("#") for tag, value in pointers)
+    ids = {a["id"] for _, a in page.tags if "id" in a}
+    assert {value[1:] for tag, value in pointers if tag == "a"} <= ids
+    assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "base")]
+    style = write_report(write_result()).read_text().split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_page_says_what_was_measured(write_result):
+    path = write_result()
+    page, result = render(path), json.loads(path.read_text())
+    for text in ("every fourth of the split", "rgbx", "best_mIoU_epoch_8.pth", "tiny_r18", "ab" * 32, "f1" * 32):
+        assert text in page.told
+    best = max(result["images"], key=lambda image: image["mIoU"])  # not of the made-up pictures
+    assert best["sample_id"] in {image["sample_id"] for image in result["images"]}
+    assert [alt for tag, a in page.tags if tag == "img" and (alt := a["alt"]) and not alt.strip()] == []
+    scores = result["subsets"]["rgb+depth"]["ensemble"]
+    row = next(row for row in page.rows if row[0] == "ensemble")
+    assert row[1:4] == [f"{100 * scores[key]:.1f}" for key in ("mIoU", "mAcc", "aAcc")]
+
+
+def test_classes_stand_by_falling_gap(write_result):
+    path = write_result()
+    page, result = render(path), json.loads(path.read_text())
+    predictions = result["subsets"]["rgb+depth"]
+    gaps = {}
+    for k, name in enumerate(result["dataset"]["classes"]):
+        iou = {p: predictions[p]["IoU"][k] for p in predictions}
+        if iou["ensemble"] is not None:
+            gaps[name] = iou["ensemble"] - max(iou["rgb"], iou["depth"])
+    expected = [*sorted(gaps, key=gaps.get, reverse=True), "sofa"]  # which occurs nowhere
+    start = next(i for i, row in enumerate(page.rows) if row[:2] == ["Class", "gap"])
+    rows = page.rows[start + 1 : start + 7]
+    assert [row[0] for row in rows] == expected
+    assert [row[1] for row in rows[:-1]] == [f"{100 * gaps[n]:+.1f}".replace("-", "−") for n in expected[:-1]]
+    assert rows[-1][1] == "–"
+
+
+def test_equal_branches_are_none_of_them_the_best(write_result, tmp_path):
+    def tie(result):
+        for branch in ("rgb", "depth"):
+            result["subsets"]["rgb+depth"][branch]["IoU"][0] = 0.25
+        result["subsets"]["rgb+depth"]["rgb"]["IoU"][1] = None
+
+    write_report(write_result(tie), tmp_path / "out")
+    rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out/classes.csv").open(newline=""))}
+    assert rows["0"]["best"] == ""
+    assert float(rows["0"]["gap"]) == pytest.approx(float(rows["0"]["IoU"]) - 0.25)
+    assert rows["1"]["best"] == "depth"
+
+
+def test_names_are_text_not_markup(write_result):
+    html = write_report(write_result()).read_text()
+    assert "<b>bed</b>" not in html
+    assert "&lt;b&gt;bed&lt;/b&gt;" in html
+    assert "table & lamp" not in html
+
+
+def test_confusion_rows_add_up_to_a_hundred(write_result):
+    path = write_result(right=0.9)
+    page, result = render(path), json.loads(path.read_text())
+    start = next(i for i, row in enumerate(page.rows) if row[0] == "" and row[1:] == result["dataset"]["classes"])
+    matrix = result["subsets"]["rgb+depth"]["ensemble"]["confusion"]
+    for row, counts in zip(page.rows[start + 1 :], matrix, strict=False):
+        whole = [round(100 * n / sum(counts)) if sum(counts) else 0 for n in counts]
+        assert [int(text or 0) for text in row[1:]] == whole
+
+
+def test_csv_files_hold_the_same_numbers(write_result, tmp_path):
+    path = write_result()
+    write_report(path, tmp_path / "out")
+    result = json.loads(path.read_text())
+    tables = {
+        file.stem: list(csv.DictReader(file.open(newline="", encoding="utf-8")))
+        for file in (tmp_path / "out").glob("*.csv")
+    }
+    assert set(tables) == {"headline", "classes", "subsets", "robustness", "reliability", "confusion", "images"}
+    first = tables["headline"][0]
+    assert float(first["mIoU"]) == result["subsets"]["rgb+depth"]["ensemble"]["mIoU"]
+    assert (first["protocol"], first["every"], first["checkpoint_sha256"]) == ("rgbx", "4", "ab" * 32)
+    by_id = {int(row["id"]): row for row in tables["classes"]}
+    assert [float(by_id[k]["IoU"]) for k in range(5)] == result["subsets"]["rgb+depth"]["ensemble"]["IoU"][:5]
+    assert by_id[5]["IoU"] == by_id[5]["gap"] == ""
+    matrix = result["subsets"]["rgb+depth"]["ensemble"]["confusion"]
+    assert [[int(n) for n in list(row.values())[1:]] for row in tables["confusion"]] == matrix
+    noise = next(row for row in tables["robustness"] if row["corruption"] == "gaussian_noise")
+    clean = result["robustness"]["clean"]["mIoU"]
+    assert float(noise["severity 3"]) == pytest.approx(clean * 0.76)
+    assert float(noise["drop"]) == pytest.approx(0.24)
+    assert [float(row["mIoU"]) for row in tables["subsets"]] == [
+        s["ensemble"]["mIoU"] for s in result["subsets"].values()
+    ]
+    assert len(tables["images"]) == 9
+
+
+def test_copies_stand_on_their_own(write_result, tmp_path):
+    path = write_result()
+    first = write_report(path, tmp_path / "out")
+    assert (tmp_path / "out/results.json").read_bytes() == path.read_bytes()
+    again = write_report(tmp_path / "out/results.json")  # in place, from the copied pictures
+    assert again == first
+    assert again.read_text() == write_report(path, tmp_path / "third").read_text()
+
+
+def test_optional_parts_may_be_absent(write_result):
+    def strip(result):
+        result["robustness"] = None
+        result["dataset"]["every"] = 1
+        del result["speed"], result["machine"]
+        result["subsets"] = {"rgb": {"ensemble": result["subsets"]["rgb"]["ensemble"]}}
+        result["subsets"]["rgb"]["ensemble"].update(ece=None, reliability=None, boundary_f=None)
+
+    page = render(write_result(strip, pictures=False))
+    ids = {a["id"] for tag, a in page.tags if tag == "section"}
+    assert ids == {"classes", "confusion", "provenance"}
+    assert "of the split" not in page.told
+    assert not [row for row in page.rows if "boundary F" in row or "gap" in row]
+    assert "best single branch" not in page.told
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(format="rgbx-result/2"), r"field 'format' is 'rgbx-result/2', expected 'rgbx-result/1'"),
+        (lambda r: r["dataset"].pop("classes"), r"dataset\.classes: expected list, found None"),
+        (lambda r: r["dataset"]["palette"].pop(), r"dataset\.palette: expected one \[r, g, b\]"),
+        (lambda r: r["subsets"]["rgb"].pop("ensemble"), r"subsets\.rgb: expected scores of 'ensemble'"),
+        (lambda r: r["subsets"]["rgb"]["rgb"]["IoU"].pop(), r"subsets\.rgb\.rgb\.IoU: expected 6 entries, found 5"),
+        (lambda r: r.update(subsets={}), r"subsets: expected at least one"),
+        (lambda r: r["pictures"][0]["files"].update(rgb="../secret.png"), r"below the result file, found '\.\./secret"),
+        (lambda r: r["pictures"][0]["files"].update(rgb="/etc/passwd"), r"below the result file"),
+        (lambda r: r["pictures"][0]["files"].update(rgb="results.json"), r"results\.json is no PNG"),
+    ],
+)
+def test_what_cannot_be_shown_is_named(write_result, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        write_report(write_result(change), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_absent_files_are_named(tmp_path, write_result):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json: no such result file"):
+        write_report(tmp_path / "nothing.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
+        write_report(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.123, "+12.3"), (-0.0104, "−1.0"), (0.0004, "0.0"), (-0.0004, "0.0"), (None, "–")]
+)
+def test_points(value, text):
+    assert points(value) == text
+
+
+def test_percent():
+    assert [percent(0.12345), percent(0.12345, 2), percent(None)] == ["12.3", "12.35", "–"]
+
+
+def test_reliability_dots_lie_where_they_should():
+    """Empty bins have no dot; a bin with accuracy = confidence lies on the diagonal."""
+    bins = {"count": [0, 10, 30], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.5, 0.6]}
+    page = Page(reliability_svg("<rgb>", bins, 0.225))
+    (x1, y1), (x2, y2) = [(float(a["cx"]), float(a["cy"])) for tag, a in page.tags if tag == "circle"]
+    start, end = [tuple(map(float, part.split())) for part in diagonal(page)]
+    side = end[0] - start[0]
+    assert ((x1 - start[0]) / side, (start[1] - y1) / side) == pytest.approx((0.5, 0.5))
+    assert ((x2 - start[0]) / side, (start[1] - y2) / side) == pytest.approx((0.9, 0.6))
+    heights = [float(a["height"]) for tag, a in page.tags if tag == "rect"]
+    assert heights[0] == 0
+    assert heights[2] == pytest.approx(3 * heights[1], abs=0.2)
+    assert page.tags[0][1]["aria-label"].startswith("<rgb>: calibration error 22.5 %")
+
+
+def diagonal(page):
+    path = next(a["d"] for tag, a in page.tags if tag == "path" and a.get("class") == "diagonal")
+    return path.removeprefix("M").split("L")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2, "second"), (11, "11th"), (21, "21st"), (32, "32nd"), (43, "43rd"), (112, "112th")]
+)
+def test_ordinals(number, text):
+    assert ordinal(number) == text

@@ -1,0 +1,186 @@
+"""Tables of made-up scores against means and deviations computed here."""
+
+import csv
+import io
+import random
+
+import pytest
+
+from rgbx.study.costs import Cost, Costs
+from rgbx.study.document import study_document
+from rgbx.study.plot import plot_study
+from rgbx.study.runs import write_note
+from rgbx.study.scores import gather, summarise
+from rgbx.study.table import csv_text, markdown_table, missing_runs
+
+COSTS = {
+    "fused": Cost((12, 16), 1_234_567, 3_456_000_000, (10.0, 20.0, 12.0)),
+    "none, at all": Cost((12, 16), 1_000_000, 3_000_000_000, (5.0, 10.0, 24.0)),
+}
+METHODS = {"fused": {}, "none, at all": {"model.fusion": None}, "rgb only": {"model.modalities": ("rgb",)}}
+
+
+@pytest.fixture
+def study(declare):
+    return declare(methods=METHODS, baseline="none, at all", modalities=("rgb+depth", "rgb", "depth"))
+
+
+@pytest.fixture
+def scores(make_runs, study):
+    rng = random.Random(0)
+    return {(run.method, run.seed, subset): rng.uniform(0.3, 0.7) for run in make_runs(study) for subset in run.subsets}
+
+
+@pytest.fixture
+def gathered(study, make_runs, write_results, scores):
+    states = write_results(make_runs(study), lambda run, subset: scores[run.method, run.seed, subset])
+    return gather(study, states, COSTS)
+
+
+def cells(markdown):
+    """Rows of a Markdown table by their first cell, as dicts by heading."""
+    header, _, *lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in markdown.splitlines()]
+    return {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+
+
+def test_means_and_deviations(gathered, scores, mean_and_sd):
+    table = cells(markdown_table(gathered))
+    assert list(table) == list(METHODS)
+    for method, subset in (("fused", "rgb+depth"), ("fused", "depth"), ("none, at all", "rgb"), ("rgb only", "rgb")):
+        mean, sd = mean_and_sd([scores[method, seed, subset] for seed in range(3)])
+        assert table[method][f"mIoU {subset}"] == f"{mean:.3f} ± {sd:.3f}"
+    assert (table["rgb only"]["mIoU rgb+depth"], table["rgb only"]["mIoU depth"]) == ("—", "—")
+
+
+def test_differences_are_paired_by_seed(gathered, scores, mean_and_sd):
+    table = cells(markdown_table(gathered))
+    for method, subset in (("fused", "rgb+depth"), ("rgb only", "rgb")):
+        gains = [scores[method, seed, subset] - scores["none, at all", seed, "rgb+depth"] for seed in range(3)]
+        mean, sd = mean_and_sd(gains)
+        assert table[method]["minus none, at all"] == f"{mean:+.3f} ± {sd:.3f}"
+        assert table[method]["by seed"] == ", ".join(f"{gain:+.3f}" for gain in gains)
+    assert table["none, at all"]["minus none, at all"] == "—"
+
+
+def test_costs(gathered):
+    table = cells(markdown_table(gathered))
+    row = table["fused"]
+    assert (row["parameters, M"], row["GFLOP"], row["latency, ms"], row["× the first"]) == (
+        "1.23",
+        "3.46",
+        "12.00",
+        "1.00",
+    )
+    row = table["none, at all"]  # round by round 0.5, 0.5 and 2 times the first
+    assert (row["GFLOP"], row["latency, ms"], row["× the first"]) == ("3.00", "10.00", "0.50")
+    assert table["rgb only"]["parameters, M"] == "—"
+
+
+def test_csv_is_exact(gathered, scores):
+    rows = list(csv.DictReader(io.StringIO(csv_text(gathered))))
+    assert [(row["method"], int(row["seed"])) for row in rows] == [(m, s) for m in METHODS for s in range(3)]
+    for row in rows:
+        for subset in ("rgb+depth", "rgb", "depth"):
+            expected = scores.get((row["method"], int(row["seed"]), subset))
+            assert row[f"mIoU {subset}"] == ("" if expected is None else repr(expected))
+        base = scores["none, at all", int(row["seed"]), "rgb+depth"]
+        own = scores[row["method"], int(row["seed"]), row["headline"]]
+        assert row["minus_baseline"] == ("" if row["method"] == "none, at all" else repr(own - base))
+    assert (rows[0]["parameters"], rows[0]["latency_ms"], rows[-1]["parameters"]) == ("1234567", "12.0", "")
+
+
+def test_what_is_missing_is_said(study, make_runs, write_results, scores):
+    """Seed 1 of one method failed, another method was not run, and the baseline lacks seed 2."""
+    runs = make_runs(study)
+    absent = {("fused", 1), ("none, at all", 2), *(("rgb only", seed) for seed in range(3))}
+    for run in runs:
+        if (run.method, run.seed) == ("fused", 1):
+            write_note(run, seconds=1.0, failure="train ended with exit code 2: error: out of paint")
+    states = write_results(
+        runs, lambda run, subset: None if (run.method, run.seed) in absent else scores[run.method, run.seed, subset]
+    )
+    gathered = gather(study, states, {})
+    table = cells(markdown_table(gathered))
+    mean = (scores["fused", 0, "rgb+depth"] + scores["fused", 2, "rgb+depth"]) / 2
+    assert table["fused"]["mIoU rgb+depth"].startswith(f"{mean:.3f} ± ")
+    assert table["fused"]["mIoU rgb+depth"].endswith("(n = 2), 1 failed")
+    assert table["fused"]["mIoU rgb"].endswith("(n = 2)")
+    gain = scores["fused", 0, "rgb+depth"] - scores["none, at all", 0, "rgb+depth"]  # the one seed that both have
+    assert table["fused"]["minus none, at all"] == f"{gain:+.3f} (n = 1)"
+    assert table["none, at all"]["mIoU rgb+depth"].endswith("(n = 2), 1 not run")
+    assert table["rgb only"]["mIoU rgb"] == "3 not run"
+    assert "latency, ms" not in table["fused"]
+    assert missing_runs(gathered)[0] == "fused, seed 1: failed: train ended with exit code 2: error: out of paint"
+    text = study_document(gathered, command="x", costs=None, picture="p.png", overrides={})
+    assert "## Not in the table\n\n- fused, seed 1: failed: train ended" in text
+
+
+def test_one_seed_has_no_deviation(declare, make_runs, write_results):
+    study = declare(seeds=(4,), methods={"a": {}})
+    gathered = gather(study, write_results(make_runs(study), lambda run, subset: 0.5), {})
+    assert cells(markdown_table(gathered))["a"]["mIoU rgb+depth"] == "0.500"
+    assert summarise([0.5]).sd is None and summarise([]) is None
+
+
+def test_results_of_other_frames_are_refused(study, make_runs, write_results):
+    runs = make_runs(study)
+    states = write_results(runs[:3], lambda run, subset: 0.5)
+    states |= write_results(runs[3:], lambda run, subset: 0.5, fingerprint="0" * 64)
+    with pytest.raises(ValueError, match=r"differ in frames \(dataset.fingerprint\)"):
+        gather(study, states, {})
+
+
+def test_the_document_says_what_was_done(gathered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    costs = Costs("x86_64, 2 threads", {}, COSTS)
+    overrides = {"train_cfg.max_epochs": 6, "model.pretrained": "/home/someone/weights.pth"}
+    text = study_document(
+        gathered, command="python tools/study.py s.py", costs=costs, picture="s.png", overrides=overrides
+    )
+    for expected in (
+        "# Study study\n\n    python tools/study.py s.py\n",
+        "Config: base.py; every run: `train_cfg.max_epochs=6`, `model.pretrained='weights.pth'`",
+        "Seeds: 0, 1, 2",
+        "Halves, 3 test frames, fingerprint ffffffffffffffff",
+        "Protocol: rgbx, float32",
+        "Versions: rgbx 1, torch 2",
+        "Machine: a machine, 2 cores",
+        "Date: 2026-01-02",
+        "per frame of 12×16",
+        "Measured on x86_64, 2 threads.",
+        "- none, at all: `model.fusion=None`",
+        "![mIoU by method](s.png)",
+    ):
+        assert expected in text
+    assert markdown_table(gathered) in text
+    assert "/home" not in text and str(tmp_path) not in text and "Not in the table" not in text
+
+
+def test_the_plot_shows_every_value(gathered, scores, tmp_path, monkeypatch):
+    """Dots and bars are read back from the figure; the deviations are those of the table."""
+    import matplotlib.figure
+
+    kept = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **options: kept.append(self))
+    plot_study(gathered, tmp_path / "out/study.png")
+    left, right = kept[0].axes
+    dots = [line for line in left.lines if line.get_marker() == "o"]
+    for y, (method, subset) in enumerate((("fused", "rgb+depth"), ("none, at all", "rgb+depth"), ("rgb only", "rgb"))):
+        values = [scores[method, seed, subset] for seed in range(3)]
+        assert sorted(dots[y].get_xdata()) == sorted(values) and {round(float(v)) for v in dots[y].get_ydata()} == {y}
+    low, high = left.containers[0].lines[2][0].get_segments()[0][:, 0]
+    found = gathered.rows[0].summary()
+    assert (low, high) == pytest.approx((found.mean - found.sd, found.mean + found.sd))
+    assert [text.get_text() for text in left.get_yticklabels()] == ["fused", "none, at all", "rgb only  [rgb]"]
+    assert left.get_ylim()[0] > left.get_ylim()[1]
+    assert len(right.containers) == 2
+
+
+def test_the_plot_is_a_picture(gathered, declare, make_runs, write_results, tmp_path):
+    plot_study(gathered, tmp_path / "out/study.png")
+    assert (tmp_path / "out/study.png").read_bytes().startswith(b"\x89PNG")
+    study = declare(methods={"a": {}, "b": {}}, seeds=(0,))
+    runs = make_runs(study)
+    states = write_results(runs, lambda run, subset: None)
+    plot_study(gather(study, states, {}), tmp_path / "none.png")
+    assert (tmp_path / "none.png").is_file()
