@@ -1,0 +1,55 @@
+"""What the values of a map mean: channels, type, unit, and how they may be resized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IGNORE_INDEX = 255
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What one modality's array means.
+
+    Attributes:
+        name: the key in the sample.
+        channels: 1 for [H, W], otherwise the last axis of [H, W, channels].
+        dtype: "uint8" or "float32".
+        unit: "rgb8", "metre", "relative", "sensor", "unit_vector", "encoded". "metre" promises
+            finite, non-negative values with 0 = no measurement.
+        interpolation: "linear" or "nearest", how resizing may compute new values.
+        fill: the value, in the unit above, of pixels that padding invents.
+    """
+
+    name: str
+    channels: int
+    dtype: str
+    unit: str
+    interpolation: str
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        choices = {"dtype": ("uint8", "float32"), "interpolation": ("linear", "nearest")}
+        for field, allowed in choices.items():
+            if getattr(self, field) not in allowed:
+                found = getattr(self, field)
+                raise ValueError(f"MapSpec {self.name!r}: {field} must be one of {allowed}, found {found!r}")
+        if self.channels < 1:
+            raise ValueError(f"MapSpec {self.name!r}: channels must be >= 1, found {self.channels}")
+
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Array shape at reading."""
+        return (height, width) if self.channels == 1 else (height, width, self.channels)
+
+
+STANDARD_MAPS: dict[str, MapSpec] = {
+    spec.name: spec
+    for spec in (
+        MapSpec("rgb", 3, "uint8", "rgb8", "linear"),
+        MapSpec("depth", 1, "float32", "metre", "nearest"),
+        MapSpec("thermal", 1, "float32", "sensor", "linear"),
+        MapSpec("normal", 3, "float32", "unit_vector", "nearest"),
+        MapSpec("hha", 3, "uint8", "encoded", "linear"),
+        MapSpec("edge", 1, "float32", "relative", "linear"),
+    )
+}

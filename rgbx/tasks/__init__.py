@@ -1,0 +1,1 @@
+"""Tasks: what a prediction is, from its target to its scores."""
