@@ -17,7 +17,8 @@ from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.models.checkpoint import find_last
 from rgbx.profile.complexity import measure_complexity
 from rgbx.train.curves import plot_losses
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.distributed import finish_together
+from rgbx.train.runner import Runner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
