@@ -115,7 +115,8 @@ def resume_hint(argv: Sequence[str], work_dir: str) -> str:
     last = find_last(work_dir)
     if last is None:
         return "Interrupted before the first epoch was saved: start again with the same command."
-    command = [sys.argv[0], *_without_resume(argv), "--resume"]
+    own = [sys.argv[0]] if not Path(sys.argv[0]).name.startswith("rgbx ") else sys.argv[0].rsplit(" ", 1)
+    command = [*own, *_without_resume(argv), "--resume"]
     if "RANK" in os.environ:
         command = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *command]
     elif command[0].endswith(".py"):
