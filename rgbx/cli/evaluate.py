@@ -20,7 +20,8 @@ from rgbx.evaluate.prediction_hook import PredictionHook
 from rgbx.evaluate.session import TestSession
 from rgbx.models import JointModel, Translator
 from rgbx.models.checkpoint import find_result
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.distributed import finish_together
+from rgbx.train.runner import Runner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
