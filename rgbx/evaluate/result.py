@@ -382,22 +382,27 @@ def _upgrade_classes(old: Json, place: str) -> Result:
             "corruptions": [_upgrade_damage(entry) for entry in damaged["corruptions"]],
             "mean": damaged.get("mean_corruption_mIoU"),
         }
-    for number, entry in enumerate(old.get("pictures") or ()):
+    pictures = list(enumerate(old.get("pictures") or ()))
+    for number, entry in pictures:
         _check_fields(entry, {"files": dict}, f"{place}pictures[{number}].")
-        files = {_picture_title(name): file for name, file in entry["files"].items()}
-        picture: Picture = {
-            **{key: entry.get(key) for key in ("sample_id", "kind")},
-            "value": entry.get("mIoU"),
-            "files": files,
-        }
-        head["pictures"] = [*(head["pictures"] or []), picture]
+    head["pictures"] = [_upgrade_picture(entry) for _, entry in pictures] or None
     return found
 
 
 def _upgrade_damage(entry: Json) -> Damaged:
     drop = look_up(entry, "relative_drop")
-    kept = {key: look_up(entry, key) for key in ("modality", "corruption", "severity")}
-    return {**kept, "value": look_up(entry, "mIoU"), "relative_change": None if drop is None else -drop}
+    return {
+        "modality": look_up(entry, "modality"),
+        "corruption": look_up(entry, "corruption"),
+        "severity": look_up(entry, "severity"),
+        "value": look_up(entry, "mIoU"),
+        "relative_change": None if drop is None else -drop,
+    }
+
+
+def _upgrade_picture(entry: Json) -> Picture:
+    files = {_picture_title(name): file for name, file in entry["files"].items()}
+    return {"sample_id": entry.get("sample_id"), "kind": entry.get("kind"), "value": entry.get("mIoU"), "files": files}
 
 
 def _picture_title(name: str) -> str:
