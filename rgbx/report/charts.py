@@ -39,9 +39,9 @@ def histogram_svg(values: Sequence[float], score: Score) -> str:
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     labels = "".join(
         f'<text x="{MARGIN + i * WIDTH / (ticks - 1):.1f}" y="{base + 15}" class="mid">'
-        f"{start + i * step:.{digits}f}</text>".replace("-", "−")
+        f"{f'{start + i * step:.{digits}f}'.replace('-', '−')}</text>"
         for i in range(ticks)
-    ).replace('"−', '"-')
+    )
     median = statistics.median(values)
     x = MARGIN + WIDTH * (factor * median - start) / (step * (ticks - 1))
     unit = "%" if score.percent else score.unit

@@ -49,7 +49,7 @@ def render_page(result: Result, folder: str | Path) -> str:
         kind, opening = f"Result of {len(heads)} heads", facts(shared_facts(result))
         body = "".join(_group(result, name, groups[name]) for name in heads) + _section(*origin)
         links = "".join(
-            f'<ul><li><a href="#head-{name}">{escape(name)}</a></li>{_links(_prefixed(name, groups[name]))}</ul>'
+            f'<ul><li><a href="#head-{name}"><b>{escape(name)}</b></a></li>{_links(_prefixed(name, groups[name]))}</ul>'
             for name in heads
         )
         links += f"<ul>{_links([origin])}</ul>"

@@ -168,11 +168,12 @@ def robustness(head: HeadResult) -> str:
     draws |= {key: shaded(key) for key in table.columns if key.startswith("severity") or key == "mean"}
     draws["drop"] = percent_cell("drop")
     table.columns["drop"] += "" if score.percent else ", %"
-    name = escape(tables.word(score)) + ("" if score.percent or not score.unit else f" ({escape(score.unit)})")
+    details = [*([] if score.percent or not score.unit else [score.unit]), *["lower is better"] * score.lower]
+    name = escape(tables.word(score) + f" ({', '.join(details)})" * bool(details))
     return (
         f"<p>{name}{images} with one modality damaged, at severities 1 (mild) to 5 (severe). Clean: "
         f"<b>{number(score, clean)}</b>; mean over all corruptions: <b>{number(score, measured['mean'])}</b>. "
-        f"The stronger the colour, the worse it is than the clean score{', which is best low' * score.lower}.</p>\n"
+        "The stronger the colour, the worse it is than the clean score.</p>\n"
         f"{sortable_table(table, draws, caption='Scores by corruption and severity', name='robustness')}"
     )
 
@@ -187,8 +188,8 @@ def images(head: HeadResult) -> str:
     without = len(values) - len(measured)
     note = f" {without} {'image has' if without == 1 else 'images have'} none." if without else ""
     return (
-        f"<p>{escape(tables.word(score))} of each image by itself: how many images lie where"
-        f"{', lower being better' * score.lower}.{note}</p>\n"
+        f"<p>How the {escape(tables.word(score))} of single images is spread"
+        f"{'; lower is better' * score.lower}.{note}</p>\n"
         f"<figure>{histogram_svg(measured, score)}</figure>\n"
     )
 
