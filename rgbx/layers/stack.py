@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -44,6 +45,15 @@ class StackLayout:
         if unknown or not names:
             raise ValueError(f"modalities {unknown or '()'} given; this model knows {list(self.modalities)}")
         return tuple(name for name in self.modalities if name in names)
+
+    @contextmanager
+    def holding(self, names: Iterable[str]) -> Iterator[None]:
+        """While active, the stack holds these modalities."""
+        before, self.present = self.present, self.order(names)
+        try:
+            yield
+        finally:
+            self.present = before
 
     def set_present(self, names: Iterable[str]) -> None:
         """Declares which modalities the stack holds from now on."""

@@ -18,6 +18,8 @@ DEFAULT_RANGES: dict[str, Mapping[str, Any]] = {
     "edge": {"low": 0.0, "high": 1.0},
 }
 
+_NAMESAKES = {"rgb8": "rgb", "encoded": "hha", "unit_vector": "normal", "metre": "depth", "relative": "edge"}
+
 
 class MapRange(nn.Module):
     """An invertible map between the values low..high of a map and -1..1; values beyond count as the bound.
@@ -66,17 +68,24 @@ class MapRange(nn.Module):
         return f"{self.bounds[0]:g} to {self.bounds[1]:g}, {self.scale}"
 
 
-def build_range(name: str, given: Mapping[str, Any] | None = None) -> MapRange:
+def range_options(name: str, given: Mapping[str, Any] | None = None, *, unit: str | None = None) -> dict[str, Any]:
+    """What is given over the default of a map's name, or else of its unit."""
+    default = DEFAULT_RANGES.get(name) or DEFAULT_RANGES.get(_NAMESAKES.get(unit or "", ""), {})
+    return {"scale": "linear", **default, **(given or {})}
+
+
+def build_range(name: str, given: Mapping[str, Any] | None = None, *, unit: str | None = None) -> MapRange:
     """The range of a map: what is given over the default of that name.
 
     Args:
         name: of the map.
         given: ``low`` and ``high`` in the map's unit, and ``scale``; None for the default.
+        unit: whose default serves a map of a name that has none.
 
     Raises:
         ValueError: an unknown option, or a map without a default of which no bounds are given.
     """
-    options = {**DEFAULT_RANGES.get(name, {}), **(given or {})}
+    options = range_options(name, given, unit=unit)
     if unknown := sorted(set(options) - {"low", "high", "scale"}):
         raise ValueError(f"the range of {name!r} has unknown options {unknown}; known are low, high and scale")
     if not {"low", "high"} <= set(options):

@@ -1,4 +1,4 @@
-"""Evaluation protocols: everything between a network's logits and a score that repositories do in their own way.
+"""Evaluation protocols: everything between a network's outputs and a score that repositories do in their own way.
 
 A mean IoU can only be compared with one of the same protocol, so each has a name that results carry.
 """
@@ -13,7 +13,9 @@ Size = tuple[int, int]  # (H, W) in pixels
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """The rules of one evaluation; `rgbx.models.Predictor` and the metric carry them out.
+    """The rules of one evaluation; `rgbx.models.Predictor` and the tasks carry them out.
+
+    Where heads are maps, views are averaged as images in place of what `sum_of` and `flip_sum` say.
 
     Attributes:
         name: what results are stamped with.
@@ -38,6 +40,10 @@ class Protocol:
         absent: a class with neither true nor predicted pixels is left out of means ("skip") or counts as 0 ("zero").
         drop_labels_from: "num_classes" leaves out pixels whose label is K or more; None leaves out the dataset's
             ignore_index alone and refuses other labels beyond the classes.
+        dropout: whether dropout stays on, drawn from the samples' ids alone.
+        stretched: maps of which prediction and truth are each stretched, image by image, so that their smallest value
+            becomes 0 and their largest 255, and cut to whole numbers.
+        tasks: the kinds of task that the rules are made for; None for all.
     """
 
     name: str
@@ -59,6 +65,9 @@ class Protocol:
     sum_of: Literal["logits", "softmax", "exp"] = "logits"
     absent: Literal["skip", "zero"] = "skip"
     drop_labels_from: Literal["num_classes"] | None = None
+    dropout: bool = False
+    stretched: tuple[str, ...] = ()
+    tasks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) <= 0:
@@ -77,9 +86,14 @@ class Protocol:
         if self.logits_to_label == "bicubic" and self.resized == "scores":
             raise ValueError(f"protocol {self.name!r}: bicubic resizing makes scores negative; use resized='logits'")
 
+    @property
+    def views(self) -> int:
+        """How many predictions are added up per pixel, windows aside."""
+        return len(self.scales) * (2 if self.flip else 1)
+
     def as_dict(self) -> dict[str, Any]:
         """Every rule by its name, for result files."""
-        return dataclasses.asdict(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "tasks"}
 
 
 _CMX: dict[str, Any] = dict(
@@ -93,12 +107,13 @@ _CMX: dict[str, Any] = dict(
     resized="scores",
     sum_of="exp",
     drop_labels_from="num_classes",
+    tasks=("classes",),
 )
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("rgbx", source="whole images at one scale, logits resized bilinearly to the label"),
+        Protocol("rgbx", source="whole images at one scale, outputs resized bilinearly to the size of the truth"),
         Protocol(
             "rgbx-sliding",
             source="rgbx with windows of 1024×1024 whose probabilities are averaged, for images of 1024×2048",
@@ -112,6 +127,7 @@ PROTOCOLS: dict[str, Protocol] = {
             source="Wang et al., arXiv 2108.05009: github.com/yikaiw/AsymFusion, main.py, validate",
             logits_to_label="bicubic",
             drop_labels_from="num_classes",
+            tasks=("classes",),
         ),
         Protocol("cmx-ss", **_CMX),
         Protocol("cmx-ms", **_CMX, scales=(0.75, 1.0, 1.25), flip=True),
@@ -126,6 +142,15 @@ PROTOCOLS: dict[str, Protocol] = {
             align_corners=True,
             sum_of="softmax",
             absent="zero",
+            tasks=("classes",),
+        ),
+        Protocol(
+            "cen",
+            source="Wang et al., arXiv 2011.05005: github.com/yikaiw/CEN, image2image_translation/main.py, evaluate: "
+            "the generator is never put in evaluation mode, and colour images are stretched before FID and KID",
+            dropout=True,
+            stretched=("rgb",),
+            tasks=("map",),
         ),
     )
 }

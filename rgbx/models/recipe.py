@@ -1,0 +1,235 @@
+"""The recipe in a checkpoint: checked as data from strangers, brought from 0.1.0 to today's form, compared with others.
+
+A recipe is ``{"builder": "multimodal", "parameters": {...}}``. Nothing in it opens a file or a network connection.
+Checkpoints of 0.1.0 name the builders `multimodal_segmentor`, `multimodal_translator` and `multimodal_joint`, whose
+models were laid out in other modules: their parameters and the names of their tensors are translated here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from rgbx._text import nearest
+from rgbx.models.build import complete, segmentor_parameters, translator_parameters
+
+MOST_VALUES, LONGEST, LARGEST, DEEPEST, MOST_NAMES = 20_000, 300, 2**16, 8, 64
+TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
+TRAINING_ONLY = ("modality_dropout", "norm_eval")
+
+Recipe = Mapping[str, Any]
+Tensors = dict[str, Tensor]
+
+
+def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any]:
+    """The complete parameters of `multimodal` that a recipe means.
+
+    Args:
+        recipe: of a checkpoint or of a model.
+        where: begins the messages.
+
+    Raises:
+        ValueError: not a recipe, an unknown builder or parameter, a value of a wrong kind, or an absurd size.
+    """
+    if not isinstance(recipe, Mapping) or not isinstance(recipe.get("builder"), str):
+        raise ValueError(f"{where} names no model builder: its recipe is {_short(recipe)}, expected a dict")
+    builder, parameters = recipe["builder"], recipe.get("parameters")
+    if builder not in _COMPLETE:
+        raise ValueError(f"{where} names the model builder {builder!r}; expected one of {sorted(_COMPLETE)}")
+    if not isinstance(parameters, Mapping):
+        raise ValueError(f"{where}: the recipe's parameters are {_short(parameters)}; expected a dict")
+    _check_values(parameters, where, "parameters", [0])
+    for key in ("modalities", "heads"):
+        found = parameters.get(key, ())
+        if isinstance(found, (list, tuple, Mapping)) and len(found) > MOST_NAMES:
+            raise ValueError(f"{where}: the recipe has {len(found)} {key}; expected at most {MOST_NAMES}")
+    try:
+        return _COMPLETE[builder](dict(parameters))
+    except (TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{where}: its recipe cannot be used: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_values(value: object, where: str, path: str, count: list[int]) -> None:
+    """Refuses what no recipe holds; `count` keeps how many values there were."""
+    count[0] += 1
+    if count[0] > MOST_VALUES or path.count(".") > DEEPEST:
+        raise ValueError(f"{where}: the recipe is too large or too deep at {path}")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str) or len(key) > LONGEST:
+                raise ValueError(f"{where}: {path} has the key {_short(key)}; expected a short string")
+            _check_values(item, where, f"{path}.{key}", count)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check_values(item, where, f"{path}.{index}", count)
+    elif isinstance(value, str):
+        if len(value) > LONGEST:
+            raise ValueError(f"{where}: {path} is a string of {len(value)} characters; expected at most {LONGEST}")
+    elif isinstance(value, (int, float)):
+        whole = isinstance(value, int) and abs(value) > LARGEST
+        if whole or not (math.isfinite(value) or path.endswith(".max")):
+            raise ValueError(f"{where}: {path} is {_short(value)}; expected a number of at most {LARGEST}")
+    elif value is not None:
+        raise ValueError(f"{where}: {path} is {_short(value)}; expected plain values")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _complete_multimodal(parameters: dict[str, Any]) -> dict[str, Any]:
+    return complete(**parameters)
+
+
+def _complete_segmentor(parameters: dict[str, Any]) -> dict[str, Any]:
+    return complete(**segmentor_parameters(**parameters))
+
+
+def _complete_translator(parameters: dict[str, Any]) -> dict[str, Any]:
+    """A timm network of 0.1.0 was fed -1..1 here, and images were padded by reflection."""
+    found = translator_parameters(**{"normalization": "range", **parameters})
+    return complete(**{**found, "padding": "reflect"})
+
+
+def _complete_joint(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Two heads on one backbone, fed -1..1 and padded by reflection."""
+    known = ("modalities", "num_classes", "target", "backbone", "norm", "fusion", "decoder", "translation_width")
+    known += ("loss", "l1", "ranges")
+    for name in parameters:
+        if name not in known:
+            raise ValueError(f"a joint model has no parameter {name!r}{nearest(name, known)}")
+    p = {"backbone": "resnet18", "norm": "private", "fusion": "asymmetric", "loss": "cross_entropy", **parameters}
+    ranges = p.get("ranges") or {}
+    image = dict(
+        task="map",
+        channels=3 if p["target"] in ("rgb", "normal", "hha") else 1,
+        range=ranges.get(p["target"]),
+        l1=p.get("l1", 1.0),
+        decoder={"name": "image", "width": p.get("translation_width", 128)},
+    )
+    labels = dict(
+        task="classes",
+        num_classes=p["num_classes"],
+        loss=p["loss"],
+        decoder={"name": "light", **(p.get("decoder") or {})},
+    )
+    return complete(
+        modalities=p["modalities"],
+        heads={"labels": labels, p["target"]: image},
+        normalization="range",
+        padding="reflect",
+        ranges={name: values for name, values in ranges.items() if name != p["target"]} or None,
+        **{name: p[name] for name in ("backbone", "norm", "fusion")},
+    )
+
+
+_COMPLETE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "multimodal": _complete_multimodal,
+    "multimodal_segmentor": _complete_segmentor,
+    "multimodal_translator": _complete_translator,
+    "multimodal_joint": _complete_joint,
+}
+
+
+def upgrade_tensors(recipe: Recipe, tensors: Mapping[str, Tensor]) -> Tensors:
+    """The tensors of a checkpoint under the names that they have in today's model; others are left out.
+
+    Args:
+        recipe: of the checkpoint, see `check_recipe`.
+        tensors: its state dict, or that of an average of the weights.
+    """
+    rules = _renames(recipe)
+    if rules is None:
+        return dict(tensors)
+    found: Tensors = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in rules:
+            if match := re.fullmatch(pattern, name):
+                if replacement is not None:
+                    found[match.expand(replacement)] = tensor
+                break
+        else:
+            found[name] = tensor
+    return found
+
+
+def _renames(recipe: Recipe) -> list[tuple[str, str | None]] | None:
+    """Patterns of names of 0.1.0 and what they are called now; None drops what stood there twice or means nothing."""
+    builder, p = recipe["builder"], recipe["parameters"]
+    if builder == "multimodal_segmentor":
+        alone = len(p["modalities"]) == 1
+        return [
+            (r"head\.(.*)", r"heads.labels.decoder.\1"),
+            (r"loss\.(.*)", r"heads.labels.task.loss.\1"),
+            (r"alpha\.(.*)", None if alone else r"heads.labels.alpha.\1"),
+            (r"data_preprocessor\.(\w+)_(mean|std|max)", r"data_preprocessor.inputs.\1.\2"),
+        ]
+    if builder == "multimodal_translator":
+        target, generator = re.escape(p["target"]), p.get("generator", "unet")
+        name = generator if isinstance(generator, str) else generator.get("name")
+        on_backbone = [
+            (r"generator\.backbone\.(.*)", r"backbone.\1"),
+            (r"generator\.decoder\.(.*)", rf"heads.{target}.decoder.\1"),
+        ]
+        return [
+            *(on_backbone if name == "backbone" else [(r"generator\.(.*)", r"backbone.\1")]),
+            (r"discriminator\.(.*)", rf"heads.{target}.opponent.discriminator.\1"),
+            (r"alpha\.(.*)", rf"heads.{target}.alpha.\1"),
+            *_range_renames("data_preprocessor", target),
+        ]
+    if builder == "multimodal_joint":
+        target = re.escape(p["target"])
+        return [
+            (r"segmentor\.head\.(.*)", r"heads.labels.decoder.\1"),
+            (r"segmentor\.loss\.(.*)", r"heads.labels.task.loss.\1"),
+            (r"segmentor\.alpha\.(.*)", r"heads.labels.alpha.\1"),
+            (r"translator\.generator\.decoder\.(.*)", rf"heads.{target}.decoder.\1"),
+            (r"translator\.alpha\.(.*)", rf"heads.{target}.alpha.\1"),
+            (r"(segmentor|translator)\..*", None),
+            *_range_renames("data_preprocessor.translation", target),
+        ]
+    return None
+
+
+def _range_renames(prefix: str, target: str) -> list[tuple[str, str | None]]:
+    return [
+        (rf"{re.escape(prefix)}\.ranges\.{target}\.(.*)", rf"heads.{target}.task.range.\1"),
+        (rf"{re.escape(prefix)}\.ranges\.(\w+)\.(.*)", r"data_preprocessor.inputs.\1.range.\2"),
+    ]
+
+
+def recipe_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What makes two models answer differently, a line each: "fusion.second_shift: 'reversed' against None".
+
+    Args:
+        ours: complete parameters, as `check_recipe` gives them, such as a config's.
+        theirs: others, such as a checkpoint's.
+    """
+    a, b = (_leaves(_answering(parameters)) for parameters in (ours, theirs))
+    paths = [path for path in {**a, **b} if a.get(path, "absent") != b.get(path, "absent")]
+    return [f"{path}: {a.get(path, 'absent')} against {b.get(path, 'absent')}" for path in paths]
+
+
+def _answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is of training alone."""
+    heads = {
+        name: {key: value for key, value in head.items() if key not in TRAINING}
+        for name, head in parameters["heads"].items()
+    }
+    return {**{key: value for key, value in parameters.items() if key not in TRAINING_ONLY}, "heads": heads}
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, str]:
+    if not isinstance(value, Mapping) or not value:
+        return {path: repr(value or None) if value in ({}, None) else repr(value)}
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        found |= _leaves(item, f"{path}.{key}" if path else key)
+    return found
