@@ -1,0 +1,121 @@
+"""The model of a command: a config's, a checkpoint's, or that of both, which must be one and the same."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from rgbx.cli.config import without_initial_weights
+from rgbx.cli.errors import ConfigError, building
+from rgbx.datasets.class_weights import equal_class_weights
+from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint
+from rgbx.models.load import check_fit, model_of
+from rgbx.models.multimodal import MultimodalModel
+from rgbx.models.recipe import check_recipe, recipe_differences, upgrade_tensors
+
+WHICH = ("checkpoint", "config")
+Loaded = tuple[MultimodalModel, Mapping[str, Any]]
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """`--model-from`, for commands that take a config and a checkpoint."""
+    parser.add_argument(
+        "--model-from", choices=WHICH, help="whose model counts where config and checkpoint describe different ones"
+    )
+
+
+def model_for(
+    config: Config | None,
+    checkpoint: str | Path,
+    which: str | None = None,
+    *,
+    trust: bool = False,
+) -> Loaded:
+    """A checkpoint's model, in evaluation mode on the CPU, and what the file holds.
+
+    Args:
+        config: that is to describe the same model; None asks the checkpoint alone.
+        checkpoint: a file, or a work directory.
+        which: "checkpoint" or "config", whose model counts where they differ; None refuses that they do.
+        trust: unpickle arbitrary objects; such a file can run any code.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ConfigError: config and checkpoint describe models that answer differently; the message names every difference.
+        ValueError: see `rgbx.models.load`; or the tensors are of another model than the config's.
+    """
+    file = find_result(checkpoint)
+    state = read_checkpoint(file, trust=trust)
+    if config is None:
+        return model_of(state, file).eval(), state
+    model, saved = config_model(config), state.get("model")
+    check_same_model(model.recipe, saved, file, which)
+    if saved is not None and which != "config":
+        return model_of(state, file).eval(), state
+    load_tensors(model, state, file)
+    return model.eval(), state
+
+
+def config_model(config: Config) -> MultimodalModel:
+    """The model that a config describes, with random weights, also where it starts from others or counts its labels.
+
+    Raises:
+        ConfigError: the config has none, or one of wrong arguments.
+        ValueError: see `rgbx.models.multimodal`.
+    """
+    name = config.filename or "the config"
+    if not isinstance(config.get("model"), dict) or not callable(config.model.get("type")):
+        raise ConfigError(f"{name}: model is {config.get('model')!r}; expected dict(type=multimodal..., ...)")
+    without_initial_weights(config)
+    equal_class_weights(config.model)
+    options = dict(config.model)
+    with building(name):
+        model = options.pop("type")(**options)
+    if not isinstance(model, MultimodalModel):
+        raise ConfigError(f"{name} builds a {type(model).__name__}; expected a model of rgbx.models")
+    return model
+
+
+def check_same_model(
+    ours: Mapping[str, Any] | None, saved: Mapping[str, Any] | None, checkpoint: str | Path, which: str | None = None
+) -> None:
+    """Refuses that a config and a checkpoint describe models that answer differently.
+
+    Args:
+        ours: the recipe of the config's model; None where it has none.
+        saved: the checkpoint's; None where it says nothing, so that only its tensors can tell.
+        checkpoint: its file, for messages.
+        which: whose model counts; None for none of the two.
+
+    Raises:
+        ConfigError: naming every difference.
+        ValueError: the checkpoint's recipe cannot be used.
+    """
+    if ours is None or saved is None or which is not None:
+        return
+    pair = check_recipe(ours, "the config's model"), check_recipe(saved, f"checkpoint {checkpoint}")
+    if found := recipe_differences(*pair):
+        raise ConfigError(
+            f"checkpoint {checkpoint} is of another model than the config's, which would answer differently; the "
+            f"config's against the checkpoint's: {'; '.join(found)}. --model-from checkpoint or --model-from config "
+            f"says whose counts.{config_hint(checkpoint)}"
+        )
+
+
+def load_tensors(model: MultimodalModel, state: Mapping[str, Any], checkpoint: str | Path) -> None:
+    """Gives a model the weights of a checkpoint; what its own recipe states, such as statistics and ranges, it keeps.
+
+    Raises:
+        ValueError: they are of another model; the message names the first tensor that differs.
+    """
+    saved = model_weights(state, checkpoint)
+    tensors = saved if state.get("model") is None else upgrade_tensors(state["model"], saved)
+    stated = [name for name, _ in model.named_buffers() if name.startswith("data_preprocessor.") or ".task." in name]
+    own = model.state_dict()
+    fitting = {**tensors, **{name: own[name] for name in stated if name in own}}
+    check_fit(model, fitting, checkpoint, "the config's model")
+    model.load_state_dict({name: fitting.get(name, value) for name, value in own.items()})
