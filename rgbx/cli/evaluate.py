@@ -33,7 +33,8 @@ from rgbx.report.frames import write_frames
 from rgbx.report.tables import robustness_table
 from rgbx.tasks import ENSEMBLE, Score
 from rgbx.tasks.score import FRACTION
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.distributed import finish_together
+from rgbx.train.runner import Runner
 
 LOG = logging.getLogger("rgbx")
 
