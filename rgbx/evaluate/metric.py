@@ -61,7 +61,7 @@ class Metrics:
 
 
 def metrics_of(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
-    """Scores as logs name them: ``mIoU`` of the ensemble and ``rgb/mIoU`` of a branch, ``HEAD/mIoU`` of several heads."""
+    """Scores as logs name them: ``mIoU`` of the ensemble, ``rgb/mIoU`` of a branch; of several heads ``HEAD/mIoU``."""
     found: dict[str, float] = {}
     for head, evaluation in evaluations.items():
         prefix = f"{head}/" if len(evaluations) > 1 else ""

@@ -1,4 +1,4 @@
-"""How a model's scores change as one of its modalities is damaged: every corruption that suits it, at five severities."""
+"""How a model's scores change as one of its modalities is damaged: each corruption that suits it, five severities."""
 
 from __future__ import annotations
 
