@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 
 from rgbx._text import percent, text_table
-from rgbx.evaluate.result import (
-    ENSEMBLE,
-    HeadResult,
-    Json,
-    Result,
-    headline,
-    look_up,
-    score_table,
-    shown,
-)
+from rgbx.evaluate.result import headline, score_table, shown
+from rgbx.evaluate.result_form import HeadResult, Json, Result, look_up
 from rgbx.metrics import draw_weights, image_counts, mean_iou, percentile_interval, resampled_iou
+from rgbx.tasks import ENSEMBLE
 from rgbx.tasks.score import FRACTION, Score
 
 KEYS = ("a", "b", "difference", "low", "high")
