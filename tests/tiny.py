@@ -65,6 +65,7 @@ class Norms(nn.Module):
 
 
 class TinySegmentor(BaseModel):
+    alternates = False
     """Two shared convolutions and private norms; dropout makes training random."""
 
     def __init__(self, modalities, num_classes, width=4, dropout=0.3, norm="batch", pretrained=None):

@@ -19,8 +19,9 @@ from rgbx.study import Study, declare_study
 from rgbx.study.checks import Overrides
 from rgbx.study.costs import PROBLEMS, build_model
 from rgbx.study.kind import Kind, segmentation_kind, translation_kind
-from rgbx.study.overrides import as_options, flatten, merge_overrides
+from rgbx.study.overrides import as_options, merge_overrides
 from rgbx.study.runs import Run
+from rgbx.train.changes import flatten
 
 
 def read_study(path: str | Path) -> Study:

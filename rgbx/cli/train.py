@@ -17,7 +17,8 @@ from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.models.checkpoint import find_last
 from rgbx.profile.complexity import measure_complexity
 from rgbx.train.curves import plot_losses
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.distributed import finish_together
+from rgbx.train.runner import Runner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +115,8 @@ def resume_hint(argv: Sequence[str], work_dir: str) -> str:
     last = find_last(work_dir)
     if last is None:
         return "Interrupted before the first epoch was saved: start again with the same command."
-    command = [sys.argv[0], *_without_resume(argv), "--resume"]
+    own = [sys.argv[0]] if not Path(sys.argv[0]).name.startswith("rgbx ") else sys.argv[0].rsplit(" ", 1)
+    command = [*own, *_without_resume(argv), "--resume"]
     if "RANK" in os.environ:
         command = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *command]
     elif command[0].endswith(".py"):

@@ -18,7 +18,7 @@ from rgbx.models.checkpoint import find_last
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.study.checks import Overrides
 from rgbx.study.kind import SEGMENTATION, Kind
-from rgbx.study.overrides import Flat, differences
+from rgbx.train.changes import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"

@@ -16,6 +16,7 @@ from rgbx.tasks.classes import Classes, ClassEvaluation
 from rgbx.tasks.map import Map, MapEvaluation
 from rgbx.tasks.protocol import PROTOCOLS, Protocol, find_protocol
 from rgbx.tasks.score import Score
+from rgbx.tasks.sums import SumTask
 
 __all__ = [
     "ENSEMBLE",
@@ -30,6 +31,7 @@ __all__ = [
     "Prediction",
     "Protocol",
     "Score",
+    "SumTask",
     "Target",
     "Task",
     "build_task",

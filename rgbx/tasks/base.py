@@ -147,13 +147,14 @@ class Task(nn.Module, ABC):
     ) -> Tensor:
         """A decoder's output as what branches predict, float32 [B, C, h, w]."""
 
-    @abstractmethod
     def ensemble(
         self,
         votes: Sequence[Tensor],  # [N, C, h, w] each
         weights: Tensor | None,  # [M], summing to 1; None for the plain mean
     ) -> Tensor:
-        """What the branches predict together, [N, C, h, w]."""
+        """What the branches predict together, [N, C, h, w]: Σ_m w_m · v_m."""
+        stack = torch.stack(list(votes))
+        return stack.mean(0) if weights is None else (weights.view(-1, 1, 1, 1, 1) * stack).sum(0)
 
     @abstractmethod
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
@@ -294,8 +295,3 @@ def build_task(head: str, options: Mapping[str, Any]) -> Task:
     if missing:
         raise ValueError(f"head {head!r} lacks {missing[0]!r}, which task {kind.kind!r} needs")
     return kind(head, **given)
-
-
-def weighted_sum(votes: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """Σ_m w_m · v_m of maps [N, C, h, w] with weights [M]."""
-    return torch.stack([w * vote for w, vote in zip(weights, votes, strict=True)]).sum(0)

@@ -34,7 +34,7 @@ from rgbx.metrics import (
     ssim,
 )
 from rgbx.tasks.adversarial import three_channels
-from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Meta, Prediction, Target, Task, task, weighted_sum
+from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Meta, Prediction, Target, Task, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
 from rgbx.tasks.protocol import Protocol
@@ -135,7 +135,7 @@ class Map(Task):
         """Σ w_m · o_m, or the mean image; of a single branch its own, so that α has no part in it."""
         if len(votes) == 1:
             return votes[0]
-        return torch.stack(list(votes)).mean(0) if weights is None else weighted_sum(votes, weights)
+        return super().ensemble(votes, weights)
 
     def normalise(
         self,

@@ -2,8 +2,6 @@
 
 mmengine's own hook stores absolute paths (so that resuming a copied directory deletes the
 original's best checkpoint) and deletes old files before the new one is written.
-
-What is saved, and scored, must be one model: `BufferSyncHook` lets several processes agree on it.
 """
 
 from __future__ import annotations
@@ -11,44 +9,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import torch
-from mmengine.dist import all_reduce_params, broadcast, is_main_process
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
 from rgbx.models.checkpoint import write_last
 
 VALIDATED = "validated_epoch"  # in the message hub: the epoch that was validated last
-
-
-class BufferSyncHook(Hook):
-    """Gives all processes the same buffers at the end of each training epoch.
-
-    Each process gathers the running statistics of its own batches; here they become their mean.
-    Other buffers are those of the first process. An EMA's copy of the model is treated likewise,
-    as checkpoints hold its buffers.
-    """
-
-    priority = "NORMAL"
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
-        network = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for model in (network, *averages):
-            self._synchronise(model)
-
-    @staticmethod
-    def _synchronise(model: nn.Module) -> None:
-        running: list[torch.Tensor] = []
-        others: list[torch.Tensor] = []
-        for name, buffer in model.named_buffers():
-            (running if name.endswith((".running_mean", ".running_var")) else others).append(buffer)
-        if running:
-            all_reduce_params(running, op="mean")
-        for buffer in others:
-            broadcast(buffer, src=0)
 
 
 class CheckpointHook(Hook):

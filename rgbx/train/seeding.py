@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from rgbx.train.distributed import unwrap
 
 
 def derive_seed(*numbers: int) -> int:
@@ -37,6 +38,6 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         seed_everything(derive_seed(runner.seed, runner.epoch, get_rank()))
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if hasattr(model, "set_epoch_seed"):
             model.set_epoch_seed(derive_seed(runner.seed, runner.epoch))

@@ -164,6 +164,9 @@ def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     command = ["c.py", *given, "--data-root", "my data", "--launcher", "none", "--cfg-options", "a=(1, 2)", "b=3"]
     expected = "c.py --data-root 'my data' --launcher none --cfg-options 'a=(1, 2)' b=3 --resume"
     assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: python tools/train.py {expected}")
+    monkeypatch.setattr("sys.argv", ["/a place/rgbx train"])
+    assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: '/a place/rgbx' train {expected}")
+    monkeypatch.setattr("sys.argv", ["tools/train.py"])
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     hint = resume_hint(command, str(tmp_path))

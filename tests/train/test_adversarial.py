@@ -14,10 +14,12 @@ from test_resume import Interruption, assert_equal, train, training_state
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
 from rgbx.models import multimodal_translator
-from rgbx.train.adversarial import AdversarialConstructor, AlternatingDataParallel
+from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.distributed import finish_together, unwrap, wrap
+from rgbx.train.loops import training_step
 from rgbx.train.optim import AutocastOptimWrapper
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.runner import Runner
 from rgbx.transforms import HorizontalFlip, PackSample
 
 torch.set_num_threads(1)
@@ -144,23 +146,19 @@ def build(dropout):
 
 def steps(network, indices, dropout):
     """Two steps on the rooms with these indices; the parameters afterwards."""
-    model = getattr(network, "module", network)
     rooms = SyntheticRooms(size=(24, 24), modalities=("normal", "edge", "rgb"), transforms=[PackSample()])
     data = default_collate([rooms[i] for i in indices])
     wrappers = AdversarialConstructor(dict(optimizer=dict(type="SGD", lr=0.01)))(network)
     for _ in range(2):
-        network.train_step(data, wrappers)
-    return model.state_dict()
+        training_step(network, data, wrappers)
+    return unwrap(network).state_dict()
 
 
 def join(rank, port, path, dropout):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0")
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    network = AlternatingDataParallel(
-        module=build(dropout), device_ids=None, find_unused_parameters=True, broadcast_buffers=False
-    )
-    torch.save(steps(network, (2 * rank, 2 * rank + 1), dropout), f"{path}{rank}")
+    torch.save(steps(wrap(build(dropout)), (2 * rank, 2 * rank + 1), dropout), f"{path}{rank}")
     finish_together()
     torch.distributed.destroy_process_group()
 
@@ -180,10 +178,11 @@ def test_two_processes_make_the_steps_of_one(tmp_path, dropout):
     assert all(any(not torch.equal(start[n], first[n]) for n in start if n.startswith(p)) for p in ("gen", "disc"))
 
 
-def test_the_runner_wraps_a_translator_for_alternation(tmp_path, monkeypatch):
-    runner = Runner.from_cfg(settings(tmp_path))
-    wrapped = []
-    monkeypatch.setattr("rgbx.train.runner.AlternatingDataParallel", lambda **options: wrapped.append(options))
-    runner._distributed = True
-    runner.wrap_model(None, runner.network)
-    assert wrapped[0]["find_unused_parameters"] and wrapped[0]["module"] is runner.network
+def test_one_optimizer_for_both_parts_is_refused(tmp_path):
+    model = build(None)
+    wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    data = default_collate(
+        [SyntheticRooms(size=(24, 24), modalities=("normal", "edge", "rgb"), transforms=[PackSample()])[0]]
+    )
+    with pytest.raises(ValueError, match="a discriminator needs an optimizer of its own"):
+        training_step(model, data, wrapper)

@@ -14,8 +14,9 @@ from rgbx.evaluate.segmentation_metric import SegmentationMetric
 from rgbx.evaluate.translation_metric import TranslationMetric
 from rgbx.models import multimodal_segmentor
 from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.distributed import finish_together
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.runner import Runner
 from rgbx.transforms import PackSample
 
 MODEL = dict(modalities=("rgb", "depth"), num_classes=3, norm="group", dropout=0.0)
