@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from rgbx.cli.config import without_initial_weights
+from rgbx.cli.config import load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint
-from rgbx.models.load import check_fit, model_of
+from rgbx.models.load import check_fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import check_recipe, recipe_differences, upgrade_tensors
 
 WHICH = ("checkpoint", "config")
-Loaded = tuple[MultimodalModel, Mapping[str, Any]]
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -28,36 +27,64 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_for(
-    config: Config | None,
-    checkpoint: str | Path,
-    which: str | None = None,
-    *,
-    trust: bool = False,
-) -> Loaded:
-    """A checkpoint's model, in evaluation mode on the CPU, and what the file holds.
+def model_for(ours: MultimodalModel | None, checkpoint: str | Path, arguments: argparse.Namespace) -> MultimodalModel:
+    """A checkpoint's model, in evaluation mode on the CPU.
 
     Args:
-        config: that is to describe the same model; None asks the checkpoint alone.
+        ours: what the config describes; None asks the checkpoint alone.
         checkpoint: a file, or a work directory.
-        which: "checkpoint" or "config", whose model counts where they differ; None refuses that they do.
-        trust: unpickle arbitrary objects; such a file can run any code.
+        arguments: with `model_from`, see `add_model_argument`, and `trust`.
 
     Raises:
         FileNotFoundError: no such checkpoint.
+        ConfigError, ValueError: see `model_from`.
+    """
+    file = find_result(checkpoint)
+    return model_from(ours, read_checkpoint(file, trust=arguments.trust), file, arguments.model_from)
+
+
+def model_from(
+    ours: MultimodalModel | None, state: Mapping[str, Any], checkpoint: Path, which: str | None = None
+) -> MultimodalModel:
+    """As `model_for`, from what a checkpoint's file holds.
+
+    Args:
+        ours: what the config describes, or None.
+        state: see `rgbx.models.checkpoint.read_checkpoint`.
+        checkpoint: the file, for messages.
+        which: "checkpoint" or "config", whose model counts where they differ; None refuses that they do.
+
+    Raises:
         ConfigError: config and checkpoint describe models that answer differently; the message names every difference.
         ValueError: see `rgbx.models.load`; or the tensors are of another model than the config's.
     """
-    file = find_result(checkpoint)
-    state = read_checkpoint(file, trust=trust)
-    if config is None:
-        return model_of(state, file).eval(), state
-    model, saved = config_model(config), state.get("model")
-    check_same_model(model.recipe, saved, file, which)
-    if saved is not None and which != "config":
-        return model_of(state, file).eval(), state
-    load_tensors(model, state, file)
-    return model.eval(), state
+    saved = state.get("model")
+    if ours is not None:
+        check_same_model(ours.recipe, saved, checkpoint, which)
+    if ours is None or (saved is not None and which != "config"):
+        return model_of(state, checkpoint).eval()
+    load_tensors(ours, state, checkpoint)
+    return ours.eval()
+
+
+def read_model(path: str | Path, *, options: Sequence[str] = (), trust: bool = False) -> MultimodalModel:
+    """The model of a config (*.py), with random weights, or of a checkpoint or work directory.
+
+    Args:
+        path: either.
+        options: overrides of a config as "a.b.c=value".
+        trust: see `rgbx.models.load`.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ConfigError: a config that cannot be used, or overrides without one.
+        ValueError: see `rgbx.models.load`.
+    """
+    if Path(path).suffix == ".py":
+        return config_model(load_config(path, options=options))
+    if options:
+        raise ConfigError(f"--cfg-options are of a config; {path} is none")
+    return load(path, trust=trust)
 
 
 def config_model(config: Config) -> MultimodalModel:

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.models.checkpoint import find_last
-from rgbx.profile.complexity import measure_complexity
+from rgbx.profile.measure import measure_complexity
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
