@@ -1,4 +1,4 @@
-"""Measures a model of a config or checkpoint: parameters, operations, and by subset of modalities memory and latency."""
+"""Measures the model of a config or checkpoint: its parts, and per subset of modalities operations, memory, latency."""
 
 from __future__ import annotations
 
