@@ -42,7 +42,8 @@ CONFIG = """
 from rgbx.models import multimodal_translator
 
 model = dict(
-    type=multimodal_translator, modalities=("rgb", "thermal"), target="depth", ranges=dict(thermal=dict(low=0, high=100)),
+    type=multimodal_translator, modalities=("rgb", "thermal"), target="depth",
+    ranges=dict(thermal=dict(low=0, high=100)),
     generator=dict(name="unet", width=4, depth=3), discriminator=dict(width=4, layers=2))
 """
 
@@ -149,8 +150,8 @@ def test_any_head_that_predicts_a_map(tmp_path, capsys):
     torch.manual_seed(0)
     heads = dict(
         labels=dict(task="classes", num_classes=3, decoder=dict(width=8)),
-        normal=dict(task="map", decoder=dict(width=8)),
-        dense=dict(task="map", unit="metre", target="depth_dense", decoder=dict(width=8)),
+        normal=dict(task="map", decoder=dict(width=16)),
+        dense=dict(task="map", unit="metre", target="depth_dense", decoder=dict(width=16)),
     )
     rgb = write(tmp_path / "a.png", RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
     batch = {"rgb": torch.from_numpy(cv2.imread(str(rgb))[..., ::-1].transpose(2, 0, 1).copy())[None]}
