@@ -65,7 +65,9 @@ class GridHook(Hook):
         for position, output in enumerate(outputs or ()):
             if self._seen in self._wanted:
                 ranges = runner.network.data_preprocessor.ranges
-                bounds = {name: ranges[name].bounds.tolist() for name in runner.network.layout.present}
+                names = runner.network.layout.modalities
+                names = [name for name in names if name in output["prediction"]] or names
+                bounds = {name: ranges[name].bounds.tolist() for name in names}
                 self._rows.append(translation_panels(data_batch, position, output, bounds))
             self._seen += 1
 

@@ -48,14 +48,14 @@ class ImageGenerator(nn.Module):
                 size; one-channel maps are repeated.
 
         Returns:
-            Stack [M*N, out_channels, H, W] in [-1, 1], at least float32, modality-major in declared order; `layout`
-            then tells which are present. With `single_branch` [N, out_channels, H, W].
+            Stack [M*N, out_channels, H, W] in [-1, 1], at least float32, modality-major in declared order. With
+            `single_branch` [N, out_channels, H, W].
         """
-        self.layout.set_present(inputs)
         join = concatenate_modalities if self.concatenates_inputs else stack_modalities
-        x = join(inputs, self.layout, self.map_channels)
-        height, width = x.shape[-2:]
-        image = self.translate(pad_to_multiple(x, self.multiple, smallest=self.smallest))
+        with self.layout.holding(inputs):
+            x = join(inputs, self.layout, self.map_channels)
+            height, width = x.shape[-2:]
+            image = self.translate(pad_to_multiple(x, self.multiple, smallest=self.smallest))
         return to_image(image[..., :height, :width])
 
     def translate(self, x: Tensor) -> Tensor:

@@ -69,7 +69,8 @@ class BackboneGenerator(nn.Module):
         height, width = next(iter(inputs.values())).shape[-2:] if inputs else (0, 0)  # the backbone refuses no input
         stride = self.backbone.strides[-1]
         padded = {name: pad_to_multiple(x, stride) for name, x in inputs.items()}
-        return self.decode(self.backbone(padded), (height, width))
+        with self.layout.holding(inputs):
+            return self.decode(self.backbone(padded), (height, width))
 
     def decode(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Images [M*N, out_channels, *size] of features of an image that was padded at the right and bottom.

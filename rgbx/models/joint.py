@@ -109,13 +109,14 @@ class JointModel(BaseModel):
             return [{**image, "segmentation": found} for image, found in zip(images, classes, strict=True)]
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode is {mode!r}; expected 'tensor', 'loss' or 'predict'")
-        logits, pictures = self._both(inputs)
-        if mode == "tensor":
-            return {"segmentation": logits, "translation": pictures}
-        if target is None:
-            raise ValueError(f"the batch has no {self.translator.target!r}; training needs it beside the label")
-        losses = self.segmentor.losses(logits, label)
-        others, _ = self.translator.generator_losses(pictures, inputs, target, valid)
+        with self.layout.holding(inputs):
+            logits, pictures = self._both(inputs)
+            if mode == "tensor":
+                return {"segmentation": logits, "translation": pictures}
+            if target is None:
+                raise ValueError(f"the batch has no {self.translator.target!r}; training needs it beside the label")
+            losses = self.segmentor.losses(logits, label)
+            others, _ = self.translator.generator_losses(pictures, inputs, target, valid)
         others.pop("loss_fusion", None)  # of the backbone, which the segmentation's losses have already
         return losses | {f"loss_translation_{k.removeprefix('loss_')}": self.weight * x for k, x in others.items()}
 
@@ -124,10 +125,11 @@ class JointModel(BaseModel):
         height, width = next(iter(inputs.values())).shape[-2:]
         stride = self.backbone.strides[-1]
         padded = {name: pad_to_multiple(x, stride) for name, x in inputs.items()}
-        features = self.backbone(padded)
         size = next(iter(padded.values())).shape[-2:]
-        logits = {
-            name: F.interpolate(x, size=size, mode="bilinear", align_corners=False)[..., :height, :width]
-            for name, x in self.segmentor.head_logits(features).items()
-        }
-        return logits, self.translator.assemble(self.translator.generator.decode(features, (height, width)))
+        with self.layout.holding(inputs):
+            features = self.backbone(padded)
+            logits = {
+                name: F.interpolate(x, size=size, mode="bilinear", align_corners=False)[..., :height, :width]
+                for name, x in self.segmentor.head_logits(features).items()
+            }
+            return logits, self.translator.assemble(self.translator.generator.decode(features, (height, width)))

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from rgbx.backbones import SharedBackbone
-from rgbx.fusion import Penalised
+from rgbx.fusion import fusion_penalty
 from rgbx.layers import split_modalities
 from rgbx.losses import IGNORE_INDEX
 from rgbx.models.modality_dropout import ModalityDropout
@@ -127,10 +127,11 @@ class Segmentor(BaseModel):
         present = self.visible(inputs)
         if mode == "loss" and self.training and self.modality_dropout is not None:
             present = [name for name in self.modality_dropout.draw() if name in present] or present
-        names, stack = image_logits(self, {name: inputs[name] for name in present})
-        sizes = [stack.shape[0] // len(names)] * len(names)  # unlike chunks, these let an export keep N dynamic
-        logits = dict(zip(names, stack.split(sizes), strict=True))
-        return logits if mode == "tensor" else self.losses(logits, label)
+        with self.layout.holding(present):
+            names, stack = image_logits(self, {name: inputs[name] for name in present})
+            sizes = [stack.shape[0] // len(names)] * len(names)  # unlike chunks, these let an export keep N dynamic
+            logits = dict(zip(names, stack.split(sizes), strict=True))
+            return logits if mode == "tensor" else self.losses(logits, label)
 
     @property
     def stride(self) -> int:
@@ -148,7 +149,8 @@ class Segmentor(BaseModel):
         """
         present = {name: inputs[name] for name in self.visible(inputs)}
         self._check_batch_norm(present)
-        return self.head_logits(self.backbone(present))
+        with self.layout.holding(present):
+            return self.head_logits(self.backbone(present))
 
     def head_logits(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Logits as in `decoder_logits` from the backbone's features of the modalities that its layout says."""
@@ -190,8 +192,8 @@ class Segmentor(BaseModel):
         losses = {f"loss_{name}": self.loss(x, label) for name, x in logits.items()}
         if not self.training:
             return losses
-        penalties = [module.penalty() for module in self.backbone.modules() if isinstance(module, Penalised)]
-        return {**losses, "loss_fusion": torch.stack(penalties).sum()} if penalties else losses
+        penalty = fusion_penalty(self.backbone, self.layout)
+        return losses if penalty is None else {**losses, "loss_fusion": penalty}
 
 
 def _check_labels(label: Tensor, num_classes: int) -> None:

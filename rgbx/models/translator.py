@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from rgbx.fusion import Penalised
+from rgbx.fusion import fusion_penalty
 from rgbx.layers import split_modalities
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predictor import ENSEMBLE
@@ -150,15 +150,22 @@ class Translator(BaseModel):
         if mode == "discriminator":
             if self.discriminator is None:
                 raise ValueError("this model was built without a discriminator")
-            seen = {name: inputs[name] for name in self.layout.present}
-            return self.objective.discriminator(self.discriminator, seen, dict(images or {}), target)
+            images = dict(images or {})
+            seen = {name: x for name, x in inputs.items() if name in images}
+            if self.generator.single_branch:
+                images = {ENSEMBLE: images[ENSEMBLE]}
+            return self.objective.discriminator(self.discriminator, seen, images, target)
         selected = self._select(inputs, draw=True)
-        losses, shown = self.generator_losses(self.images(selected), selected, target, valid)
+        with self.layout.holding(selected):
+            losses, shown = self.generator_losses(self.images(selected), selected, target, valid)
+        if self.generator.single_branch:  # the one image under the names of those that it was made from
+            shown |= dict.fromkeys(selected, shown[ENSEMBLE])
         return losses if mode == "loss" else (losses, shown)
 
     def images(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Images [N, C, H, W] in -1..1 of the given modalities and their ensemble."""
-        return self.assemble(self.generator(inputs))
+        with self.layout.holding(inputs):
+            return self.assemble(self.generator(inputs))
 
     def assemble(self, stack: Tensor) -> dict[str, Tensor]:
         """The images of a stack [M*N, C, H, W] that the generator made, by name, and their ensemble."""
@@ -195,9 +202,9 @@ class Translator(BaseModel):
         shown = self.objective.fill(images, valid)
         if self.discriminator is not None:
             losses |= self.objective.generator(self.discriminator, inputs, shown, target)
-        penalties = [module.penalty() for module in self.generator.modules() if isinstance(module, Penalised)]
-        if penalties:
-            losses["loss_fusion"] = torch.stack(penalties).sum()
+        penalty = fusion_penalty(self.generator, self.layout)
+        if penalty is not None:
+            losses["loss_fusion"] = penalty
         return losses, {name: image.detach() for name, image in shown.items()}
 
 
