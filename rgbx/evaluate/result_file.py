@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 import rgbx
-from rgbx.datasets.writing import replace_file
 from rgbx.evaluate.image_counts import Evaluation, ImageCounts
+from rgbx.maps import replace_file
 from rgbx.metrics import boundary_f_score, calibration_error, scores
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.models.protocol import Protocol

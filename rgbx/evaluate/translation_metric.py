@@ -12,11 +12,11 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from rgbx._text import text_table
-from rgbx.datasets.sample import STANDARD_MAPS, MapSpec
 from rgbx.evaluate.feature_networks import LPIPS, inception_features
 from rgbx.evaluate.image_counts import file_sizes, gather_images
 from rgbx.evaluate.result_file import file_hash
 from rgbx.evaluate.translation_scores import TRUTH, ImageScores, TranslationEvaluation, measure
+from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.models.predictor import ENSEMBLE
 
 _COLOURS = "rgb8"

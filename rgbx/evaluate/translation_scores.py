@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgbx.datasets.sample import MapSpec
+from rgbx.maps import MapSpec
 from rgbx.metrics import (
     depth_scores,
     depth_sums,
