@@ -14,7 +14,7 @@ from rgbx._text import text_table
 from rgbx.cli.errors import run_command
 from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 from rgbx.profile.measure import Profile, describe_machine, find_device, measure_complexity, profile_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

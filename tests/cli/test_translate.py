@@ -12,8 +12,7 @@ from rgbx.cli.errors import ConfigError
 from rgbx.cli.translate import list_jobs, main
 from rgbx.cli.translate_maps import map_files, parse_map, specs_in, stored_in
 from rgbx.datasets import Taskonomy
-from rgbx.datasets.reading import read_image
-from rgbx.datasets.sample import MapSpec
+from rgbx.maps import MapSpec, read_image
 from rgbx.models import Predictor, multimodal, multimodal_translator
 from rgbx.models.checkpoint import to_plain
 
