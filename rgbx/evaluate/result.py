@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import rgbx
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 from rgbx.maps.colour import modality_title
 from rgbx.tasks.base import ENSEMBLE, Evaluation
 from rgbx.tasks.classes import BOUNDARY, CALIBRATION, SCORES
