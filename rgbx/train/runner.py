@@ -26,7 +26,7 @@ from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.console import progress, shorten_console
 from rgbx.train.data_check import check_classes, check_maps
-from rgbx.train.distributed import BufferSyncHook, join_processes, wrap
+from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
@@ -44,6 +44,8 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    _train_loop: Any
+    _val_loop: Any
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
@@ -100,7 +102,7 @@ class Runner(ResumableRunner):
         """Moves the model to its device and, with several processes, wraps it for them."""
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
-        return wrap(model)
+        return wrap(unwrap(model))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
@@ -154,7 +156,7 @@ class Runner(ResumableRunner):
 
     def watch(self, title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
         """What shows how far a loop over batches is, for `rgbx.evaluate.Session`."""
-        return functools.partial(progress, title=title)  # type: ignore[arg-type]  # loaders have a length
+        return functools.partial(progress, title=title)
 
     def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the epoch loop.

@@ -175,10 +175,8 @@ def test_two_processes_make_the_steps_of_one(tmp_path, dropout):
     for name, value in expected.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-6, msg=name)
-    assert all(
-        any(not torch.equal(start[n], first[n]) for n in start if n.startswith(p))
-        for p in ("backbone.", "heads.rgb.opponent.")
-    )
+    for part in ("backbone.", "heads.rgb.opponent."):
+        assert any(not torch.equal(start[name], first[name]) for name in start if name.startswith(part))
 
 
 def test_one_optimizer_for_both_parts_is_refused(tmp_path):
