@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import LinearLR, MultiStepLR, OneCycleLR, PolyLR, ReduceOnPlateauLR
 from test_resume import assert_equal, forget, rewrite, training_state
 
+from rgbx.models import multimodal_segmentor
 from rgbx.train.changes import flat_config, read_config_text
 
 ALPHA = "heads.labels.alpha.rgb"
@@ -19,7 +20,7 @@ class Steps(Hook):
     """Notes each batch, the learning rates and the weights before and after it."""
 
     def __init__(self):
-        self.rates, self.batches, self.before, self.after = [], [], [], []
+        self.rates, self.batches, self.before, self.after, self.outputs = [], [], [], [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.rates.append(tuple(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups))
@@ -28,6 +29,7 @@ class Steps(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.after.append(copy.deepcopy(runner.network.state_dict()))
+        self.outputs.append(outputs)
 
 
 SGD = dict(type="SGD", lr=0.01)
@@ -167,6 +169,30 @@ def test_other_data_workers_and_precision_take_effect(make_runner, tmp_path):
         "train_cfg.max_epochs: 2 → 3: applied",
     ):
         assert line in said(tmp_path)
+
+
+def test_another_loss_is_the_next_steps(make_runner, tmp_path):
+    """What is of a model's training alone may change, class weights among them, whatever the checkpoint holds."""
+    weights = {"name": "cross_entropy", "class_weights": [1.0, 2.0, 4.0]}
+    network = dict(
+        type=multimodal_segmentor, backbone="test_resnet", decoder=dict(width=8, dropout=0.0), norm_eval=True
+    )
+    for loss in ({**weights, "class_weights": [3.0, 1.0, 1.0]}, "cross_entropy"):
+        run(make_runner, str(loss), model={**network, "loss": loss})
+        resumed = dict(resume=True, log_level="INFO", model={**network, "loss": weights})
+        runner, steps = run(make_runner, str(loss), epochs=3, **resumed)
+        assert runner.network.state_dict()["heads.labels.task.loss.weight"].tolist() == [1.0, 2.0, 4.0]
+        model = copy.deepcopy(runner.network)
+        model.load_state_dict(steps.before[0])
+        batch = model.data_preprocessor(steps.batches[0])
+        logits = model.train()(batch["inputs"])["rgb"]
+        expected = torch.nn.functional.cross_entropy(
+            logits, batch["targets"]["labels"].truth, torch.tensor([1.0, 2.0, 4.0]), ignore_index=255
+        )
+        torch.testing.assert_close(steps.outputs[0]["loss_rgb"], expected)
+        assert re.search(r"model.heads.labels.loss\S* .*: applied", said(tmp_path / str(loss)))
+    with pytest.raises(ValueError, match=r"model\.backbone\.name is 'test_resnet' → 'resnet18'"):
+        run(make_runner, "cross_entropy", epochs=4, resume=True, model={**network, "backbone": "resnet18"})
 
 
 def test_nothing_is_said_where_nothing_changed(make_runner, tmp_path):
