@@ -9,7 +9,7 @@ from mmengine.optim import LinearLR, OneCycleLR, PolyLR
 from tiny import Halves, tiny_segmentor
 
 from rgbx.datasets import EpochSampler
-from rgbx.evaluate.segmentation_metric import SegmentationMetric
+from rgbx.evaluate.metric import Metrics
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.train.runner import Runner
@@ -66,8 +66,8 @@ def make_runner(tmp_path):
             train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
             val_cfg=dict(),
             test_cfg=dict(),
-            val_evaluator=dict(type=SegmentationMetric, table=False),
-            test_evaluator=dict(type=SegmentationMetric, table=False),
+            val_evaluator=dict(type=Metrics, table=False),
+            test_evaluator=dict(type=Metrics, table=False),
             optim_wrapper=dict(
                 type=AutocastOptimWrapper,
                 constructor=EncoderDecoderConstructor,

@@ -127,16 +127,17 @@ class SharedBackbone(nn.Module):
             inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size.
 
         Returns:
-            One stack [M*N, C, h, w] per stage, modality-major in declared order; `layout` then tells which are present.
-            Where the fusion method merges the modalities (`single_branch`), [N, C, h, w].
+            One stack [M*N, C, h, w] per stage, modality-major in declared order. Where the fusion method merges the
+            modalities (`single_branch`), [N, C, h, w].
         """
-        self.layout.set_present(inputs)
-        check_stem_inputs(inputs, self.stems)
-        join = concatenate_modalities if self.concatenates_inputs else stack_modalities
-        features = self.network(join(inputs, self.layout))[self._first_stage :]
-        if self._channels_last_output:
-            features = [f.permute(0, 3, 1, 2) for f in features]
-        return features if self.merge is None else self.merge(features)
+        with self.layout.holding(inputs):
+            if self.stems:
+                check_stem_inputs(inputs, self.stems)
+            join = concatenate_modalities if self.concatenates_inputs else stack_modalities
+            features = self.network(join(inputs, self.layout))[self._first_stage :]
+            if self._channels_last_output:
+                features = [f.permute(0, 3, 1, 2) for f in features]
+            return features if self.merge is None else self.merge(features)
 
 
 def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.cli.errors import run_command
-from rgbx.datasets.writing import replace_file
 from rgbx.evaluate.comparison import compare_results, comparison_text
 from rgbx.evaluate.result import read_result
+from rgbx.maps import replace_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from rgbx.datasets.sample import MapSpec
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
 from rgbx.evaluate.pictures import class_legend, colour_labels, colour_map, modality_title
+from rgbx.maps import MapSpec
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel

@@ -15,7 +15,7 @@ from rgbx._text import text_table
 from rgbx.cli.config import load_config, without_initial_weights
 from rgbx.cli.errors import building, run_command
 from rgbx.cli.subsets import all_subsets
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 from rgbx.models.segmentor import Segmentor
 from rgbx.models.translator import Translator
 from rgbx.profile.measure import Model, Profile, describe_machine, move_model, profile_model

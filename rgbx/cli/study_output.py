@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rgbx
 from rgbx.cli.study_runs import method_config, shared_overrides
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 from rgbx.study import Study
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
 from rgbx.study.document import relative, study_document

@@ -14,7 +14,7 @@ from rgbx.cli.errors import ConfigError, building
 from rgbx.cli.evaluate_options import config_identity
 from rgbx.cli.options import parse_options
 from rgbx.datasets.class_weights import equal_class_weights
-from rgbx.datasets.sample import STANDARD_MAPS
+from rgbx.maps import STANDARD_MAPS
 from rgbx.study import Study, declare_study
 from rgbx.study.checks import Overrides
 from rgbx.study.costs import PROBLEMS, build_model

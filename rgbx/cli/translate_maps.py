@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from rgbx.cli.errors import ConfigError
-from rgbx.datasets.encoding import encoding_of
-from rgbx.datasets.map_encoding import read_map, write_map
-from rgbx.datasets.sample import STANDARD_MAPS, MapSpec
-from rgbx.datasets.vectors import unit_length
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
+from rgbx.maps.normals import unit_length
 
 LAYOUTS = {"rgb8": (3, "uint8"), "encoded": (3, "uint8"), "unit_vector": (3, "float32")}  # others: one channel
 UNITS = ("rgb8", "encoded", "metre", "sensor", "relative", "unit_vector")
@@ -25,18 +23,18 @@ class MapFiles:
 
     Attributes:
         spec: what the values mean.
-        options: `scale`, `add`, `bits` and `log` of `rgbx.datasets.encoding`, where they are not the unit's defaults.
+        options: `scale`, `add`, `bits` and `log` of `rgbx.maps.Encoding`, where they are not the unit's defaults.
     """
 
     spec: MapSpec
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: Path) -> np.ndarray:
-        """[H, W] or [H, W, C] in the map's unit; raises as `read_map`."""
-        return read_map(path, self.spec, **self.options)
+        """[H, W] or [H, W, C] in the map's unit; raises as `Encoding.read`."""
+        return Encoding(self.spec, **self.options).read(path)
 
     def write(self, path: Path, values: np.ndarray) -> None:
-        """Writes a prediction as a PNG that says what it holds; raises as `write_map`.
+        """Writes a prediction as a PNG that says what it holds; raises as `Encoding.write`.
 
         Normals become unit vectors, whose length a network does not learn; what lies in the last thousandth of a
         logarithmic range, the largest value of such a file.
@@ -44,8 +42,8 @@ class MapFiles:
         if self.spec.unit == "unit_vector":
             values = unit_length(values)
         if "log" in self.options:
-            values = np.minimum(values, encoding_of(self.spec, **self.options).highest)
-        write_map(path, values, self.spec, **self.options)
+            values = np.minimum(values, Encoding(self.spec, **self.options).highest)
+        Encoding(self.spec, **self.options).write(path, values)
 
 
 def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -109,7 +107,7 @@ def map_files(
             raise ConfigError(f"say what the files of {name!r} hold: --map {name} unit=UNIT, one of {', '.join(UNITS)}")
         if spec.unit == "sensor" and "scale" not in options:
             raise ConfigError(f"say what the stored values of {name!r} mean: --map {name} scale=STEPS_PER_UNIT [add=X]")
-        encoding_of(spec, **options)  # raises
+        Encoding(spec, **options)  # raises
         found[name] = MapFiles(spec, options)
     return found
 

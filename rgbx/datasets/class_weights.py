@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS
 
 from rgbx.datasets.label_counts import LabelCounts, count_labels
-from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.sample import DenseDataset, build_from
 
 
 def median_frequency(counts: LabelCounts) -> list[float]:
@@ -88,7 +87,7 @@ def compute_class_weights(
     """
     if method not in CLASS_WEIGHTS:
         raise ValueError(f"class weights are {method!r}; expected numbers or one of {sorted(CLASS_WEIGHTS)}")
-    built = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    built = build_from(dataset) if isinstance(dataset, dict) else dataset
     return CLASS_WEIGHTS[method](count_labels(built, cache=cache), **options)
 
 

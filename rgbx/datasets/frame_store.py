@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rgbx.datasets.sample import Sample
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 
 _MAGIC = b"RGBXFRM1"
 _PREFIX = 24  # magic, header length, block length

@@ -12,7 +12,7 @@ from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.sample import DenseDataset, Sample
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 
 
 @dataclass(frozen=True)

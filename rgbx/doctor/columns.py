@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
-from rgbx.datasets.sample import MapSpec
+from rgbx.maps import MapSpec
 
 _FITS = {"rgb": ("colour",), "depth": ("deep", "ids"), "label": ("ids",)}
 _MANY_LEVELS = 50  # a frame's labels seldom have as many ids, its depth mostly has

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rgbx.datasets.sample import MapSpec
+from rgbx.maps import MapSpec
 
 REACH = 24  # pixels of the working size, which is at most about 640 wide
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from rgbx.datasets.reading import stored_kind
-from rgbx.datasets.sample import IGNORE_INDEX
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
+from rgbx.maps import IGNORE_INDEX
+from rgbx.maps.files import stored_kind
 
 
 class LabelFormat(Check):

@@ -8,10 +8,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from rgbx.datasets.sample import IGNORE_INDEX
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding
 from rgbx.doctor.inspection import InspectedFrame, Split
+from rgbx.maps import IGNORE_INDEX
 
 NO_CLASS = {"unlabeled", "unlabelled", "background", "void", "unknown", "ignore", "other", "none", "clutter"}
 FREQUENT = {"wall", "floor", "road", "building", "sky", "ground"}

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from rgbx.datasets.reading import read_rgb
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_size
+from rgbx.maps.files import read_rgb
 
 READ_ALL_BYTES = 100_000_000
 _SIDE = 32

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgbx.fusion import Penalised
+from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor
@@ -34,7 +34,7 @@ Outputs = dict[str, dict[str, Tensor]]  # head: branch or "ensemble": [N, C, H, 
 
 
 class Backbone(Protocol):
-    """What a model asks of a network; `SharedBackbone` and `ImageGenerator` give it."""
+    """What a model asks of a network, a module; `SharedBackbone` and `ImageGenerator` give it."""
 
     layout: StackLayout
     channels: tuple[int, ...]
@@ -220,8 +220,10 @@ class MultimodalModel(nn.Module):
         if mode == "discriminator":
             return self._discriminator_losses(targets or {}, shown)
         seen = self._drawn(inputs)
-        outputs = self.outputs(seen)
+        outputs, penalty = self._run(seen)
         losses, kept = self._losses(seen, outputs, targets or {})
+        if penalty is not None:
+            losses["loss_fusion"] = penalty
         return losses if mode == "loss" else (losses, kept)
 
     def predict(self, batch: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
@@ -238,6 +240,10 @@ class MultimodalModel(nn.Module):
         Raises:
             ValueError: inputs with none of the modalities.
         """
+        return self._run(inputs, resize)[0]
+
+    def _run(self, inputs: Inputs, resize: str = "bilinear") -> tuple[Outputs, Tensor | None]:
+        """The outputs, and what the fusion method adds to the loss of this call."""
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self.modalities)}")
@@ -256,7 +262,7 @@ class MultimodalModel(nn.Module):
                     stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
                 parts = stack[..., :height, :width].split([stack.shape[0] // len(names)] * len(names))
                 found[name] = dict(zip(names, parts, strict=True))
-        return found
+            return found, fusion_penalty(self.backbone, self.layout) if self.training else None
 
     def _pad(
         self,
@@ -307,9 +313,6 @@ class MultimodalModel(nn.Module):
                 found |= head.opponent.head_losses(inputs, images, head.task.normalise(*target))
                 shown.images[name] = {branch: image.detach() for branch, image in images.items()}
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
-        penalties = [module.penalty() for module in self.backbone.modules() if isinstance(module, Penalised)]
-        if penalties and self.training:
-            losses["loss_fusion"] = torch.stack(penalties).sum()
         return losses, shown
 
     def _discriminator_losses(self, targets: Mapping[str, Target], shown: Shown | None) -> dict[str, Tensor]:

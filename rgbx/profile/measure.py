@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rgbx.datasets.sample import STANDARD_MAPS
+from rgbx.maps import STANDARD_MAPS
 from rgbx.models.segmentor import Segmentor
 from rgbx.models.translator import Translator
 from rgbx.profile.complexity import measure_complexity

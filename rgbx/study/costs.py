@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 from rgbx.models.precision import autocast_dtype
 from rgbx.models.segmentor import Segmentor
 from rgbx.models.translator import Translator

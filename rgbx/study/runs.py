@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 from rgbx.models.checkpoint import find_last
 from rgbx.models.predictor import ENSEMBLE
 from rgbx.study.checks import Overrides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,11 +20,10 @@ from torch.utils.data import DataLoader
 from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
-from rgbx.evaluate.loop import ProtocolTestLoop
 from rgbx.train.console import shorten_console
 from rgbx.train.distributed import BufferSyncHook, join_processes, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop
-from rgbx.train.map_check import check_maps
+from rgbx.train.data_check import check_classes, check_maps
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 
@@ -31,7 +31,7 @@ ensure_torchvision()  # mmengine imports it to log its version
 
 
 class Runner(ResumableRunner):
-    """Trains and evaluates by epochs, on one device or in several processes.
+    """Trains by epochs, on one device or in several processes.
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
@@ -52,7 +52,8 @@ class Runner(ResumableRunner):
             cfg = Config(dict(cfg), format_python_code=False)
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
-            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+            for part in (model, *(model.get("heads") or {}).values()):
+                resolve_class_weights(part, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
@@ -87,6 +88,8 @@ class Runner(ResumableRunner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
+        own = logging.getLogger("rgbx")  # what evaluations print
+        own.handlers, own.level, own.propagate = list(logger.handlers), logger.level, False
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
@@ -128,20 +131,9 @@ class Runner(ResumableRunner):
         """Builds datasets and loops, so that what is wrong with them shows before anything runs."""
         for loop in (self.train_loop, self.val_loop):
             if loop is not None:
-                self._check_classes(loop.dataloader.dataset)
+                check_classes(self.network, loop.dataloader.dataset)
         for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
             self.logger.warning(warning)
-
-    def prepare_testing(self) -> None:
-        """The same for the test loop."""
-        self._check_classes(self.test_loop.dataloader.dataset)
-
-    def _check_classes(self, dataset: Any) -> None:
-        recipe = getattr(self.network, "recipe", None) or {}
-        expected = recipe.get("parameters", {}).get("num_classes")
-        found = len(getattr(dataset, "metainfo", {}).get("classes", ()))
-        if expected is not None and found and found != expected:
-            raise ValueError(f"the model has num_classes={expected}, but {type(dataset).__name__} has {found} classes")
 
     def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the epoch loop.
@@ -170,12 +162,6 @@ class Runner(ResumableRunner):
         if isinstance(loop, dict) and "type" not in loop:
             loop = {"type": ValidationLoop, **loop}
         return super().build_val_loop(loop)
-
-    def build_test_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
-        """Builds the test loop, by default the one that follows a protocol."""
-        if isinstance(loop, dict) and "type" not in loop:
-            loop = {"type": ProtocolTestLoop, **loop}
-        return super().build_test_loop(loop)
 
     def train(self) -> nn.Module:
         """Trains to the end; returns the model.

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from albumentations.core.composition import BaseCompose
 
-from rgbx.datasets.sample import MapSpec, Sample
+from rgbx.datasets.sample import Sample
+from rgbx.maps import MapSpec
 from rgbx.transforms.spatial import Maps, image_size, specs_of
 
 _ONES = "rgbx_inside"

@@ -16,7 +16,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from rgbx.datasets.sample import STANDARD_MAPS, MapSpec, Sample
+from rgbx.datasets.sample import Sample
+from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.transforms.spatial import Maps
 
 _REFERENCE_HEIGHT = 480

@@ -11,7 +11,6 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests"  # tiny.py, the stand-in model
-sys.path.insert(0, str(ROOT / "tests/datasets"))  # dataset_frames.py, small datasets on disk
 torch.set_num_threads(1)
 
 BASE = """

@@ -13,8 +13,7 @@ from rgbx.cli.translate import main
 from rgbx.cli.translate_files import list_jobs
 from rgbx.cli.translate_maps import map_files, parse_map, specs_in, stored_in
 from rgbx.datasets import Taskonomy
-from rgbx.datasets.reading import read_image
-from rgbx.datasets.sample import MapSpec
+from rgbx.maps import MapSpec, read_image
 from rgbx.models import TranslationPredictor, multimodal_translator
 from rgbx.models.checkpoint import to_plain
 

@@ -23,8 +23,8 @@ from rgbx.datasets.class_weights import (
 )
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.label_counts import LabelCounts
-from rgbx.datasets.reading import read_label, read_rgb
 from rgbx.losses import build_loss
+from rgbx.maps import RGB, LabelEncoding
 
 
 class Labels(FileDataset):
@@ -36,7 +36,8 @@ class Labels(FileDataset):
         frames.append(Frame("unlabelled", {"rgb": root / "no.png"}))
         super().__init__(
             frames,
-            {"rgb": read_rgb, "label": read_label},
+            {"rgb": RGB},
+            LabelEncoding(),
             modalities=("rgb",),
             classes=("a", "b", "c", "absent"),
             palette=[[0, 0, 0]] * 4,

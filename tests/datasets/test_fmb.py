@@ -7,7 +7,7 @@ import pytest
 from dataset_frames import decoded, naive_labels, save, write_fmb
 
 from rgbx.datasets import FMB
-from rgbx.datasets.fmb import FMB_CLASSES, FMB_PALETTE
+from rgbx.datasets.families.fmb import FMB_CLASSES, FMB_PALETTE
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_sixteen_bits_keep_their_values(root):
 
 
 def test_exceptions(root):
-    with pytest.raises(FileNotFoundError, match=r"thermal16: no such folder"):
+    with pytest.raises(ValueError, match=r"thermal_folder must be 'thermal' or 'thermal_raw', found 'thermal16'"):
         PST900(root, thermal_folder="thermal16")
     with pytest.raises(ValueError, match=r"found \['depth'\]"):
         PST900(root, modalities=("rgb", "depth"))

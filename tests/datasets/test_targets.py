@@ -25,7 +25,7 @@ def test_every_family_has_the_parameter(family):
     parameters = inspect.signature(family).parameters
     assert "targets" in parameters or family.__name__ == "CachedFrames"  # which has those of the dataset inside it
     if "targets" in parameters and parameters["targets"].default != ():
-        assert not family.__module__.startswith("rgbx.datasets.nyudv2")
+        assert not family.__module__.startswith("rgbx.datasets.families.nyudv2")
 
 
 def test_rooms():

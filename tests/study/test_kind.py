@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rgbx.datasets.sample import STANDARD_MAPS
 from rgbx.evaluate.translation_scores import score_names
+from rgbx.maps import STANDARD_MAPS
 from rgbx.metrics import scores
 from rgbx.study.costs import Cost, Costs
 from rgbx.study.document import study_document

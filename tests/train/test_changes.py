@@ -123,7 +123,7 @@ def test_another_batch_size(make_runner, tmp_path):
     )
     assert [len(batch["label"]) for batch in steps.batches] == [1] * 6
     weights = [steps.before[0], *steps.after]
-    moved = [not torch.equal(a["alpha.rgb"], b["alpha.rgb"]) for a, b in itertools.pairwise(weights)]
+    moved = [not torch.equal(a["heads.labels.alpha.rgb"], b["heads.labels.alpha.rgb"]) for a, b in itertools.pairwise(weights)]
     assert moved == [False, False, False, True, False, True]  # windows of 4 and of the 2 that are left
     assert torch.load(tmp_path / "run/epoch_3.pth", weights_only=True)["meta"]["iter"] == 18
     assert "train_dataloader.batch_size: 2 → 1: applied" in said(tmp_path)
@@ -135,7 +135,7 @@ def test_an_average_that_ends_leaves_the_weights_it_averaged(make_runner, tmp_pa
     saved = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
     _, steps = run(make_runner, epochs=3, resume=True, ema=False)
     weights = {n.removeprefix("module."): x for n, x in saved["ema_state_dict"].items() if n != "steps"}
-    assert not torch.equal(weights["alpha.rgb"], saved["state_dict"]["alpha.rgb"])
+    assert not torch.equal(weights["heads.labels.alpha.rgb"], saved["state_dict"]["heads.labels.alpha.rgb"])
     assert_equal(dict(sorted(steps.before[0].items())), dict(sorted(weights.items())))
     assert "ema_state_dict" not in torch.load(tmp_path / "run/epoch_3.pth", weights_only=True)
 
@@ -145,9 +145,9 @@ def test_an_average_that_begins_and_one_of_another_momentum(make_runner, tmp_pat
     run(make_runner, epochs=3, length=2, resume=True, optimizer=SGD, ema=dict(momentum=0.25))
     _, steps = run(make_runner, epochs=4, length=2, resume=True, optimizer=SGD, ema=dict(momentum=0.5))
     third, fourth = (torch.load(tmp_path / f"run/epoch_{epoch}.pth", weights_only=True) for epoch in (3, 4))
-    average = third["state_dict"]["alpha.rgb"]
-    expected = average + 0.5 * (steps.after[0]["alpha.rgb"] - average)
-    torch.testing.assert_close(fourth["state_dict"]["alpha.rgb"], expected)
+    average = third["state_dict"]["heads.labels.alpha.rgb"]
+    expected = average + 0.5 * (steps.after[0]["heads.labels.alpha.rgb"] - average)
+    torch.testing.assert_close(fourth["state_dict"]["heads.labels.alpha.rgb"], expected)
 
 
 def test_other_data_workers_and_precision_take_effect(make_runner, tmp_path):

@@ -41,7 +41,13 @@ def test_what_a_checkpoint_says(make_runner, tmp_path):
     state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
     assert state["model"] == {
         "builder": "tiny_segmentor",
-        "parameters": {"modalities": ("rgb", "depth"), "num_classes": 3, "width": 4},
+        "parameters": {
+            "modalities": ("rgb", "depth"),
+            "num_classes": 3,
+            "width": 4,
+            "dropout": 0.3,
+            "norm": "batch",
+        },
     }
     assert state["meta"]["seed"] == 7
     assert (state["meta"]["epoch"], state["meta"]["iter"]) == (2, 6)

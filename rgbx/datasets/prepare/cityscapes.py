@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from rgbx.datasets.cityscapes import METRIC_DEPTH, frame_names, frame_path, read_disparity_depth
-from rgbx.datasets.cityscapes_classes import train_id_lookup
-from rgbx.datasets.prepare.encoding import DepthEncoder, encode_png
+from rgbx.datasets.families.cityscapes import (
+    LABEL_IDS,
+    METRIC_DEPTH,
+    frame_names,
+    frame_path,
+    read_disparity_depth,
+)
+from rgbx.datasets.prepare.encoding import DepthEncoder
 from rgbx.datasets.prepare.output import Job
-from rgbx.datasets.reading import read_label
+from rgbx.maps.files import encode_png
 
 _TRAIN_IDS = ("gtFine", "gtFine_labelTrainIds.png")
 
@@ -50,5 +55,5 @@ def _content(root: Path, split: str, name: str, depth: DepthEncoder) -> Mapping[
     metres = read_disparity_depth(
         at(package="disparity", suffix="disparity.png"), at(package="camera", suffix="camera.json")
     )
-    label = read_label(at(package="gtFine", suffix="gtFine_labelIds.png"), train_id_lookup())
+    label = LABEL_IDS.read(at(package="gtFine", suffix="gtFine_labelIds.png"))
     return dict(zip(_names(split, name), (depth(metres), encode_png(label)), strict=True))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rgbx.datasets.mfnet import FLIP, MFNET_LISTS, listed_stems, read_four_channels
-from rgbx.datasets.prepare.encoding import encode_png
+from rgbx.datasets.families.mfnet import FLIP, MFNET_LISTS, listed_stems, read_four_channels
 from rgbx.datasets.prepare.output import Job
+from rgbx.maps.files import encode_png
 
 
 def mfnet_jobs(root: str | Path) -> list[Job]:

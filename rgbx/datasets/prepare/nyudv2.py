@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from rgbx.datasets.nyudv2.mat import NYUDv2Mat
-from rgbx.datasets.prepare.encoding import DepthEncoder, encode_png
+from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.prepare.encoding import DepthEncoder
 from rgbx.datasets.prepare.output import Job
+from rgbx.maps.files import encode_png
 
 NYUDV2_DEPTH_SCALE = 5000.0  # raw units per metre, as in the lists of AsymFusion
 _LISTS: dict[str, Literal["train", "test"]] = {"train.txt": "train", "val.txt": "test"}

@@ -14,7 +14,7 @@ from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
 from rgbx.datasets.sample import DenseDataset, Sample, Transform
-from rgbx.datasets.writing import replace_file
+from rgbx.maps.files import encode_png, replace_file
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
@@ -119,8 +119,7 @@ class SyntheticRooms(DenseDataset):
         key = (self.seed, self.scene_index(index))
         raw, _ = render_scene(make_scene(*key, self.size, self.paints), key, self.size)
         for name, path in paths.items():
-            image = raw[name][..., ::-1] if raw[name].ndim == 3 else raw[name]
-            replace_file(path, cv2.imencode(".png", image)[1].tobytes())
+            replace_file(path, encode_png(raw[name]))
         return True
 
     def _claim_root(self, num_frames: int | None) -> int:
