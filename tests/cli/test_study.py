@@ -297,7 +297,7 @@ def test_termination_is_an_interruption(write_study, calls, tmp_path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_of_the_repository_resolve(path, tmp_path):
-    """Every override names something that is read, every model is built; seeds, subsets and baseline are as they must."""
+    """Every override is of something that is read, every model is built; seeds, subsets, baseline are as they must be."""
     study = read_study(path)
     runs = resolve_runs(study, tmp_path, rgbx.cli.study._parser().parse_args([str(path)]))
     assert len({run.sha256 for run in runs}) == len(runs) == len({run.folder for run in runs})
