@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from rgbx.evaluate.result import ENSEMBLE, HeadResult, Json, Picture, Result, score_table
+from rgbx.evaluate.result import score_table
+from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.maps.colour import colour_input, modality_title
 from rgbx.report.tables import head_folder
-from rgbx.tasks.base import Task
-from rgbx.tasks.score import Score
+from rgbx.tasks import ENSEMBLE, Prediction, Score, Task
 
 LONGEST_SIDE = 1024
 ERRORS = f"errors of the {ENSEMBLE}"
@@ -94,19 +94,19 @@ def _find(dataset: Any, sample_id: str, likely: int) -> dict[str, Any]:
 
 
 def draw_frame(
-    output: Mapping[str, Any], task: Task, head: HeadResult, inputs: Mapping[str, np.ndarray]
+    found: Prediction, task: Task, head: HeadResult, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Truth, branches, ensemble and its errors by title, uint8 RGB [H, W, 3].
 
     Args:
-        output: of one head for one sample, see `rgbx.models.Predictor`.
+        found: of one head for one sample.
         task: of the head, which draws.
         head: its result.
         inputs: the modalities as pictures; the first lies behind the errors where its size fits.
     """
-    about, valid = head["about"], None if output.get("valid") is None else _array(output["valid"])
-    truth = None if output.get("target") is None else _array(output["target"])
-    given = {name: _array(values) for name, values in output["prediction"].items()}
+    about = head["about"]
+    truth, valid = (None if values is None else _array(values) for values in (found.target, found.valid))
+    given = {name: _array(values) for name, values in found.prediction.items()}
     branches = [name for name in given if name != ENSEMBLE]
     pictures = {}
     if truth is not None:

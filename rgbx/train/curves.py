@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rgbx.tasks import Score
+
+
 def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict[str, float]]]:
     """Mean training loss and the metrics of validations by epoch, over a run and its resumptions.
 

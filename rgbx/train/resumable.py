@@ -22,7 +22,6 @@ from rgbx.train import changes
 from rgbx.train.distributed import unwrap
 from rgbx.train.finetune import transfer
 
-
 OF_LOSSES = ".task.loss."  # in the names of buffers, such as class weights
 
 
@@ -133,7 +132,9 @@ class ResumableRunner(mmengine.runner.Runner):
         """Transfers the tensors that fit and logs what became of the others."""
         state = files.read_checkpoint(filename, trust=self.trust)
         weights = files.model_weights(state, filename)
-        weights, summary = transfer(self.network, upgrade_tensors(state["model"], weights) if "model" in state else weights)
+        weights, summary = transfer(
+            self.network, upgrade_tensors(state["model"], weights) if "model" in state else weights
+        )
         self._load_state({"state_dict": weights}, filename)
         self.logger.info(f"Weights from {filename}:\n{summary.table()}")
 

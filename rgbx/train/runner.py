@@ -21,9 +21,9 @@ from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.train.console import shorten_console
+from rgbx.train.data_check import check_classes, check_maps
 from rgbx.train.distributed import BufferSyncHook, join_processes, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop
-from rgbx.train.data_check import check_classes, check_maps
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 
