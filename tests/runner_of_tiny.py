@@ -17,6 +17,7 @@ from rgbx.transforms import HorizontalFlip, PackSample
 
 torch.set_num_threads(1)  # for images of a hundred pixels, more only wait for each other
 
+HOOKS = dict(checkpoint=dict(type=CheckpointHook, max_keep_ckpts=-1))
 SCHEDULES = {
     "poly": [
         dict(type=LinearLR, start_factor=0.1, end=1, convert_to_iter_based=True),
@@ -78,8 +79,7 @@ def make_runner(tmp_path):
                 paramwise_cfg=dict(encoder_lr_mult=0.5),
             ),
             param_scheduler=copy.deepcopy(SCHEDULES.get(schedule, schedule) if isinstance(schedule, str) else schedule),
-            default_hooks=dict(checkpoint=dict(type=CheckpointHook, max_keep_ckpts=-1, save_best="mIoU")),
-            **{"log_level": "ERROR", **values},
+            **{"log_level": "ERROR", "default_hooks": HOOKS, **values},
         )
         return Runner.from_cfg(config)
 

@@ -102,7 +102,11 @@ def tiny_segmentor(modalities, num_classes, width=4, dropout=0.3, norm="batch", 
     model = TinySegmentor(
         TinyBackbone(modalities, width, dropout, norm),
         {"labels": Head(Classifier(width, num_classes), task, voters=modalities)},
-        Preprocessor(modalities, {"labels": task}, statistics={name: STATISTICS[name] for name in modalities}),
+        Preprocessor(
+            modalities,
+            {"labels": task},
+            statistics={name: STATISTICS.get(name, STATISTICS["depth"]) for name in modalities},
+        ),
     )
     model.recipe = {"builder": "tiny_segmentor", "parameters": parameters}
     return model

@@ -255,7 +255,12 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _gives(images: Sequence[tuple[Tensor, Tensor]], noted: Sequence[float], rule: str) -> bool:
+def _gives(
+    images: Sequence[tuple[Tensor, Tensor]],  # ([I], [I]) of A and of B
+    noted: Sequence[float],
+    rule: str,
+) -> bool:
+    """Whether a rule makes the scores that both files note of their images."""
     found = [float(_whole_score(*part, rule)) for part in images]
     return all(math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-9) for x, y in zip(found, noted, strict=True))
 

@@ -112,7 +112,7 @@ class ValidationLoop(BaseLoop):
             self.dataloader,
             protocol=protocol,
             dtype=autocast_dtype(dtype, next(network.parameters()).device.type),
-            metrics=evaluator if isinstance(evaluator, Metrics) else METRICS.build(evaluator),
+            metrics=build_metrics(evaluator),
             watch=self._watched,
         )
 
@@ -136,3 +136,15 @@ class ValidationLoop(BaseLoop):
             self.runner.call_hook("before_val_iter", batch_idx=index, data_batch=batch)
             yield batch
             self.runner.call_hook("after_val_iter", batch_idx=index, data_batch=batch, outputs=None)
+
+
+def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+    """What a config's `val_evaluator` or `test_evaluator` says is counted.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    built = METRICS.build(evaluator) if isinstance(evaluator, dict) else evaluator
+    if not isinstance(built, Metrics):
+        raise ValueError(f"an evaluator of the config is {type(built).__name__}; expected dict(type=Metrics, ...)")
+    return built

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,15 +17,17 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
-from rgbx.train.console import shorten_console
+from rgbx.evaluate.metric import Metrics
+from rgbx.models import MultimodalModel
+from rgbx.train.console import progress, shorten_console
 from rgbx.train.data_check import check_classes, check_maps
-from rgbx.train.distributed import BufferSyncHook, join_processes, wrap
-from rgbx.train.loops import TrainLoop, ValidationLoop
+from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
+from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 
@@ -40,6 +44,8 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    _train_loop: Any
+    _val_loop: Any
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
@@ -96,7 +102,7 @@ class Runner(ResumableRunner):
         """Moves the model to its device and, with several processes, wraps it for them."""
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
-        return wrap(model)
+        return wrap(unwrap(model))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
@@ -131,9 +137,26 @@ class Runner(ResumableRunner):
         """Builds datasets and loops, so that what is wrong with them shows before anything runs."""
         for loop in (self.train_loop, self.val_loop):
             if loop is not None:
-                check_classes(self.network, loop.dataloader.dataset)
+                self.check_classes(loop.dataloader.dataset)
         for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
             self.logger.warning(warning)
+
+    def check_classes(self, dataset: Dataset[Any]) -> None:
+        """Refuses a dataset of other classes than the model's."""
+        check_classes(self.network, dataset)
+
+    def use_model(self, model: MultimodalModel) -> None:
+        """Takes another model in place of the config's, such as a checkpoint's to evaluate."""
+        self.model = model.to(next(self.network.parameters()).device)
+
+    @staticmethod
+    def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+        """What an evaluator of the config counts."""
+        return build_metrics(evaluator)
+
+    def watch(self, title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+        """What shows how far a loop over batches is, for `rgbx.evaluate.Session`."""
+        return functools.partial(progress, title=title)
 
     def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the epoch loop.

@@ -32,7 +32,11 @@ def test_groups(model):
         "encoder": (["backbone.conv.weight"], 0.05, 0.5),
         "encoder_no_decay": (["backbone.conv.bias", *norms], 0.05, 0.0),
         "decoder": (["heads.labels.decoder.classifier.weight"], 0.3, 0.5),
-        "decoder_no_decay": (["heads.labels.alpha.depth", "heads.labels.alpha.rgb", "heads.labels.decoder.classifier.bias"], 0.3, 0.0),
+        "decoder_no_decay": (
+            ["heads.labels.alpha.depth", "heads.labels.alpha.rgb", "heads.labels.decoder.classifier.bias"],
+            0.3,
+            0.0,
+        ),
     }
 
 
