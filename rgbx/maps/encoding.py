@@ -121,8 +121,9 @@ class Encoding:
         """
         if type(self) is not Encoding or self.half_step or not self.holes:
             return None
-        words = {"scale": self.scale, "add": self.add, "bits": self.bits, "log": self.log}
-        return {word: value for word, value in words.items() if value is not None}
+        words = {"scale": self.scale, "add": self.add, "log": self.log}
+        given: dict[str, float | int] = {word: float(value) for word, value in words.items() if value is not None}
+        return given if self.bits is None else {**given, "bits": self.bits}
 
     def describe(self) -> str:
         """What a file's values mean, in one line."""
