@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rgbx.datasets.label_counts import LabelCounts, count_labels
-from rgbx.datasets.sample import DenseDataset, build_from
+from rgbx.datasets.sample import Config, DenseDataset, build_from
 
 
 def median_frequency(counts: LabelCounts) -> list[float]:
@@ -68,7 +68,7 @@ CLASS_WEIGHTS: dict[str, Callable[..., list[float]]] = {
 
 
 def compute_class_weights(
-    dataset: DenseDataset | dict[str, Any],
+    dataset: DenseDataset | Config,
     method: str = "median_frequency",
     *,
     cache: str | Path | None = None,
@@ -91,9 +91,7 @@ def compute_class_weights(
     return CLASS_WEIGHTS[method](count_labels(built, cache=cache), **options)
 
 
-def resolve_class_weights(
-    model: dict[str, Any], dataset: DenseDataset | dict[str, Any], *, cache: str | Path | None = None
-) -> None:
+def resolve_class_weights(model: Config, dataset: DenseDataset | Config, *, cache: str | Path | None = None) -> None:
     """Replaces a method's name by numbers, in place, in `model["loss"]["class_weights"]` of a config.
 
     Args:
@@ -107,14 +105,14 @@ def resolve_class_weights(
         loss["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
 
 
-def equal_class_weights(model: dict[str, Any]) -> None:
+def equal_class_weights(model: Config) -> None:
     """Replaces a method's name by K ones, in place, for a model whose checkpoint brings the counted weights."""
     loss, wanted = _named_weights(model)
     if wanted is not None:
         loss["class_weights"] = [1.0] * model["num_classes"]
 
 
-def _named_weights(model: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _named_weights(model: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The config of a model's loss, and the method that it names with its options."""
     loss = model.get("loss")
     wanted = loss.get("class_weights") if isinstance(loss, dict) else None
@@ -127,7 +125,7 @@ def _arrays(counts: LabelCounts) -> tuple[np.ndarray, np.ndarray]:
     return np.array(counts.pixels, np.float64), np.array(counts.image_pixels, np.float64)
 
 
-def _weights(pixels: np.ndarray, compute: Callable[[], np.ndarray]) -> list[float]:
+def _weights(pixels: np.ndarray, compute: Callable[[], np.ndarray]) -> list[float]:  # [K]
     """Six digits of each weight; 1 for classes without pixels."""
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = np.where(pixels > 0, compute(), 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.sample import DenseDataset, Sample, Transforms
 from rgbx.maps import Encoding, LabelEncoding
 
 
@@ -70,7 +70,7 @@ class FileDataset(DenseDataset):
         modalities: Sequence[str],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
     ) -> None:
         if isinstance(modalities, str):
@@ -129,10 +129,7 @@ class FileDataset(DenseDataset):
             kinds["label"] = self.label
         return {name: kinds[name].read(frame.files[name]) for name in names}
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Train ids as the label files store them."""
         return label if self.label is None else self.label.encode(label)
 

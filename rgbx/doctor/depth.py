@@ -83,7 +83,7 @@ def scene_of(classes: Iterable[str]) -> str:
     return best if hits[best] >= 2 and hits["indoor"] != hits["road"] else "any"
 
 
-def _linear_ratio(raw: np.ndarray | None, depth: np.ndarray) -> list[float]:
+def _linear_ratio(raw: np.ndarray | None, depth: np.ndarray) -> list[float]:  # [H, W] each
     """Raw units per metre, [] unless it is one number for the frame."""
     if raw is None or raw.shape != depth.shape or raw.dtype != np.uint16:
         return []

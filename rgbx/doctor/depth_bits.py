@@ -131,7 +131,7 @@ class DepthBits(Check):
             )
 
 
-def _bit_faults(raw: np.ndarray, *, refused: bool) -> list[tuple[str, float]]:
+def _bit_faults(raw: np.ndarray, *, refused: bool) -> list[tuple[str, float]]:  # [H, W] or [H, W, C]
     """Kinds of `_VERDICTS` that one file gives rise to, each with the distance of two levels."""
     if raw.dtype == np.uint16 and raw.ndim == 2:
         kind, step = collapse(raw)

@@ -73,7 +73,7 @@ class Diagnosis:
 
 
 def diagnose(
-    builders: Mapping[str, Callable[[], Any]], *, samples: int = 64, seed: int = 0, optional: bool = False
+    builders: Mapping[str, Callable[[], object]], *, samples: int = 64, seed: int = 0, optional: bool = False
 ) -> Diagnosis:
     """Examines the splits of a dataset; an exception of a frame, a constructor or a check becomes a finding.
 

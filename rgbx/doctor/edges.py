@@ -10,13 +10,13 @@ from rgbx.maps import MapSpec
 REACH = 24  # pixels of the working size, which is at most about 640 wide
 
 
-def image_edges(rgb: np.ndarray) -> np.ndarray:
+def image_edges(rgb: np.ndarray) -> np.ndarray:  # [H, W, 3]
     """Logarithm of the brightness gradient, float32 [H, W]."""
     grey = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     return np.log1p(_gradient(grey))
 
 
-def map_edges(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:
+def map_edges(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:  # [H, W] or [H, W, C]
     """Edges of a map: of labels (no spec) where ids change, of metres in relative depth, else the gradient.
 
     Next to missing depth there are no edges, since a sensor's holes lie beside the object.
@@ -38,11 +38,11 @@ def map_edges(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:
     return np.log1p(total * (100 / max(float(total.max()), 1e-6))).astype(np.float32)
 
 
-def _gradient(plane: np.ndarray) -> np.ndarray:
+def _gradient(plane: np.ndarray) -> np.ndarray:  # [H, W]
     return cv2.magnitude(cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1))
 
 
-def band(edges: np.ndarray, shrink: int) -> np.ndarray:
+def band(edges: np.ndarray, shrink: int) -> np.ndarray:  # [H, W]
     """Edges without slow changes and without the frame's border, zero mean, unit norm."""
     if shrink > 1:
         size = (edges.shape[1] // shrink, edges.shape[0] // shrink)
@@ -76,14 +76,14 @@ def correlate(image: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.roll(plane, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
 
 
-def peak(plane: np.ndarray) -> tuple[float, float]:
+def peak(plane: np.ndarray) -> tuple[float, float]:  # [side, side]
     """(x, y) of the largest value against the centre, between pixels by a parabola."""
     row, column = np.unravel_index(int(plane.argmax()), plane.shape)
     reach = plane.shape[0] // 2
     return column - reach + _vertex(plane[row], int(column)), row - reach + _vertex(plane[:, column], int(row))
 
 
-def _vertex(values: np.ndarray, index: int) -> float:
+def _vertex(values: np.ndarray, index: int) -> float:  # [side]
     if not 0 < index < len(values) - 1:
         return 0.0
     before, here, after = (float(values[index + k]) for k in (-1, 0, 1))
@@ -91,7 +91,7 @@ def _vertex(values: np.ndarray, index: int) -> float:
     return 0.5 * (before - after) / bend if bend < 0 else 0.0
 
 
-def stretch(plane: np.ndarray, factor: int) -> np.ndarray:
+def stretch(plane: np.ndarray, factor: int) -> np.ndarray:  # [side, side]
     """Back from the working size to pixels of the image."""
     if factor == 1:
         return plane
@@ -100,6 +100,6 @@ def stretch(plane: np.ndarray, factor: int) -> np.ndarray:
     return cv2.remap(plane, *np.meshgrid(grid, grid), cv2.INTER_CUBIC)
 
 
-def centre(plane: np.ndarray, reach: int) -> np.ndarray:
+def centre(plane: np.ndarray, reach: int) -> np.ndarray:  # [side, side]
     cut = plane.shape[0] // 2 - reach
     return plane[cut : plane.shape[0] - cut, cut : plane.shape[0] - cut]

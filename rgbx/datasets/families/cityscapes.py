@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import IGNORE_INDEX, RGB, STANDARD_MAPS, Encoding, LabelEncoding, read_image
 
 _TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
@@ -78,7 +78,7 @@ class Cityscapes(FileDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         cities: Sequence[str] | None = None,
         label_kind: Literal["labelIds", "labelTrainIds"] = "labelIds",
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
         prepared: str | Path | None = None,
     ) -> None:
@@ -125,10 +125,7 @@ class Cityscapes(FileDataset):
         sample = super().read_frame(frame, [name for name in names if name != "depth"])
         return {**sample, "depth": read_disparity_depth(frame.files["depth"], frame.files["camera"])}
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Label ids, 0 (unlabelled) for 255: what the evaluation server takes, whatever `label_kind`."""
         return LABEL_IDS.encode(label)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import HHA, RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding, MapSpec, read_image
 
 _CLASSES = (
@@ -85,7 +85,7 @@ class DELIVER(FileDataset):
         modalities: Sequence[str] = ("rgb", "hha"),
         conditions: Sequence[str] | None = None,
         depth_encoding: Literal["grey", "carla"] = "grey",
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
     ) -> None:
         depths = {"grey": GreyDepth(RELATIVE_DEPTH), "carla": CarlaDepth(STANDARD_MAPS["depth"])}

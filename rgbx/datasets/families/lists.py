@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import IMAGE_SUFFIXES, Holdout, find_folder, find_image, held_out, list_lines
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import HHA, RGB, Encoding, LabelEncoding
 
 COLUMNS = ("rgb", "label", "depth")  # written as rgb, masks, depth
@@ -49,7 +48,7 @@ class ListDataset(FileDataset):
         modalities: Sequence[str],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]],
+        transforms: Transforms,
         targets: Sequence[str],
     ) -> None:
         self.root, self.list_file = Path(root), Path(root) / list_file
@@ -104,7 +103,7 @@ class CMXDataset(FileDataset):
         modalities: Sequence[str],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]],
+        transforms: Transforms,
         targets: Sequence[str],
     ) -> None:
         self.root = Path(root)
@@ -180,11 +179,7 @@ def _name(line: str, origin: str) -> str:
     return str(PurePosixPath(*inside))
 
 
-def _cut(
-    array: np.ndarray,  # [H, W, ...]
-    size: tuple[int, ...],
-    path: Path,
-) -> np.ndarray:
+def _cut(array: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:  # [H, W, ...]
     """Cuts to size around the centre."""
     (height, width), (rows, columns) = array.shape[:2], size
     if rows > height or columns > width:

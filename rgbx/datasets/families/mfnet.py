@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import find_image, list_lines
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import RGB, STANDARD_MAPS, THERMAL, Encoding, LabelEncoding, read_image
 
 MFNET_CLASSES = ("unlabelled", "car", "person", "bike", "curve", "car stop", "guardrail", "color cone", "bump")
@@ -71,7 +71,7 @@ class MFNet(FileDataset):
         modalities: Sequence[str] = ("rgb", "thermal"),
         variant: str | None = None,
         flips: Literal["keep", "skip"] = "keep",
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
     ) -> None:
         if flips not in ("keep", "skip"):

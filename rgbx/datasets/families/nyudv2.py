@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, bitwise_palette
 from rgbx.datasets.families.lists import CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Transform
+from rgbx.datasets.sample import Transforms
 from rgbx.maps import RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding
 
 NYUDV2_CLASSES = (
@@ -97,7 +96,7 @@ class NYUDv2CMX(CMXDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_levels: float | None = _LEVELS_PER_METRE,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
@@ -143,7 +142,7 @@ class NYUDv2Lists(ListDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float = 5000.0,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
         holdout: Holdout = None,
         label_offset: int = 0,

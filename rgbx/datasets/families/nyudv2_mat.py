@@ -18,7 +18,7 @@ import numpy as np
 
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.sample import DenseDataset, Sample, Transforms
 from rgbx.maps import IGNORE_INDEX
 
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
@@ -54,7 +54,7 @@ class NYUDv2Mat(DenseDataset):
         depth_kind: Literal["depths", "rawDepths"] = "depths",
         mapping: str | Path | None = None,
         splits: str | Path | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, b
 from rgbx.datasets.families.lists import CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Transform
+from rgbx.datasets.sample import Transforms
 from rgbx.maps import RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding
 
 SUNRGBD_CLASSES = (
@@ -54,7 +53,7 @@ class SUNRGBD(CMXDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
         holdout: Holdout = None,
     ) -> None:
@@ -95,7 +94,7 @@ class SUNRGBDLists(ListDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
         holdout: Holdout = None,
         label_offset: int = 1,

@@ -13,7 +13,7 @@ import numpy as np
 from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.sample import DenseDataset, Sample, Transforms
 from rgbx.maps.files import encode_png, replace_file
 
 SPLITS = ("train", "test")
@@ -53,7 +53,7 @@ class SyntheticRooms(DenseDataset):
         seed: int = 0,
         paints: str = "random",
         root: str | Path | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         targets: Sequence[str] = (),
     ) -> None:
         if split not in SPLITS:
