@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -26,6 +26,21 @@ Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
 Config = dict[str, Any]  # dict(type=Class, **arguments)
 Transforms = Sequence[Transform | Config]
+
+
+class Common(TypedDict, total=False):
+    """What every dataset takes beside arguments of its own, see `DenseDataset`."""
+
+    transforms: Transforms
+    targets: Sequence[str]
+
+
+class Described(Common):
+    """What a base of datasets takes beside that, see `DenseDataset`."""
+
+    modalities: Sequence[str]
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
 
 
 class SampleKey(NamedTuple):
