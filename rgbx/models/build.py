@@ -194,7 +194,7 @@ def build_complete(parameters: Mapping[str, Any], *, pretrained: str | None = No
     ensemble = "learned" if method is None else method.ensemble
     if ensemble not in ENSEMBLES:
         raise ValueError(f"ensemble is {ensemble!r}; expected one of {ENSEMBLES}")
-    learned = ensemble == "learned" and not backbone.single_branch and len(p["modalities"]) > 1
+    learned = ensemble == "learned" and not backbone.single_branch
     heads, start = {}, 0
     for name, head in p["heads"].items():
         task, stop = tasks[name], start + tasks[name].channels
