@@ -7,7 +7,6 @@ models were laid out in other modules: their parameters and the names of their t
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
