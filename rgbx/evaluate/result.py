@@ -22,8 +22,8 @@ from torch import Tensor
 
 import rgbx
 from rgbx._text import percent, text_table
-from rgbx.datasets.writing import replace_file
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
+from rgbx.maps import replace_file
 from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
 
 
