@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS
 
 from rgbx.cli.config import load_config, nearest, read_values, without_initial_weights
 from rgbx.cli.errors import ConfigError, building
-from rgbx.cli.evaluate_options import config_identity
+from rgbx.cli.evaluate import config_identity
 from rgbx.cli.options import parse_options
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.maps import STANDARD_MAPS

@@ -16,7 +16,7 @@ from rgbx.cli.config import add_config_arguments, load_config, without_initial_w
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last
-from rgbx.profile.complexity import measure_complexity
+from rgbx.profile.measure import measure_complexity
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner

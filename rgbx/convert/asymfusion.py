@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rgbx.convert.asymfusion_keys import Architecture, authors_key, infer_architecture
 from rgbx.convert.key_report import KeyReport
-from rgbx.models import Segmentor, multimodal_segmentor
+from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, to_plain
 
 WEIGHTS = "segmenter"
@@ -26,7 +26,7 @@ STATISTICS = {
     "depth": {"mean": (0.0,), "std": (1.0,)},  # metres: the authors' raw values / 5000, as three equal channels
 }
 _COUNTER = ".num_batches_tracked"
-_OF_RGBX = ("data_preprocessor.", "loss.")  # buffers that state the recipe
+_OF_RGBX = ("data_preprocessor.", "heads.labels.task.")  # buffers that state the recipe
 # How NumPy's numbers are pickled. `best_val` is one; rebuilding it runs no code of the file.
 _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
@@ -43,7 +43,7 @@ def convert_asymfusion(
     num_classes: int | None = None,
     trust: bool = False,
     overwrite: bool = False,
-) -> tuple[Segmentor, KeyReport]:
+) -> tuple[MultimodalModel, KeyReport]:
     """Writes an rgbx checkpoint with the weights of an authors' checkpoint.
 
     Args:
@@ -79,7 +79,7 @@ def asymfusion_model(
     *,
     modalities: Sequence[str] | None = None,
     num_classes: int | None = None,
-) -> tuple[Segmentor, KeyReport]:
+) -> tuple[MultimodalModel, KeyReport]:
     """The rgbx model with the weights of an authors' checkpoint.
 
     Args:
@@ -103,7 +103,7 @@ def asymfusion_model(
     return model, _report(state, originals, sources)
 
 
-def _build(modalities: Sequence[str], found: Architecture) -> Segmentor:
+def _build(modalities: Sequence[str], found: Architecture) -> MultimodalModel:
     return multimodal_segmentor(
         modalities=modalities,
         num_classes=found.num_classes,
@@ -142,7 +142,7 @@ def _check_modalities(expected: Sequence[str] | None, found: Architecture, sourc
     return tuple(expected)
 
 
-def _fill(model: Segmentor, sources: Mapping[str, str], weights: Mapping[str, Tensor], source: str) -> None:
+def _fill(model: MultimodalModel, sources: Mapping[str, str], weights: Mapping[str, Tensor], source: str) -> None:
     """Copies every tensor to its place, once all are there in the right shape."""
     missing = {name for name in sources.values() if name not in weights and not name.endswith(_COUNTER)}
     if missing:
@@ -164,7 +164,7 @@ def _fill(model: Segmentor, sources: Mapping[str, str], weights: Mapping[str, Te
 def _value(key: str, name: str, weights: Mapping[str, Tensor], modalities: Sequence[str]) -> Tensor:
     if name != "alpha":
         return weights[name]
-    return weights[name][modalities.index(key.removeprefix("alpha."))]  # one vector there, one scalar each here
+    return weights[name][modalities.index(key.rpartition(".")[2])]  # one vector there, one scalar each here
 
 
 def _report(state: Mapping[str, Any], originals: Mapping[str, str], sources: Mapping[str, str]) -> KeyReport:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -24,6 +24,23 @@ from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
+Config = dict[str, Any]  # dict(type=Class, **arguments)
+Transforms = Sequence[Transform | Config]
+
+
+class Common(TypedDict, total=False):
+    """What every dataset takes beside arguments of its own, see `DenseDataset`."""
+
+    transforms: Transforms
+    targets: Sequence[str]
+
+
+class Described(Common):
+    """What a base of datasets takes beside that, see `DenseDataset`."""
+
+    modalities: Sequence[str]
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
 
 
 class SampleKey(NamedTuple):
@@ -63,7 +80,7 @@ class DenseDataset(Dataset[Sample]):
         modalities: Sequence[str],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         maps: Mapping[str, MapSpec] | None = None,
         targets: Sequence[str] = (),
     ) -> None:
@@ -134,10 +151,7 @@ class DenseDataset(Dataset[Sample]):
         """The sample as it lies on disk: modalities, label, sample_id, paths."""
         raise NotImplementedError(f"{type(self).__name__} must define read(index)")
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Train ids as the dataset's own files store them; 255 becomes what stands for void."""
         return label
 
@@ -163,7 +177,7 @@ class DenseDataset(Dataset[Sample]):
         return sample
 
 
-def build_from(config: Mapping[str, Any]) -> Any:
+def build_from(config: Config) -> Any:
     """What dict(type=Class, **arguments) describes.
 
     Raises:
@@ -176,7 +190,7 @@ def build_from(config: Mapping[str, Any]) -> Any:
     return kind(**arguments)
 
 
-def _with_maps(transform: Mapping[str, Any], maps: Mapping[str, MapSpec]) -> dict[str, Any]:
+def _with_maps(transform: Config, maps: Mapping[str, MapSpec]) -> dict[str, Any]:
     """The transform's dict with the dataset's maps, if it takes them and names none itself."""
     takes = callable(transform.get("type")) and "maps" in inspect.signature(transform["type"]).parameters
     return {"maps": dict(maps), **transform} if takes else dict(transform)

@@ -29,10 +29,7 @@ class DepthEncoder:
         """The largest depth in metres."""
         return 65535 / self.scale
 
-    def __call__(
-        self,
-        metres: np.ndarray,  # float32 [H, W]
-    ) -> bytes:
+    def __call__(self, metres: np.ndarray) -> bytes:  # float32 [H, W]
         """A PNG of finite depths that are not negative."""
         raw = np.rint(metres.astype(np.float64) * self.scale)
         self.saturated += int((raw > 65535).sum())

@@ -1,0 +1,84 @@
+"""Families that are declarations: the same in a file, their choices, and constructors that open no frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dataset_frames import write_deliver, write_fmb, write_pst900
+
+from rgbx.datasets import DELIVER, FMB, PST900, FolderDataset, SyntheticRooms
+from rgbx.datasets.sample import build_from
+
+WRITTEN = {FMB: write_fmb, PST900: write_pst900, DELIVER: write_deliver}
+TOML = """
+[classes]
+names = {names}
+palette = {palette}
+[label]
+folder = "{{split}}/{label}"
+suffix = "*"
+{offset}
+[modalities.rgb]
+folder = "{{split}}/{rgb}"
+suffix = "*"
+unit = "rgb8"
+[modalities.thermal]
+folder = "{{split}}/{thermal}"
+suffix = "*"
+unit = "sensor"
+[splits]
+train = "train"
+"""
+FOLDERS = {
+    FMB: {"rgb": "Visible", "thermal": "Infrared", "label": "Label", "offset": "offset = 1\nvoid = [0]"},
+    PST900: {"rgb": "rgb", "thermal": "thermal", "label": "labels", "offset": ""},
+}
+
+
+@pytest.mark.parametrize("family", FOLDERS)
+def test_the_same_declaration_in_a_file(tmp_path, family):
+    theirs = family(WRITTEN[family](tmp_path, np.random.default_rng(0)))
+    names = [str(name) for name in theirs.classes]
+    (tmp_path / "dataset.toml").write_text(TOML.format(names=names, palette=theirs.palette, **FOLDERS[family]))
+    ours = FolderDataset(tmp_path)
+    assert ours.frames == theirs.frames
+    one, other = ours.metainfo, theirs.metainfo
+    assert one.pop("stored") == {"thermal": {"scale": 1.0, "add": 0.0}} and other.pop("stored") == {"thermal": {}}
+    assert one == other
+    for mine, its in zip(ours, theirs, strict=True):
+        assert mine.keys() == its.keys() and mine["paths"] == its["paths"]
+        for name in ("rgb", "thermal", "label"):
+            np.testing.assert_array_equal(mine[name], its[name])
+
+
+@pytest.mark.parametrize("family", WRITTEN)
+def test_constructors_open_no_frame(tmp_path, family):
+    WRITTEN[family](tmp_path, np.random.default_rng(0))
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"")
+    dataset = family(tmp_path)
+    with pytest.raises(ValueError, match="is truncated"):
+        dataset[0]
+
+
+def test_a_missing_file_names_a_folder_and_a_suffix_of_its_own(tmp_path):
+    write_fmb(tmp_path, np.random.default_rng(0), count=3)
+    (tmp_path / "train" / "Visible" / "00001.png").rename(tmp_path / "train" / "Visible" / "00001.jpg")
+    assert [frame.files["rgb"].suffix for frame in FMB(tmp_path).frames] == [".png", ".jpg", ".png"]
+    (tmp_path / "train" / "Label" / "00002.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"Label: label of 1 of 3 frames is missing, such as \['00002'\]"):
+        FMB(tmp_path)
+
+
+def test_unknown_choices(tmp_path):
+    write_pst900(tmp_path, np.random.default_rng(0))
+    with pytest.raises(TypeError, match="PST900 got an unexpected keyword argument 'depth_kind'"):
+        PST900(tmp_path, depth_kind="depth")
+
+
+def test_building_from_a_config():
+    built = build_from(dict(type=SyntheticRooms, num_frames=3, size=(24, 32)))
+    assert isinstance(built, SyntheticRooms) and len(built) == 3
+    for config in ({"type": "SyntheticRooms"}, {"split": "train"}):
+        with pytest.raises(ValueError, match=r"expected dict\(type=Class, \*\*arguments\) .*found type="):
+            build_from(config)
