@@ -8,6 +8,7 @@ from dataset_frames import write_deliver, write_fmb, write_pst900
 
 from rgbx.datasets import DELIVER, FMB, PST900, FolderDataset, SyntheticRooms
 from rgbx.datasets.sample import build_from
+from rgbx.transforms import PackSample
 
 WRITTEN = {FMB: write_fmb, PST900: write_pst900, DELIVER: write_deliver}
 TOML = """
@@ -76,9 +77,23 @@ def test_unknown_choices(tmp_path):
         PST900(tmp_path, depth_kind="depth")
 
 
-def test_building_from_a_config():
-    built = build_from(dict(type=SyntheticRooms, num_frames=3, size=(24, 32)))
+@pytest.mark.parametrize("kind", [SyntheticRooms, "rgbx.datasets.rooms.dataset.SyntheticRooms"])
+@pytest.mark.parametrize("pack", [PackSample, "rgbx.transforms.packing.PackSample"])
+def test_building_from_a_config(kind, pack):
+    """Dumped configs name classes in full."""
+    built = build_from({"type": kind, "num_frames": 3, "size": (24, 32), "transforms": [{"type": pack}]})
     assert isinstance(built, SyntheticRooms) and len(built) == 3
-    for config in ({"type": "SyntheticRooms"}, {"split": "train"}):
-        with pytest.raises(ValueError, match=r"expected dict\(type=Class, \*\*arguments\) .*found type="):
-            build_from(config)
+    assert isinstance(built.transforms[0], PackSample) and built.transforms[0].maps == built.maps
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "SyntheticRooms"}, r"expected dict\(type=Class, \*\*arguments\) .*found type='SyntheticRooms'"),
+        ({"split": "train"}, "found type=None"),
+        ({"type": "rgbx.datasets.Room"}, "type='rgbx.datasets.Room' cannot be imported"),
+    ],
+)
+def test_what_cannot_be_built(config, message):
+    with pytest.raises(ValueError, match=message):
+        build_from(config)
