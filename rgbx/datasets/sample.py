@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -181,18 +182,29 @@ def build_from(config: Config) -> Any:
     """What dict(type=Class, **arguments) describes.
 
     Raises:
-        ValueError: no type, or one that is no class or function.
+        ValueError: no type, or one that is no class or function, nor (as in dumped configs) the full name of one.
     """
     arguments = dict(config.items())
-    kind = arguments.pop("type", None)
+    kind = _class_of(arguments.pop("type", None))
     if not callable(kind):
         raise ValueError(f"expected dict(type=Class, **arguments) with a class or a function, found type={kind!r}")
     return kind(**arguments)
 
 
+def _class_of(kind: object) -> object:
+    """The class that a full name means; anything else as it is."""
+    if not isinstance(kind, str) or "." not in kind:
+        return kind
+    try:
+        return pkgutil.resolve_name(kind)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"type={kind!r} cannot be imported: {error}") from error
+
+
 def _with_maps(transform: Config, maps: Mapping[str, MapSpec]) -> dict[str, Any]:
     """The transform's dict with the dataset's maps, if it takes them and names none itself."""
-    takes = callable(transform.get("type")) and "maps" in inspect.signature(transform["type"]).parameters
+    kind = _class_of(transform.get("type"))
+    takes = callable(kind) and "maps" in inspect.signature(kind).parameters
     return {"maps": dict(maps), **transform} if takes else dict(transform)
 
 
