@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
-from rgbx.evaluate.pictures import class_legend, colour_labels, colour_map, modality_title
 from rgbx.maps import MapSpec
+from rgbx.maps.colour import class_legend, colour_labels, colour_map, modality_title
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel

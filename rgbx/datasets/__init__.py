@@ -1,7 +1,7 @@
 """Datasets: families, one's own folders, rendered rooms; all yield the sample of `rgbx.datasets.sample`."""
 
 from rgbx.datasets.cache import CachedFrames
-from rgbx.datasets.class_weights import CLASS_WEIGHTS, compute_class_weights
+from rgbx.datasets.class_weights import CLASS_WEIGHTS, compute_class_weights, count_labels
 from rgbx.datasets.families.cityscapes import Cityscapes
 from rgbx.datasets.families.deliver import DELIVER
 from rgbx.datasets.families.fmb import FMB
@@ -13,7 +13,6 @@ from rgbx.datasets.families.side_by_side import SideBySide
 from rgbx.datasets.families.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
 from rgbx.datasets.families.taskonomy import Taskonomy
 from rgbx.datasets.folder import FolderDataset
-from rgbx.datasets.label_counts import count_labels
 from rgbx.datasets.layouts import build_dataset, recognise, split_names
 from rgbx.datasets.rooms import SyntheticRooms
 from rgbx.datasets.sample import DenseDataset, SampleKey, validate_sample

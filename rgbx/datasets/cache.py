@@ -11,7 +11,7 @@ import numpy as np
 
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.frame_store import FolderStore, FrameStore, MemoryStore, decode_frame, encode_frame
-from rgbx.datasets.sample import DenseDataset, Sample, build_from
+from rgbx.datasets.sample import Config, DenseDataset, Sample, build_from
 
 _GIB = 2**30
 
@@ -43,7 +43,7 @@ class CachedFrames(DenseDataset):
 
     def __init__(
         self,
-        dataset: DenseDataset | dict[str, Any],
+        dataset: DenseDataset | Config,
         *,
         folder: str | Path | None = None,
         memory_gib: float | None = None,
@@ -78,10 +78,7 @@ class CachedFrames(DenseDataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """See `DenseDataset.encode_label`."""
         return self.dataset.encode_label(label)
 

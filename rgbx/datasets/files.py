@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.sample import DenseDataset, Described, Sample
 from rgbx.maps import Encoding, LabelEncoding
 
 
@@ -54,7 +54,7 @@ class FileDataset(DenseDataset):
         frames: in the order of the split.
         encodings: per map what it means and how its files hold it.
         label: how files of labels hold class ids; None where there are none.
-        modalities, classes, palette, transforms, targets: see `DenseDataset`.
+        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
 
     Raises:
         ValueError: no frame, or a modality that the layout does not have.
@@ -66,27 +66,16 @@ class FileDataset(DenseDataset):
         frames: Sequence[Frame],
         encodings: Mapping[str, Encoding],
         label: LabelEncoding | None = None,
-        *,
-        modalities: Sequence[str],
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
+        **described: Unpack[Described],
     ) -> None:
+        modalities = described["modalities"]
         if isinstance(modalities, str):
             raise ValueError(f"modalities must be a sequence of names such as ({modalities!r},), found {modalities!r}")
         unknown = [name for name in modalities if name not in encodings]
         if unknown:
             known = " and ".join(map(repr, encodings))
             raise ValueError(f"{type(self).__name__} has the modalities {known}, found {unknown}")
-        super().__init__(
-            modalities=modalities,
-            classes=classes,
-            palette=palette,
-            transforms=transforms,
-            maps={name: encodings[name].spec for name in modalities},
-            targets=targets,
-        )
+        super().__init__(maps={name: encodings[name].spec for name in modalities}, **described)
         if not frames:
             raise ValueError(f"{type(self).__name__}: no frames")
         self.frames = list(frames)
@@ -129,10 +118,7 @@ class FileDataset(DenseDataset):
             kinds["label"] = self.label
         return {name: kinds[name].read(frame.files[name]) for name in names}
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Train ids as the label files store them."""
         return label if self.label is None else self.label.encode(label)
 

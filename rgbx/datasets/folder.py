@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rgbx.datasets.declaration import ANY_IMAGE, SPLIT, Declaration, read_declaration
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import IMAGE_SUFFIXES, Holdout, find_image, held_out, image_files, list_lines
-from rgbx.datasets.sample import Transform
+from rgbx.datasets.sample import Transforms
 
 DECLARATION = "dataset.toml"
 
@@ -49,7 +49,7 @@ class FolderDataset(FileDataset):
         targets: Sequence[str] = (),
         holdout: Holdout = None,
         declaration: str | Path | Declaration | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         **choices: str,
     ) -> None:
         self.root, self.split = Path(root), self.default_split if split is None else split

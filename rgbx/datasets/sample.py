@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import inspect
 import operator
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -24,6 +25,23 @@ from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
+Config = dict[str, Any]  # dict(type=Class, **arguments)
+Transforms = Sequence[Transform | Config]
+
+
+class Common(TypedDict, total=False):
+    """What every dataset takes beside arguments of its own, see `DenseDataset`."""
+
+    transforms: Transforms
+    targets: Sequence[str]
+
+
+class Described(Common):
+    """What a base of datasets takes beside that, see `DenseDataset`."""
+
+    modalities: Sequence[str]
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
 
 
 class SampleKey(NamedTuple):
@@ -63,7 +81,7 @@ class DenseDataset(Dataset[Sample]):
         modalities: Sequence[str],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         maps: Mapping[str, MapSpec] | None = None,
         targets: Sequence[str] = (),
     ) -> None:
@@ -134,10 +152,7 @@ class DenseDataset(Dataset[Sample]):
         """The sample as it lies on disk: modalities, label, sample_id, paths."""
         raise NotImplementedError(f"{type(self).__name__} must define read(index)")
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Train ids as the dataset's own files store them; 255 becomes what stands for void."""
         return label
 
@@ -163,22 +178,33 @@ class DenseDataset(Dataset[Sample]):
         return sample
 
 
-def build_from(config: Mapping[str, Any]) -> Any:
+def build_from(config: Config) -> Any:
     """What dict(type=Class, **arguments) describes.
 
     Raises:
-        ValueError: no type, or one that is no class or function.
+        ValueError: no type, or one that is no class or function, nor (as in dumped configs) the full name of one.
     """
     arguments = dict(config.items())
-    kind = arguments.pop("type", None)
+    kind = _class_of(arguments.pop("type", None))
     if not callable(kind):
         raise ValueError(f"expected dict(type=Class, **arguments) with a class or a function, found type={kind!r}")
     return kind(**arguments)
 
 
-def _with_maps(transform: Mapping[str, Any], maps: Mapping[str, MapSpec]) -> dict[str, Any]:
+def _class_of(kind: object) -> object:
+    """The class that a full name means; anything else as it is."""
+    if not isinstance(kind, str) or "." not in kind:
+        return kind
+    try:
+        return pkgutil.resolve_name(kind)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"type={kind!r} cannot be imported: {error}") from error
+
+
+def _with_maps(transform: Config, maps: Mapping[str, MapSpec]) -> dict[str, Any]:
     """The transform's dict with the dataset's maps, if it takes them and names none itself."""
-    takes = callable(transform.get("type")) and "maps" in inspect.signature(transform["type"]).parameters
+    kind = _class_of(transform.get("type"))
+    takes = callable(kind) and "maps" in inspect.signature(kind).parameters
     return {"maps": dict(maps), **transform} if takes else dict(transform)
 
 

@@ -17,6 +17,7 @@ from rgbx.tasks.map import describe_score, score_names
 
 FORMAT = "rgbx-result/2"
 Json = Any  # what json.loads makes
+Form = type | dict[str, Any] | list[Any]  # of a field: see `_check`
 Scores = dict[str, Json]  # of one prediction or image: score by name, and what a task keeps beside
 
 
@@ -90,83 +91,74 @@ def upgrade(found: Json, file: str) -> Json:
     if name not in _UPGRADES:
         known = " or ".join(map(repr, (FORMAT, *_UPGRADES)))
         raise ValueError(f"{file}: field 'format' is {name!r}, expected {known}; tools/test.py writes such files")
-    fields, function = _UPGRADES[name]
-    _check_fields(found, fields, f"{file}: ")
-    return function(found, f"{file}: ")
+    form, function = _UPGRADES[name]
+    _check(found, form, f"{file}: ")
+    return function(found)
 
 
 def check_result(result: Json, *, name: str = "result") -> None:
     """Raises ValueError where a report could not be made of `result`, naming the field."""
-    _check_fields(result, _FIELDS, f"{name}: ")
-    if not result["heads"]:
-        raise ValueError(f"{name}: heads: expected at least one, found none")
+    _check(result, _FORM, f"{name}: ")
+    _expect(bool(result["heads"]), "at least one", result["heads"], f"{name}: heads")
     for head, entry in result["heads"].items():
-        if not re.fullmatch(r"\w[\w.-]*", head):
-            raise ValueError(f"{name}: heads: expected names of letters, digits, '-' and '_', found {head!r}")
+        named = re.fullmatch(r"\w[\w.-]*", head) is not None
+        _expect(named, "names of letters, digits, '-' and '_'", head, f"{name}: heads")
         place = f"{name}: heads.{head}"
-        _expect(entry, dict, place)
-        _check_fields(entry, _HEAD_FIELDS, f"{place}.")
-        _check_head(entry, f"{place}.")
+        _check(entry, _HEAD, place)
+        for part in ("scores", "subsets"):
+            _expect(bool(entry[part]), "at least one", entry[part], f"{place}.{part}")
+        if entry["task"] == "classes":
+            _check_classes(entry, place)
+        for subset, predictions in entry["subsets"].items():
+            there = isinstance(predictions, dict) and ENSEMBLE in predictions
+            _expect(there, f"scores of {ENSEMBLE!r}", predictions, f"{place}.subsets.{subset}")
+            for prediction, scores in predictions.items():
+                _check_scores(scores, entry, f"{place}.subsets.{subset}.{prediction}")
 
 
-def _check_head(head: Json, place: str) -> None:
-    """The parts of a head, `place` being the file and the path of their fields."""
-    for part in ("scores", "subsets"):
-        if not head[part]:
-            raise ValueError(f"{place}{part}: expected at least one, found none")
-    for number, entry in enumerate(head["scores"]):
-        _expect(entry, dict, f"{place}scores[{number}]")
-        _check_fields(entry, {"name": str, "unit": str, "digits": int, "lower": bool}, f"{place}scores[{number}].")
-    if head["task"] == "classes":
-        _check_fields(head["about"], {"classes": list, "palette": list}, f"{place}about.")
-        colours, count = head["about"]["palette"], len(head["about"]["classes"])
-        if not all(map(_is_colour, colours)) or len(colours) < count:
-            raise ValueError(f"{place}about.palette: expected one [r, g, b] of 0..255 for each of {count} classes")
+def _check_classes(head: Json, place: str) -> None:
+    """What segmentation has beside its scores."""
+    _check(head["about"], {"classes": list, "palette": list}, f"{place}.about")
+    colours, count = head["about"]["palette"], len(head["about"]["classes"])
+    right = all(map(_is_colour, colours)) and len(colours) >= count
+    _expect(right, f"one [r, g, b] of 0..255 for each of {count} classes", colours, f"{place}.about.palette")
+    _check(head["images"], [{"confusion": list}], f"{place}.images")
     for subset, predictions in head["subsets"].items():
-        if not isinstance(predictions, dict) or ENSEMBLE not in predictions:
-            raise ValueError(f"{place}subsets.{subset}: expected scores of {ENSEMBLE!r}, found {_short(predictions)}")
-        for prediction, scores in predictions.items():
-            _check_scores(scores, head, f"{place}subsets.{subset}.{prediction}")
-    for number, image in enumerate(head["images"]):
-        _expect(image, dict, f"{place}images[{number}]")
-        _check_fields(image, {"sample_id": str}, f"{place}images[{number}].")
-        if head["task"] == "classes":
-            _expect(image.get("confusion"), list, f"{place}images[{number}].confusion")
-    if head.get("robustness") is not None:
-        _check_fields(head, {"robustness": dict}, place)
-        _check_fields(head["robustness"], {"every": int, "score": str, "corruptions": list}, f"{place}robustness.")
-        for number, entry in enumerate(head["robustness"]["corruptions"]):
-            kinds = {"modality": str, "corruption": str, "severity": int}
-            _check_fields(entry, kinds, f"{place}robustness.corruptions[{number}].")
-    for number, picture in enumerate(head.get("pictures") or ()):
-        _check_fields(picture, {"sample_id": str, "kind": str, "files": dict}, f"{place}pictures[{number}].")
+        for name, scores in predictions.items() if isinstance(predictions, dict) else ():
+            for key in ("IoU", "Acc", "pixels", "confusion"):
+                value = look_up(scores, key)
+                right = isinstance(value, list) and len(value) == count
+                _expect(right, f"{count} entries", value, f"{place}.subsets.{subset}.{name}.{key}")
 
 
 def _check_scores(scores: Json, head: Json, place: str) -> None:
-    _expect(scores, dict, place)
-    name = head["scores"][0]["name"]
-    if name not in scores:
-        raise ValueError(f"{place}.{name}: expected the score, found none")
+    _check(scores, dict, place)
+    first = head["scores"][0]["name"]
+    _expect(first in scores, "the score", None, f"{place}.{first}")
     for entry in head["scores"]:
         value = scores.get(entry["name"])
-        if value is not None and type(value) not in (int, float):
-            raise ValueError(f"{place}.{entry['name']}: expected a number or null, found {_short(value)}")
-    if head["task"] == "classes":
-        count = len(head["about"]["classes"])
-        for key in ("IoU", "Acc", "pixels", "confusion"):
-            value = scores.get(key)
-            if not isinstance(value, list) or len(value) != count:
-                raise ValueError(f"{place}.{key}: expected {count} entries, found {_short(value)}")
+        right = value is None or type(value) in (int, float)
+        _expect(right, "a number or null", value, f"{place}.{entry['name']}")
 
 
-def _check_fields(value: Json, fields: Mapping[str, type], place: str) -> None:
-    for field, kind in fields.items():
-        _expect(look_up(value, field), kind, f"{place}{field}")
+def _check(value: Json, form: Form, place: str) -> None:
+    """Compares a value with a type, an object's fields (those with "?" may be null), or the form of a list's items."""
+    kind = form if isinstance(form, type) else type(form)
+    _expect(type(value) is kind, kind.__name__, value, place.removesuffix(": "))
+    if isinstance(form, dict):
+        for key, part in form.items():
+            name = key.removesuffix("?")
+            if name == key or value.get(name) is not None:
+                _check(value.get(name), part, f"{place}{'' if place.endswith(': ') else '.'}{name}")
+    if isinstance(form, list):
+        for number, item in enumerate(value):
+            _check(item, form[0], f"{place}[{number}]")
 
 
-def _expect(value: Json, kind: type, place: str) -> None:
-    if type(value) is not kind:
-        raise ValueError(f"{place}: expected {kind.__name__}, found {_short(value)}")
+def _expect(right: bool, expected: str, found: Json, place: str) -> None:
+    if not right:
+        text = f"{len(found)} entries" if isinstance(found, (list, dict)) else repr(found)
+        raise ValueError(f"{place}: expected {expected}, found {text if len(text) <= 60 else f'{text[:57]}...'}")
 
 
 def _is_colour(colour: Json) -> bool:
@@ -177,11 +169,6 @@ def _is_colour(colour: Json) -> bool:
     )
 
 
-def _short(value: Json) -> str:
-    text = f"{len(value)} entries" if isinstance(value, (list, dict)) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def look_up(value: Json, field: str) -> Json:
     """The value of a dotted field such as "dataset.every", None where it is absent."""
     for part in field.split("."):
@@ -189,18 +176,17 @@ def look_up(value: Json, field: str) -> Json:
     return value
 
 
-def _upgrade_classes(old: Json, place: str) -> Result:
+def _upgrade_classes(old: Json) -> Result:
     """A segmentation's result of 0.1.0: its one head is called "labels"."""
     dataset, damaged = old["dataset"], old.get("robustness")
-    measured = [
+    further = [
         look_up(found, f"{ENSEMBLE}.{key}") for found in old["subsets"].values() for key in ("boundary_f", "ece")
     ]
-    table = [*SCORES.values(), *([BOUNDARY, CALIBRATION] if measured.count(None) < len(measured) else [])]
+    table = [*SCORES.values(), *([BOUNDARY, CALIBRATION] if further.count(None) < len(further) else [])]
     about = {key: dataset[key] for key in ("classes", "palette", "ignore_index") if key in dataset}
     found = _upgrade(old, "labels", "classes", about, table)
     head = found["heads"]["labels"]
     if damaged is not None:
-        _check_fields(damaged, {"every": int, "clean": dict, "corruptions": list}, f"{place}robustness.")
         head["robustness"] = {
             "every": damaged["every"],
             "score": "mIoU",
@@ -208,27 +194,24 @@ def _upgrade_classes(old: Json, place: str) -> Result:
             "corruptions": [_upgrade_damage(entry) for entry in damaged["corruptions"]],
             "mean": damaged.get("mean_corruption_mIoU"),
         }
-    pictures = list(enumerate(old.get("pictures") or ()))
-    for number, entry in pictures:
-        _check_fields(entry, {"files": dict}, f"{place}pictures[{number}].")
-    head["pictures"] = [_upgrade_picture(entry) for _, entry in pictures] or None
+    head["pictures"] = [_upgrade_picture(entry) for entry in old.get("pictures") or ()] or None
     return found
 
 
 def _upgrade_damage(entry: Json) -> Damaged:
-    drop = look_up(entry, "relative_drop")
+    drop = entry.get("relative_drop")
     return {
-        "modality": look_up(entry, "modality"),
-        "corruption": look_up(entry, "corruption"),
-        "severity": look_up(entry, "severity"),
-        "value": look_up(entry, "mIoU"),
+        "modality": entry["modality"],
+        "corruption": entry["corruption"],
+        "severity": entry["severity"],
+        "value": entry.get("mIoU"),
         "relative_change": None if drop is None else -drop,
     }
 
 
 def _upgrade_picture(entry: Json) -> Picture:
     files = {_picture_title(name): file for name, file in entry["files"].items()}
-    return {"sample_id": entry.get("sample_id"), "kind": entry.get("kind"), "value": entry.get("mIoU"), "files": files}
+    return {"sample_id": entry["sample_id"], "kind": entry["kind"], "value": entry.get("mIoU"), "files": files}
 
 
 def _picture_title(name: str) -> str:
@@ -239,7 +222,7 @@ def _picture_title(name: str) -> str:
     return {"label": "truth", "error": f"errors of the {ENSEMBLE}"}.get(name, f"input/{name}")
 
 
-def _upgrade_map(old: Json, place: str) -> Result:
+def _upgrade_map(old: Json) -> Result:
     """A translation's result of 0.1.0: its one head has the target's name."""
     target = old["target"]
     names = [name for found in old["subsets"].values() for name in look_up(found, ENSEMBLE) or ()]
@@ -265,26 +248,42 @@ def _upgrade(old: Json, name: str, task: str, about: dict[str, Json], table: Seq
     return {**kept, "format": FORMAT, "dataset": dataset, "heads": {name: head}}  # type: ignore[typeddict-item]
 
 
-_FIELDS: dict[str, type] = {
-    "protocol.name": str,
-    "config.file": str,
-    "checkpoint.file": str,
-    "checkpoint.sha256": str,
-    "dataset.type": str,
-    "dataset.samples": int,
-    "dataset.every": int,
-    "heads": dict,
+_SCORE: Form = {"name": str, "unit": str, "digits": int, "lower": bool}
+_DAMAGE: Form = {"modality": str, "corruption": str, "severity": int}
+_DATA: dict[str, Form] = {"type": str, "samples": int, "every": int}
+_SHARED: dict[str, Form] = {
+    "protocol": {"name": str},
+    "config": {"file": str},
+    "checkpoint": {"file": str, "sha256": str},
+    "dataset": _DATA,
 }
-_HEAD_FIELDS: dict[str, type] = {
+_FORM: Form = {**_SHARED, "heads": dict}
+_HEAD: Form = {
     "task": str,
     "about": dict,
     "fingerprint": str,
-    "scores": list,
+    "scores": [_SCORE],
+    "subsets": dict,
+    "images": [{"sample_id": str}],
+    "robustness?": {"every": int, "score": str, "corruptions": [_DAMAGE]},
+    "pictures?": [{"sample_id": str, "kind": str, "files": dict}],
+}
+_OLD_CLASSES: Form = {
+    **_SHARED,
+    "dataset": {**_DATA, "fingerprint": str, "classes": list, "palette": list},
+    "subsets": dict,
+    "images": list,
+    "robustness?": {"every": int, "clean": dict, "corruptions": [_DAMAGE]},
+    "pictures?": [{"sample_id": str, "kind": str, "files": dict}],
+}
+_OLD_MAP: Form = {
+    **_SHARED,
+    "dataset": {**_DATA, "fingerprint": str},
+    "target": {"name": str, "unit": str},
     "subsets": dict,
     "images": list,
 }
-_OLD_FIELDS: dict[str, type] = {"dataset.fingerprint": str, "subsets": dict, "images": list}
-_UPGRADES: dict[str, tuple[dict[str, type], Callable[[Json, str], Result]]] = {
-    "rgbx-result/1": ({**_OLD_FIELDS, "dataset.classes": list, "dataset.palette": list}, _upgrade_classes),
-    "rgbx-translation-result/1": ({**_OLD_FIELDS, "target.name": str, "target.unit": str}, _upgrade_map),
+_UPGRADES: dict[str, tuple[Form, Callable[[Json], Result]]] = {
+    "rgbx-result/1": (_OLD_CLASSES, _upgrade_classes),
+    "rgbx-translation-result/1": (_OLD_MAP, _upgrade_map),
 }

@@ -113,6 +113,9 @@ class StackLayout:
 
     def checkpoint(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
+        if torch.compiler.is_compiling():  # what is computed again is part of the compiled graph, as for this stack
+            compiled: _T = checkpoint(function, *args, use_reentrant=False, **kwargs)
+            return compiled
         result: _T = checkpoint(self._again, self.present, function, *args, use_reentrant=False, **kwargs)
         return result
 

@@ -43,15 +43,11 @@ def edges(
     return found.astype(np.float32) / np.float32(255)
 
 
-def _slopes_of_grey(
-    rgb: np.ndarray,  # [H, W, 3]
-) -> tuple[np.ndarray, np.ndarray]:
+def _slopes_of_grey(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [H, W, 3]
     return _slopes(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32))
 
 
-def _slopes_of_depth(
-    depth: np.ndarray,  # [H, W]
-) -> tuple[np.ndarray, np.ndarray]:
+def _slopes_of_depth(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [H, W]
     """Slopes of the logarithm, 0 where a hole lies in the 3x3 window."""
     valid = depth > 0
     across, down = _slopes(np.log(depth, out=np.zeros(depth.shape, np.float32), where=valid))
@@ -59,9 +55,7 @@ def _slopes_of_depth(
     return across * whole, down * whole
 
 
-def _slopes(
-    image: np.ndarray,  # [H, W]
-) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [H, W]
     """Change per pixel to the right and downwards, float32."""
     border = cv2.BORDER_REPLICATE
     across, down = (cv2.Sobel(image, cv2.CV_32F, *axis, ksize=3, borderType=border) for axis in ((1, 0), (0, 1)))

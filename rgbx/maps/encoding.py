@@ -121,8 +121,9 @@ class Encoding:
         """
         if type(self) is not Encoding or self.half_step or not self.holes:
             return None
-        words = {"scale": self.scale, "add": self.add, "bits": self.bits, "log": self.log}
-        return {word: value for word, value in words.items() if value is not None}
+        words = {"scale": self.scale, "add": self.add, "log": self.log}
+        given: dict[str, float | int] = {word: float(value) for word, value in words.items() if value is not None}
+        return given if self.bits is None else {**given, "bits": self.bits}
 
     def describe(self) -> str:
         """What a file's values mean, in one line."""
@@ -176,11 +177,7 @@ class Encoding:
             raise ValueError(self._unexpected(path, raw))
         return raw
 
-    def decode(
-        self,
-        raw: np.ndarray,  # [H, W] or [H, W, C], whole numbers
-        path: str | Path = "",
-    ) -> np.ndarray:
+    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:  # [H, W] or [H, W, C], whole numbers
         """The values that whole numbers stand for, in the unit and the dtype of the spec, of their shape.
 
         Raises:
@@ -205,11 +202,7 @@ class Encoding:
         metres = (raw.astype(np.float32) + np.float32(self.half_step)) / step
         return np.where(raw > 0, metres, np.float32(0)) if self.holes else metres
 
-    def write(
-        self,
-        path: str | Path,
-        array: np.ndarray,  # [H, W] or [H, W, C], any real dtype
-    ) -> None:
+    def write(self, path: str | Path, array: np.ndarray) -> None:  # [H, W] or [H, W, C], any real dtype
         """Writes a map as a PNG that says in its text what its values mean; `read` gives the values back.
 
         Values are rounded to the nearest step of the file. A depth that was measured never becomes 0, which means that
@@ -228,12 +221,7 @@ class Encoding:
             raise ValueError(f"{path}: maps are written as PNG, which loses nothing; expected the suffix .png")
         replace_file(Path(path), encode_png(self.encode(array, where=str(path)), self.describe()))
 
-    def encode(
-        self,
-        array: np.ndarray,  # [H, W] or [H, W, C], any real dtype
-        *,
-        where: str = "a map",
-    ) -> np.ndarray:
+    def encode(self, array: np.ndarray, *, where: str = "a map") -> np.ndarray:  # [H, W] or [H, W, C], any real dtype
         """The whole numbers that a file holds, uint8 or uint16 of the array's shape.
 
         Raises:
@@ -263,14 +251,14 @@ class Encoding:
             )
         return stored.astype(np.uint16 if self.file_bits == 16 else np.uint8)
 
-    def _decode_vectors(self, raw: np.ndarray) -> np.ndarray:
+    def _decode_vectors(self, raw: np.ndarray) -> np.ndarray:  # [H, W, C]
         """v = 2 raw / max - 1 per channel; the grey in the middle (128 of 8 bits) means no normal and becomes 0."""
         largest = int(np.iinfo(raw.dtype).max)
         vectors = raw[..., :3].astype(np.float32) * np.float32(2 / largest) - 1
         vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
         return unit_length(vectors) if self.normalise else vectors
 
-    def _unexpected(self, path: str | Path, raw: np.ndarray) -> str:
+    def _unexpected(self, path: str | Path, raw: np.ndarray) -> str:  # [H, W] or [H, W, C]
         bits = self.bits or ("8 or 16" if self.unit == "unit_vector" else 16)
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1
@@ -318,10 +306,7 @@ class LabelEncoding:
         """
         return cv2.LUT(read_ids(path), self.lookup)
 
-    def encode(
-        self,
-        ids: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode(self, ids: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Train ids as files store them, uint8 [H, W]: the smallest value that reads as the id; others as 255 does."""
         inverse = np.full(256, int(np.argmax(self.lookup == IGNORE_INDEX)), np.uint8)
         known, values = np.unique(self.lookup, return_index=True)

@@ -116,10 +116,7 @@ def read_ids(path: str | Path) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def encode_png(
-    array: np.ndarray,  # uint8 or uint16 [H, W] or [H, W, 3], RGB order
-    text: str = "",
-) -> bytes:
+def encode_png(array: np.ndarray, text: str = "") -> bytes:  # uint8 or uint16 [H, W] or [H, W, 3], RGB order
     """A PNG without loss, with a description if there is one.
 
     Raises:
@@ -154,9 +151,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         part.unlink(missing_ok=True)
 
 
-def stored_kind(
-    array: np.ndarray,  # [H, W] or [H, W, C]
-) -> str:
+def stored_kind(array: np.ndarray) -> str:  # [H, W] or [H, W, C]
     """ "1 channel of 16 bits", for messages."""
     channels = 1 if array.ndim == 2 else array.shape[2]
     return f"{channels} channel{'s' if channels > 1 else ''} of {array.itemsize * 8} bits"

@@ -111,7 +111,8 @@ def complete(**given: Any) -> dict[str, Any]:
     if missing:
         raise ValueError(f"a model needs {missing[0]!r}")
     found = {name: p.default for name, p in signature.parameters.items() if name != "pretrained"} | given
-    if isinstance(found["modalities"], str) or not isinstance(found["modalities"], Sequence):
+    names = found["modalities"]
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"modalities are {found['modalities']!r}; expected names such as ('rgb', 'depth')")
     if not isinstance(found["heads"], Mapping) or not found["heads"]:
         raise ValueError(f"heads are {found['heads']!r}; expected name: dict(task=...) of at least one head")
@@ -131,7 +132,7 @@ def complete(**given: Any) -> dict[str, Any]:
 
 
 def _complete_head(name: str, given: Options, generator: bool) -> dict[str, Any]:
-    if not isinstance(given, Mapping) or not str(name).isidentifier():
+    if not isinstance(given, Mapping) or not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"head {name!r} is {given!r}; expected a name in letters and dict(task=..., ...)")
     kind = find_task(given.get("task"))
     own = {
@@ -194,7 +195,7 @@ def build_complete(parameters: Mapping[str, Any], *, pretrained: str | None = No
     ensemble = "learned" if method is None else method.ensemble
     if ensemble not in ENSEMBLES:
         raise ValueError(f"ensemble is {ensemble!r}; expected one of {ENSEMBLES}")
-    learned = ensemble == "learned" and not backbone.single_branch and len(p["modalities"]) > 1
+    learned = ensemble == "learned" and not backbone.single_branch
     heads, start = {}, 0
     for name, head in p["heads"].items():
         task, stop = tasks[name], start + tasks[name].channels

@@ -13,7 +13,7 @@ from rgbx.backbones import to_channels_last
 from rgbx.models.build import GENERATORS, build_complete
 from rgbx.models.checkpoint import EXTRA_STATE, config_hint, find_result, model_weights, read_checkpoint
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.recipe import check_recipe, upgrade_tensors
+from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", trust: bool = False) -> MultimodalModel:
@@ -50,7 +50,7 @@ def model_of(state: Mapping[str, Any], path: str | Path) -> MultimodalModel:
         raise ValueError(f"checkpoint {path} does not say which model it is of (it has no recipe).{config_hint(path)}")
     parameters = without_files(check_recipe(recipe, f"checkpoint {path}"))
     tensors = upgrade_tensors(recipe, model_weights(state, path))
-    with torch.device("meta"):
+    with torch.device("meta"), refusing(f"checkpoint {path}"):
         model = build_complete(parameters)
     check_fit(model, tensors, path)
     if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in tensors):

@@ -62,7 +62,8 @@ class Head(nn.Module):
     Args:
         decoder: maps the backbone's feature stacks [M*N, C_i, h_i, w_i] to [M*N, C, h, w].
         task: what the output means.
-        voters: modalities with a learned weight in the ensemble; none for its mean, or for a single branch.
+        voters: modalities with a learned weight in the ensemble, which a single one needs not; none for the mean of
+            all, or where they are merged to one branch.
         weight: factor of the head's losses.
         detach_ensemble: whether the ensemble's loss stops at the predictions and trains only α.
         opponent: a discriminator that the head is trained against, or None.
@@ -80,7 +81,8 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.decoder, self.task = decoder, task
-        self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in voters})
+        self.alone = len(voters) == 1
+        self.alpha = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in voters if not self.alone})
         self.weight, self.detach_ensemble, self.opponent = weight, detach_ensemble, opponent
 
     def forward(
@@ -104,7 +106,8 @@ class Head(nn.Module):
         votes = stack.split([size] * len(names))  # unlike chunks, these let an export keep N dynamic
         votes = [vote.detach() for vote in votes] if self.detach_ensemble else list(votes)
         weights = torch.stack([self.alpha[name] for name in names]).softmax(0) if self.alpha else None
-        return [*names, ENSEMBLE], torch.cat([stack, self.task.ensemble(votes, weights)])
+        joint = votes[0] if self.alone else self.task.ensemble(votes, weights)
+        return [*names, ENSEMBLE], torch.cat([stack, joint])
 
 
 class MultimodalModel(nn.Module):

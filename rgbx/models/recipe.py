@@ -7,9 +7,9 @@ models were laid out in other modules: their parameters and the names of their t
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +18,7 @@ from rgbx._text import nearest
 from rgbx.models.build import complete, segmentor_parameters, translator_parameters
 
 MOST_VALUES, LONGEST, LARGEST, DEEPEST, MOST_NAMES = 20_000, 300, 2**16, 8, 64
+MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
 TRAINING_ONLY = ("modality_dropout", "norm_eval")
 
@@ -39,7 +40,7 @@ def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any
         raise ValueError(f"{where} names no model builder: its recipe is {_short(recipe)}, expected a dict")
     builder, parameters = recipe["builder"], recipe.get("parameters")
     if builder not in _COMPLETE:
-        raise ValueError(f"{where} names the model builder {builder!r}; expected one of {sorted(_COMPLETE)}")
+        raise ValueError(f"{where} names the model builder {_short(builder)}; expected one of {sorted(_COMPLETE)}")
     if not isinstance(parameters, Mapping):
         raise ValueError(f"{where}: the recipe's parameters are {_short(parameters)}; expected a dict")
     _check_values(parameters, where, "parameters", [0])
@@ -47,12 +48,21 @@ def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any
         found = parameters.get(key, ())
         if isinstance(found, (list, tuple, Mapping)) and len(found) > MOST_NAMES:
             raise ValueError(f"{where}: the recipe has {len(found)} {key}; expected at most {MOST_NAMES}")
-    try:
+    with refusing(where):
         return _COMPLETE[builder](dict(parameters))
-    except (TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{where}: its recipe cannot be used: {error}") from error
+
+
+@contextmanager
+def refusing(where: str) -> Iterator[None]:
+    """What goes wrong with a recipe in this block is a ValueError that says where the recipe is from."""
+    try:
+        yield
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {_short(error, 1000)}") from error
+    except Exception as error:  # whatever code meets in values that are not what it expects
+        raise ValueError(
+            f"{where}: its recipe cannot be used: {type(error).__name__}: {_short(error, 1000)}"
+        ) from error
 
 
 def _check_values(value: object, where: str, path: str, count: list[int]) -> None:
@@ -72,16 +82,19 @@ def _check_values(value: object, where: str, path: str, count: list[int]) -> Non
         if len(value) > LONGEST:
             raise ValueError(f"{where}: {path} is a string of {len(value)} characters; expected at most {LONGEST}")
     elif isinstance(value, (int, float)):
-        whole = isinstance(value, int) and abs(value) > LARGEST
-        if whole or not (math.isfinite(value) or path.endswith(".max")):
-            raise ValueError(f"{where}: {path} is {_short(value)}; expected a number of at most {LARGEST}")
+        most = MOST_LAYERS if path.rpartition(".")[2] in LAYERS else LARGEST
+        counts = isinstance(value, int) and not re.search(
+            r"\.(ranges?|statistics)\.", path
+        )  # these are in a map's unit
+        if (counts and abs(value) > most) or not (abs(value) < LARGEST**4 or path.endswith(".max")):
+            raise ValueError(f"{where}: {path} is {_short(value)}; expected a number of at most {most}")
     elif value is not None:
         raise ValueError(f"{where}: {path} is {_short(value)}; expected plain values")
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(value: object, most: int = 60) -> str:
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _complete_multimodal(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -213,8 +226,9 @@ def recipe_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> li
         theirs: others, such as a checkpoint's.
     """
     a, b = (_leaves(_answering(parameters)) for parameters in (ours, theirs))
-    paths = [path for path in {**a, **b} if a.get(path, "absent") != b.get(path, "absent")]
-    return [f"{path}: {a.get(path, 'absent')} against {b.get(path, 'absent')}" for path in paths]
+    paths = [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
+    said = [[repr(x[path]) if path in x else "absent" for x in (a, b)] for path in paths]
+    return [f"{path}: {first} against {second}" for path, (first, second) in zip(paths, said, strict=True)]
 
 
 def _answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,10 +240,10 @@ def _answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in parameters.items() if key not in TRAINING_ONLY}, "heads": heads}
 
 
-def _leaves(value: Any, path: str = "") -> dict[str, str]:
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping) or not value:
-        return {path: repr(value or None) if value in ({}, None) else repr(value)}
-    found: dict[str, str] = {}
+        return {path: None if value == {} else value}
+    found: dict[str, Any] = {}
     for key, item in value.items():
         found |= _leaves(item, f"{path}.{key}" if path else key)
     return found

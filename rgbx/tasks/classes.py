@@ -21,6 +21,7 @@ from torch import Tensor
 from rgbx._text import percent, text_table
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
+from rgbx.maps.colour import IGNORED, class_legend, colour_labels
 from rgbx.metrics import (
     boundary_counts,
     boundary_f_score,
@@ -35,7 +36,6 @@ from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
-IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 WRONG = (214, 62, 31)
 SCORES = {name: Score(name, FRACTION) for name in ("mIoU", "mAcc", "aAcc", "fwIoU")}
 BOUNDARY = Score("boundary_f", FRACTION)
@@ -169,10 +169,7 @@ class Classes(Task):
         masked: bool = False,
     ) -> np.ndarray:
         """Class ids [H, W] in the palette's colours; ignored pixels are grey."""
-        table = np.full((256, 3), IGNORED, np.uint8)
-        table[: len(about["palette"])] = np.asarray(about["palette"], np.uint8)
-        table[about.get("ignore_index", IGNORE_INDEX)] = IGNORED
-        return table[np.asarray(values, np.uint8)]
+        return colour_labels(values, about["palette"], ignore_index=about.get("ignore_index", IGNORE_INDEX))
 
     def error(
         self,
@@ -192,10 +189,7 @@ class Classes(Task):
 
     def legend(self, maps: Sequence[np.ndarray], about: Meta) -> dict[str, Sequence[int]]:
         """Name to colour of the classes that occur in the maps, and of ignored pixels."""
-        present = set(np.unique(np.concatenate([np.ravel(ids) for ids in maps])).tolist())
-        pairs = zip(about["classes"], about["palette"], strict=True)
-        found = {name: colour for k, (name, colour) in enumerate(pairs) if k in present}
-        return found | ({"not labelled": IGNORED} if about.get("ignore_index", IGNORE_INDEX) in present else {})
+        return class_legend(maps, about)
 
     def write(self, path: Path, values: np.ndarray, dataset: Any) -> None:
         """A PNG of the dataset's own ids."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rgbx._text import text_table
 from rgbx.losses import PerceptualLoss, l1_loss
-from rgbx.maps import STANDARD_MAPS, MapSpec
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import COLOURS, colour_input, colour_map
 from rgbx.metrics import (
     depth_scores,
@@ -249,6 +249,13 @@ class Map(Task):
         """The absolute difference, mean over the channels, bright where it is large."""
         difference = np.abs(values.astype(float) - truth.astype(float)).mean(0)
         return colour_map(difference, None if valid is None else valid[0], "inferno")
+
+    def write(self, path: Path, values: np.ndarray, dataset: Any) -> None:
+        """A PNG as the dataset stores the map, or by the defaults of its unit; it says in its text what it holds."""
+        meta = dataset.metainfo
+        spec, stored = self.spec(meta), (meta.get("stored") or {}).get(self.target) or {}
+        pixels = values.transpose(1, 2, 0)
+        Encoding(spec, **stored).write(path, pixels[..., 0] if spec.channels == 1 else pixels)
 
 
 def _unchanged(image: Tensor) -> Tensor:

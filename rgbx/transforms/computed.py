@@ -30,10 +30,7 @@ class _FromDepth:
         self.camera = {"fx": float(fx), "fy": float(fy), "cx": float(cx), "cy": float(cy)}
         self.keep_depth = keep_depth
 
-    def compute(
-        self,
-        depth: np.ndarray,  # float32 [H, W]
-    ) -> np.ndarray:
+    def compute(self, depth: np.ndarray) -> np.ndarray:  # float32 [H, W]
         """The map of a depth in metres."""
         raise NotImplementedError(f"{type(self).__name__} must define compute(depth)")
 
@@ -88,10 +85,7 @@ class ComputeHHA(_FromDepth):
         super().__init__(fx=fx, fy=fy, cx=cx, cy=cy, keep_depth=keep_depth)
         self.gravity = None if gravity is None else tuple(gravity)
 
-    def compute(
-        self,
-        depth: np.ndarray,  # float32 [H, W]
-    ) -> np.ndarray:
+    def compute(self, depth: np.ndarray) -> np.ndarray:  # float32 [H, W]
         """uint8 [H, W, 3]."""
         return hha(depth, **self.camera, gravity=self.gravity)
 
@@ -121,10 +115,7 @@ class ComputeNormals(_FromDepth):
             raise ValueError(f"ComputeNormals radius must be >= 1, found {radius}")
         self.radius = radius
 
-    def compute(
-        self,
-        depth: np.ndarray,  # float32 [H, W]
-    ) -> np.ndarray:
+    def compute(self, depth: np.ndarray) -> np.ndarray:  # float32 [H, W]
         """float32 [H, W, 3]."""
         fx, fy, cx, cy = self.camera.values()
         return facing_normals(depth, (fx, fy, cx, cy), radius=self.radius)

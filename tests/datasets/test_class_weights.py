@@ -14,6 +14,7 @@ from PIL import Image
 from rgbx.datasets import CachedFrames, NYUDv2Folders, compute_class_weights, count_labels
 from rgbx.datasets.class_weights import (
     CLASS_WEIGHTS,
+    LabelCounts,
     effective_number,
     enet,
     equal_class_weights,
@@ -22,7 +23,6 @@ from rgbx.datasets.class_weights import (
     resolve_class_weights,
 )
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.label_counts import LabelCounts
 from rgbx.losses import build_loss
 from rgbx.maps import RGB, LabelEncoding
 

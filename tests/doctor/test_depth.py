@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from rgbx.datasets.rooms import render
-from rgbx.doctor.depth import scene_of
-from rgbx.doctor.depth_bits import collapse
+from rgbx.doctor.depth import collapse, scene_of
 
 
 def byte(depth):

@@ -131,11 +131,11 @@ def labels(path, value):
         (lambda r: r.update(format="other"), r"'format' is 'other', expected 'rgbx-result/2' or 'rgbx-result/1' or"),
         (lambda r: r["dataset"].pop("every"), r"dataset\.every: expected int, found None"),
         (lambda r: r["dataset"].update(samples=True), r"dataset\.samples: expected int, found True"),
-        (lambda r: r.update(protocol="rgbx"), r"protocol\.name: expected str, found None"),
-        (lambda r: r.update(heads={}), r"heads: expected at least one, found none"),
+        (lambda r: r.update(protocol="rgbx"), r"protocol: expected dict, found 'rgbx'"),
+        (lambda r: r.update(heads={}), r"heads: expected at least one, found 0 entries"),
         (lambda r: r["heads"].update(labels=3), r"heads\.labels: expected dict, found 3"),
         (labels(["task"], KeyError), r"heads\.labels\.task: expected str, found None"),
-        (labels(["scores"], []), r"heads\.labels\.scores: expected at least one, found none"),
+        (labels(["scores"], []), r"heads\.labels\.scores: expected at least one, found 0 entries"),
         (labels(["scores", 1, "lower"], 0), r"heads\.labels\.scores\[1\]\.lower: expected bool, found 0"),
         (labels(["about", "classes"], KeyError), r"heads\.labels\.about\.classes: expected list, found None"),
         (
@@ -146,7 +146,7 @@ def labels(path, value):
         (labels(["subsets", "rgb", "ensemble"], KeyError), r"subsets\.rgb: expected scores of 'ensemble'"),
         (
             labels(["subsets", "rgb", "rgb", "mIoU"], KeyError),
-            r"subsets\.rgb\.rgb\.mIoU: expected the score, found none",
+            r"subsets\.rgb\.rgb\.mIoU: expected the score, found None",
         ),
         (
             labels(["subsets", "rgb", "rgb", "aAcc"], "1"),

@@ -9,35 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import IGNORE_INDEX, RGB, STANDARD_MAPS, Encoding, LabelEncoding, read_image
 
 _TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
-    (7, "road", (128, 64, 128)),
-    (8, "sidewalk", (244, 35, 232)),
-    (11, "building", (70, 70, 70)),
-    (12, "wall", (102, 102, 156)),
-    (13, "fence", (190, 153, 153)),
-    (17, "pole", (153, 153, 153)),
-    (19, "traffic light", (250, 170, 30)),
-    (20, "traffic sign", (220, 220, 0)),
-    (21, "vegetation", (107, 142, 35)),
-    (22, "terrain", (152, 251, 152)),
-    (23, "sky", (70, 130, 180)),
-    (24, "person", (220, 20, 60)),
-    (25, "rider", (255, 0, 0)),
-    (26, "car", (0, 0, 142)),
-    (27, "truck", (0, 0, 70)),
-    (28, "bus", (0, 60, 100)),
-    (31, "train", (0, 80, 100)),
-    (32, "motorcycle", (0, 0, 230)),
-    (33, "bicycle", (119, 11, 32)),
-)
+    (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (11, "building", (70, 70, 70)),
+    (12, "wall", (102, 102, 156)), (13, "fence", (190, 153, 153)), (17, "pole", (153, 153, 153)),
+    (19, "traffic light", (250, 170, 30)), (20, "traffic sign", (220, 220, 0)), (21, "vegetation", (107, 142, 35)),
+    (22, "terrain", (152, 251, 152)), (23, "sky", (70, 130, 180)), (24, "person", (220, 20, 60)),
+    (25, "rider", (255, 0, 0)), (26, "car", (0, 0, 142)), (27, "truck", (0, 0, 70)), (28, "bus", (0, 60, 100)),
+    (31, "train", (0, 80, 100)), (32, "motorcycle", (0, 0, 230)), (33, "bicycle", (119, 11, 32)),
+)  # fmt: skip
 CITYSCAPES_CLASSES = tuple(name for _, name, _ in _TRAIN_CLASSES)
 CITYSCAPES_PALETTE = [list(colour) for _, _, colour in _TRAIN_CLASSES]
 _ID_OF = {label_id: train_id for train_id, (label_id, _, _) in enumerate(_TRAIN_CLASSES)}
@@ -61,7 +48,7 @@ class Cityscapes(FileDataset):
             disparity are 0. Distant pixels are coarse: disparity comes in steps of 1/256 pixel.
         cities: only these; None takes all.
         label_kind: "labelIds" (as downloaded, mapped to train ids here) or "labelTrainIds".
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
         prepared: the folder that `tools/prepare.py cityscapes` wrote (it may be root itself): depth and train ids are
             read from there, so that root needs leftImg8bit only.
 
@@ -78,9 +65,8 @@ class Cityscapes(FileDataset):
         modalities: Sequence[str] = ("rgb", "depth"),
         cities: Sequence[str] | None = None,
         label_kind: Literal["labelIds", "labelTrainIds"] = "labelIds",
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
         prepared: str | Path | None = None,
+        **common: Unpack[Common],
     ) -> None:
         if label_kind not in ("labelIds", "labelTrainIds"):
             raise ValueError(f"label_kind must be 'labelIds' or 'labelTrainIds', found {label_kind!r}")
@@ -108,8 +94,7 @@ class Cityscapes(FileDataset):
             modalities=modalities,
             classes=CITYSCAPES_CLASSES,
             palette=CITYSCAPES_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            **common,
         )
 
     def read(self, index: int) -> Sample:
@@ -125,10 +110,7 @@ class Cityscapes(FileDataset):
         sample = super().read_frame(frame, [name for name in names if name != "depth"])
         return {**sample, "depth": read_disparity_depth(frame.files["depth"], frame.files["camera"])}
 
-    def encode_label(
-        self,
-        label: np.ndarray,  # uint8 [H, W]
-    ) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """Label ids, 0 (unlabelled) for 255: what the evaluation server takes, whatever `label_kind`."""
         return LABEL_IDS.encode(label)
 

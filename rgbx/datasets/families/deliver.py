@@ -4,42 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import cv2
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import HHA, RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding, MapSpec, read_image
 
 _CLASSES = (
-    ("building", (70, 70, 70)),
-    ("fence", (100, 40, 40)),
-    ("other", (55, 90, 80)),
-    ("pedestrian", (220, 20, 60)),
-    ("pole", (153, 153, 153)),
-    ("road line", (157, 234, 50)),
-    ("road", (128, 64, 128)),
-    ("sidewalk", (244, 35, 232)),
-    ("vegetation", (107, 142, 35)),
-    ("cars", (0, 0, 142)),
-    ("wall", (102, 102, 156)),
-    ("traffic sign", (220, 220, 0)),
-    ("sky", (70, 130, 180)),
-    ("ground", (81, 0, 81)),
-    ("bridge", (150, 100, 100)),
-    ("rail track", (230, 150, 140)),
-    ("ground rail", (180, 165, 180)),
-    ("traffic light", (250, 170, 30)),
-    ("static", (110, 190, 160)),
-    ("dynamic", (170, 120, 50)),
-    ("water", (45, 60, 150)),
-    ("terrain", (145, 170, 100)),
-    ("two-wheeler", (0, 0, 230)),
-    ("bus", (0, 60, 100)),
-    ("truck", (0, 0, 70)),
-)
+    ("building", (70, 70, 70)), ("fence", (100, 40, 40)), ("other", (55, 90, 80)), ("pedestrian", (220, 20, 60)),
+    ("pole", (153, 153, 153)), ("road line", (157, 234, 50)), ("road", (128, 64, 128)),
+    ("sidewalk", (244, 35, 232)), ("vegetation", (107, 142, 35)), ("cars", (0, 0, 142)), ("wall", (102, 102, 156)),
+    ("traffic sign", (220, 220, 0)), ("sky", (70, 130, 180)), ("ground", (81, 0, 81)), ("bridge", (150, 100, 100)),
+    ("rail track", (230, 150, 140)), ("ground rail", (180, 165, 180)), ("traffic light", (250, 170, 30)),
+    ("static", (110, 190, 160)), ("dynamic", (170, 120, 50)), ("water", (45, 60, 150)),
+    ("terrain", (145, 170, 100)), ("two-wheeler", (0, 0, 230)), ("bus", (0, 60, 100)), ("truck", (0, 0, 70)),
+)  # fmt: skip
 DELIVER_CLASSES = tuple(name for name, _ in _CLASSES)
 DELIVER_PALETTE = [list(colour) for _, colour in _CLASSES]
 DELIVER_WEATHERS = ("cloud", "fog", "night", "rain", "sun")
@@ -70,7 +52,7 @@ class DELIVER(FileDataset):
             files), or both; a frame must have one of the weathers and one of the failures named. None takes all.
         depth_encoding: what files of "depth" hold: "grey" for one channel of no known unit, read as 0..1, or "carla"
             for the simulator's colours, red + 256 green + 65536 blue of 2^24 - 1 on a scale of 1000 m.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
 
     Raises:
         FileNotFoundError: no frame of this split and these conditions, or a missing file.
@@ -85,8 +67,7 @@ class DELIVER(FileDataset):
         modalities: Sequence[str] = ("rgb", "hha"),
         conditions: Sequence[str] | None = None,
         depth_encoding: Literal["grey", "carla"] = "grey",
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
+        **common: Unpack[Common],
     ) -> None:
         depths = {"grey": GreyDepth(RELATIVE_DEPTH), "carla": CarlaDepth(STANDARD_MAPS["depth"])}
         if depth_encoding not in depths:
@@ -99,8 +80,7 @@ class DELIVER(FileDataset):
             modalities=modalities,
             classes=DELIVER_CLASSES,
             palette=DELIVER_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            **common,
         )
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import IMAGE_SUFFIXES, Holdout, find_folder, find_image, held_out, list_lines
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Described, Sample
 from rgbx.maps import HHA, RGB, Encoding, LabelEncoding
 
 COLUMNS = ("rgb", "label", "depth")  # written as rgb, masks, depth
@@ -35,7 +35,7 @@ class ListDataset(FileDataset):
         depth: depends on the copy.
         label_offset: train id = value - label_offset; values below it are void.
         holdout: see `rgbx.datasets.listing.holdout_indices`.
-        modalities, classes, palette, transforms, targets: see `DenseDataset`.
+        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
     """
 
     def __init__(
@@ -45,23 +45,14 @@ class ListDataset(FileDataset):
         depth: Encoding,
         label_offset: int,
         holdout: Holdout,
-        *,
-        modalities: Sequence[str],
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]],
-        targets: Sequence[str],
+        **described: Unpack[Described],
     ) -> None:
         self.root, self.list_file = Path(root), Path(root) / list_file
         super().__init__(
             held_out(list_frames(self.root, self.list_file), holdout),
             {"rgb": RGB, "depth": depth},
             LabelEncoding(label_offset, void=tuple(range(label_offset))),
-            modalities=modalities,
-            classes=classes,
-            palette=palette,
-            transforms=transforms,
-            targets=targets,
+            **described,
         )
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
@@ -91,7 +82,7 @@ class CMXDataset(FileDataset):
         split: the name of the list, without ".txt".
         depth: what Depth holds differs between the copies.
         holdout: see `rgbx.datasets.listing.holdout_indices`.
-        modalities, classes, palette, transforms, targets: see `DenseDataset`.
+        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
     """
 
     def __init__(
@@ -100,23 +91,14 @@ class CMXDataset(FileDataset):
         split: str,
         depth: Encoding,
         holdout: Holdout,
-        *,
-        modalities: Sequence[str],
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]],
-        targets: Sequence[str],
+        **described: Unpack[Described],
     ) -> None:
         self.root = Path(root)
         super().__init__(
-            named_frames(self.root, self.root / f"{split}.txt", modalities, holdout),
+            named_frames(self.root, self.root / f"{split}.txt", described["modalities"], holdout),
             {"rgb": RGB, "depth": depth, "hha": HHA},
             LabelEncoding(offset=1, void=(0,)),
-            modalities=modalities,
-            classes=classes,
-            palette=palette,
-            transforms=transforms,
-            targets=targets,
+            **described,
         )
 
 
@@ -180,11 +162,7 @@ def _name(line: str, origin: str) -> str:
     return str(PurePosixPath(*inside))
 
 
-def _cut(
-    array: np.ndarray,  # [H, W, ...]
-    size: tuple[int, ...],
-    path: Path,
-) -> np.ndarray:
+def _cut(array: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:  # [H, W, ...]
     """Cuts to size around the centre."""
     (height, width), (rows, columns) = array.shape[:2], size
     if rows > height or columns > width:

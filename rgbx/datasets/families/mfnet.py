@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import find_image, list_lines
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import RGB, STANDARD_MAPS, THERMAL, Encoding, LabelEncoding, read_image
 
 MFNET_CLASSES = ("unlabelled", "car", "person", "bike", "curve", "car stop", "guardrail", "color cone", "bump")
 MFNET_PALETTE = [
-    [0, 0, 0],
-    [64, 0, 128],
-    [64, 64, 0],
-    [0, 128, 192],
-    [0, 0, 192],
-    [128, 128, 0],
-    [64, 64, 128],
-    [192, 128, 128],
+    [0, 0, 0], [64, 0, 128], [64, 64, 0], [0, 128, 192], [0, 0, 192], [128, 128, 0], [64, 64, 128], [192, 128, 128],
     [192, 64, 0],
-]
+]  # fmt: skip
 PACKED = "images/labels"
 MFNET_VARIANTS: dict[str, dict[str, str]] = {
     PACKED: {"rgb": "images", "thermal": "images", "label": "labels"},
@@ -57,7 +50,7 @@ class MFNet(FileDataset):
         modalities: of "rgb" and "thermal" (the sensor's own 8-bit scale, 0..255).
         variant: a key of `MFNET_VARIANTS`; None takes the one whose folders are there.
         flips: "skip" leaves mirrored copies out, for training that mirrors at random anyway.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
 
     Raises:
         FileNotFoundError, ValueError: folders of no or of several variants, or naming the list and the line.
@@ -71,8 +64,7 @@ class MFNet(FileDataset):
         modalities: Sequence[str] = ("rgb", "thermal"),
         variant: str | None = None,
         flips: Literal["keep", "skip"] = "keep",
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
+        **common: Unpack[Common],
     ) -> None:
         if flips not in ("keep", "skip"):
             raise ValueError(f"flips must be 'keep' or 'skip', found {flips!r}")
@@ -93,8 +85,7 @@ class MFNet(FileDataset):
             modalities=modalities,
             classes=MFNET_CLASSES,
             palette=MFNET_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            **common,
         )
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:

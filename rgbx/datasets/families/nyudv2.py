@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, bitwise_palette
 from rgbx.datasets.families.lists import CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Transform
+from rgbx.datasets.sample import Common
 from rgbx.maps import RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding
 
 NYUDV2_CLASSES = (
@@ -83,7 +83,7 @@ class NYUDv2CMX(CMXDataset):
         split: "train" or "test": the list to read.
         modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
         depth_levels: 8-bit steps per metre; None where they are not known.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
         holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -97,23 +97,14 @@ class NYUDv2CMX(CMXDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_levels: float | None = _LEVELS_PER_METRE,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
         holdout: Holdout = None,
+        **common: Unpack[Common],
     ) -> None:
         depth = Encoding(RELATIVE_DEPTH)
         if depth_levels is not None:
             depth = Encoding(_DEPTH, depth_levels, bits=8, half_step=0.5)
         super().__init__(
-            root,
-            split,
-            depth,
-            holdout,
-            modalities=modalities,
-            classes=NYUDV2_CLASSES,
-            palette=NYUDV2_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            root, split, depth, holdout, modalities=modalities, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, **common
         )
 
 
@@ -128,7 +119,7 @@ class NYUDv2Lists(ListDataset):
         list_file: its name inside root, "train.txt" or "val.txt".
         modalities: of "rgb" and "depth"; the files of others are not opened.
         depth_scale: raw depth units per metre.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
         holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
         label_offset: 1 where the masks count void as 0.
 
@@ -143,10 +134,9 @@ class NYUDv2Lists(ListDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float = 5000.0,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
         holdout: Holdout = None,
         label_offset: int = 0,
+        **common: Unpack[Common],
     ) -> None:
         super().__init__(
             root,
@@ -157,6 +147,5 @@ class NYUDv2Lists(ListDataset):
             modalities=modalities,
             classes=NYUDV2_CLASSES,
             palette=NYUDV2_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            **common,
         )

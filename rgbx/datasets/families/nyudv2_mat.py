@@ -12,13 +12,13 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
+from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps import IGNORE_INDEX
 
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
@@ -37,7 +37,7 @@ class NYUDv2Mat(DenseDataset):
         depth_kind: "depths" (filled) or "rawDepths" (as measured, 0 = no measurement).
         mapping: classMapping40.mat; by default beside the .mat file.
         splits: splits.mat; by default beside the .mat file.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
         holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -54,9 +54,8 @@ class NYUDv2Mat(DenseDataset):
         depth_kind: Literal["depths", "rawDepths"] = "depths",
         mapping: str | Path | None = None,
         splits: str | Path | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
         holdout: Holdout = None,
+        **common: Unpack[Common],
     ) -> None:
         unknown = [name for name in modalities if name not in ("rgb", "depth")]
         if unknown:
@@ -66,13 +65,7 @@ class NYUDv2Mat(DenseDataset):
                 "expected split 'train' or 'test' and depth_kind 'depths' or 'rawDepths', "
                 f"found {split!r} and {depth_kind!r}"
             )
-        super().__init__(
-            modalities=modalities,
-            classes=NYUDV2_CLASSES,
-            palette=NYUDV2_PALETTE,
-            transforms=transforms,
-            targets=targets,
-        )
+        super().__init__(modalities=modalities, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, **common)
         self.path = Path(root) / "nyu_depth_v2_labeled.mat" if Path(root).is_dir() else Path(root)
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such file")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import image_files
-from rgbx.datasets.sample import Sample, Transform
+from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import Encoding, MapSpec
 from rgbx.maps.files import read_rgb
 
@@ -36,7 +35,7 @@ class SideBySide(FileDataset):
         *,
         names: tuple[str, str] = ("a", "b"),
         targets: Sequence[str] = ("b",),
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
     ) -> None:
         if len(set(names)) != 2:
             raise ValueError(f"names must be two, of the left and the right half, found {names!r}")

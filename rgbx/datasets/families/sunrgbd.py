@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, b
 from rgbx.datasets.families.lists import CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Transform
+from rgbx.datasets.sample import Common
 from rgbx.maps import RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding
 
 SUNRGBD_CLASSES = (
@@ -40,7 +40,7 @@ class SUNRGBD(CMXDataset):
         split: "train" or "test": the list to read.
         modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
         depth_scale: raw units per metre of a 16-bit Depth; then depth is metres. None where it is not known.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
         holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
 
     Raises:
@@ -54,9 +54,8 @@ class SUNRGBD(CMXDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
         holdout: Holdout = None,
+        **common: Unpack[Common],
     ) -> None:
         super().__init__(
             root,
@@ -66,8 +65,7 @@ class SUNRGBD(CMXDataset):
             modalities=modalities,
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            **common,
         )
 
 
@@ -80,7 +78,7 @@ class SUNRGBDLists(ListDataset):
         modalities: of "rgb" and "depth".
         depth_scale: raw units per metre of a 16-bit depth; 8000 where the files are those of SUN RGB-D itself
             (`SunDepth`). None where it is not known: then depth is "relative" as in `SUNRGBD`.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
         holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
         label_offset: train id = value - label_offset; GeminiFusion's masks count void as 0.
 
@@ -95,10 +93,9 @@ class SUNRGBDLists(ListDataset):
         *,
         modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
         holdout: Holdout = None,
         label_offset: int = 1,
+        **common: Unpack[Common],
     ) -> None:
         super().__init__(
             root,
@@ -109,8 +106,7 @@ class SUNRGBDLists(ListDataset):
             modalities=modalities,
             classes=SUNRGBD_CLASSES,
             palette=SUNRGBD_PALETTE,
-            transforms=transforms,
-            targets=targets,
+            **common,
         )
 
 

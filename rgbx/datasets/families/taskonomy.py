@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import list_lines
-from rgbx.datasets.sample import Transform
+from rgbx.datasets.sample import Transforms
 from rgbx.maps import RELATIVE_DEPTH, RGB, Encoding, MapSpec
 
 TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of their folders
@@ -59,7 +58,7 @@ class Taskonomy(FileDataset):
         sources: Sequence[str] = ("shade", "texture"),
         targets: Sequence[str] = ("rgb",),
         list_file: str | Path | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
     ) -> None:
         self.root, self.split = Path(root), split
         self.list_file = self.root / (f"{split}_domain.txt" if list_file is None else list_file)

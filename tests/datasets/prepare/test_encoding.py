@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rgbx.datasets.prepare.encoding import DepthEncoder
+from rgbx.datasets.prepare import DepthEncoder
 from rgbx.maps.files import encode_png
 
 RNG = np.random.default_rng(0)
