@@ -11,7 +11,7 @@ from pathlib import Path
 from rgbx.cli.errors import INTERRUPTED, ConfigError, run_command
 from rgbx.cli.study_environment import child_environment
 from rgbx.cli.study_output import costs_of, write_outputs
-from rgbx.cli.study_runs import check_builds, common_arguments, read_study, resolve_runs, select
+from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select
 from rgbx.profile.measure import find_device
 from rgbx.study.commands import Commands, carry_out
 from rgbx.study.document import relative
@@ -36,14 +36,12 @@ def study(argv: Sequence[str] | None = None) -> int:
     runs = resolve_runs(declared, work_dir, arguments)
     selected = select(declared, runs, only=arguments.only, seeds=arguments.seeds)
     if arguments.dry_run:
-        check_builds(declared, arguments)
         print(grid_text(selected))
         return 0
     failed: list[Run] = []
     with locked(work_dir) as lock, ended_as_interrupted():
         todo = _to_do(selected, arguments)
         if todo:
-            check_builds(declared, arguments, {run.method for run in todo})
             commands = Commands(environment, lock.fileno())
             try:
                 failed = _run(todo, selected, commands, declared.config, arguments)
@@ -102,8 +100,8 @@ def grid_text(runs: Sequence[Run]) -> str:
     lines = []
     for run in runs:
         state = read_state(run)
-        value = state.score(run.subsets[0], run.kind.headline.name)
-        known = "" if value is None else f", {run.kind.headline.said(value)}"
+        value = run.score(state)
+        known = "" if value is None else f", {run.shown.headline.said(value)}"
         notes = f" ({'; '.join(state.notes[:3])})" if state.notes else ""
         lines.append(f"{run.title} on {', '.join(run.subsets)}: {state.kind}{known}{notes}")
     done = sum(read_state(run).kind == DONE for run in runs)

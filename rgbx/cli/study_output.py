@@ -6,10 +6,11 @@ import argparse
 import importlib.metadata
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import rgbx
-from rgbx.cli.study_runs import method_config, shared_overrides
+from rgbx.cli.study_runs import shared_overrides, subject_of
 from rgbx.maps import replace_file
 from rgbx.study import Study
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
@@ -34,8 +35,10 @@ def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, w
     if kept is not None and kept.has(key, latency=latency):
         return kept
     print("Measuring parameters and operations" + (", and timing the methods in turn" if latency else ""), flush=True)
-    configs = {method: method_config(study, method, arguments) for method in study.methods}
-    costs = measure_costs(configs, key["subsets"], device=arguments.device, key=key, latency=latency)
+    builders = {
+        method: partial(subject_of, study, method, arguments, first[method].subsets[0]) for method in study.methods
+    }
+    costs = measure_costs(builders, device=arguments.device, key=key, latency=latency)
     write_costs(costs, path)
     return costs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -410,3 +410,14 @@ def translator_parameters(
         modality_dropout=modality_dropout,
         **network,
     )
+
+
+def _tell_parameters(builder: Callable[..., MultimodalModel], flat: Callable[..., dict[str, Any]]) -> None:
+    """Gives a builder the signature that its users, help and the check of overrides read."""
+    own, signature = inspect.signature(builder).parameters["pretrained"], inspect.signature(flat)
+    told = signature.replace(parameters=[*signature.parameters.values(), own], return_annotation="MultimodalModel")
+    setattr(builder, "__signature__", told)  # noqa: B010 (no attribute that a type checker knows)
+
+
+_tell_parameters(multimodal_segmentor, segmentor_parameters)
+_tell_parameters(multimodal_translator, translator_parameters)

@@ -123,6 +123,17 @@ def check_scores(value: Any, file: Path) -> tuple[str, ...]:
     return names
 
 
+def check_head(value: Any, file: Path) -> str | None:
+    """A name; which heads there are depends on the model.
+
+    Raises:
+        ValueError: something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{file}: head is {value!r}; expected the name of one of the model's heads, such as 'labels'")
+    return value
+
+
 def by_method(name: str, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """A dict whose keys are methods.
 

@@ -12,6 +12,7 @@ from rgbx.study.checks import (
     Overrides,
     by_method,
     check_config,
+    check_head,
     check_method,
     check_methods,
     check_overrides,
@@ -22,7 +23,7 @@ from rgbx.study.checks import (
 )
 
 REQUIRED = ("config", "methods", "seeds")
-OPTIONAL = ("budget", "modalities", "scores", "baseline", "method_seeds", "method_modalities")
+OPTIONAL = ("budget", "modalities", "scores", "head", "baseline", "method_seeds", "method_modalities")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Study:
         seeds: of every method that `method_seeds` does not name.
         modalities: subsets to test ("rgb+depth"), the headline first; None for all together, then each alone.
         scores: names of the scores of the table, the one that is compared first; None for the usual ones.
+        head: of the model, whose scores these are, but those named "HEAD/SCORE"; None for its first.
         baseline: the method that the others are compared with, or None.
         method_seeds: seeds of single methods.
         method_modalities: subsets of single methods.
@@ -49,6 +51,7 @@ class Study:
     budget: Overrides
     modalities: tuple[str, ...] | None
     scores: tuple[str, ...] | None
+    head: str | None
     baseline: str | None
     method_seeds: dict[str, tuple[int, ...]]
     method_modalities: dict[str, tuple[str, ...]]
@@ -118,6 +121,7 @@ def declare_study(values: Mapping[str, Any], file: Path) -> Study:
         budget=check_overrides(values.get("budget") or {}, file, "budget"),
         modalities=None if modalities is None else check_subsets(modalities, file, "modalities"),
         scores=None if scores is None else check_scores(scores, file),
+        head=check_head(values.get("head"), file),
         baseline=baseline,
         method_seeds={name: check_seeds(value, file, f"method_seeds[{name!r}]") for name, value in seeds.items()},
         method_modalities={
