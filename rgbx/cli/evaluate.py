@@ -125,7 +125,7 @@ def _write_outputs(
         result["heads"][name]["robustness"] = measured
     frames = f"{result['dataset']['samples']} frames" + (f" (1 in {arguments.every})" if arguments.every > 1 else "")
     for name, head in result["heads"].items():
-        of = f"{name}: " if len(result["heads"]) > 1 or head["task"] != "classes" else ""
+        of = f"Head {name}: " if len(result["heads"]) > 1 else ""
         LOG.info(f"{of}Protocol {session.protocol.name}, {frames}, {subset_table(result, name)}")
         if robustness:
             LOG.info(f"{of}{score_table(head)[0].name} with one modality damaged, {frames}:\n{robustness_text(head)}")
@@ -161,13 +161,14 @@ def subset_table(result: Result, head: str) -> str:
     for subset, predictions in entry["subsets"].items():
         for name, found in predictions.items():
             if with_branches or name == ENSEMBLE:
-                cells = [shown(s, found.get(s.name), digits=2 if s.percent else None) for s in scores]
+                cells = [shown(s, found.get(s.name), digits=4 if s.percent else None) for s in scores]
                 rows.append([subset, *([name] if with_branches else []), *cells])
     kept = [i for i, score in enumerate(scores) if any(row[-len(scores) + i] != "-" for row in rows)]
     texts = 2 if with_branches else 1
     header = ["modalities", *(["image"] if with_branches else []), *(_heading(scores[i], percent) for i in kept)]
     table = text_table(header, [[*row[:texts], *(row[texts + i] for i in kept)] for row in rows], texts=texts)
-    return f"in percent:\n{table}" if percent else f"{entry['about'].get('name', head)}:\n{table}"
+    about = entry["about"]
+    return f"in percent:\n{table}" if percent else f"{about.get('name', head)} ({about.get('unit', 'no unit')}):\n{table}"
 
 
 def _heading(score: Score, percent: bool) -> str:

@@ -71,8 +71,8 @@ class Split:
         return len(self.dataset)
 
     def files(self, frame: Frame) -> dict[str, Path]:
-        """The files that a training opens."""
-        return self.dataset.files_of(frame) if isinstance(self.dataset, FileDataset) else dict(frame.files)
+        """The files that a training opens: those of the asked modalities and the label."""
+        return {name: Path(frame.files[name]) for name in (*self.dataset.modalities, "label") if name in frame.files}
 
     def pick(self, samples: int, seed: int) -> list[int]:
         """Which frames to read: `samples` drawn without repetition in the order of the split; 0 takes all."""

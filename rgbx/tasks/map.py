@@ -410,7 +410,7 @@ class MapEvaluation(Evaluation):
     def image_scores(self, record: ImageScores) -> dict[str, Any]:
         """Scores of one image's ensemble, without those that need many images."""
         name = ENSEMBLE if ENSEMBLE in record.sums else next(iter(record.sums))
-        return image_set_scores([record], name, record.target.unit)
+        return image_set_scores([record], name, record.target.unit) | {"values": record.sums[name]["values"]}
 
     def about(self) -> dict[str, Any]:
         """Name, unit and channels of the target, and the networks that looked at the images."""

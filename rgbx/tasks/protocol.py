@@ -113,7 +113,7 @@ _CMX: dict[str, Any] = dict(
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("rgbx", source="whole images at one scale, outputs resized bilinearly to the size of the truth"),
+        Protocol("rgbx", source="whole images at one scale, logits resized bilinearly to the label"),
         Protocol(
             "rgbx-sliding",
             source="rgbx with windows of 1024×1024 whose probabilities are averaged, for images of 1024×2048",

@@ -95,7 +95,8 @@ class Runner(ResumableRunner):
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
         own = logging.getLogger("rgbx")  # what evaluations print
-        own.handlers, own.level, own.propagate = list(logger.handlers), logger.level, False
+        own.handlers, own.propagate = list(logger.handlers), False
+        own.setLevel(logging.DEBUG)  # the handlers choose
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:

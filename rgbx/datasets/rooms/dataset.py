@@ -77,7 +77,7 @@ class SyntheticRooms(DenseDataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Beside the base's, how files hold modalities with a scale, in the words of `read_map`."""
+        """Beside the base's, how files hold modalities with a scale, in the words of `rgbx.maps.Encoding`."""
         return {**super().metainfo, "stored": {name: STORED[name] for name in self.modalities if name in STORED}}
 
     def read(self, index: int) -> Sample:
