@@ -19,9 +19,8 @@ from rgbx.cli.options import parse_options
 from rgbx.datasets.sample import build_from
 from rgbx.models import MultimodalModel
 from rgbx.study import Study, declare_study
-from rgbx.study.checks import Overrides
 from rgbx.study.costs import PROBLEMS, Subject
-from rgbx.study.overrides import as_options, merge_overrides
+from rgbx.study.declaration import Overrides, as_options, merge_overrides
 from rgbx.study.runs import Run
 from rgbx.study.shown import Shown, choose_scores
 from rgbx.train.changes import flatten

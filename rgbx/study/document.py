@@ -8,8 +8,7 @@ from typing import Any
 
 from rgbx.evaluate.result_form import Result
 from rgbx.study.costs import ROUNDS, Costs
-from rgbx.study.declaration import Study
-from rgbx.study.overrides import as_options
+from rgbx.study.declaration import Study, as_options
 from rgbx.study.runs import shorten
 from rgbx.study.scores import Gathered
 from rgbx.study.table import markdown_table, missing_runs

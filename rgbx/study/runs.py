@@ -17,7 +17,7 @@ from rgbx.evaluate.result import read_result
 from rgbx.evaluate.result_form import Result
 from rgbx.maps import replace_file
 from rgbx.models.checkpoint import find_last
-from rgbx.study.checks import Overrides
+from rgbx.study.declaration import Overrides
 from rgbx.study.shown import Shown
 from rgbx.train.changes import Flat, differences
 

@@ -12,11 +12,9 @@ import pytest
 import rgbx.cli.study
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
-from rgbx.cli.study import main
-from rgbx.cli.study_environment import child_environment
+from rgbx.cli.study import child_environment, main
 from rgbx.cli.study_runs import method_overrides, read_study, resolve_runs
-from rgbx.study.declaration import OPTIONAL
-from rgbx.study.overrides import as_options
+from rgbx.study.declaration import OPTIONAL, as_options
 from rgbx.study.runs import read_state
 
 ROOT = Path(__file__).parents[2]
@@ -297,7 +295,7 @@ def test_termination_is_an_interruption(write_study, calls, tmp_path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_of_the_repository_resolve(path, tmp_path):
-    """Every override is of something that is read, every model is built; seeds, subsets, baseline are as they must be."""
+    """Every override is of something that is read, every model is built; the rest is as it must be."""
     study = read_study(path)
     runs = resolve_runs(study, tmp_path, rgbx.cli.study._parser().parse_args([str(path)]))
     assert len({run.sha256 for run in runs}) == len(runs) == len({run.folder for run in runs})
