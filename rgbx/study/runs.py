@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rgbx.train.changes import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"
+_PLACE = re.compile(r"\brgbx\.(?:[a-z_0-9]+\.)+(?=\w)")  # of a class or builder
 LONGEST = 200  # characters of a failure
 
 
@@ -94,7 +95,7 @@ class State:
 def read_state(run: Run) -> State:
     """Reads what a run left behind.
 
-    A run is done where its result file carries the hash of the run's config as it is now, with all its subsets. It is
+    A run is done where its result file carries the hash of the run's config, with all heads and subsets. It is
     changed where it was of another config and left something that could be taken for this one's: a result or an epoch.
     """
     note = read_note(run)
@@ -102,15 +103,31 @@ def read_state(run: Run) -> State:
     commits = tuple(note.get("commits", ()))
     result = read_result(run.results) if run.results.is_file() else None
     left = result is not None or find_last(run.folder) is not None
-    if left and note.get("sha256", run.sha256) != run.sha256:
-        return State(CHANGED, notes=tuple(differences(note.get("config", {}), run.resolved)), seconds=seconds)
-    if result is not None and result["config"]["sha256"] != run.sha256:
+    changed = _changes(note, run)
+    if left and changed is not None:
+        return State(CHANGED, notes=tuple(changed), seconds=seconds)
+    if result is not None and result["config"]["sha256"] not in (run.sha256, note.get("sha256")):
         return State(CHANGED, notes=("results.json was made with another config",), seconds=seconds)
     if result is not None and run.shown.covers(result, run.subsets):
         return State(DONE, result, seconds=seconds, commits=commits)
     if note.get("failure"):
         return State(FAILED, notes=(str(note["failure"]),), seconds=seconds, commits=commits)
     return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
+
+
+def _changes(note: Mapping[str, Any], run: Run) -> list[str] | None:
+    """What the config is now and was not when the run began; None where it is the same.
+
+    Classes of rgbx that merely lie elsewhere in it by now are the same ones.
+    """
+    if note.get("sha256", run.sha256) == run.sha256:
+        return None
+    before, now = (
+        {path: _PLACE.sub("rgbx.", value) for path, value in config.items()}
+        for config in (note.get("config", {}), run.resolved)
+    )
+    found = differences(before, now)
+    return found if found or not before else None
 
 
 def read_note(run: Run) -> dict[str, Any]:

@@ -121,6 +121,18 @@ def test_another_config_is_noticed(declare, make_runs, fake_commands):
     assert read_state(now[0]).kind == ABSENT
 
 
+def test_a_class_that_lies_elsewhere_by_now_is_no_change(declare, make_runs, fake_commands):
+    """As in folders of an earlier version; the result carries the hash of then."""
+    study = declare(methods={"a": {}}, seeds=(0,))
+    (before,), (now,), (other,) = (
+        make_runs(study, text=name)
+        for name in ("rgbx.engine.optim.Wrap", "rgbx.train.optim.Wrap", "rgbx.train.optim.Other")
+    )
+    execute_all([before], fake_commands([before]))
+    assert before.sha256 != now.sha256
+    assert (read_state(now).kind, read_state(other).kind) == (DONE, CHANGED)
+
+
 def test_an_epoch_of_another_config_is_noticed_but_a_failed_start_is_not(declare, make_runs):
     study = declare(methods={"a": {}}, seeds=(0,))
     (before,), (now,) = make_runs(study), make_runs(study, text="edited")
