@@ -15,8 +15,9 @@ from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint
 from rgbx.models.load import check_fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.recipe import check_recipe, recipe_differences, upgrade_tensors
+from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
 
+State = Mapping[str, Any]  # what a checkpoint's file holds
 WHICH = ("checkpoint", "config")
 
 
@@ -44,7 +45,7 @@ def model_for(ours: MultimodalModel | None, checkpoint: str | Path, arguments: a
 
 
 def model_from(
-    ours: MultimodalModel | None, state: Mapping[str, Any], checkpoint: Path, which: str | None = None
+    ours: MultimodalModel | None, state: State, checkpoint: Path, which: str | None = None
 ) -> MultimodalModel:
     """As `model_for`, from what a checkpoint's file holds.
 
@@ -108,7 +109,7 @@ def config_model(config: Config) -> MultimodalModel:
 
 
 def check_same_model(
-    ours: Mapping[str, Any] | None, saved: Mapping[str, Any] | None, checkpoint: str | Path, which: str | None = None
+    ours: Recipe | None, saved: Recipe | None, checkpoint: str | Path, which: str | None = None
 ) -> None:
     """Refuses that a config and a checkpoint describe models that answer differently.
 
@@ -133,7 +134,7 @@ def check_same_model(
         )
 
 
-def load_tensors(model: MultimodalModel, state: Mapping[str, Any], checkpoint: str | Path) -> None:
+def load_tensors(model: MultimodalModel, state: State, checkpoint: str | Path) -> None:
     """Gives a model the weights of a checkpoint; what its own recipe states, such as statistics and ranges, it keeps.
 
     Raises:

@@ -211,7 +211,11 @@ def random_inputs(
     return {name: torch.randn(batch, count, *size, device=device) for name, count in channels.items()}
 
 
-def make_forward(model: MultimodalModel, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Callable[[], object]:
+def make_forward(
+    model: MultimodalModel,
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each, normalised
+    dtype: torch.dtype,
+) -> Callable[[], object]:
     """A forward pass from normalised maps to the outputs of all heads; other than float32 by autocast."""
     device = next(model.parameters()).device.type
 
@@ -241,7 +245,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device, held: Iterable[Tensor]) -> int:
+def peak_bytes(
+    call: Callable[[], object],
+    device: torch.device,
+    held: Iterable[Tensor],  # [...]
+) -> int:
     """Most memory in use during a call; see `Profile.peak_bytes`.
 
     Args:
@@ -260,6 +268,9 @@ def peak_bytes(call: Callable[[], object], device: torch.device, held: Iterable[
     return live.peak
 
 
+Kwargs = dict[str, object] | None
+
+
 class LiveTensors(TorchDispatchMode):
     """Adds up the memory of all tensors alive while it is active: those given, and those that operations return.
 
@@ -270,21 +281,31 @@ class LiveTensors(TorchDispatchMode):
         peak: most bytes alive at once so far.
     """
 
-    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        held: Iterable[Tensor] = (),  # [...]
+    ) -> None:
         super().__init__()
         self.live = self.peak = 0
         self._sizes: dict[int, int] = {}
         for tensor in held:
             self._enter(tensor, stays=True)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable[..., object], types: object, args: tuple[object, ...] = (), kwargs: Kwargs = None
+    ) -> object:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._enter(leaf)
         return out
 
-    def _enter(self, tensor: Tensor, *, stays: bool = False) -> None:
+    def _enter(
+        self,
+        tensor: Tensor,  # [...]
+        *,
+        stays: bool = False,
+    ) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata  # views share their storage
         if key not in self._sizes:

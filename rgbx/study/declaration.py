@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Study:
         return Path(folder_name(method), f"seed_{seed}")
 
 
-def declare_study(values: Mapping[str, Any], file: Path) -> Study:
+def declare_study(values: Mapping[str, object], file: Path) -> Study:
     """Checks the names of a study file and their values.
 
     Args:
@@ -106,8 +106,9 @@ def declare_study(values: Mapping[str, Any], file: Path) -> Study:
     modalities, scores, baseline = (values.get(name) for name in ("modalities", "scores", "baseline"))
     if baseline is not None:
         check_method(baseline, methods, file, "baseline")
-    seeds = by_method("method_seeds", values, file)
-    subsets = by_method("method_modalities", values, file)
+    seeds, subsets = (
+        by_method(name, values.get(name), methods, file) for name in ("method_seeds", "method_modalities")
+    )
     return Study(
         file=file,
         config=check_config(values["config"], file),
@@ -117,7 +118,7 @@ def declare_study(values: Mapping[str, Any], file: Path) -> Study:
         modalities=None if modalities is None else check_subsets(modalities, file, "modalities"),
         scores=None if scores is None else check_scores(scores, file),
         head=check_head(values.get("head"), file),
-        baseline=baseline,
+        baseline=None if baseline is None else str(baseline),
         method_seeds={name: check_seeds(value, file, f"method_seeds[{name!r}]") for name, value in seeds.items()},
         method_modalities={
             name: check_subsets(value, file, f"method_modalities[{name!r}]") for name, value in subsets.items()
@@ -125,7 +126,7 @@ def declare_study(values: Mapping[str, Any], file: Path) -> Study:
     )
 
 
-def _check_names(values: Mapping[str, Any], file: Path) -> None:
+def _check_names(values: Mapping[str, object], file: Path) -> None:
     known = (*REQUIRED, *OPTIONAL)
     for name in values:
         if name not in known and not name.startswith("_"):
@@ -138,7 +139,7 @@ def _check_names(values: Mapping[str, Any], file: Path) -> None:
             raise ValueError(f"{file}: {name!r} is missing; a study needs {', '.join(REQUIRED)}")
 
 
-def check_config(value: Any, file: Path) -> Path:
+def check_config(value: object, file: Path) -> Path:
     """The config's path.
 
     Raises:
@@ -154,7 +155,7 @@ def check_config(value: Any, file: Path) -> Path:
     return path.resolve()
 
 
-def check_methods(value: Any, file: Path) -> dict[str, Any]:
+def check_methods(value: object, file: Path) -> dict[str, Any]:
     """Methods whose names give different folders.
 
     Raises:
@@ -177,7 +178,7 @@ def folder_name(method: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", method.lower()).strip("_.")
 
 
-def check_overrides(value: Any, file: Path, where: str) -> Overrides:
+def check_overrides(value: object, file: Path, where: str) -> Overrides:
     """Dotted names with plain values.
 
     Raises:
@@ -197,18 +198,17 @@ def check_overrides(value: Any, file: Path, where: str) -> Overrides:
     return dict(value)
 
 
-def _not_plain(value: Any) -> Iterable[Any]:
+def _not_plain(value: object) -> Iterable[object]:
     """What a command line could not carry exactly."""
-    if type(value) is dict:
-        value = [*value, *value.values()]
-    if type(value) in (list, tuple):
-        for item in value:
+    items = [*value, *value.values()] if isinstance(value, dict) else value
+    if type(value) in (dict, list, tuple) and isinstance(items, (list, tuple)):
+        for item in items:
             yield from _not_plain(item)
     elif type(value) not in SCALARS or (isinstance(value, float) and not math.isfinite(value)):
         yield value
 
 
-def check_seeds(value: Any, file: Path, where: str) -> tuple[int, ...]:
+def check_seeds(value: object, file: Path, where: str) -> tuple[int, ...]:
     """Different seeds.
 
     Raises:
@@ -221,7 +221,7 @@ def check_seeds(value: Any, file: Path, where: str) -> tuple[int, ...]:
     return seeds
 
 
-def check_subsets(value: Any, file: Path, where: str) -> tuple[str, ...]:
+def check_subsets(value: object, file: Path, where: str) -> tuple[str, ...]:
     """Different subsets of modalities.
 
     Raises:
@@ -234,7 +234,7 @@ def check_subsets(value: Any, file: Path, where: str) -> tuple[str, ...]:
     return subsets
 
 
-def check_scores(value: Any, file: Path) -> tuple[str, ...]:
+def check_scores(value: object, file: Path) -> tuple[str, ...]:
     """Different names; which there are depends on the results.
 
     Raises:
@@ -246,7 +246,7 @@ def check_scores(value: Any, file: Path) -> tuple[str, ...]:
     return names
 
 
-def check_head(value: Any, file: Path) -> str | None:
+def check_head(value: object, file: Path) -> str | None:
     """A name; which heads there are depends on the model.
 
     Raises:
@@ -257,21 +257,21 @@ def check_head(value: Any, file: Path) -> str | None:
     return value
 
 
-def by_method(name: str, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def by_method(name: str, value: object, methods: Collection[str], file: Path) -> dict[str, object]:
     """A dict whose keys are methods.
 
     Raises:
         ValueError: something else.
     """
-    value = values.get(name) or {}
+    value = value or {}
     if not isinstance(value, dict):
         raise ValueError(f"{file}: {name} is {value!r}; expected a dict of methods")
     for method in value:
-        check_method(method, values["methods"], file, name)
+        check_method(method, methods, file, name)
     return value
 
 
-def check_method(method: Any, methods: Iterable[str], file: Path, where: str) -> None:
+def check_method(method: object, methods: Collection[str], file: Path, where: str) -> None:
     """Raises ValueError where a name is that of no method."""
     if method not in methods:
         raise ValueError(f"{file}: {where} names {method!r}, which is no method{nearest(str(method), methods)}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rgbx.evaluate.result_form import Result
 from rgbx.study.costs import ROUNDS, Costs
-from rgbx.study.declaration import Study, as_options
+from rgbx.study.declaration import Overrides, Study, as_options
 from rgbx.study.runs import shorten
 from rgbx.study.scores import Gathered
 from rgbx.study.table import markdown_table, missing_runs
@@ -23,9 +22,7 @@ LATENCY = (
 )
 
 
-def study_document(
-    gathered: Gathered, *, command: str, costs: Costs | None, picture: str, overrides: Mapping[str, Any]
-) -> str:
+def study_document(gathered: Gathered, *, command: str, costs: Costs | None, picture: str, overrides: Overrides) -> str:
     """The document.
 
     Args:
@@ -53,7 +50,7 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _header(gathered: Gathered, overrides: Mapping[str, Any]) -> list[str]:
+def _header(gathered: Gathered, overrides: Overrides) -> list[str]:
     study, results = gathered.study, gathered.results
     options = ", ".join(f"`{shorten(option)}`" for option in as_options(dict(overrides))) or "as it is"
     lines = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rgbx.train.changes import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"
+Note = dict[str, Any]  # what `run.json` holds
 _PLACE = re.compile(r"\brgbx\.(?:[a-z_0-9]+\.)+(?=\w)")  # of a class or builder
 LONGEST = 200  # characters of a failure
 
@@ -115,7 +116,7 @@ def read_state(run: Run) -> State:
     return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
 
 
-def _changes(note: Mapping[str, Any], run: Run) -> list[str] | None:
+def _changes(note: Note, run: Run) -> list[str] | None:
     """What the config is now and was not when the run began; None where it is the same.
 
     Classes of rgbx that merely lie elsewhere in it by now are the same ones.
@@ -130,7 +131,7 @@ def _changes(note: Mapping[str, Any], run: Run) -> list[str] | None:
     return found if found or not before else None
 
 
-def read_note(run: Run) -> dict[str, Any]:
+def read_note(run: Run) -> Note:
     """The run's `run.json`; empty where there is none.
 
     Raises:

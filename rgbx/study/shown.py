@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rgbx._text import nearest
 from rgbx.evaluate.result import score_table
 from rgbx.evaluate.result_form import HeadResult, Result
 from rgbx.tasks import ENSEMBLE, Score, Task
+from rgbx.tasks.base import Meta
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def choose_scores(
     names: Sequence[str] | None,
     head: str | None = None,
     *,
-    meta: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
+    meta: Meta | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Shown:
     """The scores that a study asks for.
 
@@ -123,7 +123,7 @@ def choose_scores(
     return Shown(own, tuple(empty.find(name, known, certain=meta is not None) for name in names))
 
 
-def _table(task: Task, meta: Mapping[str, Any] | None, options: Mapping[str, Any]) -> tuple[Score, ...]:
+def _table(task: Task, meta: Meta | None, options: Mapping[str, object]) -> tuple[Score, ...]:
     """Empty for a target of which only the data that is not there yet says what it means."""
     try:
         return task.table(meta, **{key: value for key, value in options.items() if key in task.options})
