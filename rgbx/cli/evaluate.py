@@ -168,7 +168,9 @@ def subset_table(result: Result, head: str) -> str:
     header = ["modalities", *(["image"] if with_branches else []), *(_heading(scores[i], percent) for i in kept)]
     table = text_table(header, [[*row[:texts], *(row[texts + i] for i in kept)] for row in rows], texts=texts)
     about = entry["about"]
-    return f"in percent:\n{table}" if percent else f"{about.get('name', head)} ({about.get('unit', 'no unit')}):\n{table}"
+    return (
+        f"in percent:\n{table}" if percent else f"{about.get('name', head)} ({about.get('unit', 'no unit')}):\n{table}"
+    )
 
 
 def _heading(score: Score, percent: bool) -> str:

@@ -340,7 +340,9 @@ class MultimodalModel(nn.Module):
         return loss if len(self.heads) == 1 else f"loss_{head}_{loss.removeprefix('loss_')}"
 
 
-def _own_images(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _own_images(
+    outputs: Mapping[str, Tensor],  # [N, C, H, W] each
+) -> dict[str, Tensor]:
     """Without the ensemble of a single branch, which is the same image."""
     return {name: x for name, x in outputs.items() if name != ENSEMBLE or len(outputs) != 2}
 

@@ -76,7 +76,10 @@ class Classes(Task):
             )
         self.channels, self.target, self.loss = num_classes, target, build_loss(loss)
 
-    def read_target(self, batch: Mapping[str, Tensor]) -> Target | None:
+    def read_target(
+        self,
+        batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
+    ) -> Target | None:
         """The label, int64 [N, H, W]."""
         label = batch.get(self.target)
         return None if label is None else Target(label)
@@ -161,11 +164,11 @@ class Classes(Task):
 
     def draw(
         self,
-        values: np.ndarray,
+        values: np.ndarray,  # [H, W], class ids
         about: Meta,
         *,
-        truth: np.ndarray | None = None,
-        valid: np.ndarray | None = None,
+        truth: np.ndarray | None = None,  # [H, W]
+        valid: np.ndarray | None = None,  # bool [1, H, W]
         masked: bool = False,
     ) -> np.ndarray:
         """Class ids [H, W] in the palette's colours; ignored pixels are grey."""
@@ -173,11 +176,11 @@ class Classes(Task):
 
     def error(
         self,
-        values: np.ndarray,
-        truth: np.ndarray,
-        background: np.ndarray,
+        values: np.ndarray,  # [H, W], class ids
+        truth: np.ndarray,  # [H, W]
+        background: np.ndarray,  # uint8 RGB [H, W, 3]
         about: Meta,
-        valid: np.ndarray | None = None,
+        valid: np.ndarray | None = None,  # bool [1, H, W]
     ) -> np.ndarray | None:
         """Wrong pixels red, right ones a pale copy of the input, those without a label grey."""
         light = background.astype(float).mean(-1, keepdims=True)
@@ -187,11 +190,20 @@ class Classes(Task):
         picture[truth == about.get("ignore_index", IGNORE_INDEX)] = IGNORED
         return picture.round().clip(0, 255).astype(np.uint8)
 
-    def legend(self, maps: Sequence[np.ndarray], about: Meta) -> dict[str, Sequence[int]]:
+    def legend(
+        self,
+        maps: Sequence[np.ndarray],  # [H, W], class ids
+        about: Meta,
+    ) -> dict[str, Sequence[int]]:
         """Name to colour of the classes that occur in the maps, and of ignored pixels."""
         return class_legend(maps, about)
 
-    def write(self, path: Path, values: np.ndarray, dataset: Any) -> None:
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [H, W], class ids
+        dataset: Any,
+    ) -> None:
         """A PNG of the dataset's own ids."""
         path.write_bytes(cv2.imencode(".png", dataset.encode_label(values))[1].tobytes())
 

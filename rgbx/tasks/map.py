@@ -113,7 +113,10 @@ class Map(Task):
         self.perceptual_options = options
         self._perceptual: list[PerceptualLoss] = []  # in a list: its frozen network belongs in no checkpoint
 
-    def read_target(self, batch: Mapping[str, Tensor]) -> Target | None:
+    def read_target(
+        self,
+        batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
+    ) -> Target | None:
         """The map in its unit; depth without a mask is measured where it is positive."""
         truth = batch.get(self.target)
         if truth is None:
@@ -159,12 +162,19 @@ class Map(Task):
             losses["loss_perceptual"] = self.perceptual_weight * torch.stack(terms).sum()
         return losses
 
-    def shown(self, images: Branches, valid: Tensor | None) -> dict[str, Tensor]:
+    def shown(
+        self,
+        images: Branches,
+        valid: Tensor | None,  # bool [N, 1, H, W]
+    ) -> dict[str, Tensor]:
         """The branches, or the one prediction, with the target's holes as -1, so that holes tell nothing."""
         branches = {name: x for name, x in images.items() if name != ENSEMBLE} or images
         return {name: x if valid is None else x.where(valid, -1) for name, x in branches.items()}
 
-    def _perceptual_network(self, like: Tensor) -> PerceptualLoss:
+    def _perceptual_network(
+        self,
+        like: Tensor,  # [N, C, H, W]
+    ) -> PerceptualLoss:
         if not self._perceptual:
             self._perceptual.append(PerceptualLoss(**self.perceptual_options).to(like.device))
         return self._perceptual[0]
@@ -221,11 +231,11 @@ class Map(Task):
 
     def draw(
         self,
-        values: np.ndarray,
+        values: np.ndarray,  # [C, H, W], in the unit
         about: Meta,
         *,
-        truth: np.ndarray | None = None,
-        valid: np.ndarray | None = None,
+        truth: np.ndarray | None = None,  # [C, H, W]
+        valid: np.ndarray | None = None,  # bool [1, H, W]
         masked: bool = False,
     ) -> np.ndarray:
         """Of one channel, in the colours that the range of the truth gives; colours and normals as they are."""
@@ -240,17 +250,22 @@ class Map(Task):
 
     def error(
         self,
-        values: np.ndarray,
-        truth: np.ndarray,
-        background: np.ndarray,
+        values: np.ndarray,  # [C, H, W], in the unit
+        truth: np.ndarray,  # [C, H, W]
+        background: np.ndarray,  # uint8 RGB [H, W, 3]
         about: Meta,
-        valid: np.ndarray | None = None,
+        valid: np.ndarray | None = None,  # bool [1, H, W]
     ) -> np.ndarray | None:
         """The absolute difference, mean over the channels, bright where it is large."""
         difference = np.abs(values.astype(float) - truth.astype(float)).mean(0)
         return colour_map(difference, None if valid is None else valid[0], "inferno")
 
-    def write(self, path: Path, values: np.ndarray, dataset: Any) -> None:
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [C, H, W], in the unit
+        dataset: Any,
+    ) -> None:
         """A PNG as the dataset stores the map, or by the defaults of its unit; it says in its text what it holds."""
         meta = dataset.metainfo
         spec, stored = self.spec(meta), (meta.get("stored") or {}).get(self.target) or {}
@@ -258,7 +273,9 @@ class Map(Task):
         Encoding(spec, **stored).write(path, pixels[..., 0] if spec.channels == 1 else pixels)
 
 
-def _unchanged(image: Tensor) -> Tensor:
+def _unchanged(
+    image: Tensor,  # [C, H, W]
+) -> Tensor:
     return image
 
 
@@ -511,7 +528,10 @@ def _mean(values: Sequence[float]) -> float:
     return math.inf if math.inf in numbers else math.fsum(numbers) / len(numbers)
 
 
-def _rounded(image: Tensor, like: Tensor) -> Tensor:
+def _rounded(
+    image: Tensor,  # [C, H, W]
+    like: Tensor,  # [C, H, W]
+) -> Tensor:
     return image.to(like.device).float().round().clamp(0, 255).to(torch.uint8)
 
 
