@@ -1,10 +1,8 @@
-import json
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from rgbx.evaluate.picture_hook import PictureHook, subset_title
 
 from rgbx.evaluate.pictures import (
