@@ -7,7 +7,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed
@@ -22,7 +21,8 @@ from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
-from rgbx.evaluate.result import Result, build_result, robustness_text, score_table, shown, write_result
+from rgbx.evaluate.result import build_result, robustness_text, score_table, shown, write_result
+from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.session import Observer, Session
 from rgbx.models import PROTOCOLS, Protocol
@@ -107,7 +107,7 @@ def _write_outputs(
     checkpoint: Path,
     session: Session,
     log_dir: Path,
-    robustness: dict[str, dict[str, Any]] | None,
+    robustness: dict[str, Robustness] | None,
 ) -> None:
     """Prints the tables and writes the files that the arguments ask for."""
     result = build_result(

@@ -20,7 +20,7 @@ from rgbx.tasks.base import (
 )
 from rgbx.tasks.classes import Classes, ClassEvaluation
 from rgbx.tasks.map import Map, MapEvaluation
-from rgbx.tasks.protocol import PROTOCOLS, Protocol, find_protocol
+from rgbx.tasks.protocol import PROTOCOLS, Protocol
 from rgbx.tasks.score import Score
 from rgbx.tasks.sums import SumTask
 
@@ -44,7 +44,6 @@ __all__ = [
     "Target",
     "Task",
     "build_task",
-    "find_protocol",
     "find_task",
     "task",
 ]

@@ -27,7 +27,6 @@ from rgbx.metrics import (
     boundary_f_score,
     calibration_error,
     confusion_matrix,
-    largest_class,
     reliability_counts,
     scores,
 )
@@ -99,7 +98,7 @@ class Classes(Task):
         """Σ w_m · o_m, or without weights the logarithm of the mean probability."""
         if weights is None:
             return torch.stack(list(votes)).log_softmax(2).logsumexp(0) - math.log(len(votes))
-        return super().ensemble(votes, weights)
+        return (weights.view(-1, 1, 1, 1, 1) * torch.stack(list(votes))).sum(0)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_NAME`` of every branch and the ensemble.
@@ -368,6 +367,26 @@ class ClassEvaluation(Evaluation):
             line = [image.sample_id, sorted(image.file_sizes.items()), image.true_pixels.tolist()]
             digest.update(json.dumps(line).encode())
         return digest.hexdigest()
+
+
+def largest_class(
+    scores: Tensor,  # [N, K, ...] floating, without NaN
+) -> tuple[Tensor, Tensor]:
+    """The largest score of each pixel and its class, the first one of equals.
+
+    `torch.max` and `argmax` with an index are slow on a CPU where the class axis is not the last: there the class is
+    read off by a second maximum over one byte per score.
+
+    Returns:
+        The score [N, ...], and the class [N, ...], uint8 or int64.
+    """
+    classes = scores.shape[1]
+    if scores.device.type != "cpu" or classes > 255:
+        return scores.max(1)
+    largest = scores.amax(1)
+    rank = torch.arange(classes, 0, -1, dtype=torch.uint8).view(1, -1, *[1] * (scores.ndim - 2))
+    first = ((scores == largest.unsqueeze(1)) * rank).amax(1)
+    return largest, classes - first
 
 
 def to_cells(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -365,8 +366,8 @@ class MapCounter(Counter):
     @torch.no_grad()
     def _look(self, found: Prediction, means: dict[str, dict[str, float]]) -> dict[str, Tensor]:
         """Features of truth and predictions; their perceptual distances are added to the means."""
-        images = {TRUTH: found.target, **found.prediction}
-        stack = torch.stack([_rounded(image, found.target) for image in images.values() if image is not None])
+        images = {TRUTH: typing.cast(Tensor, found.target), **found.prediction}
+        stack = torch.stack([_rounded(image, images[TRUTH]) for image in images.values()])
         if self.lpips is not None:
             pictures = stack.float() / 127.5 - 1
             distances = self.lpips.to(stack.device)(pictures[1:], pictures[:1].expand_as(pictures[1:]))

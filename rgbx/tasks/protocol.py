@@ -154,16 +154,3 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     )
 }
-
-
-def find_protocol(protocol: str | Protocol) -> Protocol:
-    """A protocol by its name, or the one that was given.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if isinstance(protocol, Protocol):
-        return protocol
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]

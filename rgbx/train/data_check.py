@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from rgbx._text import nearest
 from rgbx.models import MultimodalModel
-from rgbx.models.preprocess import Range
+from rgbx.models.multimodal import Range
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
 

@@ -12,7 +12,7 @@ from tiny import Halves, tiny_segmentor
 from rgbx.datasets import EpochSampler
 from rgbx.evaluate.metric import gather_images, metrics_of
 from rgbx.models import multimodal_segmentor
-from rgbx.tasks import Classes, Map, Prediction, find_protocol
+from rgbx.tasks import PROTOCOLS, Classes, Map, Prediction
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.distributed import finish_together
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
@@ -46,7 +46,7 @@ def predictions(index):
 def score(indices, size=3):
     """Scores, and every sum behind them, to the last bit."""
     task = Classes("labels", num_classes=3)
-    counter = task.counter(find_protocol("rgbx"), CLASSES, boundary=True, calibration=True)
+    counter = task.counter(PROTOCOLS["rgbx"], CLASSES, boundary=True, calibration=True)
     images = gather_images([counter.count(str(index), predictions(index), {}) for index in indices], size)
     evaluation = counter.evaluation(images)
     found = evaluation.scores("ensemble")
@@ -61,7 +61,7 @@ def score(indices, size=3):
 
 def translated(indices, size, name="depth"):
     """Scores of translation, to the last bit."""
-    counter = Map(name).counter(find_protocol("rgbx"), {})
+    counter = Map(name).counter(PROTOCOLS["rgbx"], {})
     records = []
     for index in indices:
         generator = torch.Generator().manual_seed(index)
@@ -73,7 +73,7 @@ def translated(indices, size, name="depth"):
 
 def refused(indices, size):
     """The error of samples that cannot be told apart."""
-    counter = Classes("labels", num_classes=3).counter(find_protocol("rgbx"), CLASSES)
+    counter = Classes("labels", num_classes=3).counter(PROTOCOLS["rgbx"], CLASSES)
     try:
         gather_images([counter.count("the same", predictions(index), {}) for index in indices], size)
     except ValueError as error:
