@@ -120,8 +120,8 @@ def complete(**given: Any) -> dict[str, Any]:
     generator = found["backbone"]["name"] in GENERATORS
     method = build_fusion(found["fusion"])
     fusion = found["fusion"]
-    name = fusion if isinstance(fusion, str) else (fusion or {}).get("name")
-    found["fusion"] = None if method is None else {"name": name, **dataclasses.asdict(method)}
+    chosen = fusion if isinstance(fusion, str) else (fusion or {}).get("name")
+    found["fusion"] = None if method is None else {"name": chosen, **dataclasses.asdict(method)}
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
     found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
