@@ -9,7 +9,7 @@ from mmengine.optim import LinearLR, OneCycleLR, PolyLR
 from tiny import Halves, tiny_segmentor
 
 from rgbx.datasets import EpochSampler
-from rgbx.evaluate.segmentation_metric import SegmentationMetric
+from rgbx.evaluate.metric import Metrics
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.train.runner import Runner
@@ -17,6 +17,7 @@ from rgbx.transforms import HorizontalFlip, PackSample
 
 torch.set_num_threads(1)  # for images of a hundred pixels, more only wait for each other
 
+HOOKS = dict(checkpoint=dict(type=CheckpointHook, max_keep_ckpts=-1))
 SCHEDULES = {
     "poly": [
         dict(type=LinearLR, start_factor=0.1, end=1, convert_to_iter_based=True),
@@ -66,8 +67,8 @@ def make_runner(tmp_path):
             train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
             val_cfg=dict(),
             test_cfg=dict(),
-            val_evaluator=dict(type=SegmentationMetric, table=False),
-            test_evaluator=dict(type=SegmentationMetric, table=False),
+            val_evaluator=dict(type=Metrics, table=False),
+            test_evaluator=dict(type=Metrics, table=False),
             optim_wrapper=dict(
                 type=AutocastOptimWrapper,
                 constructor=EncoderDecoderConstructor,
@@ -78,8 +79,7 @@ def make_runner(tmp_path):
                 paramwise_cfg=dict(encoder_lr_mult=0.5),
             ),
             param_scheduler=copy.deepcopy(SCHEDULES.get(schedule, schedule) if isinstance(schedule, str) else schedule),
-            default_hooks=dict(checkpoint=dict(type=CheckpointHook, max_keep_ckpts=-1, save_best="mIoU")),
-            **{"log_level": "ERROR", **values},
+            **{"log_level": "ERROR", "default_hooks": HOOKS, **values},
         )
         return Runner.from_cfg(config)
 

@@ -1,12 +1,15 @@
-"""Residual blocks without weights of their own: they start as the identity where their form allows it."""
+"""Residual blocks of timm networks: how those without weights start as the identity, how activations are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from rgbx.layers import StackLayout
 
 LAYER_SCALES = ("gamma", "layer_scale")
 SHORTCUTS = ("downsample", "shortcut")
@@ -68,3 +71,32 @@ def is_identity(block: nn.Module, stack: int = 1) -> bool:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def checkpoint_blocks(blocks: Sequence[nn.Module], layout: StackLayout, enable: bool = True) -> None:
+    """Lets blocks compute their activations again in the backward pass, for the modalities of their forward pass.
+
+    Raises:
+        ValueError: where there are no blocks.
+    """
+    if not blocks:
+        raise ValueError("this network has no residual blocks whose activations could be computed again")
+    for block in blocks:
+        if enable:
+            block.forward = _Checkpointed(block, layout)  # type: ignore[method-assign]
+        else:
+            vars(block).pop("forward", None)
+
+
+class _Checkpointed:
+    """The forward method of a block that keeps nothing but its input."""
+
+    def __init__(self, block: nn.Module, layout: StackLayout) -> None:
+        self.block, self.layout = block, layout
+
+    def __call__(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
+        forward: Callable[[Tensor], Tensor] = partial(type(self.block).forward, self.block)
+        return self.layout.checkpoint(forward, x) if torch.is_grad_enabled() else forward(x)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
+from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
@@ -30,6 +31,8 @@ class SharedBackbone(nn.Module):
         layout: the stack's layout; heads that use private norms share it.
         channels: channels of each returned stage.
         strides: stride of each returned stage.
+        multiple: what the sides of the inputs should be multiples of, the deepest stride.
+        smallest: what they have at least.
         single_branch: whether the fusion method merges the modalities, so that maps have N samples instead of M*N.
 
     Source: arXiv 2108.05009, section 3.
@@ -81,6 +84,7 @@ class SharedBackbone(nn.Module):
         infos = [infos[i] for i in stages]
         self.channels = tuple(info["num_chs"] for info in infos)
         self.strides = tuple(info["reduction"] for info in infos)
+        self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
         self.multiple, self.smallest = self.strides[-1], 1
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
@@ -99,6 +103,9 @@ class SharedBackbone(nn.Module):
             self._fuse(fusion, [info["module"] for info in infos])
         if self.pretrained_summary is not None:
             self.pretrained_summary = report(self.pretrained_summary, network, len(self.layout.modalities))
+        # timm's own would not tell what is computed again which modalities it is for
+        blocks = list(residual_blocks(network).values())
+        network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
 
     def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
         chosen = fusion.stages if fusion.stages is not None else tuple(range(1, len(modules) + 1))
@@ -120,6 +127,16 @@ class SharedBackbone(nn.Module):
                     module.eval()
         return self
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trades time for memory: residual blocks compute their activations again in the backward pass.
+
+        Statistics of batch norm that are not frozen see each batch twice then, as in timm.
+
+        Raises:
+            ValueError: for a network without residual blocks.
+        """
+        self.network.set_grad_checkpointing(enable)
+
     def forward(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Features of the modalities given.
 
@@ -127,16 +144,17 @@ class SharedBackbone(nn.Module):
             inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size.
 
         Returns:
-            One stack [M*N, C, h, w] per stage, modality-major in declared order; `layout` then tells which are present.
-            Where the fusion method merges the modalities (`single_branch`), [N, C, h, w].
+            One stack [M*N, C, h, w] per stage, modality-major in declared order. Where the fusion method merges the
+            modalities (`single_branch`), [N, C, h, w].
         """
-        self.layout.set_present(inputs)
-        check_stem_inputs(inputs, self.stems)
-        join = concatenate_modalities if self.concatenates_inputs else stack_modalities
-        features = self.network(join(inputs, self.layout))[self._first_stage :]
-        if self._channels_last_output:
-            features = [f.permute(0, 3, 1, 2) for f in features]
-        return features if self.merge is None else self.merge(features)
+        with self.layout.holding(inputs):
+            if self.stems:
+                check_stem_inputs(inputs, self.stems)
+            join = concatenate_modalities if self.concatenates_inputs else stack_modalities
+            features = self.network(join(inputs, self.layout))[self._first_stage :]
+            if self._channels_last_output:
+                features = [f.permute(0, 3, 1, 2) for f in features]
+            return features if self.merge is None else self.merge(features)
 
 
 def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.cli.errors import run_command
-from rgbx.datasets.writing import replace_file
 from rgbx.evaluate.comparison import compare_results, comparison_text
 from rgbx.evaluate.result import read_result
+from rgbx.maps import replace_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def compare(argv: Sequence[str] | None = None) -> int:
     options = {name: getattr(arguments, name) for name in ("heads", "force", "draws", "level", "seed")}
     comparison = compare_results(read_result(arguments.a), read_result(arguments.b), **options)
     if arguments.json:
-        written = {"a": arguments.a, "b": arguments.b, **comparison}
+        written = {"a": arguments.a, "b": arguments.b, **comparison.as_dict()}
         replace_file(Path(arguments.json), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
     print(comparison_text(comparison, (arguments.a, arguments.b)))
     return 0

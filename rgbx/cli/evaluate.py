@@ -7,7 +7,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed
@@ -22,7 +21,8 @@ from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
-from rgbx.evaluate.result import HeadResult, Result, build_result, score_table, shown, write_result
+from rgbx.evaluate.result import build_result, robustness_text, score_table, shown, write_result
+from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.session import Observer, Session
 from rgbx.models import PROTOCOLS, Protocol
@@ -30,9 +30,7 @@ from rgbx.models.checkpoint import find_result
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
-from rgbx.report.tables import robustness_table
 from rgbx.tasks import ENSEMBLE, Score
-from rgbx.tasks.score import FRACTION
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
 
@@ -109,7 +107,7 @@ def _write_outputs(
     checkpoint: Path,
     session: Session,
     log_dir: Path,
-    robustness: dict[str, dict[str, Any]] | None,
+    robustness: dict[str, Robustness] | None,
 ) -> None:
     """Prints the tables and writes the files that the arguments ask for."""
     result = build_result(
@@ -127,10 +125,10 @@ def _write_outputs(
         result["heads"][name]["robustness"] = measured
     frames = f"{result['dataset']['samples']} frames" + (f" (1 in {arguments.every})" if arguments.every > 1 else "")
     for name, head in result["heads"].items():
-        of = f"{name}: " if len(result["heads"]) > 1 or head["task"] != "classes" else ""
+        of = f"Head {name}: " if len(result["heads"]) > 1 else ""
         LOG.info(f"{of}Protocol {session.protocol.name}, {frames}, {subset_table(result, name)}")
         if robustness:
-            LOG.info(f"{of}{score_table(head)[0].name} with one modality damaged, {frames}:\n{damage_table(head)}")
+            LOG.info(f"{of}{score_table(head)[0].name} with one modality damaged, {frames}:\n{robustness_text(head)}")
     speed = session.speed
     LOG.info(f"{speed['images_per_second']:.2f} images/s; scoring took {100 * speed['metric_share']:.1f} % of it")
     file = Path(arguments.json or log_dir / "results.json")
@@ -163,34 +161,16 @@ def subset_table(result: Result, head: str) -> str:
     for subset, predictions in entry["subsets"].items():
         for name, found in predictions.items():
             if with_branches or name == ENSEMBLE:
-                cells = [_cell(score, found.get(score.name)) for score in scores]
+                cells = [shown(s, found.get(s.name), digits=4 if s.percent else None) for s in scores]
                 rows.append([subset, *([name] if with_branches else []), *cells])
     kept = [i for i, score in enumerate(scores) if any(row[-len(scores) + i] != "-" for row in rows)]
     texts = 2 if with_branches else 1
     header = ["modalities", *(["image"] if with_branches else []), *(_heading(scores[i], percent) for i in kept)]
     table = text_table(header, [[*row[:texts], *(row[texts + i] for i in kept)] for row in rows], texts=texts)
-    return f"in percent:\n{table}" if percent else f"{entry['about'].get('name', head)}:\n{table}"
-
-
-def _cell(score: Score, value: float | None) -> str:
-    return f"{100 * value:.2f}" if score.percent and value is not None else shown(score, value)
-
-
-def damage_table(head: HeadResult) -> str:
-    """One row per modality and corruption: the score at severities 1 to 5, their mean, and the relative change."""
-    table, measured = robustness_table(head), head["robustness"]
-    if table is None or measured is None:
-        return "no corruption suits these modalities"
-    score = next(score for score in score_table(head) if score.name == measured["score"])
-    change = Score("change", FRACTION)
-    texts = ("modality", "corruption")
-    rows = [
-        [row[key] if key in texts else shown(change if key == "change" else score, row[key]) for key in table.columns]
-        for row in table.rows
-    ]
-    header = [heading.lower() for heading in table.columns.values()]
-    clean, mean = shown(score, measured["clean"]), shown(score, measured["mean"])
-    return f"{text_table(header, rows, texts=len(texts))}\nclean {clean}, mean over corruptions {mean}"
+    about = entry["about"]
+    return (
+        f"in percent:\n{table}" if percent else f"{about.get('name', head)} ({about.get('unit', 'no unit')}):\n{table}"
+    )
 
 
 def _heading(score: Score, percent: bool) -> str:

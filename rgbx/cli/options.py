@@ -76,7 +76,7 @@ _BY_PATH: dict[str, set[str]] = {
     "val_dataloader": _LOADER,
     "test_dataloader": _LOADER,
     "train_cfg": {"by_epoch", "max_epochs", "val_begin", "val_interval", "dynamic_intervals"},
-    "val_cfg": {"fp16"},
+    "val_cfg": {"protocol", "dtype", "pictures", "pictures_interval"},
     "test_cfg": {"protocol", "dtype"},
     "randomness": {"seed", "deterministic"},
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},

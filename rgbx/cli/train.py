@@ -14,8 +14,9 @@ from mmengine.config import Config
 
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
+from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last
-from rgbx.profile.complexity import measure_complexity
+from rgbx.profile.measure import measure_complexity
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
@@ -38,7 +39,7 @@ def train(argv: Sequence[str] | None = None) -> int:
     try:
         runner.train()
         if runner.rank == 0:
-            plot_losses(config.work_dir, Path(config.work_dir, "curves.png"))
+            _plot(runner)
         finish_together()
     except KeyboardInterrupt:
         print(f"\n{resume_hint(sys.argv[1:] if argv is None else argv, config.work_dir)}", file=sys.stderr)
@@ -47,6 +48,13 @@ def train(argv: Sequence[str] | None = None) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _plot(runner: Runner) -> None:
+    """Writes ``curves.png`` of the loss and each head's first score."""
+    dataset = runner.train_dataloader.dataset
+    scores = headlines(runner.network.tasks, dataset.metainfo)
+    plot_losses(runner.work_dir, Path(runner.work_dir, "curves.png"), scores)
 
 
 def describe_model(runner: Runner) -> str:

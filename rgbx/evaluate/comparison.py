@@ -2,81 +2,83 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from rgbx._text import percent, text_table
-from rgbx.evaluate.result import (
-    ENSEMBLE,
-    HeadResult,
-    Json,
-    Result,
-    headline,
-    look_up,
-    score_table,
-    shown,
-)
+from rgbx.evaluate.result import headline, score_table, shown
+from rgbx.evaluate.result_form import HeadResult, Json, Result, Scores
 from rgbx.metrics import draw_weights, image_counts, mean_iou, percentile_interval, resampled_iou
-from rgbx.tasks.score import FRACTION, Score
+from rgbx.tasks import ENSEMBLE, Score
+from rgbx.tasks.score import FRACTION
 
-KEYS = ("a", "b", "difference", "low", "high")
-RULES = {  # how the values of images make that of the set: weighed by their pixels, and squared on the way
+RULES = {  # how the values of images make that of the set: weighed by their numbers of values, squared on the way
     "pixels": (True, False),
     "pixels, squared": (True, True),
     "images": (False, False),
 }
 OTHERWISE = "mean of images"
+IOU = Score("IoU", FRACTION)
+Pair = tuple[HeadResult, HeadResult]
+Weights = tuple[Tensor, Tensor]  # how often each image is in each draw of A and of B: [R, I] each
 
 
-class Difference(TypedDict):
-    """B − A and the interval around it, fractions of 1 or in the score's unit; None for what is no number."""
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A score of A and of B, their difference and the interval around it; None for what is no number.
 
+    Attributes:
+        name: of the score or class.
+        score: what the numbers are: fractions of 1 or in its unit.
+        rule: how images add up to the score; `OTHERWISE` where no rule gives it, None where images do not have it.
+    """
+
+    name: str
+    score: Score
+    rule: str | None
     a: float | None
     b: float | None
     difference: float | None
     low: float | None
     high: float | None
 
-
-class ScoreDifference(Difference):
-    """Of one score; `rule` says how images add up to it, None where they do not."""
-
-    score: str
-    unit: str
-    digits: int
-    lower: bool
-    rule: str | None
+    @property
+    def verdict(self) -> str:
+        """ "better" or "worse" where the interval leaves out 0: what B is."""
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return ""
+        return "better" if (self.low > 0) != self.score.lower else "worse"
 
 
-class ClassDifference(Difference):
-    """Of the IoU of one class."""
-
-    name: str
-
-
-class HeadComparison(TypedDict):
-    """Of one head; pairs are of A and B."""
+@dataclasses.dataclass(frozen=True)
+class HeadComparison:
+    """The scores of one head, and of segmentation the IoU of every class; pairs are of A and B."""
 
     task: str
-    subsets: list[str]
-    images: list[int]
+    subsets: tuple[str, str]
+    images: tuple[int, int]
     paired: bool
-    scores: list[ScoreDifference]
-    classes: NotRequired[list[ClassDifference]]
+    scores: list[Row]
+    classes: list[Row]
 
 
-class Comparison(TypedDict):
-    """Of two results; `forced` says what differs between them."""
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two results, head by head; `forced` is what differs between them."""
 
     forced: list[str]
     draws: int
     level: float
     seed: int
     heads: dict[str, HeadComparison]
+
+    def as_dict(self) -> dict[str, Json]:
+        """In plain types."""
+        return dataclasses.asdict(self)
 
 
 def reasons_against(a: Result, b: Result, heads: Sequence[str]) -> list[str]:
@@ -85,8 +87,7 @@ def reasons_against(a: Result, b: Result, heads: Sequence[str]) -> list[str]:
     pairs = {f"protocol.{name}": (a["protocol"].get(name), b["protocol"].get(name)) for name in rules}
     pairs["dataset.every"] = a["dataset"]["every"], b["dataset"]["every"]
     for name in heads:
-        one, other = a["heads"][name], b["heads"][name]
-        pairs[f"heads.{name}.fingerprint"] = one["fingerprint"], other["fingerprint"]
+        pairs[f"heads.{name}.fingerprint"] = a["heads"][name]["fingerprint"], b["heads"][name]["fingerprint"]
     return [f"{field}: {_short(x)} against {_short(y)}" for field, (x, y) in pairs.items() if x != y]
 
 
@@ -145,63 +146,51 @@ def compare_results(
     reasons = reasons_against(a, b, names)
     if reasons and not force:
         raise ValueError(f"these results cannot be compared ({'; '.join(reasons)}); --force compares them all the same")
-    found: Comparison = {"forced": reasons, "draws": draws, "level": level, "seed": seed, "heads": {}}
+    absent = a["protocol"].get("absent", "skip"), b["protocol"].get("absent", "skip")
+    found = {}
     for name in names:
         pair = a["heads"][name], b["heads"][name]
-        ids = [_ids(head) for head in pair]
+        ids = [[image["sample_id"] for image in _in_order(head)] for head in pair]
         paired = ids[0] == ids[1] and len(set(ids[0])) == len(ids[0])
         first = draw_weights(len(ids[0]), draws, seed=seed)
         weights = first, first if paired else draw_weights(len(ids[1]), draws, seed=seed + 1)
-        entry: HeadComparison = {
-            "task": pair[0]["task"],
-            "subsets": [headline(head).subset for head in pair],
-            "images": [len(part) for part in ids],
-            "paired": paired,
-            "scores": [],
-        }
-        if entry["task"] == "classes":
-            absent = [look_up(result, "protocol.absent") or "skip" for result in (a, b)]
-            entry |= _compare_classes(pair, weights, absent, level)  # type: ignore[typeddict-item]
-        else:
-            entry["scores"] = _compare_scores(pair, weights, level)
-        found["heads"][name] = entry
-    return found
+        of_classes = pair[0]["task"] == "classes"
+        rows = _compare_classes(pair, weights, absent, level) if of_classes else _compare_scores(pair, weights, level)
+        scores, classes = (rows[:1], rows[1:]) if of_classes else (rows, [])
+        subsets = headline(pair[0]).subset, headline(pair[1]).subset
+        found[name] = HeadComparison(pair[0]["task"], subsets, (len(ids[0]), len(ids[1])), paired, scores, classes)
+    return Comparison(reasons, draws, level, seed, found)
 
 
-def _ids(head: HeadResult) -> list[str]:
-    return sorted(image["sample_id"] for image in head["images"])
-
-
-def _in_order(head: HeadResult) -> list[dict[str, Json]]:
+def _in_order(head: HeadResult) -> list[Scores]:
     return sorted(head["images"], key=lambda image: image["sample_id"])
 
 
-def _rows(a: Tensor, b: Tensor, samples: Tensor, level: float) -> list[Difference]:  # [S], [S], [R, S]
-    """One row for each of S scores."""
+def _row(
+    score: Score,
+    rule: str | None,
+    a: Tensor,  # [] the score
+    b: Tensor,  # []
+    samples: Tensor,  # [R], of the difference
+    level: float,
+    name: str = "",
+) -> Row:
     low, high = percentile_interval(samples, level=level)
-    ends = torch.stack([a, b, b - a, low, high], 1).tolist()
-    return [
-        dict(zip(KEYS, [None if math.isnan(value) else value for value in row], strict=True))  # type: ignore[misc]
-        for row in ends
-    ]
+    ends = [None if math.isnan(x) else x for x in torch.stack([a, b, b - a, low, high]).tolist()]
+    return Row(name or score.name, score, rule, *ends)
 
 
-def _compare_classes(
-    pair: tuple[HeadResult, HeadResult], weights: tuple[Tensor, Tensor], absent: Sequence[str], level: float
-) -> dict[str, Json]:
-    """The `scores` and `classes` of a comparison: mIoU, and the IoU of each class."""
+def _compare_classes(pair: Pair, weights: Weights, absent: tuple[str, str], level: float) -> list[Row]:
+    """mIoU, and the IoU of each class."""
     classes = pair[0]["about"]["classes"]
     if classes != pair[1]["about"]["classes"]:
         raise ValueError(f"the classes differ: {len(classes)} in A, {len(pair[1]['about']['classes'])} in B")
     counts = [_counts(head, rule, name) for head, rule, name in zip(pair, absent, "AB", strict=True)]
+    a, b = (_whole(*parts) for parts in zip(counts, absent, strict=True))
     drawn = [_with_mean(*parts) for parts in zip(counts, weights, absent, strict=True)]
-    whole = [_whole(*parts) for parts in zip(counts, absent, strict=True)]
-    mean, *rows = _rows(whole[0], whole[1], drawn[1] - drawn[0], level)
-    score = next(score for score in score_table(pair[0]) if score.name == "mIoU")
-    return {
-        "scores": [_named(score, mean, "confusions")],
-        "classes": [{"name": name, **row} for name, row in zip(classes, rows, strict=True)],
-    }
+    samples = drawn[1] - drawn[0]
+    rows = [_row(Score("mIoU", FRACTION), "confusions", a[0], b[0], samples[:, 0], level)]
+    return rows + [_row(IOU, "confusions", a[k], b[k], samples[:, k], level, name) for k, name in enumerate(classes, 1)]
 
 
 def _counts(head: HeadResult, absent: str, name: str) -> Tensor:
@@ -214,78 +203,88 @@ def _counts(head: HeadResult, absent: str, name: str) -> Tensor:
     return counts
 
 
-def _whole(counts: Tensor, absent: str) -> Tensor:
+def _whole(
+    counts: Tensor,  # [I, 3, K]
+    absent: str,
+) -> Tensor:
     """mIoU and IoU per class [1 + K] of all images as they are."""
     return _with_mean(counts, torch.ones(1, len(counts)), absent)[0]
 
 
-def _with_mean(counts: Tensor, weights: Tensor, absent: str) -> Tensor:  # [I, 3, K], [R, I]
+def _with_mean(
+    counts: Tensor,  # [I, 3, K]
+    weights: Tensor,  # [R, I]
+    absent: str,
+) -> Tensor:
     """[R, 1 + K] by the result's own rule for absent classes."""
     iou = resampled_iou(counts, weights)
     return torch.cat([mean_iou(iou, absent=absent)[:, None], iou], 1)
 
 
-def _compare_scores(
-    pair: tuple[HeadResult, HeadResult], weights: tuple[Tensor, Tensor], level: float
-) -> list[ScoreDifference]:
-    """Every score that both results have, in the order of A's table."""
-    known = [score.name for score in score_table(pair[1])]
-    return [_compare_score(score, pair, weights, level) for score in score_table(pair[0]) if score.name in known]
+def _compare_scores(pair: Pair, weights: Weights, level: float) -> list[Row]:
+    """Every score that both results have, in the order of A's table.
 
-
-def _compare_score(
-    score: Score, pair: tuple[HeadResult, HeadResult], weights: tuple[Tensor, Tensor], level: float
-) -> ScoreDifference:
-    """By the rule by which the images of both files give the scores of the files; or of their means over images."""
-    noted = [_number(headline(head).predictions[ENSEMBLE].get(score.name)) for head in pair]
-    images = [_values(head, score.name) for head in pair]
-    own = torch.tensor(noted, dtype=torch.float64)
-    if not all(bool(values.isfinite().any()) for values, _ in images):
-        row = _rows(own[:1], own[1:], torch.full((1, 1), math.nan), level)[0]
-        return _named(score, row, None)
-    rule = next((rule for rule in RULES if _gives(images, noted, rule)), OTHERWISE)
-    whole = [add_up(*part, torch.ones(1, len(part[0])), rule) for part in images]
-    drawn = [add_up(*part, drawn, rule) for part, drawn in zip(images, weights, strict=True)]
-    return _named(score, _rows(whole[0], whole[1], (drawn[1] - drawn[0])[:, None], level)[0], rule)
+    Each by the rule by which the images of both files give the scores of the files, or else as a mean over images.
+    """
+    known, rows = [score.name for score in score_table(pair[1])], []
+    for score in score_table(pair[0]):
+        if score.name not in known:
+            continue
+        noted = [_number(headline(head).predictions[ENSEMBLE].get(score.name)) for head in pair]
+        images = [_values(head, score.name) for head in pair]
+        if all(bool(values.isfinite().any()) for values, _ in images):
+            rule = next((rule for rule in RULES if _gives(images, noted, rule)), OTHERWISE)
+            a, b = (_whole_score(*part, rule) for part in images)
+            drawn = [add_up(*part, drawn, rule) for part, drawn in zip(images, weights, strict=True)]
+            rows.append(_row(score, rule, a, b, drawn[1] - drawn[0], level))
+        else:
+            a, b = torch.tensor(noted, dtype=torch.float64)
+            rows.append(_row(score, None, a, b, torch.tensor([math.nan], dtype=torch.float64), level))
+    return rows
 
 
 def _values(head: HeadResult, name: str) -> tuple[Tensor, Tensor]:
     """A score of each image by their ids, and the number of values behind it, float64 [I] each."""
     images = _in_order(head)
-    values, sizes = (
-        [_number(image.get(key, other)) for image in images] for key, other in ((name, None), ("values", 1))
-    )
-    return torch.tensor(values, dtype=torch.float64), torch.tensor(sizes, dtype=torch.float64)
+    values = [[_number(image.get(name)), float(image.get("values", 1))] for image in images]
+    scores, sizes = torch.tensor(values, dtype=torch.float64).reshape(-1, 2).unbind(1)
+    return scores, sizes
 
 
-def _number(value: Json) -> float:
-    return math.nan if value is None else float(value)
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
-def _gives(images: Sequence[tuple[Tensor, Tensor]], noted: Sequence[float], rule: str) -> bool:
-    found = [float(add_up(*part, torch.ones(1, len(part[0])), rule)) for part in images]
+def _gives(
+    images: Sequence[tuple[Tensor, Tensor]],  # ([I], [I]) of A and of B
+    noted: Sequence[float],
+    rule: str,
+) -> bool:
+    """Whether a rule makes the scores that both files note of their images."""
+    found = [float(_whole_score(*part, rule)) for part in images]
     return all(math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-9) for x, y in zip(found, noted, strict=True))
 
 
-def add_up(values: Tensor, sizes: Tensor, weights: Tensor, rule: str) -> Tensor:  # [I], [I], [R, I]
+def _whole_score(
+    values: Tensor,  # [I]
+    sizes: Tensor,  # [I]
+    rule: str,
+) -> Tensor:
+    return add_up(values, sizes, torch.ones(1, len(values)), rule)[0]
+
+
+def add_up(
+    values: Tensor,  # [I]
+    sizes: Tensor,  # [I]
+    weights: Tensor,  # [R, I]
+    rule: str,
+) -> Tensor:
     """A score of each weighted set of images, float64 [R]; images without the score are left out."""
     by_size, squared = RULES.get(rule, (False, False))
     there = values.isfinite()
     weights = weights[:, there].double() * (sizes[there] if by_size else 1.0)
     found = weights @ (values[there].square() if squared else values[there]) / weights.sum(1)
     return found.sqrt() if squared else found
-
-
-def _named(score: Score, row: Difference, rule: str | None) -> ScoreDifference:
-    return {"score": score.name, "unit": score.unit, "digits": score.digits, "lower": score.lower, "rule": rule, **row}
-
-
-def verdict(row: Difference, lower: bool = False) -> str:
-    """ "better" or "worse" where the interval leaves out 0: what B is."""
-    low, high = row["low"], row["high"]
-    if low is None or high is None or low <= 0 <= high:
-        return ""
-    return "better" if (low > 0) != lower else "worse"
 
 
 def comparison_text(comparison: Comparison, names: Sequence[str] = ("A", "B")) -> str:
@@ -296,50 +295,39 @@ def comparison_text(comparison: Comparison, names: Sequence[str] = ("A", "B")) -
         names: of the two result files.
     """
     lines = [f"{letter}: {name}" for letter, name in zip("AB", names, strict=True)]
-    lines += [f"COMPARED BY FORCE although {reason}" for reason in comparison["forced"]]
+    lines += [f"COMPARED BY FORCE although {reason}" for reason in comparison.forced]
     lines += [
         "better, worse: the interval leaves out 0. It covers the choice of images, not the randomness of training."
     ]
-    for name, head in comparison["heads"].items():
-        a, b = head["images"]
-        images = f"the same {a} images" if head["paired"] else f"{a} and {b} images, not paired"
-        one, other = head["subsets"]
+    for name, head in comparison.heads.items():
+        (a, b), (one, other) = head.images, head.subsets
+        images = f"the same {a} images" if head.paired else f"{a} and {b} images, not paired"
         subsets = one if one == other else f"{one} in A, {other} in B"
-        what = "IoU of the ensemble in percent" if "classes" in head else "scores of the ensemble"
-        lines += ["", f"{name} ({subsets}): {what}; intervals: {comparison['draws']} bootstrap draws of {images}."]
-        lines += [_head_table(head, comparison["level"])]
-        if any(row["rule"] == OTHERWISE for row in head["scores"]):
+        what = "IoU of the ensemble in percent" if head.classes else "scores of the ensemble"
+        lines += ["", f"{name} ({subsets}): {what}; intervals: {comparison.draws} bootstrap draws of {images}."]
+        lines += [_head_table(head, comparison.level)]
+        if any(row.rule == OTHERWISE for row in head.scores):
             lines += ["† mean over the images; the score of the whole set is that of all pixels together."]
     return "\n".join(lines)
 
 
 def _head_table(head: HeadComparison, level: float) -> str:
-    header = ["A", "B", "B - A", f"{100 * level:g} % interval", ""]
-    if "classes" not in head:
-        rows = [_cells(_title(row), _score(row), row) for row in head["scores"]]
-        return text_table(["score", *header], rows)
-    iou = Score("IoU", FRACTION)
-    ranked = sorted(head["classes"], key=lambda row: (row["difference"] is None, -(row["difference"] or 0.0)))
-    rows = [_cells(row["name"], iou, row) for row in ranked] + [_cells("mean", iou, head["scores"][0])]
-    return text_table(["class", *header], rows, rule_before_last=True)
+    header = ["class" if head.classes else "score", "A", "B", "B - A", f"{100 * level:g} % interval", ""]
+    if not head.classes:
+        return text_table(header, [_cells(_title(row), row) for row in head.scores])
+    ranked = sorted(head.classes, key=lambda row: (row.difference is None, -(row.difference or 0.0)))
+    rows = [_cells(row.name, row) for row in ranked] + [_cells("mean", head.scores[0])]
+    return text_table(header, rows, rule_before_last=True)
 
 
-def _score(row: ScoreDifference) -> Score:
-    return Score(row["score"], row["unit"], row["digits"], row["lower"])
+def _title(row: Row) -> str:
+    heading = row.score.heading()
+    if row.score.percent:
+        heading = heading.replace(row.name, f"{row.name}, %", 1)
+    return heading + " †" * (row.rule == OTHERWISE)
 
 
-def _title(row: ScoreDifference) -> str:
-    score = _score(row)
-    heading = score.heading().replace(score.name, f"{score.name}, %", 1) if score.percent else score.heading()
-    return heading + " †" * (row["rule"] == OTHERWISE)
-
-
-def _cells(name: str, score: Score, row: Difference) -> list[str]:
-    values = [shown(score, row["a"]), shown(score, row["b"])]
-    if row["difference"] is None:
-        return [name, *values, "-", "-", ""]
-    values.append(shown(score, row["difference"], signed=True))
-    if row["low"] is None or row["high"] is None:
-        return [name, *values, "-", ""]
-    interval = f"[{shown(score, row['low'], signed=True)}, {shown(score, row['high'], signed=True)}]"
-    return [name, *values, interval, verdict(row, score.lower)]
+def _cells(name: str, row: Row) -> list[str]:
+    difference, low, high = (shown(row.score, x, signed=True) for x in (row.difference, row.low, row.high))
+    interval = "-" if row.low is None else f"[{low}, {high}]"
+    return [name, shown(row.score, row.a), shown(row.score, row.b), difference, interval, row.verdict]

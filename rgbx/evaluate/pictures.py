@@ -204,5 +204,7 @@ class PredictionWriter:
         return self.folder / head / name if len(self.model.heads) > 1 else self.folder / name
 
 
-def _array(tensor: Tensor) -> np.ndarray:
+def _array(
+    tensor: Tensor,  # [...]
+) -> np.ndarray:
     return tensor.detach().cpu().numpy()

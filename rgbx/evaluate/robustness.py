@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from rgbx.datasets import DenseDataset, EveryKth
 from rgbx.evaluate.metric import Metrics
+from rgbx.evaluate.result_form import Robustness
 from rgbx.evaluate.session import Session
 from rgbx.tasks import ENSEMBLE, Score
 from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
@@ -88,7 +89,7 @@ def loader_like(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:
     )
 
 
-def measure_robustness(session: Session, *, every: int) -> dict[str, dict[str, Any]]:
+def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]:
     """Evaluates the ensemble of the first subset once per damage, with all its modalities present.
 
     Severities of equal strength (a missing map is missing at any severity) are measured once. Logs a line per
@@ -125,7 +126,9 @@ def measure_robustness(session: Session, *, every: int) -> dict[str, dict[str, A
     }
 
 
-def _log(damage: Damage, scores: Mapping[str, Score], measured: Mapping[tuple[str, str, float], Any]) -> None:
+def _log(
+    damage: Damage, scores: Mapping[str, Score], measured: Mapping[tuple[str, str, float], Mapping[str, float]]
+) -> None:
     strengths = CORRUPTIONS[damage.corruption].strengths
     for head, score in scores.items():
         factor = 100 if score.percent else 1
@@ -136,7 +139,7 @@ def _log(damage: Damage, scores: Mapping[str, Score], measured: Mapping[tuple[st
         )
 
 
-def summarise(values: Mapping[Damage, float], clean: float, *, score: str, every: int) -> dict[str, Any]:
+def summarise(values: Mapping[Damage, float], clean: float, *, score: str, every: int) -> Robustness:
     """The `robustness` of a result file.
 
     Args:
@@ -150,7 +153,13 @@ def summarise(values: Mapping[Damage, float], clean: float, *, score: str, every
         "score": score,
         "clean": clean,
         "corruptions": [
-            {**damage._asdict(), "value": value, "relative_change": value / clean - 1 if clean else math.nan}
+            {
+                "modality": damage.modality,
+                "corruption": damage.corruption,
+                "severity": damage.severity,
+                "value": value,
+                "relative_change": value / clean - 1 if clean else math.nan,
+            }
             for damage, value in values.items()
         ],
         "mean": sum(values.values()) / len(values) if values else math.nan,

@@ -8,7 +8,14 @@ import pkgutil
 
 from rgbx.fusion.asymmetric import AsymmetricFusion
 from rgbx.fusion.asymmetric_exchange import AsymmetricExchange
-from rgbx.fusion.base import FUSION_METHODS, FusionMethod, Penalised, build_fusion, fusion_method
+from rgbx.fusion.base import (
+    FUSION_METHODS,
+    FusionMethod,
+    Penalised,
+    build_fusion,
+    fusion_method,
+    fusion_penalty,
+)
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -21,4 +28,5 @@ __all__ = [
     "Penalised",
     "build_fusion",
     "fusion_method",
+    "fusion_penalty",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from rgbx.layers import StackLayout
@@ -63,10 +64,23 @@ class FusionMethod:
 
 @runtime_checkable
 class Penalised(Protocol):
-    """A module inside a backbone that adds a term to the training loss."""
+    """A module inside a network that adds a term of its parameters to the training loss.
+
+    One whose term depends on features gives it to `StackLayout.penalise` in its forward pass instead.
+    """
 
     def penalty(self) -> Tensor:
-        """The weighted term, a scalar, of the last forward pass in training mode."""
+        """The weighted term, a scalar."""
+
+
+def fusion_penalty(network: nn.Module, layout: StackLayout) -> Tensor | None:
+    """What the modules of a network add to the training loss, a scalar; None where there are no terms.
+
+    Raises:
+        RuntimeError: outside the block of `StackLayout.holding` in which the network ran.
+    """
+    terms = [module.penalty() for module in network.modules() if isinstance(module, Penalised)] + layout.penalties
+    return torch.stack(terms).sum() if terms else None
 
 
 def fusion_method(name: str) -> Callable[[_Method], _Method]:

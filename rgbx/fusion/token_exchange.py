@@ -38,30 +38,23 @@ class TokenExchange(nn.Module):
             ChannelNorm(channels), nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 1, 1), nn.Sigmoid()
         )
         separate_layers(self.score, layout)
-        self._mean_scores: Tensor | None = None
 
     def forward(self, branch: Tensor, x: Tensor) -> Tensor:
-        """Exchanges `branch` [M*N, C, H, W] by scores of `x`, of that shape. One modality alone passes, unscored."""
+        """Exchanges `branch` [M*N, C, H, W] by scores of `x`, of that shape. One modality alone passes, unscored.
+
+        In training the loss grows by weight · Σ_m mean |s_m|.
+        """
         count = self.layout.count
-        self._mean_scores = None
         if count == 1:
+            if self.training:
+                self.layout.penalise(branch.new_zeros((), dtype=torch.float32))
             return branch
         score = self.score(x)
         if self.training:
-            self._mean_scores = count * score.float().mean()
+            self.layout.penalise(self.weight * (count * score.float().mean()))
         small = split_modalities(score < self.threshold, self.layout).values()
         scored = list(split_modalities(score * branch, self.layout).values())
         return torch.cat([torch.where(*each) for each in zip(small, mean_of_others(scored), scored, strict=True)])
-
-    def penalty(self) -> Tensor:
-        """weight · Σ_m mean |s_m| of the last forward pass in training mode; zero after one without scores.
-
-        A pass is read once, so that the module keeps nothing of its graph.
-        """
-        mean_scores, self._mean_scores = self._mean_scores, None
-        if mean_scores is None:
-            return next(self.parameters()).new_zeros(())
-        return self.weight * mean_scores
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold}, weight={self.weight}"
@@ -76,7 +69,8 @@ class TokenExchangeOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Stage outputs [M*N, C, H, W]; one modality alone passes."""
-        return x if self.exchange.layout.count == 1 else x + self.exchange(x, x)
+        exchanged = self.exchange(x, x)
+        return x if exchanged is x else x + exchanged
 
 
 class TokenExchangeBottleneck(FusedBlock):

@@ -54,10 +54,9 @@ class ImageGenerator(nn.Module):
             One stack [M*N, out_channels, H, W], modality-major in declared order. With `single_branch`
             [N, out_channels, H, W].
         """
-        self.layout.set_present(inputs)
         join = concatenate_modalities if self.concatenates_inputs else stack_modalities
-        x = join(inputs, self.layout, self.map_channels)
-        return [self.translate(x)]
+        with self.layout.holding(inputs):
+            return [self.translate(join(inputs, self.layout, self.map_channels))]
 
     def translate(self, x: Tensor) -> Tensor:
         """The network without the final tanh, on a stack whose sides are multiples of `multiple`."""

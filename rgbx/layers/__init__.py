@@ -1,8 +1,18 @@
-"""Layers that know the modalities: the stack and its private norms."""
+"""Layers that know the modalities: the stack, its private norms and private layers."""
 
-from rgbx.layers.modality_norm import ModalityAffine, ModalityNorm, modality_norm, replace_norms
-from rgbx.layers.private import ModalityLayer, owner, separate_layers
-from rgbx.layers.stack import StackLayout, concatenate_modalities, split_modalities, stack_modalities
+from rgbx.layers.stack import (
+    ModalityAffine,
+    ModalityLayer,
+    ModalityNorm,
+    StackLayout,
+    concatenate_modalities,
+    modality_norm,
+    owner,
+    replace_norms,
+    separate_layers,
+    split_modalities,
+    stack_modalities,
+)
 
 __all__ = [
     "ModalityAffine",

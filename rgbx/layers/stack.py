@@ -1,23 +1,37 @@
-"""Stacking the maps of several modalities on the batch axis, and the record of which ones are in the stack."""
+"""Several modalities stacked on the batch axis of one network: which are in the stack, and the layers private to each.
+
+Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modality has its own batch norm.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import copy
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+VARIANTS = ("private", "affine", "shared")
+CONTAINERS = ("norms", "copies", "stems")  # attribute under which a layer keeps what is private, by modality
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class StackLayout:
-    """The modalities a network knows and those present in the current stack, in declared order.
+    """The modalities a network knows, in declared order, and those in the stack of the call that is running.
 
-    One layout is shared by all private norms and fusions of a model. `SharedBackbone.forward` alone sets what is
-    present; everything below reads it, so that a timm network that only calls ``bn(x)`` needs no further argument.
+    One layout is shared by all private norms and fusions of a model. Whoever makes the stack opens a block of
+    `holding`; everything below reads `present`, so that a timm network that only calls ``bn(x)`` needs no further
+    argument. A block belongs to the thread that opened it: threads may call one model with different subsets.
 
     Attributes:
         modalities: names of all M modalities, in declared order.
-        present: names of those in the current stack, a subsequence of `modalities`.
     """
 
     def __init__(self, modalities: Iterable[str]) -> None:
@@ -27,12 +41,13 @@ class StackLayout:
         for name in self.modalities:
             if not name.isidentifier():
                 raise ValueError(f"modality {name!r} is no valid name; expected letters, digits and underscores")
-        self.present = self.modalities
+        self._thread = _OpenBlock()
 
-    @property
-    def count(self) -> int:
-        """Number of modalities in the current stack."""
-        return len(self.present)
+    def __getstate__(self) -> tuple[str, ...]:
+        return self.modalities  # a copy or another process starts outside any block
+
+    def __setstate__(self, modalities: tuple[str, ...]) -> None:
+        self.modalities, self._thread = modalities, _OpenBlock()
 
     def order(self, names: Iterable[str]) -> tuple[str, ...]:
         """Returns the given names in declared order.
@@ -46,18 +61,102 @@ class StackLayout:
             raise ValueError(f"modalities {unknown or '()'} given; this model knows {list(self.modalities)}")
         return tuple(name for name in self.modalities if name in names)
 
-    @contextmanager
-    def holding(self, names: Iterable[str]) -> Iterator[None]:
-        """While active, the stack holds these modalities."""
-        before, self.present = self.present, self.order(names)
-        try:
-            yield
-        finally:
-            self.present = before
+    def holding(self, names: Iterable[str]) -> _Block:
+        """A context in which, for this thread, the stack holds the named modalities; contexts nest.
 
-    def set_present(self, names: Iterable[str]) -> None:
-        """Declares which modalities the stack holds from now on."""
-        self.present = self.order(names)
+        Raises:
+            ValueError: for no name, or one that was not declared.
+        """
+        return _Block(self._thread, self.order(names))
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of the modalities in the stack, in declared order: those of the open block, outside any block all.
+
+        Raises:
+            RuntimeError: during a backward pass outside a block opened in it: a part of a network that is computed
+                again would take this stack for that of its forward pass.
+        """
+        block = self._thread.block
+        names, opened_in = (self.modalities, NO_BACKWARD) if block is None else (block.names, block.opened_in)
+        if opened_in != _backward_pass() and len(self.modalities) > 1:
+            raise RuntimeError(
+                "a part of a network for several modalities is computed again in a backward pass and cannot know which "
+                "of them its forward pass held; checkpoint whole backbones, or by SharedBackbone.set_grad_checkpointing "
+                "or StackLayout.checkpoint"
+            )
+        return names
+
+    @property
+    def count(self) -> int:
+        """Number of modalities in the stack."""
+        return len(self.present)
+
+    @property
+    def penalties(self) -> list[Tensor]:
+        """Terms, each a scalar, that modules added to the training loss of this call by `penalise`.
+
+        Raises:
+            RuntimeError: outside any block; the terms of a call are gone when its outermost block is closed.
+        """
+        if self._thread.block is None:
+            raise RuntimeError("penalties belong to a call; read them inside the block of `holding` it runs in")
+        return self._thread.block.penalties
+
+    def penalise(
+        self,
+        term: Tensor,  # scalar
+    ) -> None:
+        """Adds a term to the training loss of the call that is running; outside any block nobody asks for it."""
+        if self._thread.block is not None:
+            self._thread.block.penalties.append(term)
+
+    def checkpoint(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
+        if torch.compiler.is_compiling():  # what is computed again is part of the compiled graph, as for this stack
+            compiled: _T = checkpoint(function, *args, use_reentrant=False, **kwargs)
+            return compiled
+        result: _T = checkpoint(self._again, self.present, function, *args, use_reentrant=False, **kwargs)
+        return result
+
+    def _again(self, names: tuple[str, ...], function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self.holding(names):
+            return function(*args, **kwargs)
+
+
+class _OpenBlock(threading.local):
+    """The innermost block that this thread has open."""
+
+    block: _Block | None = None
+
+
+class _Block:
+    """What `StackLayout.holding` opens.
+
+    A block inside another one adds its penalties to the outer one's, except where a backward pass computes a part of
+    a network again: the penalties of that part were counted in its forward pass.
+    """
+
+    def __init__(self, thread: _OpenBlock, names: tuple[str, ...]) -> None:
+        self.thread, self.names = thread, names
+
+    def __enter__(self) -> None:
+        self.outer, self.opened_in = self.thread.block, _backward_pass()
+        nested = self.outer is not None and self.outer.opened_in == self.opened_in
+        self.penalties: list[Tensor] = self.outer.penalties if self.outer is not None and nested else []
+        self.thread.block = self
+
+    def __exit__(self, *exception: object) -> None:
+        self.thread.block = self.outer
+
+
+NO_BACKWARD = -1
+
+
+@torch.compiler.assume_constant_result
+def _backward_pass() -> int:
+    """A number of the backward pass that this thread is in, or `NO_BACKWARD`."""
+    return torch._C._current_graph_task_id()
 
 
 def match_channels(x: Tensor, channels: int, name: str) -> Tensor:
@@ -107,3 +206,166 @@ def split_modalities(x: Tensor, layout: StackLayout) -> dict[str, Tensor]:
     """Views of a stack [M*N, ...] per modality present, each [N, ...]."""
     sizes = [x.shape[0] // layout.count] * layout.count  # unlike chunks, these let an export keep N dynamic
     return dict(zip(layout.present, x.split(sizes), strict=True))
+
+
+class ModalityNorm(nn.Module):
+    """One norm per modality, each applied to its own part of the stack [M*N, ...].
+
+    Any norm that works on a batch serves: batch norm, timm's batch norm with activation, layer norm, instance norm. The
+    parameters are stored under the modality's name (``norms.rgb.weight``), all starting as copies of the given norm.
+    """
+
+    def __init__(self, norm: nn.Module, layout: StackLayout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.norms = nn.ModuleDict({name: copy.deepcopy(norm) for name in layout.modalities})
+
+    def forward(self, x: Tensor) -> Tensor:
+        norms = [self.norms[name] for name in self.layout.present]
+        if len(norms) == 1:
+            return norms[0](x)
+        if not torch.is_grad_enabled() and all(_is_frozen_2d(norm) for norm in norms):
+            return _frozen_batch_norm(x, norms)
+        if all(_is_instance_2d(norm) for norm in norms):
+            return _instance_norm(x, norms)
+        parts = split_modalities(x, self.layout).values()
+        return torch.cat([norm(part) for norm, part in zip(norms, parts, strict=True)])
+
+
+def _is_frozen_2d(norm: nn.Module) -> bool:
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.training:
+        return False
+    return len(list(norm.parameters())) == 2  # scale and bias; an activation inside has no parameters of its own
+
+
+def _frozen_batch_norm(x: Tensor, norms: list[Any]) -> Tensor:
+    """Batch norm with fixed statistics as one affine map over the whole stack; nothing is split or concatenated."""
+    scale = torch.stack([n.weight * torch.rsqrt(n.running_var + n.eps) for n in norms])  # [M, C]
+    bias = torch.stack([n.bias - n.running_mean * s for n, s in zip(norms, scale, strict=True)])
+    scale, bias = (t[:, None, :, None, None] for t in (scale, bias))
+    out = torch.addcmul(bias, x.unflatten(0, (len(norms), -1)), scale).flatten(0, 1).to(x.dtype)
+    activation = getattr(norms[0], "act", None)  # timm's BatchNormAct2d holds the activation that follows it
+    return out if activation is None else activation(norms[0].drop(out))
+
+
+def _is_instance_2d(norm: nn.Module) -> bool:
+    return isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats
+
+
+def _instance_norm(x: Tensor, norms: list[Any]) -> Tensor:
+    """Instance norm of the whole stack in one call: as batch norm of one sample with M*N*C channels."""
+    parts = x.unflatten(0, (len(norms), -1))  # [M, N, C, H, W]
+    weight, bias = (
+        torch.stack([getattr(norm, name) for norm in norms])[:, None].expand(-1, parts.shape[1], -1).flatten()
+        for name in ("weight", "bias")
+    )
+    out = F.batch_norm(parts.flatten(0, 2)[None], None, None, weight, bias, training=True, eps=norms[0].eps)
+    return out.view_as(x)
+
+
+class ModalityAffine(nn.Module):
+    """Batch norm with statistics shared by all modalities and a private scale and bias for each (an ablation)."""
+
+    def __init__(self, norm: _BatchNorm, layout: StackLayout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.statistics = nn.BatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum, affine=False)
+        self.statistics.load_state_dict(norm.state_dict(), strict=False)
+        affine = nn.ParameterDict({"weight": norm.weight.detach().clone(), "bias": norm.bias.detach().clone()})
+        self.norms = nn.ModuleDict({name: copy.deepcopy(affine) for name in layout.modalities})
+        self.drop, self.act = getattr(norm, "drop", nn.Identity()), getattr(norm, "act", nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        names = self.layout.present
+        weight, bias = (torch.stack([self._affine(name, key) for name in names]) for key in ("weight", "bias"))
+        parts = self.statistics(x).unflatten(0, (len(names), -1))  # [M, N, C, H, W]
+        out = torch.addcmul(bias[:, None, :, None, None].to(parts.dtype), parts, weight[:, None, :, None, None])
+        return self.act(self.drop(out.flatten(0, 1)))
+
+    def _affine(self, name: str, key: str) -> Tensor:
+        parameters: Any = self.norms[name]
+        return parameters[key]
+
+
+def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private") -> nn.Module:
+    """Turns a norm into its form for several modalities.
+
+    Args:
+        norm: an affine norm whose parameters and statistics every modality starts from.
+        layout: the stack's layout, shared with the rest of the model.
+        variant: ``"private"`` statistics and affine per modality; ``"affine"``: private scale and bias over shared
+            batch statistics; ``"shared"``: the norm itself for all.
+
+    Raises:
+        ValueError: for an unknown variant, or ``"affine"`` on a norm without batch statistics.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"norm variant is {variant!r}; expected one of {VARIANTS}")
+    if variant == "shared":
+        return norm
+    if variant == "private":
+        return ModalityNorm(norm, layout)
+    if not isinstance(norm, _BatchNorm):
+        raise ValueError(f"norm variant 'affine' needs batch norm, found {type(norm).__name__}; use 'private'")
+    return ModalityAffine(norm, layout)
+
+
+def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "private") -> int:
+    """Replaces every norm inside ``module`` by its form for several modalities, keeping the pretrained values.
+
+    Returns:
+        How many norms were found.
+    """
+    count = 0
+    for name, child in module.named_children():
+        if isinstance(child, (_BatchNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)):
+            setattr(module, name, modality_norm(child, layout, variant))
+            count += 1
+        else:
+            count += replace_norms(child, layout, variant)
+    return count
+
+
+class ModalityLayer(nn.Module):
+    """One copy of a layer per modality, each applied to its own part of the stack [M*N, ...].
+
+    The parameters are stored under the modality's name (``copies.rgb.weight``), all starting as copies of the given
+    layer's.
+    """
+
+    def __init__(self, layer: nn.Module, layout: StackLayout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.copies = nn.ModuleDict({name: copy.deepcopy(layer) for name in layout.modalities})
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [self.copies[name](part) for name, part in split_modalities(x, self.layout).items()]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def separate_layers(module: nn.Module, layout: StackLayout) -> None:
+    """Gives every modality its own copy of every layer inside ``module``, norms that are private already excepted.
+
+    Raises:
+        ValueError: for a module that holds parameters beside layers with parameters: it cannot be copied layer by
+            layer, and not as a whole, as the norms inside work on the stack.
+    """
+    for name, child in list(module.named_children()):
+        if isinstance(child, (ModalityNorm, ModalityAffine, ModalityLayer)):
+            continue
+        own = [key for key, _ in child.named_parameters(recurse=False)]
+        if not own:
+            separate_layers(child, layout)
+        elif any(list(layer.parameters()) for layer in child.children()):
+            raise ValueError(
+                f"weights='separate' is not possible with this network: {type(child).__name__} holds the parameter "
+                f"{own[0]!r} beside its layers; use weights='shared', or a network such as resnet50"
+            )
+        else:
+            setattr(module, name, ModalityLayer(child, layout))
+
+
+def owner(parameter: str) -> str | None:
+    """The modality that a parameter, by its full name, belongs to; None for what all share."""
+    parts = parameter.split(".")
+    return next((parts[i + 1] for i, part in enumerate(parts[:-1]) if part in CONTAINERS), None)

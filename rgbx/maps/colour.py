@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
+from rgbx.maps.spec import IGNORE_INDEX
+
 HOLE = (0, 0, 0)
+IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 SCALES = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO}
 COLOURS = {"depth": "viridis_r", "thermal": "inferno"}  # near is bright, and so is hot
 TITLES = {"rgb": "RGB", "hha": "HHA"}
@@ -41,6 +45,35 @@ def colour_map(
     picture = cv2.applyColorMap(levels, SCALES[name.removesuffix("_r")])[..., ::-1].copy()
     picture[~valid] = HOLE
     return picture
+
+
+def colour_labels(
+    label: np.ndarray,  # [H, W], class ids
+    palette: Sequence[Sequence[int]],
+    *,
+    ignore_index: int = IGNORE_INDEX,
+) -> np.ndarray:
+    """Class ids in the colours of a palette, uint8 RGB [H, W, 3]; ignored pixels are grey."""
+    table = np.full((256, 3), IGNORED, np.uint8)
+    table[: len(palette)] = np.asarray(palette, np.uint8)
+    table[ignore_index] = IGNORED
+    return table[np.asarray(label, np.uint8)]
+
+
+def class_legend(
+    labels: Sequence[np.ndarray],  # [H, W] each, class ids
+    about: Mapping[str, Any],
+) -> dict[str, Sequence[int]]:
+    """Name to colour of the classes that occur in label maps, and of ignored pixels.
+
+    Args:
+        labels: the maps.
+        about: ``classes``, ``palette`` and ``ignore_index``, as a dataset's `metainfo` has them.
+    """
+    present = set(np.unique(np.concatenate([np.ravel(ids) for ids in labels])).tolist())
+    pairs = zip(about["classes"], about["palette"], strict=True)
+    found = {name: colour for k, (name, colour) in enumerate(pairs) if k in present}
+    return found | ({"not labelled": IGNORED} if about.get("ignore_index", IGNORE_INDEX) in present else {})
 
 
 def colour_input(

@@ -3,9 +3,8 @@
 from rgbx.models.build import multimodal, multimodal_segmentor, multimodal_translator
 from rgbx.models.load import load
 from rgbx.models.modality_dropout import ModalityDropout
-from rgbx.models.multimodal import Head, MultimodalModel
+from rgbx.models.multimodal import Head, MultimodalModel, Preprocessor
 from rgbx.models.predict import Predictor
-from rgbx.models.preprocess import Preprocessor
 from rgbx.tasks.protocol import PROTOCOLS, Protocol
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -22,8 +22,7 @@ from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder
 from rgbx.layers import StackLayout
 from rgbx.models.modality_dropout import ModalityDropout
-from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel
-from rgbx.models.preprocess import Preprocessor, input_options
+from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
 from rgbx.tasks import Task, build_task, find_task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import range_options
@@ -120,8 +119,9 @@ def complete(**given: Any) -> dict[str, Any]:
     generator = found["backbone"]["name"] in GENERATORS
     method = build_fusion(found["fusion"])
     fusion = found["fusion"]
-    chosen = fusion if isinstance(fusion, str) else (fusion or {}).get("name")
-    found["fusion"] = None if method is None else {"name": chosen, **dataclasses.asdict(method)}
+    if method is not None:
+        named = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
+        found["fusion"] = {"name": named["name"], **dataclasses.asdict(method)}
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
     found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
@@ -410,3 +410,14 @@ def translator_parameters(
         modality_dropout=modality_dropout,
         **network,
     )
+
+
+def _tell_parameters(builder: Callable[..., MultimodalModel], flat: Callable[..., dict[str, Any]]) -> None:
+    """Gives a builder the signature that its users, help and the check of overrides read."""
+    own, signature = inspect.signature(builder).parameters["pretrained"], inspect.signature(flat)
+    told = signature.replace(parameters=[*signature.parameters.values(), own], return_annotation="MultimodalModel")
+    setattr(builder, "__signature__", told)  # noqa: B010 (no attribute that a type checker knows)
+
+
+_tell_parameters(multimodal_segmentor, segmentor_parameters)
+_tell_parameters(multimodal_translator, translator_parameters)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
-from rgbx.tasks.protocol import Protocol, Size, find_protocol
+from rgbx.tasks.protocol import PROTOCOLS, Protocol, Size
 
 Inputs = Mapping[str, Tensor]  # modality: normalised [N, c, H, W]
 Outputs = dict[str, dict[str, Tensor]]  # head: branch: [N, C, h, w]
@@ -65,7 +65,10 @@ class Predictor:
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
     ) -> None:
-        self.model, self.protocol, self.dtype = model, find_protocol(protocol), dtype
+        if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
+        self.protocol = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
+        self.model, self.dtype = model, dtype
         self.modalities = tuple(model.modalities if modalities is None else modalities)
         if unknown := [name for name in self.modalities if name not in model.modalities]:
             raise ValueError(f"modalities {unknown} given; this model knows {list(model.modalities)}")

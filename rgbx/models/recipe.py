@@ -114,8 +114,8 @@ def _complete_translator(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _complete_joint(parameters: dict[str, Any]) -> dict[str, Any]:
     """Two heads on one backbone, fed -1..1 and padded by reflection."""
-    known = ["modalities", "num_classes", "target", "backbone", "norm", "fusion", "decoder", "translation_width"]
-    known += ["loss", "l1", "ranges"]
+    known: tuple[str, ...] = ("modalities", "num_classes", "target", "backbone", "norm", "fusion", "decoder", "loss")
+    known += ("translation_width", "l1", "ranges")
     for name in parameters:
         if name not in known:
             raise ValueError(f"a joint model has no parameter {name!r}{nearest(name, known)}")

@@ -6,21 +6,32 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from rgbx.evaluate.result import ENSEMBLE, HeadResult, Json, Picture, Result, score_table
+from rgbx.evaluate.result import score_table
+from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.maps.colour import colour_input, modality_title
 from rgbx.report.tables import head_folder
-from rgbx.tasks.base import Task
-from rgbx.tasks.score import Score
+from rgbx.tasks import ENSEMBLE, Prediction, Score, Task
 
+Sample = dict[str, Json]  # packed, or a collated batch of one
 LONGEST_SIDE = 1024
 ERRORS = f"errors of the {ENSEMBLE}"
+
+
+class Frames(Protocol):
+    """A dataset of packed samples."""
+
+    metainfo: Mapping[str, Json]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 class Frame(NamedTuple):
@@ -49,8 +60,8 @@ def choose_frames(images: Sequence[Mapping[str, Json]], score: Score) -> list[Fr
 
 def write_frames(
     result: Result,
-    dataset: Any,
-    predict: Callable[[dict[str, Any]], Sequence[Mapping[str, Any]]],
+    dataset: Frames,
+    predict: Callable[[Sample], Sequence[Sample]],
     tasks: Mapping[str, Task],
     folder: str | Path,
 ) -> None:
@@ -84,7 +95,7 @@ def write_frames(
             entries.append(_write(frame, pictures, Path(folder), place))
 
 
-def _find(dataset: Any, sample_id: str, likely: int) -> dict[str, Any]:
+def _find(dataset: Frames, sample_id: str, likely: int) -> Sample:
     """The sample of that id: at its likely index, or wherever it is."""
     first = range(likely, min(likely + 1, len(dataset)))
     for index in [*first, *range(len(dataset))]:
@@ -94,19 +105,22 @@ def _find(dataset: Any, sample_id: str, likely: int) -> dict[str, Any]:
 
 
 def draw_frame(
-    output: Mapping[str, Any], task: Task, head: HeadResult, inputs: Mapping[str, np.ndarray]
+    found: Prediction,
+    task: Task,
+    head: HeadResult,
+    inputs: Mapping[str, np.ndarray],  # uint8 RGB [H, W, 3] each
 ) -> dict[str, np.ndarray]:
     """Truth, branches, ensemble and its errors by title, uint8 RGB [H, W, 3].
 
     Args:
-        output: of one head for one sample, see `rgbx.models.Predictor`.
+        found: of one head for one sample.
         task: of the head, which draws.
         head: its result.
         inputs: the modalities as pictures; the first lies behind the errors where its size fits.
     """
-    about, valid = head["about"], None if output.get("valid") is None else _array(output["valid"])
-    truth = None if output.get("target") is None else _array(output["target"])
-    given = {name: _array(values) for name, values in output["prediction"].items()}
+    about = head["about"]
+    truth, valid = (None if values is None else _array(values) for values in (found.target, found.valid))
+    given = {name: _array(values) for name, values in found.prediction.items()}
     branches = [name for name in given if name != ENSEMBLE]
     pictures = {}
     if truth is not None:
@@ -124,15 +138,20 @@ def draw_frame(
     return pictures
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Tensor | np.ndarray) -> np.ndarray:
     return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def _mask(sample: Mapping[str, Any], name: str) -> np.ndarray | None:
+def _mask(sample: Sample, name: str) -> np.ndarray | None:
     return _array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
 
 
-def _write(frame: Frame, pictures: Mapping[str, np.ndarray], folder: Path, place: Path) -> Picture:
+def _write(
+    frame: Frame,
+    pictures: Mapping[str, np.ndarray],  # uint8 RGB [H, W, 3] each
+    folder: Path,
+    place: Path,
+) -> Picture:
     """Writes the pictures of one frame as PNGs and returns the entry for the result file.
 
     Pictures whose longer side has more than 1024 pixels are thinned to every second, third, ... pixel.

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from rgbx.evaluate.result import HeadResult, Json, score_table, shown
+from rgbx.evaluate.result import score_table, shown
+from rgbx.evaluate.result_form import HeadResult, Json
 from rgbx.report.tables import Table
 from rgbx.tasks.score import FRACTION, Score
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path, PurePosixPath
 
-from rgbx.evaluate.result import HeadResult, Json, Result, headline, look_up, score_table
+from rgbx.evaluate.result import headline, score_table
+from rgbx.evaluate.result_form import HeadResult, Json, Result, look_up
 from rgbx.report import sections
 from rgbx.report.markup import breakable, facts, listed, number, percent
 from rgbx.report.tables import word

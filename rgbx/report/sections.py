@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path, PurePosixPath
 
-from rgbx.evaluate.result import ENSEMBLE, HeadResult, Json, Picture, headline
+from rgbx.evaluate.result import damaged_score, headline
+from rgbx.evaluate.result_form import HeadResult, Json, Picture
 from rgbx.maps.colour import modality_title
 from rgbx.report import tables
 from rgbx.report.charts import confusion_html, histogram_svg, reliability_svg
@@ -28,6 +29,7 @@ from rgbx.report.markup import (
     swatch,
     text_cell,
 )
+from rgbx.tasks import ENSEMBLE
 from rgbx.tasks.classes import IGNORED
 from rgbx.tasks.score import FRACTION, Score
 
@@ -150,7 +152,7 @@ def robustness(head: HeadResult) -> str:
     table, measured = tables.robustness_table(head), head.get("robustness")
     if table is None or measured is None:
         return ""
-    score, clean = tables.damaged_score(head), measured["clean"]
+    score, clean = damaged_score(head), measured["clean"]
     images = "" if measured["every"] == 1 else f" of every {ordinal(measured['every'])} image"
 
     def shaded(key: str) -> Draw:

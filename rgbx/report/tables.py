@@ -6,7 +6,9 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rgbx.evaluate.result import ENSEMBLE, HeadResult, Json, Result, Scores, headline, score_table
+from rgbx.evaluate.result import damage_rows, damaged_score, headline, score_table
+from rgbx.evaluate.result_form import HeadResult, Json, Result, Scores
+from rgbx.tasks import ENSEMBLE
 from rgbx.tasks.score import Score
 
 WORDS = {  # scores whose names are short for something
@@ -129,33 +131,26 @@ def class_table(head: HeadResult) -> Table | None:
     return Table({**columns, "best": "best branch", "Acc": "accuracy"}, rows, sorted_by="gap")
 
 
-def damaged_score(head: HeadResult) -> Score:
-    """The score that `robustness` is about."""
-    name = head["robustness"]["score"] if head["robustness"] else headline(head).score.name
-    return next((score for score in score_table(head) if score.name == name), Score(name))
-
-
 def robustness_table(head: HeadResult) -> Table | None:
     """One row per corruption: the score at each severity, their mean, and how much worse that is, relatively."""
-    robustness = head.get("robustness")
-    if not robustness or not robustness["corruptions"]:
+    rows, lower = damage_rows(head), damaged_score(head).lower
+    if not rows:
         return None
-    severities = sorted({entry["severity"] for entry in robustness["corruptions"]})
-    groups: dict[tuple[str, str], dict[int, float | None]] = {}
-    for entry in robustness["corruptions"]:
-        key = (entry["modality"], entry["corruption"])
-        groups.setdefault(key, {})[entry["severity"]] = entry["value"]
-    clean, lower = robustness["clean"], damaged_score(head).lower
-    rows = []
-    for (modality, corruption), by_severity in groups.items():
-        cells = {f"severity {s}": by_severity.get(s) for s in severities}
-        mean = mean_of(list(cells.values()))
-        drop = None if mean is None or not clean else 1 - mean / clean
-        loss = -drop if drop is not None and lower else drop
-        rows.append({"modality": modality, "corruption": corruption, **cells, "mean": mean, "drop": loss})
+    severities = sorted({severity for row in rows for severity in row.values})
     columns = {"modality": "Modality", "corruption": "Corruption"}
     columns |= {f"severity {s}": f"{s}" for s in severities}
-    return Table({**columns, "mean": "mean", "drop": "relative rise" if lower else "relative drop"}, rows)
+    columns |= {"mean": "mean", "drop": "relative rise" if lower else "relative drop"}
+    cells = [
+        {
+            "modality": row.modality,
+            "corruption": row.corruption,
+            **{f"severity {s}": row.values.get(s) for s in severities},
+            "mean": row.mean,
+            "drop": row.loss,
+        }
+        for row in rows
+    ]
+    return Table(columns, cells)
 
 
 def image_table(head: HeadResult) -> Table:
@@ -193,12 +188,6 @@ def _scores(head: HeadResult, scores: Scores) -> dict[str, float | None]:
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-
-
-def mean_of(values: list[float | None]) -> float | None:
-    """Of what was measured."""
-    measured = [value for value in values if value is not None]
-    return sum(measured) / len(measured) if measured else None
 
 
 def write_csv_files(result: Result, folder: str | Path) -> list[Path]:

@@ -1,4 +1,10 @@
-"""Tasks: what a prediction is, from its target to its scores."""
+"""Tasks: what a prediction is, from its target to its scores; one file each, found by name.
+
+Every file of this package is imported, so that a new task is a new file.
+"""
+
+import importlib
+import pkgutil
 
 from rgbx.tasks.base import (
     ENSEMBLE,
@@ -14,9 +20,12 @@ from rgbx.tasks.base import (
 )
 from rgbx.tasks.classes import Classes, ClassEvaluation
 from rgbx.tasks.map import Map, MapEvaluation
-from rgbx.tasks.protocol import PROTOCOLS, Protocol, find_protocol
+from rgbx.tasks.protocol import PROTOCOLS, Protocol
 from rgbx.tasks.score import Score
 from rgbx.tasks.sums import SumTask
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "ENSEMBLE",
@@ -35,7 +44,6 @@ __all__ = [
     "Target",
     "Task",
     "build_task",
-    "find_protocol",
     "find_task",
     "task",
 ]

@@ -71,7 +71,12 @@ class Opponent(nn.Module):
             losses["loss_matching"] = self.matching * len(images) * feature_matching(fake, real)
         return losses
 
-    def own_loss(self, inputs: Maps, images: Maps, target: Tensor) -> Tensor:
+    def own_loss(
+        self,
+        inputs: Maps,
+        images: Maps,
+        target: Tensor,  # [N, c, H, W]
+    ) -> Tensor:
         """The discriminator's loss, arguments as in `head_losses`; gradients do not reach the images."""
         real = self.discriminator(_pairs(inputs, {ENSEMBLE: target}))[-1]
         fake = self.discriminator(_pairs(inputs, {name: image.detach() for name, image in images.items()}))[-1]

@@ -137,7 +137,10 @@ class Task(nn.Module, ABC):
     channels: int
 
     @abstractmethod
-    def read_target(self, batch: Mapping[str, Tensor]) -> Target | None:
+    def read_target(
+        self,
+        batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
+    ) -> Target | None:
         """The target in a collated batch on the device; None where the batch has none."""
 
     @abstractmethod
@@ -203,11 +206,11 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def draw(
         self,
-        values: np.ndarray,
+        values: np.ndarray,  # [H, W] or [C, H, W]
         about: Meta,
         *,
-        truth: np.ndarray | None = None,
-        valid: np.ndarray | None = None,
+        truth: np.ndarray | None = None,  # [H, W] or [C, H, W]
+        valid: np.ndarray | None = None,  # bool [1, H, W]
         masked: bool = False,
     ) -> np.ndarray:
         """A prediction, or the truth, as uint8 RGB [H, W, 3].
@@ -222,20 +225,29 @@ class Task(nn.Module, ABC):
 
     def error(
         self,
-        values: np.ndarray,
-        truth: np.ndarray,
+        values: np.ndarray,  # [H, W] or [C, H, W]
+        truth: np.ndarray,  # [H, W] or [C, H, W]
         background: np.ndarray,  # uint8 RGB [H, W, 3]
         about: Meta,
-        valid: np.ndarray | None = None,
+        valid: np.ndarray | None = None,  # bool [1, H, W]
     ) -> np.ndarray | None:
         """Where a prediction is wrong, as uint8 RGB [H, W, 3]; None for a task without such a picture."""
         return None
 
-    def legend(self, maps: Sequence[np.ndarray], about: Meta) -> dict[str, Sequence[int]]:
+    def legend(
+        self,
+        maps: Sequence[np.ndarray],  # [H, W] or [C, H, W]
+        about: Meta,
+    ) -> dict[str, Sequence[int]]:
         """Name to colour of what pictures of these maps show; empty where colours need no names."""
         return {}
 
-    def write(self, path: Path, values: np.ndarray, dataset: Any) -> None:
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [H, W] or [C, H, W]
+        dataset: Any,
+    ) -> None:
         """Writes a prediction as the dataset stores its own targets.
 
         Raises:

@@ -21,12 +21,12 @@ from torch import Tensor
 from rgbx._text import percent, text_table
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
+from rgbx.maps.colour import IGNORED, class_legend, colour_labels
 from rgbx.metrics import (
     boundary_counts,
     boundary_f_score,
     calibration_error,
     confusion_matrix,
-    largest_class,
     reliability_counts,
     scores,
 )
@@ -35,7 +35,6 @@ from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
-IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 WRONG = (214, 62, 31)
 SCORES = {name: Score(name, FRACTION) for name in ("mIoU", "mAcc", "aAcc", "fwIoU")}
 BOUNDARY = Score("boundary_f", FRACTION)
@@ -76,7 +75,10 @@ class Classes(Task):
             )
         self.channels, self.target, self.loss = num_classes, target, build_loss(loss)
 
-    def read_target(self, batch: Mapping[str, Tensor]) -> Target | None:
+    def read_target(
+        self,
+        batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
+    ) -> Target | None:
         """The label, int64 [N, H, W]."""
         label = batch.get(self.target)
         return None if label is None else Target(label)
@@ -96,7 +98,7 @@ class Classes(Task):
         """Σ w_m · o_m, or without weights the logarithm of the mean probability."""
         if weights is None:
             return torch.stack(list(votes)).log_softmax(2).logsumexp(0) - math.log(len(votes))
-        return super().ensemble(votes, weights)
+        return (weights.view(-1, 1, 1, 1, 1) * torch.stack(list(votes))).sum(0)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_NAME`` of every branch and the ensemble.
@@ -161,26 +163,23 @@ class Classes(Task):
 
     def draw(
         self,
-        values: np.ndarray,
+        values: np.ndarray,  # [H, W], class ids
         about: Meta,
         *,
-        truth: np.ndarray | None = None,
-        valid: np.ndarray | None = None,
+        truth: np.ndarray | None = None,  # [H, W]
+        valid: np.ndarray | None = None,  # bool [1, H, W]
         masked: bool = False,
     ) -> np.ndarray:
         """Class ids [H, W] in the palette's colours; ignored pixels are grey."""
-        table = np.full((256, 3), IGNORED, np.uint8)
-        table[: len(about["palette"])] = np.asarray(about["palette"], np.uint8)
-        table[about.get("ignore_index", IGNORE_INDEX)] = IGNORED
-        return table[np.asarray(values, np.uint8)]
+        return colour_labels(values, about["palette"], ignore_index=about.get("ignore_index", IGNORE_INDEX))
 
     def error(
         self,
-        values: np.ndarray,
-        truth: np.ndarray,
-        background: np.ndarray,
+        values: np.ndarray,  # [H, W], class ids
+        truth: np.ndarray,  # [H, W]
+        background: np.ndarray,  # uint8 RGB [H, W, 3]
         about: Meta,
-        valid: np.ndarray | None = None,
+        valid: np.ndarray | None = None,  # bool [1, H, W]
     ) -> np.ndarray | None:
         """Wrong pixels red, right ones a pale copy of the input, those without a label grey."""
         light = background.astype(float).mean(-1, keepdims=True)
@@ -190,14 +189,20 @@ class Classes(Task):
         picture[truth == about.get("ignore_index", IGNORE_INDEX)] = IGNORED
         return picture.round().clip(0, 255).astype(np.uint8)
 
-    def legend(self, maps: Sequence[np.ndarray], about: Meta) -> dict[str, Sequence[int]]:
+    def legend(
+        self,
+        maps: Sequence[np.ndarray],  # [H, W], class ids
+        about: Meta,
+    ) -> dict[str, Sequence[int]]:
         """Name to colour of the classes that occur in the maps, and of ignored pixels."""
-        present = set(np.unique(np.concatenate([np.ravel(ids) for ids in maps])).tolist())
-        pairs = zip(about["classes"], about["palette"], strict=True)
-        found = {name: colour for k, (name, colour) in enumerate(pairs) if k in present}
-        return found | ({"not labelled": IGNORED} if about.get("ignore_index", IGNORE_INDEX) in present else {})
+        return class_legend(maps, about)
 
-    def write(self, path: Path, values: np.ndarray, dataset: Any) -> None:
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [H, W], class ids
+        dataset: Any,
+    ) -> None:
         """A PNG of the dataset's own ids."""
         path.write_bytes(cv2.imencode(".png", dataset.encode_label(values))[1].tobytes())
 
@@ -362,6 +367,26 @@ class ClassEvaluation(Evaluation):
             line = [image.sample_id, sorted(image.file_sizes.items()), image.true_pixels.tolist()]
             digest.update(json.dumps(line).encode())
         return digest.hexdigest()
+
+
+def largest_class(
+    scores: Tensor,  # [N, K, ...] floating, without NaN
+) -> tuple[Tensor, Tensor]:
+    """The largest score of each pixel and its class, the first one of equals.
+
+    `torch.max` and `argmax` with an index are slow on a CPU where the class axis is not the last: there the class is
+    read off by a second maximum over one byte per score.
+
+    Returns:
+        The score [N, ...], and the class [N, ...], uint8 or int64.
+    """
+    classes = scores.shape[1]
+    if scores.device.type != "cpu" or classes > 255:
+        return scores.max(1)
+    largest = scores.amax(1)
+    rank = torch.arange(classes, 0, -1, dtype=torch.uint8).view(1, -1, *[1] * (scores.ndim - 2))
+    first = ((scores == largest.unsqueeze(1)) * rank).amax(1)
+    return largest, classes - first
 
 
 def to_cells(

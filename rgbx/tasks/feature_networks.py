@@ -106,7 +106,10 @@ class LPIPS(nn.Module):
             total = total + ((a - b).square() * weight).sum(1).mean((1, 2))
         return total
 
-    def _activations(self, x: Tensor) -> list[Tensor]:
+    def _activations(
+        self,
+        x: Tensor,  # [N, 3, H, W]
+    ) -> list[Tensor]:
         """Outputs of the layers, each pixel's features of length 1."""
         x, found = (x - self.shift) / self.scale, []
         for index, layer in enumerate(self.features):

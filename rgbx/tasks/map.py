@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from rgbx._text import text_table
 from rgbx.losses import PerceptualLoss, l1_loss
-from rgbx.maps import STANDARD_MAPS, MapSpec
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import COLOURS, colour_input, colour_map
 from rgbx.metrics import (
     depth_scores,
@@ -113,7 +114,10 @@ class Map(Task):
         self.perceptual_options = options
         self._perceptual: list[PerceptualLoss] = []  # in a list: its frozen network belongs in no checkpoint
 
-    def read_target(self, batch: Mapping[str, Tensor]) -> Target | None:
+    def read_target(
+        self,
+        batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
+    ) -> Target | None:
         """The map in its unit; depth without a mask is measured where it is positive."""
         truth = batch.get(self.target)
         if truth is None:
@@ -159,12 +163,19 @@ class Map(Task):
             losses["loss_perceptual"] = self.perceptual_weight * torch.stack(terms).sum()
         return losses
 
-    def shown(self, images: Branches, valid: Tensor | None) -> dict[str, Tensor]:
+    def shown(
+        self,
+        images: Branches,
+        valid: Tensor | None,  # bool [N, 1, H, W]
+    ) -> dict[str, Tensor]:
         """The branches, or the one prediction, with the target's holes as -1, so that holes tell nothing."""
         branches = {name: x for name, x in images.items() if name != ENSEMBLE} or images
         return {name: x if valid is None else x.where(valid, -1) for name, x in branches.items()}
 
-    def _perceptual_network(self, like: Tensor) -> PerceptualLoss:
+    def _perceptual_network(
+        self,
+        like: Tensor,  # [N, C, H, W]
+    ) -> PerceptualLoss:
         if not self._perceptual:
             self._perceptual.append(PerceptualLoss(**self.perceptual_options).to(like.device))
         return self._perceptual[0]
@@ -221,11 +232,11 @@ class Map(Task):
 
     def draw(
         self,
-        values: np.ndarray,
+        values: np.ndarray,  # [C, H, W], in the unit
         about: Meta,
         *,
-        truth: np.ndarray | None = None,
-        valid: np.ndarray | None = None,
+        truth: np.ndarray | None = None,  # [C, H, W]
+        valid: np.ndarray | None = None,  # bool [1, H, W]
         masked: bool = False,
     ) -> np.ndarray:
         """Of one channel, in the colours that the range of the truth gives; colours and normals as they are."""
@@ -240,18 +251,32 @@ class Map(Task):
 
     def error(
         self,
-        values: np.ndarray,
-        truth: np.ndarray,
-        background: np.ndarray,
+        values: np.ndarray,  # [C, H, W], in the unit
+        truth: np.ndarray,  # [C, H, W]
+        background: np.ndarray,  # uint8 RGB [H, W, 3]
         about: Meta,
-        valid: np.ndarray | None = None,
+        valid: np.ndarray | None = None,  # bool [1, H, W]
     ) -> np.ndarray | None:
         """The absolute difference, mean over the channels, bright where it is large."""
         difference = np.abs(values.astype(float) - truth.astype(float)).mean(0)
         return colour_map(difference, None if valid is None else valid[0], "inferno")
 
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [C, H, W], in the unit
+        dataset: Any,
+    ) -> None:
+        """A PNG as the dataset stores the map, or by the defaults of its unit; it says in its text what it holds."""
+        meta = dataset.metainfo
+        spec, stored = self.spec(meta), (meta.get("stored") or {}).get(self.target) or {}
+        pixels = values.transpose(1, 2, 0)
+        Encoding(spec, **stored).write(path, pixels[..., 0] if spec.channels == 1 else pixels)
 
-def _unchanged(image: Tensor) -> Tensor:
+
+def _unchanged(
+    image: Tensor,  # [C, H, W]
+) -> Tensor:
     return image
 
 
@@ -341,8 +366,8 @@ class MapCounter(Counter):
     @torch.no_grad()
     def _look(self, found: Prediction, means: dict[str, dict[str, float]]) -> dict[str, Tensor]:
         """Features of truth and predictions; their perceptual distances are added to the means."""
-        images = {TRUTH: found.target, **found.prediction}
-        stack = torch.stack([_rounded(image, found.target) for image in images.values() if image is not None])
+        images = {TRUTH: typing.cast(Tensor, found.target), **found.prediction}
+        stack = torch.stack([_rounded(image, images[TRUTH]) for image in images.values()])
         if self.lpips is not None:
             pictures = stack.float() / 127.5 - 1
             distances = self.lpips.to(stack.device)(pictures[1:], pictures[:1].expand_as(pictures[1:]))
@@ -403,7 +428,7 @@ class MapEvaluation(Evaluation):
     def image_scores(self, record: ImageScores) -> dict[str, Any]:
         """Scores of one image's ensemble, without those that need many images."""
         name = ENSEMBLE if ENSEMBLE in record.sums else next(iter(record.sums))
-        return image_set_scores([record], name, record.target.unit)
+        return image_set_scores([record], name, record.target.unit) | {"values": record.sums[name]["values"]}
 
     def about(self) -> dict[str, Any]:
         """Name, unit and channels of the target, and the networks that looked at the images."""
@@ -504,7 +529,10 @@ def _mean(values: Sequence[float]) -> float:
     return math.inf if math.inf in numbers else math.fsum(numbers) / len(numbers)
 
 
-def _rounded(image: Tensor, like: Tensor) -> Tensor:
+def _rounded(
+    image: Tensor,  # [C, H, W]
+    like: Tensor,  # [C, H, W]
+) -> Tensor:
     return image.to(like.device).float().round().clamp(0, 255).to(torch.uint8)
 
 

@@ -46,14 +46,20 @@ class MapRange(nn.Module):
         self.scale = scale
         self.register_buffer("bounds", torch.tensor([low, high], dtype=torch.float64))
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalise(
+        self,
+        x: Tensor,  # [...]
+    ) -> Tensor:
         """Values in the map's unit, of any dtype and shape, to float32 in -1..1."""
         low, high = self._ends()
         scaled = x.double().clamp(self.bounds[0], self.bounds[1])
         scaled = torch.log1p(scaled) if self.scale == "log" else scaled
         return (2 * (scaled - low) / (high - low) - 1).float()
 
-    def denormalise(self, y: Tensor) -> Tensor:
+    def denormalise(
+        self,
+        y: Tensor,  # [...]
+    ) -> Tensor:
         """The inverse of `normalise`: float32 in the map's unit."""
         low, high = self._ends()
         scaled = (y.double().clamp(-1, 1) + 1) / 2 * (high - low) + low

@@ -113,7 +113,7 @@ _CMX: dict[str, Any] = dict(
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("rgbx", source="whole images at one scale, outputs resized bilinearly to the size of the truth"),
+        Protocol("rgbx", source="whole images at one scale, logits resized bilinearly to the label"),
         Protocol(
             "rgbx-sliding",
             source="rgbx with windows of 1024×1024 whose probabilities are averaged, for images of 1024×2048",
@@ -154,16 +154,3 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     )
 }
-
-
-def find_protocol(protocol: str | Protocol) -> Protocol:
-    """A protocol by its name, or the one that was given.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if isinstance(protocol, Protocol):
-        return protocol
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]

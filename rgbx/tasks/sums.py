@@ -23,7 +23,7 @@ class SumTask(Task):
     @abstractmethod
     def measure(
         self,
-        values: Tensor,  # of one branch, as `finish` gives it
+        values: Tensor,  # [...] of one branch, as `finish` gives it
         target: Target,  # of the same image
     ) -> dict[str, float]:
         """What is added up over the images, such as counts of right pixels and of all."""

@@ -16,7 +16,7 @@ PARTS = ("generator", "discriminator")
 
 def is_of_opponent(name: str) -> bool:
     """Whether a parameter, by its name in the model, is a discriminator's."""
-    return ".opponent." in f".{name}" or name.startswith("discriminator.")
+    return ".opponent." in name
 
 
 class AdversarialConstructor(PartsConstructor):

@@ -14,6 +14,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict, ReduceOnPlateauParamScheduler, _ParamScheduler
 
+from rgbx.models.recipe import TRAINING, TRAINING_ONLY, check_recipe
+
 Flat = dict[str, str]  # dotted path in a resolved config to the value, as Python writes it
 Schedules = list[_ParamScheduler] | dict[str, list[_ParamScheduler]] | None
 Hyperparameters = dict[str, list[dict[str, Any]]]  # by optimizer, each group's values beside its parameters
@@ -157,6 +159,8 @@ def changes_of_run(
         if not begins(path, (*NO_CHANGE, *unread)) and not _moved(path, before.get(path), now.get(path))
     }
     for path, change in found.items():
+        if _of_training_alone(path):
+            continue
         for beginning, way_out in REFUSED.items():
             if begins(path, (beginning,)):
                 raise ValueError(
@@ -166,10 +170,19 @@ def changes_of_run(
 
 
 def _with_recipe(config: Mapping[str, str], recipe: Mapping[str, Any]) -> Flat:
-    """A flat config whose model is said by its recipe."""
-    model = {"builder": recipe.get("builder"), **recipe.get("parameters", {})}
+    """A flat config whose model is said by its recipe, complete with defaults where the builder is rgbx's."""
+    try:
+        model = check_recipe(recipe)
+    except ValueError:
+        model = {"builder": recipe.get("builder"), **recipe.get("parameters", {})}
     others = {path: value for path, value in config.items() if not begins(path, ("model",))}
     return {**others, **flatten({"model": _plain(model)})}
+
+
+def _of_training_alone(path: str) -> bool:
+    """Whether a path is of a model's training, such as its loss, and changes no answer of the model."""
+    parts = [*path.split("."), "", "", ""]
+    return parts[0] == "model" and (parts[1] in TRAINING_ONLY or (parts[1] == "heads" and parts[3] in TRAINING))
 
 
 def begins(path: str, beginnings: Iterable[str]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import typing
+from typing import Any
 
 import torch
 import torch.distributed
@@ -13,6 +15,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from rgbx.models import MultimodalModel
 
 
 def join_processes() -> None:
@@ -32,7 +36,7 @@ def finish_together() -> None:
         torch.distributed.barrier()
 
 
-def wrap(model: nn.Module) -> DistributedDataParallel:
+def wrap(model: MultimodalModel) -> DistributedDataParallel:
     """The model on its device, with gradients that all processes share.
 
     Buffers stay each process's own, see `BufferSyncHook`.
@@ -40,17 +44,13 @@ def wrap(model: nn.Module) -> DistributedDataParallel:
     local = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(
-        model.cuda() if local else model,
-        device_ids=local,
-        **{buffers: False},
-        find_unused_parameters=bool(getattr(model, "needs_unused_parameter_search", False)),
-    )
+    options: dict[str, Any] = {buffers: False, "find_unused_parameters": model.needs_unused_parameter_search}
+    return DistributedDataParallel(model.cuda() if local else model, device_ids=local, **options)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> MultimodalModel:
     """The model without its distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model
+    return typing.cast(MultimodalModel, model.module if is_model_wrapper(model) else model)
 
 
 class BufferSyncHook(Hook):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop, ValLoop
+from mmengine.registry import METRICS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from rgbx.models import Predictor
-from rgbx.models.protocol import Protocol
-from rgbx.train.adversarial import is_of_opponent
+from rgbx.evaluate.metric import Metrics, metrics_of
+from rgbx.evaluate.pictures import PictureObserver
+from rgbx.evaluate.session import Session
+from rgbx.models.multimodal import frozen
+from rgbx.models.precision import autocast_dtype
+from rgbx.tasks.protocol import Protocol
 from rgbx.train.distributed import unwrap
 
 Batch = Mapping[str, Any]  # collated samples, in their own units
@@ -58,7 +64,8 @@ def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | O
         raise ValueError(
             "a discriminator needs an optimizer of its own: optim_wrapper=dict(constructor=AdversarialConstructor, ...)"
         )
-    with wrapper.optim_context(model), _frozen_opponents(network):
+    opponents = [head.opponent for _, head in network.named_heads() if head.opponent is not None]
+    with wrapper.optim_context(model), frozen(opponents):
         losses, shown = model(**batch, mode="generator")
     logged = _update(wrapper, losses)
     wrapper = optim_wrapper["discriminator"]
@@ -74,34 +81,70 @@ def _update(wrapper: OptimWrapper, losses: Mapping[str, Tensor]) -> dict[str, Te
     return {"loss": total, **losses}
 
 
-@contextmanager
-def _frozen_opponents(network: nn.Module) -> Iterator[None]:
-    """No gradients for the parameters of opponents; they still flow through these to what is shown."""
-    trained = [p for name, p in network.named_parameters() if is_of_opponent(name) and p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-class ValidationLoop(ValLoop):
-    """Scores the model by the rules of a protocol.
+class ValidationLoop(BaseLoop):
+    """Scores the model by the rules of a protocol; hooks see its batches as those of any mmengine loop.
 
     Args:
-        runner, dataloader, evaluator: as in mmengine.
+        runner, dataloader: as in mmengine.
+        evaluator: what is counted, a `Metrics` or its config.
         protocol: a name of `rgbx.models.PROTOCOLS`, or a `Protocol`.
+        dtype: of autocast, see `autocast_dtype`.
+        pictures: how many samples are drawn to ``pictures/epoch_N.png`` of the work directory.
+        pictures_interval: validations from one such picture to the next.
     """
 
-    def __init__(self, runner: Any, dataloader: Any, evaluator: Any, *, protocol: str | Protocol = "rgbx") -> None:
-        super().__init__(runner, dataloader, evaluator)
-        self.predictor = getattr(runner.network, "predictor_class", Predictor)(runner.network, protocol)
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | dict[str, Any],
+        evaluator: Metrics | dict[str, Any],
+        *,
+        protocol: str | Protocol = "rgbx",
+        dtype: str | None = None,
+        pictures: int = 0,
+        pictures_interval: int = 1,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.pictures, self.pictures_interval, self._runs = pictures, pictures_interval, 0
+        network = unwrap(runner.model)
+        self.session = Session(
+            network,
+            self.dataloader,
+            protocol=protocol,
+            dtype=autocast_dtype(dtype, next(network.parameters()).device.type),
+            metrics=build_metrics(evaluator),
+            watch=self._watched,
+        )
 
-    def run_iter(self, idx: int, data_batch: Batch) -> None:
-        """Predicts and counts one batch."""
-        self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
-        outputs = self.predictor(data_batch)
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+    def run(self) -> dict[str, float]:
+        """Validates once."""
+        self.runner.call_hook("before_val")
+        self.runner.call_hook("before_val_epoch")
+        self._runs += 1
+        grid = []
+        if self.pictures and self._runs % self.pictures_interval == 0:
+            grid = [PictureObserver(self.session.model, self.session.dataset.metainfo, count=self.pictures)]
+        metrics = metrics_of(self.session.evaluate(observers=grid))
+        for observer in grid if is_main_process() else ():
+            observer.draw_grid(Path(self.runner.work_dir, "pictures", f"epoch_{self.runner.epoch}.png"))
+        self.runner.call_hook("after_val_epoch", metrics=metrics)
+        self.runner.call_hook("after_val")
+        return metrics
+
+    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for index, batch in enumerate(batches):
+            self.runner.call_hook("before_val_iter", batch_idx=index, data_batch=batch)
+            yield batch
+            self.runner.call_hook("after_val_iter", batch_idx=index, data_batch=batch, outputs=None)
+
+
+def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+    """What a config's `val_evaluator` or `test_evaluator` says is counted.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    built = METRICS.build(evaluator) if isinstance(evaluator, dict) else evaluator
+    if not isinstance(built, Metrics):
+        raise ValueError(f"an evaluator of the config is {type(built).__name__}; expected dict(type=Metrics, ...)")
+    return built

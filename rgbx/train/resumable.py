@@ -15,9 +15,14 @@ from mmengine.logging import HistoryBuffer, MessageHub
 
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.load import check_fit
+from rgbx.models.multimodal import MultimodalModel
+from rgbx.models.recipe import upgrade_tensors
 from rgbx.train import changes
 from rgbx.train.distributed import unwrap
 from rgbx.train.finetune import transfer
+
+OF_LOSSES = ".task.loss."  # in the names of buffers, such as class weights
 
 
 class ResumableRunner(mmengine.runner.Runner):
@@ -35,7 +40,7 @@ class ResumableRunner(mmengine.runner.Runner):
     param_schedulers: Any
 
     @property
-    def network(self) -> Any:
+    def network(self) -> MultimodalModel:
         """The model without its distributed wrapper."""
         return unwrap(self.model)
 
@@ -76,7 +81,10 @@ class ResumableRunner(mmengine.runner.Runner):
                     f"checkpoint {filename} has no {key!r} and cannot be resumed: use "
                     "an epoch_N.pth, or --load-from to start from its weights"
                 )
-        changed, unknown = changes.changes_of_run(state, self.cfg, getattr(self.network, "recipe", None))
+        changed, unknown = changes.changes_of_run(state, self.cfg, self.network.recipe)
+        for key in ("state_dict", "ema_state_dict"):
+            if key in state:
+                state[key] = self._tensors(state, key)
         self._load_state(state, filename)
         self.train_loop._epoch = state["meta"]["epoch"]
         self.train_loop._iter = self.epoch * len(self.train_dataloader)
@@ -123,33 +131,29 @@ class ResumableRunner(mmengine.runner.Runner):
     def load_for_finetuning(self, filename: str) -> None:
         """Transfers the tensors that fit and logs what became of the others."""
         state = files.read_checkpoint(filename, trust=self.trust)
-        weights, summary = transfer(self.network, files.model_weights(state, filename))
+        weights = files.model_weights(state, filename)
+        weights, summary = transfer(
+            self.network, upgrade_tensors(state["model"], weights) if "model" in state else weights
+        )
         self._load_state({"state_dict": weights}, filename)
         self.logger.info(f"Weights from {filename}:\n{summary.table()}")
 
-    def load_weights(self, filename: str) -> None:
-        """Loads a checkpoint that must fit the model exactly, for evaluation."""
-        state = files.read_checkpoint(filename, trust=self.trust)
-        self._load_state({"state_dict": files.model_weights(state, filename)}, filename)
-        self._has_loaded = True
+    def _tensors(self, state: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """The model's tensors, or their average's, by today's names; what losses hold is the config's."""
+        prefix = "module." if key == "ema_state_dict" else ""
+        saved = {name.removeprefix(prefix): x for name, x in state[key].items() if name.startswith(prefix)}
+        saved = upgrade_tensors(state["model"], saved) if state.get("model") else saved
+        saved = {name: x for name, x in saved.items() if OF_LOSSES not in name}
+        own = {name: x for name, x in self.network.state_dict().items() if OF_LOSSES in name}
+        others = {name: x for name, x in state[key].items() if not name.startswith(prefix)}
+        return others | {f"{prefix}{name}": x for name, x in {**saved, **own}.items()}
 
     def _load_state(self, state: dict[str, Any], filename: str) -> None:
         if "ema_state_dict" in state and not any(isinstance(hook, EMAHook) for hook in self.hooks):
             state["state_dict"] |= _averaged(state["ema_state_dict"])  # the weights whose average was saved for use
         self.call_hook("after_load_checkpoint", checkpoint=state)  # an EMA takes its part
         own, saved = self.network.state_dict(), state["state_dict"]
-        differing = [
-            name
-            for name in {**own, **saved}
-            if not name.endswith(files.EXTRA_STATE)
-            and (name not in own or name not in saved or saved[name].shape != own[name].shape)
-        ]
-        if differing:
-            raise ValueError(
-                f"checkpoint {filename} does not fit the config's model: "
-                f"{len(differing)} tensors differ, such as {differing[0]}; is it of "
-                f"another backbone, class count or set of modalities?{files.config_hint(filename)}"
-            )
+        check_fit(self.network, saved, filename, "the config's model")
         extra = {name: own[name] for name in own if name not in saved}
         self.network.load_state_dict({**{name: saved[name] for name in own if name in saved}, **extra})
 
@@ -168,12 +172,12 @@ class ResumableRunner(mmengine.runner.Runner):
         """Writes a checkpoint of plain types and tensors.
 
         Keys: `state_dict` (with an EMA, the averaged weights), `model` (the recipe that
-        `rgbx.models.build_model` rebuilds it from), `meta` (epoch, iter, seed, config as text
+        `rgbx.load` rebuilds it from), `meta` (epoch, iter, seed, config as text
         and flat, dataset), `message_hub`, and `optimizer` and `param_schedulers` where asked for.
         """
         state: dict[str, Any] = {
             "meta": {"epoch": self.epoch + 1, "iter": self.iter, **(meta or {}), **self._description()},
-            "model": to_plain(getattr(self.network, "recipe", None)),
+            "model": to_plain(self.network.recipe),
             "state_dict": dict(self.network.state_dict()),
             "message_hub": message_hub_to_plain(self.message_hub),
         }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,16 +17,17 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
-from rgbx.evaluate.loop import ProtocolTestLoop
-from rgbx.train.console import shorten_console
-from rgbx.train.distributed import BufferSyncHook, join_processes, wrap
-from rgbx.train.loops import TrainLoop, ValidationLoop
-from rgbx.train.map_check import check_maps
+from rgbx.evaluate.metric import Metrics
+from rgbx.models import MultimodalModel
+from rgbx.train.console import progress, shorten_console
+from rgbx.train.data_check import check_classes, check_maps
+from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
+from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 
@@ -31,7 +35,7 @@ ensure_torchvision()  # mmengine imports it to log its version
 
 
 class Runner(ResumableRunner):
-    """Trains and evaluates by epochs, on one device or in several processes.
+    """Trains by epochs, on one device or in several processes.
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
@@ -40,6 +44,8 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    _train_loop: Any
+    _val_loop: Any
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
@@ -52,7 +58,8 @@ class Runner(ResumableRunner):
             cfg = Config(dict(cfg), format_python_code=False)
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
-            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+            for part in (model, *(model.get("heads") or {}).values()):
+                resolve_class_weights(part, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
@@ -87,13 +94,16 @@ class Runner(ResumableRunner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
+        own = logging.getLogger("rgbx")  # what evaluations print
+        own.handlers, own.propagate = list(logger.handlers), False
+        own.setLevel(logging.DEBUG)  # the handlers choose
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to its device and, with several processes, wraps it for them."""
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
-        return wrap(model)
+        return wrap(unwrap(model))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
@@ -128,20 +138,26 @@ class Runner(ResumableRunner):
         """Builds datasets and loops, so that what is wrong with them shows before anything runs."""
         for loop in (self.train_loop, self.val_loop):
             if loop is not None:
-                self._check_classes(loop.dataloader.dataset)
+                self.check_classes(loop.dataloader.dataset)
         for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
             self.logger.warning(warning)
 
-    def prepare_testing(self) -> None:
-        """The same for the test loop."""
-        self._check_classes(self.test_loop.dataloader.dataset)
+    def check_classes(self, dataset: Dataset[Any]) -> None:
+        """Refuses a dataset of other classes than the model's."""
+        check_classes(self.network, dataset)
 
-    def _check_classes(self, dataset: Any) -> None:
-        recipe = getattr(self.network, "recipe", None) or {}
-        expected = recipe.get("parameters", {}).get("num_classes")
-        found = len(getattr(dataset, "metainfo", {}).get("classes", ()))
-        if expected is not None and found and found != expected:
-            raise ValueError(f"the model has num_classes={expected}, but {type(dataset).__name__} has {found} classes")
+    def use_model(self, model: MultimodalModel) -> None:
+        """Takes another model in place of the config's, such as a checkpoint's to evaluate."""
+        self.model = model.to(next(self.network.parameters()).device)
+
+    @staticmethod
+    def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+        """What an evaluator of the config counts."""
+        return build_metrics(evaluator)
+
+    def watch(self, title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+        """What shows how far a loop over batches is, for `rgbx.evaluate.Session`."""
+        return functools.partial(progress, title=title)
 
     def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the epoch loop.
@@ -170,12 +186,6 @@ class Runner(ResumableRunner):
         if isinstance(loop, dict) and "type" not in loop:
             loop = {"type": ValidationLoop, **loop}
         return super().build_val_loop(loop)
-
-    def build_test_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
-        """Builds the test loop, by default the one that follows a protocol."""
-        if isinstance(loop, dict) and "type" not in loop:
-            loop = {"type": ProtocolTestLoop, **loop}
-        return super().build_test_loop(loop)
 
     def train(self) -> nn.Module:
         """Trains to the end; returns the model.

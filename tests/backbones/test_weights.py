@@ -78,8 +78,8 @@ def test_a_missing_block_is_the_identity_for_every_modality(name, tmp_path):
     x = torch.rand(2, next(m for m in module.modules() if isinstance(m, nn.Conv2d)).in_channels, 4, 4)
     assert torch.equal(module(x), x)
     for m in MODALITIES:
-        backbone.layout.set_present([m])
-        assert torch.equal(module(x), x)
+        with backbone.layout.holding([m]):
+            assert torch.equal(module(x), x)
 
 
 def test_a_missing_fused_bottleneck_is_the_identity(tmp_path):
@@ -104,8 +104,8 @@ def test_a_missing_fused_basic_block_only_exchanges(tmp_path):
     shuffled = received.clone()
     shuffled[:, kept:] = received.flip(0)[:, kept:]
     torch.testing.assert_close(block(x), x + shuffled)
-    backbone.layout.set_present(["depth"])
-    assert torch.equal(block(x), x)
+    with backbone.layout.holding(["depth"]):
+        assert torch.equal(block(x), x)
 
 
 def test_a_block_that_changes_the_shape_stays_random(tmp_path):

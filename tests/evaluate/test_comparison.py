@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from made_result import make_joint_result, make_map_result, make_result
 
-from rgbx.evaluate.comparison import compare_results, comparison_text, reasons_against, verdict
+from rgbx.evaluate.comparison import Row, compare_results, comparison_text, reasons_against
 from rgbx.metrics.bootstrap import draw_weights
+from rgbx.tasks import Score
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def pair():
 
 def compare(*pair, **options):
     """The comparison of the one head, with its first score as `mean`."""
-    found = compare_results(*pair, **options)
+    found = compare_results(*pair, **options).as_dict()
     (head,) = found["heads"].values()
     return {**found, **head, "mean": head["scores"][0]}
 
@@ -59,7 +60,8 @@ def test_paired_intervals_agree_with_a_loop(pair):
     for k, row in [(None, found["mean"]), *enumerate(found["classes"][:5])]:
         expected = naive_interval(a, b, weights, weights, k)
         assert [row["low"], row["high"]] == pytest.approx(expected, abs=1e-9)
-    assert found["classes"][5] == {"name": "sofa", **dict.fromkeys(("a", "b", "difference", "low", "high"))}
+    sofa = found["classes"][5]
+    assert sofa["name"] == "sofa" and {sofa[key] for key in ("a", "b", "difference", "low", "high")} == {None}
 
 
 def test_order_of_images_does_not_matter(pair):
@@ -115,7 +117,7 @@ def test_unlike_results_are_refused(pair, path, value, reason):
     with pytest.raises(ValueError, match=f"cannot be compared .{reason}.*; --force"):
         compare_results(a, b)
     forced = compare_results(a, b, force=True, draws=20)
-    assert len(forced["forced"]) == 1
+    assert len(forced.forced) == 1
     assert f"COMPARED BY FORCE although {path}" in comparison_text(forced)
 
 
@@ -167,10 +169,10 @@ def test_maps_are_compared_as_their_scores_add_up():
     a, b = make_map_result(noise=0.5), make_map_result(noise=0.3)
     found = compare(a, b, draws=200, seed=3)
     assert found["paired"]
-    assert [row["score"] for row in found["scores"]] == ["MAE", "AbsRel", "delta1", "RMSE"]
+    assert [row["name"] for row in found["scores"]] == ["MAE", "AbsRel", "delta1", "RMSE"]
     assert [row["rule"] for row in found["scores"]] == ["pixels", "pixels", "pixels", "pixels, squared"]
     weights = draw_weights(9, 200, seed=3).numpy()
-    rows = {row["score"]: row for row in found["scores"]}
+    rows = {row["name"]: row for row in found["scores"]}
     for name in ("MAE", "RMSE", "delta1"):
         one, other = pixels_of(a)[name], pixels_of(b)[name]
         noted = [r["heads"]["depth"]["subsets"]["rgb+thermal"]["ensemble"][name] for r in (a, b)]
@@ -219,9 +221,9 @@ def test_images_without_a_score_are_left_out():
 
 def test_heads_are_those_in_common_or_named():
     joint, alone = make_joint_result(), make_result()
-    assert list(compare_results(joint, joint, draws=10)["heads"]) == ["labels", "depth"]
-    assert list(compare_results(joint, joint, heads=["depth"], draws=10)["heads"]) == ["depth"]
-    assert list(compare_results(joint, alone, draws=10)["heads"]) == ["labels"]
+    assert list(compare_results(joint, joint, draws=10).heads) == ["labels", "depth"]
+    assert list(compare_results(joint, joint, heads=["depth"], draws=10).heads) == ["depth"]
+    assert list(compare_results(joint, alone, draws=10).heads) == ["labels"]
     joint["heads"]["depth"]["fingerprint"] = "other"
     compare_results(joint, make_joint_result(), heads=["labels"], draws=10)  # of other heads it does not matter
     with pytest.raises(ValueError, match=r"no head 'depth' in both: A has labels, depth; B has labels"):
@@ -244,4 +246,4 @@ def test_heads_are_those_in_common_or_named():
     ],
 )
 def test_verdict(low, high, lower, said):
-    assert verdict({"low": low, "high": high}, lower) == said
+    assert Row("x", Score("x", lower=lower), "images", 1.0, 2.0, 1.0, low, high).verdict == said

@@ -14,6 +14,7 @@ from rgbx.evaluate.result import (
     build_result,
     headline,
     read_result,
+    robustness_text,
     score_table,
     shown,
     write_result,
@@ -130,11 +131,11 @@ def labels(path, value):
         (lambda r: r.update(format="other"), r"'format' is 'other', expected 'rgbx-result/2' or 'rgbx-result/1' or"),
         (lambda r: r["dataset"].pop("every"), r"dataset\.every: expected int, found None"),
         (lambda r: r["dataset"].update(samples=True), r"dataset\.samples: expected int, found True"),
-        (lambda r: r.update(protocol="rgbx"), r"protocol\.name: expected str, found None"),
-        (lambda r: r.update(heads={}), r"heads: expected at least one, found none"),
+        (lambda r: r.update(protocol="rgbx"), r"protocol: expected dict, found 'rgbx'"),
+        (lambda r: r.update(heads={}), r"heads: expected at least one, found 0 entries"),
         (lambda r: r["heads"].update(labels=3), r"heads\.labels: expected dict, found 3"),
         (labels(["task"], KeyError), r"heads\.labels\.task: expected str, found None"),
-        (labels(["scores"], []), r"heads\.labels\.scores: expected at least one, found none"),
+        (labels(["scores"], []), r"heads\.labels\.scores: expected at least one, found 0 entries"),
         (labels(["scores", 1, "lower"], 0), r"heads\.labels\.scores\[1\]\.lower: expected bool, found 0"),
         (labels(["about", "classes"], KeyError), r"heads\.labels\.about\.classes: expected list, found None"),
         (
@@ -145,7 +146,7 @@ def labels(path, value):
         (labels(["subsets", "rgb", "ensemble"], KeyError), r"subsets\.rgb: expected scores of 'ensemble'"),
         (
             labels(["subsets", "rgb", "rgb", "mIoU"], KeyError),
-            r"subsets\.rgb\.rgb\.mIoU: expected the score, found none",
+            r"subsets\.rgb\.rgb\.mIoU: expected the score, found None",
         ),
         (
             labels(["subsets", "rgb", "rgb", "aAcc"], "1"),
@@ -257,3 +258,29 @@ def test_what_is_wrong_in_an_old_file_is_named(tmp_path, name, change, message):
 )
 def test_values_as_people_read_them(score, value, plain, signed):
     assert (shown(score, value), shown(score, value, signed=True)) == (plain, signed)
+
+
+def test_robustness_in_a_terminal():
+    """Of 40 % and a fall by 0.1 and 0.3 of it; of a score whose low values are good a rise."""
+    rows = [
+        {"modality": "rgb", "corruption": "noise", "severity": 1 + i, "value": v} for i, v in enumerate((0.36, 0.28))
+    ]
+    entry = {"name": "mIoU", "unit": "fraction", "digits": 3, "lower": False}
+    robustness = {"every": 1, "score": "mIoU", "clean": 0.4, "corruptions": rows, "mean": 0.32}
+    head = {"scores": [entry], "robustness": robustness, "subsets": {}}
+    assert robustness_text(head).splitlines() == [
+        "modality  corruption     1     2  mean  relative drop",
+        "--------  ----------  ----  ----  ----  -------------",
+        "rgb       noise       36.0  28.0  32.0           20.0",
+        "clean 40.0, mean over corruptions 32.0",
+    ]
+    lower = {**head, "scores": [{**entry, "unit": "m", "lower": True}]}
+    assert robustness_text(lower).splitlines()[0].endswith("relative rise")
+    assert robustness_text(lower).splitlines()[2].split()[2:] == ["0.360", "0.280", "0.320", "-20.0", "%"]
+    assert robustness_text({**head, "robustness": {**robustness, "corruptions": []}}).startswith("no corruption")
+
+
+def test_what_is_no_number_is_a_dash():
+    score = Score("mIoU", "fraction")
+    assert [shown(score, value) for value in (None, float("nan"), float("inf"))] == ["-"] * 3
+    assert shown(score, 0.45678, digits=4) == "45.68"

@@ -41,9 +41,9 @@ def test_one_way_leaves_the_givers_alone():
 )
 def test_nothing_is_added_to_one_alone_or_without_a_receiver(present, receivers):
     layout = StackLayout(NAMES)
-    layout.set_present(present)
-    x = torch.randn(2 * len(present), 5, 3, 4)
-    assert fuse(layout, x, receivers=receivers) is x
+    with layout.holding(present):
+        x = torch.randn(2 * len(present), 5, 3, 4)
+        assert fuse(layout, x, receivers=receivers) is x
 
 
 def test_gradient_of_the_prediction_reaches_the_giver():
@@ -57,10 +57,10 @@ def test_one_branch_predicts():
     merge = build_fusion({"name": "addition", "predict_from": "depth"}).merge_features([5, 7], layout)
     features = [torch.randn(6, 5, 4, 4), torch.randn(6, 7, 2, 2)]
     for present, place in ((NAMES, 1), (("depth", "ir"), 0), (("rgb", "ir"), 0), (("ir",), 0)):
-        layout.set_present(present)
-        stacks = [f[: 2 * len(present)] for f in features]
-        for merged, f in zip(merge(stacks), stacks, strict=True):
-            assert torch.equal(merged, f[2 * place : 2 * place + 2])
+        with layout.holding(present):
+            stacks = [f[: 2 * len(present)] for f in features]
+            for merged, f in zip(merge(stacks), stacks, strict=True):
+                assert torch.equal(merged, f[2 * place : 2 * place + 2])
     assert build_fusion("addition").merge_features([5, 7], layout) is None
 
 

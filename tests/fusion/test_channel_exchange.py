@@ -96,8 +96,8 @@ def test_plain_network_above_the_threshold_and_with_one_modality(kind):
     plain = made_stage(layout, kind, blocks=2)
     x = torch.randn(2, BLOCKS[kind][1][0], 5, 5)
     assert torch.equal(fuse(copy.deepcopy(plain), layout, threshold=0.0)(x), plain(x))
-    layout.set_present(["depth"])
-    assert torch.equal(fuse(copy.deepcopy(plain), layout, threshold=9.0)(x), plain(x))
+    with layout.holding(["depth"]):
+        assert torch.equal(fuse(copy.deepcopy(plain), layout, threshold=9.0)(x), plain(x))
 
 
 def test_gradient_of_a_replaced_channel_goes_to_the_other_modality():
@@ -124,13 +124,13 @@ def test_penalty_is_a_sum_over_disjoint_parts(modalities):
     scales = [stage[0].bn2.norms[name].weight.tolist() for name in layout.modalities]
     parts = {2: [range(5), range(5, 10)], 3: [range(3), range(3, 6), range(6, 10)]}[modalities]
     by_hand = 0.5 * sum(abs(scales[m][c]) for m, part in enumerate(parts) for c in part)
-    layout.set_present(["rgb"])
-    penalty = stage[0].penalty()
-    assert penalty.item() == pytest.approx(by_hand)
-    penalty.backward()
-    for m, (name, part) in enumerate(zip(layout.modalities, parts, strict=True)):
-        signs = [0.5 * ((s > 0) - (s < 0)) if c in part else 0 for c, s in enumerate(scales[m])]
-        assert stage[0].bn2.norms[name].weight.grad.tolist() == pytest.approx(signs)
+    with layout.holding(["rgb"]):
+        penalty = stage[0].penalty()
+        assert penalty.item() == pytest.approx(by_hand)
+        penalty.backward()
+        for m, (name, part) in enumerate(zip(layout.modalities, parts, strict=True)):
+            signs = [0.5 * ((s > 0) - (s < 0)) if c in part else 0 for c, s in enumerate(scales[m])]
+            assert stage[0].bn2.norms[name].weight.grad.tolist() == pytest.approx(signs)
 
 
 def test_scales_of_affine_norms_and_of_separate_encoders():

@@ -120,22 +120,22 @@ def frozen(norm, x):
 def test_stage_merge_with_both_and_with_one_in_both_places(present):
     layout = StackLayout(NAMES)
     module = spread(StageMerge(6, layout, 1))
-    layout.set_present(present)
-    x = torch.randn(len(present), 2, 6, 3, 4)
-    out = module(x.flatten(0, 1)).detach()
-    assert out.shape == (2, 6, 3, 4)
-    for n in range(2):
-        parts = crossed(module.cross, {m: x[i, n].flatten(1).double().numpy() for i, m in enumerate(present)})
-        joined = np.concatenate([parts[present[0]], parts[present[-1]]]).reshape(12, 3, 4)
-        np.testing.assert_allclose(out[n], embedded(module, joined), rtol=1e-3, atol=1e-3)
+    with layout.holding(present):
+        x = torch.randn(len(present), 2, 6, 3, 4)
+        out = module(x.flatten(0, 1)).detach()
+        assert out.shape == (2, 6, 3, 4)
+        for n in range(2):
+            parts = crossed(module.cross, {m: x[i, n].flatten(1).double().numpy() for i, m in enumerate(present)})
+            joined = np.concatenate([parts[present[0]], parts[present[-1]]]).reshape(12, 3, 4)
+            np.testing.assert_allclose(out[n], embedded(module, joined), rtol=1e-3, atol=1e-3)
 
 
 def test_one_modality_alone_is_not_rectified():
     layout = StackLayout(NAMES)
     module = Rectification(6, layout, 1)
-    layout.set_present(["depth"])
-    x = torch.randn(2, 6, 3, 3)
-    assert module(x) is x
+    with layout.holding(["depth"]):
+        x = torch.randn(2, 6, 3, 3)
+        assert module(x) is x
 
 
 def test_context_does_not_grow_with_the_map():

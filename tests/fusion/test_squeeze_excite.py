@@ -51,9 +51,9 @@ def test_starts_as_about_half_the_sum():
 def test_one_alone_or_without_the_receiver_passes(present):
     layout = StackLayout(NAMES)
     module = fused_stage(layout)
-    layout.set_present(present)
-    x = torch.randn(len(present), 5, 3, 4)
-    assert module(x) is x
+    with layout.holding(present):
+        x = torch.randn(len(present), 5, 3, 4)
+        assert module(x) is x
 
 
 def test_gates_are_private_and_trained_by_the_receiver():
@@ -68,8 +68,8 @@ def test_the_receiver_alone_predicts_if_it_is_there():
     merge = build_fusion({"name": "squeeze_excite", "receiver": "depth"}).merge_features([5], layout)
     x = torch.randn(3, 5, 4, 4)
     assert torch.equal(merge([x])[0], x[1:2])
-    layout.set_present(["rgb", "ir"])
-    assert torch.equal(merge([x[:2]])[0], x[:1])
+    with layout.holding(["rgb", "ir"]):
+        assert torch.equal(merge([x[:2]])[0], x[:1])
 
 
 def test_names_are_checked():

@@ -1,7 +1,5 @@
 """Token exchange against loops over locations, with made and with computed scores."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -117,20 +115,21 @@ def test_other_stages_are_fused_on_their_output():
     torch.testing.assert_close(module(x), expected)
 
 
-def test_penalty_is_the_mean_score_summed_over_modalities_and_read_once():
+def test_penalty_of_a_call_is_the_mean_score_summed_over_modalities():
     layout = StackLayout(NAMES[:2])
     exchange = TokenExchange(8, layout, 0.02, 0.25)
     x = torch.randn(6, 8, 3, 4)
-    exchange(x, x)
     by_hand = 0.25 * sum(score_of(exchange, n, v).mean().item() for n, v in zip(NAMES, x.chunk(2), strict=False))
-    assert exchange.penalty().item() == pytest.approx(by_hand, rel=1e-5)
-    assert exchange.penalty() == 0
-    exchange(x, x)
-    exchange.eval()(x, x)
-    assert exchange.penalty() == 0
-    exchange.train()(x, x)
-    exchange.penalty().backward()
-    copy.deepcopy(exchange)  # nothing of the graph is kept
+    exchange(x, x)  # of a call that nobody asks for
+    with layout.holding(layout.modalities):
+        exchange(x, x)
+        (penalty,) = layout.penalties
+        exchange.eval()(x, x)
+        assert len(layout.penalties) == 1
+    assert penalty.item() == pytest.approx(by_hand, rel=1e-5)
+    with layout.holding(layout.modalities):
+        assert not layout.penalties
+    penalty.backward()
     assert all(p.grad.abs().sum() > 0 for name, p in exchange.named_parameters() if not name.startswith("score.0"))
 
 
@@ -138,10 +137,10 @@ def test_penalty_is_the_mean_score_summed_over_modalities_and_read_once():
 def test_one_alone_passes_without_a_score(name):
     layout = StackLayout(NAMES)
     exchange = TokenExchange(8, layout, 9.0, 1.0)
-    layout.set_present([name])
-    x = torch.randn(2, 8, 3, 3)
-    assert exchange(x, x) is x and TokenExchangeOutput(exchange)(x) is x
-    assert exchange.penalty() == 0
+    with layout.holding([name]):
+        x = torch.randn(2, 8, 3, 3)
+        assert exchange(x, x) is x and TokenExchangeOutput(exchange)(x) is x
+        assert layout.penalties == [0, 0]
 
 
 def test_gradients_follow_what_was_taken():

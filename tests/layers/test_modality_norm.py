@@ -40,15 +40,15 @@ def test_each_modality_is_normalised_by_its_own_norm(make, training, present):
     norm = ModalityNorm(make(6), layout).train(training)
     for private in norm.norms.values():
         randomised(private)
-    layout.set_present(present)
-    x = torch.randn(len(present) * 3, 6, 4, 5)
-    singles = [copy.deepcopy(norm.norms[name]) for name in present]
-    expected = torch.cat([single(part) for single, part in zip(singles, x.chunk(len(present)), strict=True)])
-    with torch.set_grad_enabled(training):
-        torch.testing.assert_close(norm(x), expected, rtol=1e-5, atol=1e-6)
-    for name, single in zip(present, singles, strict=True):
-        for key, value in single.state_dict().items():
-            torch.testing.assert_close(norm.norms[name].state_dict()[key], value)
+    with layout.holding(present):
+        x = torch.randn(len(present) * 3, 6, 4, 5)
+        singles = [copy.deepcopy(norm.norms[name]) for name in present]
+        expected = torch.cat([single(part) for single, part in zip(singles, x.chunk(len(present)), strict=True)])
+        with torch.set_grad_enabled(training):
+            torch.testing.assert_close(norm(x), expected, rtol=1e-5, atol=1e-6)
+        for name, single in zip(present, singles, strict=True):
+            for key, value in single.state_dict().items():
+                torch.testing.assert_close(norm.norms[name].state_dict()[key], value)
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 3, 5), (3, 4, 2, 1)])

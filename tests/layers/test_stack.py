@@ -14,12 +14,12 @@ def test_stack_is_modality_major_and_repeats_one_channel():
 
 def test_split_returns_views_in_declared_order():
     layout = StackLayout(("rgb", "depth", "thermal"))
-    layout.set_present({"thermal", "rgb"})
-    x = torch.arange(4.0).view(4, 1, 1, 1)
-    parts = split_modalities(x, layout)
-    assert list(parts) == ["rgb", "thermal"]
-    assert parts["thermal"].flatten().tolist() == [2.0, 3.0]
-    assert parts["rgb"].data_ptr() == x.data_ptr()
+    with layout.holding({"thermal", "rgb"}):
+        x = torch.arange(4.0).view(4, 1, 1, 1)
+        parts = split_modalities(x, layout)
+        assert list(parts) == ["rgb", "thermal"]
+        assert parts["thermal"].flatten().tolist() == [2.0, 3.0]
+        assert parts["rgb"].data_ptr() == x.data_ptr()
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_split_returns_views_in_declared_order():
         (lambda: StackLayout(()), "at least one name"),
         (lambda: StackLayout(("rgb", "rgb")), "only once"),
         (lambda: StackLayout(("near-ir",)), "near-ir"),
-        (lambda: StackLayout(("rgb",)).set_present(["depth"]), r"\['depth'\] given; this model knows \['rgb'\]"),
-        (lambda: StackLayout(("rgb",)).set_present([]), "this model knows"),
+        (lambda: StackLayout(("rgb",)).holding(["depth"]), r"\['depth'\] given; this model knows \['rgb'\]"),
+        (lambda: StackLayout(("rgb",)).holding([]), "this model knows"),
         (
             lambda: stack_modalities({"a": torch.zeros(1, 3, 4, 4), "b": torch.zeros(1, 3, 4, 5)}, StackLayout("ab")),
             r"b has batch and size \[1, 4, 5\], a has \[1, 4, 4\]",

@@ -7,17 +7,13 @@ checkpoint draws (statistics, ranges, class weights, vectors of spectral norms) 
 
 import gzip
 import json
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_models import DECODER, batch, diverse, equal, run, small
 
-import rgbx
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import load
 

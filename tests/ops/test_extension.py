@@ -89,9 +89,12 @@ def test_a_gpu_without_code_gets_plain_torch_or_a_refusal(monkeypatch):
     kernel = Kernel(FOLDER / "librgbx_cuda.so", True, "built for 8.0 9.0")
     monkeypatch.setattr(_extension, "KERNELS", {"cuda": kernel})
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 0))
-    _extension.gpu_misfit.cache_clear()
+    for remembered in (_extension.gpu_misfit, _extension.may_use_kernel):
+        remembered.cache_clear()
     assert not _extension.may_use_kernel(torch.device("cuda", 0))
     monkeypatch.setattr(_extension, "MODE", "kernel")
+    _extension.may_use_kernel.cache_clear()
     with pytest.raises(RuntimeError, match=r"built for 8\.0 9\.0, which has no code for compute capability 7\.0"):
         _extension.may_use_kernel(torch.device("cuda", 0))
-    _extension.gpu_misfit.cache_clear()
+    for remembered in (_extension.gpu_misfit, _extension.may_use_kernel):
+        remembered.cache_clear()

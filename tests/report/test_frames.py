@@ -8,7 +8,7 @@ from PIL import Image
 from tiny import Halves
 
 from rgbx.report.frames import choose_frames, draw_frame, write_frames
-from rgbx.tasks.score import Score
+from rgbx.tasks import Prediction, Score
 from rgbx.transforms import PackSample
 
 ABOUT = {"classes": ["a", "b"], "palette": [[255, 0, 0], [0, 255, 0]], "ignore_index": 255}
@@ -50,20 +50,20 @@ def test_choice(values, expected):
 
 
 def test_pictures_come_in_order():
-    output = {
-        "prediction": {"ensemble": torch.ones(2, 2), "rgb": torch.zeros(2, 2)},
-        "target": torch.tensor([[0, 1], [1, 7]]),
-        "valid": torch.tensor([[[True, True], [True, False]]]),
-    }
+    found = Prediction(
+        {"ensemble": torch.ones(2, 2), "rgb": torch.zeros(2, 2)},
+        torch.tensor([[0, 1], [1, 7]]),
+        torch.tensor([[[True, True], [True, False]]]),
+    )
     inputs = {"input/rgb": np.full((2, 2, 3), 9, np.uint8)}
-    drawn = draw_frame(output, Drawing("label"), {"about": ABOUT}, inputs)
+    drawn = draw_frame(found, Drawing("label"), {"about": ABOUT}, inputs)
     assert list(drawn) == ["truth", "RGB branch", "ensemble", "errors of the ensemble"]
     assert drawn["truth"][..., 0].tolist() == [[0, 1], [1, 0]]
     assert drawn["errors of the ensemble"][..., 0].tolist() == [[255, 9], [9, 255]]
-    other = draw_frame(output, Drawing("label"), {"about": ABOUT}, {"input/rgb": np.zeros((4, 4, 3), np.uint8)})
+    other = draw_frame(found, Drawing("label"), {"about": ABOUT}, {"input/rgb": np.zeros((4, 4, 3), np.uint8)})
     assert other["errors of the ensemble"][0, 1, 0] == 128  # a background of another size
-    assert list(draw_frame(output, Drawing("plain"), {"about": ABOUT}, {})) == ["truth", "RGB branch", "ensemble"]
-    unknown = draw_frame({**output, "target": None, "valid": None}, Drawing("label"), {"about": ABOUT}, {})
+    assert list(draw_frame(found, Drawing("plain"), {"about": ABOUT}, {})) == ["truth", "RGB branch", "ensemble"]
+    unknown = draw_frame(Prediction(found.prediction), Drawing("label"), {"about": ABOUT}, {})
     assert list(unknown) == ["RGB branch", "ensemble"]
 
 
@@ -78,7 +78,7 @@ def predictor(seen):
         label = batch["label"][0].clone()
         label[label == 255] = 0
         found = {"ensemble": label, "rgb": torch.zeros_like(label), "depth": label}
-        return [{"heads": {name: {"prediction": found, "target": batch["label"][0]} for name in ("labels", "other")}}]
+        return [{"heads": dict.fromkeys(("labels", "other"), Prediction(found, batch["label"][0]))}]
 
     return predict
 

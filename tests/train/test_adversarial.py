@@ -107,9 +107,9 @@ def test_each_part_has_its_parameters_and_learning_rate(tmp_path):
         part: {names[id(p)] for group in wrapper.optimizer.param_groups for p in group["params"]}
         for part, wrapper in built.items()
     }
-    assert found["discriminator"] == {name for name in names.values() if name.startswith("discriminator.")}
+    assert found["discriminator"] == {name for name in names.values() if ".opponent." in name}
     assert found["generator"] == set(names.values()) - found["discriminator"]
-    assert {"alpha.normal", "alpha.edge"} < found["generator"]
+    assert {"heads.rgb.alpha.normal", "heads.rgb.alpha.edge"} < found["generator"]
     assert {g["lr"] for g in built["generator"].optimizer.param_groups} == {0.002}
     assert {g["lr"] for g in built["discriminator"].optimizer.param_groups} == {0.001}
     assert all(part.epoch_length == 3 for part in built.values())
@@ -130,7 +130,7 @@ def test_schedules_of_other_optimizers_are_refused(tmp_path):
     state["param_schedulers"] = state["param_schedulers"]["generator"]
     torch.save(state, path)
     with pytest.raises(ValueError, match="schedules are of other optimizers"):
-        Runner.from_cfg(settings(tmp_path, epochs=3, resume=True)).train()
+        Runner.from_cfg(settings(tmp_path, epochs=2, resume=True)).train()
 
 
 def build(dropout):
@@ -175,7 +175,8 @@ def test_two_processes_make_the_steps_of_one(tmp_path, dropout):
     for name, value in expected.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-6, msg=name)
-    assert all(any(not torch.equal(start[n], first[n]) for n in start if n.startswith(p)) for p in ("gen", "disc"))
+    for part in ("backbone.", "heads.rgb.opponent."):
+        assert any(not torch.equal(start[name], first[name]) for name in start if name.startswith(part))
 
 
 def test_one_optimizer_for_both_parts_is_refused(tmp_path):

@@ -10,14 +10,17 @@ from mmengine.hooks import Hook
 from mmengine.optim import LinearLR, MultiStepLR, OneCycleLR, PolyLR, ReduceOnPlateauLR
 from test_resume import assert_equal, forget, rewrite, training_state
 
+from rgbx.models import multimodal_segmentor
 from rgbx.train.changes import flat_config, read_config_text
+
+ALPHA = "heads.labels.alpha.rgb"
 
 
 class Steps(Hook):
     """Notes each batch, the learning rates and the weights before and after it."""
 
     def __init__(self):
-        self.rates, self.batches, self.before, self.after = [], [], [], []
+        self.rates, self.batches, self.before, self.after, self.outputs = [], [], [], [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.rates.append(tuple(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups))
@@ -26,6 +29,7 @@ class Steps(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.after.append(copy.deepcopy(runner.network.state_dict()))
+        self.outputs.append(outputs)
 
 
 SGD = dict(type="SGD", lr=0.01)
@@ -123,7 +127,7 @@ def test_another_batch_size(make_runner, tmp_path):
     )
     assert [len(batch["label"]) for batch in steps.batches] == [1] * 6
     weights = [steps.before[0], *steps.after]
-    moved = [not torch.equal(a["alpha.rgb"], b["alpha.rgb"]) for a, b in itertools.pairwise(weights)]
+    moved = [not torch.equal(a[ALPHA], b[ALPHA]) for a, b in itertools.pairwise(weights)]
     assert moved == [False, False, False, True, False, True]  # windows of 4 and of the 2 that are left
     assert torch.load(tmp_path / "run/epoch_3.pth", weights_only=True)["meta"]["iter"] == 18
     assert "train_dataloader.batch_size: 2 → 1: applied" in said(tmp_path)
@@ -135,7 +139,7 @@ def test_an_average_that_ends_leaves_the_weights_it_averaged(make_runner, tmp_pa
     saved = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
     _, steps = run(make_runner, epochs=3, resume=True, ema=False)
     weights = {n.removeprefix("module."): x for n, x in saved["ema_state_dict"].items() if n != "steps"}
-    assert not torch.equal(weights["alpha.rgb"], saved["state_dict"]["alpha.rgb"])
+    assert not torch.equal(weights[ALPHA], saved["state_dict"][ALPHA])
     assert_equal(dict(sorted(steps.before[0].items())), dict(sorted(weights.items())))
     assert "ema_state_dict" not in torch.load(tmp_path / "run/epoch_3.pth", weights_only=True)
 
@@ -145,9 +149,9 @@ def test_an_average_that_begins_and_one_of_another_momentum(make_runner, tmp_pat
     run(make_runner, epochs=3, length=2, resume=True, optimizer=SGD, ema=dict(momentum=0.25))
     _, steps = run(make_runner, epochs=4, length=2, resume=True, optimizer=SGD, ema=dict(momentum=0.5))
     third, fourth = (torch.load(tmp_path / f"run/epoch_{epoch}.pth", weights_only=True) for epoch in (3, 4))
-    average = third["state_dict"]["alpha.rgb"]
-    expected = average + 0.5 * (steps.after[0]["alpha.rgb"] - average)
-    torch.testing.assert_close(fourth["state_dict"]["alpha.rgb"], expected)
+    average = third["state_dict"][ALPHA]
+    expected = average + 0.5 * (steps.after[0][ALPHA] - average)
+    torch.testing.assert_close(fourth["state_dict"][ALPHA], expected)
 
 
 def test_other_data_workers_and_precision_take_effect(make_runner, tmp_path):
@@ -165,6 +169,30 @@ def test_other_data_workers_and_precision_take_effect(make_runner, tmp_path):
         "train_cfg.max_epochs: 2 → 3: applied",
     ):
         assert line in said(tmp_path)
+
+
+def test_another_loss_is_the_next_steps(make_runner, tmp_path):
+    """What is of a model's training alone may change, class weights among them, whatever the checkpoint holds."""
+    weights = {"name": "cross_entropy", "class_weights": [1.0, 2.0, 4.0]}
+    network = dict(
+        type=multimodal_segmentor, backbone="test_resnet", decoder=dict(width=8, dropout=0.0), norm_eval=True
+    )
+    for loss in ({**weights, "class_weights": [3.0, 1.0, 1.0]}, "cross_entropy"):
+        run(make_runner, str(loss), model={**network, "loss": loss})
+        resumed = dict(resume=True, log_level="INFO", model={**network, "loss": weights})
+        runner, steps = run(make_runner, str(loss), epochs=3, **resumed)
+        assert runner.network.state_dict()["heads.labels.task.loss.weight"].tolist() == [1.0, 2.0, 4.0]
+        model = copy.deepcopy(runner.network)
+        model.load_state_dict(steps.before[0])
+        batch = model.data_preprocessor(steps.batches[0])
+        logits = model.train()(batch["inputs"])["rgb"]
+        expected = torch.nn.functional.cross_entropy(
+            logits, batch["targets"]["labels"].truth, torch.tensor([1.0, 2.0, 4.0]), ignore_index=255
+        )
+        torch.testing.assert_close(steps.outputs[0]["loss_rgb"], expected)
+        assert re.search(r"model.heads.labels.loss\S* .*: applied", said(tmp_path / str(loss)))
+    with pytest.raises(ValueError, match=r"model\.backbone\.name is 'test_resnet' → 'resnet18'"):
+        run(make_runner, "cross_entropy", epochs=4, resume=True, model={**network, "backbone": "resnet18"})
 
 
 def test_nothing_is_said_where_nothing_changed(make_runner, tmp_path):

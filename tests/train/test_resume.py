@@ -148,7 +148,7 @@ def test_the_comparison_can_fail(make_runner, tmp_path):
 def test_ema_differs_from_the_weights_it_averages(make_runner, tmp_path):
     make_runner(epochs=2, ema=dict(momentum=0.1)).train()
     state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
-    name = "head.classifier.weight"
+    name = "heads.labels.decoder.classifier.weight"
     assert not torch.equal(state["state_dict"][name], state["ema_state_dict"][f"module.{name}"])
 
 
