@@ -39,7 +39,7 @@ def small(kind="both", seed=0, **options):
 
 
 def batch(size=(34, 50), count=2):
-    """A collated batch whose sides no stride divides; depth and the dense map have holes, where they are not above 0."""
+    """A collated batch whose sides no stride divides; depth and the dense map have holes."""
     g = torch.Generator().manual_seed(1)
     return {
         "rgb": torch.randint(0, 256, (count, 3, *size), generator=g, dtype=torch.uint8),

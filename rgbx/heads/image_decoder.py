@@ -14,12 +14,16 @@ GROUPS = 8
 
 
 class ConvGroupNormReLU(nn.Sequential):
-    """Convolution without bias, group norm for several modalities, ReLU."""
+    """Convolution without bias, group norm for several modalities, ReLU.
+
+    Groups keep no running statistics that ``"affine"`` could share, so that it means ``"private"`` here.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, layout: StackLayout, norm: str) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-        self.norm = modality_norm(nn.GroupNorm(math.gcd(GROUPS, channels_out), channels_out), layout, norm)
+        groups = nn.GroupNorm(math.gcd(GROUPS, channels_out), channels_out)
+        self.norm = modality_norm(groups, layout, "private" if norm == "affine" else norm)
         self.act = nn.ReLU(inplace=True)
 
 

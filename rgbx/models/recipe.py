@@ -7,7 +7,9 @@ models were laid out in other modules: their parameters and the names of their t
 
 from __future__ import annotations
 
+import math
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +20,7 @@ from rgbx._text import nearest
 from rgbx.models.build import complete, segmentor_parameters, translator_parameters
 
 MOST_VALUES, LONGEST, LARGEST, DEEPEST, MOST_NAMES = 20_000, 300, 2**16, 8, 64
+LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
 TRAINING_ONLY = ("modality_dropout", "norm_eval")
@@ -36,19 +39,19 @@ def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any
     Raises:
         ValueError: not a recipe, an unknown builder or parameter, a value of a wrong kind, or an absurd size.
     """
-    if not isinstance(recipe, Mapping) or not isinstance(recipe.get("builder"), str):
-        raise ValueError(f"{where} names no model builder: its recipe is {_short(recipe)}, expected a dict")
-    builder, parameters = recipe["builder"], recipe.get("parameters")
-    if builder not in _COMPLETE:
-        raise ValueError(f"{where} names the model builder {_short(builder)}; expected one of {sorted(_COMPLETE)}")
-    if not isinstance(parameters, Mapping):
-        raise ValueError(f"{where}: the recipe's parameters are {_short(parameters)}; expected a dict")
-    _check_values(parameters, where, "parameters", [0])
-    for key in ("modalities", "heads"):
-        found = parameters.get(key, ())
-        if isinstance(found, (list, tuple, Mapping)) and len(found) > MOST_NAMES:
-            raise ValueError(f"{where}: the recipe has {len(found)} {key}; expected at most {MOST_NAMES}")
     with refusing(where):
+        if not isinstance(recipe, Mapping) or not isinstance(recipe.get("builder"), str):
+            raise ValueError(f"it names no model builder: its recipe is {_short(recipe)}, expected a dict")
+        builder, parameters = recipe["builder"], recipe.get("parameters")
+        if builder not in _COMPLETE:
+            raise ValueError(f"it names the model builder {_short(builder)}; expected one of {sorted(_COMPLETE)}")
+        if not isinstance(parameters, Mapping):
+            raise ValueError(f"the recipe's parameters are {_short(parameters)}; expected a dict")
+        _check_values(parameters, "parameters", [0])
+        for key in ("modalities", "heads"):
+            found = parameters.get(key, ())
+            if isinstance(found, (list, tuple, Mapping)) and len(found) > MOST_NAMES:
+                raise ValueError(f"the recipe has {len(found)} {key}; expected at most {MOST_NAMES}")
         return _COMPLETE[builder](dict(parameters))
 
 
@@ -58,43 +61,41 @@ def refusing(where: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{where}: {_short(error, 1000)}") from error
+        raise ValueError(f"{where}: {str(error)[:LONGEST_MESSAGE]}") from error
     except Exception as error:  # whatever code meets in values that are not what it expects
         raise ValueError(
-            f"{where}: its recipe cannot be used: {type(error).__name__}: {_short(error, 1000)}"
+            f"{where}: its recipe cannot be used: {type(error).__name__}: {str(error)[:LONGEST_MESSAGE]}"
         ) from error
 
 
-def _check_values(value: object, where: str, path: str, count: list[int]) -> None:
+def _check_values(value: object, path: str, count: list[int]) -> None:
     """Refuses what no recipe holds; `count` keeps how many values there were."""
     count[0] += 1
     if count[0] > MOST_VALUES or path.count(".") > DEEPEST:
-        raise ValueError(f"{where}: the recipe is too large or too deep at {path}")
+        raise ValueError(f"the recipe is too large or too deep at {path}")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str) or len(key) > LONGEST:
-                raise ValueError(f"{where}: {path} has the key {_short(key)}; expected a short string")
-            _check_values(item, where, f"{path}.{key}", count)
+                raise ValueError(f"{path} has the key {_short(key)}; expected a short string")
+            _check_values(item, f"{path}.{key}", count)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _check_values(item, where, f"{path}.{index}", count)
+            _check_values(item, f"{path}.{index}", count)
     elif isinstance(value, str):
         if len(value) > LONGEST:
-            raise ValueError(f"{where}: {path} is a string of {len(value)} characters; expected at most {LONGEST}")
+            raise ValueError(f"{path} is a string of {len(value)} characters; expected at most {LONGEST}")
     elif isinstance(value, (int, float)):
         most = MOST_LAYERS if path.rpartition(".")[2] in LAYERS else LARGEST
-        counts = isinstance(value, int) and not re.search(
-            r"\.(ranges?|statistics)\.", path
-        )  # these are in a map's unit
-        if (counts and abs(value) > most) or not (abs(value) < LARGEST**4 or path.endswith(".max")):
-            raise ValueError(f"{where}: {path} is {_short(value)}; expected a number of at most {most}")
+        counts = isinstance(value, int) and not re.search(r"\.(ranges?|statistics)\.", path)  # in a map's unit
+        finite = abs(value) < LARGEST**4 or (value == math.inf and path.endswith(".max"))
+        if not finite or (counts and abs(value) > most):
+            raise ValueError(f"{path} is {_short(value)}; expected a number of at most {most}")
     elif value is not None:
-        raise ValueError(f"{where}: {path} is {_short(value)}; expected plain values")
+        raise ValueError(f"{path} is {_short(value)}; expected plain values")
 
 
-def _short(value: object, most: int = 60) -> str:
-    text = str(value) if isinstance(value, Exception) else repr(value)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+def _short(value: object) -> str:
+    return reprlib.repr(value)
 
 
 def _complete_multimodal(parameters: dict[str, Any]) -> dict[str, Any]:
