@@ -32,7 +32,7 @@ def trained(model):
 def test_modes(kind, network):
     model, data = diverse(small(kind, **NETWORKS[network])), batch()
     outputs = run(model, data)
-    assert {head: list(found) for head, found in outputs.items()} == dict.fromkeys(HEADS[kind], [*NAMES, "ensemble"])
+    assert {head: list(found) for head, found in outputs.items()} == {h: [*NAMES, "ensemble"] for h in HEADS[kind]}
     for head, found in outputs.items():
         assert all(x.shape == (2, CHANNELS[head], 34, 50) and x.dtype == torch.float32 for x in found.values())
         assert head == "labels" or all(x.abs().max() <= 1 for x in found.values())

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from rgbx.models import PROTOCOLS, Protocol
-from rgbx.models.protocol import find_protocol
+XX
 
 
 def test_the_published_ones_have_names_and_sources():
