@@ -98,7 +98,7 @@ class Classes(Task):
         """Σ w_m · o_m, or without weights the logarithm of the mean probability."""
         if weights is None:
             return torch.stack(list(votes)).log_softmax(2).logsumexp(0) - math.log(len(votes))
-        return (weights.view(-1, 1, 1, 1, 1) * torch.stack(list(votes))).sum(0)
+        return torch.stack([w * vote for w, vote in zip(weights, votes, strict=True)]).sum(0)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_NAME`` of every branch and the ensemble.
