@@ -136,7 +136,10 @@ def test_accumulated_batches_equal_one_large_batch():
         dict(fusion="early"),
         dict(fusion="channel_exchange"),
         dict(generator=dict(name="resnet", width=4, blocks=2)),
-        dict(generator=dict(name="backbone", backbone="test_resnet", width=16)),
+        dict(generator=dict(name="backbone", backbone="test_resnet", width=16), normalization="range"),
+        dict(
+            generator=dict(name="backbone", backbone="test_resnet"), statistics={"edge": {"mean": [0.2], "std": [0.4]}}
+        ),
         dict(modalities=("rgb",), fusion=None),
         dict(modality_dropout=0.9),
         dict(target="normal", modalities=("rgb", "edge", "depth")),
