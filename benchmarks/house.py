@@ -10,8 +10,7 @@ What the rows count:
 
 - A function's length is that of its source from ``def`` to its end, without the docstring; a file's that of ``wc -l``.
 - A tensor argument is annotated with `Tensor` or `ndarray`, also in a container. Its shape is told by a comment on its
-  own line, by its entry under ``Args:``, or, where it is the only one, behind the signature or before the sections of
-  the docstring; a shape
+  own line, by its entry under ``Args:``, or, where it is the only one, before the sections of the docstring; a shape
   stands in brackets, [N, C, H, W], a range such as [0, 1] is none.
 - `Any` arguments: annotations that contain it; ``*args`` and ``**kwargs`` are not counted.
 - Public names are functions and classes at the top of a file without a leading underscore.
@@ -135,8 +134,7 @@ def arguments(source: Source) -> Iterator[Argument]:
             for arg, text in annotated.items()
         ]
         tensors = [argument for argument in made if argument.is_tensor]
-        behind = source.comments.get(function.body[0].lineno - 1, "") if function.body else ""
-        if len(tensors) == 1 and SHAPE.search(SECTIONS.split(docstring)[0] + behind):
+        if len(tensors) == 1 and SHAPE.search(SECTIONS.split(docstring)[0]):
             tensors[0].told = True
         yield from made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch.utils.data import DataLoader
 from rgbx.evaluate.metric import Metrics, metrics_of
 from rgbx.evaluate.pictures import PictureObserver
 from rgbx.evaluate.session import Session
-from rgbx.models.multimodal import frozen
 from rgbx.models.precision import autocast_dtype
 from rgbx.tasks.protocol import Protocol
 from rgbx.train.distributed import unwrap
@@ -72,6 +72,19 @@ def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | O
     with wrapper.optim_context(model):
         losses = model(**batch, shown=shown, mode="discriminator")
     return logged | {"discriminator": _update(wrapper, losses)["loss"].detach()}
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """No gradients for the modules' parameters; they still flow through them to their inputs."""
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _update(wrapper: OptimWrapper, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
