@@ -393,7 +393,7 @@ class MultimodalModel(nn.Module):
         """
         dynamo = torch._dynamo.config
         dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * 2 ** len(self.modalities))
-        network: nn.Module = getattr(self.backbone, "network", self.backbone)
+        network: nn.Module = getattr(self.backbone, "network", typing.cast(nn.Module, self.backbone))
         network.compile(**options)
         for _, head in self.named_heads():
             head.decoder.compile(**options)
