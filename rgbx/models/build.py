@@ -126,6 +126,8 @@ def complete(**given: Any) -> dict[str, Any]:
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
     found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
     kind, modalities = found["normalization"], tuple(found["modalities"])
+    if found[unused := "statistics" if kind == "range" else "ranges"]:
+        raise ValueError(f"{unused} are given for inputs, but normalization is {kind!r}, which does not use them")
     options = input_options(modalities, kind, found["statistics"], found["ranges"])
     found |= {"statistics": None, "ranges": None, "ranges" if kind == "range" else "statistics": options}
     return {name: plain(value) for name, value in found.items()}
@@ -349,6 +351,7 @@ def translator_parameters(
     matching: float = 0.0,
     perceptual: Options | None = None,
     ranges: Mapping[str, Options] | None = None,
+    statistics: Options | None = None,
     normalization: str | None = None,
     modality_dropout: float | None = None,
 ) -> dict[str, Any]:
@@ -364,7 +367,7 @@ def translator_parameters(
         adversarial, adversarial_weight, matching: ``loss``, ``weight`` and ``matching`` of `Opponent`.
         l1, perceptual: see `Map`.
         ranges: per map its range in its own unit, see `MapRange`; also the target's.
-        modalities, fusion, normalization, modality_dropout: see `multimodal`.
+        modalities, fusion, normalization, statistics, modality_dropout: see `multimodal`.
 
     Raises:
         ValueError: an unknown generator, or options that contradict each other.
@@ -406,6 +409,7 @@ def translator_parameters(
         heads={target: head},
         fusion=fusion,
         normalization=normalization,
+        statistics=statistics,
         ranges={name: values for name, values in (ranges or {}).items() if name != target} or None,
         modality_dropout=modality_dropout,
         **network,

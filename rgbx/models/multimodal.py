@@ -79,9 +79,9 @@ class Statistics(nn.Module):
         self,
         x: Tensor,  # [N, 3, H, W], normalised unit vectors of a mirrored image
     ) -> Tensor:
-        """The vectors of the scene in the mirror: their x is turned."""
-        centre = (self.mean / self.std)[0, 0, 0]
-        return torch.cat([-x[:, :1] - 2 * centre, x[:, 1:]], 1)
+        """The vectors of the scene in the mirror: their x is turned, but where there are none (0, 0, 0)."""
+        turned = torch.where((x == 0).all(1), x[:, 0], -x[:, 0] - 2 * (self.mean / self.std)[0, 0, 0])
+        return torch.cat([turned[:, None], x[:, 1:]], 1)
 
 
 class Range(nn.Module):
@@ -105,7 +105,7 @@ class Range(nn.Module):
         x: Tensor,  # [N, 3, H, W], unit vectors of a mirrored image
     ) -> Tensor:
         """The vectors of the scene in the mirror: their x is turned, but where there are none (-1, -1, -1)."""
-        turned = torch.where((x == -1).all(1), x[:, 0], -x[:, 0])
+        turned = torch.where((x == -1).all(1), x[:, 0], self.range.negate(x[:, 0]))
         return torch.cat([turned[:, None], x[:, 1:]], 1)
 
 
@@ -216,7 +216,9 @@ def input_options(
         raise ValueError(f"normalization is {kind!r}; expected one of {KINDS}")
     given = (ranges if kind == "range" else statistics) or {}
     if unknown := sorted(set(given) - set(modalities)):
-        raise ValueError(f"{kind} are given for {unknown}; this model has {list(modalities)}")
+        raise ValueError(
+            f"{'ranges' if kind == 'range' else kind} are given for {unknown}; this model has {list(modalities)}"
+        )
     if kind == "range":
         return {name: range_options(name, given.get(name)) for name in modalities}
     return {name: {**DEFAULT_STATISTICS.get(name, {}), **given.get(name, {})} for name in modalities}
@@ -391,7 +393,7 @@ class MultimodalModel(nn.Module):
         """
         dynamo = torch._dynamo.config
         dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * 2 ** len(self.modalities))
-        network: nn.Module = getattr(self.backbone, "network", self.backbone)
+        network: nn.Module = getattr(self.backbone, "network", typing.cast(nn.Module, self.backbone))
         network.compile(**options)
         for _, head in self.named_heads():
             head.decoder.compile(**options)

@@ -186,7 +186,7 @@ class Map(Task):
     ) -> Tensor:
         """Turned back; unit vectors turn their x, too."""
         turned = output.flip(-1)
-        return torch.cat([-turned[:, :1], turned[:, 1:]], 1) if self.unit == "unit_vector" else turned
+        return torch.cat([self.range.negate(turned[:, :1]), turned[:, 1:]], 1) if self.unit == "unit_vector" else turned
 
     def finish(
         self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False

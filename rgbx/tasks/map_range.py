@@ -65,6 +65,14 @@ class MapRange(nn.Module):
         scaled = (y.double().clamp(-1, 1) + 1) / 2 * (high - low) + low
         return (torch.expm1(scaled) if self.scale == "log" else scaled).float()
 
+    def negate(
+        self,
+        y: Tensor,  # [...], normalised by a linear scale
+    ) -> Tensor:
+        """What -x becomes, of y that x became."""
+        low, high = self._ends()
+        return -y - (2 * (low + high) / (high - low)).to(y.dtype)
+
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Of the scaled values, on the device: reading them there would make it wait."""
         ends = torch.log1p(self.bounds) if self.scale == "log" else self.bounds

@@ -32,7 +32,7 @@ def trained(model):
 def test_modes(kind, network):
     model, data = diverse(small(kind, **NETWORKS[network])), batch()
     outputs = run(model, data)
-    assert {head: list(found) for head, found in outputs.items()} == dict.fromkeys(HEADS[kind], [*NAMES, "ensemble"])
+    assert {head: list(found) for head, found in outputs.items()} == {h: [*NAMES, "ensemble"] for h in HEADS[kind]}
     for head, found in outputs.items():
         assert all(x.shape == (2, CHANNELS[head], 34, 50) and x.dtype == torch.float32 for x in found.values())
         assert head == "labels" or all(x.abs().max() <= 1 for x in found.values())
@@ -433,6 +433,9 @@ def test_flat_builders_make_the_same_models():
         (dict(modalities=("rgb", "ensemble"), statistics={"ensemble": {"mean": [0.0], "std": [1.0]}}), "'ensemble'"),
         (dict(modalities="rgb"), "modalities are 'rgb'"),
         (dict(modalities=("rgb", "lidar")), "no normalization statistics for modality 'lidar'"),
+        (dict(ranges={"depth": {"high": 8}}), "ranges are given for inputs, but normalization is 'statistics'"),
+        (dict(normalization="range", statistics={"rgb": {}, "depth": {}}), "statistics are given for inputs, but"),
+        (dict(normalization="range", ranges={"dept": {"high": 8}}), r"ranges are given for \['dept'\]"),
         (dict(padding="same"), "padding is 'same'"),
         (dict(normalization="minmax"), "normalization is 'minmax'"),
         (dict(modality_dropout=2.0), "modality dropout has probability 2"),

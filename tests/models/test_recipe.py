@@ -49,7 +49,8 @@ STRANGE = [
     -math.inf, "", "ensemble", "rgb", "x" * 10**6, "../../etc/passwd", "hf-hub:x/y", "local-dir:/tmp", "timm", "\0",
     "os.system", "private", [], [None], ["rgb"] * 3, ["rgb", 3], [[["a"]]], [1] * 30_000, {}, {"name": None},
     {"name": "unet", "width": 10**6}, {"name": []}, {1: 2}, {"": {}}, {"low": "a", "high": []},
-    {"rgb": {"mean": "x", "std": [0]}}, b"bytes", object(), {1, 2}, lambda: None, torch.ones(2), int, deep(30), deep(2_000), {str(i): i for i in range(30_000)},
+    {"rgb": {"mean": "x", "std": [0]}}, b"bytes", object(), {1, 2}, lambda: None, torch.ones(2), int,
+    deep(30), deep(2_000), {str(i): i for i in range(30_000)},
     {"task": "classes", "num_classes": 3}, {"task": "map"}, {"task": ["map"]}, {"cross_entropy": "a"}, 1j,
 ]  # fmt: skip
 

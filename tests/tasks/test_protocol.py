@@ -1,25 +1,24 @@
 import json
 
 import pytest
+from small_models import small
 
-from rgbx.models import PROTOCOLS, Protocol
-from rgbx.models.protocol import find_protocol
+from rgbx.models import PROTOCOLS, Predictor, Protocol
+from rgbx.tasks import TASKS
 
 
 def test_the_published_ones_have_names_and_sources():
-    assert {"rgbx", "asymfusion", "cmx-ss", "cmx-ms", "dformer-ms"} <= set(PROTOCOLS)
+    assert {"rgbx", "asymfusion", "cmx-ss", "cmx-ms", "dformer-ms", "cen"} <= set(PROTOCOLS)
     for name, protocol in PROTOCOLS.items():
         assert protocol.name == name
         assert protocol.source
-        assert find_protocol(name) is protocol
+        assert set(protocol.tasks or ()) <= set(TASKS)
         assert json.loads(json.dumps(protocol.as_dict()))["name"] == name
-    own = Protocol("mine", "here")
-    assert find_protocol(own) is own
 
 
 def test_a_misspelt_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'cmx' is not known; expected one of rgbx, .*cmx-ss"):
-        find_protocol("cmx")
+        Predictor(small("classes"), "cmx")
 
 
 @pytest.mark.parametrize(
