@@ -83,7 +83,7 @@ def checkpoint_blocks(blocks: Sequence[nn.Module], layout: StackLayout, enable: 
         raise ValueError("this network has no residual blocks whose activations could be computed again")
     for block in blocks:
         if enable:
-            block.forward = _Checkpointed(block, layout)  # type: ignore[method-assign]
+            block.forward = _Checkpointed(block, layout)
         else:
             vars(block).pop("forward", None)
 

@@ -1,8 +1,9 @@
 """Gated bidirectional rectification at every stage, and a merge by cross-attention for the decoder.
 
 Source: Zhang et al., "CMX: Cross-Modal Fusion for RGB-X Semantic Segmentation with Transformers", T-ITS 2023 (arXiv
-2203.04838): the cross-modal feature rectification module (FRM) and the feature fusion module (FFM). Original code: huaaaliu/RGBX_Semantic_Segmentation, no licence found; written anew. Ours
-differs: one backbone with private norms (or separate encoders) instead of two MiT; the rgbx decoder.
+2203.04838): the cross-modal feature rectification module (FRM) and the feature fusion module (FFM). Original code:
+huaaaliu/RGBX_Semantic_Segmentation, no licence found; written anew. Ours differs: one backbone with private norms (or
+separate encoders) instead of two MiT; the rgbx decoder.
 """
 
 from __future__ import annotations

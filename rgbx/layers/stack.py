@@ -6,9 +6,10 @@ Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modalit
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 VARIANTS = ("private", "affine", "shared")
 CONTAINERS = ("norms", "copies", "stems")  # attribute under which a layer keeps what is private, by modality
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -82,8 +82,8 @@ class StackLayout:
         if opened_in != _backward_pass() and len(self.modalities) > 1:
             raise RuntimeError(
                 "a part of a network for several modalities is computed again in a backward pass and cannot know which "
-                "of them its forward pass held; checkpoint whole backbones, or by SharedBackbone.set_grad_checkpointing "
-                "or StackLayout.checkpoint"
+                "of them its forward pass held; checkpoint whole backbones, or by "
+                "SharedBackbone.set_grad_checkpointing or StackLayout.checkpoint"
             )
         return names
 
@@ -111,17 +111,18 @@ class StackLayout:
         if self._thread.block is not None:
             self._thread.block.penalties.append(term)
 
-    def checkpoint(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def checkpoint(self, function: Callable[..., _T], *args: object, **kwargs: object) -> _T:
         """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
         if torch.compiler.is_compiling():  # what is computed again is part of the compiled graph, as for this stack
-            compiled: _T = checkpoint(function, *args, use_reentrant=False, **kwargs)
+            compiled: _T = checkpoint(functools.partial(function, **kwargs), *args, use_reentrant=False)
             return compiled
-        result: _T = checkpoint(self._again, self.present, function, *args, use_reentrant=False, **kwargs)
+        again = functools.partial(self._again, self.present, functools.partial(function, **kwargs))
+        result: _T = checkpoint(again, *args, use_reentrant=False)
         return result
 
-    def _again(self, names: tuple[str, ...], function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def _again(self, names: tuple[str, ...], function: Callable[..., _T], *args: object) -> _T:
         with self.holding(names):
-            return function(*args, **kwargs)
+            return function(*args)
 
 
 class _OpenBlock(threading.local):
@@ -220,7 +221,10 @@ class ModalityNorm(nn.Module):
         self.layout = layout
         self.norms = nn.ModuleDict({name: copy.deepcopy(norm) for name in layout.modalities})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, ...]
+    ) -> Tensor:
         norms = [self.norms[name] for name in self.layout.present]
         if len(norms) == 1:
             return norms[0](x)
@@ -238,7 +242,10 @@ def _is_frozen_2d(norm: nn.Module) -> bool:
     return len(list(norm.parameters())) == 2  # scale and bias; an activation inside has no parameters of its own
 
 
-def _frozen_batch_norm(x: Tensor, norms: list[Any]) -> Tensor:
+def _frozen_batch_norm(
+    x: Tensor,  # [M*N, C, H, W]
+    norms: list[Any],
+) -> Tensor:
     """Batch norm with fixed statistics as one affine map over the whole stack; nothing is split or concatenated."""
     scale = torch.stack([n.weight * torch.rsqrt(n.running_var + n.eps) for n in norms])  # [M, C]
     bias = torch.stack([n.bias - n.running_mean * s for n, s in zip(norms, scale, strict=True)])
@@ -252,7 +259,10 @@ def _is_instance_2d(norm: nn.Module) -> bool:
     return isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats
 
 
-def _instance_norm(x: Tensor, norms: list[Any]) -> Tensor:
+def _instance_norm(
+    x: Tensor,  # [M*N, C, H, W]
+    norms: list[Any],
+) -> Tensor:
     """Instance norm of the whole stack in one call: as batch norm of one sample with M*N*C channels."""
     parts = x.unflatten(0, (len(norms), -1))  # [M, N, C, H, W]
     weight, bias = (
@@ -275,7 +285,10 @@ class ModalityAffine(nn.Module):
         self.norms = nn.ModuleDict({name: copy.deepcopy(affine) for name in layout.modalities})
         self.drop, self.act = getattr(norm, "drop", nn.Identity()), getattr(norm, "act", nn.Identity())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, ...]
+    ) -> Tensor:
         names = self.layout.present
         weight, bias = (torch.stack([self._affine(name, key) for name in names]) for key in ("weight", "bias"))
         parts = self.statistics(x).unflatten(0, (len(names), -1))  # [M, N, C, H, W]
@@ -338,7 +351,10 @@ class ModalityLayer(nn.Module):
         self.layout = layout
         self.copies = nn.ModuleDict({name: copy.deepcopy(layer) for name in layout.modalities})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, ...]
+    ) -> Tensor:
         outputs = [self.copies[name](part) for name, part in split_modalities(x, self.layout).items()]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 

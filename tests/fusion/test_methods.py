@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rgbx.fusion import FUSION_METHODS
-from rgbx.models import build_model, multimodal_segmentor
+from rgbx.models import multimodal, multimodal_segmentor
 
 METHODS = sorted(FUSION_METHODS)
 MODALITIES = ("rgb", "depth")
@@ -129,7 +129,7 @@ def test_predictions_depend_on_both_modalities(method):
 
 def test_rebuilt_from_its_recipe(method):
     model = make(method).eval()
-    rebuilt = build_model(model.recipe).eval()
+    rebuilt = multimodal(**model.recipe["parameters"]).eval()
     rebuilt.load_state_dict(model.state_dict())
     with torch.no_grad():
         for (name, a), b in zip(model(images()).items(), rebuilt(images()).values(), strict=True):
