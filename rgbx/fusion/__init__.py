@@ -6,8 +6,7 @@ Every file of this package is imported, so that a new method is a new file.
 import importlib
 import pkgutil
 
-from rgbx.fusion.asymmetric import AsymmetricFusion
-from rgbx.fusion.asymmetric_exchange import AsymmetricExchange
+from rgbx.fusion.asymmetric import AsymmetricExchange, AsymmetricFusion
 from rgbx.fusion.base import (
     FUSION_METHODS,
     FusionMethod,

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.base import FusionMethod, fusion_method
-from rgbx.fusion.one_stream import SelectModality, check_known
-from rgbx.fusion.others import sum_of_others
+from rgbx.fusion.base import FusionMethod, SelectModality, check_known, fusion_method, sum_of_others
 from rgbx.layers import StackLayout, split_modalities
 
 

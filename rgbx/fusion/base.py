@@ -1,15 +1,17 @@
-"""What a backbone asks of a fusion method, and the table of methods by name."""
+"""What a backbone asks of a fusion method, the table of methods by name, and what several methods share."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, split_modalities
 
 FUSION_METHODS: dict[str, type[FusionMethod]] = {}
 _Method = TypeVar("_Method", bound="type[FusionMethod]")
@@ -119,3 +121,47 @@ def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
     if unknown := sorted(set(options) - known):
         raise ValueError(f"fusion method {name!r} has no field {unknown[0]!r}; its fields are {sorted(known)}")
     return method(**options)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Normalises the C values of every pixel of a map [N, C, H, W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class SelectModality(nn.Module):
+    """Hands the decoder the features of one modality; where it is absent, those of the first that is present."""
+
+    def __init__(self, name: str, layout: StackLayout) -> None:
+        super().__init__()
+        self.name, self.layout = name, layout
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Stage stacks [M*N, C_i, h_i, w_i] to maps [N, C_i, h_i, w_i]."""
+        name = self.name if self.name in self.layout.present else self.layout.present[0]
+        return [split_modalities(x, self.layout)[name] for x in features]
+
+    def extra_repr(self) -> str:
+        return self.name
+
+
+def check_known(field: str, names: Sequence[str], layout: StackLayout) -> None:
+    """Refuses names of a fusion method's field that are no modalities of the model.
+
+    Raises:
+        ValueError: naming the field and what was found.
+    """
+    if unknown := [name for name in names if name not in layout.modalities]:
+        raise ValueError(f"fusion field {field} names {unknown[0]!r}; this model knows {list(layout.modalities)}")
+
+
+def sum_of_others(parts: Sequence[Tensor]) -> list[Tensor]:
+    """For each of at least two modalities' features, the sum of the others': y_m = Σ_{k≠m} x_k."""
+    return [reduce(operator.add, [x for k, x in enumerate(parts) if k != m]) for m in range(len(parts))]
+
+
+def mean_of_others(parts: Sequence[Tensor]) -> list[Tensor]:
+    """The mean in place of the sum of `sum_of_others`; between two modalities an exact swap."""
+    sums = sum_of_others(parts)
+    return sums if len(parts) == 2 else [total / (len(parts) - 1) for total in sums]

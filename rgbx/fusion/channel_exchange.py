@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.base import FusionMethod, fusion_method
-from rgbx.fusion.fused_block import FusedBlock
-from rgbx.fusion.others import mean_of_others
+from rgbx.fusion.asymmetric import FusedBlock
+from rgbx.fusion.base import FusionMethod, fusion_method, mean_of_others
 from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout, split_modalities
 
 _RESNET, _UNET = (2e-2, 6e-4), (1e-2, 1e-3)  # thresholds and penalties of the released codes

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.base import FusionMethod, fusion_method
-from rgbx.fusion.one_stream import SelectModality, check_known
+from rgbx.fusion.base import FusionMethod, SelectModality, check_known, fusion_method
 from rgbx.layers import ModalityLayer, StackLayout, split_modalities
 
 

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.base import FusionMethod, fusion_method
-from rgbx.fusion.channel_norm import ChannelNorm
-from rgbx.fusion.fused_block import FusedBlock, last_block
-from rgbx.fusion.others import mean_of_others
+from rgbx.fusion.asymmetric import FusedBlock, last_block
+from rgbx.fusion.base import ChannelNorm, FusionMethod, fusion_method, mean_of_others
 from rgbx.layers import StackLayout, separate_layers, split_modalities
 
 

@@ -7,8 +7,7 @@ from torch import nn
 
 from rgbx.backbones import SharedBackbone
 from rgbx.fusion import build_fusion
-from rgbx.fusion.cross_merge import CrossPath, StageMerge
-from rgbx.fusion.rectification import Rectification
+from rgbx.fusion.rectification import CrossPath, Rectification, StageMerge
 from rgbx.layers import StackLayout, owner
 
 NAMES = ("rgb", "depth")
