@@ -6,7 +6,7 @@ Source of the names: the authors' released code, github.com/yikaiw/AsymFusion, m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -74,7 +74,7 @@ def infer_architecture(weights: Mapping[str, Tensor], source: str) -> Architectu
     """Reads depth, classes, width and modalities off the names and shapes.
 
     Args:
-        weights: without the prefix of DataParallel.
+        weights: name to [...], without the prefix of DataParallel.
         source: the file, for messages.
 
     Raises:
@@ -99,5 +99,5 @@ def infer_architecture(weights: Mapping[str, Tensor], source: str) -> Architectu
     return Architecture(BLOCKS[blocks], num_classes, width, count)
 
 
-def _numbers(names: Mapping[str, Tensor], pattern: str) -> list[int]:
+def _numbers(names: Iterable[str], pattern: str) -> list[int]:
     return [int(found[1]) for name in names if (found := re.match(pattern, name))]

@@ -78,8 +78,8 @@ class CachedFrames(DenseDataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
-        """See `DenseDataset.encode_label`."""
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """See `DenseDataset.encode_label`; uint8 [H, W]."""
         return self.dataset.encode_label(label)
 
     def prediction_name(self, sample_id: str) -> str:

@@ -203,7 +203,10 @@ def _arrays(counts: LabelCounts) -> tuple[np.ndarray, np.ndarray]:
     return np.array(counts.pixels, np.float64), np.array(counts.image_pixels, np.float64)
 
 
-def _weights(pixels: np.ndarray, compute: Callable[[], np.ndarray]) -> list[float]:  # [K]
+def _weights(
+    pixels: np.ndarray,  # [K]
+    compute: Callable[[], np.ndarray],  # to [K]
+) -> list[float]:
     """Six digits of each weight; 1 for classes without pixels."""
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = np.where(pixels > 0, compute(), 1.0)

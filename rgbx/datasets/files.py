@@ -118,8 +118,8 @@ class FileDataset(DenseDataset):
             kinds["label"] = self.label
         return {name: kinds[name].read(frame.files[name]) for name in names}
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
-        """Train ids as the label files store them."""
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Train ids, uint8 [H, W], as the label files store them."""
         return label if self.label is None else self.label.encode(label)
 
     def _check_files(self, frame: Frame) -> None:

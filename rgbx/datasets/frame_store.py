@@ -29,8 +29,8 @@ class FrameStore(Protocol):
     def get(self, index: int) -> np.ndarray | None:
         """The frame's block, uint8 [bytes], read-only; None where there is none."""
 
-    def put(self, index: int, block: np.ndarray) -> bool:  # uint8 [bytes]
-        """Keeps a block; False where there is no room left."""
+    def put(self, index: int, block: np.ndarray) -> bool:
+        """Keeps a block, uint8 [bytes]; False where there is no room left."""
 
 
 class MemoryStore:
@@ -70,7 +70,8 @@ class MemoryStore:
         block.flags.writeable = False
         return block
 
-    def put(self, index: int, block: np.ndarray) -> bool:  # uint8 [bytes]
+    def put(self, index: int, block: np.ndarray) -> bool:
+        """See `FrameStore.put`; uint8 [bytes]."""
         with self._lock:
             start = int(self._table[-1, 0])
             if start + len(block) > self.capacity:
@@ -103,7 +104,8 @@ class FolderStore:
         block.flags.writeable = False
         return block
 
-    def put(self, index: int, block: np.ndarray) -> bool:  # uint8 [bytes]
+    def put(self, index: int, block: np.ndarray) -> bool:
+        """See `FrameStore.put`; uint8 [bytes]."""
         try:
             replace_file(self._path(index), block.data)
         except OSError:
@@ -145,8 +147,8 @@ def encode_frame(sample: Sample, extra: object = None) -> np.ndarray:
     return block
 
 
-def decode_frame(block: np.ndarray) -> tuple[Sample, Any]:  # uint8 [bytes]
-    """The sample of a block, its arrays as views of it, and the value kept beside it."""
+def decode_frame(block: np.ndarray) -> tuple[Sample, Any]:
+    """The sample of a block, uint8 [bytes], its arrays as views of it, and the value kept beside it."""
     length = int(block[8:16].view(np.uint64)[0])
     header = json.loads(block[_PREFIX : _PREFIX + length].tobytes())
     begin = _aligned(_PREFIX + length)

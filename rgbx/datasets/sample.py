@@ -152,8 +152,8 @@ class DenseDataset(Dataset[Sample]):
         """The sample as it lies on disk: modalities, label, sample_id, paths."""
         raise NotImplementedError(f"{type(self).__name__} must define read(index)")
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
-        """Train ids as the dataset's own files store them; 255 becomes what stands for void."""
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Train ids, uint8 [H, W], as the dataset's own files store them; 255 becomes what stands for void."""
         return label
 
     def prediction_name(self, sample_id: str) -> str:

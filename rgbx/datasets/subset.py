@@ -42,8 +42,8 @@ class EveryKth(Dataset[Sample]):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
         return self.dataset[SampleKey(index % len(self) * self.every, seed)]
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
-        """See `DenseDataset.encode_label`."""
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """See `DenseDataset.encode_label`; uint8 [H, W]."""
         return self.dataset.encode_label(label)
 
     def prediction_name(self, sample_id: str) -> str:

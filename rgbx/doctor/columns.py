@@ -16,9 +16,9 @@ _MANY_LEVELS = 50  # a frame's labels seldom have as many ids, its depth mostly 
 def mixed_up(raw: Mapping[str, np.ndarray], maps: Mapping[str, MapSpec]) -> tuple[str, ...]:
     """Names among rgb, the metric map and the label whose files seem swapped; () where all seem right.
 
-    Colours belong to rgb, 16 bits with values above 255 to depth, one channel of 8 bits to the label or depth. A frame
-    is mixed up if its files do not fit their places but would in another order; also if depth and label have 8 bits
-    both and the label has by far the more levels and the less even areas.
+    Files hold [H, W] or [H, W, C]. Colours belong to rgb, 16 bits with values above 255 to depth, one channel of 8 bits
+    to the label or depth. A frame is mixed up if its files do not fit their places but would in another order; also if
+    depth and label have 8 bits both and the label has by far the more levels and the less even areas.
     """
     metric = next((name for name, spec in maps.items() if spec.unit == "metre"), "")
     places = {"rgb": "rgb", metric: "depth", "label": "label"}
@@ -37,7 +37,8 @@ def mixed_up(raw: Mapping[str, np.ndarray], maps: Mapping[str, MapSpec]) -> tupl
     return ()
 
 
-def _kind(array: np.ndarray) -> str:  # [H, W] or [H, W, C]
+def _kind(array: np.ndarray) -> str:
+    """What an array [H, W] or [H, W, C] seems to hold."""
     if array.ndim == 3 and array.shape[2] >= 3:
         few = array[::7, ::7]
         return "colour" if np.any(few[..., 0] != few[..., 1]) else "grey"
@@ -46,7 +47,10 @@ def _kind(array: np.ndarray) -> str:  # [H, W] or [H, W, C]
     return "ids" if array.dtype in (np.uint8, np.uint16) else "other"
 
 
-def _looks_swapped(depth: np.ndarray, label: np.ndarray) -> bool:  # [H, W] each
+def _looks_swapped(
+    depth: np.ndarray,  # [H, W]
+    label: np.ndarray,  # [H, W]
+) -> bool:
     levels = [int(np.count_nonzero(np.bincount(array.ravel(), minlength=256))) for array in (depth, label)]
     even = [float((array[:, 1:] == array[:, :-1]).mean()) for array in (depth, label)]
     return levels[1] > _MANY_LEVELS and levels[0] < levels[1] / 2 and even[0] > even[1]

@@ -83,7 +83,10 @@ def scene_of(classes: Iterable[str]) -> str:
     return best if hits[best] >= 2 and hits["indoor"] != hits["road"] else "any"
 
 
-def _linear_ratio(raw: np.ndarray | None, depth: np.ndarray) -> list[float]:  # [H, W] each
+def _linear_ratio(
+    raw: np.ndarray | None,  # [H, W]
+    depth: np.ndarray,  # [H, W]
+) -> list[float]:
     """Raw units per metre, [] unless it is one number for the frame."""
     if raw is None or raw.shape != depth.shape or raw.dtype != np.uint16:
         return []
@@ -214,7 +217,7 @@ def collapse(values: np.ndarray) -> tuple[str, float]:
     Sensors that measure disparity have few levels too, but not evenly spaced ones.
 
     Args:
-        values: uint16, any shape; 0 is left out.
+        values: uint16 [...]; 0 is left out.
 
     Returns:
         What was found and the distance of two levels: "256" or "257" (all are multiples of it), "255" (none above
@@ -283,8 +286,8 @@ class DepthBits(Check):
             )
 
 
-def _bit_faults(raw: np.ndarray, *, refused: bool) -> list[tuple[str, float]]:  # [H, W] or [H, W, C]
-    """Kinds of `_VERDICTS` that one file gives rise to, each with the distance of two levels."""
+def _bit_faults(raw: np.ndarray, *, refused: bool) -> list[tuple[str, float]]:
+    """Kinds of `_VERDICTS` that one file, [H, W] or [H, W, C], gives rise to, each with the distance of two levels."""
     if raw.dtype == np.uint16 and raw.ndim == 2:
         kind, step = collapse(raw)
         return [(kind, step)] if kind else []

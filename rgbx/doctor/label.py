@@ -262,7 +262,11 @@ class Region:
     def __init__(self) -> None:
         self.area = self.left = self.touched = self.outlines = 0
 
-    def add(self, ids: np.ndarray, mask: np.ndarray) -> None:  # [H, W] each
+    def add(
+        self,
+        ids: np.ndarray,  # [H, W]
+        mask: np.ndarray,  # bool [H, W]
+    ) -> None:
         """One region of one frame; the frame's border does not erode it."""
         side = 2 * round(ids.shape[0] / 120) + 1
         kernel = np.ones((side, side), np.uint8)

@@ -96,9 +96,10 @@ def image_edges(rgb: np.ndarray) -> np.ndarray:  # [H, W, 3]
     return np.log1p(_gradient(grey))
 
 
-def map_edges(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:  # [H, W] or [H, W, C]
-    """Edges of a map: of labels (no spec) where ids change, of metres in relative depth, else the gradient.
+def map_edges(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:
+    """Edges of a map [H, W] or [H, W, C].
 
+    Of labels (no spec) where ids change, of metres in relative depth, else the gradient.
     Next to missing depth there are no edges, since a sensor's holes lie beside the object.
     """
     if spec is None:
@@ -118,12 +119,13 @@ def map_edges(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:  # [H, W] 
     return np.log1p(total * (100 / max(float(total.max()), 1e-6))).astype(np.float32)
 
 
-def _gradient(plane: np.ndarray) -> np.ndarray:  # [H, W]
+def _gradient(plane: np.ndarray) -> np.ndarray:
+    """Magnitude of the slopes of [H, W]."""
     return cv2.magnitude(cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1))
 
 
-def band(edges: np.ndarray, shrink: int) -> np.ndarray:  # [H, W]
-    """Edges without slow changes and without the frame's border, zero mean, unit norm."""
+def band(edges: np.ndarray, shrink: int) -> np.ndarray:
+    """Edges [H, W] without slow changes and without the frame's border, zero mean, unit norm."""
     if shrink > 1:
         size = (edges.shape[1] // shrink, edges.shape[0] // shrink)
         edges = cv2.resize(edges, size, interpolation=cv2.INTER_AREA)
@@ -135,11 +137,11 @@ def band(edges: np.ndarray, shrink: int) -> np.ndarray:  # [H, W]
     return np.pad(inner / norm if norm > 1e-6 else inner * 0, margin)
 
 
-def correlate(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+def correlate(
+    image: np.ndarray,  # float32 [H, W]
+    other: np.ndarray,  # float32 [H, W]
+) -> np.ndarray:
     """Correlation of two pictures for shifts of at most `REACH` pixels.
-
-    Args:
-        image, other: float32 [H, W].
 
     Returns:
         float32 [2 R + 1, 2 R + 1]; the entry [R + y, R + x] is sum(image(p) * other(p + (x, y))).
@@ -156,14 +158,15 @@ def correlate(image: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.roll(plane, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
 
 
-def peak(plane: np.ndarray) -> tuple[float, float]:  # [side, side]
-    """(x, y) of the largest value against the centre, between pixels by a parabola."""
+def peak(plane: np.ndarray) -> tuple[float, float]:
+    """(x, y) of the largest value of [side, side] against the centre, between pixels by a parabola."""
     row, column = np.unravel_index(int(plane.argmax()), plane.shape)
     reach = plane.shape[0] // 2
     return column - reach + _vertex(plane[row], int(column)), row - reach + _vertex(plane[:, column], int(row))
 
 
-def _vertex(values: np.ndarray, index: int) -> float:  # [side]
+def _vertex(values: np.ndarray, index: int) -> float:
+    """From -0.5 to 0.5: where the parabola through [side] at `index` has its top."""
     if not 0 < index < len(values) - 1:
         return 0.0
     before, here, after = (float(values[index + k]) for k in (-1, 0, 1))
@@ -171,8 +174,8 @@ def _vertex(values: np.ndarray, index: int) -> float:  # [side]
     return 0.5 * (before - after) / bend if bend < 0 else 0.0
 
 
-def stretch(plane: np.ndarray, factor: int) -> np.ndarray:  # [side, side]
-    """Back from the working size to pixels of the image."""
+def stretch(plane: np.ndarray, factor: int) -> np.ndarray:
+    """[side, side] back from the working size to pixels of the image."""
     if factor == 1:
         return plane
     side = (plane.shape[0] - 1) * factor + 1
@@ -180,6 +183,7 @@ def stretch(plane: np.ndarray, factor: int) -> np.ndarray:  # [side, side]
     return cv2.remap(plane, *np.meshgrid(grid, grid), cv2.INTER_CUBIC)
 
 
-def centre(plane: np.ndarray, reach: int) -> np.ndarray:  # [side, side]
+def centre(plane: np.ndarray, reach: int) -> np.ndarray:
+    """The middle of [side, side] up to `reach`."""
     cut = plane.shape[0] // 2 - reach
     return plane[cut : plane.shape[0] - cut, cut : plane.shape[0] - cut]

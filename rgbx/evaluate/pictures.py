@@ -84,6 +84,7 @@ class PictureObserver:
                     yield modality_title(name), colour_input(name, shown, valid)
 
     def _keep(self, kept: dict[str, np.ndarray], sample_id: str, head: str, found: Prediction) -> None:
+        """Adds truth, branches and ensemble of a sample to `kept`, uint8 RGB [H, W, 3] by title."""
         task, several = self.model.tasks[head], len(self.model.heads) > 1
         truth, valid = (None if x is None else _array(x) for x in (found.target, found.valid))
         maps = {name: _array(x) for name, x in found.prediction.items()}

@@ -59,7 +59,7 @@ class ImageGenerator(nn.Module):
             return [self.translate(join(inputs, self.layout, self.map_channels))]
 
     def translate(self, x: Tensor) -> Tensor:
-        """The network without the final tanh, on a stack whose sides are multiples of `multiple`."""
+        """The network without the final tanh, on a stack [M*N, C, H, W] whose sides are multiples of `multiple`."""
         raise NotImplementedError
 
 

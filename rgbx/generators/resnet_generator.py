@@ -24,6 +24,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = _instance_norm(channels, layout, norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[M*N, C, H, W] of the same shape."""
         return x + self.norm2(self.conv2(self.dropout(self.act(self.norm1(self.conv1(x))))))
 
 

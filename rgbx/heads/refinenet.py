@@ -34,6 +34,7 @@ class ResidualUnit(nn.Module):
         self.conv2 = conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[M*N, C, h, w] of the same shape."""
         r = F.relu(x)
         return self.conv2(F.relu(self.conv1(r), inplace=True)) + r
 
@@ -46,6 +47,7 @@ class ChainedPooling(nn.Module):
         self.convs = nn.ModuleList([conv3x3(channels, channels) for _ in range(stages)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """[M*N, C, h, w] of the same shape."""
         top = x
         for conv in self.convs:
             top = conv(F.max_pool2d(top, 5, stride=1, padding=2))
@@ -72,7 +74,11 @@ class RefineLevel(nn.Module):
         self.refine = nn.Sequential(*[ResidualUnit(width) for _ in range(REFINE_UNITS)])
         self.output = nn.Identity() if width_out is None else conv3x3(width, width_out)
 
-    def forward(self, feature: Tensor, above: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        feature: Tensor,  # [M*N, channels, h, w]
+        above: Tensor | None,  # [M*N, width, h2, w2]
+    ) -> Tensor:
         x = self.merge(self.adapt(self.lateral(feature)))  # [M*N, width, h, w]
         if above is not None:
             x = x + F.interpolate(above, size=x.shape[-2:], mode="bilinear", align_corners=True)

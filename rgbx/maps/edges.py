@@ -43,20 +43,21 @@ def edges(
     return found.astype(np.float32) / np.float32(255)
 
 
-def _slopes_of_grey(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [H, W, 3]
+def _slopes_of_grey(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of the grey values of uint8 [H, W, 3]."""
     return _slopes(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32))
 
 
-def _slopes_of_depth(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [H, W]
-    """Slopes of the logarithm, 0 where a hole lies in the 3x3 window."""
+def _slopes_of_depth(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of the logarithm of [H, W], 0 where a hole lies in the 3x3 window."""
     valid = depth > 0
     across, down = _slopes(np.log(depth, out=np.zeros(depth.shape, np.float32), where=valid))
     whole = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     return across * whole, down * whole
 
 
-def _slopes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [H, W]
-    """Change per pixel to the right and downwards, float32."""
+def _slopes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Change per pixel of [H, W] to the right and downwards, float32."""
     border = cv2.BORDER_REPLICATE
     across, down = (cv2.Sobel(image, cv2.CV_32F, *axis, ksize=3, borderType=border) for axis in ((1, 0), (0, 1)))
     return across / np.float32(_SOBEL), down / np.float32(_SOBEL)

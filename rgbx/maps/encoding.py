@@ -177,8 +177,8 @@ class Encoding:
             raise ValueError(self._unexpected(path, raw))
         return raw
 
-    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:  # [H, W] or [H, W, C], whole numbers
-        """The values that whole numbers stand for, in the unit and the dtype of the spec, of their shape.
+    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:
+        """The values that whole numbers, [H, W] or [H, W, C], stand for, in the unit and dtype of the spec.
 
         Raises:
             ValueError: numbers of a type without a largest value, for a map that is a share of it; names the path.
@@ -202,7 +202,7 @@ class Encoding:
         metres = (raw.astype(np.float32) + np.float32(self.half_step)) / step
         return np.where(raw > 0, metres, np.float32(0)) if self.holes else metres
 
-    def write(self, path: str | Path, array: np.ndarray) -> None:  # [H, W] or [H, W, C], any real dtype
+    def write(self, path: str | Path, array: np.ndarray) -> None:
         """Writes a map as a PNG that says in its text what its values mean; `read` gives the values back.
 
         Values are rounded to the nearest step of the file. A depth that was measured never becomes 0, which means that
@@ -210,7 +210,7 @@ class Encoding:
 
         Args:
             path: with the suffix .png; replaced whole if it is there.
-            array: in the unit of the spec; colours may be fractions of a step.
+            array: [H, W] or [H, W, C], any real dtype, in the unit of the spec; colours may be fractions of a step.
 
         Raises:
             ValueError: another suffix, a shape that is not the spec's, or values that the file cannot hold; the message
@@ -221,8 +221,8 @@ class Encoding:
             raise ValueError(f"{path}: maps are written as PNG, which loses nothing; expected the suffix .png")
         replace_file(Path(path), encode_png(self.encode(array, where=str(path)), self.describe()))
 
-    def encode(self, array: np.ndarray, *, where: str = "a map") -> np.ndarray:  # [H, W] or [H, W, C], any real dtype
-        """The whole numbers that a file holds, uint8 or uint16 of the array's shape.
+    def encode(self, array: np.ndarray, *, where: str = "a map") -> np.ndarray:
+        """The whole numbers that a file of [H, W] or [H, W, C] holds, uint8 or uint16 of that shape.
 
         Raises:
             ValueError: see `write`; `where` begins the message.
@@ -251,14 +251,15 @@ class Encoding:
             )
         return stored.astype(np.uint16 if self.file_bits == 16 else np.uint8)
 
-    def _decode_vectors(self, raw: np.ndarray) -> np.ndarray:  # [H, W, C]
-        """v = 2 raw / max - 1 per channel; the grey in the middle (128 of 8 bits) means no normal and becomes 0."""
+    def _decode_vectors(self, raw: np.ndarray) -> np.ndarray:
+        """v = 2 raw / max - 1 of [H, W, C]; the grey in the middle (128 of 8 bits) means no normal and becomes 0."""
         largest = int(np.iinfo(raw.dtype).max)
         vectors = raw[..., :3].astype(np.float32) * np.float32(2 / largest) - 1
         vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
         return unit_length(vectors) if self.normalise else vectors
 
-    def _unexpected(self, path: str | Path, raw: np.ndarray) -> str:  # [H, W] or [H, W, C]
+    def _unexpected(self, path: str | Path, raw: np.ndarray) -> str:
+        """The message for a file that holds [H, W] or [H, W, C] of another kind."""
         bits = self.bits or ("8 or 16" if self.unit == "unit_vector" else 16)
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1

@@ -116,8 +116,8 @@ def read_ids(path: str | Path) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def encode_png(array: np.ndarray, text: str = "") -> bytes:  # uint8 or uint16 [H, W] or [H, W, 3], RGB order
-    """A PNG without loss, with a description if there is one.
+def encode_png(array: np.ndarray, text: str = "") -> bytes:
+    """A PNG without loss of 8 or 16 bits, [H, W] or RGB [H, W, 3], with a description if there is one.
 
     Raises:
         ValueError: an array that PNG cannot hold.
@@ -151,8 +151,8 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         part.unlink(missing_ok=True)
 
 
-def stored_kind(array: np.ndarray) -> str:  # [H, W] or [H, W, C]
-    """ "1 channel of 16 bits", for messages."""
+def stored_kind(array: np.ndarray) -> str:
+    """ "1 channel of 16 bits" for [H, W] or [H, W, C], for messages."""
     channels = 1 if array.ndim == 2 else array.shape[2]
     return f"{channels} channel{'s' if channels > 1 else ''} of {array.itemsize * 8} bits"
 

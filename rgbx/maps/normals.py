@@ -10,17 +10,17 @@ import numpy as np
 Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 
-def unit_length(vectors: np.ndarray) -> np.ndarray:  # [H, W, 3]
-    """The directions of vectors as unit vectors of the same shape and dtype; 0 stays 0."""
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """The directions of vectors [H, W, 3] as unit vectors of the same dtype; 0 stays 0."""
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
-def facing_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3) -> np.ndarray:  # [H, W]
+def facing_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3) -> np.ndarray:
     """Unit normals that face the camera, x to the right, y down, z forward, as those of Taskonomy.
 
     Args:
-        depth: float32, metres, 0 = no measurement.
+        depth: float32 [H, W], metres, 0 = no measurement.
         camera: (fx, fy, cx, cy) in pixels.
         radius: see `surface_normals`.
 
@@ -32,7 +32,7 @@ def facing_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3) -> np.
     return normals
 
 
-def surface_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3, stride: int = 1) -> np.ndarray:  # [H, W]
+def surface_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3, stride: int = 1) -> np.ndarray:
     """Unit normals, pointing away from the camera, of the planes that fit the measured pixels of a window best.
 
     A plane's inverse depth is linear in the pixel coordinates, so each window is one linear least-squares problem with
@@ -80,7 +80,8 @@ def _pixel_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return u[None], v[:, None]
 
 
-def _window_sum(values: np.ndarray, radius: int, stride: int) -> np.ndarray:  # [H, W]
+def _window_sum(values: np.ndarray, radius: int, stride: int) -> np.ndarray:
+    """Sums of [H, W] in windows of 2 radius + 1 around every stride-th pixel."""
     side = 2 * radius + 1
     sums = cv2.boxFilter(values, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
     return sums[::stride, ::stride]
@@ -91,8 +92,8 @@ def _full_moments(height: int, width: int, radius: int, stride: int) -> tuple[np
     return _moments(np.ones((height, width)), radius, stride)
 
 
-def _moments(weight: np.ndarray, radius: int, stride: int) -> tuple[np.ndarray, ...]:  # [H, W]
-    """Means, covariances and count of the measured pixels' coordinates in each window."""
+def _moments(weight: np.ndarray, radius: int, stride: int) -> tuple[np.ndarray, ...]:
+    """Means, covariances and count of the measured pixels' coordinates in each window; weight [H, W]."""
     u, v = _pixel_grid(*weight.shape)
     maps = (weight, weight * u, weight * v, weight * (u * u), weight * (u * v), weight * (v * v))
     count, sum_u, sum_v, sum_uu, sum_uv, sum_vv = (_window_sum(values, radius, stride) for values in maps)

@@ -75,7 +75,7 @@ def without_files(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_fit(model: MultimodalModel, tensors: Mapping[str, Tensor], path: str | Path, hint: str = "") -> None:
-    """Refuses tensors that are not those of a model, by name and shape.
+    """Refuses tensors, name to [...], that are not those of a model, by name and shape.
 
     Raises:
         ValueError: naming the first that differs.
@@ -98,6 +98,6 @@ def check_fit(model: MultimodalModel, tensors: Mapping[str, Tensor], path: str |
 
 
 def _with_own(model: MultimodalModel, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The tensors, and the model's own value of what else its state holds."""
+    """The tensors, name to [...], and the model's own value of what else its state holds."""
     own = model.state_dict()
     return {name: tensors[name] if name in tensors else own[name] for name in own}

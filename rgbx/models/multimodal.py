@@ -507,7 +507,10 @@ class MultimodalModel(nn.Module):
         return {name: inputs[name] for name in present}
 
     def _losses(
-        self, inputs: dict[str, Tensor], outputs: Outputs, targets: Mapping[str, Target]
+        self,
+        inputs: dict[str, Tensor],  # [N, c, H, W] each
+        outputs: Outputs,
+        targets: Mapping[str, Target],
     ) -> tuple[dict[str, Tensor], Shown]:
         """Losses of all heads, and what their opponents are to see."""
         losses: dict[str, Tensor] = {}

@@ -184,7 +184,10 @@ class Predictor:
             outputs = self.model.outputs(padded, resize=rules.logits_to_label)
         height, width = _size(first)
 
-        def finished(x: Tensor, head: str) -> Tensor:
+        def finished(
+            x: Tensor,  # [N, C, rows, columns], padded
+            head: str,
+        ) -> Tensor:
             x = x[..., top : top + height, left : left + width].float()
             x = self.tasks[head].mirror(x) if mirrored else x
             return x if sizes is None else _resize(x, sizes[head], rules.logits_to_label, rules.align_corners)
@@ -215,7 +218,7 @@ def _sample(sample_id: str, heads: dict[str, Prediction]) -> dict[str, Any]:
 
 
 def _each(outputs: Outputs, function: Callable[[Tensor, str], Tensor]) -> Outputs:
-    """A function of every output and its head's name."""
+    """A function of every output [N, C, H, W] and its head's name."""
     return {head: {name: function(x, head) for name, x in found.items()} for head, found in outputs.items()}
 
 

@@ -157,7 +157,7 @@ def upgrade_tensors(recipe: Recipe, tensors: Mapping[str, Tensor]) -> Tensors:
 
     Args:
         recipe: of the checkpoint, see `check_recipe`.
-        tensors: its state dict, or that of an average of the weights.
+        tensors: its state dict, name to [...], or that of an average of the weights.
     """
     rules = _renames(recipe)
     if rules is None:

@@ -139,6 +139,7 @@ def draw_frame(
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:
+    """On the CPU, [...] as it is."""
     return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 

@@ -62,6 +62,7 @@ def _ranges(model: MultimodalModel) -> dict[str, MapRange]:
 
 
 def _outside(ranges: Mapping[str, MapRange], sample: Mapping[str, Tensor]) -> Iterator[str]:
+    """What to say of a sample, name to [C, H, W], whose values lie outside their range."""
     for name, span in ranges.items():
         values, valid = sample[name], sample.get(f"{name}_valid")
         values = values if valid is None else values[valid.expand_as(values)]

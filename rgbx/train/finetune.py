@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     another class count. Normalisation statistics and class weights belong to the data, so they are
     always the config's.
 
+    Args:
+        model: to be trained.
+        weights: of the checkpoint, name to [...].
+
     Returns:
         The state dict to load (every key of the model), and what was done.
 
@@ -106,7 +110,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     return state, summary
 
 
-def _source(name: str, weights: Mapping[str, Tensor], first: str) -> str:
+def _source(name: str, weights: Container[str], first: str) -> str:
     """What to fill a private tensor from: the layer that all modalities share, or that of the first modality."""
     modality, shared = owner(name), _shared_name(name)
     return shared if modality is None or shared in weights else name.replace(f".{modality}.", f".{first}.", 1)
@@ -118,7 +122,9 @@ def _shared_name(name: str) -> str:
 
 
 def _stem_sources(
-    model: nn.Module, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],  # [...] each
+    weights: Mapping[str, Tensor],  # [...] each
 ) -> dict[str, tuple[str, str]]:
     """Tensors of stems that the checkpoint has not -> its shared convolution's tensor, and how to make them of it."""
     sources = {
@@ -135,5 +141,5 @@ def _stem_sources(
     }
 
 
-def _alphas(names: Mapping[str, Tensor]) -> set[str]:
+def _alphas(names: Iterable[str]) -> set[str]:
     return {name for name in names if ALPHA in name}

@@ -88,7 +88,7 @@ def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def _update(wrapper: OptimWrapper, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A step on the sum of the losses."""
+    """A step on the sum of the losses, [] each."""
     total = typing.cast(Tensor, sum(losses.values()))
     wrapper.update_params(total)
     return {"loss": total, **losses}

@@ -30,8 +30,8 @@ class _FromDepth:
         self.camera = {"fx": float(fx), "fy": float(fy), "cx": float(cx), "cy": float(cy)}
         self.keep_depth = keep_depth
 
-    def compute(self, depth: np.ndarray) -> np.ndarray:  # float32 [H, W]
-        """The map of a depth in metres."""
+    def compute(self, depth: np.ndarray) -> np.ndarray:
+        """The map of a depth, float32 [H, W], metres."""
         raise NotImplementedError(f"{type(self).__name__} must define compute(depth)")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -85,8 +85,8 @@ class ComputeHHA(_FromDepth):
         super().__init__(fx=fx, fy=fy, cx=cx, cy=cy, keep_depth=keep_depth)
         self.gravity = None if gravity is None else tuple(gravity)
 
-    def compute(self, depth: np.ndarray) -> np.ndarray:  # float32 [H, W]
-        """uint8 [H, W, 3]."""
+    def compute(self, depth: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] of float32 [H, W]."""
         return hha(depth, **self.camera, gravity=self.gravity)
 
 
@@ -115,8 +115,8 @@ class ComputeNormals(_FromDepth):
             raise ValueError(f"ComputeNormals radius must be >= 1, found {radius}")
         self.radius = radius
 
-    def compute(self, depth: np.ndarray) -> np.ndarray:  # float32 [H, W]
-        """float32 [H, W, 3]."""
+    def compute(self, depth: np.ndarray) -> np.ndarray:
+        """float32 [H, W, 3] of float32 [H, W]."""
         fx, fy, cx, cy = self.camera.values()
         return facing_normals(depth, (fx, fy, cx, cy), radius=self.radius)
 

@@ -93,44 +93,52 @@ class Corrupt:
         return {**sample, self.key: result}
 
 
-def _pixels(length: float, array: np.ndarray) -> float:  # [H, W, ...]
+def _pixels(length: float, array: np.ndarray) -> float:
+    """A length in an image [H, W, ...]."""
     return length * array.shape[0] / _REFERENCE_HEIGHT
 
 
-def _spread(array: np.ndarray) -> float:  # [H, W, ...]
+def _spread(array: np.ndarray) -> float:
+    """From the 1st to the 99th percentile of [H, W, ...]."""
     low, high = np.percentile(array, (1, 99))
     return float(high - low)
 
 
-def _noise(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
+def _noise(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """Gaussian noise on [H, W, ...]."""
     unit = 255.0 if array.dtype == np.uint8 else _spread(array)
     return array + rng.standard_normal(array.shape, np.float32) * np.float32(strength * unit)
 
 
-def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
+def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """A Gaussian blur of [H, W, ...]."""
     sigma = max(_pixels(strength, array), 0.3)
     return cv2.GaussianBlur(np.ascontiguousarray(array), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
 
 def _brightness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, 3], brighter."""
     return array + np.float32(strength * 255)
 
 
-def _darkness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
+def _darkness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, 3], darker."""
     return array * np.float32(strength)
 
 
-def _fog(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
+def _fog(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, 3] mixed with a light grey."""
     return array * np.float32(1 - strength) + np.float32(strength * _FOG)
 
 
 def _low_contrast(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, ...] nearer to its mean."""
     mean = array.mean(dtype=np.float64)
     return (array - np.float32(mean)) * np.float32(strength) + np.float32(mean)
 
 
-def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W]
-    """Blobs of about 20 pixels where a smooth random field is lowest."""
+def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """Blobs of about 20 pixels in [H, W] where a smooth random field is lowest."""
     rows, columns = depth.shape[:2]
     cell = max(_pixels(20, depth), 1)
     coarse = rng.standard_normal((max(round(rows / cell), 2), max(round(columns / cell), 2)), np.float32)
@@ -138,17 +146,20 @@ def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, s
     return np.where(field < np.quantile(field, strength), np.float32(0), depth)
 
 
-def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W]
+def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """Noise that grows with the squared depth [H, W]."""
     noise = rng.standard_normal(depth.shape, np.float32) * np.float32(strength) * depth**2
     return np.where(depth > 0, np.maximum(depth + noise, np.float32(_NEAREST_M)), depth)
 
 
-def _depth_steps(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W]
+def _depth_steps(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """Depth [H, W] in even steps."""
     levels = np.maximum(np.rint(depth / np.float32(strength)), 1)
     return np.where(depth > 0, levels * np.float32(strength), depth)
 
 
-def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
+def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, ...] moved by a length in a random direction."""
     angle, length = rng.uniform(0, 2 * np.pi), max(_pixels(strength, array), 1.0)
     down, right = round(length * np.sin(angle)), round(length * np.cos(angle))
     shifted = _missing(array, strength, rng, spec)
@@ -159,7 +170,8 @@ def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: M
     return shifted
 
 
-def _missing(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
+def _missing(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """No measurement in [H, W, ...]."""
     return np.full_like(array, spec.fill)
 
 

@@ -110,8 +110,8 @@ class Cityscapes(FileDataset):
         sample = super().read_frame(frame, [name for name in names if name != "depth"])
         return {**sample, "depth": read_disparity_depth(frame.files["depth"], frame.files["camera"])}
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
-        """Label ids, 0 (unlabelled) for 255: what the evaluation server takes, whatever `label_kind`."""
+    def encode_label(self, label: np.ndarray) -> np.ndarray:
+        """Label ids, uint8 [H, W], 0 (unlabelled) for 255: what the server takes, whatever `label_kind`."""
         return LABEL_IDS.encode(label)
 
     def prediction_name(self, sample_id: str) -> str:

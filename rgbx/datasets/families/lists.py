@@ -162,8 +162,8 @@ def _name(line: str, origin: str) -> str:
     return str(PurePosixPath(*inside))
 
 
-def _cut(array: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:  # [H, W, ...]
-    """Cuts to size around the centre."""
+def _cut(array: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:
+    """Cuts [H, W, ...] to size around the centre."""
     (height, width), (rows, columns) = array.shape[:2], size
     if rows > height or columns > width:
         raise ValueError(f"{path}: {height}x{width} is smaller than its mask, {rows}x{columns}")

@@ -42,8 +42,8 @@ class DepthEncoder:
         """The largest depth in metres."""
         return 65535 / self.scale
 
-    def __call__(self, metres: np.ndarray) -> bytes:  # float32 [H, W]
-        """A PNG of finite depths that are not negative."""
+    def __call__(self, metres: np.ndarray) -> bytes:
+        """A PNG of finite depths, float32 [H, W], that are not negative."""
         raw = np.rint(metres.astype(np.float64) * self.scale)
         self.saturated += int((raw > 65535).sum())
         return encode_png(np.where(metres > 0, raw.clip(1, 65535), 0).astype(np.uint16))

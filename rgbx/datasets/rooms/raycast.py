@@ -225,14 +225,23 @@ def _turned(rays_xy: RaysXY, rotation: np.ndarray) -> list[np.ndarray]:  # [3, 3
     return [turn[i, 0] * rays_xy[0] + (turn[i, 1] * rays_xy[1] + turn[i, 2])[:, None] for i in range(3)]
 
 
-def _dot(vector: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:  # [3]; [h, w] each
+def _dot(
+    vector: np.ndarray,  # [3]
+    arrays: Sequence[np.ndarray],  # [h, w] each
+) -> np.ndarray:
     x, y, z = vector.astype(np.float32)
     return x * arrays[0] + y * arrays[1] + z * arrays[2]
 
 
-def _first_equal(value: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:  # [h, w]; [h, w] each
+def _first_equal(
+    value: np.ndarray,  # [h, w]
+    options: Sequence[np.ndarray],  # [h, w] each
+) -> np.ndarray:
     return np.where(value == options[0], np.uint8(0), np.where(value == options[1], np.uint8(1), np.uint8(2)))
 
 
-def _choose(axis: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:  # [h, w]; [h, w] each
+def _choose(
+    axis: np.ndarray,  # [h, w]
+    options: Sequence[np.ndarray],  # [h, w] each
+) -> np.ndarray:
     return np.where(axis == 0, options[0], np.where(axis == 1, options[1], options[2]))

@@ -181,12 +181,14 @@ def _sense_heat(hits: HitBuffer, scene: Scene, rng: np.random.Generator) -> np.n
     return np.rint(np.clip(100 * kelvin, 0, 65535)).astype(np.uint16)
 
 
-def _outlines(face: np.ndarray) -> np.ndarray:  # [H, W]
+def _outlines(face: np.ndarray) -> np.ndarray:
+    """255 where [H, W] changes to the right or downwards."""
     edge = np.zeros(face.shape, np.uint8)
     edge[:, :-1][face[:, :-1] != face[:, 1:]] = 255
     edge[:-1][face[:-1] != face[1:]] = 255
     return edge
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:  # [H, W, 3]
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """[H, W, 3] at unit length."""
     return vectors / np.sqrt(np.einsum("hwi,hwi->hw", vectors, vectors))[..., None]

@@ -65,8 +65,8 @@ class Board:
         reach = self.axes * np.array(self.half)[:, None]
         return (self.centre + np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) @ reach).T
 
-    def distance(self, position: np.ndarray) -> float:  # [3]
-        """How far a position is from the plane of the footprint, metres."""
+    def distance(self, position: np.ndarray) -> float:
+        """How far a position [3] is from the plane of the footprint, metres."""
         return abs(float(self.centre[self.side // 2] - position[self.side // 2]))
 
 
@@ -164,6 +164,7 @@ class Placer:
     """Draws positions until a shape is large enough on the screen and clear of the others."""
 
     def __init__(self, rng: np.random.Generator, camera: Camera, room: np.ndarray, aspect: float) -> None:
+        """For a `room` [2, 3], low and high corner, and images of H / W = `aspect`."""
         self.rng, self.camera, self.room, self.aspect = rng, camera, room, aspect
         self.things: list[tuple[Box, np.ndarray, float]] = []
         self.boards: list[Box] = []
@@ -184,7 +185,8 @@ class Placer:
                 return shape
         return None
 
-    def _claim_floor(self, shape: Round | Crate, spot: np.ndarray, reach: float) -> bool:  # [2]
+    def _claim_floor(self, shape: Round | Crate, spot: np.ndarray, reach: float) -> bool:
+        """Whether a shape at `spot` [2] is in the room, on the screen and clear of others; it is noted then."""
         margin = MAX_LIFT_M + reach
         if (spot < self.room[0, :2] + margin).any() or (spot > self.room[1, :2] - margin).any():
             return False
