@@ -89,4 +89,4 @@ def decoder_logits(model, inputs):
     branches = [] if model.backbone.single_branch else [name for name in model.modalities if name in inputs]
     with model.layout.holding(inputs):
         names, stack = model.heads["labels"](model.backbone(inputs), branches)
-    return dict(zip(names, stack.split([len(stack) // len(names)] * len(names)), strict=True))
+    return dict(zip(names, stack.split([stack.shape[0] // len(names)] * len(names)), strict=True))
