@@ -32,18 +32,6 @@ ASIDE = {
     "datasets": {"maps", "transforms"},
     "doctor": {"maps", "datasets"},
 }
-MAY_KNOW_MMENGINE = (
-    "models/segmentor.py",
-    "models/preprocessor.py",
-    "models/translator.py",
-    "models/joint.py",
-    "models/translation_preprocessor.py",
-    "datasets/",
-    "evaluate/",
-    "train/",
-    "study/",
-    "cli/",
-)
 LOSS_LIBRARIES = {"torch", "numpy", "segmentation_models_pytorch"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -78,8 +66,6 @@ def test_imports_point_down(path):
         top, _, rest = module.partition(".")
         if top == "rgbx" and rest and floor and not rest.startswith("_"):
             assert rest.split(".")[0] in allowed_below(floor), f"{name} imports {module}"
-        if top == "mmengine":
-            assert name.startswith(MAY_KNOW_MMENGINE), f"{name} imports {module}"
         if floor in ("losses", "metrics") and top not in sys.stdlib_module_names and top != "rgbx":
             assert top in LOSS_LIBRARIES, f"{name} imports {module}"
 

@@ -87,16 +87,18 @@ def read_values(path: str | Path) -> dict[str, Any]:
     return {name: _plain(value) for name, value in values if name not in config._imported_names}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in dict.items(value)}
-    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value
 
 
-def _import_modules(custom: Any) -> None:
+def _import_modules(custom: object) -> None:
     """Imports what a config names in `custom_imports`, so that the fusion methods defined there are known."""
-    names = custom.get("imports") if isinstance(custom, dict) else None
-    if not isinstance(names, (list, tuple)) or set(custom) != {"imports"}:
+    names = custom.get("imports") if isinstance(custom, dict) and len(custom) == 1 else None
+    if not isinstance(names, (list, tuple)):
         raise ConfigError(f"custom_imports is {custom!r}; expected dict(imports=[...]) with names of modules")
     for name in names:
         try:
@@ -126,7 +128,7 @@ def set_roots(config: Config, root: str, *, required: bool = False) -> None:
         node["root"] = root
 
 
-def _dicts(value: Any) -> Iterator[Any]:
+def _dicts(value: object) -> Iterator[Any]:
     if isinstance(value, dict):
         yield value
         for item in value.values():
@@ -223,7 +225,7 @@ def _check_names(config: Config, path: str | Path) -> None:
             )
 
 
-def lazy_objects(value: Any) -> Iterator[LazyObject | LazyAttr]:
+def lazy_objects(value: object) -> Iterator[LazyObject | LazyAttr]:
     """All imports that a config's values refer to, in order, without carrying them out."""
     if isinstance(value, (LazyObject, LazyAttr)):
         yield value

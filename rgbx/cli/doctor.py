@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from rgbx.cli.config import DATALOADERS, load_config
+from rgbx._types import Options
+from rgbx.cli.config import DATALOADERS, Config, load_config
 from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import ConfigError, run_command
 from rgbx.datasets import build_dataset, split_names
@@ -74,9 +73,7 @@ def dataset_builders(
     return {name: partial(build_dataset, target, name, modalities=modalities) for name in names}
 
 
-def _from_config(
-    config: Config, target: str, split: str | None, changes: dict[str, Any]
-) -> dict[str, Callable[[], Any]]:
+def _from_config(config: Config, target: str, split: str | None, changes: Options) -> dict[str, Callable[[], Any]]:
     """The datasets of the loaders; equal ones once, under all their names."""
     names: dict[str, list[str]] = {}
     datasets: dict[str, Any] = {}

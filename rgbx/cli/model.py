@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config
-
-from rgbx.cli.config import load_config, without_initial_weights
+from rgbx._types import State
+from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint
@@ -17,7 +15,6 @@ from rgbx.models.load import check_fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
 
-State = Mapping[str, Any]  # what a checkpoint's file holds
 WHICH = ("checkpoint", "config")
 
 

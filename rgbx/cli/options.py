@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from torch.utils.data import DataLoader
 
+from rgbx._types import Options
 from rgbx.cli.errors import ConfigError
 from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.changes import literal
@@ -54,7 +55,7 @@ TOP_LEVEL = frozenset(
 )
 
 
-def _parameters(function: Any) -> set[str] | None:
+def _parameters(function: Callable[..., object]) -> set[str] | None:
     """Names that a class or function takes by keyword; None where it takes any."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -106,7 +107,7 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def apply_options(config: Config, overrides: Mapping[str, Any]) -> None:
+def apply_options(config: Config, overrides: Options) -> None:
     """Sets values of a config by their dotted path; list items are named by their index.
 
     Raises:
@@ -124,7 +125,7 @@ def apply_options(config: Config, overrides: Mapping[str, Any]) -> None:
         node[int(last) if isinstance(node, list) else last] = value
 
 
-def _check(node: Any, key: str, parents: Sequence[str], path: str) -> None:
+def _check(node: object, key: str, parents: Sequence[str], path: str) -> None:
     where = ".".join(parents) or "the config"
     if isinstance(node, list):
         if not key.isdecimal() or int(key) >= len(node):
@@ -143,7 +144,7 @@ def _check(node: Any, key: str, parents: Sequence[str], path: str) -> None:
         raise ConfigError(f"--cfg-options {path}: {where} has no {key!r}; {hint}")
 
 
-def _known_names(node: Mapping[str, Any], parents: Sequence[str]) -> set[str] | None:
+def _known_names(node: Options, parents: Sequence[str]) -> set[str] | None:
     """What may stand in a dict of the config: None for anything, empty where it is not known."""
     if not parents:
         return set(TOP_LEVEL)

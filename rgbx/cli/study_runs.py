@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 
 from rgbx._text import nearest
-from rgbx.cli.config import load_config, read_values
+from rgbx.cli.config import Config, load_config, read_values
 from rgbx.cli.errors import ConfigError, sentence
 from rgbx.cli.evaluate import config_identity
 from rgbx.cli.model import config_model

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch.distributed
-from mmengine.config import Config
 
-from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
+from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
 from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last

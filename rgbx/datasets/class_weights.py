@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -170,33 +170,31 @@ def compute_class_weights(
 
 
 def resolve_class_weights(model: Config, dataset: DenseDataset | Config, *, cache: str | Path | None = None) -> None:
-    """Replaces a method's name by numbers, in place, in `model["loss"]["class_weights"]` of a config.
+    """Replaces a method's name by numbers, in place, in the losses of a model's config.
 
     Args:
-        model: a model's config; its loss may say `class_weights="median_frequency"`, or
+        model: its `loss`, or that of any of its `heads`, may say `class_weights="median_frequency"`, or
             `class_weights=dict(method="enet", c=1.1)`. Anything else is left as it is.
         dataset: the training data, or their config.
         cache: see `count_labels`.
     """
-    loss, wanted = _named_weights(model)
-    if wanted is not None:
-        loss["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
+    for part, wanted in _named_weights(model):
+        part["loss"]["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
 
 
 def equal_class_weights(model: Config) -> None:
     """Replaces a method's name by K ones, in place, for a model whose checkpoint brings the counted weights."""
-    loss, wanted = _named_weights(model)
-    if wanted is not None:
-        loss["class_weights"] = [1.0] * model["num_classes"]
+    for part, _ in _named_weights(model):
+        part["loss"]["class_weights"] = [1.0] * part["num_classes"]
 
 
-def _named_weights(model: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The config of a model's loss, and the method that it names with its options."""
-    loss = model.get("loss")
-    wanted = loss.get("class_weights") if isinstance(loss, dict) else None
-    if isinstance(wanted, str):
-        wanted = {"method": wanted}
-    return (loss, wanted) if isinstance(loss, dict) and isinstance(wanted, dict) else ({}, None)
+def _named_weights(model: Config) -> Iterator[tuple[Config, dict[str, Any]]]:
+    """The model or those of its heads whose loss names a method for its class weights, and that with its options."""
+    for part in (model, *(model.get("heads") or {}).values()):
+        loss = part.get("loss") if isinstance(part, dict) else None
+        wanted = loss.get("class_weights") if isinstance(loss, dict) else None
+        if isinstance(wanted, (str, dict)):
+            yield part, {"method": wanted} if isinstance(wanted, str) else wanted
 
 
 def _arrays(counts: LabelCounts) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ def file_stamps(paths: Iterable[str]) -> FileStamps:
     return stamps
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     """Text that depends on contents only, never on addresses or on the order of a set."""
     if isinstance(value, (str, bytes, int, float, bool, Path, np.generic, type(None))):
         return repr(value)

@@ -49,7 +49,7 @@ class Finding:
         }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Mappings and sequences with numpy's numbers turned into Python's."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

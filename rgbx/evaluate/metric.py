@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch.distributed
 
 from rgbx._text import nearest
+from rgbx._types import Batch, Meta
 from rgbx.tasks import ENSEMBLE, Counter, Evaluation, Score, Task
 from rgbx.tasks.protocol import Protocol as Rules
 
@@ -55,7 +56,7 @@ class Metrics:
                     f"no head of this model (of task {kinds}) has the option {option!r}{nearest(option, known)}"
                 )
 
-    def counters(self, tasks: Mapping[str, Task], protocol: Rules, meta: Mapping[str, Any]) -> dict[str, Counter]:
+    def counters(self, tasks: Mapping[str, Task], protocol: Rules, meta: Meta) -> dict[str, Counter]:
         """What counts the predictions of each head."""
         return {name: task.counter(protocol, meta, **self.of(task)) for name, task in tasks.items()}
 
@@ -71,14 +72,14 @@ def metrics_of(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
     return found
 
 
-def headlines(tasks: Mapping[str, Task], meta: Mapping[str, Any] | None = None) -> dict[str, Score]:
+def headlines(tasks: Mapping[str, Task], meta: Meta | None = None) -> dict[str, Score]:
     """The first score of each head, by the key that logs have for it."""
     prefixes = {name: f"{name}/" if len(tasks) > 1 else "" for name in tasks}
     tables = {name: task.table(meta) for name, task in tasks.items()}
     return {f"{prefixes[name]}{table[0].name}": table[0] for name, table in tables.items()}
 
 
-def file_sizes(batch: Mapping[str, Any], position: int) -> dict[str, int]:
+def file_sizes(batch: Batch, position: int) -> dict[str, int]:
     """Bytes of the files of one sample of a collated batch; files that are not there are left out."""
     paths = batch.get("paths")
     if not isinstance(paths, Mapping):

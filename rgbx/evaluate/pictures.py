@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.maps.colour import colour_input, modality_title
 from rgbx.models.multimodal import MultimodalModel
@@ -41,9 +42,7 @@ class PictureObserver:
         by_subset: whether each run shows its ensemble under the name of its subset, instead of all branches.
     """
 
-    def __init__(
-        self, model: MultimodalModel, meta: Mapping[str, Any], *, count: int = 4, by_subset: bool = False
-    ) -> None:
+    def __init__(self, model: MultimodalModel, meta: Meta, *, count: int = 4, by_subset: bool = False) -> None:
         if count < 1:
             raise ValueError(f"the number of pictures must be >= 1, found {count}")
         self.model, self.meta, self.count, self.by_subset = model, meta, count, by_subset
@@ -60,7 +59,7 @@ class PictureObserver:
         self._wanted = set(np.linspace(0, size - 1, min(self.count, size)).round().astype(int).tolist() if own else ())
         self._seen = 0
 
-    def see(self, batch: Mapping[str, Any], outputs: Outputs) -> None:
+    def see(self, batch: Batch, outputs: Outputs) -> None:
         """Draws those of a batch that were chosen."""
         for position, output in enumerate(outputs):
             if self._seen in self._wanted:
@@ -73,7 +72,7 @@ class PictureObserver:
     def finish(self) -> None:
         """Nothing: further subsets may follow."""
 
-    def _inputs(self, batch: Mapping[str, Any], position: int) -> Iterable[Panel]:
+    def _inputs(self, batch: Batch, position: int) -> Iterable[Panel]:
         for name in self.model.modalities:
             if name in batch:
                 image, valid = (
@@ -178,7 +177,7 @@ class PredictionWriter:
         """Only the first run is written."""
         self._runs += 1
 
-    def see(self, batch: Mapping[str, Any], outputs: Outputs) -> None:
+    def see(self, batch: Batch, outputs: Outputs) -> None:
         """Writes a batch.
 
         Raises:

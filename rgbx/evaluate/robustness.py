@@ -8,9 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from rgbx._types import Batch
 from rgbx.datasets import DenseDataset, EveryKth
+from rgbx.datasets.sample import Sample, Transform
 from rgbx.evaluate.metric import Metrics
 from rgbx.evaluate.result_form import Robustness
 from rgbx.evaluate.session import Session
@@ -44,7 +46,7 @@ def damages(modalities: Sequence[str]) -> list[Damage]:
     ]
 
 
-def damaged_dataset(dataset: Any, damage: Damage) -> Any:
+def damaged_dataset(dataset: Dataset[Sample], damage: Damage) -> Dataset[Sample]:
     """A view of a dataset whose samples are damaged; the frames are shared.
 
     A map that the dataset reads is damaged as read, so that what transforms compute from it suffers too; a map that a
@@ -57,7 +59,7 @@ def damaged_dataset(dataset: Any, damage: Damage) -> Any:
     Raises:
         ValueError: another kind of dataset.
     """
-    clone = copy.copy(dataset)
+    clone: Any = copy.copy(dataset)
     if isinstance(dataset, EveryKth):
         clone.dataset = damaged_dataset(dataset.dataset, damage)
         return clone
@@ -70,12 +72,12 @@ def damaged_dataset(dataset: Any, damage: Damage) -> Any:
     return clone
 
 
-def _packing(transforms: Sequence[Any]) -> int:
+def _packing(transforms: Sequence[Transform]) -> int:
     """Where PackSample is; the end where there is none."""
     return next((i for i, item in enumerate(transforms) if isinstance(item, PackSample)), len(transforms))
 
 
-def loader_like(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:
+def loader_like(loader: DataLoader[Batch], dataset: Dataset[Sample]) -> DataLoader[Batch]:
     """A loader with another's order, batches and workers, for a dataset of the same length."""
     return DataLoader(
         dataset,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader
 
+from rgbx._types import Batch
 from rgbx.datasets import EveryKth
 from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, gather_images, metrics_of
 from rgbx.models.multimodal import MultimodalModel
@@ -26,7 +27,7 @@ class Observer(Protocol):
     def start(self, size: int, modalities: Subset) -> None:
         """A run over so many samples of this process begins, with these modalities present."""
 
-    def see(self, batch: Mapping[str, Any], outputs: Outputs) -> None:
+    def see(self, batch: Batch, outputs: Outputs) -> None:
         """A collated batch and its predictions."""
 
     def finish(self) -> None:
@@ -57,13 +58,13 @@ class Session:
     def __init__(
         self,
         model: MultimodalModel,
-        loader: DataLoader[Any],
+        loader: DataLoader[Batch],
         *,
         protocol: str | Rules = "rgbx",
         dtype: torch.dtype | None = None,
         heads: Sequence[str] | None = None,
         metrics: Metrics | None = None,
-        watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+        watch: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
         self.metrics = Metrics(table=False) if metrics is None else metrics
@@ -113,7 +114,7 @@ class Session:
         return found
 
     def count(
-        self, loader: DataLoader[Any], modalities: Subset, metrics: Metrics, observers: Sequence[Observer] = ()
+        self, loader: DataLoader[Batch], modalities: Subset, metrics: Metrics, observers: Sequence[Observer] = ()
     ) -> tuple[Evaluations, dict[str, float]]:
         """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
         predictor, dataset = self.predictor(modalities), loader.dataset

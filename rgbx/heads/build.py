@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from rgbx._text import nearest
+from rgbx._types import Options
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.refinenet import RefineNetDecoder
@@ -37,7 +37,7 @@ class ChannelSlice(nn.Module):
 
 
 def build_decoder(
-    decoder: Mapping[str, Any] | str | None,
+    decoder: Options | str | None,
     channels: Sequence[int],
     out_channels: int,
     layout: StackLayout,

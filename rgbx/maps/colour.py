@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from rgbx._types import Meta
 from rgbx.maps.spec import IGNORE_INDEX
 
 HOLE = (0, 0, 0)
@@ -62,7 +62,7 @@ def colour_labels(
 
 def class_legend(
     labels: Sequence[np.ndarray],  # [H, W] each, class ids
-    about: Mapping[str, Any],
+    about: Meta,
 ) -> dict[str, Sequence[int]]:
     """Name to colour of the classes that occur in label maps, and of ignored pixels.
 

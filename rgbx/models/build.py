@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from rgbx._text import nearest
+from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
@@ -30,8 +31,6 @@ from rgbx.tasks.map_range import range_options
 GENERATORS: dict[str, type[UNetGenerator] | type[ResNetGenerator]] = {"unet": UNetGenerator, "resnet": ResNetGenerator}
 HEAD_OPTIONS = {"decoder": None, "weight": 1.0, "detach_ensemble": True, "adversarial": None}  # beside the task's own
 THREE_CHANNELS = ("rgb", "normal", "hha")
-
-Options = Mapping[str, Any]
 
 
 def multimodal(
@@ -166,7 +165,7 @@ def _named(value: Options | str, what: str, default: str | None = None) -> dict[
     return options
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """The value in plain containers, as checkpoints may hold.
 
     Raises:
@@ -183,7 +182,7 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a model parameter is {value!r}; expected plain numbers, strings, lists or dicts")
 
 
-def build_complete(parameters: Mapping[str, Any], *, pretrained: str | None = None) -> MultimodalModel:
+def build_complete(parameters: Options, *, pretrained: str | None = None) -> MultimodalModel:
     """Builds what `complete` gives, with random weights or those of `pretrained`.
 
     Raises:
@@ -251,9 +250,7 @@ def _build_opponent(name: str, head: Options) -> Opponent | None:
     return Opponent(**given)
 
 
-def _build_backbone(
-    p: Mapping[str, Any], method: FusionMethod | None, tasks: Mapping[str, Task], pretrained: str | None
-) -> Any:
+def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str, Task], pretrained: str | None) -> Any:
     options = dict(p["backbone"])
     name = options.pop("name")
     modalities = tuple(p["modalities"])

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -15,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from rgbx._types import State
 from rgbx.backbones import read_pickle
 
 LAST_CHECKPOINT = "last_checkpoint"
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
 
 
-def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
+def save_atomically(state: State, path: str | Path) -> None:
     """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file.
 
     Ctrl-C takes effect when the file is whole.
@@ -96,7 +98,7 @@ def find_result(path: str | Path) -> Path:
     return found
 
 
-def model_weights(state: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+def model_weights(state: State, path: str | Path) -> dict[str, Any]:
     """The model's tensors of a checkpoint: its `state_dict`, or the file itself if it is one.
 
     Modules may add plain values of their own under `..._extra_state`.
@@ -144,7 +146,7 @@ def find_last(work_dir: str | Path) -> Path | None:
     return epochs[max(epochs)] if epochs else None
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: object) -> Any:
     """Copies nested state into dict, list, tuple, str, numbers, None and CPU tensors.
 
     Dataclasses and named tuples become dicts, arrays lists, paths and classes strings. Dict
@@ -165,12 +167,12 @@ def to_plain(value: Any) -> Any:
         return to_plain(value._asdict())
     if isinstance(value, tuple):
         return tuple(to_plain(item) for item in value)
-    if isinstance(value, (list, set, frozenset)) or type(value).__name__ == "deque":
+    if isinstance(value, (list, set, frozenset, deque)):
         return [to_plain(item) for item in value]
     return _plain_object(value)
 
 
-def _plain_object(value: Any) -> Any:
+def _plain_object(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: to_plain(getattr(value, field.name)) for field in fields}

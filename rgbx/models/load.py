@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rgbx._types import Options, State
 from rgbx.backbones import to_channels_last
 from rgbx.models.build import GENERATORS, build_complete
 from rgbx.models.checkpoint import EXTRA_STATE, config_hint, find_result, model_weights, read_checkpoint
@@ -32,7 +33,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", trust: bool = 
     return model_of(read_checkpoint(file, trust=trust), file).to(device).eval()
 
 
-def model_of(state: Mapping[str, Any], path: str | Path) -> MultimodalModel:
+def model_of(state: State, path: str | Path) -> MultimodalModel:
     """The model that a checkpoint describes, with its weights.
 
     It is laid out without memory first: a recipe that does not fit the tensors of its file is refused before anything
@@ -65,7 +66,7 @@ def model_of(state: Mapping[str, Any], path: str | Path) -> MultimodalModel:
     return model
 
 
-def without_files(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def without_files(parameters: Options) -> dict[str, Any]:
     """Parameters of a model whose training losses open no file."""
     heads = {
         name: {**head, "perceptual": None} if head.get("perceptual") else dict(head)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._types import Batch, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
 from rgbx.models.modality_dropout import ModalityDropout
@@ -87,7 +88,7 @@ class Statistics(nn.Module):
 class Range(nn.Module):
     """low..high of a map to -1..1, see `MapRange`, and -1 where it was not measured."""
 
-    def __init__(self, name: str, given: Mapping[str, Any] | None) -> None:
+    def __init__(self, name: str, given: Options | None) -> None:
         super().__init__()
         self.range = build_range(name, given)
 
@@ -134,8 +135,8 @@ class Preprocessor(nn.Module):
         tasks: Mapping[str, Task],
         kind: str = "statistics",
         *,
-        statistics: Mapping[str, Mapping[str, Any]] | None = None,
-        ranges: Mapping[str, Mapping[str, Any]] | None = None,
+        statistics: Mapping[str, Options] | None = None,
+        ranges: Mapping[str, Options] | None = None,
     ) -> None:
         super().__init__()
         self.modalities, self._tasks = tuple(modalities), dict(tasks)
@@ -143,7 +144,7 @@ class Preprocessor(nn.Module):
         options = input_options(self.modalities, kind, statistics, ranges)
         self.inputs = nn.ModuleDict({name: build(name, given) for name, given in options.items()})
 
-    def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def forward(self, data: Batch, training: bool = False) -> dict[str, Any]:
         """What a model takes.
 
         Args:
@@ -204,8 +205,8 @@ def measured(name: str, batch: Mapping[str, Tensor]) -> Tensor | None:
 def input_options(
     modalities: Sequence[str],
     kind: str,
-    statistics: Mapping[str, Mapping[str, Any]] | None,
-    ranges: Mapping[str, Mapping[str, Any]] | None,
+    statistics: Mapping[str, Options] | None,
+    ranges: Mapping[str, Options] | None,
 ) -> dict[str, dict[str, Any]]:
     """What normalises each modality: what is given over the defaults.
 
@@ -224,7 +225,7 @@ def input_options(
     return {name: {**DEFAULT_STATISTICS.get(name, {}), **given.get(name, {})} for name in modalities}
 
 
-def _statistics(name: str, given: Mapping[str, Any] | None) -> Statistics:
+def _statistics(name: str, given: Options | None) -> Statistics:
     known = dict(given or {})
     if not {"mean", "std"} <= set(known):
         raise ValueError(
@@ -433,7 +434,7 @@ class MultimodalModel(nn.Module):
             losses["loss_fusion"] = penalty
         return losses if mode == "loss" else (losses, kept)
 
-    def predict(self, batch: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, Any]]:
         """Predicts a collated batch in its own units, see `Predictor`, whose arguments the options are."""
         return Predictor(self, **options)(batch)
 

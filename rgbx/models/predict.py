@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._types import Batch
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
 from rgbx.tasks.protocol import PROTOCOLS, Protocol, Size
@@ -86,7 +87,7 @@ class Predictor:
                 )
         self.tasks = {name: known[name] for name in wanted}
 
-    def __call__(self, batch: Mapping[str, Any], *, keep_probability: bool = False) -> list[dict[str, Any]]:
+    def __call__(self, batch: Batch, *, keep_probability: bool = False) -> list[dict[str, Any]]:
         """Predicts a collated batch in its own units; see `predict`."""
         return self.predict(**self.model.data_preprocessor(batch), keep_probability=keep_probability)
 

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from rgbx._text import nearest
+from rgbx._types import Options
 from rgbx.models.build import complete, segmentor_parameters, translator_parameters
 
 MOST_VALUES, LONGEST, LARGEST, DEEPEST, MOST_NAMES = 20_000, 300, 2**16, 8, 64
@@ -24,6 +25,7 @@ LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
 TRAINING_ONLY = ("modality_dropout", "norm_eval")
+ABSENT = object()  # what a recipe does not have
 
 Recipe = Mapping[str, Any]
 Tensors = dict[str, Tensor]
@@ -98,21 +100,21 @@ def _short(value: object) -> str:
     return reprlib.repr(value)
 
 
-def _complete_multimodal(parameters: dict[str, Any]) -> dict[str, Any]:
+def _complete_multimodal(parameters: Options) -> dict[str, Any]:
     return complete(**parameters)
 
 
-def _complete_segmentor(parameters: dict[str, Any]) -> dict[str, Any]:
+def _complete_segmentor(parameters: Options) -> dict[str, Any]:
     return complete(**segmentor_parameters(**parameters))
 
 
-def _complete_translator(parameters: dict[str, Any]) -> dict[str, Any]:
+def _complete_translator(parameters: Options) -> dict[str, Any]:
     """A timm network of 0.1.0 was fed -1..1 here, and images were padded by reflection."""
     found = translator_parameters(**{"normalization": "range", **parameters})
     return complete(**{**found, "padding": "reflect"})
 
 
-def _complete_joint(parameters: dict[str, Any]) -> dict[str, Any]:
+def _complete_joint(parameters: Options) -> dict[str, Any]:
     """Two heads on one backbone, fed -1..1 and padded by reflection."""
     known: tuple[str, ...] = ("modalities", "num_classes", "target", "backbone", "norm", "fusion", "decoder", "loss")
     known += ("translation_width", "l1", "ranges")
@@ -144,7 +146,7 @@ def _complete_joint(parameters: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-_COMPLETE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+_COMPLETE: dict[str, Callable[[Options], dict[str, Any]]] = {
     "multimodal": _complete_multimodal,
     "multimodal_segmentor": _complete_segmentor,
     "multimodal_translator": _complete_translator,
@@ -219,20 +221,17 @@ def _range_renames(prefix: str, target: str) -> list[tuple[str, str | None]]:
     ]
 
 
-def recipe_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+def recipe_differences(ours: Options, theirs: Options) -> list[str]:
     """What makes two models answer differently, a line each: "fusion.second_shift: 'reversed' against None".
 
     Args:
         ours: complete parameters, as `check_recipe` gives them, such as a config's.
         theirs: others, such as a checkpoint's.
     """
-    a, b = (_leaves(_answering(parameters)) for parameters in (ours, theirs))
-    paths = [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
-    said = [[repr(x[path]) if path in x else "absent" for x in (a, b)] for path in paths]
-    return [f"{path}: {first} against {second}" for path, (first, second) in zip(paths, said, strict=True)]
+    return list(_differences(_answering(ours), _answering(theirs)))
 
 
-def _answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _answering(parameters: Options) -> dict[str, Any]:
     """Without what is of training alone."""
     heads = {
         name: {key: value for key, value in head.items() if key not in TRAINING}
@@ -241,10 +240,13 @@ def _answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in parameters.items() if key not in TRAINING_ONLY}, "heads": heads}
 
 
-def _leaves(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        return {path: None if value == {} else value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _leaves(item, f"{path}.{key}" if path else key)
-    return found
+def _differences(a: object, b: object, path: str = "") -> Iterator[str]:
+    """A line for each value that differs; a dict that only one side has is one value, and an empty one is None."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in {**a, **b}:
+            yield from _differences(a.get(key, ABSENT), b.get(key, ABSENT), f"{path}.{key}" if path else key)
+        return
+    a, b = (None if value == {} else value for value in (a, b))
+    if a != b:
+        first, second = ("absent" if value is ABSENT else repr(value) for value in (a, b))
+        yield f"{path}: {first} against {second}"

@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from rgbx._types import Options
 from rgbx.maps import replace_file
 from rgbx.models import MultimodalModel
 from rgbx.models.precision import autocast_dtype
@@ -61,10 +62,10 @@ class Costs:
     """Costs of a study's methods and where they were measured; `key` says of which configs and versions."""
 
     machine: str
-    key: Mapping[str, Any]
+    key: Options
     methods: Mapping[str, Cost]
 
-    def has(self, key: Mapping[str, Any], *, latency: bool) -> bool:
+    def has(self, key: Options, *, latency: bool) -> bool:
         """Whether these are the costs asked for, of every method: those that failed are tried again."""
         complete = set(self.methods) == set(key["subsets"])
         timed = all(cost.milliseconds for cost in self.methods.values())
@@ -91,7 +92,7 @@ def measure_costs(
     builders: Mapping[str, Callable[[], Subject]],
     *,
     device: str = "auto",
-    key: Mapping[str, Any],
+    key: Options,
     latency: bool = True,
     say: Callable[[str], None] = print,
 ) -> Costs:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rgbx._text import nearest
+from rgbx._types import Meta
 from rgbx.evaluate.result import score_table
 from rgbx.evaluate.result_form import HeadResult, Result
 from rgbx.tasks import ENSEMBLE, Score, Task
-from rgbx.tasks.base import Meta
 
 
 @dataclass(frozen=True)

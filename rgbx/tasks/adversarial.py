@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rgbx._types import Options
 from rgbx.generators import PatchDiscriminator
 from rgbx.layers.stack import match_channels
 from rgbx.losses import AdversarialLoss, feature_matching
@@ -40,7 +40,7 @@ class Opponent(nn.Module):
 
     def __init__(
         self,
-        discriminator: Mapping[str, Any] | str = "patch",
+        discriminator: Options | str = "patch",
         *,
         loss: str = "vanilla",
         weight: float = 1.0,

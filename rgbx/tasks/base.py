@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx._text import nearest
+from rgbx._types import Meta, Options
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 
@@ -29,7 +30,6 @@ _Class = TypeVar("_Class", bound="type[Task]")
 
 Branches = Mapping[str, Tensor]  # modality, or "ensemble": [N, C, H, W]
 Panel = tuple[str, np.ndarray]  # title and uint8 RGB [H, W, 3]
-Meta = Mapping[str, Any]  # a dataset's `metainfo`
 
 
 class Target(NamedTuple):
@@ -284,7 +284,7 @@ def find_task(name: object) -> type[Task]:
     return TASKS[name]
 
 
-def build_task(head: str, options: Mapping[str, Any]) -> Task:
+def build_task(head: str, options: Options) -> Task:
     """Builds a head's task from plain values.
 
     Args:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rgbx._text import percent, text_table
+from rgbx._types import Meta, Options
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
@@ -30,7 +31,7 @@ from rgbx.metrics import (
     reliability_counts,
     scores,
 )
-from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Meta, Prediction, Target, Task, task
+from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, task
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
@@ -64,7 +65,7 @@ class Classes(Task):
         head: str,
         *,
         num_classes: int,
-        loss: Mapping[str, Any] | str = "cross_entropy",
+        loss: Options | str = "cross_entropy",
         target: str = "label",
     ) -> None:
         super().__init__()

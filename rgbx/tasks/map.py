@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rgbx._text import text_table
+from rgbx._types import Meta, Options
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import COLOURS, colour_input, colour_map
@@ -35,7 +36,7 @@ from rgbx.metrics import (
     ssim,
 )
 from rgbx.tasks.adversarial import three_channels
-from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Meta, Prediction, Target, Task, task
+from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
 from rgbx.tasks.protocol import Protocol
@@ -88,9 +89,9 @@ class Map(Task):
         unit: str | None = None,
         channels: int | None = None,
         target: str | None = None,
-        range: Mapping[str, Any] | None = None,  # the word of configs
+        range: Options | None = None,  # the word of configs
         l1: float = 1.0,
-        perceptual: Mapping[str, Any] | None = None,
+        perceptual: Options | None = None,
     ) -> None:
         super().__init__()
         self.target = target or head
@@ -325,9 +326,7 @@ class MapCounter(Counter):
             a target that networks for colours do not apply to.
     """
 
-    def __init__(
-        self, owner: Map, meta: Meta, *, fid: Mapping[str, Any] | None = None, lpips: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, owner: Map, meta: Meta, *, fid: Options | None = None, lpips: Options | None = None) -> None:
         self.spec, self.kernel = owner.spec(meta), dict(fid or {})
         if self.spec.unit != "rgb8" and (fid is not None or lpips is not None):
             raise ValueError(

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rgbx._types import Options
+
 SCALES = ("linear", "log")
 DEFAULT_RANGES: dict[str, Mapping[str, Any]] = {
     "rgb": {"low": 0.0, "high": 255.0},
@@ -82,13 +84,13 @@ class MapRange(nn.Module):
         return f"{self.bounds[0]:g} to {self.bounds[1]:g}, {self.scale}"
 
 
-def range_options(name: str, given: Mapping[str, Any] | None = None, *, unit: str | None = None) -> dict[str, Any]:
+def range_options(name: str, given: Options | None = None, *, unit: str | None = None) -> dict[str, Any]:
     """What is given over the default of a map's name, or else of its unit."""
     default = DEFAULT_RANGES.get(name) or DEFAULT_RANGES.get(_NAMESAKES.get(unit or "", ""), {})
     return {"scale": "linear", **default, **(given or {})}
 
 
-def build_range(name: str, given: Mapping[str, Any] | None = None, *, unit: str | None = None) -> MapRange:
+def build_range(name: str, given: Options | None = None, *, unit: str | None = None) -> MapRange:
     """The range of a map: what is given over the default of that name.
 
     Args:

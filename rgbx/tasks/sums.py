@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rgbx.tasks.base import ENSEMBLE, Counter, Evaluation, Meta, Prediction, Target, Task
+from rgbx._types import Meta
+from rgbx.tasks.base import ENSEMBLE, Counter, Evaluation, Prediction, Target, Task
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 

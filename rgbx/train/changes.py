@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict, ReduceOnPlateauParamScheduler, _ParamScheduler
 
+from rgbx._types import Options, State
 from rgbx.models.recipe import TRAINING, TRAINING_ONLY, check_recipe
 
 Flat = dict[str, str]  # dotted path in a resolved config to the value, as Python writes it
@@ -43,12 +44,12 @@ PLANNED = (  # beginnings of paths that decide what learning rates and the like 
 OTHER_VALIDATION = ("val_dataloader.dataset", "val_cfg")  # after which the best score so far is another's
 
 
-def flatten(config: Any) -> Flat:
+def flatten(config: object) -> Flat:
     """Every value of nested plain containers under its dotted path."""
     return {".".join(path): repr(value) for path, value in _leaves(config, ())}
 
 
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     inner = value.items() if isinstance(value, Mapping) else list(enumerate(value)) if isinstance(value, list) else ()
     if not inner:
         yield path, value
@@ -72,12 +73,12 @@ def flat_config(config: Config) -> Flat:
     return _flat({name: _plain(value) for name, value in config.to_dict().items()})
 
 
-def _flat(values: Mapping[str, Any]) -> Flat:
+def _flat(values: Options) -> Flat:
     kept = {name: value for name, value in values.items() if name[0] != "_" and name != PLACE}
     return flatten(kept) if kept else {}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -128,9 +129,7 @@ def literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def changes_of_run(
-    state: Mapping[str, Any], config: Config, recipe: Mapping[str, Any] | None
-) -> tuple[dict[str, str], list[str]]:
+def changes_of_run(state: State, config: Config, recipe: Options | None) -> tuple[dict[str, str], list[str]]:
     """What a config changes of a run.
 
     Args:
@@ -169,7 +168,7 @@ def changes_of_run(
     return found, unread
 
 
-def _with_recipe(config: Mapping[str, str], recipe: Mapping[str, Any]) -> Flat:
+def _with_recipe(config: Mapping[str, str], recipe: Options) -> Flat:
     """A flat config whose model is said by its recipe, complete with defaults where the builder is rgbx's."""
     try:
         model = check_recipe(recipe)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from rgbx._text import nearest
+from rgbx._types import Batch
 from rgbx.models import MultimodalModel
 from rgbx.models.multimodal import Range
 from rgbx.tasks import Classes, Map
@@ -17,7 +17,7 @@ from rgbx.tasks.map_range import MapRange
 MOST_OUTSIDE = 0.1  # share of a map's values; hot spots of a thermal image may lie beyond its range on purpose
 
 
-def check_classes(model: MultimodalModel, dataset: Dataset[Mapping[str, Any]]) -> None:
+def check_classes(model: MultimodalModel, dataset: Dataset[Batch]) -> None:
     """Compares class counts.
 
     Raises:
@@ -32,7 +32,7 @@ def check_classes(model: MultimodalModel, dataset: Dataset[Mapping[str, Any]]) -
             )
 
 
-def check_maps(model: MultimodalModel, dataset: Dataset[Mapping[str, Any]]) -> list[str]:
+def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
     """Compares the first sample of a dataset that is trained on with a model.
 
     Args:

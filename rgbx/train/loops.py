@@ -6,7 +6,6 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -15,14 +14,13 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from rgbx._types import Batch, Options
 from rgbx.evaluate.metric import Metrics, metrics_of
 from rgbx.evaluate.pictures import PictureObserver
 from rgbx.evaluate.session import Session
 from rgbx.models.precision import autocast_dtype
 from rgbx.tasks.protocol import Protocol
 from rgbx.train.distributed import unwrap
-
-Batch = Mapping[str, Any]  # collated samples, in their own units
 
 
 class TrainLoop(EpochBasedTrainLoop):
@@ -109,8 +107,8 @@ class ValidationLoop(BaseLoop):
     def __init__(
         self,
         runner: Runner,
-        dataloader: DataLoader[Any] | dict[str, Any],
-        evaluator: Metrics | dict[str, Any],
+        dataloader: DataLoader[Batch] | Options,
+        evaluator: Metrics | Options,
         *,
         protocol: str | Protocol = "rgbx",
         dtype: str | None = None,
@@ -151,7 +149,7 @@ class ValidationLoop(BaseLoop):
             self.runner.call_hook("after_val_iter", batch_idx=index, data_batch=batch, outputs=None)
 
 
-def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+def build_metrics(evaluator: Metrics | Options) -> Metrics:
     """What a config's `val_evaluator` or `test_evaluator` says is counted.
 
     Raises:

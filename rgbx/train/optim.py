@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
+from rgbx._types import Options
 from rgbx.models.precision import DTYPES, computes_in_bfloat16
 from rgbx.train.distributed import unwrap
 
@@ -137,7 +138,7 @@ class PartsConstructor:
 
     OPTIONS: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, float] | None = None) -> None:
+    def __init__(self, optim_wrapper_cfg: Options, paramwise_cfg: dict[str, float] | None = None) -> None:
         self.options = dict(paramwise_cfg or {})
         unknown = sorted(set(self.options) - set(self.OPTIONS))
         if unknown:

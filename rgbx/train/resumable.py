@@ -13,6 +13,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MessageHub
 
+from rgbx._types import State
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import check_fit
@@ -101,7 +102,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if unknown:
             self.logger.warning(f"Whether {', '.join(unknown)} changed cannot be told: {filename} does not hold it.")
 
-    def _resume_optimizer(self, state: Mapping[str, Any], changed: Mapping[str, str]) -> None:
+    def _resume_optimizer(self, state: State, changed: Mapping[str, str]) -> None:
         """What the optimizer remembers, and the schedules where they were, or where the changed ones would be."""
         planned = [path for path in changed if changes.begins(path, changes.PLANNED)]
         batches, before = len(self.train_dataloader), state["meta"]["iter"] / max(1, self.epoch)
@@ -138,7 +139,7 @@ class ResumableRunner(mmengine.runner.Runner):
         self._load_state({"state_dict": weights}, filename)
         self.logger.info(f"Weights from {filename}:\n{summary.table()}")
 
-    def _tensors(self, state: Mapping[str, Any], key: str) -> dict[str, Any]:
+    def _tensors(self, state: State, key: str) -> dict[str, Any]:
         """The model's tensors, or their average's, by today's names; what losses hold is the config's."""
         prefix = "module." if key == "ema_state_dict" else ""
         saved = {name.removeprefix(prefix): x for name, x in state[key].items() if name.startswith(prefix)}
@@ -199,7 +200,7 @@ class ResumableRunner(mmengine.runner.Runner):
         }
 
 
-def _averaged(ema: Mapping[str, Any]) -> dict[str, Any]:
+def _averaged(ema: State) -> dict[str, Any]:
     """The model's tensors of an EMA's state."""
     return {name.removeprefix("module."): x for name, x in ema.items() if name.startswith("module.")}
 
@@ -251,7 +252,7 @@ def message_hub_to_plain(hub: MessageHub) -> dict[str, Any]:
     }
 
 
-def message_hub_from_plain(state: Mapping[str, Any]) -> dict[str, Any]:
+def message_hub_from_plain(state: State) -> dict[str, Any]:
     """The inverse of `message_hub_to_plain`, for `MessageHub.load_state_dict`."""
     histories = {
         name: HistoryBuffer(buffer["values"].tolist(), buffer["counts"].tolist())

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._torchvision import ensure_torchvision
+from rgbx._types import Batch
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.evaluate.metric import Metrics
@@ -58,8 +59,7 @@ class Runner(ResumableRunner):
             cfg = Config(dict(cfg), format_python_code=False)
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
-            for part in (model, *(model.get("heads") or {}).values()):
-                resolve_class_weights(part, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
@@ -123,7 +123,7 @@ class Runner(ResumableRunner):
         return built
 
     @staticmethod
-    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader[Any]:
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader[Batch]:
         """Gives the loader a generator of its own.
 
         Starting workers draws a number, which persistent workers do once per process rather than
@@ -142,7 +142,7 @@ class Runner(ResumableRunner):
         for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
             self.logger.warning(warning)
 
-    def check_classes(self, dataset: Dataset[Any]) -> None:
+    def check_classes(self, dataset: Dataset[Batch]) -> None:
         """Refuses a dataset of other classes than the model's."""
         check_classes(self.network, dataset)
 
@@ -155,7 +155,7 @@ class Runner(ResumableRunner):
         """What an evaluator of the config counts."""
         return build_metrics(evaluator)
 
-    def watch(self, title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    def watch(self, title: str) -> Callable[[Iterable[Batch]], Iterable[Batch]]:
         """What shows how far a loop over batches is, for `rgbx.evaluate.Session`."""
         return functools.partial(progress, title=title)
 

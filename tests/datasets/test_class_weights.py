@@ -145,6 +145,10 @@ def test_a_config_gets_numbers_that_a_loss_takes(root):
         assert len(model["loss"]["class_weights"]) == 4
         label = torch.randint(0, 3, (2, 4, 4))
         assert loss(torch.randn(2, 4, 4, 4), label).isfinite()
+        labels = {"task": "classes", "loss": {"name": "cross_entropy", "class_weights": wanted}}
+        heads = {"labels": labels, "depth": {"task": "map"}}
+        resolve_class_weights({"heads": heads}, dict(data), cache=root / "counts.json")
+        assert heads == {"labels": {**labels, "loss": model["loss"]}, "depth": {"task": "map"}}
     for loss in ("dice", {"cross_entropy": 1.0}, {"name": "cross_entropy", "class_weights": [1.0, 2.0, 3.0, 4.0]}):
         model = {"loss": loss}
         resolve_class_weights(model, dict(data))
@@ -162,6 +166,9 @@ def test_a_checkpoints_model_needs_no_counts():
     model = {"num_classes": 3, "loss": {"name": "cross_entropy", "class_weights": "enet"}}
     equal_class_weights(model)
     assert model["loss"]["class_weights"] == [1.0, 1.0, 1.0]
+    heads = {"labels": {"num_classes": 2, "loss": {"class_weights": {"method": "enet"}}}, "depth": {"task": "map"}}
+    equal_class_weights({"heads": heads})
+    assert heads["labels"]["loss"]["class_weights"] == [1.0, 1.0]
     for loss in ("dice", {"name": "cross_entropy", "class_weights": [1.0, 2.0, 3.0]}):
         model = {"num_classes": 3, "loss": loss}
         equal_class_weights(model)

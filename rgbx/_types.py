@@ -1,0 +1,9 @@
+"""Names for the values that configs, batches and checkpoints bring: what they hold is checked where it is used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Options = Mapping[str, Any]  # keyword arguments, as configs and recipes write them
+Meta = Mapping[str, Any]  # a dataset's `metainfo`, or what a result says of a target
+Batch = Mapping[str, Any]  # collated samples in their own units: maps [N, ...], `sample_id`, `paths`
+State = Mapping[str, Any]  # what a checkpoint's file holds
