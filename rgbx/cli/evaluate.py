@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config
 
 from rgbx._text import text_table
-from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
+from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import ConfigError, building, run_command
 from rgbx.cli.model import add_model_argument, model_for
 from rgbx.cli.subsets import all_subsets
