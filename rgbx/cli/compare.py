@@ -7,19 +7,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rgbx.cli.errors import run_command
+from rgbx.cli.errors import command
 from rgbx.evaluate.comparison import compare_results, comparison_text
 from rgbx.evaluate.result import read_result
 from rgbx.maps import replace_file
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error or results that cannot be compared."""
-    return run_command(compare, argv)
-
-
-def compare(argv: Sequence[str] | None = None) -> int:
-    """Parses, reads, compares, prints."""
+    """Parses, reads, compares, prints; exit code 0, 2 for a user's error or results that cannot be compared."""
     arguments = _parser().parse_args(argv)
     options = {name: getattr(arguments, name) for name in ("heads", "force", "draws", "level", "seed")}
     comparison = compare_results(read_result(arguments.a), read_result(arguments.b), **options)

@@ -7,18 +7,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rgbx.cli.errors import run_command
+from rgbx.cli.errors import command
 from rgbx.convert import KeyReport, convert_asymfusion
 from rgbx.models import MultimodalModel
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(convert, argv)
-
-
-def convert(argv: Sequence[str] | None = None) -> int:
-    """Parses, converts, reports."""
+    """Parses, converts, reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
     _check_free(arguments.report, arguments)
     model, report = convert_asymfusion(

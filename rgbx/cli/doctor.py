@@ -15,19 +15,18 @@ from typing import Any
 from rgbx._types import Options
 from rgbx.cli.config import DATALOADERS, Config, load_config
 from rgbx.cli.doctor_sheet import save_sheet
-from rgbx.cli.errors import ConfigError, run_command
+from rgbx.cli.errors import ConfigError, command
 from rgbx.datasets import build_dataset, split_names
 from rgbx.datasets.sample import build_from
 from rgbx.doctor import diagnose, text_report
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; exit code 0 clean or facts only, 1 warnings, 2 errors (also of the command itself)."""
-    return run_command(doctor, argv)
+    """Parses, opens the splits, examines, reports.
 
-
-def doctor(argv: Sequence[str] | None = None) -> int:
-    """Parses, opens the splits, examines, reports."""
+    Exit code 0 clean or facts only, 1 warnings, 2 errors (also of the command itself).
+    """
     arguments = _parser().parse_args(argv)
     builders = dataset_builders(
         arguments.target,

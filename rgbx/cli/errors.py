@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import os
 import re
 import sys
@@ -15,11 +16,14 @@ ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
 FAILED, INTERRUPTED = 2, 130
 
 
+Command = Callable[..., int]  # takes the command line, None for that of the process
+
+
 class ConfigError(ValueError):
     """A config, or an option on the command line, that cannot be used."""
 
 
-def run_command(function: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
+def run_command(function: Command, argv: Sequence[str] | None) -> int:
     """Runs a command and turns what a user can cause into a sentence on stderr and an exit code.
 
     RGBX_DEBUG=1 in the environment lets errors through with their traceback.
@@ -35,6 +39,11 @@ def run_command(function: Callable[[Sequence[str] | None], int], argv: Sequence[
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         return FAILED
+
+
+def command(function: Command) -> Command:
+    """Decorator of a command's `main`, see `run_command`."""
+    return functools.wraps(function)(lambda argv=None: run_command(function, argv))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch.distributed
 
 from rgbx._text import text_table
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
-from rgbx.cli.errors import ConfigError, building, run_command
+from rgbx.cli.errors import ConfigError, building, command
 from rgbx.cli.model import add_model_argument, model_for
 from rgbx.cli.subsets import all_subsets
 from rgbx.cli.train import use_launcher
@@ -36,13 +36,12 @@ from rgbx.train.runner import Runner
 LOG = logging.getLogger("rgbx")
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(evaluate, argv)
+    """Parses, builds, evaluates each subset of modalities, damages them where asked to, reports.
 
-
-def evaluate(argv: Sequence[str] | None = None) -> int:
-    """Parses, builds, evaluates each subset of modalities, damages them where asked to, reports."""
+    Exit code 0, 2 for a user's error, 130 for Ctrl-C.
+    """
     arguments = build_parser().parse_args(argv)
     checkpoint = find_result(arguments.checkpoint)
     config = configure(arguments, checkpoint.parent / "test")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rgbx.cli.errors import INTERRUPTED, run_command
+from rgbx.cli.errors import INTERRUPTED, command
 from rgbx.datasets.families.cityscapes import METRIC_DEPTH_SCALE
 from rgbx.datasets.prepare import (
     CHECKSUMS,
@@ -23,13 +23,9 @@ from rgbx.datasets.prepare import (
 _AGAIN = "An interrupted run can be repeated: what is complete is kept. No file of others is overwritten."
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(prepare, argv)
-
-
-def prepare(argv: Sequence[str] | None = None) -> int:
-    """Parses, writes, reports."""
+    """Parses, writes, reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
     depth = DepthEncoder(METRIC_DEPTH_SCALE if arguments.dataset == "cityscapes" else NYUDV2_DEPTH_SCALE)
     try:
@@ -83,6 +79,6 @@ def _parser() -> argparse.ArgumentParser:
         f"lists. Nothing is lost: labels and lists are copied byte for byte. {_AGAIN}",
     )
     mfnet.add_argument("root", type=Path, metavar="ROOT", help="holds images, labels and the lists")
-    for command in (nyudv2, cityscapes, mfnet):
-        command.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    for part in (nyudv2, cityscapes, mfnet):
+        part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     return parser

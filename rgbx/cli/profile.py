@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from rgbx._text import text_table
-from rgbx.cli.errors import run_command
+from rgbx.cli.errors import command
 from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
 from rgbx.maps import replace_file
@@ -29,13 +29,9 @@ MEMORY = {
 }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(profile, argv)
-
-
-def profile(argv: Sequence[str] | None = None) -> int:
-    """Parses, builds, measures every combination, prints a table."""
+    """Parses, builds, measures every combination, prints a table; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
     model = read_model(arguments.model, options=arguments.cfg_options, trust=arguments.trust)
     subsets = [model.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(model.modalities)

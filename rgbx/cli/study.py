@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
-from rgbx.cli.errors import INTERRUPTED, ConfigError, run_command
+from rgbx.cli.errors import INTERRUPTED, ConfigError, command
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
 from rgbx.maps import replace_file
 from rgbx.profile.measure import find_device
@@ -30,13 +30,12 @@ from rgbx.study.table import csv_text, markdown_table
 SOME_FAILED = 1
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 1 if runs failed, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(study, argv)
+    """Parses, runs what is not done, measures costs, writes the table.
 
-
-def study(argv: Sequence[str] | None = None) -> int:
-    """Parses, runs what is not done, measures costs, writes the table."""
+    Exit code 0, 1 if runs failed, 2 for a user's error, 130 for Ctrl-C.
+    """
     arguments = _parser().parse_args(argv)
     declared = read_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs/studies", declared.file.stem))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch.distributed
 
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
-from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
+from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command
 from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last
 from rgbx.profile.measure import measure_complexity
@@ -21,13 +21,9 @@ from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(train, argv)
-
-
-def train(argv: Sequence[str] | None = None) -> int:
-    """Parses, builds, runs."""
+    """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
     config = configure(arguments)
     with building(arguments.config):

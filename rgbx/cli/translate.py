@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import default_collate
 
 from rgbx.cli.config import load_config
-from rgbx.cli.errors import ConfigError, run_command
+from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.model import add_model_argument, config_model, model_from
 from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
 from rgbx.datasets.listing import image_files
@@ -23,13 +23,9 @@ from rgbx.tasks import ENSEMBLE, Map
 from rgbx.transforms import PackSample
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(translate, argv)
-
-
-def translate(argv: Sequence[str] | None = None) -> int:
-    """Parses, builds, translates file after file."""
+    """Parses, builds, translates file after file; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
     inputs = parse_inputs(arguments.input)
     model, state = read_translator(arguments)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import math
 import os
@@ -23,7 +22,7 @@ from torch import Tensor
 import rgbx
 from rgbx._text import percent, text_table
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
-from rgbx.maps import replace_file
+from rgbx.maps.files import file_hash, replace_file
 from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
 
 
@@ -203,12 +202,6 @@ def _machine() -> str:
     processor = platform.processor() or platform.machine()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{processor}, {os.cpu_count()} cores{gpu}"
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain(value: Json) -> Json:

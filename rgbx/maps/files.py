@@ -6,6 +6,7 @@ refuses a file that does not hold what was asked for, naming the path.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import uuid
@@ -149,6 +150,12 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stored_kind(array: np.ndarray) -> str:

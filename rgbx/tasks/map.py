@@ -23,6 +23,7 @@ from rgbx._types import Meta, Options
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import COLOURS, colour_input, colour_map
+from rgbx.maps.files import file_hash
 from rgbx.metrics import (
     depth_scores,
     depth_sums,
@@ -344,7 +345,7 @@ class MapCounter(Counter):
         if lpips is not None:
             self.lpips = LPIPS(**lpips)
             files |= {f"lpips {key}": lpips[key] for key in ("backbone", "linear")}
-        self.weights = {name: {"file": str(path), "sha256": _hash(path)} for name, path in files.items()}
+        self.weights = {name: {"file": str(path), "sha256": file_hash(path)} for name, path in files.items()}
         self.table = owner.table(meta, fid=fid, lpips=lpips)
 
     def count(self, sample_id: str, found: Prediction, file_sizes: dict[str, int]) -> ImageScores:
@@ -533,8 +534,3 @@ def _rounded(
     like: Tensor,  # [C, H, W]
 ) -> Tensor:
     return image.to(like.device).float().round().clamp(0, 255).to(torch.uint8)
-
-
-def _hash(path: str | Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 
 import rgbx.datasets
 from rgbx.datasets import CachedFrames, DenseDataset, NYUDv2Folders, NYUDv2Lists, SyntheticRooms
-from rgbx.datasets.sample import Common
 from rgbx.transforms import ComputeEdges, ComputeHHA, ComputeNormals
 
 FAMILIES = [
@@ -21,12 +21,16 @@ FAMILIES = [
 CAMERA = {"fx": 259.4, "fy": 259.7, "cx": 162.5, "cy": 126.6}
 
 
+def keys(hint):
+    """Of the typed dict in Unpack[...]."""
+    return typing.get_args(hint)[0].__annotations__
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_every_family_has_the_parameter(family):
-    parameters = inspect.signature(family).parameters
-    common = "common" in parameters and parameters["common"].annotation == "Unpack[Common]"
-    assert common or "targets" in parameters or family is CachedFrames  # which has those of the dataset inside it
-    assert "targets" in Common.__annotations__
+    parameters, hints = inspect.signature(family).parameters, typing.get_type_hints(family.__init__)
+    taken = [key for hint in hints.values() if typing.get_origin(hint) is typing.Unpack for key in keys(hint)]
+    assert "targets" in (*parameters, *taken) or family is CachedFrames  # which has those of the dataset inside it
     if "targets" in parameters and parameters["targets"].default != ():
         assert not family.__module__.startswith("rgbx.datasets.families.nyudv2")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.listing import IMAGE_SUFFIXES, Holdout, find_folder, find_image, held_out, list_lines
-from rgbx.datasets.sample import Described, Sample
+from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import HHA, RGB, Encoding, LabelEncoding
 
 COLUMNS = ("rgb", "label", "depth")  # written as rgb, masks, depth
@@ -20,6 +20,18 @@ FOLDERS = {
     "hha": ("HHA", "hha"),
     "label": ("Label", "labels", "Labels", "label"),
 }
+
+
+class Chosen(Common, total=False):
+    """What the families of these layouts take beside arguments of their own.
+
+    `modalities` are those that are read: files of others need not exist. `holdout` makes a validation split: "exclude"
+    for training, "only" for choosing a model, see `rgbx.datasets.listing.holdout_indices`. `transforms` and `targets`:
+    see `DenseDataset`.
+    """
+
+    modalities: Sequence[str]
+    holdout: Holdout
 
 
 class ListDataset(FileDataset):
@@ -34,8 +46,8 @@ class ListDataset(FileDataset):
         list_file: its name inside root.
         depth: depends on the copy.
         label_offset: train id = value - label_offset; values below it are void.
-        holdout: see `rgbx.datasets.listing.holdout_indices`.
-        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
+        classes, palette: see `DenseDataset`.
+        modalities, holdout, common: see `Chosen`.
     """
 
     def __init__(
@@ -44,15 +56,22 @@ class ListDataset(FileDataset):
         list_file: str,
         depth: Encoding,
         label_offset: int,
-        holdout: Holdout,
-        **described: Unpack[Described],
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        *,
+        modalities: Sequence[str] = ("rgb", "depth"),
+        holdout: Holdout = None,
+        **common: Unpack[Common],
     ) -> None:
         self.root, self.list_file = Path(root), Path(root) / list_file
         super().__init__(
             held_out(list_frames(self.root, self.list_file), holdout),
             {"rgb": RGB, "depth": depth},
             LabelEncoding(label_offset, void=tuple(range(label_offset))),
-            **described,
+            modalities=modalities,
+            classes=classes,
+            palette=palette,
+            **common,
         )
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
@@ -81,8 +100,8 @@ class CMXDataset(FileDataset):
         root: holds the folders and the lists.
         split: the name of the list, without ".txt".
         depth: what Depth holds differs between the copies.
-        holdout: see `rgbx.datasets.listing.holdout_indices`.
-        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
+        classes, palette: see `DenseDataset`.
+        modalities, holdout, common: see `Chosen`; modalities of "rgb", "depth" and "hha".
     """
 
     def __init__(
@@ -90,15 +109,22 @@ class CMXDataset(FileDataset):
         root: str | Path,
         split: str,
         depth: Encoding,
-        holdout: Holdout,
-        **described: Unpack[Described],
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        *,
+        modalities: Sequence[str] = ("rgb", "depth"),
+        holdout: Holdout = None,
+        **common: Unpack[Common],
     ) -> None:
         self.root = Path(root)
         super().__init__(
-            named_frames(self.root, self.root / f"{split}.txt", described["modalities"], holdout),
+            named_frames(self.root, self.root / f"{split}.txt", modalities, holdout),
             {"rgb": RGB, "depth": depth, "hha": HHA},
             LabelEncoding(offset=1, void=(0,)),
-            **described,
+            modalities=modalities,
+            classes=classes,
+            palette=palette,
+            **common,
         )
 
 

@@ -5,15 +5,12 @@ The published file itself is read by `rgbx.datasets.families.nyudv2_mat`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, bitwise_palette
-from rgbx.datasets.families.lists import CMXDataset, ListDataset
+from rgbx.datasets.families.lists import Chosen, CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
-from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Common
 from rgbx.maps import RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding
 
 NYUDV2_CLASSES = (
@@ -81,10 +78,8 @@ class NYUDv2CMX(CMXDataset):
     Args:
         root: the folder that holds RGB, Depth, HHA, Label and the lists.
         split: "train" or "test": the list to read.
-        modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
         depth_levels: 8-bit steps per metre; None where they are not known.
-        common: `transforms` and `targets`, see `DenseDataset`.
-        holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
+        chosen: see `Chosen`; modalities of "rgb", "depth" and "hha".
 
     Raises:
         FileNotFoundError, ValueError: naming the file.
@@ -95,17 +90,13 @@ class NYUDv2CMX(CMXDataset):
         root: str | Path,
         split: str = "train",
         *,
-        modalities: Sequence[str] = ("rgb", "depth"),
         depth_levels: float | None = _LEVELS_PER_METRE,
-        holdout: Holdout = None,
-        **common: Unpack[Common],
+        **chosen: Unpack[Chosen],
     ) -> None:
         depth = Encoding(RELATIVE_DEPTH)
         if depth_levels is not None:
             depth = Encoding(_DEPTH, depth_levels, bits=8, half_step=0.5)
-        super().__init__(
-            root, split, depth, holdout, modalities=modalities, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE, **common
-        )
+        super().__init__(root, split, depth, NYUDV2_CLASSES, NYUDV2_PALETTE, **chosen)
 
 
 class NYUDv2Lists(ListDataset):
@@ -117,11 +108,9 @@ class NYUDv2Lists(ListDataset):
     Args:
         root: the folder that the list's paths are relative to.
         list_file: its name inside root, "train.txt" or "val.txt".
-        modalities: of "rgb" and "depth"; the files of others are not opened.
         depth_scale: raw depth units per metre.
-        common: `transforms` and `targets`, see `DenseDataset`.
-        holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
         label_offset: 1 where the masks count void as 0.
+        chosen: see `Chosen`; modalities of "rgb" and "depth".
 
     Raises:
         FileNotFoundError, ValueError: naming the list file and the line.
@@ -132,20 +121,9 @@ class NYUDv2Lists(ListDataset):
         root: str | Path,
         list_file: str = "train.txt",
         *,
-        modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float = 5000.0,
-        holdout: Holdout = None,
         label_offset: int = 0,
-        **common: Unpack[Common],
+        **chosen: Unpack[Chosen],
     ) -> None:
-        super().__init__(
-            root,
-            list_file,
-            Encoding(_DEPTH, scale=depth_scale),
-            label_offset,
-            holdout,
-            modalities=modalities,
-            classes=NYUDV2_CLASSES,
-            palette=NYUDV2_PALETTE,
-            **common,
-        )
+        depth = Encoding(_DEPTH, scale=depth_scale)
+        super().__init__(root, list_file, depth, label_offset, NYUDV2_CLASSES, NYUDV2_PALETTE, **chosen)

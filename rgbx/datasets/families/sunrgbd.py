@@ -6,17 +6,14 @@ Read unchanged: the folders of SA-Gate, CMX and DFormer (`SUNRGBD`), the lists o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
 
 from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, bitwise_palette
-from rgbx.datasets.families.lists import CMXDataset, ListDataset
+from rgbx.datasets.families.lists import Chosen, CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
-from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Common
 from rgbx.maps import RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding
 
 SUNRGBD_CLASSES = (
@@ -38,35 +35,17 @@ class SUNRGBD(CMXDataset):
     Args:
         root: the folder that holds RGB, Depth, HHA, labels and the lists.
         split: "train" or "test": the list to read.
-        modalities: of "rgb", "depth" and "hha"; folders of others need not exist.
         depth_scale: raw units per metre of a 16-bit Depth; then depth is metres. None where it is not known.
-        common: `transforms` and `targets`, see `DenseDataset`.
-        holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
+        chosen: see `Chosen`; modalities of "rgb", "depth" and "hha".
 
     Raises:
         FileNotFoundError, ValueError: naming the file.
     """
 
     def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        *,
-        modalities: Sequence[str] = ("rgb", "depth"),
-        depth_scale: float | None = None,
-        holdout: Holdout = None,
-        **common: Unpack[Common],
+        self, root: str | Path, split: str = "train", *, depth_scale: float | None = None, **chosen: Unpack[Chosen]
     ) -> None:
-        super().__init__(
-            root,
-            split,
-            _depth(depth_scale),
-            holdout,
-            modalities=modalities,
-            classes=SUNRGBD_CLASSES,
-            palette=SUNRGBD_PALETTE,
-            **common,
-        )
+        super().__init__(root, split, _depth(depth_scale), SUNRGBD_CLASSES, SUNRGBD_PALETTE, **chosen)
 
 
 class SUNRGBDLists(ListDataset):
@@ -75,12 +54,10 @@ class SUNRGBDLists(ListDataset):
     Args:
         root: the folder that the list's paths are relative to.
         list_file: its name inside root.
-        modalities: of "rgb" and "depth".
         depth_scale: raw units per metre of a 16-bit depth; 8000 where the files are those of SUN RGB-D itself
             (`SunDepth`). None where it is not known: then depth is "relative" as in `SUNRGBD`.
-        common: `transforms` and `targets`, see `DenseDataset`.
-        holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
         label_offset: train id = value - label_offset; GeminiFusion's masks count void as 0.
+        chosen: see `Chosen`; modalities of "rgb" and "depth".
 
     Raises:
         FileNotFoundError, ValueError: naming the list file and the line.
@@ -91,23 +68,12 @@ class SUNRGBDLists(ListDataset):
         root: str | Path,
         list_file: str = "train.txt",
         *,
-        modalities: Sequence[str] = ("rgb", "depth"),
         depth_scale: float | None = None,
-        holdout: Holdout = None,
         label_offset: int = 1,
-        **common: Unpack[Common],
+        **chosen: Unpack[Chosen],
     ) -> None:
-        super().__init__(
-            root,
-            list_file,
-            _depth(depth_scale),
-            label_offset,
-            holdout,
-            modalities=modalities,
-            classes=SUNRGBD_CLASSES,
-            palette=SUNRGBD_PALETTE,
-            **common,
-        )
+        depth = _depth(depth_scale)
+        super().__init__(root, list_file, depth, label_offset, SUNRGBD_CLASSES, SUNRGBD_PALETTE, **chosen)
 
 
 class SunDepth(Encoding):

@@ -16,7 +16,7 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from rgbx.maps import replace_file
+from rgbx.maps.files import file_hash, replace_file
 
 CHECKSUMS = "checksums.sha256"
 _JOURNAL = ".checksums.partial"
@@ -96,9 +96,7 @@ def _recorded(folder: Path) -> dict[str, str]:
 def _is_complete(path: Path, digest: str | None) -> bool:
     if not path.exists():
         return False
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
+    if file_hash(path) != digest:
         raise FileExistsError(f"{path} has changed since it was written; delete it to have it made again")
     return True
 
