@@ -128,7 +128,8 @@ class StackLayout:
 class _OpenBlock(threading.local):
     """The innermost block that this thread has open."""
 
-    block: _Block | None = None
+    def __init__(self) -> None:  # once for every thread; torch.compile guards what lies in the object, not in its class
+        self.block: _Block | None = None
 
 
 class _Block:
