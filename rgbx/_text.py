@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean ...?", or nothing where no known name is close."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def nearest_file(path: Path) -> str:
+    """The same of a file that is not there, among those of its folder with its suffix."""
+    return nearest(path.name, (item.name for item in path.parent.glob(f"*{path.suffix}")))
+
+
+def check_options(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Refuses options that nothing would read.
+
+    Raises:
+        ValueError: "WHAT has no option NAME", with the nearest one and all that there are.
+    """
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{what} has no option {name!r}{nearest(name, known)}; it has {list(known)}")
 
 
 def percent(fraction: float) -> str:

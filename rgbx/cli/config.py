@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
-from rgbx._text import nearest
+from rgbx._text import nearest, nearest_file
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
 
@@ -140,8 +140,7 @@ def _dicts(value: object) -> Iterator[Any]:
 
 def _parse(path: Path) -> Config:
     if not path.is_file():
-        siblings = [item.name for item in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise FileNotFoundError(f"config {path} does not exist{nearest(path.name, siblings)}")
+        raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
     files: dict[Path, Path] = {}
     _check_chain(path, files)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import argparse
 import functools
 import os
 import re
@@ -44,6 +45,13 @@ def run_command(function: Command, argv: Sequence[str] | None) -> int:
 def command(function: Command) -> Command:
     """Decorator of a command's `main`, see `run_command`."""
     return functools.wraps(function)(lambda argv=None: run_command(function, argv))
+
+
+def positive(text: str) -> int:
+    """An argument's type: whole numbers from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from rgbx._text import text_table
-from rgbx.cli.errors import command
+from rgbx.cli.errors import command, positive
 from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
 from rgbx.maps import replace_file
@@ -91,25 +91,19 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure a model: parameters, FLOPs, memory, latency.")
     parser.add_argument(
         "model", metavar="CONFIG|CHECKPOINT", help="config, whose datasets are not needed, or checkpoint"
     )
     parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="image size (480x640)")
-    parser.add_argument("--batches", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="precisions (float32)")
     parser.add_argument(
         "--modalities", nargs="+", default=[], metavar="A+B", help="subsets, such as: rgb rgb+depth (every subset)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
-    parser.add_argument("--repeats", type=_positive, default=30, metavar="N", help="timed passes per row (30)")
+    parser.add_argument("--repeats", type=positive, default=30, metavar="N", help="timed passes per row (30)")
     parser.add_argument("--json", metavar="FILE", help="write the measurements there")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
-from rgbx.cli.errors import INTERRUPTED, ConfigError, command
+from rgbx.cli.errors import INTERRUPTED, ConfigError, command, positive
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
 from rgbx.maps import replace_file
 from rgbx.profile.measure import find_device
@@ -212,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
     parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
     parser.add_argument("--out", metavar="DIR", help="where STUDY.md, STUDY.csv and STUDY.png go (the work dir)")
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (1)")
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (1)")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="run only these methods")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="run only these seeds of the study")
     parser.add_argument("--dry-run", action="store_true", help="print the grid and what is done, and stop")
@@ -229,9 +229,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--trust", action="store_true", help="read weight files that can run any code")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
-    return int(text)

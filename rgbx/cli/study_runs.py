@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rgbx._text import nearest
+from rgbx._text import nearest, nearest_file
 from rgbx.cli.config import Config, load_config, read_values
 from rgbx.cli.errors import ConfigError, sentence
 from rgbx.cli.evaluate import config_identity
@@ -29,8 +29,7 @@ def read_study(path: str | Path) -> Study:
     """Reads and checks a study file."""
     path = Path(path)
     if not path.is_file():
-        siblings = [item.name for item in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise FileNotFoundError(f"study {path} does not exist{nearest(path.name, siblings)}")
+        raise FileNotFoundError(f"study {path} does not exist{nearest_file(path)}")
     return declare_study(read_values(path), path)
 
 

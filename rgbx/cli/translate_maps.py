@@ -9,14 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from rgbx._types import Options, State
 from rgbx.cli.errors import ConfigError
-from rgbx.cli.model import State
-from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
+from rgbx.maps import STANDARD_MAPS, UNITS, Encoding, MapSpec
 from rgbx.maps.normals import unit_length
-
-Options = Mapping[str, Any]  # of `rgbx.maps.Encoding`, by name, and the unit
-LAYOUTS = {"rgb8": (3, "uint8"), "encoded": (3, "uint8"), "unit_vector": (3, "float32")}  # others: one channel
-UNITS = ("rgb8", "encoded", "metre", "sensor", "relative", "unit_vector")
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class MapFiles:
     """
 
     spec: MapSpec
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
 
     def read(self, path: Path) -> np.ndarray:
         """[H, W] or [H, W, C] in the map's unit; raises as `Encoding.read`."""
@@ -85,7 +81,7 @@ def map_files(
 
     Args:
         names: the maps that are read or written.
-        given: by name what the user said, see `parse_map`.
+        given: by name what the user said, options of `Encoding` and the unit, see `parse_map`.
         known: specs of the maps that the checkpoint was trained on.
         stored: how the files it was trained on hold them, see `stored_in`; counts for maps that the user does not name.
 
@@ -108,7 +104,7 @@ def map_files(
         unit = options.pop("unit", None)
         spec = {**STANDARD_MAPS, **known}.get(name)
         if unit is not None and (spec is None or spec.unit != unit):
-            spec = MapSpec(name, *LAYOUTS.get(unit, (1, "float32")), unit, "nearest")
+            spec = MapSpec.of_unit(name, unit)
         if spec is None:
             raise ConfigError(f"say what the files of {name!r} hold: --map {name} unit=UNIT, one of {', '.join(UNITS)}")
         if spec.unit == "sensor" and "scale" not in options:

@@ -16,7 +16,7 @@ from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.maps.colour import colour_input, modality_title
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.tasks import ENSEMBLE, Prediction
+from rgbx.tasks import ENSEMBLE, Prediction, Task
 
 Panel = tuple[str, np.ndarray]  # title and uint8 RGB [H, W, 3]
 
@@ -76,7 +76,7 @@ class PictureObserver:
         for name in self.model.modalities:
             if name in batch:
                 image, valid = (
-                    _array(batch[key][position]) if key in batch else None for key in (name, f"{name}_valid")
+                    as_array(batch[key][position]) if key in batch else None for key in (name, f"{name}_valid")
                 )
                 if image is not None:
                     shown = self.model.data_preprocessor.clipped(name, image)
@@ -84,20 +84,16 @@ class PictureObserver:
 
     def _keep(self, kept: dict[str, np.ndarray], sample_id: str, head: str, found: Prediction) -> None:
         """Adds truth, branches and ensemble of a sample to `kept`, uint8 RGB [H, W, 3] by title."""
-        task, several = self.model.tasks[head], len(self.model.heads) > 1
-        truth, valid = (None if x is None else _array(x) for x in (found.target, found.valid))
-        maps = {name: _array(x) for name, x in found.prediction.items()}
+        task, maps = self.model.tasks[head], dict(found.prediction)
         if self._title is not None:
             maps = {self._title: maps[ENSEMBLE]}
         elif len(maps) == 2:
             del maps[ENSEMBLE]  # of a single branch
-        of = f"{head}: " if several else ""
-        if truth is not None:
-            kept.setdefault(f"{of}truth", task.draw(truth, self.meta, truth=truth, valid=valid, masked=True))
-        for name, values in maps.items():
+        of = f"{head}: " if len(self.model.heads) > 1 else ""
+        for name, picture in drawn(task, found._replace(prediction=maps), self.meta).items():
             title = f"from {modality_title(name)}" if name in self.model.modalities else name
-            kept[f"{of}{title}"] = task.draw(values, self.meta, truth=truth, valid=valid)
-        there = [*maps.values(), *([] if truth is None else [truth])]
+            kept[f"{of}{title}"] = picture
+        there = [as_array(x) for x in (*maps.values(), found.target) if x is not None]
         self.legends[sample_id] = {**self.legends.get(sample_id, {}), **task.legend(there, self.meta)}
 
     def draw(self, folder: str | Path) -> list[Path]:
@@ -114,6 +110,15 @@ class PictureObserver:
     def draw_grid(self, path: Path) -> None:
         """Writes all kept samples as one PNG, a row each."""
         draw_rows([list(panels.items()) for panels in self.panels.values()], path)
+
+
+def drawn(task: Task, found: Prediction, about: Meta) -> dict[str, np.ndarray]:
+    """The truth, where there is one, and every prediction of a sample by its name, uint8 RGB [H, W, 3]."""
+    truth, valid = (None if x is None else as_array(x) for x in (found.target, found.valid))
+    pictures = {} if truth is None else {"truth": task.draw(truth, about, truth=truth, valid=valid, masked=True)}
+    for name, values in found.prediction.items():
+        pictures[name] = task.draw(as_array(values), about, truth=truth, valid=valid)
+    return pictures
 
 
 def draw_rows(
@@ -190,7 +195,7 @@ class PredictionWriter:
                 if path in self._written:
                     raise FileExistsError(f"{path} is there already: two samples share this name")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self.model.tasks[head].write(path, _array(found.prediction[ENSEMBLE]), self.dataset)
+                self.model.tasks[head].write(path, as_array(found.prediction[ENSEMBLE]), self.dataset)
                 self._written.add(path)
                 self.count += 1
 
@@ -204,7 +209,6 @@ class PredictionWriter:
         return self.folder / head / name if len(self.model.heads) > 1 else self.folder / name
 
 
-def _array(
-    tensor: Tensor,  # [...]
-) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
+def as_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """On the CPU, [...] as it is."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

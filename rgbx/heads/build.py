@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rgbx._text import nearest
+from rgbx._text import check_options
 from rgbx._types import Options
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
@@ -67,8 +67,6 @@ def build_decoder(
     own = {"norm": norm, "stride": strides[0]}
     parameters = inspect.signature(kind).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "stride"]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"decoder {name!r} has no option {option!r}{nearest(option, known)}; it has {known}")
+    check_options(options, known, f"decoder {name!r}")
     given = {p.name: own[p.name] for p in parameters if p.name in own}
     return kind(channels, out_channels, layout, **{**given, **options})

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from rgbx._text import nearest
+from rgbx._text import check_options, nearest
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
@@ -243,10 +243,7 @@ def _build_opponent(name: str, head: Options) -> Opponent | None:
         return None
     if head["task"] != "map":
         raise ValueError(f"head {name!r}: adversarial is for maps, found task {head['task']!r}")
-    known = list(inspect.signature(Opponent).parameters)
-    for key in given:
-        if key not in known:
-            raise ValueError(f"head {name!r}: adversarial has no option {key!r}{nearest(key, known)}; it has {known}")
+    check_options(given, inspect.signature(Opponent).parameters, f"head {name!r}: adversarial")
     return Opponent(**given)
 
 
@@ -274,9 +271,7 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             raise ValueError(f"{key}={p[key]!r} is of a timm backbone; the generator {name!r} has it not")
     known = inspect.signature(GENERATORS[name]).parameters
     taken = [key for key in known if key not in ("layout", "out_channels", "fusion", "norm")]
-    for key in options:
-        if key not in taken:
-            raise ValueError(f"generator {name!r} has no option {key!r}{nearest(key, taken)}; it has {taken}")
+    check_options(options, taken, f"generator {name!r}")
     channels = sum(task.channels for task in tasks.values())
     return GENERATORS[name](StackLayout(modalities), channels, fusion=method, norm=p["norm"], **options)
 
@@ -381,10 +376,7 @@ def translator_parameters(
     if options["name"] == "backbone":
         del options["name"]
         decoder = {"name": "image", **({"width": int(options.pop("width"))} if "width" in options else {})}
-        known = ("backbone", "norm", "norm_eval", "weights", "stems")
-        for key in options:
-            if key not in known:
-                raise ValueError(f"generator 'backbone' has no option {key!r}{nearest(key, known)}; it has {known}")
+        check_options(options, ("backbone", "norm", "norm_eval", "weights", "stems"), "generator 'backbone'")
         network = {"backbone": "resnet18", **options}
     elif options["name"] not in GENERATORS:
         raise ValueError(f"generator is {options['name']!r}; expected one of {(*GENERATORS, 'backbone')}")

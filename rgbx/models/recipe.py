@@ -100,14 +100,6 @@ def _short(value: object) -> str:
     return reprlib.repr(value)
 
 
-def _complete_multimodal(parameters: Options) -> dict[str, Any]:
-    return complete(**parameters)
-
-
-def _complete_segmentor(parameters: Options) -> dict[str, Any]:
-    return complete(**segmentor_parameters(**parameters))
-
-
 def _complete_translator(parameters: Options) -> dict[str, Any]:
     """A timm network of 0.1.0 was fed -1..1 here, and images were padded by reflection."""
     found = translator_parameters(**{"normalization": "range", **parameters})
@@ -147,8 +139,8 @@ def _complete_joint(parameters: Options) -> dict[str, Any]:
 
 
 _COMPLETE: dict[str, Callable[[Options], dict[str, Any]]] = {
-    "multimodal": _complete_multimodal,
-    "multimodal_segmentor": _complete_segmentor,
+    "multimodal": lambda parameters: complete(**parameters),
+    "multimodal_segmentor": lambda parameters: complete(**segmentor_parameters(**parameters)),
     "multimodal_translator": _complete_translator,
     "multimodal_joint": _complete_joint,
 }

@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import default_collate
 
+from rgbx.evaluate.pictures import as_array, drawn
 from rgbx.evaluate.result import score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.maps.colour import colour_input, modality_title
@@ -87,7 +87,7 @@ def write_frames(
             sample = _find(dataset, frame.sample_id, order[frame.sample_id])
             (output,) = predict(default_collate([sample]))
             inputs = {
-                f"input/{key}": colour_input(key, _array(sample[key]), _mask(sample, key))
+                f"input/{key}": colour_input(key, as_array(sample[key]), _mask(sample, key))
                 for key in names
                 if key in sample
             }
@@ -118,33 +118,23 @@ def draw_frame(
         head: its result.
         inputs: the modalities as pictures; the first lies behind the errors where its size fits.
     """
-    about = head["about"]
-    truth, valid = (None if values is None else _array(values) for values in (found.target, found.valid))
-    given = {name: _array(values) for name, values in found.prediction.items()}
-    branches = [name for name in given if name != ENSEMBLE]
-    pictures = {}
-    if truth is not None:
-        pictures["truth"] = task.draw(truth, about, truth=truth, valid=valid, masked=True)
-    for name in [*branches, ENSEMBLE]:
-        title = name if name == ENSEMBLE else f"{modality_title(name)} branch"
-        pictures[title] = task.draw(given[name], about, truth=truth, valid=valid)
+    about, pictures = head["about"], {}
+    for name, picture in drawn(task, found, about).items():
+        pictures[name if name in ("truth", ENSEMBLE) else f"{modality_title(name)} branch"] = picture
+    pictures[ENSEMBLE] = pictures.pop(ENSEMBLE)  # after the branches
+    truth, valid = (None if values is None else as_array(values) for values in (found.target, found.valid))
     if truth is not None:
         size = truth.shape[-2:]
         grey = np.full((*size, 3), 128, np.uint8)
         background = next((picture for picture in inputs.values() if picture.shape[:2] == size), grey)
-        errors = task.error(given[ENSEMBLE], truth, background, about, valid)
+        errors = task.error(as_array(found.prediction[ENSEMBLE]), truth, background, about, valid)
         if errors is not None:
             pictures[ERRORS] = errors
     return pictures
 
 
-def _array(values: Tensor | np.ndarray) -> np.ndarray:
-    """On the CPU, [...] as it is."""
-    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
 def _mask(sample: Sample, name: str) -> np.ndarray | None:
-    return _array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
+    return as_array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
 
 
 def _write(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rgbx._text import nearest
+from rgbx._text import nearest, nearest_file
 
 Overrides = dict[str, Any]  # dotted path in the config to a plain value
 SEEDS = 2**32
@@ -150,8 +150,7 @@ def check_config(value: object, file: Path) -> Path:
         raise ValueError(f"{file}: config is {value!r}; expected the path of a config, relative to this file")
     path = Path(file.parent, value)
     if not path.is_file():
-        siblings = [item.name for item in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise FileNotFoundError(f"{file}: config {value!r} does not exist{nearest(path.name, siblings)}")
+        raise FileNotFoundError(f"{file}: config {value!r} does not exist{nearest_file(path)}")
     return path.resolve()
 
 
