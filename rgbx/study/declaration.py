@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from rgbx._text import nearest, nearest_file
 
 Overrides = dict[str, Any]  # dotted path in the config to a plain value
+Same = Callable[[Any], Hashable]  # values that give equal ones are the same
 SEEDS = 2**32
 SCALARS = (type(None), bool, int, float, str)
 REQUIRED = ("config", "methods", "seeds")
@@ -102,26 +103,29 @@ def declare_study(values: Mapping[str, object], file: Path) -> Study:
         FileNotFoundError: no such config.
     """
     _check_names(values, file)
-    methods = check_methods(values["methods"], file)
+    methods = _check_methods(values["methods"], file)
     modalities, scores, baseline = (values.get(name) for name in ("modalities", "scores", "baseline"))
+    head = values.get("head")
+    if head is not None and not isinstance(head, str):
+        raise ValueError(f"{file}: head is {head!r}; expected the name of one of the model's heads, such as 'labels'")
     if baseline is not None:
-        check_method(baseline, methods, file, "baseline")
+        _check_method(baseline, methods, file, "baseline")
     seeds, subsets = (
-        by_method(name, values.get(name), methods, file) for name in ("method_seeds", "method_modalities")
+        _by_method(name, values.get(name), methods, file) for name in ("method_seeds", "method_modalities")
     )
     return Study(
         file=file,
-        config=check_config(values["config"], file),
-        methods={name: check_overrides(value, file, f"method {name!r}") for name, value in methods.items()},
-        seeds=check_seeds(values["seeds"], file, "seeds"),
-        budget=check_overrides(values.get("budget") or {}, file, "budget"),
-        modalities=None if modalities is None else check_subsets(modalities, file, "modalities"),
-        scores=None if scores is None else check_scores(scores, file),
-        head=check_head(values.get("head"), file),
+        config=_check_config(values["config"], file),
+        methods={name: _check_overrides(value, file, f"method {name!r}") for name, value in methods.items()},
+        seeds=_seeds(values["seeds"], f"{file}: seeds"),
+        budget=_check_overrides(values.get("budget") or {}, file, "budget"),
+        modalities=None if modalities is None else _subsets(modalities, f"{file}: modalities"),
+        scores=None if scores is None else _scores(scores, f"{file}: scores"),
+        head=head,
         baseline=None if baseline is None else str(baseline),
-        method_seeds={name: check_seeds(value, file, f"method_seeds[{name!r}]") for name, value in seeds.items()},
+        method_seeds={name: _seeds(value, f"{file}: method_seeds[{name!r}]") for name, value in seeds.items()},
         method_modalities={
-            name: check_subsets(value, file, f"method_modalities[{name!r}]") for name, value in subsets.items()
+            name: _subsets(value, f"{file}: method_modalities[{name!r}]") for name, value in subsets.items()
         },
     )
 
@@ -139,7 +143,7 @@ def _check_names(values: Mapping[str, object], file: Path) -> None:
             raise ValueError(f"{file}: {name!r} is missing; a study needs {', '.join(REQUIRED)}")
 
 
-def check_config(value: object, file: Path) -> Path:
+def _check_config(value: object, file: Path) -> Path:
     """The config's path.
 
     Raises:
@@ -154,7 +158,7 @@ def check_config(value: object, file: Path) -> Path:
     return path.resolve()
 
 
-def check_methods(value: object, file: Path) -> dict[str, Any]:
+def _check_methods(value: object, file: Path) -> dict[str, Any]:
     """Methods whose names give different folders.
 
     Raises:
@@ -177,7 +181,7 @@ def folder_name(method: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", method.lower()).strip("_.")
 
 
-def check_overrides(value: object, file: Path, where: str) -> Overrides:
+def _check_overrides(value: object, file: Path, where: str) -> Overrides:
     """Dotted names with plain values.
 
     Raises:
@@ -207,56 +211,36 @@ def _not_plain(value: object) -> Iterable[object]:
         yield value
 
 
-def check_seeds(value: object, file: Path, where: str) -> tuple[int, ...]:
-    """Different seeds.
+def _several(value: object, where: str, expected: str, right: Callable[[Any], bool], same: Same = lambda x: x) -> Any:
+    """A list's or tuple's values as a tuple: at least one, all right, no two the same.
 
     Raises:
-        ValueError: something else.
+        ValueError: something else; the message says where and what was expected.
     """
-    seeds = tuple(value) if isinstance(value, (list, tuple)) else ()
-    valid = all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds)
-    if not seeds or not valid or len(set(seeds)) < len(seeds):
-        raise ValueError(f"{file}: {where} is {value!r}; expected different integers of 0..2**32-1, such as (0, 1, 2)")
-    return seeds
+    found = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if not found or not all(map(right, found)) or len(set(map(same, found))) < len(found):
+        raise ValueError(f"{where} is {value!r}; expected {expected}")
+    return found
 
 
-def check_subsets(value: object, file: Path, where: str) -> tuple[str, ...]:
-    """Different subsets of modalities.
-
-    Raises:
-        ValueError: something else.
-    """
-    subsets = tuple(value) if isinstance(value, (list, tuple)) else ()
-    valid = all(isinstance(subset, str) and all(subset.split("+")) for subset in subsets)
-    if not subsets or not valid or len({frozenset(subset.split("+")) for subset in subsets}) < len(subsets):
-        raise ValueError(f"{file}: {where} is {value!r}; expected different subsets, such as ('rgb+depth', 'rgb')")
-    return subsets
+def _seeds(value: object, where: str) -> tuple[int, ...]:
+    expected = "different integers of 0..2**32-1, such as (0, 1, 2)"
+    return _several(value, where, expected, lambda seed: type(seed) is int and 0 <= seed < SEEDS)
 
 
-def check_scores(value: object, file: Path) -> tuple[str, ...]:
-    """Different names; which there are depends on the results.
+def _subsets(value: object, where: str) -> tuple[str, ...]:
+    def right(subset: object) -> bool:
+        return isinstance(subset, str) and all(subset.split("+"))
 
-    Raises:
-        ValueError: something else.
-    """
-    names = tuple(value) if isinstance(value, (list, tuple)) else ()
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"{file}: scores is {value!r}; expected different names, such as ('PSNR', 'SSIM')")
-    return names
+    expected = "different subsets, such as ('rgb+depth', 'rgb')"
+    return _several(value, where, expected, right, lambda subset: frozenset(subset.split("+")))
 
 
-def check_head(value: object, file: Path) -> str | None:
-    """A name; which heads there are depends on the model.
-
-    Raises:
-        ValueError: something else.
-    """
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{file}: head is {value!r}; expected the name of one of the model's heads, such as 'labels'")
-    return value
+def _scores(value: object, where: str) -> tuple[str, ...]:
+    return _several(value, where, "different names, such as ('PSNR', 'SSIM')", lambda name: isinstance(name, str))
 
 
-def by_method(name: str, value: object, methods: Collection[str], file: Path) -> dict[str, object]:
+def _by_method(name: str, value: object, methods: Collection[str], file: Path) -> dict[str, object]:
     """A dict whose keys are methods.
 
     Raises:
@@ -266,11 +250,11 @@ def by_method(name: str, value: object, methods: Collection[str], file: Path) ->
     if not isinstance(value, dict):
         raise ValueError(f"{file}: {name} is {value!r}; expected a dict of methods")
     for method in value:
-        check_method(method, methods, file, name)
+        _check_method(method, methods, file, name)
     return value
 
 
-def check_method(method: object, methods: Collection[str], file: Path, where: str) -> None:
+def _check_method(method: object, methods: Collection[str], file: Path, where: str) -> None:
     """Raises ValueError where a name is that of no method."""
     if method not in methods:
         raise ValueError(f"{file}: {where} names {method!r}, which is no method{nearest(str(method), methods)}")
