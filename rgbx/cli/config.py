@@ -21,25 +21,27 @@ from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that every command with a config has."""
-    parser.add_argument("config", help="config file, such as configs/rooms/....py")
-    parser.add_argument("--work-dir", help="where logs and checkpoints go")
-    parser.add_argument("--data-root", help="root folder of every dataset of the config")
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
-    )
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="read checkpoints and pretrained weights that hold arbitrary Python objects, which can run any code",
-    )
-    parser.add_argument(
-        "--launcher",
-        choices=("none", "pytorch"),
-        default="none",
-        help="pytorch: one of the processes that torchrun started",
-    )
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "config": {"help": "config file, such as configs/rooms/....py"},
+    "--work-dir": {"help": "where logs and checkpoints go"},
+    "--data-root": {"help": "root folder of every dataset of the config"},
+    "--cfg-options": {"nargs": "+", "default": [], "metavar": "A.B=VALUE", "help": "override values of the config"},
+    "--trust": {
+        "action": "store_true",
+        "help": "read checkpoints and weights that hold arbitrary Python objects, which can run any code",
+    },
+    "--launcher": {
+        "choices": ("none", "pytorch"),
+        "default": "none",
+        "help": "pytorch: one of the processes that torchrun started",
+    },
+}
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Some of the arguments that commands with a config have; all of them where none is named."""
+    for name in names or ARGUMENTS:
+        parser.add_argument(name, **ARGUMENTS[name])
 
 
 def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str | None = None) -> Config:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rgbx._types import Options
-from rgbx.cli.config import DATALOADERS, Config, load_config
+from rgbx.cli.config import DATALOADERS, Config, add_config_arguments, load_config
 from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import ConfigError, command
 from rgbx.datasets import build_dataset, split_names
@@ -110,6 +110,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="which frames are drawn (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings, with all evidence")
     parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw some of the frames")
-    parser.add_argument("--data-root", help="root folder of every dataset of the config")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override config values")
+    add_config_arguments(parser, "--data-root", "--cfg-options")
     return parser

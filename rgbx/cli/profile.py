@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from rgbx._text import text_table
+from rgbx.cli.config import add_config_arguments
 from rgbx.cli.errors import command, positive
 from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
@@ -105,8 +106,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
     parser.add_argument("--repeats", type=positive, default=30, metavar="N", help="timed passes per row (30)")
     parser.add_argument("--json", metavar="FILE", help="write the measurements there")
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
-    )
-    parser.add_argument("--trust", action="store_true", help="read a checkpoint that can run any code")
+    add_config_arguments(parser, "--cfg-options", "--trust")
     return parser

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
+from rgbx.cli.config import add_config_arguments
 from rgbx.cli.errors import INTERRUPTED, ConfigError, command, positive
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
 from rgbx.maps import replace_file
@@ -219,13 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--table-only", action="store_true", help="run nothing; tabulate what is done")
     parser.add_argument("--rerun-changed", action="store_true", help="run anew what was run with another config")
     parser.add_argument("--no-latency", action="store_true", help="do not time the methods")
-    parser.add_argument("--data-root", help="root folder of every dataset of the config")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16", "auto"), help="precision of training and testing"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of every run's config"
-    )
-    parser.add_argument("--trust", action="store_true", help="read weight files that can run any code")
+    add_config_arguments(parser, "--data-root", "--cfg-options", "--trust")
     return parser

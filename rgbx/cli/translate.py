@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from rgbx.cli.config import load_config
+from rgbx.cli.config import add_config_arguments, load_config
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.model import add_model_argument, config_model, model_from
 from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
@@ -211,10 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu or cuda:1"
     )
-    parser.add_argument("--trust", action="store_true", help="read a checkpoint that can run any code")
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
-    )
+    add_config_arguments(parser, "--cfg-options", "--trust")
     for unused in ("--work-dir", "--data-root", "--launcher"):  # that all commands with a config have
         parser.add_argument(unused, help=argparse.SUPPRESS)
     return parser
