@@ -90,8 +90,8 @@ def _say(name: str, right: float, down: float) -> str:
 REACH = 24  # pixels of the working size, which is at most about 640 wide
 
 
-def image_edges(rgb: np.ndarray) -> np.ndarray:  # [H, W, 3]
-    """Logarithm of the brightness gradient, float32 [H, W]."""
+def image_edges(rgb: np.ndarray) -> np.ndarray:
+    """Logarithm of the brightness gradient of uint8 [H, W, 3], float32 [H, W]."""
     grey = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     return np.log1p(_gradient(grey))
 

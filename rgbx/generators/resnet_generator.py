@@ -99,7 +99,7 @@ class ResNetGenerator(ImageGenerator):
             initialise(part)
 
     def translate(self, x: Tensor) -> Tensor:
-        """Input stack to images before tanh, [M*N, out_channels, H, W]."""
+        """Input stack [M*N, in_channels, H, W] to images before tanh, [M*N, out_channels, H, W]."""
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)

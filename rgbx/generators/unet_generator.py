@@ -110,7 +110,7 @@ class UNetGenerator(ImageGenerator):
         initialise(self.decoder)
 
     def translate(self, x: Tensor) -> Tensor:
-        """Input stack to images before tanh, [M*N, out_channels, H, W]."""
+        """Input stack [M*N, in_channels, H, W] to images before tanh, [M*N, out_channels, H, W]."""
         skips = []
         for block in self.encoder:
             x = block(x)

@@ -307,8 +307,8 @@ class LabelEncoding:
         """
         return cv2.LUT(read_ids(path), self.lookup)
 
-    def encode(self, ids: np.ndarray) -> np.ndarray:  # uint8 [H, W]
-        """Train ids as files store them, uint8 [H, W]: the smallest value that reads as the id; others as 255 does."""
+    def encode(self, ids: np.ndarray) -> np.ndarray:
+        """Train ids, uint8 [H, W], as files store them: the smallest value that reads as the id; others as 255 does."""
         inverse = np.full(256, int(np.argmax(self.lookup == IGNORE_INDEX)), np.uint8)
         known, values = np.unique(self.lookup, return_index=True)
         inverse[known] = values

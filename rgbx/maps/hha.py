@@ -77,7 +77,7 @@ def hha(
     return result
 
 
-def estimate_gravity(normals: np.ndarray, start: Sequence[float] = (0.0, 1.0, 0.0)) -> np.ndarray:  # [..., 3]
+def estimate_gravity(normals: np.ndarray, start: Sequence[float] = (0.0, 1.0, 0.0)) -> np.ndarray:
     """The direction that floor normals are parallel and wall normals perpendicular to.
 
     Each iteration takes the normals within the threshold of the present direction (floor) or of its plane (wall), and

@@ -198,7 +198,7 @@ class Preprocessor(nn.Module):
 
 
 def measured(name: str, batch: Mapping[str, Tensor]) -> Tensor | None:
-    """Where a map of a batch was measured, bool [N, 1, H, W]; None where all of it counts."""
+    """Where a map [N, C, H, W] of a batch was measured, bool [N, 1, H, W]; None where all of it counts."""
     return batch.get(f"{name}_valid", batch[name] > 0 if name == "depth" else None)
 
 

@@ -62,7 +62,7 @@ class PackSample:
         return packed
 
 
-def _planes(array: np.ndarray) -> np.ndarray:  # [H, W] or [H, W, C]
+def _planes(array: np.ndarray) -> np.ndarray:
     """A copy [C, H, W] of [H, W] or [H, W, C]; OpenCV splits colours faster than numpy transposes."""
     planes = np.empty((array.shape[2] if array.ndim == 3 else 1, *array.shape[:2]), array.dtype)
     if array.ndim == 3 and array.shape[2] in (3, 4):

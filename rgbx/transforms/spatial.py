@@ -74,8 +74,8 @@ def image_size(sample: Sample, specs: Maps) -> tuple[int, int]:
     return next(iter(sizes.values()))
 
 
-def crop(array: np.ndarray, box: Box) -> np.ndarray:  # [H, W, ...]
-    """The part of the box inside the array, a view [h, w, ...]."""
+def crop(array: np.ndarray, box: Box) -> np.ndarray:
+    """The part of the box inside [H, W, ...], a view [h, w, ...]."""
     bottom, right = box.top + box.height, box.left + box.width
     return array[max(box.top, 0) : max(bottom, 0), max(box.left, 0) : max(right, 0)]
 
@@ -99,7 +99,7 @@ def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolatio
     return result
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # [H, W]
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask [H, W] of bool at size = (height, width), by the nearest pixel."""
     return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
 

@@ -198,7 +198,7 @@ def _write(
         np.copyto(buffer.light[window], np.asarray(light, np.float32), where=mask)
 
 
-def _window(buffer: HitBuffer, points: np.ndarray) -> Window:  # [3, P]
+def _window(buffer: HitBuffer, points: np.ndarray) -> Window:
     """The pixels that a convex body with these corners [3, P] (world) may cover."""
     height, width = buffer.depth.shape
     box = buffer.camera.screen_box(points)
@@ -219,7 +219,7 @@ def _cropped(buffer: HitBuffer, window: Window) -> RaysXY:
     return buffer.rays_xy[0][window[1]], buffer.rays_xy[1][window[0]]
 
 
-def _turned(rays_xy: RaysXY, rotation: np.ndarray) -> list[np.ndarray]:  # [3, 3]
+def _turned(rays_xy: RaysXY, rotation: np.ndarray) -> list[np.ndarray]:
     """The rays (x, y, 1) turned by `rotation` [3, 3], as three arrays [H, W]."""
     turn = rotation.astype(np.float32)
     return [turn[i, 0] * rays_xy[0] + (turn[i, 1] * rays_xy[1] + turn[i, 2])[:, None] for i in range(3)]

@@ -33,12 +33,12 @@ class Camera:
     rotation: np.ndarray
     focal: float
 
-    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [3, P]
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image positions x and y [P] of points [3, P] that are in front of the camera."""
         x, y, z = self.rotation.T @ (points - self.position[:, None])
         return self.focal * x / z, self.focal * y / z
 
-    def screen_box(self, points: np.ndarray) -> Box | None:  # [3, P]
+    def screen_box(self, points: np.ndarray) -> Box | None:
         """The box around the projections of points [3, P]; None if any is not in front."""
         if (self.rotation[:, 2] @ (points - self.position[:, None])).min() < 0.2:
             return None
