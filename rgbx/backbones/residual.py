@@ -83,7 +83,7 @@ def checkpoint_blocks(blocks: Sequence[nn.Module], layout: StackLayout, enable: 
         raise ValueError("this network has no residual blocks whose activations could be computed again")
     for block in blocks:
         if enable:
-            block.forward = _Checkpointed(block, layout)  # type: ignore[method-assign]
+            block.forward = _Checkpointed(block, layout)
         else:
             vars(block).pop("forward", None)
 
@@ -94,9 +94,6 @@ class _Checkpointed:
     def __init__(self, block: nn.Module, layout: StackLayout) -> None:
         self.block, self.layout = block, layout
 
-    def __call__(
-        self,
-        x: Tensor,  # [M*N, C, H, W]
-    ) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
         forward: Callable[[Tensor], Tensor] = partial(type(self.block).forward, self.block)
         return self.layout.checkpoint(forward, x) if torch.is_grad_enabled() else forward(x)

@@ -1,8 +1,9 @@
 """Gated bidirectional rectification at every stage, and a merge by cross-attention for the decoder.
 
 Source: Zhang et al., "CMX: Cross-Modal Fusion for RGB-X Semantic Segmentation with Transformers", T-ITS 2023 (arXiv
-2203.04838): the cross-modal feature rectification module (FRM) and the feature fusion module (FFM). Original code: huaaaliu/RGBX_Semantic_Segmentation, no licence found; written anew. Ours
-differs: one backbone with private norms (or separate encoders) instead of two MiT; the rgbx decoder.
+2203.04838): the cross-modal feature rectification module (FRM) and the feature fusion module (FFM). Original code:
+huaaaliu/RGBX_Semantic_Segmentation, no licence found; written anew. Ours differs: one backbone with private norms (or
+separate encoders) instead of two MiT; the rgbx decoder.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Rectification(nn.Module):
             nn.Conv2d(2 * channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 2, 1), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # [2*N, C, H, W]
         """Stage outputs [2*N, C, H, W]; one modality alone passes."""
         if self.layout.count == 1:
             return x
@@ -75,7 +76,7 @@ class CrossPath(nn.Module):
         self.combine = ModalityLayer(nn.Conv2d(2 * inner, channels, 1), layout)
         self.norm = ModalityLayer(ChannelNorm(channels), layout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
         """[M*N, C, H, W] to the same."""
         y, q = self.project(x).relu().chunk(2, dim=1)
         k, v = (t.flatten(2).unflatten(1, (self.heads, -1)) for t in self.key_value(q).chunk(2, dim=1))  # [.., h, d, L]
@@ -106,7 +107,7 @@ class StageMerge(nn.Module):
         )
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
         """[M*N, C, H, W] to [N, C, H, W], M being 1 or 2."""
         crossed = self.cross(x)
         parts = list(split_modalities(crossed, self.layout).values())
@@ -121,7 +122,7 @@ class CrossMerge(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList([StageMerge(c, layout, reduction) for c in channels])
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:  # [M*N, C_i, h_i, w_i]
         """Stage stacks [M*N, C_i, h_i, w_i] to maps [N, C_i, h_i, w_i]."""
         return [merge(x) for merge, x in zip(self.stages, features, strict=True)]
 

@@ -20,7 +20,7 @@ def reliability_counts(
     *,
     bins: int = BINS,
     ignore_index: int = 255,
-    largest: tuple[Tensor, Tensor] | None = None,
+    largest: tuple[Tensor, Tensor] | None = None,  # [N, H, W] each
 ) -> Tensor:
     """Sorts pixels by confidence, the largest probability, into B bins ((b-1)/B, b/B] of equal width.
 
@@ -59,7 +59,7 @@ def reliability_counts(
     return torch.stack([part.double() for part in sums])[:, :bins]
 
 
-def _check_confidence(confidence: Tensor) -> None:
+def _check_confidence(confidence: Tensor) -> None:  # [N, H, W]
     if confidence.numel() == 0:
         return
     low, high = (float(value) for value in torch.aminmax(confidence))

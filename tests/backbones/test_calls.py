@@ -1,4 +1,4 @@
-"""What a call of a backbone says about its modalities is true for that call alone: in threads, compiled, checkpointed."""
+"""What a call of a backbone says about its modalities holds for that call: in threads, compiled, checkpointed."""
 
 import copy
 import itertools
@@ -151,7 +151,7 @@ def test_parts_that_timm_checkpoints_unasked_refuse():
     backbone = made("test_convnext")
     backbone.network.grad_checkpointing = True
     features = backbone(maps(("rgb",)))
-    with pytest.raises(RuntimeError, match="SharedBackbone.set_grad_checkpointing"):
+    with pytest.raises(RuntimeError, match=r"SharedBackbone\.set_grad_checkpointing"):
         features[-1].sum().backward()
 
 
