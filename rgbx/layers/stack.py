@@ -123,7 +123,9 @@ class StackLayout:
 class _OpenBlock(threading.local):
     """The innermost block that this thread has open."""
 
-    block: _Block | None = None
+    def __init__(self) -> None:
+        # of the instance: compiled code is not told when an attribute hides one of the class
+        self.block: _Block | None = None
 
 
 class _Block:
