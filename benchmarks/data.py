@@ -43,12 +43,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from rgbx.datasets import CachedFrames, EpochSampler, SampleKey, validate_sample
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.hha import NYUDV2_CAMERA, hha
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
-from rgbx.datasets.reading import read_depth16, read_label, read_rgb
+from rgbx.maps import RGB, STANDARD_MAPS, Encoding, LabelEncoding
+from rgbx.maps.hha import NYUDV2_CAMERA, hha
 from rgbx.transforms import HorizontalFlip, PackSample, RandomScaleCrop
 
+DEPTH = Encoding(STANDARD_MAPS["depth"], scale=5000.0)
 CROP, SCALE = 480, (0.5, 2.0)
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
@@ -83,7 +84,8 @@ def make_dataset(folder: Path, stems: Sequence[str], rgb_suffix: str) -> FileDat
     frames = [Frame(stem, {key: folder / f"{stem}_{end}" for key, end in suffixes.items()}) for stem in stems]
     return FileDataset(
         frames,
-        {"rgb": read_rgb, "depth": functools.partial(read_depth16, divisor=5000.0), "label": read_label},
+        {"rgb": RGB, "depth": DEPTH},
+        LabelEncoding(),
         modalities=("rgb", "depth"),
         classes=NYUDV2_CLASSES,
         palette=NYUDV2_PALETTE,
@@ -232,7 +234,7 @@ def report(arguments: argparse.Namespace, folder: Path) -> list[str]:
     frames, passes = len(stems), arguments.passes
     jpeg, png = (make_dataset(folder, stems, suffix) for suffix in (".jpg", ".png"))
     in_memory, on_disk = CachedFrames(jpeg), CachedFrames(jpeg, folder=folder / "kept")
-    depths = [read_depth16(folder / f"{stem}_depth.png", divisor=5000.0) for stem in stems]
+    depths = [DEPTH.read(folder / f"{stem}_depth.png") for stem in stems]
     pipelines: dict[str, Pipeline] = {
         "HHA of one depth image": lambda i, _: hha(depths[i], **NYUDV2_CAMERA, gravity=None)
     }

@@ -10,45 +10,47 @@ the damaged modalities take frames 0, K, 2K, … only; the table has the number 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from rgbx.models.protocol import PROTOCOLS
+from rgbx.evaluate.result import damage_rows, damaged_score, headline, read_result, shown
+from rgbx.evaluate.result_form import HeadResult, Result
+from rgbx.tasks import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_protocol(name: str, switches: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    """The result file of a run of tools/test.py, made now or before."""
-    result = options.work_dir / f"{name}.json"
-    if not result.is_file():
-        command = [sys.executable, "tools/test.py", str(options.config), str(options.checkpoint), "--json", str(result)]
+def run_protocol(name: str, switches: list[str], options: argparse.Namespace) -> tuple[Result, HeadResult]:
+    """The result of a run of tools/test.py, made now or before, and that of its first head."""
+    file = options.work_dir / f"{name}.json"
+    if not file.is_file():
+        command = [sys.executable, "tools/test.py", str(options.config), str(options.checkpoint), "--json", str(file)]
         command += ["--data-root", str(options.data_root)] if options.data_root else []
         command += ["--dtype", options.dtype] if options.dtype else []
+        command += ["--heads", options.head] if options.head else []
         subprocess.run([*command, *switches], cwd=ROOT, check=True)
-    return json.loads(result.read_text())
+    result = read_result(file)
+    return result, result["heads"][options.head or next(iter(result["heads"]))]
 
 
-def protocol_row(name: str, result: dict[str, Any]) -> str:
-    """mIoU of the ensemble and the branches, in percent, and how it was measured."""
-    headline = next(iter(result["subsets"].values()))
-    scores = " / ".join(f"{100 * row['mIoU']:.2f}" for row in headline.values())
-    speed = result["speed"]
+def protocol_row(name: str, result: Result, head: HeadResult) -> str:
+    """The score of the ensemble and the branches, and how it was measured."""
+    found, speed = headline(head), result["speed"]
+    scores = " / ".join(shown(found.score, row[found.score.name], digits=4) for row in found.predictions.values())
     return (
-        f"| {name} | {result['dataset']['samples']} | {scores} | {100 * headline['ensemble']['aAcc']:.2f} "
+        f"| {name} | {result['dataset']['samples']} | {scores} "
         f"| {speed['images_per_second']:.2f} | {speed['metric_share']:.1%} |"
     )
 
 
-def robustness_rows(result: dict[str, Any]) -> list[str]:
-    """mIoU in percent of every corruption at its severities."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in result["robustness"]["corruptions"]:
-        found.setdefault((row["modality"], row["corruption"]), []).append(f"{100 * row['mIoU']:.1f}")
-    return [f"| {modality} | {corruption} | {' '.join(values)} |" for (modality, corruption), values in found.items()]
+def robustness_rows(head: HeadResult) -> list[str]:
+    """The score under every corruption at its severities."""
+    score = damaged_score(head)
+    return [
+        f"| {row.modality} | {row.corruption} | {' '.join(shown(score, value) for value in row.values.values())} |"
+        for row in damage_rows(head)
+    ]
 
 
 def main() -> None:
@@ -57,28 +59,29 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--dtype", help="of tools/test.py")
-    parser.add_argument("--protocols", nargs="+", default=[name for name in PROTOCOLS if name != "rgbx-sliding"])
+    parser.add_argument("--head", help="of the model (its first)")
+    usual = [name for name, rules in PROTOCOLS.items() if rules.tasks != ("map",) and name != "rgbx-sliding"]
+    parser.add_argument("--protocols", nargs="+", default=usual)
     parser.add_argument("--every-scales", type=int, default=4, help="K of the protocols with several scales")
     parser.add_argument("--every-damage", type=int, default=8, help="K of the damaged modalities; 0 leaves them out")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/evaluation")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    lines = [
-        "| protocol | frames | mIoU of ensemble / branches, % | pixel accuracy, % | images/s | metric's share |",
-        "|---|---|---|---|---|---|",
-    ]
+    options.work_dir.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
     for name in options.protocols:
         several = ["--every", str(options.every_scales)] if len(PROTOCOLS[name].scales) > 1 else []
-        extra = ["--boundary", "--calibration"] if name == "rgbx" else []
-        lines.append(protocol_row(name, run_protocol(name, ["--protocol", name, *several, *extra], options)))
+        result, head = run_protocol(name, ["--protocol", name, *several], options)
+        score = headline(head).score
+        unit = "%" if score.percent else score.unit
+        title = f"| protocol | frames | {score.name} of ensemble / branches, {unit} | images/s | metric's share |"
+        lines = lines or [title, "|---|---|---|---|---|"]
+        lines.append(protocol_row(name, result, head))
     if options.every_damage:
-        damaged = run_protocol("robustness", ["--robustness", "--every", str(options.every_damage)], options)
-        lines += ["", f"Damaged, {damaged['dataset']['samples']} frames:", ""]
-        lines += [
-            "| modality | corruption | mIoU, %, at severities 1 to 5 |",
-            "|---|---|---|",
-            *robustness_rows(damaged),
-        ]
+        result, head = run_protocol("robustness", ["--robustness", "--every", str(options.every_damage)], options)
+        lines += ["", f"Damaged, {result['dataset']['samples']} frames:", ""]
+        lines += [f"| modality | corruption | {damaged_score(head).name} at severities 1 to 5 |", "|---|---|---|"]
+        lines += robustness_rows(head)
     text = "\n".join(lines) + "\n"
     print(text)
     if options.out:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import torch
 
+from rgbx.evaluate.result import read_result
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/rooms/asymfusion_r18_rooms_160x120.py"
 NETWORKS = {
@@ -56,7 +58,7 @@ def run_one(network: str, seed: int, work_dir: Path, threads: int) -> dict[str, 
                 *("tools/test.py", str(CONFIG), str(folder), "--modalities", *subsets),
                 *("--json", str(scores), *overrides),
             )
-        table = json.loads(scores.read_text())["subsets"]
+        table = read_result(scores)["heads"]["labels"]["subsets"]
         result.write_text(json.dumps({name: row["ensemble"]["mIoU"] for name, row in table.items()}))
     return json.loads(result.read_text())
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import subprocess
@@ -20,6 +19,9 @@ import time
 from pathlib import Path
 
 import torch
+
+from rgbx.evaluate.result import headline, read_result, score_table
+from rgbx.evaluate.result_form import HeadResult
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py"
@@ -79,16 +81,17 @@ def main() -> None:
         call(folder, "tools/train.py", str(CONFIG), "--work-dir", str(folder / "run"), *given)
         seconds = time.perf_counter() - start
         call(folder, "tools/test.py", str(CONFIG), str(folder / "run"), "--json", str(folder / "scores.json"), *given)
-        ((_, found),) = json.loads((folder / "scores.json").read_text())["subsets"].items()
-        text = report(options, len(names), seconds, found)
+        head = read_result(folder / "scores.json")["heads"][options.target]
+        text = report(options, len(names), seconds, head)
         print(text)
         if options.out:
             options.out.write_text(text)
 
 
-def report(options: argparse.Namespace, views: int, seconds: float, found: dict[str, dict[str, float]]) -> str:
+def report(options: argparse.Namespace, views: int, seconds: float, head: HeadResult) -> str:
     """Markdown: what was run, and a line of scores per prediction."""
-    names = list(found["ensemble"])
+    found = headline(head).predictions
+    names = [score.name for score in score_table(head)]
     table = "".join(f"| {name} | {' | '.join(f'{s[key]:.4g}' for key in names)} |\n" for name, s in found.items())
     return (
         f"# Overfitting {views} views of Taskonomy\n\n{' + '.join(options.sources)} to {options.target}, "

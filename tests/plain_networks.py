@@ -1,4 +1,4 @@
-"""The generators written out modality by modality in plain functions, and the exchange by slices."""
+"""The generators, before tanh, written out modality by modality in plain functions, and the exchange by slices."""
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,7 @@ def unet(generator, inputs, *, fused=(), exchange=lambda maps, block: exchanged(
         maps = [F.conv_transpose2d(F.relu(x), weight, bias, stride=2, padding=1) for x in maps]
         if number < depth:
             maps = [instance_norm(block.norm, name, x) for name, x in zip(names, maps, strict=True)]
-    return torch.cat([torch.tanh(x) for x in maps])
+    return torch.cat(maps)
 
 
 def resnet(generator, inputs, *, fused=()):
@@ -93,4 +93,4 @@ def resnet(generator, inputs, *, fused=()):
     for block in generator.up:
         weight = block.conv.weight
         maps = norm_relu(block, [F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=1) for x in maps])
-    return torch.cat([torch.tanh(reflected(x, generator.last)) for x in maps])
+    return torch.cat([reflected(x, generator.last) for x in maps])

@@ -107,3 +107,12 @@ def test_importing_is_silent_and_offline():
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_picture_shows_every_room():
+    picture = (ROOT / "docs/images/architecture.svg").read_text()
+    page = (ROOT / "docs/architecture.md").read_text()
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == {room for rooms in FLOORS for room in rooms} | set(ASIDE)
+    for room in rooms:
+        assert f">{room}</text>" in picture and f"**{room}**" in page, room

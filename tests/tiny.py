@@ -1,15 +1,21 @@
-"""A stand-in for model and dataset at the toolkit's interfaces that trains in a second."""
+"""A stand-in for backbone and dataset at the toolkit's interfaces, whose model trains in a second."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import nn
 
 from rgbx.datasets import DenseDataset
-from rgbx.models import Predictor
+from rgbx.layers import StackLayout, split_modalities, stack_modalities
+from rgbx.models import Head, MultimodalModel, Preprocessor
+from rgbx.tasks import Classes
 
 CLASSES = ("left", "right", "far")
+STATISTICS = {
+    "rgb": {"mean": [128.0] * 3, "std": [128.0] * 3},
+    "depth": {"mean": [2.0], "std": [4.0]},
+    "thermal": {"mean": [20.0], "std": [5.0]},
+}
 
 
 class Halves(DenseDataset):
@@ -46,17 +52,6 @@ class Halves(DenseDataset):
         return {k: v for k, v in sample.items() if k not in ("rgb", "depth") or k in self.modalities}
 
 
-class Preprocessor(BaseDataPreprocessor):
-    def forward(self, data, training=False):
-        data = self.cast_data(dict(data))
-        inputs = {"rgb": lambda x: x.float() / 128 - 1, "depth": lambda x: x / 4 - 0.5}
-        return {
-            "inputs": {k: f(data[k]) for k, f in inputs.items() if k in data},
-            "label": data.get("label"),
-            "sample_id": data.get("sample_id"),
-        }
-
-
 class Norms(nn.Module):
     def __init__(self, modalities, channels, kind):
         super().__init__()
@@ -64,57 +59,54 @@ class Norms(nn.Module):
         self.norms = nn.ModuleDict({name: make(channels) for name in modalities})
 
 
-class TinySegmentor(BaseModel):
-    """Two shared convolutions and private norms; dropout makes training random."""
+class TinyBackbone(nn.Module):
+    """A shared convolution and private norms; dropout makes training random."""
 
-    def __init__(self, modalities, num_classes, width=4, dropout=0.3, norm="batch", pretrained=None):
-        super().__init__(data_preprocessor=Preprocessor())
-        self.modalities, self.dropout = tuple(modalities), dropout
-        self.backbone = nn.Module()
-        self.backbone.conv = nn.Conv2d(3, width, 3, padding=1)
-        self.backbone.norm = Norms(self.modalities, width, norm)
-        self.head = nn.Module()
-        self.head.classifier = nn.Conv2d(width, num_classes, 1)
-        self.alpha = nn.ParameterDict({n: nn.Parameter(torch.zeros(())) for n in self.modalities})
-        self.recipe = {
-            "builder": "tiny_segmentor",
-            "parameters": {"modalities": self.modalities, "num_classes": num_classes, "width": width},
-        }
-        self.needs_unused_parameter_search = False
-        self.visible = None
-        self.compiled = None
-        self.stride = 1
+    single_branch = norm_eval = False
 
-    def use_modalities(self, names):
-        unknown = set(names or ()) - set(self.modalities)
-        if unknown:
-            raise ValueError(f"unknown modalities {sorted(unknown)}; known: {self.modalities}")
-        self.visible = names
+    def __init__(self, modalities, width, dropout, norm):
+        super().__init__()
+        self.layout, self.dropout = StackLayout(modalities), dropout
+        self.channels, self.strides, self.multiple, self.smallest = (width,), (1,), 1, 1
+        self.conv = nn.Conv2d(3, width, 3, padding=1)
+        self.norm = Norms(modalities, width, norm)
+
+    def forward(self, inputs):
+        parts = split_modalities(self.conv(stack_modalities(inputs, self.layout)), self.layout)
+        x = torch.cat([F.relu(self.norm.norms[name](part)) for name, part in parts.items()])
+        return [F.dropout(x, self.dropout, self.training)]
+
+
+class Classifier(nn.Module):
+    def __init__(self, width, num_classes):
+        super().__init__()
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, features):
+        return self.classifier(features[-1])
+
+
+class TinySegmentor(MultimodalModel):
+    """Knows whether it was compiled."""
+
+    compiled = None
 
     def compile_network(self, **options):
         self.compiled = options
 
-    def decoder_logits(self, inputs):
-        names = [n for n in self.modalities if n in inputs and n in (self.visible or inputs)]
-        logits = {}
-        for name in names:
-            x = inputs[name]
-            x = x.expand(-1, 3, -1, -1)
-            x = F.relu(self.backbone.norm.norms[name](self.backbone.conv(x)))
-            logits[name] = self.head.classifier(F.dropout(x, self.dropout, self.training))
-        weights = torch.stack([self.alpha[n] for n in names]).softmax(0)
-        votes = zip(weights, names, strict=True)
-        logits["ensemble"] = sum(w * logits[n].detach() for w, n in votes)
-        return logits
-
-    def forward(self, inputs, label=None, sample_id=None, mode="tensor"):
-        if mode == "predict":
-            return Predictor(self).predict(inputs, label, sample_id)
-        logits = self.decoder_logits(inputs)
-        if mode == "loss":
-            return {f"loss_{n}": F.cross_entropy(x.float(), label, ignore_index=255) for n, x in logits.items()}
-        return logits
-
 
 def tiny_segmentor(modalities, num_classes, width=4, dropout=0.3, norm="batch", pretrained=None):
-    return TinySegmentor(modalities, num_classes, width, dropout, norm, pretrained)
+    """A model of one head of the task `Classes`."""
+    parameters = dict(modalities=modalities, num_classes=num_classes, width=width, dropout=dropout, norm=norm)
+    task = Classes("labels", num_classes=num_classes)
+    model = TinySegmentor(
+        TinyBackbone(modalities, width, dropout, norm),
+        {"labels": Head(Classifier(width, num_classes), task, voters=modalities)},
+        Preprocessor(
+            modalities,
+            {"labels": task},
+            statistics={name: STATISTICS.get(name, STATISTICS["depth"]) for name in modalities},
+        ),
+    )
+    model.recipe = {"builder": "tiny_segmentor", "parameters": parameters}
+    return model

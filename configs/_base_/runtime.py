@@ -3,20 +3,20 @@
 from mmengine.hooks import LoggerHook
 from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
 
-from rgbx.evaluate.segmentation_metric import SegmentationMetric
+from rgbx.evaluate.metric import Metrics
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.console import ProgressBarHook
 
 default_hooks = dict(
     logger=dict(type=LoggerHook, interval=50),
-    checkpoint=dict(type=CheckpointHook, interval=1, max_keep_ckpts=2, save_best="mIoU"),
+    checkpoint=dict(type=CheckpointHook, interval=1, max_keep_ckpts=2, save_best="auto"),
     progress=dict(type=ProgressBarHook),
 )
 
-val_cfg = dict()
-val_evaluator = dict(type=SegmentationMetric)
-test_cfg = dict()
-test_evaluator = dict(type=SegmentationMetric)
+val_cfg = dict()  # protocol, dtype; pictures=4 draws that many samples to pictures/epoch_N.png
+val_evaluator = dict(type=Metrics)
+test_cfg = dict()  # protocol, dtype
+test_evaluator = dict(type=Metrics)
 
 # Scalars for the loss curve (vis_data/scalars.json) and for TensorBoard, in the work directory.
 visualizer = dict(

@@ -4,9 +4,9 @@ Each head predicts on its own: `model.segmentor` and `model.translator` of the b
 """
 
 from mmengine.config import read_base
-
 from rgbx.evaluate.joint_metric import JointSegmentationMetric
 from rgbx.evaluate.translation_metric import TranslationMetric
+
 from rgbx.models import multimodal_joint
 
 with read_base():

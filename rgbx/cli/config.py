@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -138,42 +140,70 @@ def _parse(path: Path) -> Config:
     if not path.is_file():
         siblings = [item.name for item in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise FileNotFoundError(f"config {path} does not exist{nearest(path.name, siblings)}")
+    files: dict[Path, Path] = {}
+    _check_chain(path, files)
     try:
         return Config.fromfile(path, lazy_import=True, format_python_code=False)
     except Exception as error:  # a config is code: anything can happen in it
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(_explain(error, path, files)) from error
 
 
-def _explain(error: Exception) -> str:
-    """One sentence with file and line for an error raised while a config was parsed or run."""
-    file, line = _place(error.__traceback__)
-    text = str(error)
-    if isinstance(error, SyntaxError):
-        return f"{file}, line {error.lineno}: {error.msg}"
-    if "not found! It means that" in text:
-        return f"{file}: its base config {text.split(' not found!')[0]} does not exist"
-    where = f"{file}, line {line}" if line else file
-    if isinstance(error, KeyError) and not line:
-        return f"{where}: its base config does not define {text}"
+def _check_chain(path: Path, files: dict[Path, Path], above: tuple[Path, ...] = ()) -> set[str]:
+    """Reads a config and its bases without carrying them out.
+
+    Args:
+        path: the config.
+        files: of the chain so far, by their resolved paths; those of this config are added.
+        above: the files that have it as their base.
+
+    Returns:
+        The names that the config defines.
+
+    Raises:
+        ConfigError: a file that is no Python, a base that does not exist or lacks a name that is imported from it.
+    """
+    files[path.resolve()] = path
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {alias.asname or alias.name for node in tree.body for alias in getattr(node, "names", ())}
+    for imported in _base_imports(tree):
+        base = path.parent.joinpath(*[".."] * (imported.level - 1), *str(imported.module).split("."))
+        base = base.with_name(f"{base.name}.py")
+        if not base.is_file():
+            raise ConfigError(f"{path}: its base config {base} does not exist")
+        if base.resolve() in (*above, path.resolve()):
+            raise ConfigError(f"{path}: its base config {base} has this one as its base")
+        known = _check_chain(base, files, (*above, path.resolve()))
+        for alias in imported.names:
+            if alias.name not in (*known, "*"):
+                raise ConfigError(f"{path}: its base config does not define {alias.name!r}{nearest(alias.name, known)}")
+            names |= known if alias.name == "*" else {alias.asname or alias.name}
+    return names
+
+
+def _base_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
+    """The relative imports below `with read_base():`; bases in packages are left to mmengine."""
+    for block in tree.body:
+        call = block.items[0].context_expr if isinstance(block, ast.With) else None
+        if isinstance(block, ast.With) and isinstance(call, ast.Call) and getattr(call.func, "id", "") == "read_base":
+            yield from (node for node in block.body if isinstance(node, ast.ImportFrom) and node.level)
+
+
+def _explain(error: Exception, path: Path, files: Mapping[Path, Path]) -> str:
+    """One sentence with file and line for an error raised while a config was run."""
+    where, text = str(path), str(error)
+    for frame in traceback.extract_tb(error.__traceback__):
+        if (file := files.get(Path(frame.filename).resolve())) is not None:
+            where = f"{file}, line {frame.lineno}"
     if isinstance(error, RuntimeError) and not text:
         return (
             f"{where}: a config cannot call what it imports, as imports are only carried out "
             "when the run is built; write the value itself"
         )
     return f"{where}: {type(error).__name__}: {text}"
-
-
-def _place(trace: TracebackType | None) -> tuple[str, int]:
-    """The config file that was being read, and the line in it that was being executed (or 0)."""
-    file, line = "config", 0
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_name == "_parse_lazy_import":
-            file, line = str(frame.f_locals.get("filename", file)), 0
-        elif frame.f_code.co_filename == file:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return file, line
 
 
 def _drop_modules(config: Config) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rgbx.cli.errors import run_command
 from rgbx.convert import KeyReport, convert_asymfusion
-from rgbx.models import Segmentor
+from rgbx.models import MultimodalModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,9 +42,10 @@ def convert(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _description(model: Segmentor) -> dict[str, object]:
+def _description(model: MultimodalModel) -> dict[str, object]:
     parameters = (model.recipe or {})["parameters"]
-    return {key: parameters[key] for key in ("backbone", "num_classes", "modalities")}
+    classes = parameters["heads"]["labels"]["num_classes"]
+    return {"backbone": parameters["backbone"]["name"], "num_classes": classes, "modalities": parameters["modalities"]}
 
 
 def _check_free(path: Path | None, arguments: argparse.Namespace) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
 from rgbx.cli.config import DATALOADERS, load_config
 from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import ConfigError, run_command
 from rgbx.datasets import build_dataset, split_names
+from rgbx.datasets.sample import build_from
 from rgbx.doctor import diagnose, text_report
 
 
@@ -93,7 +93,7 @@ def _from_config(
         raise ConfigError(
             f"--split {split}: {target} has {', '.join(name for group in names.values() for name in group)}"
         )
-    return {", ".join(names[key]): partial(DATASETS.build, dataset) for key, dataset in found.items()}
+    return {", ".join(names[key]): partial(build_from, dataset) for key, dataset in found.items()}
 
 
 def _samples(text: str) -> int:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from rgbx.datasets.sample import MapSpec
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
-from rgbx.evaluate.pictures import class_legend, colour_labels, colour_map, modality_title
+from rgbx.maps import MapSpec
+from rgbx.maps.colour import class_legend, colour_labels, colour_map, modality_title
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel
@@ -136,7 +136,10 @@ def _range(frame: InspectedFrame, spec: MapSpec | None) -> str:
     return f"{low:.3g} to {high:.3g}" + (" m" if spec.unit == "metre" else "")
 
 
-def _picture(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:
+def _picture(
+    array: np.ndarray,  # [H, W] or [H, W, C]
+    spec: MapSpec | None,
+) -> np.ndarray:
     if array.ndim == 3 and array.shape[2] >= 3:
         planes = array[..., :3]
         if planes.dtype != np.uint8:
@@ -150,13 +153,19 @@ def _picture(array: np.ndarray, spec: MapSpec | None) -> np.ndarray:
     return _small(colour_map(values, values > 0 if metric else None, colours))
 
 
-def _small(picture: np.ndarray) -> np.ndarray:
+def _small(
+    picture: np.ndarray,  # [H, W, 3]
+) -> np.ndarray:
     """Every n-th pixel of a large picture, so that labels and depth show no values that are not there."""
     every = max(1, round(max(picture.shape[:2]) / _PIXELS))
     return np.ascontiguousarray(picture[::every, ::every])
 
 
-def _draw(cell: Axes, panel: np.ndarray | str, shape: tuple[int, ...]) -> None:
+def _draw(
+    cell: Axes,
+    panel: np.ndarray | str,  # [H, W, 3]
+    shape: tuple[int, ...],
+) -> None:
     if isinstance(panel, np.ndarray):
         cell.imshow(panel, interpolation="antialiased")
         cell.set_axis_off()

@@ -3,49 +3,67 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import torch.distributed
-from mmengine.hooks import Hook
+from mmengine.config import Config
 
-from rgbx.cli.errors import building, run_command
-from rgbx.cli.evaluate_joint import refuse_joint_options, test_joint
-from rgbx.cli.evaluate_options import build_parser, configure, given_subsets
-from rgbx.cli.evaluate_output import write_outputs
-from rgbx.cli.evaluate_translation import refuse_options, test_translation
+from rgbx._text import text_table
+from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
+from rgbx.cli.errors import ConfigError, building, run_command
+from rgbx.cli.model import add_model_argument, model_for
 from rgbx.cli.subsets import all_subsets
-from rgbx.evaluate.picture_hook import PictureHook
-from rgbx.evaluate.prediction_hook import PredictionHook
-from rgbx.evaluate.session import TestSession
-from rgbx.models import JointModel, Translator
+from rgbx.cli.train import use_launcher
+from rgbx.datasets import EveryKth
+from rgbx.datasets.class_weights import equal_class_weights
+from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
+from rgbx.evaluate.result import build_result, robustness_text, score_table, shown, write_result
+from rgbx.evaluate.result_form import Result, Robustness
+from rgbx.evaluate.robustness import measure_robustness
+from rgbx.evaluate.session import Observer, Session
+from rgbx.models import PROTOCOLS, Protocol
 from rgbx.models.checkpoint import find_result
-from rgbx.train.runner import Runner, finish_together
+from rgbx.models.precision import autocast_dtype
+from rgbx.report import write_report
+from rgbx.report.frames import write_frames
+from rgbx.tasks import ENSEMBLE, Score
+from rgbx.train.distributed import finish_together
+from rgbx.train.runner import Runner
+
+LOG = logging.getLogger("rgbx")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, 2 for a user's error, 130 for Ctrl-C."""
-    return run_command(test, argv)
+    return run_command(evaluate, argv)
 
 
-def test(argv: Sequence[str] | None = None) -> int:
+def evaluate(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, evaluates each subset of modalities, damages them where asked to, reports."""
     arguments = build_parser().parse_args(argv)
     checkpoint = find_result(arguments.checkpoint)
     config = configure(arguments, checkpoint.parent / "test")
     with building(arguments.config):
         runner = Runner.from_cfg(config)
-        runner.prepare_testing()
-    run = _test_segmentation
-    if isinstance(runner.network, Translator):
-        refuse_options(arguments)
-        run = test_translation
-    if isinstance(runner.network, JointModel):
-        refuse_joint_options(arguments)
-        run = test_joint
-    runner.load_weights(str(checkpoint))
+        runner.use_model(model_for(runner.network, checkpoint, arguments))
+        session = _session(runner, config, arguments)
+    observers = _observers(arguments, session)
+    modalities = tuple(session.model.modalities)
+    subsets = [tuple(text.split("+")) for text in arguments.modalities]
+    subsets = subsets or (all_subsets(modalities) if arguments.robustness else [modalities])
     try:
-        run(arguments, checkpoint, runner)
+        session.check_subsets(subsets)
+        for subset in subsets:
+            LOG.info(f"Modalities: {' + '.join(subset)}")
+            session.evaluate(subset, observers)
+        robustness = measure_robustness(session, every=arguments.every) if arguments.robustness else None
+        if runner.rank == 0:
+            _write_outputs(arguments, checkpoint, session, Path(runner.log_dir), robustness)
+            _finish(arguments, observers)
         finish_together()
     finally:
         if torch.distributed.is_initialized():
@@ -53,21 +71,191 @@ def test(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _test_segmentation(arguments: argparse.Namespace, checkpoint: Path, runner: Runner) -> None:
-    session = TestSession(runner)
-    session.metric.boundary |= arguments.boundary
-    session.metric.calibration |= arguments.calibration or bool(arguments.report)  # for its reliability diagram
-    hooks = _hooks(arguments, session)
-    modalities = tuple(runner.network.modalities)
-    subsets = given_subsets(arguments) or (all_subsets(modalities) if arguments.robustness else [modalities])
-    session.evaluate(subsets, hooks, by_subset=bool(arguments.modalities))
-    robustness = session.measure_robustness(arguments.every) if arguments.robustness else None
-    if runner.rank == 0:
-        write_outputs(arguments, checkpoint, session, hooks, robustness)
+def _session(runner: Runner, config: Config, arguments: argparse.Namespace) -> Session:
+    rules = dict(config.test_cfg)
+    device = next(runner.network.parameters()).device.type
+    metrics = runner.build_metrics(config.test_evaluator)
+    metrics.options |= {name: True for name in ("boundary", "calibration") if getattr(arguments, name)}
+    session = Session(
+        runner.network,
+        runner.build_dataloader(config.test_dataloader, seed=runner.seed),
+        protocol=rules.get("protocol", "rgbx"),
+        dtype=autocast_dtype(rules.get("dtype"), device),
+        heads=arguments.heads,
+        metrics=metrics,
+        watch=runner.watch("test"),
+    )
+    if arguments.report and any("calibration" in task.options for task in session.tasks.values()):
+        metrics.options["calibration"] = True  # for its reliability diagram
+    runner.check_classes(session.whole_dataset)
+    return session
 
 
-def _hooks(arguments: argparse.Namespace, session: TestSession) -> list[Hook]:
-    hooks: list[Hook] = [PictureHook(arguments.draw_count)] if arguments.draw else []
+def _observers(arguments: argparse.Namespace, session: Session) -> list[Observer]:
+    observers: list[Observer] = []
+    if arguments.draw:
+        meta, by_subset = session.whole_dataset.metainfo, bool(arguments.modalities)
+        observers.append(PictureObserver(session.model, meta, count=arguments.draw_count, by_subset=by_subset))
     if arguments.save_predictions:
-        hooks.append(PredictionHook(arguments.save_predictions, session.dataset, overwrite=arguments.overwrite))
-    return hooks
+        folder, dataset = arguments.save_predictions, session.whole_dataset
+        observers.append(PredictionWriter(session.model, folder, dataset, overwrite=arguments.overwrite))
+    return observers
+
+
+def _write_outputs(
+    arguments: argparse.Namespace,
+    checkpoint: Path,
+    session: Session,
+    log_dir: Path,
+    robustness: dict[str, Robustness] | None,
+) -> None:
+    """Prints the tables and writes the files that the arguments ask for."""
+    result = build_result(
+        session.evaluations,
+        {name: task.kind for name, task in session.tasks.items()},
+        protocol=session.protocol,
+        config=config_identity(arguments),
+        checkpoint=checkpoint,
+        dataset=session.whole_dataset,
+        every=arguments.every,
+        speed=session.speed,
+        dtype=str(session.dtype or torch.float32).removeprefix("torch."),
+    )
+    for name, measured in (robustness or {}).items():
+        result["heads"][name]["robustness"] = measured
+    frames = f"{result['dataset']['samples']} frames" + (f" (1 in {arguments.every})" if arguments.every > 1 else "")
+    for name, head in result["heads"].items():
+        of = f"Head {name}: " if len(result["heads"]) > 1 else ""
+        LOG.info(f"{of}Protocol {session.protocol.name}, {frames}, {subset_table(result, name)}")
+        if robustness:
+            LOG.info(f"{of}{score_table(head)[0].name} with one modality damaged, {frames}:\n{robustness_text(head)}")
+    speed = session.speed
+    LOG.info(f"{speed['images_per_second']:.2f} images/s; scoring took {100 * speed['metric_share']:.1f} % of it")
+    file = Path(arguments.json or log_dir / "results.json")
+    write_result(result, file)
+    LOG.info(f"Results are in {file}")
+    if arguments.report:
+        write_frames(result, session.dataset, session.predictor(session.headline), session.tasks, arguments.report)
+        write_result(result, Path(arguments.report, "results.json"))
+        LOG.info(f"The report is {write_report(Path(arguments.report, 'results.json'))}")
+
+
+def _finish(arguments: argparse.Namespace, observers: Sequence[Observer]) -> None:
+    for observer in observers:
+        if isinstance(observer, PictureObserver):
+            LOG.info(f"{len(observer.draw(arguments.draw))} pictures are in {arguments.draw}")
+        if isinstance(observer, PredictionWriter):
+            LOG.info(f"{observer.count} predictions are in {arguments.save_predictions}")
+
+
+def subset_table(result: Result, head: str) -> str:
+    """The scores of a head: one row per subset, of the ensemble; of a map also one per branch, as images differ more.
+
+    Fractions are in percent with two decimals.
+    """
+    entry = result["heads"][head]
+    scores = score_table(entry)
+    percent = all(score.percent for score in scores)
+    with_branches = entry["task"] != "classes"
+    rows = []
+    for subset, predictions in entry["subsets"].items():
+        for name, found in predictions.items():
+            if with_branches or name == ENSEMBLE:
+                cells = [shown(s, found.get(s.name), digits=4 if s.percent else None) for s in scores]
+                rows.append([subset, *([name] if with_branches else []), *cells])
+    kept = [i for i, score in enumerate(scores) if any(row[-len(scores) + i] != "-" for row in rows)]
+    texts = 2 if with_branches else 1
+    header = ["modalities", *(["image"] if with_branches else []), *(_heading(scores[i], percent) for i in kept)]
+    table = text_table(header, [[*row[:texts], *(row[texts + i] for i in kept)] for row in rows], texts=texts)
+    about = entry["about"]
+    return (
+        f"in percent:\n{table}" if percent else f"{about.get('name', head)} ({about.get('unit', 'no unit')}):\n{table}"
+    )
+
+
+def _heading(score: Score, percent: bool) -> str:
+    unit = "%" if score.percent and not percent else "" if score.percent else score.unit
+    return f"{score.name}{f' ({unit})' if unit else ''}{' ↓' * (score.lower and not percent)}"
+
+
+def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
+    """The config for a test run: no pretrained weights, no average of weights, no resuming.
+
+    Raises:
+        ConfigError: no test data, or arguments that cannot be followed.
+    """
+    config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
+    if config.get("test_dataloader") is None:
+        raise ConfigError(f"{arguments.config} has no test_dataloader")
+    if arguments.every < 1:
+        raise ConfigError(f"--every must be >= 1, found {arguments.every}")
+    config.work_dir = str(arguments.work_dir or work_dir)
+    use_launcher(config, arguments)
+    without_initial_weights(config)
+    if isinstance(config.model, dict):
+        equal_class_weights(config.model)  # the checkpoint holds those that training counted
+    config.load_from, config.resume, config.ema, config.visualizer = None, False, False, None
+    if arguments.every > 1:
+        whole = config.test_dataloader["dataset"]
+        config.test_dataloader = {
+            **config.test_dataloader,
+            "dataset": dict(type=EveryKth, dataset=whole, every=arguments.every),
+        }
+    given = {"protocol": arguments.protocol, "dtype": arguments.dtype}
+    config.test_cfg = {**(config.get("test_cfg") or {}), **{key: value for key, value in given.items() if value}}
+    protocol = config.test_cfg.get("protocol", "rgbx")
+    if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
+    return config
+
+
+def config_identity(arguments: argparse.Namespace) -> dict[str, str]:
+    """The config's file, and the SHA-256 of what it resolves to, wherever its data and results lie."""
+    resolved = load_config(arguments.config, options=arguments.cfg_options).pretty_text
+    return {"file": str(arguments.config), "sha256": hashlib.sha256(resolved.encode()).hexdigest()}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """What tools/test.py understands."""
+    parser = argparse.ArgumentParser(description="Evaluate a checkpoint on the test split.")
+    add_config_arguments(parser)
+    parser.add_argument(
+        "checkpoint",
+        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
+    )
+    add_model_argument(parser)
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="subsets to evaluate in turn, such as: rgb+depth rgb (all modalities; with --robustness every subset)",
+    )
+    parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads to evaluate (all)")
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(PROTOCOLS),
+        help="rules of the evaluation (the config's test_cfg.protocol, or rgbx); for maps rgbx, rgbx-sliding or cen",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every Kth frame of the test split (1)")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
+    parser.add_argument("--boundary", action="store_true", help="also score the boundaries of classes")
+    parser.add_argument("--calibration", action="store_true", help="also score the confidence in classes")
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also damage each modality of the first subset: every corruption that suits it, at five severities",
+    )
+    parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
+    parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
+    parser.add_argument("--draw-count", type=int, default=4, metavar="N", help="how many (4)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the result file there (results.json in the run's log directory)"
+    )
+    parser.add_argument(
+        "--save-predictions",
+        metavar="DIR",
+        help="write the ensemble under the first subset there, as the dataset stores its own labels or maps",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
+    return parser

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from rgbx.cli.errors import ConfigError
 from rgbx.train.adversarial import AdversarialConstructor
+from rgbx.train.changes import literal
 from rgbx.train.optim import EncoderDecoderConstructor
 
 TOP_LEVEL = frozenset(
@@ -75,7 +76,7 @@ _BY_PATH: dict[str, set[str]] = {
     "val_dataloader": _LOADER,
     "test_dataloader": _LOADER,
     "train_cfg": {"by_epoch", "max_epochs", "val_begin", "val_interval", "dynamic_intervals"},
-    "val_cfg": {"fp16"},
+    "val_cfg": {"protocol", "dtype", "pictures", "pictures_interval"},
     "test_cfg": {"protocol", "dtype"},
     "randomness": {"seed", "deterministic"},
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
@@ -99,27 +100,10 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(f"--cfg-options takes A.B=VALUE, found {option!r}")
         try:
-            parsed[path] = _literal(ast.parse(text, mode="eval").body)
+            parsed[path] = literal(ast.parse(text, mode="eval").body)
         except (ValueError, SyntaxError):
             parsed[path] = DictAction._parse_iterable(text)
     return parsed
-
-
-def _literal(node: ast.expr) -> Any:
-    """The value of a Python literal, in which dict(a=1) stands for {"a": 1}, as in configs.
-
-    Raises:
-        ValueError: no literal.
-    """
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
-        if any(keyword.arg is None for keyword in node.keywords):
-            raise ValueError("** is no literal")
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
-    return ast.literal_eval(node)
 
 
 def apply_options(config: Config, overrides: Mapping[str, Any]) -> None:

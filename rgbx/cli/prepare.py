@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.cli.errors import INTERRUPTED, run_command
-from rgbx.datasets.cityscapes import METRIC_DEPTH_SCALE
+from rgbx.datasets.families.cityscapes import METRIC_DEPTH_SCALE
 from rgbx.datasets.prepare import (
     CHECKSUMS,
     NYUDV2_DEPTH_SCALE,

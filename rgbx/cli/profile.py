@@ -1,4 +1,4 @@
-"""Measures the model of a config: parameters, operations, peak memory and latency per subset of the modalities."""
+"""Measures the model of a config or checkpoint: its parts, and per subset of modalities operations, memory, latency."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.registry import MODELS
 
 from rgbx._text import text_table
-from rgbx.cli.config import load_config, without_initial_weights
-from rgbx.cli.errors import building, run_command
+from rgbx.cli.errors import run_command
+from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
-from rgbx.datasets.writing import replace_file
-from rgbx.models.segmentor import Segmentor
-from rgbx.models.translator import Translator
-from rgbx.profile.measure import Model, Profile, describe_machine, move_model, profile_model
+from rgbx.maps import replace_file
+from rgbx.profile.measure import Profile, describe_machine, find_device, measure_complexity, profile_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMAT = "rgbx-profile/1"
 METHOD = (
-    "From normalised maps to {output}. Parameters: of a {network} for these modalities alone. GFLOP: per sample, two "
-    "per multiply-add.\nPeak memory includes weights and inputs; {memory}."
+    "From normalised maps to the outputs of all heads. Parameters: of a model for these modalities alone, without "
+    "discriminators.\nGFLOP: per sample, two per multiply-add. Peak memory includes weights and inputs; {memory}."
 )
 MEMORY = {
     "cuda": "what torch's allocator handed out",
@@ -40,13 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def profile(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, measures every combination, prints a table."""
     arguments = _parser().parse_args(argv)
-    model = _build(arguments)
-    known = model.modalities
-    subsets = [model.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(known)
-    device = move_model(model, arguments.device)
+    model = read_model(arguments.model, options=arguments.cfg_options, trust=arguments.trust)
+    subsets = [model.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(model.modalities)
+    device = find_device(arguments.device)
+    model.to(device)
     machine = describe_machine(device)
     height, width = arguments.size
-    print(f"{arguments.config} at {height}x{width} on {machine}", flush=True)
+    print(f"{arguments.model} at {height}x{width} on {machine}", flush=True)
+    print(f"{type(model).__name__}: {measure_complexity(model, arguments.size)}", flush=True)
     rows = [
         profile_model(
             model,
@@ -58,9 +56,7 @@ def profile(argv: Sequence[str] | None = None) -> int:
         )
         for subset, batch, dtype in itertools.product(subsets, arguments.batches, arguments.dtypes)
     ]
-    network, output = ("generator", "images") if isinstance(model, Translator) else ("model", "logits")
-    memory = MEMORY.get(device.type, MEMORY["cpu"])
-    print(f"{profile_table(rows)}\n{METHOD.format(network=network, output=output, memory=memory)}")
+    print(f"{profile_table(rows)}\n{METHOD.format(memory=MEMORY.get(device.type, MEMORY['cpu']))}")
     if arguments.json:
         _write(arguments, machine, device, rows)
     return 0
@@ -80,22 +76,10 @@ def profile_table(rows: Sequence[Profile]) -> str:
     return text_table(header, cells)
 
 
-def _build(arguments: argparse.Namespace) -> Model:
-    config = load_config(arguments.config, options=arguments.cfg_options)
-    without_initial_weights(config)
-    with building(arguments.config):
-        model = MODELS.build(config.model)
-    if not isinstance(model, Segmentor | Translator):
-        raise ValueError(
-            f"{arguments.config} builds a {type(model).__name__}; expected a segmentor or a translator of rgbx.models"
-        )
-    return model
-
-
 def _write(arguments: argparse.Namespace, machine: str, device: torch.device, rows: Sequence[Profile]) -> None:
     report = {
         "format": FORMAT,
-        "config": str(arguments.config),
+        "config": str(arguments.model),
         "machine": machine,
         "device": device.type,
         "size": list(arguments.size),
@@ -118,8 +102,10 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure the model of a config: parameters, FLOPs, memory, latency.")
-    parser.add_argument("config", help="config file; its datasets are not needed")
+    parser = argparse.ArgumentParser(description="Measure a model: parameters, FLOPs, memory, latency.")
+    parser.add_argument(
+        "model", metavar="CONFIG|CHECKPOINT", help="config, whose datasets are not needed, or checkpoint"
+    )
     parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="image size (480x640)")
     parser.add_argument("--batches", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="precisions (float32)")
@@ -132,4 +118,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
     )
+    parser.add_argument("--trust", action="store_true", help="read a checkpoint that can run any code")
     return parser

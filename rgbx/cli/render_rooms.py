@@ -63,7 +63,9 @@ def render_split(rooms: SyntheticRooms, *, workers: int = 1) -> int:
         return sum(bar(pool.imap_unordered(rooms.write, range(len(rooms)), chunksize=8)))
 
 
-def contact_sheet(frames: Sequence[dict[str, np.ndarray]]) -> Figure:
+def contact_sheet(
+    frames: Sequence[dict[str, np.ndarray]],  # [H, W] or [H, W, C] each
+) -> Figure:
     """A grid with one frame per row and one map per column, and a legend of the classes."""
     columns = _panels()
     height, width = frames[0]["label"].shape

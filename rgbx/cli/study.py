@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import os
+import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import rgbx
 from rgbx.cli.errors import INTERRUPTED, ConfigError, run_command
-from rgbx.cli.study_environment import child_environment
-from rgbx.cli.study_output import costs_of, write_outputs
-from rgbx.cli.study_runs import check_builds, common_arguments, read_study, resolve_runs, select
+from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
+from rgbx.maps import replace_file
 from rgbx.profile.measure import find_device
+from rgbx.study import Study
 from rgbx.study.commands import Commands, carry_out
-from rgbx.study.document import relative
+from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
+from rgbx.study.document import relative, study_document
 from rgbx.study.grid import Progress, ended_as_interrupted, locked, run_all
-from rgbx.study.runs import CHANGED, DONE, Run, State, move_aside, read_state
+from rgbx.study.plot import plot_study
+from rgbx.study.runs import CHANGED, DONE, Run, State, move_aside, read_state, shorten
+from rgbx.study.scores import gather
+from rgbx.study.table import csv_text, markdown_table
 
 SOME_FAILED = 1
 
@@ -36,14 +45,12 @@ def study(argv: Sequence[str] | None = None) -> int:
     runs = resolve_runs(declared, work_dir, arguments)
     selected = select(declared, runs, only=arguments.only, seeds=arguments.seeds)
     if arguments.dry_run:
-        check_builds(declared, arguments)
         print(grid_text(selected))
         return 0
     failed: list[Run] = []
     with locked(work_dir) as lock, ended_as_interrupted():
         todo = _to_do(selected, arguments)
         if todo:
-            check_builds(declared, arguments, {run.method for run in todo})
             commands = Commands(environment, lock.fileno())
             try:
                 failed = _run(todo, selected, commands, declared.config, arguments)
@@ -102,12 +109,103 @@ def grid_text(runs: Sequence[Run]) -> str:
     lines = []
     for run in runs:
         state = read_state(run)
-        value = state.score(run.subsets[0], run.kind.headline.name)
-        known = "" if value is None else f", {run.kind.headline.said(value)}"
+        value = run.score(state)
+        known = "" if value is None else f", {run.shown.headline.said(value)}"
         notes = f" ({'; '.join(state.notes[:3])})" if state.notes else ""
         lines.append(f"{run.title} on {', '.join(run.subsets)}: {state.kind}{known}{notes}")
     done = sum(read_state(run).kind == DONE for run in runs)
     return "\n".join([*lines, f"{len(runs)} runs, {done} done"])
+
+
+def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, work_dir: Path) -> Costs:
+    """Parameters, operations and latency of all methods: those kept in the work directory, or measured now."""
+    path, latency = work_dir / "costs.json", not arguments.no_latency
+    first = {run.method: run for run in reversed(runs)}
+    key = {
+        "configs": {method: first[method].sha256 for method in study.methods},
+        "subsets": {method: first[method].subsets[0] for method in study.methods},
+        "versions": {"rgbx": rgbx.__version__, "torch": importlib.metadata.version("torch")},
+        "device": arguments.device,
+    }
+    kept = read_costs(path)
+    if kept is not None and kept.has(key, latency=latency):
+        return kept
+    print("Measuring parameters and operations" + (", and timing the methods in turn" if latency else ""), flush=True)
+    builders = {
+        method: partial(subject_of, study, method, arguments, first[method].subsets[0]) for method in study.methods
+    }
+    costs = measure_costs(builders, device=arguments.device, key=key, latency=latency)
+    write_costs(costs, path)
+    return costs
+
+
+def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: argparse.Namespace, folder: Path) -> str:
+    """Writes STUDY.md, STUDY.csv and STUDY.png; returns the table and where they are, to be printed."""
+    gathered = gather(study, {run: read_state(run) for run in runs}, costs.methods)
+    markdown, table, picture = (folder / f"{study.file.stem}.{suffix}" for suffix in ("md", "csv", "png"))
+    document = study_document(
+        gathered,
+        command=command_line(arguments),
+        costs=costs,
+        picture=picture.name,
+        overrides=shared_overrides(study, arguments),
+    )
+    plot_study(gathered, picture)
+    replace_file(table, csv_text(gathered).encode())
+    replace_file(markdown, document.encode())
+    return f"{markdown_table(gathered)}\n{markdown}, {table.name} and {picture.name} are written"
+
+
+def command_line(arguments: argparse.Namespace) -> str:
+    """The command that repeats the study, without places outside the working directory."""
+    words = ["python", "tools/study.py", relative(Path(arguments.study))]
+    if arguments.data_root:
+        words += ["--data-root", relative(Path(arguments.data_root))]
+    for name in ("dtype", "device", "jobs"):
+        value = getattr(arguments, name)
+        if value not in (None, "auto", 1):
+            words += [f"--{name}", str(value)]
+    if arguments.trust:
+        words.append("--trust")
+    if arguments.cfg_options:
+        words += ["--cfg-options", *map(shorten, arguments.cfg_options)]
+    return shlex.join(words)
+
+
+def child_environment(device: str, jobs: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of a run: its share of the threads, and only the device that was asked for.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N", the Nth of those that are visible here.
+        jobs: runs at a time, among which the threads of OMP_NUM_THREADS, or else all cores, are divided.
+        environment: ours.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    known = dict(os.environ if environment is None else environment)
+    given = known.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
+    known["OMP_NUM_THREADS"] = str(max(1, threads // jobs))
+    index = re.fullmatch(r"cuda:(\d+)", device)
+    if device == "cpu":
+        known["CUDA_VISIBLE_DEVICES"] = ""
+    elif index:
+        known["CUDA_VISIBLE_DEVICES"] = _visible(int(index[1]), known.get("CUDA_VISIBLE_DEVICES"))
+    elif device not in ("auto", "cuda"):
+        raise ConfigError(f"--device is {device!r}; expected auto, cpu, cuda or cuda:N")
+    return known
+
+
+def _visible(index: int, visible: str | None) -> str:
+    if visible is None:
+        return str(index)
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if index >= len(names):
+        raise ConfigError(
+            f"--device is 'cuda:{index}', but CUDA_VISIBLE_DEVICES={visible!r} shows {len(names)} devices"
+        )
+    return names[index]
 
 
 def _parser() -> argparse.ArgumentParser:

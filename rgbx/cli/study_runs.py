@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
-from rgbx.cli.config import load_config, nearest, read_values, without_initial_weights
-from rgbx.cli.errors import ConfigError, building
-from rgbx.cli.evaluate_options import config_identity
+from rgbx._text import nearest
+from rgbx.cli.config import load_config, read_values
+from rgbx.cli.errors import ConfigError, sentence
+from rgbx.cli.evaluate import config_identity
+from rgbx.cli.model import config_model
 from rgbx.cli.options import parse_options
-from rgbx.datasets.class_weights import equal_class_weights
-from rgbx.datasets.sample import STANDARD_MAPS
+from rgbx.datasets.sample import build_from
+from rgbx.models import MultimodalModel
 from rgbx.study import Study, declare_study
-from rgbx.study.checks import Overrides
-from rgbx.study.costs import PROBLEMS, build_model
-from rgbx.study.kind import Kind, segmentation_kind, translation_kind
-from rgbx.study.overrides import as_options, flatten, merge_overrides
+from rgbx.study.costs import PROBLEMS, Subject
+from rgbx.study.declaration import Overrides, as_options, merge_overrides
 from rgbx.study.runs import Run
+from rgbx.study.shown import Shown, choose_scores
+from rgbx.train.changes import flatten
 
 
 def read_study(path: str | Path) -> Study:
@@ -49,64 +52,82 @@ def method_overrides(study: Study, method: str, arguments: argparse.Namespace) -
 def resolve_runs(study: Study, work_dir: Path, arguments: argparse.Namespace) -> list[Run]:
     """All runs of the grid, in the order in which they are carried out.
 
-    Raises:
-        ConfigError: an override that nothing would read; the message names the method.
-    """
-    kind = _kind(study, arguments)
-    return [_resolve(study, method, seed, work_dir, arguments, kind) for method, seed in study.grid()]
-
-
-def _kind(study: Study, arguments: argparse.Namespace) -> Kind:
-    """What the results of all methods are.
+    Every method's model is laid out once, without memory, so that a misspelt field shows before hours of training.
 
     Raises:
-        ConfigError: methods whose results are of different kinds, or scores that they do not have.
+        ConfigError: an override that nothing would read, or a model that cannot be built; the message names the method.
     """
-    configs = {
-        name: _load(study, name, method_overrides(study, name, arguments), arguments.data_root)
-        for name in study.methods
-    }
-    targets = {name: (config.get("model") or {}).get("target") for name, config in configs.items()}
-    (first, target), *others = targets.items()
-    for name, other in others:
-        if other != target:
-            raise ConfigError(
-                f"{study.file}: method {first!r} predicts {target or 'classes'} and {name!r} {other or 'classes'}; "
-                "a study compares results of one kind"
-            )
+    configs = {method: method_config(study, method, arguments) for method in study.methods}
+    models = {method: _laid_out(study, method, config) for method, config in configs.items()}
+    shown = _shown(study, configs, models)
+    return [_resolve(study, method, seed, work_dir, arguments, models[method], shown) for method, seed in study.grid()]
+
+
+def _laid_out(study: Study, method: str, config: Config) -> MultimodalModel:
     try:
-        if target is None:
-            return segmentation_kind(study.scores or ("mIoU",))
-        unit, certain = _unit_of(target, configs[first])
-        evaluator = configs[first].get("test_evaluator")
-        return translation_kind(unit, study.scores, evaluator=evaluator, certain=certain)
+        with torch.device("meta"):
+            return config_model(config)
     except ValueError as error:
-        raise ConfigError(f"{study.file}: {error}") from error
+        raise ConfigError(f"{study.file}, method {method!r}: {sentence(error)}") from error
 
 
-def _unit_of(target: str, config: Config) -> tuple[str, bool]:
-    """The unit of the map that is predicted, and whether it is the dataset that says so."""
+def _shown(study: Study, configs: Mapping[str, Config], models: Mapping[str, MultimodalModel]) -> Shown:
+    """The scores of all methods.
+
+    Raises:
+        ConfigError: methods whose results have different scores, or scores that they do not have.
+    """
+    found: dict[str, Shown] = {}
+    meta = _metainfo(next(iter(configs.values())))
+    for method, config in configs.items():
+        options = {name: value for name, value in dict(config.get("test_evaluator") or {}).items() if name != "type"}
+        try:
+            found[method] = choose_scores(models[method].tasks, study.scores, study.head, meta=meta, options=options)
+        except ValueError as error:
+            raise ConfigError(f"{study.file}, method {method!r}: {error}") from error
+    (first, shown), *others = found.items()
+    for method, other in others:
+        if other != shown:
+            raise ConfigError(
+                f"{study.file}: method {first!r} is scored by {_said(shown)} and {method!r} by {_said(other)}; a study "
+                "compares results of one kind"
+            )
+    return shown
+
+
+def _said(shown: Shown) -> str:
+    return f"{', '.join(score.label for score in shown.scores)} of {shown.head!r}"
+
+
+def _metainfo(config: Config) -> Mapping[str, Any] | None:
+    """Of the test data; None where that is not there yet."""
     try:
-        maps, certain = DATASETS.build(config.test_dataloader["dataset"]).metainfo["maps"], True
-    except (*PROBLEMS, OSError, ImportError):  # as where the data is not there yet
-        maps, certain = {}, False
-    spec = {**STANDARD_MAPS, **maps}.get(target)
-    return ("", False) if spec is None else (spec.unit, certain)
+        found: Mapping[str, Any] = build_from(config.test_dataloader["dataset"]).metainfo
+    except (*PROBLEMS, OSError, ImportError):
+        return None
+    return found
 
 
-def _resolve(study: Study, method: str, seed: int, work_dir: Path, arguments: argparse.Namespace, kind: Kind) -> Run:
+def _resolve(
+    study: Study,
+    method: str,
+    seed: int,
+    work_dir: Path,
+    arguments: argparse.Namespace,
+    model: MultimodalModel,
+    shown: Shown,
+) -> Run:
     overrides = merge_overrides(method_overrides(study, method, arguments), {"randomness.seed": seed})
-    config = _load(study, method, overrides)
     options = argparse.Namespace(config=str(study.config), cfg_options=as_options(overrides))
     return Run(
         method=method,
         seed=seed,
         folder=work_dir / study.folder_of(method, seed),
         overrides=overrides,
-        resolved=flatten(config.to_dict()),
+        resolved=flatten(_load(study, method, overrides).to_dict()),
         sha256=config_identity(options)["sha256"],
-        subsets=study.subsets_of(method, _modalities(study, config)),
-        kind=kind,
+        subsets=study.subsets_of(method, model.modalities),
+        shown=shown,
     )
 
 
@@ -117,35 +138,18 @@ def _load(study: Study, method: str, overrides: Overrides, data_root: str | None
         raise ConfigError(f"{study.file}, method {method!r}: {str(error).removeprefix('--cfg-options ')}") from error
 
 
-def _modalities(study: Study, config: Config) -> tuple[str, ...]:
-    model = config.get("model")
-    if not isinstance(model, dict) or not model.get("modalities"):
-        raise ConfigError(f"{study.config}: model has no modalities; a study compares segmentors or translators")
-    return tuple(model["modalities"])
-
-
 def method_config(study: Study, method: str, arguments: argparse.Namespace) -> Config:
     """A method's config, for building its model and its test data without training."""
-    config = _load(study, method, method_overrides(study, method, arguments), arguments.data_root)
-    without_initial_weights(config)
-    equal_class_weights(config.model)
-    return config
+    return _load(study, method, method_overrides(study, method, arguments), arguments.data_root)
 
 
-def check_builds(study: Study, arguments: argparse.Namespace, methods: Collection[str] | None = None) -> None:
-    """Builds the model of every method once, so that a misspelt field shows before hours of training.
-
-    Raises:
-        ConfigError: a model that cannot be built; the message names the method.
-    """
-    for method in study.methods:
-        if methods is None or method in methods:
-            where = f"{study.file}, method {method!r}"
-            try:
-                with building(where):
-                    build_model(method_config(study, method, arguments))
-            except ValueError as error:
-                raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from error
+def subject_of(study: Study, method: str, arguments: argparse.Namespace, subset: str) -> Subject:
+    """What is measured of a method: its model at the size of the first test frame, with a subset ("rgb+depth")."""
+    config, names = method_config(study, method, arguments), tuple(subset.split("+"))
+    sample = build_from(config.test_dataloader["dataset"])[0]
+    height, width = next(sample[name].shape[-2:] for name in names)
+    dtype = (config.get("test_cfg") or {}).get("dtype")
+    return Subject(config_model(config), (int(height), int(width)), names, dtype)
 
 
 def select(study: Study, runs: Sequence[Run], *, only: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:

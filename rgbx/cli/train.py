@@ -14,10 +14,12 @@ from mmengine.config import Config
 
 from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, run_command
+from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last
-from rgbx.profile.complexity import measure_complexity
+from rgbx.profile.measure import measure_complexity
 from rgbx.train.curves import plot_losses
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.distributed import finish_together
+from rgbx.train.runner import Runner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +39,7 @@ def train(argv: Sequence[str] | None = None) -> int:
     try:
         runner.train()
         if runner.rank == 0:
-            plot_losses(config.work_dir, Path(config.work_dir, "curves.png"))
+            _plot(runner)
         finish_together()
     except KeyboardInterrupt:
         print(f"\n{resume_hint(sys.argv[1:] if argv is None else argv, config.work_dir)}", file=sys.stderr)
@@ -46,6 +48,13 @@ def train(argv: Sequence[str] | None = None) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _plot(runner: Runner) -> None:
+    """Writes ``curves.png`` of the loss and each head's first score."""
+    dataset = runner.train_dataloader.dataset
+    scores = headlines(runner.network.tasks, dataset.metainfo)
+    plot_losses(runner.work_dir, Path(runner.work_dir, "curves.png"), scores)
 
 
 def describe_model(runner: Runner) -> str:
@@ -114,7 +123,8 @@ def resume_hint(argv: Sequence[str], work_dir: str) -> str:
     last = find_last(work_dir)
     if last is None:
         return "Interrupted before the first epoch was saved: start again with the same command."
-    command = [sys.argv[0], *_without_resume(argv), "--resume"]
+    own = [sys.argv[0]] if not Path(sys.argv[0]).name.startswith("rgbx ") else sys.argv[0].rsplit(" ", 1)
+    command = [*own, *_without_resume(argv), "--resume"]
     if "RANK" in os.environ:
         command = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *command]
     elif command[0].endswith(".py"):

@@ -1,25 +1,25 @@
-"""Translates files or folders of maps with a trained checkpoint."""
+"""Translates files or folders of maps with a trained checkpoint: any of its heads that predicts a map."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.dataset import default_collate
-from mmengine.registry import MODELS
+from torch.utils.data import default_collate
 
-from rgbx.cli.config import add_config_arguments, load_config, without_initial_weights
-from rgbx.cli.errors import ConfigError, building, run_command
-from rgbx.cli.translate_files import Job, list_jobs, parse_inputs
+from rgbx.cli.config import load_config
+from rgbx.cli.errors import ConfigError, run_command
+from rgbx.cli.model import add_model_argument, config_model, model_from
 from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
-from rgbx.models import TranslationPredictor, Translator
-from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint, to_plain
-from rgbx.models.predictor import ENSEMBLE
-from rgbx.models.translation_protocol import TRANSLATION_PROTOCOLS
+from rgbx.datasets.listing import image_files
+from rgbx.models import PROTOCOLS, MultimodalModel, Predictor
+from rgbx.models.checkpoint import find_result, read_checkpoint
+from rgbx.tasks import ENSEMBLE, Map
 from rgbx.transforms import PackSample
 
 
@@ -32,58 +32,63 @@ def translate(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, translates file after file."""
     arguments = _parser().parse_args(argv)
     inputs = parse_inputs(arguments.input)
-    model, state = load_translator(arguments)
-    model.use_modalities(inputs)
+    model, state = read_translator(arguments)
+    head, task = find_map(model, arguments.head)
+    predictor = Predictor(model, arguments.protocol, modalities=tuple(inputs), heads=[head])
     if absent := [name for name in model.modalities if name not in inputs]:
         print(f"The model also takes {', '.join(absent)}, which --input does not give: translating without.")
-    stored = stored_in(state)
-    stored[model.target] = stored.get(model.target) or {}  # a PNG of the unit's defaults can be written anyway
+    known, stored = specs_in(state), stored_in(state)
+    with suppress(ValueError):  # a map that the user has to describe
+        known[task.target] = task.spec({"maps": known})
+    stored[task.target] = stored.get(task.target) or {}  # a PNG of the unit's defaults can be written anyway
     given = dict(parse_map(words) for words in arguments.map)
-    files = map_files([*inputs, model.target], given, specs_in(state), stored)
+    files = map_files([*inputs, task.target], given, known, stored)
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
-    predictor = TranslationPredictor(model, arguments.protocol)
     for job in jobs:
-        files[model.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch))
-    print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {model.target} written: {arguments.out}")
+        files[task.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch))
+    print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {task.target} written: {arguments.out}")
     return 0
 
 
-def load_translator(arguments: argparse.Namespace) -> tuple[Translator, Mapping[str, Any]]:
-    """The config's model with the checkpoint's weights, in evaluation mode, and what else the checkpoint says.
+def read_translator(arguments: argparse.Namespace) -> tuple[MultimodalModel, Mapping[str, Any]]:
+    """The checkpoint's model on the device, in evaluation mode, and what else the checkpoint says.
 
     Raises:
-        ConfigError: the config does not translate, or the checkpoint is of another model.
+        ConfigError: more than a config and a checkpoint, or a config of another model.
     """
-    checkpoint = find_result(arguments.checkpoint)
-    config = load_config(arguments.config, options=arguments.cfg_options)
-    without_initial_weights(config)
-    with building(arguments.config):
-        model = MODELS.build(config.model)
-    if not isinstance(model, Translator):
-        raise ConfigError(f"{arguments.config} describes a {type(model).__name__}, not an image-to-image translation")
-    state = read_checkpoint(checkpoint, trust=arguments.trust)
-    try:
-        model.load_state_dict(model_weights(state, checkpoint))
-    except RuntimeError as error:
-        raise ConfigError(
-            f"checkpoint {checkpoint} does not fit the model of {arguments.config}: "
-            f"{first_difference(model, state) or str(error).splitlines()[-1].strip()}{config_hint(checkpoint)}"
-        ) from error
-    return model.to(arguments.device).eval(), state
+    *configs, checkpoint = arguments.model
+    if len(configs) > 1:
+        raise ConfigError(f"expected a config and a checkpoint, or a checkpoint alone; found {arguments.model}")
+    if arguments.cfg_options and not configs:
+        raise ConfigError("--cfg-options are of a config; only a checkpoint is given")
+    file = find_result(checkpoint)
+    state = read_checkpoint(file, trust=arguments.trust)
+    ours = config_model(load_config(configs[0], options=arguments.cfg_options)) if configs else None
+    return model_from(ours, state, file, arguments.model_from).to(arguments.device), state
 
 
-def first_difference(model: Translator, state: Mapping[str, Any]) -> str | None:
-    """In which parameter of its builder a checkpoint's model differs from this one; None where neither says."""
-    saved, own = ((recipe or {}).get("parameters", {}) for recipe in (state.get("model"), model.recipe))
-    for name in (*own, *(name for name in saved if name not in own)):
-        here, there = to_plain(own.get(name)), to_plain(saved.get(name))
-        if here != there:
-            return f"its {name} is {there!r}, the config's {here!r}."
-    return None
+def find_map(model: MultimodalModel, head: str | None) -> tuple[str, Map]:
+    """The head to translate with, and its task.
+
+    Args:
+        model: of any heads.
+        head: its name; None for the only one that predicts a map.
+
+    Raises:
+        ConfigError: no such head, none, or several.
+    """
+    maps = {name: task for name, task in model.tasks.items() if isinstance(task, Map)}
+    known = ", ".join(f"{name} ({task.kind})" for name, task in model.tasks.items())
+    if head is not None and head not in maps:
+        raise ConfigError(f"--head {head}: no head of that name predicts a map; the model has {known}")
+    if not maps or (head is None and len(maps) > 1):
+        raise ConfigError(f"{'say which by --head' if maps else 'no head predicts a map'}; the model has {known}")
+    name = head or next(iter(maps))
+    return name, maps[name]
 
 
 def translate_one(
-    predictor: TranslationPredictor, job: Job, files: Mapping[str, MapFiles], *, branch: str = ENSEMBLE
+    predictor: Predictor, job: Job, files: Mapping[str, MapFiles], *, branch: str = ENSEMBLE
 ) -> np.ndarray:
     """One image of the target [H, W] or [H, W, 3], float32 in its unit, of the size of the inputs.
 
@@ -104,10 +109,88 @@ def translate_one(
     return values[..., 0] if values.shape[2] == 1 else values
 
 
+class Job(NamedTuple):
+    """The files of one translation by the name of their map, and the PNG to write."""
+
+    files: dict[str, Path]
+    out: Path
+
+
+def parse_inputs(texts: Sequence[str]) -> dict[str, Path]:
+    """["rgb=a.png", ...] as {"rgb": Path("a.png"), ...}.
+
+    Raises:
+        ConfigError: another form, or a map named twice.
+    """
+    inputs: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not path:
+            raise ConfigError(f"--input takes MAP=PATH, such as rgb=a.png, found {text!r}")
+        if name in inputs:
+            raise ConfigError(f"--input names {name!r} twice")
+        inputs[name] = Path(path)
+    return inputs
+
+
+def list_jobs(inputs: Mapping[str, Path], out: Path, *, overwrite: bool = False) -> list[Job]:
+    """What to translate: one job for files, one per stem for folders.
+
+    Args:
+        inputs: files, or folders whose images are matched by their stems.
+        out: the PNG to write, or the folder of them.
+        overwrite: whether results may replace files that are there; inputs are never replaced.
+
+    Raises:
+        FileNotFoundError: no such input, or an image without its partner, which is named.
+        FileExistsError: a result is there already.
+        ConfigError: files beside folders, or a result that is no PNG.
+    """
+    for name, path in inputs.items():
+        if not path.exists():
+            raise FileNotFoundError(f"--input {name}={path}: no such file or folder")
+    folders = [path.is_dir() for path in inputs.values()]
+    if any(folders) and not all(folders):
+        raise ConfigError("--input takes files or folders, not both at once")
+    jobs = _folder_jobs(inputs, out) if all(folders) else [_file_job(inputs, out)]
+    for job in jobs:
+        if job.out.resolve() in {path.resolve() for path in job.files.values()}:
+            raise ConfigError(f"{job.out} is an input; write the result elsewhere")
+        if job.out.exists() and not overwrite:
+            raise FileExistsError(f"{job.out} is there already: choose another --out, or pass --overwrite")
+    return jobs
+
+
+def _file_job(inputs: Mapping[str, Path], out: Path) -> Job:
+    out = out / f"{next(iter(inputs.values())).stem}.png" if out.is_dir() else out
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: results are PNG files, as others lose values; end it in .png")
+    return Job(dict(inputs), out)
+
+
+def _folder_jobs(inputs: Mapping[str, Path], out: Path) -> list[Job]:
+    if out.suffix.lower() == ".png" or (out.exists() and not out.is_dir()):
+        raise ConfigError(f"--out {out} is a file, and the inputs are folders: give a folder")
+    found = {name: image_files(folder) for name, folder in inputs.items()}
+    stems = sorted(set().union(*found.values()))
+    for stem in stems:
+        absent = [name for name, files in found.items() if stem not in files]
+        if absent:
+            there = next(files[stem] for files in found.values() if stem in files)
+            raise FileNotFoundError(f"{there} has no partner: {inputs[absent[0]]} holds no image {stem!r}")
+    return [Job({name: files[stem] for name, files in found.items()}, out / f"{stem}.png") for stem in stems]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Translate registered maps to another map.")
-    add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="a checkpoint of the config's model, or a work directory")
+    parser.add_argument(
+        "model",
+        nargs="+",
+        metavar="[CONFIG] CHECKPOINT",
+        help="a checkpoint or work directory; a config before it must describe the same model",
+    )
+    add_model_argument(parser)
+    parser.add_argument("--head", help="which of the model's heads to translate with, where several predict maps")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -128,8 +211,18 @@ def _parser() -> argparse.ArgumentParser:
         "depth unit=relative log=11.1; by default as in the files that the model was trained on",
     )
     parser.add_argument("--branch", default=ENSEMBLE, help="write the image of one modality instead of the ensemble's")
-    parser.add_argument("--protocol", choices=sorted(TRANSLATION_PROTOCOLS), default="rgbx", help="(rgbx)")
+    parser.add_argument("--protocol", choices=_protocols(), default="rgbx", help="(rgbx)")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu or cuda:1"
     )
+    parser.add_argument("--trust", action="store_true", help="read a checkpoint that can run any code")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="A.B=VALUE", help="override values of the config"
+    )
+    for unused in ("--work-dir", "--data-root", "--launcher"):  # that all commands with a config have
+        parser.add_argument(unused, help=argparse.SUPPRESS)
     return parser
+
+
+def _protocols() -> list[str]:
+    return sorted(name for name, rules in PROTOCOLS.items() if rules.tasks is None or Map.kind in rules.tasks)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from rgbx.cli.errors import ConfigError
-from rgbx.datasets.encoding import encoding_of
-from rgbx.datasets.map_encoding import read_map, write_map
-from rgbx.datasets.sample import STANDARD_MAPS, MapSpec
-from rgbx.datasets.vectors import unit_length
+from rgbx.cli.model import State
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
+from rgbx.maps.normals import unit_length
 
+Options = Mapping[str, Any]  # of `rgbx.maps.Encoding`, by name, and the unit
 LAYOUTS = {"rgb8": (3, "uint8"), "encoded": (3, "uint8"), "unit_vector": (3, "float32")}  # others: one channel
 UNITS = ("rgb8", "encoded", "metre", "sensor", "relative", "unit_vector")
 
@@ -25,18 +25,22 @@ class MapFiles:
 
     Attributes:
         spec: what the values mean.
-        options: `scale`, `add`, `bits` and `log` of `rgbx.datasets.encoding`, where they are not the unit's defaults.
+        options: `scale`, `add`, `bits` and `log` of `rgbx.maps.Encoding`, where they are not the unit's defaults.
     """
 
     spec: MapSpec
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: Path) -> np.ndarray:
-        """[H, W] or [H, W, C] in the map's unit; raises as `read_map`."""
-        return read_map(path, self.spec, **self.options)
+        """[H, W] or [H, W, C] in the map's unit; raises as `Encoding.read`."""
+        return Encoding(self.spec, **self.options).read(path)
 
-    def write(self, path: Path, values: np.ndarray) -> None:
-        """Writes a prediction as a PNG that says what it holds; raises as `write_map`.
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [H, W] or [H, W, 3], in the map's unit
+    ) -> None:
+        """Writes a prediction as a PNG that says what it holds; raises as `Encoding.write`.
 
         Normals become unit vectors, whose length a network does not learn; what lies in the last thousandth of a
         logarithmic range, the largest value of such a file.
@@ -44,8 +48,8 @@ class MapFiles:
         if self.spec.unit == "unit_vector":
             values = unit_length(values)
         if "log" in self.options:
-            values = np.minimum(values, encoding_of(self.spec, **self.options).highest)
-        write_map(path, values, self.spec, **self.options)
+            values = np.minimum(values, Encoding(self.spec, **self.options).highest)
+        Encoding(self.spec, **self.options).write(path, values)
 
 
 def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -73,9 +77,9 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 def map_files(
     names: Sequence[str],
-    given: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Options],
     known: Mapping[str, MapSpec],
-    stored: Mapping[str, Mapping[str, Any] | None] | None = None,
+    stored: Mapping[str, Options | None] | None = None,
 ) -> dict[str, MapFiles]:
     """What the files of each map hold.
 
@@ -109,12 +113,12 @@ def map_files(
             raise ConfigError(f"say what the files of {name!r} hold: --map {name} unit=UNIT, one of {', '.join(UNITS)}")
         if spec.unit == "sensor" and "scale" not in options:
             raise ConfigError(f"say what the stored values of {name!r} mean: --map {name} scale=STEPS_PER_UNIT [add=X]")
-        encoding_of(spec, **options)  # raises
+        Encoding(spec, **options)  # raises
         found[name] = MapFiles(spec, options)
     return found
 
 
-def specs_in(state: Mapping[str, Any]) -> dict[str, MapSpec]:
+def specs_in(state: State) -> dict[str, MapSpec]:
     """Specs of the maps that a checkpoint was trained on; none where it does not say."""
     maps = _dataset_meta(state, "maps")
     keys = {item.name for item in fields(MapSpec)}
@@ -123,12 +127,12 @@ def specs_in(state: Mapping[str, Any]) -> dict[str, MapSpec]:
     }
 
 
-def stored_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+def stored_in(state: State) -> dict[str, dict[str, Any] | None]:
     """How the files that a checkpoint was trained on hold its maps; None for those in a way of their dataset's own."""
     return {name: None if words is None else dict(words) for name, words in _dataset_meta(state, "stored").items()}
 
 
-def _dataset_meta(state: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _dataset_meta(state: State, key: str) -> State:
     """An entry of the training dataset's `metainfo`; empty where the checkpoint has none."""
     meta = (state.get("meta") or {}) if isinstance(state.get("meta"), Mapping) else {}
     return (meta.get("dataset_meta") or {}).get(key) or {}

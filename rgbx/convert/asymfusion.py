@@ -17,16 +17,18 @@ from torch import Tensor
 
 from rgbx.convert.asymfusion_keys import Architecture, authors_key, infer_architecture
 from rgbx.convert.key_report import KeyReport
-from rgbx.models import Segmentor, multimodal_segmentor
+from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, to_plain
 
+Checkpoint = Mapping[str, Any]  # what a file of theirs holds
+Weights = Mapping[str, Tensor]  # name: tensor of any shape
 WEIGHTS = "segmenter"
 STATISTICS = {
     "rgb": {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},  # 0..255
     "depth": {"mean": (0.0,), "std": (1.0,)},  # metres: the authors' raw values / 5000, as three equal channels
 }
 _COUNTER = ".num_batches_tracked"
-_OF_RGBX = ("data_preprocessor.", "loss.")  # buffers that state the recipe
+_OF_RGBX = ("data_preprocessor.", "heads.labels.task.")  # buffers that state the recipe
 # How NumPy's numbers are pickled. `best_val` is one; rebuilding it runs no code of the file.
 _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
@@ -43,7 +45,7 @@ def convert_asymfusion(
     num_classes: int | None = None,
     trust: bool = False,
     overwrite: bool = False,
-) -> tuple[Segmentor, KeyReport]:
+) -> tuple[MultimodalModel, KeyReport]:
     """Writes an rgbx checkpoint with the weights of an authors' checkpoint.
 
     Args:
@@ -74,12 +76,12 @@ def convert_asymfusion(
 
 
 def asymfusion_model(
-    state: Mapping[str, Any],
+    state: Checkpoint,
     source: str,
     *,
     modalities: Sequence[str] | None = None,
     num_classes: int | None = None,
-) -> tuple[Segmentor, KeyReport]:
+) -> tuple[MultimodalModel, KeyReport]:
     """The rgbx model with the weights of an authors' checkpoint.
 
     Args:
@@ -103,7 +105,7 @@ def asymfusion_model(
     return model, _report(state, originals, sources)
 
 
-def _build(modalities: Sequence[str], found: Architecture) -> Segmentor:
+def _build(modalities: Sequence[str], found: Architecture) -> MultimodalModel:
     return multimodal_segmentor(
         modalities=modalities,
         num_classes=found.num_classes,
@@ -115,7 +117,7 @@ def _build(modalities: Sequence[str], found: Architecture) -> Segmentor:
     )
 
 
-def _weights(state: Mapping[str, Any], source: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _weights(state: Checkpoint, source: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The file's own key of every tensor's name without ``module.``, and the tensors by that name."""
     given = state.get(WEIGHTS, state)
     if not isinstance(given, Mapping) or not given or not all(isinstance(x, Tensor) for x in given.values()):
@@ -142,7 +144,7 @@ def _check_modalities(expected: Sequence[str] | None, found: Architecture, sourc
     return tuple(expected)
 
 
-def _fill(model: Segmentor, sources: Mapping[str, str], weights: Mapping[str, Tensor], source: str) -> None:
+def _fill(model: MultimodalModel, sources: Mapping[str, str], weights: Weights, source: str) -> None:
     """Copies every tensor to its place, once all are there in the right shape."""
     missing = {name for name in sources.values() if name not in weights and not name.endswith(_COUNTER)}
     if missing:
@@ -161,13 +163,13 @@ def _fill(model: Segmentor, sources: Mapping[str, str], weights: Mapping[str, Te
             own[key].copy_(x)
 
 
-def _value(key: str, name: str, weights: Mapping[str, Tensor], modalities: Sequence[str]) -> Tensor:
+def _value(key: str, name: str, weights: Weights, modalities: Sequence[str]) -> Tensor:
     if name != "alpha":
         return weights[name]
-    return weights[name][modalities.index(key.removeprefix("alpha."))]  # one vector there, one scalar each here
+    return weights[name][modalities.index(key.rpartition(".")[2])]  # one vector there, one scalar each here
 
 
-def _report(state: Mapping[str, Any], originals: Mapping[str, str], sources: Mapping[str, str]) -> KeyReport:
+def _report(state: Checkpoint, originals: Mapping[str, str], sources: Mapping[str, str]) -> KeyReport:
     targets: dict[str, list[str]] = {}
     for key, name in sources.items():
         targets.setdefault(name, []).append(key)

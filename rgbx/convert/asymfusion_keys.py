@@ -13,7 +13,7 @@ from torch import Tensor
 
 BLOCKS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 CLASSIFIER = "clf_conv.module.weight"
-_ENCODER, _NORMS = "backbone.network.", ".norms."
+_ENCODER, _HEAD, _NORMS = "backbone.network.", "heads.labels.", ".norms."
 _LEVELS = 4
 _LEVEL_PARTS = {  # n counts from the deepest level
     "lateral": "p_ims1d2_outl{n}_dimred",
@@ -46,9 +46,10 @@ def authors_key(key: str, modalities: Sequence[str]) -> str:
         modalities: names, in the order of the authors' ``bn_0``, ``bn_1``.
     """
     path, _, tensor = key.rpartition(".")
-    if path == "alpha":
-        return path
-    if path.startswith("head."):
+    if path == f"{_HEAD}alpha":
+        return "alpha"
+    if path.startswith(_HEAD):
+        path = path.removeprefix(f"{_HEAD}decoder.")
         return f"{_decoder_path(path)}.module.{tensor}"
     path = path.removeprefix(_ENCODER)
     if _NORMS in path:
@@ -58,9 +59,9 @@ def authors_key(key: str, modalities: Sequence[str]) -> str:
 
 
 def _decoder_path(path: str) -> str:
-    if path == "head.classifier":
+    if path == "classifier":
         return "clf_conv"
-    _, _, level, part, *rest = path.split(".")  # head.levels.3.adapt.0.conv1
+    _, level, part, *rest = path.split(".")  # levels.3.adapt.0.conv1
     name = _LEVEL_PARTS[part].format(n=_LEVELS - int(level), unit=_unit_number(rest))
     return name + (_UNIT_CONVS[rest[-1]] if part in ("adapt", "refine") else "")
 

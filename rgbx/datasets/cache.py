@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS
 
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.frame_store import FolderStore, FrameStore, MemoryStore, decode_frame, encode_frame
-from rgbx.datasets.sample import DenseDataset, Sample
+from rgbx.datasets.sample import Config, DenseDataset, Sample, build_from
 
 _GIB = 2**30
 
@@ -44,13 +43,13 @@ class CachedFrames(DenseDataset):
 
     def __init__(
         self,
-        dataset: DenseDataset | dict[str, Any],
+        dataset: DenseDataset | Config,
         *,
         folder: str | Path | None = None,
         memory_gib: float | None = None,
         check_files: bool = True,
     ) -> None:
-        self.dataset: DenseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.dataset: DenseDataset = build_from(dataset) if isinstance(dataset, dict) else dataset
         super().__init__(
             modalities=self.dataset.modalities,
             classes=self.dataset.classes,
@@ -79,7 +78,7 @@ class CachedFrames(DenseDataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """See `DenseDataset.encode_label`."""
         return self.dataset.encode_label(label)
 

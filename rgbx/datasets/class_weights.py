@@ -1,21 +1,98 @@
-"""Weights for classes of unequal size, from the labels of a data set.
+"""Pixels of each class in a data set's labels, and weights for classes of unequal size.
 
-The methods of `CLASS_WEIGHTS` turn counts (`rgbx.datasets.label_counts`) into K weights, plain numbers that a loss, a
-config and a checkpoint can hold. A class without pixels gets the weight 1: no label ever uses it.
+The methods of `CLASS_WEIGHTS` turn counts into K weights, plain numbers that a loss, a config and a checkpoint can
+hold. A class without pixels gets the weight 1: no label ever uses it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS
 
-from rgbx.datasets.label_counts import LabelCounts, count_labels
-from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.cache import CachedFrames
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
+from rgbx.datasets.sample import Config, DenseDataset, Sample, build_from
+from rgbx.maps import replace_file
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What a data set's labels hold.
+
+    Attributes:
+        pixels: of each class, [K].
+        image_pixels: all pixels, unlabelled ones too, of the images in which the class occurs, [K].
+    """
+
+    pixels: tuple[int, ...]
+    image_pixels: tuple[int, ...]
+
+
+def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> LabelCounts:
+    """Counts the pixels of each class over all labels.
+
+    Args:
+        dataset: frames without a label are passed over; transforms do not run.
+        cache: a JSON file for the counts; used as long as the dataset's fingerprint and the label files' sizes and
+            times are the same, written anew otherwise. None keeps nothing.
+
+    Raises:
+        ValueError: no labelled pixel at all.
+    """
+    if isinstance(dataset, CachedFrames):
+        dataset = dataset.dataset
+    fingerprint = dataset_fingerprint(dataset)
+    if cache is not None and (kept := _kept(Path(cache), fingerprint)) is not None:
+        return kept
+    pixels, images = (np.zeros(dataset.num_classes, np.int64) for _ in range(2))
+    paths = []
+    for index in range(len(dataset)):
+        sample = _labelled(dataset, index)
+        if "label" not in sample:
+            continue
+        found = np.bincount(sample["label"].reshape(-1), minlength=256)[: dataset.num_classes]
+        pixels += found
+        images += (found > 0) * sample["label"].size
+        paths.append(sample["paths"].get("label"))
+    if not pixels.any():
+        raise ValueError(f"{type(dataset).__name__}: no labelled pixel in {len(dataset)} frames")
+    counts = LabelCounts(tuple(pixels.tolist()), tuple(images.tolist()))
+    if cache is not None:
+        _keep(Path(cache), fingerprint, file_stamps(path for path in paths if path), counts)
+    return counts
+
+
+def _labelled(dataset: DenseDataset, index: int) -> Sample:
+    """The frame, if possible without opening its other maps."""
+    if isinstance(dataset, FileDataset):
+        frame = dataset.frames[index]
+        if "label" not in frame.files:
+            return {"paths": {}}
+        return {"paths": {"label": str(frame.files["label"])}, **dataset.read_frame(frame, ["label"])}
+    return dataset.read(index)
+
+
+def _kept(path: Path, fingerprint: str) -> LabelCounts | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        stamps = {name: list(stamp) for name, stamp in file_stamps(record["files"]).items()}
+        if record["fingerprint"] != fingerprint or record["files"] != stamps:
+            return None
+        return LabelCounts(tuple(record["pixels"]), tuple(record["image_pixels"]))
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _keep(path: Path, fingerprint: str, stamps: FileStamps, counts: LabelCounts) -> None:
+    record = {"fingerprint": fingerprint, **asdict(counts), "files": stamps}
+    replace_file(path, json.dumps(record).encode())
 
 
 def median_frequency(counts: LabelCounts) -> list[float]:
@@ -69,7 +146,7 @@ CLASS_WEIGHTS: dict[str, Callable[..., list[float]]] = {
 
 
 def compute_class_weights(
-    dataset: DenseDataset | dict[str, Any],
+    dataset: DenseDataset | Config,
     method: str = "median_frequency",
     *,
     cache: str | Path | None = None,
@@ -88,13 +165,11 @@ def compute_class_weights(
     """
     if method not in CLASS_WEIGHTS:
         raise ValueError(f"class weights are {method!r}; expected numbers or one of {sorted(CLASS_WEIGHTS)}")
-    built = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    built = build_from(dataset) if isinstance(dataset, dict) else dataset
     return CLASS_WEIGHTS[method](count_labels(built, cache=cache), **options)
 
 
-def resolve_class_weights(
-    model: dict[str, Any], dataset: DenseDataset | dict[str, Any], *, cache: str | Path | None = None
-) -> None:
+def resolve_class_weights(model: Config, dataset: DenseDataset | Config, *, cache: str | Path | None = None) -> None:
     """Replaces a method's name by numbers, in place, in `model["loss"]["class_weights"]` of a config.
 
     Args:
@@ -108,14 +183,14 @@ def resolve_class_weights(
         loss["class_weights"] = compute_class_weights(dataset, cache=cache, **wanted)
 
 
-def equal_class_weights(model: dict[str, Any]) -> None:
+def equal_class_weights(model: Config) -> None:
     """Replaces a method's name by K ones, in place, for a model whose checkpoint brings the counted weights."""
     loss, wanted = _named_weights(model)
     if wanted is not None:
         loss["class_weights"] = [1.0] * model["num_classes"]
 
 
-def _named_weights(model: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _named_weights(model: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The config of a model's loss, and the method that it names with its options."""
     loss = model.get("loss")
     wanted = loss.get("class_weights") if isinstance(loss, dict) else None
@@ -128,7 +203,7 @@ def _arrays(counts: LabelCounts) -> tuple[np.ndarray, np.ndarray]:
     return np.array(counts.pixels, np.float64), np.array(counts.image_pixels, np.float64)
 
 
-def _weights(pixels: np.ndarray, compute: Callable[[], np.ndarray]) -> list[float]:
+def _weights(pixels: np.ndarray, compute: Callable[[], np.ndarray]) -> list[float]:  # [K]
     """Six digits of each weight; 1 for classes without pixels."""
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = np.where(pixels > 0, compute(), 1.0)

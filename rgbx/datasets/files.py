@@ -1,22 +1,19 @@
-"""Datasets whose maps lie in files: a family lists its frames and says how each kind of file is read.
+"""Datasets whose maps lie in files: a family lists its frames and says how the files of each map hold its values.
 
 `rgbx.datasets.listing` has what families list frames with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from rgbx.datasets.reading import inverse_lookup
-from rgbx.datasets.sample import DenseDataset, MapSpec, Sample, Transform
-from rgbx.datasets.stored_as import stored_as
-
-Reader = Callable[[Path], np.ndarray]
+from rgbx.datasets.sample import DenseDataset, Described, Sample
+from rgbx.maps import Encoding, LabelEncoding
 
 
 @dataclass(frozen=True)
@@ -37,71 +34,78 @@ class Frame:
     mirrored: bool = False
 
 
+class MissingFileError(FileNotFoundError):
+    """A file of a dataset's first frame is not there.
+
+    Attributes:
+        dataset: it has listed its frames, so what else is wrong with them can be examined.
+    """
+
+    dataset: FileDataset | None = None
+
+
 class FileDataset(DenseDataset):
-    """Reads each map of a frame with the reader of its kind.
+    """Reads each map of a frame as its encoding says; the constructor opens no frame.
 
     A family subclasses it with a constructor that lists the frames, or that calls `read_frame` differently where one
     file holds several maps.
 
     Args:
         frames: in the order of the split.
-        readers: per map name, and for "label", what turns a file into an array as the sample contract has it; a label
-            reader that is `partial(..., lookup=...)` also says how predictions are stored.
-        modalities, classes, palette, transforms, maps, targets: see `DenseDataset`.
+        encodings: per map what it means and how its files hold it.
+        label: how files of labels hold class ids; None where there are none.
+        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
 
     Raises:
-        ValueError: no frame, or a modality that the layout does not have (no reader).
-        FileNotFoundError, ValueError: what is wrong with the first frame, so that a wrong root fails here and not in
-            a worker.
+        ValueError: no frame, or a modality that the layout does not have.
+        MissingFileError: a file of the first frame is not there, so that a wrong root fails here and not in a worker.
     """
 
     def __init__(
         self,
         frames: Sequence[Frame],
-        readers: Mapping[str, Reader],
-        *,
-        modalities: Sequence[str],
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        maps: Mapping[str, MapSpec] | None = None,
-        targets: Sequence[str] = (),
+        encodings: Mapping[str, Encoding],
+        label: LabelEncoding | None = None,
+        **described: Unpack[Described],
     ) -> None:
+        modalities = described["modalities"]
         if isinstance(modalities, str):
             raise ValueError(f"modalities must be a sequence of names such as ({modalities!r},), found {modalities!r}")
-        offered = [name for name in readers if name != "label"]
-        unknown = [name for name in modalities if name not in offered]
+        unknown = [name for name in modalities if name not in encodings]
         if unknown:
-            known = " and ".join(map(repr, offered))
+            known = " and ".join(map(repr, encodings))
             raise ValueError(f"{type(self).__name__} has the modalities {known}, found {unknown}")
-        super().__init__(
-            modalities=modalities, classes=classes, palette=palette, transforms=transforms, maps=maps, targets=targets
-        )
+        super().__init__(maps={name: encodings[name].spec for name in modalities}, **described)
         if not frames:
             raise ValueError(f"{type(self).__name__}: no frames")
         self.frames = list(frames)
-        self.readers = dict(readers)
-        self.read(0)
+        self.encodings, self.label = dict(encodings), label
+        self._check_files(self.frames[0])
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Beside the base's, how files hold modalities with a scale (`stored_as`), for translating others."""
+        """Beside the base's, how files hold modalities with a scale (`Encoding.as_dict`), for translating others."""
         scaled = [name for name, spec in self.maps.items() if spec.unit in ("metre", "sensor", "relative")]
-        return {**super().metainfo, "stored": {name: stored_as(self.readers[name]) for name in scaled}}
+        return {**super().metainfo, "stored": {name: self.encodings[name].as_dict() for name in scaled}}
 
     def __len__(self) -> int:
         return len(self.frames)
 
+    def files_of(self, frame: Frame) -> dict[str, Path]:
+        """The files that a training opens: of the label, where the frame has one, and of the modalities."""
+        names = (*(("label",) if self.label else ()), *self.modalities)
+        return {name: Path(frame.files[name]) for name in names if name in frame.files}
+
     def read(self, index: int) -> Sample:
         """The frame's modalities and, where it has one, its label; see `rgbx.datasets.sample`."""
         frame = self.frames[index]
-        names = [*(["label"] if "label" in frame.files else []), *self.modalities]
+        files = self.files_of(frame)
         try:
-            missing = [name for name in names if name not in frame.files]
+            missing = [name for name in self.modalities if name not in files]
             if missing:
                 raise ValueError(f"frame {frame.sample_id!r} has no file for {missing}")
-            paths = {name: str(frame.files[name]) for name in names}
-            return {"sample_id": frame.sample_id, "paths": paths, **self.read_frame(frame, names)}
+            paths = {name: str(frame.files[name]) for name in files}
+            return {"sample_id": frame.sample_id, "paths": paths, **self.read_frame(frame, list(files))}
         except (FileNotFoundError, ValueError) as error:
             if not frame.origin:
                 raise
@@ -109,9 +113,18 @@ class FileDataset(DenseDataset):
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """The arrays of the named maps; override where one file holds several, to decode it once."""
-        return {name: self.readers[name](frame.files[name]) for name in names}
+        kinds: dict[str, Encoding | LabelEncoding] = {**self.encodings}
+        if self.label is not None:
+            kinds["label"] = self.label
+        return {name: kinds[name].read(frame.files[name]) for name in names}
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:
-        """Train ids uint8 [H, W] as the label files store them: the reader's lookup, backwards."""
-        lookup = getattr(self.readers.get("label"), "keywords", {}).get("lookup")
-        return label if lookup is None else inverse_lookup(lookup)[label]
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
+        """Train ids as the label files store them."""
+        return label if self.label is None else self.label.encode(label)
+
+    def _check_files(self, frame: Frame) -> None:
+        for path in self.files_of(frame).values():
+            if not path.exists():
+                error = MissingFileError(f"{frame.origin}: {path}: no such file".removeprefix(": "))
+                error.dataset = self
+                raise error

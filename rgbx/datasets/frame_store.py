@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rgbx.datasets.sample import Sample
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 
 _MAGIC = b"RGBXFRM1"
 _PREFIX = 24  # magic, header length, block length
@@ -29,7 +29,7 @@ class FrameStore(Protocol):
     def get(self, index: int) -> np.ndarray | None:
         """The frame's block, uint8 [bytes], read-only; None where there is none."""
 
-    def put(self, index: int, block: np.ndarray) -> bool:
+    def put(self, index: int, block: np.ndarray) -> bool:  # uint8 [bytes]
         """Keeps a block; False where there is no room left."""
 
 
@@ -70,7 +70,7 @@ class MemoryStore:
         block.flags.writeable = False
         return block
 
-    def put(self, index: int, block: np.ndarray) -> bool:
+    def put(self, index: int, block: np.ndarray) -> bool:  # uint8 [bytes]
         with self._lock:
             start = int(self._table[-1, 0])
             if start + len(block) > self.capacity:
@@ -103,7 +103,7 @@ class FolderStore:
         block.flags.writeable = False
         return block
 
-    def put(self, index: int, block: np.ndarray) -> bool:
+    def put(self, index: int, block: np.ndarray) -> bool:  # uint8 [bytes]
         try:
             replace_file(self._path(index), block.data)
         except OSError:
@@ -114,7 +114,7 @@ class FolderStore:
         return self.folder / f"{index:07d}.frame"
 
 
-def encode_frame(sample: Sample, extra: Any = None) -> np.ndarray:
+def encode_frame(sample: Sample, extra: object = None) -> np.ndarray:
     """A sample as one block.
 
     Args:
@@ -145,7 +145,7 @@ def encode_frame(sample: Sample, extra: Any = None) -> np.ndarray:
     return block
 
 
-def decode_frame(block: np.ndarray) -> tuple[Sample, Any]:
+def decode_frame(block: np.ndarray) -> tuple[Sample, Any]:  # uint8 [bytes]
     """The sample of a block, its arrays as views of it, and the value kept beside it."""
     length = int(block[8:16].view(np.uint64)[0])
     header = json.loads(block[_PREFIX : _PREFIX + length].tobytes())

@@ -1,13 +1,15 @@
-"""Which frames there are: lists in text files, and folders whose files share their stems."""
+"""Which frames there are: lists in text files, folders whose files share their stems, and a part held out of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from rgbx.datasets.files import Frame
+from typing import Literal, TypeVar
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+Holdout = Literal["exclude", "only"] | None
+Item = TypeVar("Item")
 
 
 def list_lines(list_file: Path, expected: str) -> list[tuple[str, str]]:
@@ -52,29 +54,6 @@ def image_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def folder_frames(folders: Mapping[str, Path], modalities: Sequence[str]) -> list[Frame]:
-    """Frames of folders that hold one image per frame under equal stems.
-
-    Args:
-        folders: where the images of each map, and of "label", lie.
-        modalities: the maps that every frame must have, beside the label if there is a folder of labels; the folders of
-            others are not opened. Names without a folder are left to `FileDataset` to refuse.
-
-    Raises:
-        FileNotFoundError: a folder that is not there, or frames that some folder lacks, with the first stems.
-        ValueError: two images of one stem.
-    """
-    files = {name: image_files(folders[name]) for name in folders if name in modalities or name == "label"}
-    stems = sorted(set().union(*files.values()))
-    for name, found in files.items():
-        missing = [stem for stem in stems if stem not in found]
-        if missing:
-            raise FileNotFoundError(
-                f"{folders[name]}: {name} of {len(missing)} of {len(stems)} frames is missing, such as {missing[:3]}"
-            )
-    return [Frame(stem, {name: found[stem] for name, found in files.items()}) for stem in stems]
-
-
 def find_folder(root: Path, *names: str) -> Path:
     """The first of the names that is a folder of root.
 
@@ -94,3 +73,41 @@ def find_image(folder: Path, stem: str) -> Path:
         if path.is_file():
             return path
     return folder / f"{stem}.png"
+
+
+def held_out(items: Sequence[Item], holdout: Holdout) -> list[Item]:
+    """The part of a list that `holdout_indices` tells."""
+    return [items[index] for index in holdout_indices(len(items), holdout)]
+
+
+def holdout_indices(count: int, holdout: Holdout, *, block: int = 16, every: int = 10) -> list[int]:
+    """Positions of a list that belong to the training or to the held-out part.
+
+    Video data sets list neighbouring frames of one scene next to each other, so holding out every
+    tenth *frame* would put near copies of the validation frames into training. Here contiguous
+    blocks are held out: of the list cut into blocks of `block` frames, the middle one of each
+    `every` (for 795 frames: 5 blocks of 16, about 10 %).
+
+    Args:
+        count: length of the list.
+        holdout: "exclude" gives the training part, "only" the held-out part, None everything.
+        block: frames per block.
+        every: one block in this many is held out.
+
+    Raises:
+        ValueError: an unknown part, or a list too short to hold anything out.
+    """
+    if holdout is None:
+        return list(range(count))
+    if holdout not in ("exclude", "only"):
+        raise ValueError(f"holdout must be 'exclude', 'only' or None, found {holdout!r}")
+    held = [index for index in range(count) if (index // block) % every == every // 2]
+    if not held:
+        raise ValueError(
+            f"a list of {count} frames is too short to hold out a part of it "
+            f"(needs more than {block * (every // 2)}); use holdout=None"
+        )
+    if holdout == "only":
+        return held
+    excluded = set(held)
+    return [index for index in range(count) if index not in excluded]

@@ -2,28 +2,46 @@
 
 A sample is one dict. At reading it holds the modalities (each described by a `MapSpec`), `label`
 (uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str) and
-`paths` (dict of str, the file behind each array). Transforms keep these keys, see
-`rgbx.transforms`. A dataset for image translation has no classes and no label; some of its
-modalities are `targets`, the others are the sources to translate from. A dataset subclasses
-`DenseDataset` and writes `read` and `__len__`.
+`paths` (dict of str, the file behind each array). Transforms keep these keys, see `rgbx.transforms`;
+they may add maps, and a mask `{map}_valid` (uint8 [H, W]) of the pixels of a map that count. A
+dataset for image translation has no classes and no label; some of its modalities are `targets`, the
+others are the sources to translate from. A dataset subclasses `DenseDataset` and writes `read` and
+`__len__`.
 """
 
 from __future__ import annotations
 
 import inspect
 import operator
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
-from mmengine.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
 from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
+Config = dict[str, Any]  # dict(type=Class, **arguments)
+Transforms = Sequence[Transform | Config]
+
+
+class Common(TypedDict, total=False):
+    """What every dataset takes beside arguments of its own, see `DenseDataset`."""
+
+    transforms: Transforms
+    targets: Sequence[str]
+
+
+class Described(Common):
+    """What a base of datasets takes beside that, see `DenseDataset`."""
+
+    modalities: Sequence[str]
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
 
 
 class SampleKey(NamedTuple):
@@ -63,7 +81,7 @@ class DenseDataset(Dataset[Sample]):
         modalities: Sequence[str],
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
-        transforms: Sequence[Transform | dict[str, Any]] = (),
+        transforms: Transforms = (),
         maps: Mapping[str, MapSpec] | None = None,
         targets: Sequence[str] = (),
     ) -> None:
@@ -83,9 +101,10 @@ class DenseDataset(Dataset[Sample]):
         self.classes = tuple(classes)
         self.palette = [[int(value) for value in colour] for colour in palette]
         self.maps = {name: known[name] for name in self.modalities}
-        self.transforms = tuple(
-            TRANSFORMS.build(_with_maps(item, self.maps)) if isinstance(item, dict) else item for item in transforms
-        )
+        self.transforms: tuple[Transform, ...] = ()
+        for item in transforms:  # each is told the maps that those before it add
+            built = build_from(_with_maps(item, {**self.added_maps, **self.maps})) if isinstance(item, dict) else item
+            self.transforms += (built,)
         offered = (*self.modalities, *self.added)
         if isinstance(targets, str) or not set(targets) < set(offered):
             raise ValueError(
@@ -103,6 +122,13 @@ class DenseDataset(Dataset[Sample]):
         return tuple(dict.fromkeys(name for name in names if name not in self.modalities))
 
     @property
+    def added_maps(self) -> dict[str, MapSpec]:
+        """Specs of `added`: standard, or as the transform's `added_maps` states them."""
+        stated = {name: spec for item in self.transforms for name, spec in getattr(item, "added_maps", {}).items()}
+        known = {**STANDARD_MAPS, **stated}
+        return {name: known[name] for name in self.added if name in known}
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The modalities, and maps that transforms add, that are not targets."""
         return tuple(name for name in (*self.modalities, *self.added) if name not in self.targets)
@@ -116,7 +142,7 @@ class DenseDataset(Dataset[Sample]):
             "ignore_index": IGNORE_INDEX,
             "modalities": self.modalities,
             "targets": self.targets,
-            "maps": {**self.maps, **{name: STANDARD_MAPS[name] for name in self.added if name in STANDARD_MAPS}},
+            "maps": {**self.maps, **self.added_maps},
         }
 
     def __len__(self) -> int:
@@ -126,8 +152,8 @@ class DenseDataset(Dataset[Sample]):
         """The sample as it lies on disk: modalities, label, sample_id, paths."""
         raise NotImplementedError(f"{type(self).__name__} must define read(index)")
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:
-        """Train ids uint8 [H, W] as the dataset's own files store them; 255 becomes what stands for void."""
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
+        """Train ids as the dataset's own files store them; 255 becomes what stands for void."""
         return label
 
     def prediction_name(self, sample_id: str) -> str:
@@ -152,9 +178,33 @@ class DenseDataset(Dataset[Sample]):
         return sample
 
 
-def _with_maps(transform: Mapping[str, Any], maps: Mapping[str, MapSpec]) -> dict[str, Any]:
+def build_from(config: Config) -> Any:
+    """What dict(type=Class, **arguments) describes.
+
+    Raises:
+        ValueError: no type, or one that is no class or function, nor (as in dumped configs) the full name of one.
+    """
+    arguments = dict(config.items())
+    kind = _class_of(arguments.pop("type", None))
+    if not callable(kind):
+        raise ValueError(f"expected dict(type=Class, **arguments) with a class or a function, found type={kind!r}")
+    return kind(**arguments)
+
+
+def _class_of(kind: object) -> object:
+    """The class that a full name means; anything else as it is."""
+    if not isinstance(kind, str) or "." not in kind:
+        return kind
+    try:
+        return pkgutil.resolve_name(kind)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"type={kind!r} cannot be imported: {error}") from error
+
+
+def _with_maps(transform: Config, maps: Mapping[str, MapSpec]) -> dict[str, Any]:
     """The transform's dict with the dataset's maps, if it takes them and names none itself."""
-    takes = callable(transform.get("type")) and "maps" in inspect.signature(transform["type"]).parameters
+    kind = _class_of(transform.get("type"))
+    takes = callable(kind) and "maps" in inspect.signature(kind).parameters
     return {"maps": dict(maps), **transform} if takes else dict(transform)
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sized
 
 import numpy as np
-from mmengine.dist import get_dist_info, sync_random_seed
+from torch import distributed
 from torch.utils.data import Sampler
 
 from rgbx.datasets.sample import SampleKey
@@ -37,15 +37,15 @@ class EpochSampler(Sampler[SampleKey]):
             raise ValueError(f"{type(dataset).__name__} is empty: nothing to sample")
         if seed is not None and seed < 0:
             raise ValueError(f"seed must be >= 0, found {seed}")
-        self.rank, self.world_size = get_dist_info()
+        self.rank, self.world_size = _place()
         self.dataset = dataset
         self.shuffle = shuffle
-        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.seed = _shared_seed(self.world_size) if seed is None else int(seed)
         self.pad = shuffle if pad is None else pad
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses order and augmentations; mmengine's DistSamplerSeedHook calls it each epoch."""
+        """Chooses order and augmentations; a training calls it each epoch."""
         self.epoch = int(epoch)
 
     def __len__(self) -> int:
@@ -64,3 +64,18 @@ class EpochSampler(Sampler[SampleKey]):
             order = np.resize(order, math.ceil(count / self.world_size) * self.world_size)
         for index in order[self.rank :: self.world_size].tolist():
             yield SampleKey(index, seed)
+
+
+def _place() -> tuple[int, int]:
+    """Rank of this process and number of processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _shared_seed(world_size: int) -> int:
+    """A seed drawn by the first process and told to the others."""
+    seed = [int(np.random.randint(2**31))]
+    if world_size > 1:
+        distributed.broadcast_object_list(seed, src=0)
+    return seed[0]

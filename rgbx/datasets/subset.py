@@ -6,10 +6,9 @@ import operator
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from rgbx.datasets.sample import DenseDataset, Sample, SampleKey
+from rgbx.datasets.sample import Config, DenseDataset, Sample, SampleKey, build_from
 
 
 class EveryKth(Dataset[Sample]):
@@ -23,10 +22,10 @@ class EveryKth(Dataset[Sample]):
         ValueError: `every` below 1.
     """
 
-    def __init__(self, dataset: DenseDataset | dict[str, Any], every: int) -> None:
+    def __init__(self, dataset: DenseDataset | Config, every: int) -> None:
         if every < 1:
             raise ValueError(f"every must be >= 1, found {every}")
-        self.dataset: DenseDataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.dataset: DenseDataset = build_from(dataset) if isinstance(dataset, dict) else dataset
         self.every = every
 
     @property
@@ -43,7 +42,7 @@ class EveryKth(Dataset[Sample]):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
         return self.dataset[SampleKey(index % len(self) * self.every, seed)]
 
-    def encode_label(self, label: np.ndarray) -> np.ndarray:
+    def encode_label(self, label: np.ndarray) -> np.ndarray:  # uint8 [H, W]
         """See `DenseDataset.encode_label`."""
         return self.dataset.encode_label(label)
 

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
-from rgbx.datasets.sample import MapSpec
+from rgbx.maps import MapSpec
 
 _FITS = {"rgb": ("colour",), "depth": ("deep", "ids"), "label": ("ids",)}
 _MANY_LEVELS = 50  # a frame's labels seldom have as many ids, its depth mostly has
@@ -37,7 +37,7 @@ def mixed_up(raw: Mapping[str, np.ndarray], maps: Mapping[str, MapSpec]) -> tupl
     return ()
 
 
-def _kind(array: np.ndarray) -> str:
+def _kind(array: np.ndarray) -> str:  # [H, W] or [H, W, C]
     if array.ndim == 3 and array.shape[2] >= 3:
         few = array[::7, ::7]
         return "colour" if np.any(few[..., 0] != few[..., 1]) else "grey"
@@ -46,7 +46,7 @@ def _kind(array: np.ndarray) -> str:
     return "ids" if array.dtype in (np.uint8, np.uint16) else "other"
 
 
-def _looks_swapped(depth: np.ndarray, label: np.ndarray) -> bool:
+def _looks_swapped(depth: np.ndarray, label: np.ndarray) -> bool:  # [H, W] each
     levels = [int(np.count_nonzero(np.bincount(array.ravel(), minlength=256))) for array in (depth, label)]
     even = [float((array[:, 1:] == array[:, :-1]).mean()) for array in (depth, label)]
     return levels[1] > _MANY_LEVELS and levels[0] < levels[1] / 2 and even[0] > even[1]

@@ -9,16 +9,13 @@ from typing import Any
 
 from rgbx.doctor.check import Check
 from rgbx.doctor.colour import ColourOrder
-from rgbx.doctor.depth import DepthHoles, DepthUnits
-from rgbx.doctor.depth_bits import DepthBits
-from rgbx.doctor.duplicates import find_duplicates
+from rgbx.doctor.depth import DepthBits, DepthHoles, DepthUnits
+from rgbx.doctor.duplicates import Thumbnail, all_thumbnails, find_duplicates, thumbnail_of
 from rgbx.doctor.files import Blank, Columns, Files, Sizes, refused_frames
 from rgbx.doctor.finding import SEVERITIES, Finding
 from rgbx.doctor.inspection import InspectedFrame, Split, one_line, open_split
-from rgbx.doctor.label import LabelFormat, LabelIds
-from rgbx.doctor.label_offset import LabelOffset
+from rgbx.doctor.label import LabelFormat, LabelIds, LabelOffset
 from rgbx.doctor.registration import Registration
-from rgbx.doctor.thumbnails import Thumbnail, all_thumbnails, thumbnail_of
 
 FILE_CHECKS: tuple[type[Check], ...] = (Files, Columns)
 CONTENT_CHECKS: tuple[type[Check], ...] = (
@@ -73,7 +70,7 @@ class Diagnosis:
 
 
 def diagnose(
-    builders: Mapping[str, Callable[[], Any]], *, samples: int = 64, seed: int = 0, optional: bool = False
+    builders: Mapping[str, Callable[[], object]], *, samples: int = 64, seed: int = 0, optional: bool = False
 ) -> Diagnosis:
     """Examines the splits of a dataset; an exception of a frame, a constructor or a check becomes a finding.
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.listing import IMAGE_SUFFIXES
-from rgbx.datasets.reading import stored_kind
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_fault
+from rgbx.maps.files import stored_kind
 
 
 class Files(Check):

@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def examples(names: Iterable[Any], count: int = _EXAMPLES) -> tuple[str, ...]:
+def examples(names: Iterable[object], count: int = _EXAMPLES) -> tuple[str, ...]:
     """The first few names, and how many more there are."""
     listed = list(dict.fromkeys(str(name) for name in names))
     more = (f"and {len(listed) - count} more",) if len(listed) > count else ()

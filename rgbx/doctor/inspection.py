@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rgbx.datasets.cache import CachedFrames
-from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.files import FileDataset, Frame, MissingFileError
 from rgbx.datasets.listing import IMAGE_SUFFIXES
-from rgbx.datasets.reading import read_image, read_label
 from rgbx.datasets.sample import DenseDataset, Sample, validate_sample
 from rgbx.doctor.columns import mixed_up
 from rgbx.doctor.finding import Finding
 from rgbx.doctor.integrity import file_fault, png_fault
+from rgbx.maps.files import read_ids, read_image
 
 
 @dataclass
@@ -59,11 +58,10 @@ class Split:
     Args:
         name: "train", or "val, test" where two names stand for the same frames.
         dataset: any dataset; a `FileDataset` lists its files, of others those of the frames that were read are known.
-        half_built: its constructor failed after the frames were listed.
     """
 
-    def __init__(self, name: str, dataset: DenseDataset, *, half_built: bool = False) -> None:
-        self.name, self.dataset, self.half_built = name, dataset, half_built
+    def __init__(self, name: str, dataset: DenseDataset) -> None:
+        self.name, self.dataset = name, dataset
         self.listed: list[Frame] | None = dataset.frames if isinstance(dataset, FileDataset) else None
         self.known: list[Frame] = list(self.listed or ())
         self.index_of: dict[str, int] = {}
@@ -74,16 +72,14 @@ class Split:
 
     def files(self, frame: Frame) -> dict[str, Path]:
         """The files that a training opens: those of the asked modalities and the label."""
-        names = (*self.dataset.modalities, "label")
-        return {name: Path(frame.files[name]) for name in names if name in frame.files}
+        return {name: Path(frame.files[name]) for name in (*self.dataset.modalities, "label") if name in frame.files}
 
     def pick(self, samples: int, seed: int) -> list[int]:
         """Which frames to read: `samples` drawn without repetition in the order of the split; 0 takes all."""
         count = len(self)
         if samples <= 0 or samples >= count:
             return list(range(count))
-        drawn = set(np.random.default_rng(seed).choice(count, samples, replace=False).tolist())
-        return sorted(drawn | {0} if self.half_built else drawn)
+        return sorted(np.random.default_rng(seed).choice(count, samples, replace=False).tolist())
 
     def inspect(self, index: int) -> InspectedFrame:
         """Reads one frame; never raises."""
@@ -139,7 +135,7 @@ def _image_files(sample: Sample) -> dict[str, Path]:
 
 def _stored_label(path: Path) -> np.ndarray:
     try:
-        return read_label(path)
+        return read_ids(path)
     except ValueError:  # colours or 16 bits, which the label check names
         return read_image(path)
 
@@ -150,8 +146,8 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, (ValueError, OSError)) and text else f"{type(error).__name__}: {text}"
 
 
-def open_split(name: str, build: Callable[[], Any]) -> Split | Finding:
-    """Builds a dataset; where its constructor fails with the frames already listed, goes on with those.
+def open_split(name: str, build: Callable[[], object]) -> Split | Finding:
+    """Builds a dataset; where only a file of its first frame is missing, goes on with the frames that it listed.
 
     Args:
         name: of the split.
@@ -162,29 +158,25 @@ def open_split(name: str, build: Callable[[], Any]) -> Split | Finding:
         The split, or a finding with the constructor's message.
     """
     try:
-        built, failed = build(), False
-        while hasattr(built, "dataset") and (isinstance(built, CachedFrames) or not isinstance(built, DenseDataset)):
+        built = build()
+        while isinstance(built, CachedFrames) or (not isinstance(built, DenseDataset) and hasattr(built, "dataset")):
             built = built.dataset
         if not isinstance(built, DenseDataset):
             raise TypeError(f"expected a rgbx.datasets.DenseDataset, found {type(built).__name__}")
     except Exception as error:
-        recovered = _half_built(error)
-        if recovered is None:
+        listed = _listed_in(error)
+        if listed is None:
             text = f"cannot be opened: {one_line(error)}"
             fix = "Correct what the message names; nothing of this was examined."
             return Finding("open", "error", "certain", name, text, fix, {"error": type(error).__name__})
-        built, failed = recovered, True
-    return Split(name, built, half_built=failed)
+        built = listed
+    return Split(name, built)
 
 
-def _half_built(error: BaseException | None) -> FileDataset | None:
-    """The dataset whose constructor raised, if it had listed its frames: its reading of frame 0 failed."""
+def _listed_in(error: BaseException | None) -> FileDataset | None:
+    """The dataset that an error, or the one behind it, says has listed its frames."""
     while error is not None:
-        trace = error.__traceback__
-        while trace is not None:
-            found = trace.tb_frame.f_locals.get("self")
-            if isinstance(found, FileDataset) and getattr(found, "readers", None) and getattr(found, "frames", None):
-                return found
-            trace = trace.tb_next
+        if isinstance(error, MissingFileError) and error.dataset is not None:
+            return error.dataset
         error = error.__cause__ or error.__context__
     return None

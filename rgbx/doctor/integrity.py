@@ -6,8 +6,8 @@ import struct
 import zlib
 from pathlib import Path
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
+from rgbx.maps.files import JPEG, PNG
+
 _TAIL = 4096
 
 
@@ -19,7 +19,7 @@ def file_fault(path: Path) -> str:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(len(_PNG))
+            head = file.read(len(PNG))
             file.seek(-min(size, _TAIL), 2)
             tail = file.read()
     except FileNotFoundError:
@@ -28,7 +28,7 @@ def file_fault(path: Path) -> str:
         return f"cannot be read ({error.strerror})"
     if not size:
         return "empty"
-    cut = (head == _PNG and b"IEND" not in tail) or (head.startswith(_JPEG) and not _jpeg_ends(path, tail))
+    cut = (head == PNG and b"IEND" not in tail) or (head.startswith(JPEG) and not _jpeg_ends(path, tail))
     return f"truncated ({size} bytes)" if cut else ""
 
 
@@ -43,9 +43,9 @@ def _jpeg_ends(path: Path, tail: bytes) -> bool:
 def png_fault(path: Path) -> str:
     """ "" unless a chunk of a PNG does not match its checksum (PNG specification, 5.3)."""
     data = memoryview(path.read_bytes())
-    if data[: len(_PNG)] != _PNG:
+    if data[: len(PNG)] != PNG:
         return ""
-    position = len(_PNG)
+    position = len(PNG)
     while position + 12 <= len(data):
         (length,) = struct.unpack(">I", data[position : position + 4])
         body = data[position + 4 : position + 8 + length]

@@ -1,128 +1,210 @@
-"""Pictures of inputs, truth and predictions side by side."""
+"""Pictures of inputs, truth and predictions side by side, of every task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+import torch.distributed
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from torch import Tensor
 
-IGNORED = (96, 96, 96)  # grey, as palettes often hold black
-HOLE = (0, 0, 0)
-COLOURS = {"depth": "viridis_r", "thermal": "inferno"}  # of matplotlib
-TITLES = {"rgb": "RGB", "hha": "HHA"}
+from rgbx.evaluate.session import Outputs, Subset
+from rgbx.maps.colour import colour_input, modality_title
+from rgbx.models.multimodal import MultimodalModel
+from rgbx.tasks import ENSEMBLE, Prediction
 
-
-def colour_labels(label: np.ndarray, palette: Sequence[Sequence[int]], *, ignore_index: int = 255) -> np.ndarray:
-    """Class ids [H, W] as uint8 RGB [H, W, 3]; ignored pixels are grey."""
-    table = np.full((256, 3), IGNORED, np.uint8)
-    table[: len(palette)] = np.asarray(palette, np.uint8)
-    table[ignore_index] = IGNORED
-    return table[np.asarray(label, np.uint8)]
+Panel = tuple[str, np.ndarray]  # title and uint8 RGB [H, W, 3]
 
 
-def colour_map(
-    values: np.ndarray,
-    valid: np.ndarray | None = None,
-    name: str = "viridis",
-    limits: Sequence[float] | None = None,
-) -> np.ndarray:
-    """One measured map [H, W] as uint8 RGB, scaled between its 2nd and 98th percentile.
+def subset_title(modalities: Sequence[str], known: Sequence[str]) -> str:
+    """A subset above its prediction: "RGB alone", "both", "rgb + thermal"."""
+    if len(modalities) == 1:
+        return f"{modality_title(modalities[0])} alone"
+    if len(modalities) == len(known):
+        return "both" if len(known) == 2 else "all"
+    return " + ".join(modality_title(name) for name in modalities)
+
+
+class PictureObserver:
+    """Keeps evenly spaced samples of each run; `draw` writes one picture per sample, and a grid of all.
+
+    Of several processes, the first keeps samples of its own share.
 
     Args:
-        values: float, any unit.
-        valid: bool [H, W]; pixels that were not measured become black.
-        name: a perceptually uniform map of matplotlib.
-        limits: lowest and highest colour, instead of the percentiles.
+        model: whose tasks draw.
+        meta: the dataset's `metainfo`.
+        count: number of samples.
+        by_subset: whether each run shows its ensemble under the name of its subset, instead of all branches.
     """
-    valid = np.isfinite(values) if valid is None else valid & np.isfinite(values)
-    if not valid.any():
-        return np.full((*values.shape, 3), HOLE, np.uint8)
-    low, high = np.percentile(values[valid], (2, 98)) if limits is None else limits
-    scaled = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    picture = (255 * colormaps[name](scaled)[..., :3]).round().astype(np.uint8)
-    picture[~valid] = HOLE
-    return picture
+
+    def __init__(
+        self, model: MultimodalModel, meta: Mapping[str, Any], *, count: int = 4, by_subset: bool = False
+    ) -> None:
+        if count < 1:
+            raise ValueError(f"the number of pictures must be >= 1, found {count}")
+        self.model, self.meta, self.count, self.by_subset = model, meta, count, by_subset
+        self.panels: dict[str, dict[str, np.ndarray]] = {}  # sample to title to picture
+        self.legends: dict[str, dict[str, Sequence[int]]] = {}
+        self._title: str | None = None
+        self._seen = 0
+        self._wanted: set[int] = set()
+
+    def start(self, size: int, modalities: Subset) -> None:
+        """Chooses the samples."""
+        self._title = subset_title(modalities, self.model.modalities) if self.by_subset else None
+        own = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+        self._wanted = set(np.linspace(0, size - 1, min(self.count, size)).round().astype(int).tolist() if own else ())
+        self._seen = 0
+
+    def see(self, batch: Mapping[str, Any], outputs: Outputs) -> None:
+        """Draws those of a batch that were chosen."""
+        for position, output in enumerate(outputs):
+            if self._seen in self._wanted:
+                kept = self.panels.setdefault(output["sample_id"], {})
+                kept |= {title: picture for title, picture in self._inputs(batch, position) if title not in kept}
+                for head, found in output["heads"].items():
+                    self._keep(kept, output["sample_id"], head, found)
+            self._seen += 1
+
+    def finish(self) -> None:
+        """Nothing: further subsets may follow."""
+
+    def _inputs(self, batch: Mapping[str, Any], position: int) -> Iterable[Panel]:
+        for name in self.model.modalities:
+            if name in batch:
+                image, valid = (
+                    _array(batch[key][position]) if key in batch else None for key in (name, f"{name}_valid")
+                )
+                if image is not None:
+                    shown = self.model.data_preprocessor.clipped(name, image)
+                    yield modality_title(name), colour_input(name, shown, valid)
+
+    def _keep(self, kept: dict[str, np.ndarray], sample_id: str, head: str, found: Prediction) -> None:
+        task, several = self.model.tasks[head], len(self.model.heads) > 1
+        truth, valid = (None if x is None else _array(x) for x in (found.target, found.valid))
+        maps = {name: _array(x) for name, x in found.prediction.items()}
+        if self._title is not None:
+            maps = {self._title: maps[ENSEMBLE]}
+        elif len(maps) == 2:
+            del maps[ENSEMBLE]  # of a single branch
+        of = f"{head}: " if several else ""
+        if truth is not None:
+            kept.setdefault(f"{of}truth", task.draw(truth, self.meta, truth=truth, valid=valid, masked=True))
+        for name, values in maps.items():
+            title = f"from {modality_title(name)}" if name in self.model.modalities else name
+            kept[f"{of}{title}"] = task.draw(values, self.meta, truth=truth, valid=valid)
+        there = [*maps.values(), *([] if truth is None else [truth])]
+        self.legends[sample_id] = {**self.legends.get(sample_id, {}), **task.legend(there, self.meta)}
+
+    def draw(self, folder: str | Path) -> list[Path]:
+        """Writes one PNG per kept sample, and ``grid.png`` of all; returns the paths of the former."""
+        paths = []
+        for sample_id, panels in self.panels.items():
+            path = Path(folder) / f"{sample_id.replace('/', '_')}.png"
+            draw_rows([list(panels.items())], path, legend=self.legends[sample_id], inches=3.0)
+            paths.append(path)
+        if len(self.panels) > 1:
+            self.draw_grid(Path(folder, "grid.png"))
+        return paths
+
+    def draw_grid(self, path: Path) -> None:
+        """Writes all kept samples as one PNG, a row each."""
+        draw_rows([list(panels.items()) for panels in self.panels.values()], path)
 
 
-def colour_input(name: str, image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """A packed modality [C, H, W] as uint8 RGB: rgb as it is, depth and other maps coloured."""
-    if image.shape[0] == 1:
-        if name == "depth" and valid is None:
-            valid = image > 0
-        return colour_map(
-            image[0].astype(float),
-            None if valid is None else valid[0],
-            COLOURS.get(name, "viridis"),
-        )
-    planes = image.transpose(1, 2, 0)
-    if planes.dtype != np.uint8:  # unit vectors, -1..1
-        planes = np.clip(127.5 + 127.5 * planes, 0, 255).astype(np.uint8)
-    return planes
-
-
-def modality_title(name: str) -> str:
-    """How a modality is written above a picture."""
-    return TITLES.get(name, name)
-
-
-def draw_panels(
-    panels: Sequence[tuple[str, np.ndarray]], path: str | Path, *, legend: Mapping[str, Sequence[int]] | None = None
+def draw_rows(
+    rows: Sequence[Sequence[Panel]],
+    path: str | Path,
+    *,
+    legend: Mapping[str, Sequence[int]] | None = None,
+    inches: float = 2.0,
 ) -> None:
-    """Writes titled pictures side by side as a PNG.
+    """Writes rows of titled pictures as one PNG; titles stand above the first row.
 
     Args:
-        panels: (title, uint8 [H, W, 3]) from left to right.
+        rows: of (title, uint8 [H, W, 3]) from left to right.
         path: the file; its folder is made.
         legend: class name -> [r, g, b], drawn below.
+        inches: width of a picture.
     """
-    height, width = panels[0][1].shape[:2]
-    inches = 3.0
-    columns = max(1, len(panels) * 2)
-    rows = -(-len(legend or {}) // columns)
-    figure = Figure(figsize=(inches * len(panels), inches * height / width + 0.4 + 0.24 * rows), layout="constrained")
-    for axes, (title, picture) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_title(title, fontsize=14)
-        axes.set_axis_off()
+    columns = max(len(row) for row in rows)
+    height, width = rows[0][0][1].shape[:2]
+    lines = -(-len(legend or {}) // max(1, columns * 2))
+    size = (inches * columns, inches * height / width * len(rows) + 0.4 + 0.24 * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    for number, (row, line) in enumerate(zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True)):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, (title, picture) in zip(line, row, strict=False):
+            axes.imshow(picture, interpolation="nearest")
+            if number == 0:
+                axes.set_title(title, fontsize=11 if inches < 3 else 14)
     if legend:
         patches = [
             Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="0.4", label=name) for name, colour in legend.items()
         ]
-        figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
+        figure.legend(handles=patches, loc="outside lower center", ncols=max(1, columns * 2), frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 
-def sample_panels(
-    sample: Mapping[str, Any], predictions: Mapping[str, np.ndarray], metainfo: Mapping[str, Any]
-) -> list[tuple[str, np.ndarray]]:
-    """Inputs, truth and predictions of one sample.
+class PredictionWriter:
+    """Writes the ensemble of every sample of the first run as the dataset stores its targets.
 
     Args:
-        sample: packed arrays: the modalities [C, H, W], their `..._valid` masks, and `label`.
-        predictions: title -> class ids [H, W], from left to right.
-        metainfo: the dataset's, for modalities, palette and ignore_index.
+        model: whose tasks write.
+        folder: where the files go, under the names that the dataset gives them; of several heads, a folder for each.
+        dataset: its `prediction_name`, and what tasks ask of it, say how.
+        overwrite: whether files that are there may be replaced.
+
+    Raises:
+        FileExistsError: the folder holds PNGs already, without `overwrite`.
     """
-    colours = {"palette": metainfo["palette"], "ignore_index": metainfo.get("ignore_index", 255)}
-    panels = [
-        (modality_title(name), colour_input(name, sample[name], sample.get(f"{name}_valid")))
-        for name in metainfo["modalities"]
-        if name in sample
-    ]
-    if sample.get("label") is not None:
-        panels.append(("truth", colour_labels(sample["label"], **colours)))
-    return panels + [(title, colour_labels(ids, **colours)) for title, ids in predictions.items()]
+
+    def __init__(self, model: MultimodalModel, folder: str | Path, dataset: Any, *, overwrite: bool = False) -> None:
+        self.model, self.folder, self.dataset, self.overwrite = model, Path(folder), dataset, overwrite
+        self.count, self._runs = 0, 0
+        self._written: set[Path] = set()
+        found = next(self.folder.rglob("*.png"), None) if self.folder.is_dir() else None
+        if found is not None and not overwrite:
+            raise FileExistsError(f"{found} is there already: choose an empty folder, or pass --overwrite")
+
+    def start(self, size: int, modalities: Subset) -> None:
+        """Only the first run is written."""
+        self._runs += 1
+
+    def see(self, batch: Mapping[str, Any], outputs: Outputs) -> None:
+        """Writes a batch.
+
+        Raises:
+            FileExistsError: two samples share a name.
+            ValueError: a name that leads out of the folder.
+        """
+        for output in outputs if self._runs == 1 else ():
+            for head, found in output["heads"].items():
+                path = self._path(output["sample_id"], head)
+                if path in self._written:
+                    raise FileExistsError(f"{path} is there already: two samples share this name")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.model.tasks[head].write(path, _array(found.prediction[ENSEMBLE]), self.dataset)
+                self._written.add(path)
+                self.count += 1
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def _path(self, sample_id: str, head: str) -> Path:
+        name = Path(self.dataset.prediction_name(sample_id))
+        if name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"sample {sample_id!r} cannot be saved: {name} leads out of {self.folder}")
+        return self.folder / head / name if len(self.model.heads) > 1 else self.folder / name
 
 
-def class_legend(label_maps: Sequence[np.ndarray], metainfo: Mapping[str, Any]) -> dict[str, Any]:
-    """Name -> colour of the classes that occur in the given maps, and of ignored pixels."""
-    present = set(np.unique(np.concatenate([np.ravel(ids) for ids in label_maps])).tolist())
-    pairs = zip(metainfo["classes"], metainfo["palette"], strict=True)
-    legend = {name: colour for k, (name, colour) in enumerate(pairs) if k in present}
-    ignored = metainfo.get("ignore_index", 255) in present
-    return {**legend, "not labelled": IGNORED} if ignored else legend
+def _array(
+    tensor: Tensor,  # [...]
+) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,17 +1,20 @@
-"""How a model's score falls as one of its modalities is damaged: every corruption that suits it, at five severities."""
+"""How a model's scores change as one of its modalities is damaged: each corruption that suits it, five severities."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader
 
 from rgbx.datasets import DenseDataset, EveryKth
-from rgbx.evaluate.image_counts import Evaluation
-from rgbx.evaluate.loop import ProtocolTestLoop
-from rgbx.models.predictor import ENSEMBLE
+from rgbx.evaluate.metric import Metrics
+from rgbx.evaluate.result_form import Robustness
+from rgbx.evaluate.session import Session
+from rgbx.tasks import ENSEMBLE, Score
 from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -86,54 +89,78 @@ def loader_like(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:
     )
 
 
-def measure_robustness(
-    loop: ProtocolTestLoop, modalities: Sequence[str], *, clean: Evaluation, every: int
-) -> dict[str, Any]:
-    """Evaluates the ensemble once per damage, with all the given modalities present.
+def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]:
+    """Evaluates the ensemble of the first subset once per damage, with all its modalities present.
 
     Severities of equal strength (a missing map is missing at any severity) are measured once. Logs a line per
-    corruption.
+    corruption and head.
 
     Args:
-        loop: with its model restricted to `modalities`.
-        modalities: those to damage, one at a time.
-        clean: the evaluation without damage.
+        session: that has evaluated its first subset.
         every: one in this many samples is evaluated.
 
     Returns:
-        The `robustness` of a result file.
+        Head to the `robustness` of a result file, of the head's first score.
     """
-    reference = clean.scores(ENSEMBLE)["mIoU"]
-    measured: dict[tuple[str, str, float], float] = {}
+    modalities = session.headline
+    scores = {head: task.table(session.whole_dataset.metainfo)[0] for head, task in session.tasks.items()}
+    clean = next(iter(session.evaluations.values()))
+    reference = {head: clean[head].scores(ENSEMBLE)[score.name] for head, score in scores.items()}
+    measured: dict[tuple[str, str, float], dict[str, float]] = {}
     for damage in damages(modalities):
         key = (damage.modality, damage.corruption, damage.strength)
         if key not in measured:
-            loader = loader_like(loop.dataloader, damaged_dataset(loop.dataloader.dataset, damage))
-            measured[key] = loop.measure(loader).scores(ENSEMBLE)["mIoU"]
+            loader = loader_like(session.loader, damaged_dataset(session.dataset, damage))
+            found, _ = session.count(loader, modalities, Metrics(table=False))
+            measured[key] = {head: found[head].scores(ENSEMBLE)[score.name] for head, score in scores.items()}
         if damage.severity == SEVERITIES[-1]:
-            strengths = CORRUPTIONS[damage.corruption].strengths
-            values = " ".join(f"{100 * measured[*key[:2], strength]:.2f}" for strength in strengths)
-            loop.runner.logger.info(f"{damage.modality} with {damage.corruption} at severities 1 to 5: mIoU {values}")
-    return summarise(
-        {damage: measured[*damage[:2], damage.strength] for damage in damages(modalities)}, reference, every
-    )
+            _log(damage, scores, measured)
+    return {
+        head: summarise(
+            {damage: measured[*damage[:2], damage.strength][head] for damage in damages(modalities)},
+            reference[head],
+            score=score.name,
+            every=every,
+        )
+        for head, score in scores.items()
+    }
 
 
-def summarise(scores: dict[Damage, float], clean: float, every: int) -> dict[str, Any]:
-    """The `robustness` of a result file, fractions of 1.
+def _log(
+    damage: Damage, scores: Mapping[str, Score], measured: Mapping[tuple[str, str, float], Mapping[str, float]]
+) -> None:
+    strengths = CORRUPTIONS[damage.corruption].strengths
+    for head, score in scores.items():
+        factor = 100 if score.percent else 1
+        values = " ".join(f"{factor * measured[*damage[:2], strength][head]:.2f}" for strength in strengths)
+        of = f" of {head}" if len(scores) > 1 else ""
+        logging.getLogger("rgbx").info(
+            f"{damage.modality} with {damage.corruption} at severities 1 to 5: {score.name}{of} {values}"
+        )
+
+
+def summarise(values: Mapping[Damage, float], clean: float, *, score: str, every: int) -> Robustness:
+    """The `robustness` of a result file.
 
     Args:
-        scores: mIoU of each damage.
-        clean: mIoU without damage.
+        values: the score of each damage.
+        clean: the score without damage.
+        score: its name.
         every: one in this many samples was evaluated.
     """
-    nan = float("nan")
     return {
         "every": every,
-        "clean": {"mIoU": clean},
+        "score": score,
+        "clean": clean,
         "corruptions": [
-            {**damage._asdict(), "mIoU": mean_iou, "relative_drop": 1 - mean_iou / clean if clean else nan}
-            for damage, mean_iou in scores.items()
+            {
+                "modality": damage.modality,
+                "corruption": damage.corruption,
+                "severity": damage.severity,
+                "value": value,
+                "relative_change": value / clean - 1 if clean else math.nan,
+            }
+            for damage, value in values.items()
         ],
-        "mean_corruption_mIoU": sum(scores.values()) / len(scores) if scores else nan,
+        "mean": sum(values.values()) / len(values) if values else math.nan,
     }

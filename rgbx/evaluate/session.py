@@ -1,190 +1,158 @@
-"""Evaluations of one checkpoint: by subset of its modalities, and with damaged ones."""
+"""Evaluations of one model on one dataset: the one loop, subset after subset of the modalities."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-from mmengine.hooks import Hook
+import torch
+from torch.utils.data import DataLoader
 
 from rgbx.datasets import EveryKth
-from rgbx.evaluate.grid_hook import GridHook
-from rgbx.evaluate.image_counts import Evaluation
-from rgbx.evaluate.loop import ProtocolTestLoop
-from rgbx.evaluate.picture_hook import PictureHook, subset_title
-from rgbx.evaluate.prediction_hook import PredictionHook
-from rgbx.evaluate.robustness import measure_robustness
-from rgbx.evaluate.segmentation_metric import SegmentationMetric
-from rgbx.evaluate.translation_metric import TranslationMetric
-from rgbx.evaluate.translation_scores import TranslationEvaluation
-from rgbx.train.runner import Runner
+from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, gather_images, metrics_of
+from rgbx.models.multimodal import MultimodalModel
+from rgbx.models.predict import Predictor
+from rgbx.tasks.protocol import Protocol as Rules
 
 Subset = tuple[str, ...]
+Outputs = Sequence[Mapping[str, Any]]  # what `Predictor` gives, one per sample
 
 
-class SubsetSession:
-    """Runs of the test loop, subset after subset of a checkpoint's modalities.
+class Observer(Protocol):
+    """Sees the predictions of an evaluation, such as to draw or to write them."""
+
+    def start(self, size: int, modalities: Subset) -> None:
+        """A run over so many samples of this process begins, with these modalities present."""
+
+    def see(self, batch: Mapping[str, Any], outputs: Outputs) -> None:
+        """A collated batch and its predictions."""
+
+    def finish(self) -> None:
+        """The run is over."""
+
+
+class Session:
+    """Evaluates a model on the samples of a loader.
 
     Args:
-        runner: with weights loaded.
+        model: with weights; it is put in evaluation mode.
+        loader: gives collated batches; its dataset has ``metainfo``.
+        protocol: by whose rules, see `PROTOCOLS`.
+        dtype: of autocast; None for full precision.
+        heads: those evaluated; None for all that the protocol is for.
+        metrics: what is counted.
+        watch: called around each batch, such as by the progress bar of a runner.
 
     Attributes:
-        metrics: "rgb+depth" to what the evaluator found, in the order evaluated.
-        speed: of the first evaluation.
+        evaluations: "rgb+depth" to head to its counts and scores, in the order evaluated.
+        speed: of the first evaluation: `images_per_second`, of this process from the first batch's loading to the
+            scores, and `metric_share`, the part of that time spent on counting and scoring.
 
     Raises:
-        ValueError: the runner has another test loop.
+        ValueError: see `Predictor` and `Metrics.check`.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
-        if not isinstance(runner.test_loop, ProtocolTestLoop):
-            raise ValueError("tools/test.py needs a test_cfg without a type")
-        self.loop: ProtocolTestLoop = runner.test_loop
-        self.metrics: dict[str, dict[str, float]] = {}
+    def __init__(
+        self,
+        model: MultimodalModel,
+        loader: DataLoader[Any],
+        *,
+        protocol: str | Rules = "rgbx",
+        dtype: torch.dtype | None = None,
+        heads: Sequence[str] | None = None,
+        metrics: Metrics | None = None,
+        watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    ) -> None:
+        self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
+        self.metrics = Metrics(table=False) if metrics is None else metrics
+        self.tasks = Predictor(model, protocol, heads=heads).tasks
+        self.protocol = Predictor(model, protocol, heads=heads).protocol
+        self.metrics.check(self.tasks)
+        self.evaluations: dict[str, Evaluations] = {}
         self.speed: dict[str, float] = {}
 
     @property
     def dataset(self) -> Any:
-        """The test dataset as it is evaluated."""
-        return self.loop.dataloader.dataset
+        """The dataset as it is evaluated."""
+        return self.loader.dataset
 
     @property
     def whole_dataset(self) -> Any:
-        """The test dataset, of which `--every` takes a part."""
+        """The dataset, of which `EveryKth` takes a part."""
         return self.dataset.dataset if isinstance(self.dataset, EveryKth) else self.dataset
-
-    def evaluate(self, subsets: Sequence[Subset], hooks: Sequence[Hook] = (), *, by_subset: bool = True) -> None:
-        """Runs the test loop once per subset of modalities.
-
-        Args:
-            subsets: names of modalities; each must be known to the model.
-            hooks: of the test runs; pictures show each subset's ensemble if `by_subset`, otherwise all branches;
-                predictions are saved, and grids of translations drawn, of the first subset.
-
-        Raises:
-            ValueError: a modality that the model or the dataset does not have.
-        """
-        network = self.runner.network
-        for subset in subsets:  # so that a misspelt name is found before an hour of evaluation
-            network.use_modalities(subset)
-            self._check_offered(subset)
-        for hook in hooks:
-            self.runner.register_hook(hook)
-        self.runner.call_hook("before_run")
-        for subset in subsets:
-            for hook in hooks:
-                if isinstance(hook, PictureHook):
-                    hook.title = subset_title(subset, network.modalities) if by_subset else None
-                if isinstance(hook, (PredictionHook, GridHook)):
-                    hook.active = not self.metrics
-            self._evaluate_one(subset)
-        network.use_modalities(None)
-        self.runner.call_hook("after_run")
-
-    def _check_offered(self, subset: Subset) -> None:
-        """A map comes from the dataset or from one of its transforms."""
-        missing = set(subset) - set(self.whole_dataset.metainfo["modalities"])
-        if missing and not missing <= set(self.dataset[0]):
-            raise ValueError(f"the test dataset does not have the modalities {sorted(missing)}")
-
-    def _evaluate_one(self, subset: Subset) -> None:
-        self.runner.network.use_modalities(subset)
-        self.runner.logger.info(f"Modalities: {' + '.join(subset)}")
-        self.metrics["+".join(subset)] = self.loop.run()
-        self.speed = self.speed or self.loop.speed
-        for key in [key for key in self.runner.message_hub.log_scalars if key.startswith("test/")]:
-            del self.runner.message_hub.log_scalars[key]  # or the next subset's log line repeats them
-
-
-class TranslationSession(SubsetSession):
-    """Evaluations of a translation checkpoint, subset after subset of its modalities.
-
-    Args:
-        runner: with weights loaded.
-
-    Attributes:
-        evaluations: "rgb+depth" to the measurements behind the metrics.
-
-    Raises:
-        ValueError: the runner has no `TranslationMetric`.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__(runner)
-        self.metric = _translation_metric(self.loop)
-        self.evaluations: dict[str, TranslationEvaluation] = {}
-
-    def _evaluate_one(self, subset: Subset) -> None:
-        super()._evaluate_one(subset)
-        if self.metric.evaluation is not None:
-            self.evaluations["+".join(subset)] = self.metric.evaluation
-
-
-class TestSession(SubsetSession):
-    """Evaluations of a segmentation checkpoint, subset after subset of its modalities.
-
-    Args:
-        runner: with weights loaded.
-
-    Attributes:
-        evaluations: "rgb+depth" to the counts behind the metrics, which are in percent.
-
-    Raises:
-        ValueError: the runner's test loop does not count images.
-    """
-
-    __test__ = False  # not pytest's
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__(runner)
-        if not self.loop.metrics:
-            raise ValueError("tools/test.py needs a test_evaluator of SegmentationMetric and a test_cfg without a type")
-        self.metric: SegmentationMetric = self.loop.metrics[0]
-        self.evaluations: dict[str, Evaluation] = {}
 
     @property
     def headline(self) -> Subset:
         """The subset that was evaluated first."""
         return tuple(next(iter(self.evaluations)).split("+"))
 
-    def _evaluate_one(self, subset: Subset) -> None:
-        super()._evaluate_one(subset)
-        if self.metric.evaluation is not None:
-            self.evaluations["+".join(subset)] = self.metric.evaluation
+    def check_subsets(self, subsets: Sequence[Subset]) -> None:
+        """Refuses modalities before an hour of evaluation.
 
-    def measure_robustness(self, every: int) -> dict[str, Any]:
-        """The first subset with one of its modalities damaged at a time; see `rgbx.evaluate.robustness`."""
-        self.runner.network.use_modalities(self.headline)
-        clean = next(iter(self.evaluations.values()))
-        found = measure_robustness(self.loop, self.headline, clean=clean, every=every)
-        self.runner.network.use_modalities(None)
+        Raises:
+            ValueError: one that the model does not know, or that neither the dataset nor its transforms have.
+        """
+        for subset in subsets:
+            self.predictor(subset)
+            missing = set(subset) - set(self.whole_dataset.metainfo["modalities"])
+            if missing and not missing <= set(self.dataset[0]):
+                raise ValueError(f"the test dataset does not have the modalities {sorted(missing)}")
+
+    def predictor(self, modalities: Sequence[str] | None = None) -> Predictor:
+        """What predicts from these modalities, by default all."""
+        return Predictor(self.model, self.protocol, dtype=self.dtype, modalities=modalities, heads=self.heads)
+
+    def evaluate(self, modalities: Sequence[str] | None = None, observers: Sequence[Observer] = ()) -> Evaluations:
+        """Evaluates one subset of the modalities, by default all, and keeps what was counted."""
+        names = tuple(self.model.modalities if modalities is None else modalities)
+        found, speed = self.count(self.loader, names, self.metrics, observers)
+        self.evaluations["+".join(names)] = found
+        self.speed = self.speed or speed
         return found
 
+    def count(
+        self, loader: DataLoader[Any], modalities: Subset, metrics: Metrics, observers: Sequence[Observer] = ()
+    ) -> tuple[Evaluations, dict[str, float]]:
+        """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
+        predictor, dataset = self.predictor(modalities), loader.dataset
+        counters = metrics.counters(self.tasks, self.protocol, self.whole_dataset.metainfo)
+        records: dict[str, list[Any]] = {head: [] for head in counters}
+        keep = bool(metrics.options.get("calibration"))
+        self.model.eval()
+        for observer in observers:
+            observer.start(len(loader.sampler), modalities)  # type: ignore[arg-type]  # of several processes, its share
+        start, scoring, count = _now(), 0.0, 0
+        for batch in self.watch(loader):
+            outputs = predictor(batch, keep_probability=keep)
+            before = _now()
+            for position, output in enumerate(outputs):
+                sizes = file_sizes(batch, position)
+                for head, counter in counters.items():
+                    records[head].append(counter.count(output["sample_id"], output["heads"][head], sizes))
+            scoring += _now() - before
+            count += len(outputs)
+            for observer in observers:
+                observer.see(batch, outputs)
+        before = _now()
+        size = len(dataset)  # type: ignore[arg-type]
+        gathered = {head: gather_images(own, size) for head, own in records.items()}
+        if not all(gathered.values()):
+            raise ValueError("nothing was evaluated: the dataset is empty")
+        found = {head: counters[head].evaluation(images) for head, images in gathered.items()}
+        metrics_of(found)
+        end = _now()
+        for head, evaluation in found.items() if metrics.table else ():
+            title = f"{head}:\n" if len(found) > 1 else "\n"
+            logging.getLogger("rgbx").info("%s%s", title, counters[head].report(evaluation))
+        for observer in observers:
+            observer.finish()
+        spent = end - start
+        return found, {"images_per_second": count / spent, "metric_share": (scoring + end - before) / spent}
 
-class JointSession(TestSession):
-    """Evaluations of a checkpoint with a segmentation and a translation head.
 
-    Attributes:
-        translations: "rgb+depth" to the measurements of the translation.
-
-    Raises:
-        ValueError: the runner lacks one of the two metrics.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__(runner)
-        self.translation_metric = _translation_metric(self.loop)
-        self.translations: dict[str, TranslationEvaluation] = {}
-
-    def _evaluate_one(self, subset: Subset) -> None:
-        super()._evaluate_one(subset)
-        if self.translation_metric.evaluation is not None:
-            self.translations["+".join(subset)] = self.translation_metric.evaluation
-
-
-def _translation_metric(loop: ProtocolTestLoop) -> TranslationMetric:
-    metrics = [metric for metric in loop.evaluator.metrics if isinstance(metric, TranslationMetric)]
-    if not metrics:
-        raise ValueError("tools/test.py needs a test_evaluator of TranslationMetric")
-    return metrics[0]
+def _now() -> float:
+    if torch.cuda.is_available():  # kernels run on after their call returns
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,8 +1,8 @@
 """Whole image-to-image networks, and the discriminator that judges their images."""
 
-from rgbx.generators.image_generator import ImageGenerator, pad_to_multiple
+from rgbx.generators.image_generator import ImageGenerator
 from rgbx.generators.patch_discriminator import PatchDiscriminator
 from rgbx.generators.resnet_generator import ResNetGenerator
 from rgbx.generators.unet_generator import UNetGenerator
 
-__all__ = ["ImageGenerator", "PatchDiscriminator", "ResNetGenerator", "UNetGenerator", "pad_to_multiple"]
+__all__ = ["ImageGenerator", "PatchDiscriminator", "ResNetGenerator", "UNetGenerator"]

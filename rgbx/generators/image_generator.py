@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx.fusion import FusionMethod
@@ -17,18 +15,23 @@ INITIAL_DEVIATION = 0.02
 class ImageGenerator(nn.Module):
     """Base of generators that turn the maps of several modalities into one image per modality.
 
-    Subclasses define `translate`. Images of any size are padded at the right and bottom, by reflection where the image
-    is large enough for it and else by its border, and the result is cropped.
+    Subclasses define `translate`. As a backbone has features, a generator has one: the images themselves, before the
+    tanh of the task that reads them.
 
     Attributes:
         layout: the stack's layout, shared by all private norms and fusions of the generator.
         single_branch: whether the fusion method joins the modalities, so that there is one image for all of them.
-        multiple: what the sides of `translate`'s input are padded to multiples of.
+        multiple: what the sides of inputs must be multiples of.
         smallest: what they have at least.
+        channels, strides: of the one feature, as backbones have them for each stage.
+        norm_eval: whether statistics of norms stay frozen in training; instance norms have none.
     """
 
-    def __init__(self, layout: StackLayout, in_channels: int, fusion: FusionMethod | None) -> None:
+    norm_eval = False
+
+    def __init__(self, layout: StackLayout, in_channels: int, out_channels: int, fusion: FusionMethod | None) -> None:
         super().__init__()
+        self.channels, self.strides = (out_channels,), (1,)
         self.layout, self.map_channels = layout, in_channels
         self.concatenates_inputs = fusion is not None and fusion.concatenates_inputs
         self.in_channels = in_channels * (len(layout.modalities) if self.concatenates_inputs else 1)
@@ -40,23 +43,20 @@ class ImageGenerator(nn.Module):
         """Whether one image is made of all modalities instead of one of each."""
         return self.concatenates_inputs or self.merge is not None
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Images made from the modalities given.
 
         Args:
             inputs: maps [N, 1 or in_channels, H, W] in [-1, 1] of any non-empty subset of the modalities, equal in
-                size; one-channel maps are repeated.
+                size, whose sides `multiple` divides; one-channel maps are repeated.
 
         Returns:
-            Stack [M*N, out_channels, H, W] in [-1, 1], at least float32, modality-major in declared order. With
-            `single_branch` [N, out_channels, H, W].
+            One stack [M*N, out_channels, H, W], modality-major in declared order. With `single_branch`
+            [N, out_channels, H, W].
         """
         join = concatenate_modalities if self.concatenates_inputs else stack_modalities
         with self.layout.holding(inputs):
-            x = join(inputs, self.layout, self.map_channels)
-            height, width = x.shape[-2:]
-            image = self.translate(pad_to_multiple(x, self.multiple, smallest=self.smallest))
-        return to_image(image[..., :height, :width])
+            return [self.translate(join(inputs, self.layout, self.map_channels))]
 
     def translate(self, x: Tensor) -> Tensor:
         """The network without the final tanh, on a stack whose sides are multiples of `multiple`."""
@@ -85,20 +85,6 @@ def fuse_stages(
         module = fusion.fuse_stage(stages[number - 1], channels[number - 1], layout)
         if module is not None:
             stages[number - 1].add_module("fusion", module)
-
-
-def pad_to_multiple(x: Tensor, multiple: int, *, smallest: int = 1) -> Tensor:
-    """Pads [N, C, H, W] at the right and bottom to multiples of ``multiple`` and to at least ``smallest``."""
-    height, width = x.shape[-2:]
-    bottom, right = (max(side + -side % multiple, smallest) - side for side in (height, width))
-    if not bottom and not right:
-        return x
-    return F.pad(x, (0, right, 0, bottom), mode="reflect" if bottom < height and right < width else "replicate")
-
-
-def to_image(x: Tensor) -> Tensor:
-    """tanh in at least float32: bfloat16 has no more than eight bits near ±1."""
-    return x.to(torch.promote_types(x.dtype, torch.float32)).tanh()
 
 
 def initialise(module: nn.Module) -> None:

@@ -75,7 +75,7 @@ class ResNetGenerator(ImageGenerator):
         Raises:
             ValueError: for fewer than 2 blocks, or a fusion stage that does not exist.
         """
-        super().__init__(layout, in_channels, fusion)
+        super().__init__(layout, in_channels, out_channels, fusion)
         if blocks < 2:
             raise ValueError(f"blocks is {blocks}; expected at least 2, one before the middle and one after")
         self.multiple, self.smallest = 2**DOWN, 2 ** (DOWN + 1)  # two pixels at stride 4 for reflection and statistics

@@ -85,7 +85,7 @@ class UNetGenerator(ImageGenerator):
         Raises:
             ValueError: for a depth below 2, or a fusion stage that does not exist.
         """
-        super().__init__(layout, in_channels, fusion)
+        super().__init__(layout, in_channels, out_channels, fusion)
         if depth < 2:
             raise ValueError(f"depth is {depth}; a U-Net has at least 2 blocks down")
         self.multiple = self.smallest = 2**depth

@@ -1,16 +1,8 @@
 """Decoders: from a backbone's features to logits or images."""
 
-from rgbx.heads.backbone_generator import BackboneGenerator
-from rgbx.heads.build import DECODERS, build_decoder
+from rgbx.heads.build import DECODERS, ChannelSlice, build_decoder
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.refinenet import RefineNetDecoder
 
-__all__ = [
-    "DECODERS",
-    "BackboneGenerator",
-    "ImageDecoder",
-    "LightDecoder",
-    "RefineNetDecoder",
-    "build_decoder",
-]
+__all__ = ["DECODERS", "ChannelSlice", "ImageDecoder", "LightDecoder", "RefineNetDecoder", "build_decoder"]

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from rgbx._text import nearest
+from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.refinenet import RefineNetDecoder
 from rgbx.layers import StackLayout
 
-DECODERS: dict[str, Callable[..., nn.Module]] = {"light": LightDecoder, "refinenet": RefineNetDecoder}
+DECODERS: dict[str, type[nn.Module]] = {
+    "light": LightDecoder,
+    "refinenet": RefineNetDecoder,
+    "image": ImageDecoder,
+}
+
+
+class ChannelSlice(nn.Module):
+    """A head's own channels of images that a generator makes for all heads at once."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(
+        self,
+        features: Sequence[Tensor],  # one of [M*N, C, H, W]
+    ) -> Tensor:
+        """Images [M*N, stop - start, H, W]."""
+        return features[0][:, self.start : self.stop]
 
 
 def build_decoder(
     decoder: Mapping[str, Any] | str | None,
     channels: Sequence[int],
-    num_classes: int,
+    out_channels: int,
     layout: StackLayout,
     *,
+    strides: Sequence[int] = (4,),
     norm: str = "private",
 ) -> nn.Module:
     """Builds a decoder for a backbone's stages.
@@ -28,15 +51,24 @@ def build_decoder(
         decoder: one of `DECODERS`, or ``{"name": ..., **options}`` with the options of its class; ``"light"`` where no
             name is given.
         channels: channels of each backbone stage, shallow to deep.
-        num_classes: K.
+        out_channels: of the output: K classes, or C of a map.
         layout: the backbone's stack layout.
+        strides: of each stage.
         norm: norm variant, see `rgbx.layers.modality_norm`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name or option.
     """
     options = {"name": decoder} if isinstance(decoder, str) else dict(decoder or {})
     name = options.pop("name", "light")
     if name not in DECODERS:
         raise ValueError(f"decoder is {name!r}; expected one of {', '.join(DECODERS)}")
-    return DECODERS[name](channels, num_classes, layout, **{"norm": norm, **options})
+    kind = DECODERS[name]
+    own = {"norm": norm, "stride": strides[0]}
+    parameters = inspect.signature(kind).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "stride"]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"decoder {name!r} has no option {option!r}{nearest(option, known)}; it has {known}")
+    given = {p.name: own[p.name] for p in parameters if p.name in own}
+    return kind(channels, out_channels, layout, **{**given, **options})

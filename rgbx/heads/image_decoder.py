@@ -8,24 +8,27 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgbx.generators.image_generator import to_image
 from rgbx.layers import StackLayout, modality_norm
 
 GROUPS = 8
 
 
 class ConvGroupNormReLU(nn.Sequential):
-    """Convolution without bias, group norm for several modalities, ReLU."""
+    """Convolution without bias, group norm for several modalities, ReLU.
+
+    Groups keep no running statistics that ``"affine"`` could share, so that it means ``"private"`` here.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, layout: StackLayout, norm: str) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-        self.norm = modality_norm(nn.GroupNorm(math.gcd(GROUPS, channels_out), channels_out), layout, norm)
+        groups = nn.GroupNorm(math.gcd(GROUPS, channels_out), channels_out)
+        self.norm = modality_norm(groups, layout, "private" if norm == "affine" else norm)
         self.act = nn.ReLU(inplace=True)
 
 
 class ImageDecoder(nn.Module):
-    """A feature pyramid down to the first stage's stride, then doublings up to full resolution, and tanh.
+    """A feature pyramid down to the first stage's stride, then doublings up to full resolution.
 
     The pyramid is that of `LightDecoder`; each doubling is a bilinear one and a 3×3 convolution that halves the
     channels. Group norms, private to a modality, serve a batch of one image as well as a larger one and act alike in
@@ -42,6 +45,7 @@ class ImageDecoder(nn.Module):
         layout: StackLayout,
         *,
         width: int = 128,
+        dropout: float = 0.0,
         stride: int = 4,
         norm: str = "private",
     ) -> None:
@@ -52,6 +56,7 @@ class ImageDecoder(nn.Module):
             out_channels: channels of the image.
             layout: the backbone's stack layout.
             width: channels of every pyramid level.
+            dropout: probability of dropping a channel before the last convolution.
             stride: stride of the first stage, a power of two.
             norm: ``"private"``, or ``"shared"`` as for features of merged modalities.
 
@@ -68,14 +73,15 @@ class ImageDecoder(nn.Module):
         self.up = nn.ModuleList(
             [ConvGroupNormReLU(c, c // 2, 3, layout, norm) for c in widths[:-1]],
         )
+        self.dropout = nn.Dropout2d(dropout)
         self.last = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Stage stacks [M*N, C_i, h_i, w_i], shallow to deep, to images [M*N, c, s*h_0, s*w_0] in [-1, 1]."""
+        """Stage stacks [M*N, C_i, h_i, w_i], shallow to deep, to images [M*N, c, s*h_0, s*w_0], before any tanh."""
         laterals = [lateral(f) for lateral, f in zip(self.laterals, features, strict=True)]
         x = laterals[-1]
         for lateral, smooth in zip(reversed(laterals[:-1]), reversed(self.smooth), strict=True):
             x = smooth(lateral + F.interpolate(x, size=lateral.shape[-2:], mode="bilinear", align_corners=False))
         for block in self.up:
             x = block(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
-        return to_image(self.last(x))
+        return self.last(self.dropout(x))

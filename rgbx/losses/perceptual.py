@@ -55,10 +55,14 @@ class PerceptualLoss(nn.Module):
                 tensor = state[f"features.{index}.{kind}"].detach().float()
                 self.register_buffer(f"{name}_{kind}", tensor, persistent=False)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss for images [N, 1 or 3, H, W] in [-1, 1], at least 16 pixels a side for all five blocks.
+    def forward(
+        self,
+        prediction: Tensor,  # [N, 1 or 3, H, W] in -1..1
+        target: Tensor,  # [N, 1 or 3, H, W] in -1..1
+    ) -> Tensor:
+        """The loss for images of at least 16 pixels a side, if all five blocks count.
 
         Raises:
             ValueError: for another number of channels.
@@ -69,8 +73,11 @@ class PerceptualLoss(nn.Module):
         terms = [w * (fake[name].float() - real[name].float()).abs().mean() for name, w in self.layers.items()]
         return torch.stack(terms).sum()
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Features after the ReLU of every layer that counts, for images [N, 1 or 3, H, W] in [-1, 1]."""
+    def features(
+        self,
+        images: Tensor,  # [N, 1 or 3, H, W] in -1..1
+    ) -> dict[str, Tensor]:  # layer: [N, c, h, w]
+        """Features after the ReLU of every layer that counts."""
         if images.dim() != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"images have shape {list(images.shape)}; expected [N, 1, H, W] or [N, 3, H, W]")
         x = ((images + 1) / 2 - self.mean) / self.deviation  # one channel becomes three here
@@ -109,7 +116,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _depths(state: Mapping[str, Tensor], path: str | Path) -> tuple[int, ...]:
+def _depths(
+    state: Mapping[str, Tensor],  # key: [out, in, 3, 3] or [out]
+    path: str | Path,
+) -> tuple[int, ...]:
     indices = {int(key.split(".")[1]) for key in state if key.startswith("features.") and key.endswith(".weight")}
     for depths in DEPTHS.values():
         if indices == {index for _, index in _convolutions(depths)}:

@@ -1,28 +1,28 @@
 """Segmentation losses on logits [N, K, H, W] and int64 labels [N, H, W] with 255 ignored.
 
-Dice and Lovász come from segmentation-models-pytorch. Every loss is an exact zero, with zero gradient, on a batch
-without any labelled pixel.
+Every loss is an exact zero, with zero gradient, on a batch without any labelled pixel. Dice and Lovász, which need
+segmentation-models-pytorch, are in `rgbx.losses.region` and imported when one is built.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgbx._torchvision import ensure_torchvision
-
-ensure_torchvision()
-
-from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss  # noqa: E402
-
 IGNORE_INDEX = 255
+Value = str | float | Sequence[float] | None  # of a loss's option, or a summand's weight
 
 
-def _pixel_losses(logits: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
+def _pixel_losses(
+    logits: Tensor,  # [N, K, H, W]
+    label: Tensor,  # int64 [N, H, W]
+    weight: Tensor | None = None,  # [K]
+) -> Tensor:  # [N, H, W]
     return F.cross_entropy(logits, label, weight=weight, ignore_index=IGNORE_INDEX, reduction="none")
 
 
@@ -40,7 +40,11 @@ class CrossEntropy(nn.Module):
         weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("weight", weight)
 
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,  # [N, K, H, W]
+        label: Tensor,  # int64 [N, H, W]
+    ) -> Tensor:
         if self.weight is not None and len(self.weight) != logits.shape[1]:
             raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
         losses = _pixel_losses(logits, label, self.weight)
@@ -68,36 +72,19 @@ class OhemCrossEntropy(nn.Module):
         super().__init__()
         if not 0 < threshold < 1 or not 0 < min_kept <= 1:
             raise ValueError(f"OHEM has threshold {threshold}, min_kept {min_kept}; expected (0, 1) and (0, 1]")
-        self.limit, self.min_kept = -float(torch.tensor(threshold).log()), min_kept
+        self.limit, self.min_kept = -float(torch.tensor(threshold, device="cpu").log()), min_kept
 
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        losses = _pixel_losses(logits, label, None)[label != IGNORE_INDEX]
+    def forward(
+        self,
+        logits: Tensor,  # [N, K, H, W]
+        label: Tensor,  # int64 [N, H, W]
+    ) -> Tensor:
+        losses = _pixel_losses(logits, label)[label != IGNORE_INDEX]
         if losses.numel() == 0:
             return logits.sum() * 0
         count = max(1, round(self.min_kept * losses.numel()))
         limit = losses.detach().topk(count).values[-1].clamp(max=self.limit)
         return losses[losses >= limit].mean()
-
-
-class _RegionLoss(nn.Module):
-    """A loss over regions from segmentation-models-pytorch, which is undefined without labelled pixels."""
-
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        return self.loss(logits.float(), label) if (label != IGNORE_INDEX).any() else logits.sum() * 0
-
-
-def dice() -> nn.Module:
-    """Soft Dice loss: 1 - 2|X∩Y| / (|X| + |Y|), mean over all classes (Milletari et al., arXiv 1606.04797)."""
-    return _RegionLoss(DiceLoss("multiclass", ignore_index=IGNORE_INDEX))
-
-
-def lovasz() -> nn.Module:
-    """Lovász-softmax, mean over the classes present in the batch (Berman et al., arXiv 1705.08790)."""
-    return _RegionLoss(LovaszLoss("multiclass", ignore_index=IGNORE_INDEX))
 
 
 class WeightedSum(nn.Module):
@@ -108,20 +95,24 @@ class WeightedSum(nn.Module):
         self.weights = [weight for weight, _ in terms]
         self.losses = nn.ModuleList([loss for _, loss in terms])
 
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,  # [N, K, H, W]
+        label: Tensor,  # int64 [N, H, W]
+    ) -> Tensor:
         terms = [w * loss(logits, label) for w, loss in zip(self.weights, self.losses, strict=True)]
         return torch.stack(terms).sum()
 
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {
+LOSSES: dict[str, Callable[..., nn.Module] | str] = {
     "cross_entropy": CrossEntropy,
     "ohem": OhemCrossEntropy,
-    "dice": dice,
-    "lovasz": lovasz,
+    "dice": "rgbx.losses.region:dice",
+    "lovasz": "rgbx.losses.region:lovasz",
 }
 
 
-def build_loss(loss: str | Mapping[str, Any]) -> nn.Module:
+def build_loss(loss: str | Mapping[str, Value]) -> nn.Module:
     """Builds a loss from plain values.
 
     Args:
@@ -134,9 +125,11 @@ def build_loss(loss: str | Mapping[str, Any]) -> nn.Module:
     if isinstance(loss, str):
         loss = {"name": loss}
     if "name" not in loss:
-        return WeightedSum([(float(weight), build_loss(name)) for name, weight in loss.items()])
+        return WeightedSum([(float(cast(float, weight)), build_loss(name)) for name, weight in loss.items()])
     options = dict(loss)
     name = options.pop("name")
-    if name not in LOSSES:
+    if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(f"loss is {name!r}; expected one of {sorted(LOSSES)}")
-    return LOSSES[name](**options)
+    entry = LOSSES[name]
+    make = pkgutil.resolve_name(entry) if isinstance(entry, str) else entry
+    return make(**options)

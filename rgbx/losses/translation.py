@@ -36,28 +36,44 @@ class AdversarialLoss:
             raise ValueError(f"adversarial loss is {kind!r}; expected one of {ADVERSARIAL_LOSSES}")
         self.kind = kind
 
-    def generator(self, fake_logits: Tensor) -> Tensor:
+    def generator(
+        self,
+        fake_logits: Tensor,  # [N, 1, h, w] or other
+    ) -> Tensor:
         """The generator's loss for the logits of its images."""
         return self._real(fake_logits) if self.kind != "hinge" else -_wide(fake_logits).mean()
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator(
+        self,
+        real_logits: Tensor,  # [N, 1, h, w] or other
+        fake_logits: Tensor,  # [N, 1, h, w] or other
+    ) -> Tensor:
         """The discriminator's loss; the generated images should be detached before it sees them."""
         return (self._real(real_logits) + self._fake(fake_logits)) / 2
 
-    def _real(self, logits: Tensor) -> Tensor:
+    def _real(
+        self,
+        logits: Tensor,  # [N, 1, h, w] or other
+    ) -> Tensor:
         x = _wide(logits)
         if self.kind == "vanilla":
             return F.softplus(-x).mean()
         return (x - 1).square().mean() if self.kind == "lsgan" else F.relu(1 - x).mean()
 
-    def _fake(self, logits: Tensor) -> Tensor:
+    def _fake(
+        self,
+        logits: Tensor,  # [N, 1, h, w] or other
+    ) -> Tensor:
         x = _wide(logits)
         if self.kind == "vanilla":
             return F.softplus(x).mean()
         return x.square().mean() if self.kind == "lsgan" else F.relu(1 + x).mean()
 
 
-def feature_matching(fake_features: Sequence[Tensor], real_features: Sequence[Tensor]) -> Tensor:
+def feature_matching(
+    fake_features: Sequence[Tensor],  # one [N, c, h, w] a block
+    real_features: Sequence[Tensor],  # one [N, c, h, w] a block
+) -> Tensor:
     """Σ over the discriminator's blocks of the mean absolute difference of its features; real ones are detached.
 
     Args:
@@ -104,5 +120,7 @@ def l1_loss(
     return difference.abs().sum() / (valid.sum() * prediction.shape[1]).clamp(min=1)
 
 
-def _wide(x: Tensor) -> Tensor:
+def _wide(
+    x: Tensor,  # [...]
+) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))

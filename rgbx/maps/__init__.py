@@ -1,5 +1,21 @@
 """Maps: what one is, and how files hold it."""
 
-from rgbx.maps.spec import IGNORE_INDEX, STANDARD_MAPS, MapSpec
+from rgbx.maps.encoding import DEPTH, HHA, RGB, THERMAL, Encoding, LabelEncoding
+from rgbx.maps.files import read_image, replace_file
+from rgbx.maps.spec import IGNORE_INDEX, RELATIVE_DEPTH, STANDARD_MAPS, UNITS, MapSpec
 
-__all__ = ["IGNORE_INDEX", "STANDARD_MAPS", "MapSpec"]
+__all__ = [
+    "DEPTH",
+    "HHA",
+    "IGNORE_INDEX",
+    "RELATIVE_DEPTH",
+    "RGB",
+    "STANDARD_MAPS",
+    "THERMAL",
+    "UNITS",
+    "Encoding",
+    "LabelEncoding",
+    "MapSpec",
+    "read_image",
+    "replace_file",
+]

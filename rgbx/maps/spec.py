@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 IGNORE_INDEX = 255
+UNITS = {  # channels, dtype and interpolation of a map that says no more than its unit
+    "rgb8": (3, "uint8", "linear"),
+    "metre": (1, "float32", "nearest"),
+    "sensor": (1, "float32", "linear"),
+    "relative": (1, "float32", "linear"),
+    "unit_vector": (3, "float32", "nearest"),
+    "encoded": (3, "uint8", "linear"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,19 +45,24 @@ class MapSpec:
         if self.channels < 1:
             raise ValueError(f"MapSpec {self.name!r}: channels must be >= 1, found {self.channels}")
 
+    @classmethod
+    def of_unit(cls, name: str, unit: str, interpolation: str | None = None) -> MapSpec:
+        """The spec of a map that says its unit, one of `UNITS`, and perhaps how it is resized."""
+        channels, dtype, usual = UNITS[unit]
+        return cls(name, channels, dtype, unit, interpolation or usual)
+
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         """Array shape at reading."""
         return (height, width) if self.channels == 1 else (height, width, self.channels)
 
 
-STANDARD_MAPS: dict[str, MapSpec] = {
-    spec.name: spec
-    for spec in (
-        MapSpec("rgb", 3, "uint8", "rgb8", "linear"),
-        MapSpec("depth", 1, "float32", "metre", "nearest"),
-        MapSpec("thermal", 1, "float32", "sensor", "linear"),
-        MapSpec("normal", 3, "float32", "unit_vector", "nearest"),
-        MapSpec("hha", 3, "uint8", "encoded", "linear"),
-        MapSpec("edge", 1, "float32", "relative", "linear"),
-    )
+_STANDARD = {
+    "rgb": "rgb8",
+    "depth": "metre",
+    "thermal": "sensor",
+    "normal": "unit_vector",
+    "hha": "encoded",
+    "edge": "relative",
 }
+STANDARD_MAPS: dict[str, MapSpec] = {name: MapSpec.of_unit(name, unit) for name, unit in _STANDARD.items()}
+RELATIVE_DEPTH = MapSpec.of_unit("depth", "relative", "nearest")  # of an unknown scale: no metres

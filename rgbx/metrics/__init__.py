@@ -2,7 +2,7 @@
 
 from rgbx.metrics.bootstrap import draw_weights, image_counts, mean_iou, percentile_interval, resampled_iou
 from rgbx.metrics.boundary import boundary_counts, boundary_f_score
-from rgbx.metrics.calibration import calibration_error, largest_class, reliability_counts
+from rgbx.metrics.calibration import calibration_error, reliability_counts
 from rgbx.metrics.confusion import confusion_matrix
 from rgbx.metrics.depth_error import depth_scores, depth_sums
 from rgbx.metrics.fid import frechet_distance, kernel_distance, squared_mmd
@@ -25,7 +25,6 @@ __all__ = [
     "frechet_distance",
     "image_counts",
     "kernel_distance",
-    "largest_class",
     "mean_iou",
     "normal_scores",
     "normal_sums",

@@ -29,7 +29,7 @@ def reliability_counts(
         label: moved to the device of `probability`.
         bins: B.
         ignore_index: label of pixels that do not count.
-        largest: what `largest_class` gives for `probability`, where it is known already; most of the time goes there.
+        largest: the largest of `probability` and its class, where they are known already.
 
     Returns:
         float64 [3, B] on the device of `probability`, additive over images: pixels, the sum of their confidences, and
@@ -49,7 +49,7 @@ def reliability_counts(
     if bins < 1:
         raise ValueError(f"bins is {bins}; expected at least 1")
     label = label.to(probability.device).long()
-    confidence, predicted = largest_class(probability) if largest is None else largest
+    confidence, predicted = probability.max(1) if largest is None else largest
     _check_confidence(confidence)
     confidence = confidence.double().clamp_(max=1)
     place = (confidence * bins).ceil_().long().sub_(1).clamp_(0, bins - 1)
@@ -67,26 +67,6 @@ def _check_confidence(confidence: Tensor) -> None:  # [N, H, W]
         raise ValueError(
             f"the largest probabilities lie in {low:.3g}..{high:.3g}, expected 0..1; pass probabilities, not logits"
         )
-
-
-def largest_class(
-    scores: Tensor,  # [N, K, ...] floating, without NaN
-) -> tuple[Tensor, Tensor]:
-    """The largest score of each pixel and its class, the first one of equals.
-
-    `torch.max` and `argmax` with an index are slow on a CPU where the class axis is not the last: there the class is
-    read off by a second maximum over one byte per score.
-
-    Returns:
-        The score [N, ...], and the class [N, ...], uint8 or int64.
-    """
-    classes = scores.shape[1]
-    if scores.device.type != "cpu" or classes > 255:
-        return scores.max(1)
-    largest = scores.amax(1)
-    rank = torch.arange(classes, 0, -1, dtype=torch.uint8).view(1, -1, *[1] * (scores.ndim - 2))
-    first = ((scores == largest.unsqueeze(1)) * rank).amax(1)
-    return largest, classes - first
 
 
 def calibration_error(counts: Tensor) -> float:  # [3, B] of `reliability_counts`, summed over images

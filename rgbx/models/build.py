@@ -1,47 +1,181 @@
-"""Builders with flat, plain parameters: what stands between a config or checkpoint and the classes."""
+"""The builder of models, with plain parameters: what stands between a config or checkpoint and the classes.
+
+`multimodal` builds every model; `multimodal_segmentor` and `multimodal_translator` are its two usual forms with flat
+parameters. All leave the same recipe in the model, complete with defaults, so that recipes can be compared.
+"""
 
 from __future__ import annotations
 
-import functools
+import copy
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
+from torch import nn
+
+from rgbx._text import nearest
 from rgbx.backbones import SharedBackbone, to_channels_last
-from rgbx.fusion import build_fusion
-from rgbx.heads import build_decoder
-from rgbx.losses import IGNORE_INDEX, build_loss
+from rgbx.fusion import FusionMethod, build_fusion
+from rgbx.generators import ResNetGenerator, UNetGenerator
+from rgbx.heads import DECODERS, ChannelSlice, build_decoder
+from rgbx.layers import StackLayout
 from rgbx.models.modality_dropout import ModalityDropout
-from rgbx.models.preprocessor import MultimodalPreprocessor
-from rgbx.models.segmentor import Segmentor
+from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
+from rgbx.tasks import Task, build_task, find_task
+from rgbx.tasks.adversarial import Opponent
+from rgbx.tasks.map_range import range_options
 
-_BUILDERS: dict[str, Callable[..., Any]] = {}
-_Model = TypeVar("_Model")
+GENERATORS: dict[str, type[UNetGenerator] | type[ResNetGenerator]] = {"unet": UNetGenerator, "resnet": ResNetGenerator}
+HEAD_OPTIONS = {"decoder": None, "weight": 1.0, "detach_ensemble": True, "adversarial": None}  # beside the task's own
+THREE_CHANNELS = ("rgb", "normal", "hha")
 
-
-def builder(function: Callable[..., _Model]) -> Callable[..., _Model]:
-    """Enters a builder in the table and lets its models remember how they were built, without their initial weights."""
-
-    @functools.wraps(function)
-    def build(**parameters: Any) -> _Model:
-        bound = inspect.signature(function).bind(**parameters)
-        bound.apply_defaults()
-        plain = {key: _plain(value) for key, value in bound.arguments.items() if key != "pretrained"}
-        model: Any = function(**parameters)
-        model.recipe = {"builder": function.__name__, "parameters": plain}
-        return model
-
-    _BUILDERS[function.__name__] = build
-    return build
+Options = Mapping[str, Any]
 
 
-def _plain(value: Any) -> Any:
-    """The value in plain containers, as checkpoints may hold."""
+def multimodal(
+    *,
+    modalities: Sequence[str],
+    heads: Mapping[str, Options],
+    backbone: Options | str = "resnet18",
+    pretrained: str | None = None,
+    fusion: Options | str | None = "asymmetric",
+    norm: str = "private",
+    norm_eval: bool = False,
+    weights: str = "shared",
+    stems: Mapping[str, str] | None = None,
+    normalization: str | None = None,
+    statistics: Options | None = None,
+    ranges: Options | None = None,
+    padding: str | None = None,
+    modality_dropout: float | None = None,
+) -> MultimodalModel:
+    """One network for all modalities and any number of heads; by default AsymFusion (arXiv 2108.05009).
+
+    Args:
+        modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
+        heads: name to ``dict(task="classes", num_classes=K, ...)`` or ``dict(task="map", unit=..., ...)``: options of
+            `Classes`, `Map` or a task of your own, and ``decoder`` (a name or ``{"name": ..., **options}``, see
+            `rgbx.heads`), ``weight`` of the head's losses, ``detach_ensemble``, and for maps ``adversarial``: options
+            of `Opponent`.
+        backbone: a timm model with ``features_only``, or a whole generator, ``"unet"`` or ``"resnet"``, or
+            ``{"name": ..., **options}`` of `UNetGenerator` and `ResNetGenerator`; heads on these have no decoder.
+        pretrained: None, ``"timm"``, a timm name with a tag, ``"hf-hub:OWNER/NAME"`` or the path of a weight file; not
+            kept in checkpoints.
+        fusion: a method's name or ``{"name": ..., **fields}``, see `rgbx.fusion`; None for no exchange.
+        norm: ``"private"``, ``"affine"`` or ``"shared"``.
+        norm_eval: keep the backbone's running statistics frozen in training.
+        weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
+        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"``.
+        normalization: of inputs, ``"statistics"`` or ``"range"`` (-1..1); None for what suits the backbone: ImageNet
+            statistics a timm network, -1..1 a generator.
+        statistics, ranges: normalization of modalities without a default, see `Preprocessor`.
+        padding: to multiples of the stride: ``"zeros"``, ``"reflect"`` or ``"none"``; None for zeros on a timm network
+            and reflection on a generator.
+        modality_dropout: probability of training a step on a proper subset; None never draws one.
+
+    Raises:
+        ValueError: an unknown name or option, or options that contradict each other; the message names it.
+    """
+    parameters = complete(
+        modalities=modalities,
+        heads=heads,
+        backbone=backbone,
+        fusion=fusion,
+        norm=norm,
+        norm_eval=norm_eval,
+        weights=weights,
+        stems=stems,
+        normalization=normalization,
+        statistics=statistics,
+        ranges=ranges,
+        padding=padding,
+        modality_dropout=modality_dropout,
+    )
+    return build_complete(parameters, pretrained=pretrained)
+
+
+def complete(**given: Any) -> dict[str, Any]:
+    """The parameters of `multimodal` in plain containers and with every default, so that equal models have equal ones.
+
+    Raises:
+        ValueError: an unknown name or option, or one of a wrong kind.
+    """
+    signature = inspect.signature(multimodal)
+    for name in given:
+        if name not in signature.parameters or name == "pretrained":
+            raise ValueError(f"a model has no parameter {name!r}{nearest(name, signature.parameters)}")
+    missing = [name for name in ("modalities", "heads") if name not in given]
+    if missing:
+        raise ValueError(f"a model needs {missing[0]!r}")
+    found = {name: p.default for name, p in signature.parameters.items() if name != "pretrained"} | given
+    names = found["modalities"]
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"modalities are {found['modalities']!r}; expected names such as ('rgb', 'depth')")
+    if not isinstance(found["heads"], Mapping) or not found["heads"]:
+        raise ValueError(f"heads are {found['heads']!r}; expected name: dict(task=...) of at least one head")
+    found["backbone"] = _named(found["backbone"], "backbone")
+    generator = found["backbone"]["name"] in GENERATORS
+    method = build_fusion(found["fusion"])
+    fusion = found["fusion"]
+    if method is not None:
+        named = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
+        found["fusion"] = {"name": named["name"], **dataclasses.asdict(method)}
+    found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
+    found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
+    found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
+    kind, modalities = found["normalization"], tuple(found["modalities"])
+    if found[unused := "statistics" if kind == "range" else "ranges"]:
+        raise ValueError(f"{unused} are given for inputs, but normalization is {kind!r}, which does not use them")
+    options = input_options(modalities, kind, found["statistics"], found["ranges"])
+    found |= {"statistics": None, "ranges": None, "ranges" if kind == "range" else "statistics": options}
+    return {name: plain(value) for name, value in found.items()}
+
+
+def _complete_head(name: str, given: Options, generator: bool) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"head {name!r} is {given!r}; expected a name in letters and dict(task=..., ...)")
+    kind = find_task(given.get("task"))
+    own = {
+        key: parameter.default
+        for key, parameter in inspect.signature(kind).parameters.items()
+        if key != "head" and parameter.default is not inspect.Parameter.empty
+    }
+    found = {**HEAD_OPTIONS, **own, **given}
+    if given["task"] == "map":
+        found["range"] = range_options(found["target"] or name, found["range"], unit=found["unit"])
+    if generator:
+        if found["decoder"] is not None:
+            raise ValueError(f"head {name!r}: a generator makes the images itself; leave decoder out")
+        return found
+    decoder = _named(found["decoder"] or kind.decoder, f"decoder of head {name!r}", default=kind.decoder)
+    if decoder["name"] in DECODERS:  # others are refused when it is built
+        parameters = inspect.signature(DECODERS[decoder["name"]]).parameters.values()
+        known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        decoder = {**{key: value for key, value in known.items() if key not in ("norm", "stride")}, **decoder}
+    return {**found, "decoder": decoder}
+
+
+def _named(value: Options | str, what: str, default: str | None = None) -> dict[str, Any]:
+    options = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
+    if default is not None:
+        options.setdefault("name", default)
+    if not isinstance(options.get("name"), str):
+        raise ValueError(f"{what} is {value!r}; expected a name, or a dict of a name and options")
+    return options
+
+
+def plain(value: Any) -> Any:
+    """The value in plain containers, as checkpoints may hold.
+
+    Raises:
+        TypeError: something else than plain values.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Fraction):
         return float(value)
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -49,84 +183,245 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a model parameter is {value!r}; expected plain numbers, strings, lists or dicts")
 
 
-def build_model(recipe: Mapping[str, Any]) -> Any:
-    """Builds the model that a checkpoint describes under its key ``model``, with random weights.
+def build_complete(parameters: Mapping[str, Any], *, pretrained: str | None = None) -> MultimodalModel:
+    """Builds what `complete` gives, with random weights or those of `pretrained`.
 
     Raises:
-        ValueError: if the recipe names no builder of rgbx.
+        ValueError: see `multimodal`.
     """
-    name = recipe.get("builder")
-    if name not in _BUILDERS:
-        raise ValueError(f"the checkpoint names the model builder {name!r}; expected one of {sorted(_BUILDERS)}")
-    return _BUILDERS[name](**recipe["parameters"])
+    p = copy.deepcopy(dict(parameters))
+    method = build_fusion(p["fusion"])
+    tasks = {name: _build_task(name, head) for name, head in p["heads"].items()}
+    backbone = _build_backbone(p, method, tasks, pretrained)
+    generator = p["backbone"]["name"] in GENERATORS
+    ensemble = "learned" if method is None else method.ensemble
+    if ensemble not in ENSEMBLES:
+        raise ValueError(f"ensemble is {ensemble!r}; expected one of {ENSEMBLES}")
+    learned = ensemble == "learned" and not backbone.single_branch
+    heads, start = {}, 0
+    for name, head in p["heads"].items():
+        task, stop = tasks[name], start + tasks[name].channels
+        decoder = ChannelSlice(start, stop) if generator else _build_decoder(head, task, backbone, p["norm"])
+        heads[name] = Head(
+            decoder,
+            task,
+            voters=p["modalities"] if learned else (),
+            weight=head["weight"],
+            detach_ensemble=head["detach_ensemble"],
+            opponent=_build_opponent(name, head),
+        )
+        start = stop
+    dropout = p["modality_dropout"]
+    model = MultimodalModel(
+        backbone,
+        heads,
+        Preprocessor(
+            p["modalities"], tasks, p["normalization"], statistics=p["statistics"] or None, ranges=p["ranges"] or None
+        ),
+        padding=p["padding"],
+        modality_dropout=None if dropout is None else ModalityDropout(p["modalities"], dropout),
+    )
+    model.recipe = {"builder": "multimodal", "parameters": dict(parameters)}
+    if not generator:
+        to_channels_last(model)
+    return model
 
 
-@builder
-def multimodal_segmentor(
+def _build_task(name: str, head: Options) -> Task:
+    return build_task(name, {key: value for key, value in head.items() if key not in HEAD_OPTIONS})
+
+
+def _build_decoder(head: Options, task: Task, backbone: SharedBackbone, norm: str) -> nn.Module:
+    variant = "shared" if backbone.single_branch else norm
+    return build_decoder(
+        head["decoder"], backbone.channels, task.channels, backbone.layout, strides=backbone.strides, norm=variant
+    )
+
+
+def _build_opponent(name: str, head: Options) -> Opponent | None:
+    given = head["adversarial"]
+    if given is None:
+        return None
+    if head["task"] != "map":
+        raise ValueError(f"head {name!r}: adversarial is for maps, found task {head['task']!r}")
+    known = list(inspect.signature(Opponent).parameters)
+    for key in given:
+        if key not in known:
+            raise ValueError(f"head {name!r}: adversarial has no option {key!r}{nearest(key, known)}; it has {known}")
+    return Opponent(**given)
+
+
+def _build_backbone(
+    p: Mapping[str, Any], method: FusionMethod | None, tasks: Mapping[str, Task], pretrained: str | None
+) -> Any:
+    options = dict(p["backbone"])
+    name = options.pop("name")
+    modalities = tuple(p["modalities"])
+    if name not in GENERATORS:
+        if options:
+            raise ValueError(f"backbone {name!r} has no option {next(iter(options))!r}; a timm network takes none here")
+        return SharedBackbone(
+            name,
+            modalities,
+            fusion=method,
+            norm=p["norm"],
+            weights=p["weights"],
+            pretrained=pretrained,
+            norm_eval=p["norm_eval"],
+            stems=p["stems"],
+        )
+    if pretrained:
+        raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
+    for key, usual in (("weights", "shared"), ("norm_eval", False), ("stems", None)):
+        if p[key] not in (usual, {}, None):
+            raise ValueError(f"{key}={p[key]!r} is of a timm backbone; the generator {name!r} has it not")
+    known = inspect.signature(GENERATORS[name]).parameters
+    taken = [key for key in known if key not in ("layout", "out_channels", "fusion", "norm")]
+    for key in options:
+        if key not in taken:
+            raise ValueError(f"generator {name!r} has no option {key!r}{nearest(key, taken)}; it has {taken}")
+    channels = sum(task.channels for task in tasks.values())
+    return GENERATORS[name](StackLayout(modalities), channels, fusion=method, norm=p["norm"], **options)
+
+
+def multimodal_segmentor(*, pretrained: str | None = None, **parameters: Any) -> MultimodalModel:
+    """Semantic segmentation on any timm backbone by one head, ``labels``; see `segmentor_parameters`."""
+    return multimodal(pretrained=pretrained, **segmentor_parameters(**parameters))
+
+
+def segmentor_parameters(
     *,
     modalities: Sequence[str],
     num_classes: int,
     backbone: str = "resnet18",
-    pretrained: str | None = None,
     norm: str = "private",
     norm_eval: bool = False,
     weights: str = "shared",
-    fusion: Mapping[str, Any] | str | None = "asymmetric",
-    decoder: Mapping[str, Any] | str | None = None,
-    loss: Mapping[str, Any] | str = "cross_entropy",
-    statistics: Mapping[str, Any] | None = None,
+    fusion: Options | str | None = "asymmetric",
+    decoder: Options | str | None = None,
+    loss: Options | str = "cross_entropy",
+    statistics: Options | None = None,
     modality_dropout: float | None = None,
     detach_ensemble: bool = True,
     pad_to_stride: bool = True,
     stems: Mapping[str, str] | None = None,
-) -> Segmentor:
-    """Semantic segmentation on any timm backbone; by default AsymFusion (arXiv 2108.05009) with the light decoder.
+) -> dict[str, Any]:
+    """Parameters of `multimodal` for segmentation; by default AsymFusion with the light decoder.
 
     Args:
-        modalities: names in the order of the ring in which they exchange, e.g. ``("rgb", "depth")``.
         num_classes: K.
-        backbone: a timm model with ``features_only``.
-        pretrained: None, ``"timm"``, a timm name with a tag, ``"hf-hub:OWNER/NAME"`` or the path of a weight file; not
-            kept in checkpoints.
-        norm: ``"private"``, ``"affine"`` or ``"shared"``.
-        norm_eval: keep the backbone's running statistics frozen in training.
-        weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
-        fusion: a method's name or ``{"name": ..., **fields}``, see `rgbx.fusion`; None for no exchange.
         decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
-        statistics: normalization of modalities without a default, see `MultimodalPreprocessor`.
-        modality_dropout: probability of training a step on a proper subset; None never draws one.
         detach_ensemble: whether the ensemble's loss trains only α.
-        pad_to_stride: pad images to multiples of the deepest stride, see `Segmentor`.
-        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"``.
+        pad_to_stride: pad images to multiples of the deepest stride.
+        modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems: see `multimodal`.
     """
-    if not 1 <= num_classes <= IGNORE_INDEX:
-        raise ValueError(
-            f"num_classes is {num_classes}; expected 1 to {IGNORE_INDEX}, as class ids are uint8 and "
-            f"{IGNORE_INDEX} marks ignored pixels"
-        )
-    method = build_fusion(fusion)
-    network = SharedBackbone(
-        backbone,
-        tuple(modalities),
-        fusion=method,
+    labels = dict(task="classes", num_classes=num_classes, loss=loss, decoder=decoder, detach_ensemble=detach_ensemble)
+    return dict(
+        modalities=modalities,
+        heads=dict(labels=labels),
+        backbone=backbone,
+        fusion=fusion,
         norm=norm,
-        weights=weights,
-        pretrained=pretrained,
         norm_eval=norm_eval,
+        weights=weights,
         stems=stems,
+        statistics={name: values for name, values in (statistics or {}).items() if name in modalities},
+        padding="zeros" if pad_to_stride else "none",
+        modality_dropout=modality_dropout,
     )
-    head_norm = "shared" if network.single_branch else norm
-    head = build_decoder(decoder, network.channels, num_classes, network.layout, norm=head_norm)
-    model = Segmentor(
-        network,
-        head,
-        build_loss(loss),
-        MultimodalPreprocessor(modalities, statistics),
-        modality_dropout=None if modality_dropout is None else ModalityDropout(modalities, modality_dropout),
-        detach_ensemble=detach_ensemble,
-        ensemble="learned" if method is None else method.ensemble,
-        pad_to_stride=pad_to_stride,
+
+
+def multimodal_translator(*, pretrained: str | None = None, **parameters: Any) -> MultimodalModel:
+    """Translation from several maps to another by one head of the target's name; see `translator_parameters`."""
+    return multimodal(pretrained=pretrained, **translator_parameters(**parameters))
+
+
+def translator_parameters(
+    *,
+    modalities: Sequence[str],
+    target: str,
+    target_channels: int | None = None,
+    generator: Options | str = "unet",
+    fusion: Options | str | None = "asymmetric",
+    discriminator: Options | str | None = "patch",
+    adversarial: str = "vanilla",
+    adversarial_weight: float = 1.0,
+    l1: float = 100.0,
+    matching: float = 0.0,
+    perceptual: Options | None = None,
+    ranges: Mapping[str, Options] | None = None,
+    statistics: Options | None = None,
+    normalization: str | None = None,
+    modality_dropout: float | None = None,
+) -> dict[str, Any]:
+    """Parameters of `multimodal` for translation; by default pix2pix's U-Net with asymmetric fusion.
+
+    Args:
+        target: name of the map to translate to.
+        target_channels: its channels; known for rgb, normal and hha (3), else 1 unless given.
+        generator: a name or ``{"name": ..., **options}``: ``"unet"`` (options of `UNetGenerator`), ``"resnet"`` (of
+            `ResNetGenerator`), or ``"backbone"``: ``backbone``, a timm model, ``norm_eval``, ``weights`` and ``norm``
+            as in `multimodal`, and ``width`` of `ImageDecoder`.
+        discriminator: ``"patch"``, or a dict of options of `PatchDiscriminator`; None trains without one, by L1 alone.
+        adversarial, adversarial_weight, matching: ``loss``, ``weight`` and ``matching`` of `Opponent`.
+        l1, perceptual: see `Map`.
+        ranges: per map its range in its own unit, see `MapRange`; also the target's.
+        modalities, fusion, normalization, statistics, modality_dropout: see `multimodal`.
+
+    Raises:
+        ValueError: an unknown generator, or options that contradict each other.
+    """
+    if target in modalities or not modalities:
+        raise ValueError(f"expected at least one source beside the target {target!r}, found {list(modalities)}")
+    if discriminator is None and matching:
+        raise ValueError(f"feature matching (matching={matching}) needs a discriminator, found discriminator=None")
+    if unknown := sorted(set(ranges or {}) - {*modalities, target}):
+        raise ValueError(f"ranges are given for {unknown}; this model has {[*modalities, target]}")
+    options = _named(generator, "generator")
+    network: dict[str, Any] = {"backbone": options}
+    decoder = None
+    if options["name"] == "backbone":
+        del options["name"]
+        decoder = {"name": "image", **({"width": int(options.pop("width"))} if "width" in options else {})}
+        known = ("backbone", "norm", "norm_eval", "weights", "stems")
+        for key in options:
+            if key not in known:
+                raise ValueError(f"generator 'backbone' has no option {key!r}{nearest(key, known)}; it has {known}")
+        network = {"backbone": "resnet18", **options}
+    elif options["name"] not in GENERATORS:
+        raise ValueError(f"generator is {options['name']!r}; expected one of {(*GENERATORS, 'backbone')}")
+    elif "norm" in options:
+        network["norm"] = options.pop("norm")
+    head = dict(
+        task="map",
+        channels=target_channels or (3 if target in THREE_CHANNELS else 1),
+        range=(ranges or {}).get(target),
+        l1=l1,
+        perceptual=perceptual,
+        decoder=decoder,
     )
-    to_channels_last(model)
-    return model
+    if discriminator is not None:
+        given = {"discriminator": discriminator, "loss": adversarial, "weight": adversarial_weight}
+        head["adversarial"] = {**given, "matching": matching}
+    return dict(
+        modalities=modalities,
+        heads={target: head},
+        fusion=fusion,
+        normalization=normalization,
+        statistics=statistics,
+        ranges={name: values for name, values in (ranges or {}).items() if name != target} or None,
+        modality_dropout=modality_dropout,
+        **network,
+    )
+
+
+def _tell_parameters(builder: Callable[..., MultimodalModel], flat: Callable[..., dict[str, Any]]) -> None:
+    """Gives a builder the signature that its users, help and the check of overrides read."""
+    own, signature = inspect.signature(builder).parameters["pretrained"], inspect.signature(flat)
+    told = signature.replace(parameters=[*signature.parameters.values(), own], return_annotation="MultimodalModel")
+    setattr(builder, "__signature__", told)  # noqa: B010 (no attribute that a type checker knows)
+
+
+_tell_parameters(multimodal_segmentor, segmentor_parameters)
+_tell_parameters(multimodal_translator, translator_parameters)

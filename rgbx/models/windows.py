@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Inputs = Mapping[str, Tensor]  # modality: [N, c, H, W]
-Scored = tuple[list[str], Tensor]  # S names and their scores, stacked by name [S*N, K, h, w]
+Outputs = dict[str, dict[str, Tensor]]  # head: branch: [N, C, h, w]
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -33,12 +33,12 @@ def tent(height: int, width: int) -> Tensor:
 
 def slide(
     inputs: Inputs,
-    score: Callable[[Inputs], Scored],
+    score: Callable[[Inputs], Outputs],
     *,
     window: tuple[int, int],
     stride: tuple[int, int],
     weight: str = "tent",
-) -> Scored:
+) -> Outputs:
     """Scores an image by overlapping windows.
 
     Args:
@@ -49,21 +49,25 @@ def slide(
         weight: "tent" averages overlapping windows with the weights of `tent`; "sum" adds them unweighted.
 
     Returns:
-        The names and scores that `score` gives, [S*N, K, H, W].
+        What `score` gives, of the whole image: head to name to [N, C, H, W].
     """
     height, width = next(iter(inputs.values())).shape[-2:]
     h, w = min(window[0], height), min(window[1], width)
     corners = [(y, x) for y in window_starts(height, h, stride[0]) for x in window_starts(width, w, stride[1])]
-    names: list[str] = []
-    total = torch.empty(0)
+    total: Outputs = {}
     weights = tent(h, w) if weight == "tent" else torch.ones(h, w)
     seen = torch.zeros(height, width)
     for y, x in corners:
-        names, scores = score({name: image[..., y : y + h, x : x + w] for name, image in inputs.items()})
+        found = score({name: image[..., y : y + h, x : x + w] for name, image in inputs.items()})
         if len(corners) == 1:
-            return names, scores
-        if not total.numel():
-            total = scores.new_zeros(*scores.shape[:2], height, width)
-        total[..., y : y + h, x : x + w] += scores * weights.to(scores) if weight == "tent" else scores
+            return found
+        for head, by_name in found.items():
+            for name, scores in by_name.items():
+                sums = total.setdefault(head, {})
+                if name not in sums:
+                    sums[name] = scores.new_zeros(*scores.shape[:2], height, width)
+                sums[name][..., y : y + h, x : x + w] += scores * weights.to(scores) if weight == "tent" else scores
         seen[y : y + h, x : x + w] += weights
-    return names, total / seen.to(total) if weight == "tent" else total
+    if weight != "tent":
+        return total
+    return {head: {name: x / seen.to(x) for name, x in by_name.items()} for head, by_name in total.items()}

@@ -71,6 +71,7 @@ MODE = read_mode()
 KERNELS = {device: load(device, MODE) for device in DEVICES}
 
 
+@functools.cache
 def may_use_kernel(device: torch.device) -> bool:
     """Whether the operators run on tensors of this device: with a kernel that fits it, or with plain torch.
 

@@ -41,7 +41,11 @@ def channel_group(channels: int, fraction: Fraction | float = DEFAULT_FRACTION) 
     return channels * kept.numerator // (4 * kept.denominator)
 
 
-def _check_stack(name: str, x: Tensor, num_modalities: int) -> None:
+def _check_stack(
+    name: str,
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+) -> None:
     if x.dim() != 4:
         raise ValueError(f"{name} has shape {list(x.shape)}; expected 4 dimensions [M*N, C, H, W]")
     if x.dtype not in DTYPES:
@@ -52,7 +56,9 @@ def _check_stack(name: str, x: Tensor, num_modalities: int) -> None:
         )
 
 
-def _implementation(x: Tensor) -> ModuleType | Any:
+def _implementation(
+    x: Tensor,  # [M*N, C, H, W]
+) -> ModuleType | Any:
     """What offers the operations by name: the registered operators, or what a compiler is given."""
     if torch.compiler.is_compiling():
         return torch.ops.rgbx if MODE == "kernel" else traceable

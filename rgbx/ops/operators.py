@@ -29,34 +29,63 @@ for _name in OPERATORS:
 
 @torch.library.register_fake("rgbx::channel_shuffle", lib=LIBRARY)
 @torch.library.register_fake("rgbx::pixel_shift", lib=LIBRARY)
-def _like_first(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+def _like_first(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
     return reference.empty_stack(x)
 
 
 @torch.library.register_fake("rgbx::shift_add_shuffle", lib=LIBRARY)
-def _like_b(b: Tensor, a: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+def _like_b(
+    b: Tensor,  # [M*N, C, H, W]
+    a: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
     return reference.empty_stack(b)
 
 
 @torch.library.register_fake("rgbx::shift_add_shuffle_adjoint", lib=LIBRARY)
-def _like_grad_twice(grad: Tensor, num_modalities: int, group: int, direction: int) -> tuple[Tensor, Tensor]:
+def _like_grad_twice(
+    grad: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> tuple[Tensor, Tensor]:  # 2 x [M*N, C, H, W]
     return reference.empty_stack(grad), reference.empty_stack(grad)
 
 
-def _keep_ring(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _keep_ring(
+    ctx: Any,
+    inputs: tuple[Tensor | int, ...],  # of the schema, each Tensor [M*N, C, H, W]
+    output: Tensor | tuple[Tensor, Tensor],  # [M*N, C, H, W]
+) -> None:
     *_, num_modalities, group, direction = inputs
     ctx.ring, ctx.turned = (num_modalities, group, direction), (num_modalities, group, -direction)
 
 
-def _channel_shuffle_backward(ctx: Any, grad: Tensor) -> Any:
+def _channel_shuffle_backward(
+    ctx: Any,
+    grad: Tensor,  # [M*N, C, H, W]
+) -> Any:
     return torch.ops.rgbx.channel_shuffle(grad, *ctx.turned), None, None, None
 
 
-def _pixel_shift_backward(ctx: Any, grad: Tensor) -> Any:
+def _pixel_shift_backward(
+    ctx: Any,
+    grad: Tensor,  # [M*N, C, H, W]
+) -> Any:
     return torch.ops.rgbx.pixel_shift(grad, *ctx.turned), None, None, None
 
 
-def _shift_add_shuffle_backward(ctx: Any, grad: Tensor) -> Any:
+def _shift_add_shuffle_backward(
+    ctx: Any,
+    grad: Tensor,  # [M*N, C, H, W]
+) -> Any:
     needs_b, needs_a, *_ = ctx.needs_input_grad
     if needs_b and needs_a:
         grad_b, grad_a = torch.ops.rgbx.shift_add_shuffle_adjoint(grad, *ctx.ring)
@@ -66,7 +95,11 @@ def _shift_add_shuffle_backward(ctx: Any, grad: Tensor) -> Any:
     return grad_b, grad_a, None, None, None
 
 
-def _adjoint_backward(ctx: Any, grad_b: Tensor, grad_a: Tensor) -> Any:
+def _adjoint_backward(
+    ctx: Any,
+    grad_b: Tensor,  # [M*N, C, H, W]
+    grad_a: Tensor,  # [M*N, C, H, W]
+) -> Any:
     return torch.ops.rgbx.shift_add_shuffle(grad_b, grad_a, *ctx.ring), None, None, None
 
 

@@ -20,7 +20,9 @@ SHIFTS = ((-1, 0), (0, -1), (0, 1), (1, 0))
 """(δy, δx) of the four channel groups: y(i, j) = x(i + δy, j + δx), so content moves down, right, left, up."""
 
 
-def empty_stack(x: Tensor) -> Tensor:
+def empty_stack(
+    x: Tensor,  # [M*N, C, H, W]
+) -> Tensor:  # [M*N, C, H, W]
     """An uninitialised tensor like x, dense in the memory format of results (see above)."""
     channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return torch.empty_like(x, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -81,8 +83,12 @@ def shift_add_shuffle_adjoint(
 
 
 def _shifted_parts(
-    out: Tensor, x: Tensor, num_modalities: int, group: int, direction: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+    out: Tensor,  # [M*N, C, H, W]
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Iterator[tuple[Tensor, Tensor]]:  # of equal shape, [N, group, h, w]
     """Views of out, and of x what P brings there; direction -1 shifts the opposite way (Pᵀ)."""
     height, width = x.shape[-2:]
     source, target = (t.unflatten(0, (num_modalities, -1)) for t in (x, out))

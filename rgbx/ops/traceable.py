@@ -14,33 +14,58 @@ from torch.nn.functional import pad
 from rgbx.ops.reference import SHIFTS
 
 
-def channel_shuffle(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+def channel_shuffle(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
     """S: channels from 4·group on come from modality m + direction, the others stay."""
     kept, exchanged = x.tensor_split((4 * group,), 1)
     return torch.cat([kept, _turn(exchanged, num_modalities, direction)], 1)
 
 
-def pixel_shift(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+def pixel_shift(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
     """Each modality m receives P(x) of modality m - direction; channels from 4·group on are zero."""
     _, exchanged = x.tensor_split((4 * group,), 1)
     return torch.cat([_shifted(x, num_modalities, group, direction), torch.zeros_like(exchanged)], 1)
 
 
-def shift_add_shuffle(b: Tensor, a: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
+def shift_add_shuffle(
+    b: Tensor,  # [M*N, C, H, W]
+    a: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
     """S(b) + P(a)."""
     kept, exchanged = b.tensor_split((4 * group,), 1)
     shifted = _shifted(a, num_modalities, group, direction)
     return torch.cat([kept + shifted, _turn(exchanged, num_modalities, direction)], 1)
 
 
-def _turn(x: Tensor, num_modalities: int, steps: int) -> Tensor:
+def _turn(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    steps: int,
+) -> Tensor:  # [M*N, C, H, W]
     """Modality m of the result is modality m + steps of x."""
     parts = x.unflatten(0, (num_modalities, -1)).unbind(0)
     return torch.cat([parts[(m + steps) % num_modalities] for m in range(num_modalities)])
 
 
-def _shifted(x: Tensor, num_modalities: int, group: int, direction: int) -> Tensor:
-    """The 4·group channels that move, moved, [M*N, 4·group, H, W]."""
+def _shifted(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, 4·group, H, W]
+    """The 4·group channels that move, moved."""
     height, width = x.shape[-2:]
     framed = pad(x, (1, 1, 1, 1))
     groups = []

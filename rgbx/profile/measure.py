@@ -1,4 +1,4 @@
-"""What a forward pass takes in operations, memory and time, by modalities, batch size and precision."""
+"""What a model takes: parameters by part, and of a forward pass operations, memory and time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,103 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
-from rgbx.datasets.sample import STANDARD_MAPS
-from rgbx.models.segmentor import Segmentor
-from rgbx.models.translator import Translator
-from rgbx.profile.complexity import measure_complexity
+from rgbx.layers import owner
+from rgbx.maps import STANDARD_MAPS
+from rgbx.models import MultimodalModel
 
 WARMUP = 3
-Model = Segmentor | Translator
+Size = tuple[int, int]  # height and width
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Parameters and operations with some of the modalities present.
+
+    Attributes:
+        backbone: parameters of the network that all heads read.
+        heads: those of each head, its opponent left out.
+        opponents: those of discriminators, which predict nothing.
+        private: how many of all belong to a single modality.
+        flops: floating-point operations for one sample, two per multiply-add.
+        size: of the image they were counted at.
+    """
+
+    backbone: int
+    heads: Mapping[str, int]
+    opponents: int
+    private: int
+    flops: int
+    size: Size
+
+    @property
+    def used_at_test(self) -> int:
+        """Parameters of what predicts."""
+        return self.backbone + sum(self.heads.values())
+
+    @property
+    def total(self) -> int:
+        """Parameters, those of opponents included."""
+        return self.used_at_test + self.opponents
+
+    def __str__(self) -> str:
+        parts = {"backbone": self.backbone, **self.heads, **({"opponents": self.opponents} if self.opponents else {})}
+        return (
+            f"{self.total / 1e6:.2f} M parameters ({', '.join(f'{name} {n / 1e6:.2f}' for name, n in parts.items())}; "
+            f"{self.private / 1e6:.3f} M = {100 * self.private / self.total:.2f} % private to a modality), "
+            f"{self.flops / 1e9:.2f} GFLOP at {self.size[0]}×{self.size[1]}"
+        )
+
+
+def measure_complexity(
+    model: MultimodalModel, size: Size = (480, 640), *, modalities: Iterable[str] | None = None
+) -> Complexity:
+    """Counts parameters, and the operations of one forward pass (convolutions and products).
+
+    Args:
+        model: runs once in evaluation mode and is left in the mode it was in.
+        size: of the image.
+        modalities: those present; what belongs to an absent one is not counted. None for all.
+
+    Raises:
+        ValueError: a modality that the model does not know.
+    """
+    present = model.layout.order(model.modalities if modalities is None else modalities)
+    counts = dict.fromkeys(("backbone", "opponents", *model.heads), 0)
+    private = 0
+    for name, parameter in model.named_parameters():
+        modality = owner(name)
+        if (modality or present[0]) in present and _votes(name, present):
+            counts[_part(name)] += parameter.numel()
+            private += parameter.numel() if modality else 0
+    backbone, opponents = counts.pop("backbone"), counts.pop("opponents")
+    return Complexity(backbone, counts, opponents, private, _count_operations(model, size, present), size)
+
+
+def _part(parameter: str) -> str:
+    """Of the model, to which a parameter belongs by its full name."""
+    first, *rest = parameter.split(".")
+    return first if first != "heads" else "opponents" if rest[1] == "opponent" else rest[0]
+
+
+def _votes(parameter: str, present: Sequence[str]) -> bool:
+    """False for the α of an absent modality; one alone has no α, as its prediction is the ensemble."""
+    *_, kind, name = parameter.split(".")
+    return kind != "alpha" or (name in present and len(present) > 1)
+
+
+def _count_operations(model: MultimodalModel, size: Size, names: Iterable[str]) -> int:
+    device, training = next(model.parameters()).device, model.training
+    inputs = {name: torch.zeros(1, 1, *size, device=device) for name in names}
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.outputs(inputs)
+    model.train(training)
+    return int(counter.get_total_flops())
 
 
 @dataclass(frozen=True)
@@ -32,12 +118,12 @@ class Profile:
         modalities: names of those present.
         batch: samples at once.
         dtype: precision by name; other than ``"float32"`` by autocast.
-        parameters: those that a model for these modalities alone would have; for translation of its generator.
+        parameters: those that a model for these modalities alone would have, without discriminators.
         flops: floating-point operations per sample, two per multiply-add.
         peak_bytes: most memory in use at once, weights and inputs included; None if the device ran out of memory.
             On CUDA what torch's allocator handed out; on a CPU the tensors alive between two operations, without
             what a kernel needs for itself.
-        seconds: wall times of the repetitions until the logits or images are there; empty if the device ran out of
+        seconds: wall times of the repetitions until the outputs of all heads are there; empty if the device ran out of
             memory.
     """
 
@@ -76,15 +162,15 @@ class Profile:
 
 
 def profile_model(
-    model: Model,
+    model: MultimodalModel,
     *,
-    size: tuple[int, int],
+    size: Size,
     modalities: Sequence[str],
     batch: int = 1,
     dtype: torch.dtype = torch.float32,
     repeats: int = 30,
 ) -> Profile:
-    """Measures the forward pass from normalised maps to logits or images on the device of the model.
+    """Measures the forward pass from normalised maps to the outputs of all heads, on the device of the model.
 
     Args:
         model: is left in evaluation mode.
@@ -118,21 +204,25 @@ def profile_model(
 
 
 def random_inputs(
-    names: Iterable[str], batch: int, size: tuple[int, int], device: torch.device
+    names: Iterable[str], batch: int, size: Size, device: torch.device
 ) -> dict[str, Tensor]:  # [N, c, H, W] each
     """Normally distributed maps with the channels of the standard map of that name, one for any other modality."""
     channels = {name: STANDARD_MAPS[name].channels if name in STANDARD_MAPS else 1 for name in names}
     return {name: torch.randn(batch, count, *size, device=device) for name, count in channels.items()}
 
 
-def make_forward(model: Model, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Callable[[], object]:
-    """A forward pass from normalised maps to logits or images; other than float32 by autocast."""
+def make_forward(
+    model: MultimodalModel,
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each, normalised
+    dtype: torch.dtype,
+) -> Callable[[], object]:
+    """A forward pass from normalised maps to the outputs of all heads; other than float32 by autocast."""
     device = next(model.parameters()).device.type
 
     @torch.no_grad()
     def forward() -> object:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            return model(inputs, mode="tensor")
+            return model.outputs(inputs)
 
     return forward
 
@@ -155,7 +245,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device, held: Iterable[Tensor]) -> int:
+def peak_bytes(
+    call: Callable[[], object],
+    device: torch.device,
+    held: Iterable[Tensor],  # [...]
+) -> int:
     """Most memory in use during a call; see `Profile.peak_bytes`.
 
     Args:
@@ -174,6 +268,9 @@ def peak_bytes(call: Callable[[], object], device: torch.device, held: Iterable[
     return live.peak
 
 
+Kwargs = dict[str, object] | None
+
+
 class LiveTensors(TorchDispatchMode):
     """Adds up the memory of all tensors alive while it is active: those given, and those that operations return.
 
@@ -184,21 +281,31 @@ class LiveTensors(TorchDispatchMode):
         peak: most bytes alive at once so far.
     """
 
-    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        held: Iterable[Tensor] = (),  # [...]
+    ) -> None:
         super().__init__()
         self.live = self.peak = 0
         self._sizes: dict[int, int] = {}
         for tensor in held:
             self._enter(tensor, stays=True)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable[..., object], types: object, args: tuple[object, ...] = (), kwargs: Kwargs = None
+    ) -> object:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._enter(leaf)
         return out
 
-    def _enter(self, tensor: Tensor, *, stays: bool = False) -> None:
+    def _enter(
+        self,
+        tensor: Tensor,  # [...]
+        *,
+        stays: bool = False,
+    ) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata  # views share their storage
         if key not in self._sizes:
@@ -217,13 +324,6 @@ def describe_machine(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def move_model(model: nn.Module, device: str) -> torch.device:
-    """Puts the model on a device, see `find_device`."""
-    found = find_device(device)
-    model.to(found)
-    return found
 
 
 def find_device(device: str) -> torch.device:

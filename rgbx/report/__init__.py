@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from rgbx.evaluate.result_reading import read_result
-from rgbx.report.csv_files import write_csv_files
+from rgbx.evaluate.result import read_result
 from rgbx.report.page import render_page
+from rgbx.report.tables import write_csv_files
 
 __all__ = ["write_report"]
 
@@ -18,7 +18,7 @@ def write_report(result_file: str | Path, folder: str | Path | None = None) -> P
     Files of an earlier report in the same folder are replaced.
 
     Args:
-        result_file: see `rgbx.evaluate.result_reading`; the paths of its pictures start beside it.
+        result_file: see `rgbx.evaluate.result`; the paths of its pictures start beside it.
         folder: made where absent; by default the folder of the result file.
 
     Returns:
@@ -34,9 +34,10 @@ def write_report(result_file: str | Path, folder: str | Path | None = None) -> P
     html = render_page(result, result_file.parent)
     folder.mkdir(parents=True, exist_ok=True)
     _copy(result_file, folder / "results.json")
-    for entry in result.get("pictures") or []:
-        for name in entry["files"].values():
-            _copy(result_file.parent / name, folder / name)
+    for head in result["heads"].values():
+        for entry in head.get("pictures") or []:
+            for name in entry["files"].values():
+                _copy(result_file.parent / name, folder / name)
     write_csv_files(result, folder)
     page = folder / "report.html"
     page.write_text(html, encoding="utf-8")

@@ -1,15 +1,71 @@
-"""Drawings of a report: the reliability diagram as SVG, the confusion matrix as a shaded table."""
+"""Drawings of a report: histogram and reliability diagram as SVG, the confusion matrix as a shaded table."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-from rgbx.report.markup import percent, scroll_box, swatch
+from rgbx.report.markup import number, percent, scroll_box, swatch
+from rgbx.report.tables import word
+from rgbx.tasks.score import Score
 
+WIDTH, HEIGHT, MARGIN = 320, 90, 26  # of a histogram's bars and the space around them, in SVG units
+BINS_PER_TICK = 4
 SIDE, LEFT, TOP, STRIP = 200, 34, 8, 34  # of the diagram and of the histogram below it, in SVG units
 DARK = 0.72  # a share whose cell takes light letters
+
+
+def histogram_svg(values: Sequence[float], score: Score) -> str:
+    """How many images have which value of a score, and their median.
+
+    Args:
+        values: of the images, at least one.
+        score: what they are.
+    """
+    factor = 100 if score.percent else 1
+    start, step, ticks = _ticks(factor * min(values), factor * max(values))
+    bins = [0] * (BINS_PER_TICK * (ticks - 1))
+    for value in values:
+        bins[min(int((factor * value - start) / step * BINS_PER_TICK), len(bins) - 1)] += 1
+    most, width, base = max(bins), WIDTH / len(bins), MARGIN + HEIGHT
+    bars = "".join(
+        f'<rect x="{MARGIN + i * width + 0.5:.1f}" y="{base - HEIGHT * n / most:.1f}" '
+        f'width="{width - 1:.1f}" height="{HEIGHT * n / most:.1f}"/>'
+        for i, n in enumerate(bins)
+        if n
+    )
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    labels = "".join(
+        f'<text x="{MARGIN + i * WIDTH / (ticks - 1):.1f}" y="{base + 15}" class="mid">'
+        f"{f'{start + i * step:.{digits}f}'.replace('-', '−')}</text>"
+        for i in range(ticks)
+    )
+    median = statistics.median(values)
+    x = MARGIN + WIDTH * (factor * median - start) / (step * (ticks - 1))
+    unit = "%" if score.percent else score.unit
+    title = f"{word(score)}, {unit}" if unit else word(score)
+    summary = f"{title} of {len(values)} images: from {number(score, min(values))} to {number(score, max(values))}"
+    return (
+        f'<svg class="histogram" viewBox="0 0 {WIDTH + 2 * MARGIN} {base + 32}" role="img" '
+        f'aria-label="{escape(summary)}, median {number(score, median)}">'
+        f'<text x="{MARGIN - 5}" y="{MARGIN + 4}" class="end">{most}</text>'
+        f'<path class="grid" d="M{MARGIN} {MARGIN}h{WIDTH}"/>'
+        f'<g class="bars">{bars}<path d="M{MARGIN} {base}h{WIDTH}"/></g>{labels}'
+        f'<path class="diagonal" d="M{x:.1f} {base}V{MARGIN - 6}"/>'
+        f'<text x="{x:.1f}" y="{MARGIN - 10}" class="mid">median {number(score, median)}</text>'
+        f'<text x="{MARGIN + WIDTH / 2:g}" y="{base + 29}" class="mid">{escape(title)}</text></svg>'
+    )
+
+
+def _ticks(low: float, high: float) -> tuple[float, float, int]:
+    """The first tick, the step to the next, and their number, at least two: they enclose the values."""
+    raw = (high - low) / 5 or abs(low) / 5 or 0.2
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return first * step, step, max(last - first, 1) + 1
 
 
 def reliability_svg(name: str, bins: Mapping[str, Sequence[float | None]], ece: float | None) -> str:
@@ -69,7 +125,7 @@ def _histogram(counts: Sequence[float | None]) -> str:
     return f'<g class="bars">{bars}<path d="M{LEFT} {base}h{SIDE}"/></g>'
 
 
-def confusion_html(confusion: Sequence[Sequence[int]], classes: Sequence[str], palette: Sequence[Any]) -> str:
+def confusion_html(confusion: Sequence[Sequence[int]], classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
     """The matrix with each row divided by its sum, in whole percent; what rounds to 0 is shaded but not written.
 
     Args:

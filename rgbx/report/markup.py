@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
+from rgbx.evaluate.result import score_table, shown
+from rgbx.evaluate.result_form import HeadResult, Json
 from rgbx.report.tables import Table
+from rgbx.tasks.score import FRACTION, Score
 
 DASH = "–"
 
@@ -22,76 +24,112 @@ class Cell:
     name: str = ""
 
 
-Draw = Callable[[Mapping[str, Any]], Cell]
+Draw = Callable[[Mapping[str, Json]], Cell]
+
+
+def number(score: Score, value: float | None) -> str:
+    """A value as people read it, fractions in percent without the sign; a dash where nothing was measured."""
+    return DASH if value is None else shown(score, value).replace("-", "−")
+
+
+def difference(score: Score, value: float | None) -> str:
+    """With its sign, and without one where it rounds to 0; of fractions in percentage points."""
+    if value is None:
+        return DASH
+    text = shown(score, value, signed=True)
+    return (text if float(text) else text[1:]).replace("-", "−")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction in percent without the sign, a dash where nothing was measured."""
-    return DASH if value is None else f"{100 * value:.{digits}f}".replace("-", "−")
-
-
-def points(value: float | None, digits: int = 1) -> str:
-    """A difference of fractions in percentage points, with its sign."""
-    if value is None:
-        return DASH
-    text = f"{100 * value:+.{digits}f}".replace("-", "−")
-    return text[1:] if float(f"{100 * value:.{digits}f}") == 0 else text
+    return number(Score("", FRACTION, digits + 2), value)
 
 
 def text_cell(key: str) -> Draw:
     """Cells of plain text."""
 
-    def draw(row: Mapping[str, Any]) -> Cell:
+    def draw(row: Mapping[str, Json]) -> Cell:
         return Cell(DASH if row[key] is None else escape(str(row[key])), row[key])
+
+    return draw
+
+
+def score_cell(score: Score, key: str = "", *, strong: bool = False) -> Draw:
+    """Cells of a score's values."""
+    key = key or score.name
+
+    def draw(row: Mapping[str, Json]) -> Cell:
+        return Cell(number(score, row[key]), row[key], name="n strong" if strong else "n")
 
     return draw
 
 
 def percent_cell(key: str, *, digits: int = 1, strong: bool = False) -> Draw:
     """Cells of fractions in percent."""
+    return score_cell(Score(key, FRACTION, digits + 2), strong=strong)
 
-    def draw(row: Mapping[str, Any]) -> Cell:
-        return Cell(percent(row[key], digits), row[key], name="n strong" if strong else "n")
 
-    return draw
+def score_draws(table: Table, head: HeadResult, start: dict[str, Draw]) -> dict[str, Draw]:
+    """`start`, then every score that at least one row has."""
+    rest = [score for score in score_table(head) if score.name not in start]
+    measured = [score for score in rest if any(row.get(score.name) is not None for row in table.rows)]
+    return {**start, **{score.name: score_cell(score) for score in measured}}
 
 
 def count_cell(key: str) -> Draw:
     """Cells of whole numbers with thin spaces between the thousands."""
 
-    def draw(row: Mapping[str, Any]) -> Cell:
+    def draw(row: Mapping[str, Json]) -> Cell:
         return Cell(f"{row[key]:,}".replace(",", "\u2009"), row[key], name="n")
 
     return draw
 
 
-def points_cell(key: str, *, scale: float | None = None) -> Draw:
-    """Cells of differences in percentage points, after a bar to the right or left of zero if `scale` is given.
+def difference_cell(score: Score, key: str, *, scale: float | None = None) -> Draw:
+    """Cells of differences of a score, after a bar to the right or left of zero if `scale` is given.
 
     Args:
+        score: what differs.
         key: of the column.
         scale: the difference that fills half of the bar's width.
     """
 
-    def draw(row: Mapping[str, Any]) -> Cell:
+    def draw(row: Mapping[str, Json]) -> Cell:
         value = row[key]
-        html = f'<span class="signed">{points(value)}</span>'
+        html = f'<span class="signed">{difference(score, value)}</span>'
         if scale and value is not None:
-            share = min(abs(value) / scale, 1)
-            bar = f'<i class="{_sign(value)}" style="--v:{share:.3f}"></i>'
+            sign, share = "less" if value < 0 else "more", min(abs(value) / scale, 1)
+            bar = f'<i class="{sign}" style="--v:{share:.3f}"></i>'
             html = f'<span class="gap" aria-hidden="true">{bar}</span>{html}'
         return Cell(html, value, name="n")
 
     return draw
 
 
-def _sign(value: float) -> str:
-    return "less" if value < 0 else "more"
-
-
 def swatch(colour: Sequence[int]) -> str:
     """A small square of a class's colour."""
     return f'<i class="swatch" style="background:#{bytes(colour).hex()}"></i>'
+
+
+def facts(pairs: Sequence[tuple[str, Json]]) -> str:
+    """Names and values, those without a value left out."""
+    items = [f"<div><dt>{escape(key)}</dt>{_fact(key, str(value))}</div>" for key, value in pairs if value]
+    return f'<dl class="facts">{"".join(items)}</dl>'
+
+
+def _fact(key: str, value: str) -> str:
+    name = ' class="hash"' if key.endswith(("sha256", "fingerprint")) else ""
+    return f"<dd{name}>{breakable(value)}</dd>"
+
+
+def breakable(text: str) -> str:
+    """Escaped, with places where long file names may break."""
+    return escape(text).replace("_", "_<wbr>").replace("/", "/<wbr>")
+
+
+def listed(subset: str) -> str:
+    """ "rgb+depth" as "rgb + depth"."""
+    return subset.replace("+", " + ")
 
 
 def scroll_box(inner: str, label: str) -> str:

@@ -1,20 +1,32 @@
-"""The page of a report: its sections in order, in one file that needs nothing else."""
+"""The page of a report: opening, the sections of every head, and where the numbers come from, in one file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
-from rgbx.evaluate.result_reading import Result
-from rgbx.report import overview, sections
+from rgbx.evaluate.result import headline, score_table
+from rgbx.evaluate.result_form import HeadResult, Json, Result, look_up
+from rgbx.report import sections
+from rgbx.report.markup import breakable, facts, listed, number, percent
+from rgbx.report.tables import word
 
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+KINDS = {"classes": "Segmentation", "map": "Map"}
+UNITS = {
+    "rgb8": "8-bit colours",
+    "encoded": "8-bit code",
+    "metre": "metres",
+    "unit_vector": "unit vectors",
+    "relative": "0..1",
+    "sensor": "the sensor's own unit",
+}
+Section = tuple[str, str, str]  # id, heading, HTML
 
 
 def render_page(result: Result, folder: str | Path) -> str:
-    """The whole page as HTML.
+    """The whole page as HTML; it needs no other file.
 
     Args:
         result: a checked result.
@@ -24,34 +36,152 @@ def render_page(result: Result, folder: str | Path) -> str:
         ValueError: a picture that lies outside `folder` or is no PNG.
         FileNotFoundError: a picture that is not there.
     """
-    parts = [
-        ("classes", "Classes", sections.classes(result)),
-        ("confusion", "Confusion", sections.confusion(result)),
-        ("calibration", "Calibration", sections.calibration(result)),
-        ("subsets", "Missing modalities", sections.subsets(result)),
-        ("robustness", "Damaged modalities", sections.robustness(result)),
-        ("frames", "Frames", sections.frames(result, Path(folder))),
-        ("provenance", "Where the numbers come from", overview.provenance(result)),
-    ]
-    shown = [part for part in parts if part[2]]
-    body = "".join(_section(*part) for part in shown)
-    title = overview.title(result)
+    heads = result["heads"]
+    title = f"{PurePosixPath(result['config']['file']).stem} on {result['dataset']['type']}"
+    groups = {name: head_sections(head, Path(folder)) for name, head in heads.items()}
+    origin = ("provenance", "Where the numbers come from", provenance(result))
+    if len(heads) == 1:
+        ((name, head),) = heads.items()
+        kind = f"{KINDS.get(head['task'], head['task'].capitalize())} result"
+        opening = summary(result, head)
+        parts = [*groups[name], origin]
+        body, links = "".join(_section(*part) for part in parts), f"<ul>{_links(parts)}</ul>"
+    else:
+        kind, opening = f"Result of {len(heads)} heads", facts(shared_facts(result))
+        body = "".join(_group(result, name, groups[name]) for name in heads) + _section(*origin)
+        links = "".join(
+            f'<ul><li><a href="#head-{name}"><b>{escape(name)}</b></a></li>{_links(_prefixed(name, groups[name]))}</ul>'
+            for name in heads
+        )
+        links += f"<ul>{_links([origin])}</ul>"
     return _DOCUMENT.format(
         title=escape(title),
         policy=CONTENT_POLICY,
         style=_beside("style.css"),
         script=_beside("sort.js"),
-        head=overview.summary(result, title),
-        links=_links(shown),
+        head=f'<p class="kind">{escape(kind)}</p>\n<h1>{breakable(title)}</h1>\n{opening}',
+        links=links,
         body=body,
     )
 
 
-def _section(key: str, heading: str, html: str) -> str:
-    return f'<section id="{key}" aria-labelledby="{key}-h">\n<h2 id="{key}-h">{heading}</h2>\n{html}</section>\n'
+def head_sections(head: HeadResult, folder: Path) -> list[Section]:
+    """What there is to show of a head."""
+    parts = [
+        ("classes", "Classes", sections.classes(head)),
+        ("confusion", "Confusion", sections.confusion(head)),
+        ("calibration", "Calibration", sections.calibration(head)),
+        ("subsets", "Missing modalities", sections.subsets(head)),
+        ("robustness", "Damaged modalities", sections.robustness(head)),
+        ("images", "Images", sections.images(head)),
+        ("frames", "Frames", sections.frames(head, folder)),
+    ]
+    return [part for part in parts if part[2]]
 
 
-def _links(parts: Iterable[tuple[str, str, Any]]) -> str:
+def _group(result: Result, name: str, parts: list[Section]) -> str:
+    """Everything of one of several heads."""
+    body = "".join(_section(*part, head=name) for part in _prefixed(name, parts))
+    kind = KINDS.get(result["heads"][name]["task"], result["heads"][name]["task"]).lower()
+    return (
+        f'<div class="head"><h2 id="head-{name}">{escape(name)} <span>{escape(kind)}</span></h2>\n'
+        f"{summary(result, result['heads'][name], alone=False)}{body}</div>\n"
+    )
+
+
+def _prefixed(name: str, parts: Iterable[Section]) -> list[Section]:
+    return [(f"{name}-{key}", heading, html) for key, heading, html in parts]
+
+
+def summary(result: Result, head: HeadResult, *, alone: bool = True) -> str:
+    """The one number with what it means, the other scores, and one row per prediction."""
+    subset, _, score = main = headline(head)
+    about = head["about"]
+    pairs = [("Prediction", f"ensemble of {listed(subset)}" if "+" in subset else subset)]
+    if head["task"] == "map":
+        pairs.append(("Target", f"{about.get('name')} in {UNITS.get(str(about.get('unit')), about.get('unit'))}"))
+    pairs = [*pairs, *shared_facts(result)] if alone else pairs
+    unit = "% " if score.percent else f"{score.unit} " if score.unit else ""
+    title = "mean IoU" if score.name == "mIoU" else word(score)
+    return (
+        f'<div class="headline"><p class="figure"><b>{number(score, main.value)}</b>'
+        f"<span>{escape(unit + title)}{', lower is better' * score.lower}</span></p>\n{facts(pairs)}</div>\n"
+        f'{sections.predictions(head)}<p class="note">{_note(result, head)}</p>\n'
+    )
+
+
+def _note(result: Result, head: HeadResult) -> str:
+    """How to read the scores."""
+    table = score_table(head)
+    units = "All numbers are percentages." if all(score.percent for score in table) else "↓: lower is better."
+    if head["task"] != "classes":
+        return units
+    absent = "Means skip classes that are in neither truth nor prediction."
+    if look_up(result, "protocol.absent") == "zero":
+        absent = "Means count classes that are in neither truth nor prediction as 0."
+    return (
+        f"{units} IoU: intersection over union of a class. {absent} Weighted IoU weighs classes by their true pixels."
+    )
+
+
+def shared_facts(result: Result) -> list[tuple[str, Json]]:
+    """What all heads have in common."""
+    return [
+        ("Protocol", result["protocol"]["name"]),
+        ("Evaluated", stated_share(result)),
+        ("Checkpoint", PurePosixPath(result["checkpoint"]["file"]).name),
+    ]
+
+
+def stated_share(result: Result) -> str:
+    """How many images were evaluated: "164 images, every fourth of the split"."""
+    images, every = result["dataset"]["samples"], result["dataset"]["every"]
+    text = f"{images:,} {'image' if images == 1 else 'images'}".replace(",", "\u2009")
+    return text if every == 1 else f"{text}, every {sections.ordinal(every)} of the split"
+
+
+def provenance(result: Result) -> str:
+    """Protocol, files, versions and machine."""
+    protocol = [(key.replace("_", " "), _plain(value)) for key, value in result["protocol"].items()]
+    files = [
+        ("config", result["config"]["file"]),
+        ("config sha256", result["config"].get("sha256")),
+        ("checkpoint", result["checkpoint"]["file"]),
+        ("checkpoint sha256", result["checkpoint"]["sha256"]),
+        ("chosen on", result["checkpoint"].get("selected_on")),
+        ("dataset", result["dataset"]["type"]),
+    ]
+    for name, head in result["heads"].items():
+        own = f"{name} " if len(result["heads"]) > 1 else ""
+        classes, weights = head["about"].get("classes"), head["about"].get("weights") or {}
+        files += [(f"{own}classes", len(classes) if classes else None), (f"{own}fingerprint", head["fingerprint"])]
+        files += [(f"{own}{key} sha256", look_up(file, "sha256")) for key, file in weights.items()]
+    files += [("images", stated_share(result)), ("precision", result.get("dtype"))]
+    speed = result.get("speed") or {}
+    made = [
+        ("date", result.get("date")),
+        ("machine", result.get("machine")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items())),
+        ("speed", f"{speed['images_per_second']:.1f} images/s" if speed.get("images_per_second") else None),
+        ("share of the metrics", f"{percent(speed['metric_share'])} %" if speed.get("metric_share") else None),
+    ]
+    groups = [("Protocol", protocol), ("Data and model", files), ("Measured", made)]
+    blocks = [f"<div><h3>{heading}</h3>{facts(pairs)}</div>" for heading, pairs in groups]
+    return f'<div class="provenance">{"".join(blocks)}</div>\n'
+
+
+def _plain(value: Json) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return ", ".join(map(_plain, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _section(key: str, heading: str, html: str, head: str = "") -> str:
+    of = f'<span class="unseen">{escape(head)}: </span>' if head else ""
+    return f'<section id="{key}" aria-labelledby="{key}-h">\n<h2 id="{key}-h">{of}{heading}</h2>\n{html}</section>\n'
+
+
+def _links(parts: Iterable[Section]) -> str:
     return "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, heading, _ in parts)
 
 
@@ -72,7 +202,7 @@ _DOCUMENT = """<!doctype html>
 </head>
 <body>
 <header>
-{head}<nav aria-label="Sections"><ul>{links}</ul></nav>
+{head}<nav aria-label="Sections">{links}</nav>
 </header>
 <main>
 {body}</main>

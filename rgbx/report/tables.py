@@ -1,22 +1,27 @@
-"""The tables of a report as plain rows; the page and the CSV files show the same ones."""
+"""The tables of a report as plain rows: the page shows them, and CSV files hold them in full precision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-from rgbx.evaluate.result_reading import ENSEMBLE, Result, headline
+from rgbx.evaluate.result import damage_rows, damaged_score, headline, score_table
+from rgbx.evaluate.result_form import HeadResult, Json, Result, Scores
+from rgbx.tasks import ENSEMBLE
+from rgbx.tasks.score import Score
 
-SCORES = {
-    "mIoU": "mIoU",
+WORDS = {  # scores whose names are short for something
     "mAcc": "mean accuracy",
     "aAcc": "pixel accuracy",
     "fwIoU": "weighted IoU",
     "boundary_f": "boundary F",
     "ece": "calibration error",
-}  # key of the result file -> heading; all are fractions of 1
+    "angle_mean": "mean angle",
+    "angle_median": "median angle",
+}
 BINS = ("count", "confidence", "accuracy")  # of a reliability diagram
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a text that a spreadsheet would run
 
 
 @dataclass
@@ -25,61 +30,86 @@ class Table:
 
     Attributes:
         columns: key -> heading.
-        rows: key -> text, number (a fraction of 1 unless it is an int) or None for "not measured".
+        rows: key -> text, number (a fraction of 1 or in the score's unit) or None for "not measured".
         sorted_by: the key by whose falling values the rows are in order, or None.
     """
 
     columns: dict[str, str]
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Json]] = field(default_factory=list)
     sorted_by: str | None = None
 
 
-def prediction_table(result: Result) -> Table:
+def word(score: Score) -> str:
+    """A score's name as people read it."""
+    return WORDS.get(score.name, score.name.replace("_", " "))
+
+
+def headings(head: HeadResult) -> dict[str, str]:
+    """Score -> heading; where not all scores of the head are fractions, with its unit, and ↓ where lower is better."""
+    table = score_table(head)
+    mixed = not all(score.percent for score in table)
+    units = {score.name: "%" if score.percent else score.unit for score in table}
+    return {
+        score.name: (f"{word(score)}, {units[score.name]}" if mixed and units[score.name] else word(score))
+        + " ↓" * (mixed and score.lower)
+        for score in table
+    }
+
+
+def prediction_table(head: HeadResult) -> Table:
     """The headline: one row per prediction of the first subset, the ensemble first."""
-    _, predictions = headline(result)
+    predictions = headline(head).predictions
     names = [ENSEMBLE, *(name for name in predictions if name != ENSEMBLE)]
-    return Table(
-        {"prediction": "Prediction", **SCORES},
-        [{"prediction": name, **_scores(predictions[name])} for name in names],
-    )
+    rows = [{"prediction": name, **_scores(head, predictions[name])} for name in names]
+    return Table({"prediction": "Prediction", **headings(head)}, rows)
 
 
-def headline_table(result: Result) -> Table:
+def headline_table(result: Result, head: HeadResult) -> Table:
     """`prediction_table` with what the numbers belong to in every row, so that a line stands on its own."""
     identity = {
         "protocol": result["protocol"]["name"],
-        "modalities": headline(result)[0],
-        **{key: result["dataset"][key] for key in ("type", "fingerprint", "samples", "every")},
+        "modalities": headline(head).subset,
+        "type": result["dataset"]["type"],
+        "fingerprint": head["fingerprint"],
+        "samples": result["dataset"]["samples"],
+        "every": result["dataset"]["every"],
         "checkpoint": result["checkpoint"]["file"],
         "checkpoint_sha256": result["checkpoint"]["sha256"],
     }
-    table = prediction_table(result)
+    table = prediction_table(head)
     columns = {**table.columns, **{key: key for key in identity}}
     return Table(columns, [{**row, **identity} for row in table.rows])
 
 
-def subset_table(result: Result) -> Table:
-    """One row per subset of modalities: the ensemble of those present, and its mIoU against the first subset."""
-    first = headline(result)[1][ENSEMBLE]["mIoU"]
+def subset_table(head: HeadResult) -> Table:
+    """One row per subset of modalities: the ensemble of those present, and its headline against the first subset."""
+    main = headline(head)
+    name = main.score.name
     rows = [
-        {"subset": name, "difference": _minus(predictions[ENSEMBLE]["mIoU"], first), **_scores(predictions[ENSEMBLE])}
-        for name, predictions in result["subsets"].items()
+        {
+            "subset": subset,
+            "difference": _minus(predictions[ENSEMBLE][name], main.value),
+            **_scores(head, predictions[ENSEMBLE]),
+        }
+        for subset, predictions in head["subsets"].items()
     ]
-    columns = {"subset": "Modalities", "mIoU": SCORES["mIoU"], "difference": "against the first", **SCORES}
-    return Table(columns, rows)
+    scores = headings(head)
+    return Table({"subset": "Modalities", name: scores[name], "difference": "against the first", **scores}, rows)
 
 
-def class_table(result: Result) -> Table:
+def class_table(head: HeadResult) -> Table | None:
     """One row per class, by falling gap between the ensemble and the best branch; classes without a gap last.
 
     A branch is the best where it alone of several has the highest IoU, and that is above zero.
     """
-    _, predictions = headline(result)
+    if head["task"] != "classes":
+        return None
+    predictions = headline(head).predictions
     branches = [name for name in predictions if name != ENSEMBLE]
     main = predictions[ENSEMBLE]
     pixels = sum(main["pixels"]) or 1
     rows = []
-    for k, name in enumerate(result["dataset"]["classes"]):
+    for k, name in enumerate(head["about"]["classes"]):
         of_branch = {branch: predictions[branch]["IoU"][k] for branch in branches}
         highest = max((value for value in of_branch.values() if value is not None), default=None)
         leaders = [branch for branch, value in of_branch.items() if value is not None and value == highest]
@@ -101,58 +131,102 @@ def class_table(result: Result) -> Table:
     return Table({**columns, "best": "best branch", "Acc": "accuracy"}, rows, sorted_by="gap")
 
 
-def robustness_table(result: Result) -> Table | None:
-    """One row per corruption, one column per severity (mIoU), the mean over severities and its relative drop."""
-    robustness = result.get("robustness")
-    if not robustness or not robustness["corruptions"]:
+def robustness_table(head: HeadResult) -> Table | None:
+    """One row per corruption: the score at each severity, their mean, and how much worse that is, relatively."""
+    rows, lower = damage_rows(head), damaged_score(head).lower
+    if not rows:
         return None
-    severities = sorted({entry["severity"] for entry in robustness["corruptions"]})
-    groups: dict[tuple[str, str], dict[int, Any]] = {}
-    for entry in robustness["corruptions"]:
-        key = (entry["modality"], entry["corruption"])
-        groups.setdefault(key, {})[entry["severity"]] = entry["mIoU"]
-    clean = robustness["clean"]["mIoU"]
-    rows = []
-    for (modality, corruption), by_severity in groups.items():
-        cells = {f"severity {s}": by_severity.get(s) for s in severities}
-        measured = [value for value in cells.values() if value is not None]
-        mean = sum(measured) / len(measured) if measured else None
-        drop = None if mean is None or not clean else 1 - mean / clean
-        rows.append({"modality": modality, "corruption": corruption, **cells, "mean": mean, "drop": drop})
+    severities = sorted({severity for row in rows for severity in row.values})
     columns = {"modality": "Modality", "corruption": "Corruption"}
     columns |= {f"severity {s}": f"{s}" for s in severities}
-    return Table({**columns, "mean": "mean", "drop": "relative drop"}, rows)
+    columns |= {"mean": "mean", "drop": "relative rise" if lower else "relative drop"}
+    cells = [
+        {
+            "modality": row.modality,
+            "corruption": row.corruption,
+            **{f"severity {s}": row.values.get(s) for s in severities},
+            "mean": row.mean,
+            "drop": row.loss,
+        }
+        for row in rows
+    ]
+    return Table(columns, cells)
 
 
-def image_table(result: Result) -> Table:
-    """One row per image, in the order of evaluation."""
-    rows = [{key: image[key] for key in ("sample_id", "mIoU", "aAcc")} for image in result["images"]]
-    return Table({"sample_id": "Sample", "mIoU": "mIoU", "aAcc": "pixel accuracy"}, rows)
+def image_table(head: HeadResult) -> Table:
+    """One row per image, in the order of evaluation, with the scores that images have."""
+    kept = {key: text for key, text in headings(head).items() if any(key in image for image in head["images"])}
+    rows = [{key: image.get(key) for key in ("sample_id", *kept)} for image in head["images"]]
+    return Table({"sample_id": "Sample", **kept}, rows)
 
 
-def confusion_table(result: Result) -> Table:
+def confusion_table(head: HeadResult) -> Table | None:
     """Pixel counts: one row per true class, one column per predicted class."""
-    names = [f"{k} {name}" for k, name in enumerate(result["dataset"]["classes"])]
-    confusion = headline(result)[1][ENSEMBLE]["confusion"]
+    if head["task"] != "classes":
+        return None
+    names = [f"{k} {name}" for k, name in enumerate(head["about"]["classes"])]
+    confusion = headline(head).predictions[ENSEMBLE]["confusion"]
     rows = [{"true": name, **dict(zip(names, row, strict=True))} for name, row in zip(names, confusion, strict=True)]
     return Table({"true": "true \\ predicted", **{name: name for name in names}}, rows)
 
 
-def reliability_table(result: Result) -> Table | None:
+def reliability_table(head: HeadResult) -> Table | None:
     """One row per prediction and bin of confidence, None where calibration was not measured."""
     rows = []
-    for name, scores in headline(result)[1].items():
+    for name, scores in headline(head).predictions.items():
         bins = scores.get("reliability")
         if bins:
             for i, values in enumerate(zip(*(bins[key] for key in BINS), strict=True)):
                 rows.append({"prediction": name, "bin": i, **dict(zip(BINS, values, strict=True))})
-    headings = ("Prediction", "Bin", "pixels", "confidence", "accuracy")
-    return Table(dict(zip(("prediction", "bin", *BINS), headings, strict=True)), rows) if rows else None
+    titles = ("Prediction", "Bin", "pixels", "confidence", "accuracy")
+    return Table(dict(zip(("prediction", "bin", *BINS), titles, strict=True)), rows) if rows else None
 
 
-def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: scores.get(key) for key in SCORES}
+def _scores(head: HeadResult, scores: Scores) -> dict[str, float | None]:
+    return {score.name: scores.get(score.name) for score in score_table(head)}
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
+
+
+def write_csv_files(result: Result, folder: str | Path) -> list[Path]:
+    """Writes each table that the result has and returns the files; of several heads each has a folder of its name."""
+    written = []
+    for name, head in result["heads"].items():
+        place = head_folder(Path(folder), result, name)
+        tables = {
+            "headline": headline_table(result, head),
+            "classes": class_table(head),
+            "subsets": subset_table(head),
+            "robustness": robustness_table(head),
+            "reliability": reliability_table(head),
+            "confusion": confusion_table(head),
+            "images": image_table(head),
+        }
+        place.mkdir(parents=True, exist_ok=True)
+        for title, table in tables.items():
+            if table is not None:
+                written.append(place / f"{title}.csv")
+                _write_csv(table, written[-1])
+    return written
+
+
+def head_folder(folder: Path, result: Result, name: str) -> Path:
+    """Where the files of a head lie: of several, each in a folder of its name."""
+    return folder / name if len(result["heads"]) > 1 else folder
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    """Columns are the keys of the table; empty where nothing was measured."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([_csv_cell(key) for key in table.columns])
+        writer.writerows([[_csv_cell(row.get(key)) for key in table.columns] for row in table.rows])
+
+
+def _csv_cell(value: Json) -> Json:
+    """Numbers in full precision; an apostrophe before a text that a spreadsheet would take for a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
+    return repr(value) if isinstance(value, float) else value

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from rgbx.study.overrides import as_options
+import rgbx
+from rgbx.study.declaration import as_options
 from rgbx.study.runs import Run, last_line, read_state, write_note
-from rgbx.study.source_commit import find_commit
 
+GIT_PATIENCE = 10.0  # seconds
 ENTRY = "from rgbx.cli.{} import main; raise SystemExit(main())"
 MODULES = {"train": "train", "test": "evaluate"}  # of rgbx.cli, by the command's name
 PATIENCE = 30.0  # seconds between asking a process to stop, and making it
@@ -148,3 +149,27 @@ def _run_command(run: Run, call: Call, name: str, arguments: Sequence[str]) -> N
     if code:
         how = f"was ended by a signal ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
         raise RunError(f"{name} {how}: {last_line(run.log, start)}")
+
+
+def find_commit(package: Path | None = None) -> str | None:
+    """Twelve or more digits of the commit, with "+changes" where tracked files differ from it.
+
+    Args:
+        package: a folder with an `__init__.py`; rgbx by default.
+
+    Returns:
+        None without git, outside a checkout, or for a package that merely lies inside another project's checkout.
+    """
+    folder = package or Path(rgbx.__file__).parent
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    return _git(folder, "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_PATIENCE, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
 
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
+from rgbx.models import MultimodalModel
 from rgbx.models.precision import autocast_dtype
-from rgbx.models.segmentor import Segmentor
-from rgbx.models.translator import Translator
-from rgbx.profile.complexity import measure_complexity
-from rgbx.profile.measure import Model, describe_machine, find_device, make_forward, random_inputs, time_passes
+from rgbx.profile.measure import (
+    Size,
+    describe_machine,
+    find_device,
+    make_forward,
+    measure_complexity,
+    random_inputs,
+    time_passes,
+)
 
 ROUNDS, REPEATS = 5, 10
 FORMAT = "rgbx-study-costs/1"
@@ -31,12 +35,12 @@ class Cost:
 
     Attributes:
         size: height and width.
-        parameters: their number, for translation of the generator.
+        parameters: the number of those that predict.
         flops: per frame, two per multiply-add.
         milliseconds: of a forward pass of one frame: the median of each round; empty where not measured.
     """
 
-    size: tuple[int, int]
+    size: Size
     parameters: int
     flops: int
     milliseconds: tuple[float, ...] = ()
@@ -67,21 +71,24 @@ class Costs:
         return dict(self.key) == dict(key) and complete and (timed or not latency)
 
 
-def build_model(config: Config) -> Model:
-    """Builds a config's model.
+class Subject(NamedTuple):
+    """What is measured of a method.
 
-    Raises:
-        ValueError: it is neither a segmentor nor a translator of rgbx.
+    Attributes:
+        model: with any weights.
+        size: of a frame.
+        modalities: those present.
+        dtype: of autocast by name, such as "auto"; None for full precision.
     """
-    model = MODELS.build(config.model)
-    if not isinstance(model, Segmentor | Translator):
-        raise ValueError(f"model is a {type(model).__name__}; expected a segmentor or a translator of rgbx.models")
-    return model
+
+    model: MultimodalModel
+    size: Size
+    modalities: tuple[str, ...]
+    dtype: str | None = None
 
 
 def measure_costs(
-    configs: Mapping[str, Config],
-    subsets: Mapping[str, str],
+    builders: Mapping[str, Callable[[], Subject]],
     *,
     device: str = "auto",
     key: Mapping[str, Any],
@@ -91,8 +98,7 @@ def measure_costs(
     """Builds all models, counts, and times them in turn, several rounds, so that what slows the machine slows all.
 
     Args:
-        configs: by method; their test data must be there, for the size of a frame.
-        subsets: by method, the modalities that are present ("rgb+depth").
+        builders: by method, what makes its subject.
         device: see `rgbx.profile.measure.find_device`.
         key: see `Costs`.
         latency: whether to time.
@@ -101,9 +107,9 @@ def measure_costs(
     counted: dict[str, Cost] = {}
     forwards: dict[str, Callable[[], object]] = {}
     place = find_device(device)
-    for method, config in configs.items():
+    for method, build in builders.items():
         try:
-            counted[method], forwards[method] = _count(config, subsets[method].split("+"), place)
+            counted[method], forwards[method] = _count(build(), place)
         except (*PROBLEMS, OSError, ImportError) as error:
             say(f"The costs of {method!r} cannot be measured: {' '.join(str(error).split())}")
     times = _time_in_turn(forwards, place) if latency else {}
@@ -111,20 +117,13 @@ def measure_costs(
     return Costs(describe_machine(place), dict(key), methods)
 
 
-def _count(config: Config, names: Sequence[str], device: torch.device) -> tuple[Cost, Callable[[], object]]:
-    """Parameters and operations of a config's model, and its forward pass of one frame."""
-    model, size = build_model(config).eval().to(device), frame_size(config, names)
-    complexity = measure_complexity(model, size, modalities=names)
-    dtype = autocast_dtype((config.get("test_cfg") or {}).get("dtype"), device.type) or torch.float32
+def _count(subject: Subject, device: torch.device) -> tuple[Cost, Callable[[], object]]:
+    """Parameters and operations of a model, and its forward pass of one frame."""
+    model, size, names, name = subject
+    complexity = measure_complexity(model.eval().to(device), size, modalities=names)
+    dtype = autocast_dtype(name, device.type) or torch.float32
     inputs = random_inputs(model.layout.order(names), 1, size, device)
     return Cost(size, complexity.used_at_test, complexity.flops), make_forward(model, inputs, dtype)
-
-
-def frame_size(config: Config, names: Sequence[str]) -> tuple[int, int]:
-    """Height and width of the first test frame."""
-    sample = DATASETS.build(config.test_dataloader["dataset"])[0]
-    height, width = next(sample[name].shape[-2:] for name in names)
-    return int(height), int(width)
 
 
 def _time_in_turn(forwards: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, tuple[float, ...]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from rgbx.evaluate.result_form import Result
 from rgbx.study.costs import ROUNDS, Costs
-from rgbx.study.declaration import Study
-from rgbx.study.overrides import as_options
+from rgbx.study.declaration import Overrides, Study, as_options
 from rgbx.study.runs import shorten
 from rgbx.study.scores import Gathered
 from rgbx.study.table import markdown_table, missing_runs
@@ -18,14 +17,12 @@ GAINS = (
     "of these differences, and the differences themselves in the order of the seeds."
 )
 LATENCY = (
-    "Latency: one frame from normalised maps to {output}, methods timed in turn in one process, median of {rounds} "
-    "rounds; the ratio is the median over the rounds. Measured on {machine}."
+    "Latency: one frame from normalised maps to the outputs of all heads, methods timed in turn in one process, median "
+    "of {rounds} rounds; the ratio is the median over the rounds. Measured on {machine}."
 )
 
 
-def study_document(
-    gathered: Gathered, *, command: str, costs: Costs | None, picture: str, overrides: Mapping[str, Any]
-) -> str:
+def study_document(gathered: Gathered, *, command: str, costs: Costs | None, picture: str, overrides: Overrides) -> str:
     """The document.
 
     Args:
@@ -41,7 +38,7 @@ def study_document(
         f"    {command}",
         _bullets(_header(gathered, overrides)),
         markdown_table(gathered),
-        f"![{gathered.kind.headline.name} by method]({picture})",
+        f"![{gathered.shown.headline.name} by method]({picture})",
         _bullets(_notes(gathered, costs)),
         "## Not in the table\n\n" + _bullets(map(shorten, missing)) if missing else "",
         "## Methods\n\n" + _bullets(_methods(gathered)),
@@ -53,7 +50,7 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _header(gathered: Gathered, overrides: Mapping[str, Any]) -> list[str]:
+def _header(gathered: Gathered, overrides: Overrides) -> list[str]:
     study, results = gathered.study, gathered.results
     options = ", ".join(f"`{shorten(option)}`" for option in as_options(dict(overrides))) or "as it is"
     lines = [
@@ -62,7 +59,7 @@ def _header(gathered: Gathered, overrides: Mapping[str, Any]) -> list[str]:
     ]
     if results:
         lines += [
-            f"Data: {_all(_dataset(result) for result in results)}",
+            f"Data: {_all(_dataset(result, gathered.shown.head) for result in results)}",
             f"Protocol: {_all(result['protocol']['name'] for result in results)}, {_all(r['dtype'] for r in results)}",
             f"Versions: {_all(_versions(result['versions']) for result in results)}",
             f"Machine: {_all(result['machine'] for result in results)}",
@@ -77,9 +74,9 @@ def _seeds(study: Study) -> str:
     return ", ".join(map(str, study.seeds)) + "".join(others)
 
 
-def _dataset(result: Mapping[str, Any]) -> str:
+def _dataset(result: Result, head: str) -> str:
     data = result["dataset"]
-    return f"{data['type']}, {data['samples']} test frames, fingerprint {data['fingerprint'][:16]}"
+    return f"{data['type']}, {data['samples']} test frames, fingerprint {result['heads'][head]['fingerprint'][:16]}"
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -96,21 +93,21 @@ def _dates(dates: Sequence[str]) -> str:
 
 
 def _notes(gathered: Gathered, costs: Costs | None) -> list[str]:
-    study, kind = gathered.study, gathered.kind
+    study, shown = gathered.study, gathered.shown
     lines = [
-        f"{kind.headline.sentence}: mean ± sample standard deviation over the seeds; n where it is another. "
+        f"{shown.headline.sentence}: mean ± sample standard deviation over the seeds; n where it is another. "
         "Each column is one checkpoint with only these modalities present; — where a method is not tested so. "
         "A method's headline is the first column that it has."
     ]
-    lines += [f"{score.sentence}: of each method's headline." for score in kind.scores[1:]]
+    lines += [f"{score.sentence}: of each method's headline." for score in shown.scores[1:]]
     if study.baseline is not None:
         lines.append(GAINS.format(baseline=study.baseline))
     if costs is not None and costs.methods:
         sizes = dict.fromkeys(f"{height}×{width}" for height, width in (cost.size for cost in costs.methods.values()))
         lines.append(f"GFLOP: per frame of {', '.join(sizes)} with the headline's modalities, two per multiply-add.")
-        lines += [kind.note] if kind.note else []
+        lines.append("Parameters: of what predicts, without discriminators.")
         if any(cost.milliseconds for cost in costs.methods.values()):
-            lines.append(LATENCY.format(output=kind.output, rounds=ROUNDS, machine=costs.machine))
+            lines.append(LATENCY.format(rounds=ROUNDS, machine=costs.machine))
     return lines
 
 

@@ -36,8 +36,7 @@ class Progress:
         """Tells of a run that ended after some seconds."""
         self.ended += 1
         self.durations.append(seconds)
-        score = run.kind.headline
-        outcome = f"failed: {failure}" if failure else score.said(state.score(run.subsets[0], score.name))
+        outcome = f"failed: {failure}" if failure else run.shown.headline.said(run.score(state))
         line = f"[{self.ended}/{self.total}] {run.title}: {outcome} ({duration(seconds)})"
         if self.ended < self.total:
             line += f"; about {duration(self.left())} left"

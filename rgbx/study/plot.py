@@ -55,7 +55,7 @@ def _draw_headlines(axes: Axes, rows: Sequence[Row], gathered: Gathered) -> None
 
 
 def _headline_axis(gathered: Gathered) -> str:
-    text = f"{gathered.kind.headline.label}: dots are seeds, bars mean ± standard deviation"
+    text = f"{gathered.shown.headline.label}: dots are seeds, bars mean ± standard deviation"
     return f"{text}\ndashed: {gathered.study.baseline}" if gathered.study.baseline is not None else text
 
 
@@ -75,7 +75,7 @@ def _draw_others(axes: Axes, names: Sequence[str], gathered: Gathered) -> None:
             linewidth=1,
             label=f"{name} only" if "+" not in name else name,
         )
-    axes.set_xlabel(f"{gathered.kind.headline.name} of the same checkpoints\nwith only these modalities present")
+    axes.set_xlabel(f"{gathered.shown.headline.name} of the same checkpoints\nwith only these modalities present")
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names))
 
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rgbx.datasets.writing import replace_file
+from rgbx.evaluate.result import read_result
+from rgbx.evaluate.result_form import Result
+from rgbx.maps import replace_file
 from rgbx.models.checkpoint import find_last
-from rgbx.models.predictor import ENSEMBLE
-from rgbx.study.checks import Overrides
-from rgbx.study.kind import SEGMENTATION, Kind
-from rgbx.study.overrides import Flat, differences
+from rgbx.study.declaration import Overrides
+from rgbx.study.shown import Shown
+from rgbx.train.changes import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"
+Note = dict[str, Any]  # what `run.json` holds
+_PLACE = re.compile(r"\brgbx\.(?:[a-z_0-9]+\.)+(?=\w)")  # of a class or builder
 LONGEST = 200  # characters of a failure
 
 
@@ -37,7 +40,7 @@ class Run:
         resolved: every value of the config with these overrides.
         sha256: of the same, as tools/test.py notes it in its result file.
         subsets: the modalities it is tested on, the headline first.
-        kind: what its result is, as those of all runs of the study.
+        shown: the scores of its result that the study shows, the same of all runs.
     """
 
     method: str
@@ -47,7 +50,7 @@ class Run:
     resolved: Flat = field(hash=False)
     sha256: str
     subsets: tuple[str, ...]
-    kind: Kind = field(default=SEGMENTATION, hash=False)
+    shown: Shown = field(hash=False)
 
     @property
     def log(self) -> Path:
@@ -58,6 +61,12 @@ class Run:
     def results(self) -> Path:
         """The result file of the test."""
         return self.folder / "results.json"
+
+    def score(self, state: State, subset: str | None = None) -> float | None:
+        """The first of the scores under a subset, the headline by default; None where it was not measured."""
+        if state.result is None:
+            return None
+        return self.shown.value(state.result, subset or self.subsets[0], self.shown.headline.name)
 
     @property
     def title(self) -> str:
@@ -78,40 +87,51 @@ class State:
     """
 
     kind: str
-    result: Mapping[str, Any] | None = None
+    result: Result | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     commits: tuple[str, ...] = ()
-
-    def score(self, subset: str, name: str) -> float | None:
-        """A score of the ensemble under a subset; None where it was not measured."""
-        found = self.result["subsets"].get(subset) if self.result else None
-        return found[ENSEMBLE].get(name) if found else None
 
 
 def read_state(run: Run) -> State:
     """Reads what a run left behind.
 
-    A run is done where its result file carries the hash of the run's config as it is now, with all its subsets. It is
+    A run is done where its result file carries the hash of the run's config, with all heads and subsets. It is
     changed where it was of another config and left something that could be taken for this one's: a result or an epoch.
     """
     note = read_note(run)
     seconds = float(note.get("seconds", 0.0))
     commits = tuple(note.get("commits", ()))
-    result = run.kind.read(run.results) if run.results.is_file() else None
+    result = read_result(run.results) if run.results.is_file() else None
     left = result is not None or find_last(run.folder) is not None
-    if left and note.get("sha256", run.sha256) != run.sha256:
-        return State(CHANGED, notes=tuple(differences(note.get("config", {}), run.resolved)), seconds=seconds)
-    if result is not None and result["config"]["sha256"] != run.sha256:
+    changed = _changes(note, run)
+    if left and changed is not None:
+        return State(CHANGED, notes=tuple(changed), seconds=seconds)
+    if result is not None and result["config"]["sha256"] not in (run.sha256, note.get("sha256")):
         return State(CHANGED, notes=("results.json was made with another config",), seconds=seconds)
-    if result is not None and set(run.subsets) <= set(result["subsets"]):
+    if result is not None and run.shown.covers(result, run.subsets):
         return State(DONE, result, seconds=seconds, commits=commits)
     if note.get("failure"):
         return State(FAILED, notes=(str(note["failure"]),), seconds=seconds, commits=commits)
     return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
 
 
-def read_note(run: Run) -> dict[str, Any]:
+def _changes(note: Note, run: Run) -> list[str] | None:
+    """What the config is now and was not when the run began; None where it is the same.
+
+    Classes of rgbx that merely lie elsewhere in it by now are the same ones.
+    """
+    if note.get("sha256", run.sha256) == run.sha256:
+        return None
+    before, now = (
+        {path: _PLACE.sub("rgbx.", value) for path, value in config.items()}
+        for config in (note.get("config", {}), run.resolved)
+    )
+    found = differences(before, now)
+    return found if found or not before else None
+
+
+def read_note(run: Run) -> Note:
     """The run's `run.json`; empty where there is none.
 
     Raises:

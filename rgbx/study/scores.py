@@ -5,13 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rgbx.models.predictor import ENSEMBLE
+from rgbx.evaluate.result_form import Result
 from rgbx.study.costs import Cost
 from rgbx.study.declaration import Study
-from rgbx.study.kind import Kind, Score, check_scores_known
 from rgbx.study.runs import Run, State
+from rgbx.study.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Gathered:
     study: Study
     rows: tuple[Row, ...]
     subsets: tuple[str, ...]
-    kind: Kind
+    shown: Shown
 
     @property
     def commits(self) -> list[str]:
@@ -75,7 +74,7 @@ class Gathered:
         return [] if set(known) == {"unknown"} else list(dict.fromkeys(known))
 
     @property
-    def results(self) -> list[Mapping[str, Any]]:
+    def results(self) -> list[Result]:
         """The result files of all runs that are done."""
         return [state.result for row in self.rows for state in row.states.values() if state.result is not None]
 
@@ -92,49 +91,50 @@ def gather(study: Study, states: Mapping[Run, State], costs: Mapping[str, Cost])
         ValueError: results of different frames, by different protocols, or without a score that is asked for.
     """
     _check_comparable(states)
-    _check_scores(states)
-    kind = next(iter(states)).kind
+    shown = _scores_shown(states)
     subsets = tuple(dict.fromkeys([*(study.modalities or ()), *(name for run in states for name in run.subsets)]))
-    base = _headline_scores(study.baseline, states)
+    base = _headline_scores(study.baseline, states, shown)
     rows = []
     for method in study.methods:
         own = {run: state for run, state in states.items() if run.method == method}
-        scores = {subset: _scores(own, subset, kind.headline) for subset in subsets}
+        scores = {subset: _scores(own, subset, shown, shown.headline.name) for subset in subsets}
         headline = next(iter(own)).subsets[0]
-        further = {score.name: _scores(own, headline, score) for score in kind.scores[1:]}
+        further = {score.name: _scores(own, headline, shown, score.name) for score in shown.scores[1:]}
         seeds = [seed for seed in scores[headline] if seed in base]
         gains = {seed: scores[headline][seed] - base[seed] for seed in seeds}
         compared = study.baseline not in (None, method)
         by_seed = {run.seed: state for run, state in own.items()}
         rows.append(Row(method, headline, by_seed, scores, further, gains if compared else None, costs.get(method)))
     used = tuple(name for name in subsets if any(name in run.subsets for run in states))
-    return Gathered(study, tuple(rows), used, kind)
+    return Gathered(study, tuple(rows), used, shown)
 
 
-def _headline_scores(method: str | None, states: Mapping[Run, State]) -> dict[int, float]:
+def _headline_scores(method: str | None, states: Mapping[Run, State], shown: Shown) -> dict[int, float]:
     own = {run: state for run, state in states.items() if run.method == method}
     first = next(iter(own), None)
-    return {} if first is None else _scores(own, first.subsets[0], first.kind.headline)
+    return {} if first is None else _scores(own, first.subsets[0], shown, shown.headline.name)
 
 
-def _scores(states: Mapping[Run, State], subset: str, score: Score) -> dict[int, float]:
+def _scores(states: Mapping[Run, State], subset: str, shown: Shown, name: str) -> dict[int, float]:
     """By seed; a result file may hold subsets that the study no longer asks for."""
-    found = {run.seed: state.score(subset, score.name) for run, state in states.items() if subset in run.subsets}
+    found = {
+        run.seed: shown.value(state.result, subset, name)
+        for run, state in states.items()
+        if state.result is not None and subset in run.subsets
+    }
     return {seed: score for seed, score in sorted(found.items()) if score is not None}
 
 
-def _check_scores(states: Mapping[Run, State]) -> None:
-    for run, state in states.items():
+def _scores_shown(states: Mapping[Run, State]) -> Shown:
+    """As the first result has them, once all are found to have them."""
+    first = next(iter(states)).shown
+    for run, state in reversed(list(states.items())):
         if state.result is not None:
-            known = [name for name, value in state.result["subsets"][run.subsets[0]][ENSEMBLE].items() if _plain(value)]
             try:
-                check_scores_known([score.name for score in run.kind.scores], known)
+                first = run.shown.as_measured(state.result)
             except ValueError as error:
                 raise ValueError(f"{run.results}: {error}") from None
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, (int, float))
+    return first
 
 
 def _check_comparable(states: Mapping[Run, State]) -> None:
@@ -144,10 +144,10 @@ def _check_comparable(states: Mapping[Run, State]) -> None:
             continue
         first = first or (run, state)
         for name, look in {
-            "frames (dataset.fingerprint)": lambda result: result["dataset"]["fingerprint"],
-            "protocol": lambda result: result["protocol"],
+            "frames (fingerprint)": lambda result, run: [result["heads"][h]["fingerprint"] for h in run.shown.heads],
+            "protocol": lambda result, run: result["protocol"],
         }.items():
-            if first[1].result is not None and look(state.result) != look(first[1].result):
+            if first[1].result is not None and look(state.result, run) != look(first[1].result, run):
                 raise ValueError(
                     f"{run.results} and {first[0].results} differ in {name}, so their scores cannot stand in one "
                     "table; run the study in another --work-dir, or remove the runs that are wrong"

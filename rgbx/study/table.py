@@ -32,12 +32,12 @@ def markdown_table(gathered: Gathered) -> str:
 
 
 def _score_columns(gathered: Gathered) -> list[Column]:
-    seeds, first, rows = len(gathered.study.seeds), gathered.kind.headline, gathered.rows
+    seeds, first, rows = len(gathered.study.seeds), gathered.shown.headline, gathered.rows
     columns: list[Column] = []
     for subset in gathered.subsets:
         cells = [score_cell(row, subset, seeds, digits=first.digits) for row in rows]
         columns.append((first.heading(subset), "---:", cells))
-    for score in gathered.kind.scores[1:]:
+    for score in gathered.shown.scores[1:]:
         summaries = [summarise(list(row.further[score.name].values())) for row in rows]
         cells = [NOTHING if found is None else summary_text(found, seeds, digits=score.digits) for found in summaries]
         columns.append((score.heading(), "---:", cells))
@@ -105,7 +105,7 @@ def missing_runs(gathered: Gathered) -> list[str]:
 
 def csv_text(gathered: Gathered) -> str:
     """One line per run in full precision, in the units of the result files; empty where there is none."""
-    first, *others = [score.name for score in gathered.kind.scores]
+    first, *others = [score.name for score in gathered.shown.scores]
     header = ["method", "seed", "state", *(f"{first} {subset}" for subset in gathered.subsets), *others]
     header += ["headline", "minus_baseline", "parameters", "flops", "latency_ms"]
     file = io.StringIO()

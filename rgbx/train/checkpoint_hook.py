@@ -2,8 +2,6 @@
 
 mmengine's own hook stores absolute paths (so that resuming a copied directory deletes the
 original's best checkpoint) and deletes old files before the new one is written.
-
-What is saved, and scored, must be one model: `BufferSyncHook` lets several processes agree on it.
 """
 
 from __future__ import annotations
@@ -11,44 +9,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import torch
-from mmengine.dist import all_reduce_params, broadcast, is_main_process
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
+from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import write_last
+from rgbx.train.distributed import unwrap
 
 VALIDATED = "validated_epoch"  # in the message hub: the epoch that was validated last
-
-
-class BufferSyncHook(Hook):
-    """Gives all processes the same buffers at the end of each training epoch.
-
-    Each process gathers the running statistics of its own batches; here they become their mean.
-    Other buffers are those of the first process. An EMA's copy of the model is treated likewise,
-    as checkpoints hold its buffers.
-    """
-
-    priority = "NORMAL"
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
-        network = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for model in (network, *averages):
-            self._synchronise(model)
-
-    @staticmethod
-    def _synchronise(model: nn.Module) -> None:
-        running: list[torch.Tensor] = []
-        others: list[torch.Tensor] = []
-        for name, buffer in model.named_buffers():
-            (running if name.endswith((".running_mean", ".running_var")) else others).append(buffer)
-        if running:
-            all_reduce_params(running, op="mean")
-        for buffer in others:
-            broadcast(buffer, src=0)
 
 
 class CheckpointHook(Hook):
@@ -60,24 +29,25 @@ class CheckpointHook(Hook):
     Args:
         interval: epochs between resumable checkpoints; the last epoch is always kept.
         max_keep_ckpts: how many resumable checkpoints stay; -1 keeps all.
-        save_best: the metric whose largest value names the best checkpoint; None for none.
-        rule: "greater" or "less" is better.
+        save_best: the metric that names the best checkpoint; "auto" for the headline of the model's first head, None
+            for none.
+        rule: whether "greater" or "less" is better; None for what the tasks of the model say of the metric.
     """
 
     priority = "VERY_LOW"
 
     def __init__(
-        self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = None, rule: str = "greater"
+        self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = "auto", rule: str | None = None
     ) -> None:
-        if interval < 1 or max_keep_ckpts == 0 or rule not in ("greater", "less"):
+        if interval < 1 or max_keep_ckpts == 0 or rule not in ("greater", "less", None):
             raise ValueError(
-                f"interval must be >= 1, max_keep_ckpts not 0 and rule greater or "
-                f"less, found {interval}, {max_keep_ckpts} and {rule!r}"
+                f"interval must be >= 1, max_keep_ckpts not 0 and rule greater, "
+                f"less or None, found {interval}, {max_keep_ckpts} and {rule!r}"
             )
         self.interval = interval
         self.max_keep_ckpts = max_keep_ckpts
         self.save_best = save_best
-        self.sign = 1 if rule == "greater" else -1
+        self.rule = rule
 
     def before_train(self, runner: Runner) -> None:
         """Makes up for a validation that an interruption prevented."""
@@ -109,21 +79,32 @@ class CheckpointHook(Hook):
         """Saves the weights if they are the best so far; returns the names of the last best and of this one."""
         if self.save_best is None or not metrics:
             return None
-        if self.save_best not in metrics:
+        metric, sign = self._metric(runner)
+        if metric not in metrics:
             raise ValueError(f"save_best={self.save_best!r} is not among the metrics {sorted(metrics)}")
-        score, hub = metrics[self.save_best], runner.message_hub
-        best = hub.get_info("best_score", -self.sign * math.inf)
-        if math.isnan(score) or self.sign * (score - best) <= 0:
-            return None
+        score, hub, stem = metrics[metric], runner.message_hub, f"best_{metric.replace('/', '_')}_epoch_"
         previous = hub.get_info("best_ckpt")
-        name = f"best_{self.save_best.replace('/', '_')}_epoch_{runner.epoch}.pth"
+        known = previous is not None and previous.startswith(stem)  # after a resumption, it may be of another metric
+        best = hub.get_info("best_score") if known else -sign * math.inf
+        if math.isnan(score) or sign * (score - best) <= 0:
+            return None
+        name = f"{stem}{runner.epoch}.pth"
         hub.update_info("best_score", float(score))
         hub.update_info("best_ckpt", name)
         runner.save_checkpoint(
             runner.work_dir, name, save_optimizer=False, save_param_scheduler=False, meta={"epoch": runner.epoch}
         )
-        runner.logger.info(f"Best {self.save_best} so far: {score:.4g}, saved as {name}")
-        return previous, name
+        runner.logger.info(f"Best {metric} so far: {score:.4g}, saved as {name}")
+        return (previous if known else None), name
+
+    def _metric(self, runner: Runner) -> tuple[str, int]:
+        """The metric, and 1 where more of it is better or else -1."""
+        tasks, meta = unwrap(runner.model).tasks, runner.val_dataloader.dataset.metainfo
+        metric = next(iter(headlines(tasks, meta))) if self.save_best == "auto" else str(self.save_best)
+        table = {score.name: score for task in tasks.values() for score in task.table(meta)}
+        score = table.get(metric.rpartition("/")[2])
+        lower = self.rule == "less" if self.rule else score is not None and score.lower
+        return metric, -1 if lower else 1
 
     def _save_resumable(self, runner: Runner, epoch: int) -> None:
         kept = [step for step in runner.message_hub.get_info("keep_ckpt_ids", []) if step != epoch]

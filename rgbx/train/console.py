@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import typing
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
@@ -41,6 +43,22 @@ def shorten_console(logger: logging.Logger) -> None:
             handler.setStream(BarFriendlyStream(handler.stream))
 
 
+def progress(batches: Sized, title: str) -> Iterator[Any]:
+    """The batches, with a bar over them where stderr is a terminal, of the first process."""
+    bar = _bar(title, len(batches))
+    for batch in typing.cast(Iterable[Any], batches):
+        yield batch
+        if bar is not None:
+            bar.update()
+    if bar is not None:
+        bar.close()
+
+
+def _bar(title: str, batches: int) -> tqdm | None:
+    shown = is_main_process() and sys.stderr.isatty()
+    return tqdm(total=batches, desc=title, unit="batch", leave=False) if shown else None
+
+
 class ProgressBarHook(Hook):
     """A bar over the batches of each epoch, only where stderr is a terminal."""
 
@@ -49,43 +67,21 @@ class ProgressBarHook(Hook):
     def __init__(self) -> None:
         self.bar: tqdm | None = None
 
-    def _open(self, title: str, batches: int) -> None:
-        if is_main_process() and sys.stderr.isatty():
-            self.bar = tqdm(total=batches, desc=title, unit="batch", leave=False)
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.bar = _bar(f"epoch {runner.epoch + 1}/{runner.max_epochs}", len(runner.train_dataloader))
 
-    def _advance(self) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
+        self.bar = _bar("validation", len(runner.val_dataloader))
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.update()
 
-    def _close(self) -> None:
+    after_val_iter = after_train_iter
+
+    def after_train_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        title = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
-        self._open(title, len(runner.train_dataloader))
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        self._open("validation", len(runner.val_dataloader))
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        self._open("test", len(runner.test_dataloader))
-
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        self._advance()
-
-    def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        self._advance()
-
-    def after_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        self._advance()
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        self._close()
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._close()
-
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._close()
+    after_val_epoch = after_train_epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-SCORES = {  # metrics that are drawn, by the last part of their key, and their titles
-    "mIoU": "mIoU (%)",
-    "PSNR": "PSNR (dB)",
-    "angle_mean": "mean angle (°)",
-    "MAE": "MAE",
-}
+from rgbx.tasks import Score
 
 
 def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict[str, float]]]:
-    """Mean training loss and the validation metrics of `SCORES` by epoch, over a run and its resumptions.
+    """Mean training loss and the metrics of validations by epoch, over a run and its resumptions.
 
     Where an epoch was logged twice, as after a kill in its middle, the later log counts.
 
@@ -40,32 +36,29 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict
             entry: dict[str, Any] = json.loads(line)
             if "loss" in entry and "epoch" in entry:
                 of_run.setdefault(int(entry["epoch"]), []).append(entry["loss"])
-            elif "loss" not in entry and (found := {k: v for k, v in entry.items() if _last(k) in SCORES}):
-                metrics[int(entry["step"])] = found
+            elif "loss" not in entry and "step" in entry:
+                metrics[int(entry.pop("step"))] = entry
         losses.update({epoch: sum(values) / len(values) for epoch, values in of_run.items()})
     return losses, metrics
 
 
-def plot_losses(work_dir: str | Path, path: str | Path) -> None:
+def plot_losses(work_dir: str | Path, path: str | Path, scores: Mapping[str, Score]) -> None:
     """Draws the training loss, and below it validation scores of each prediction, against the epoch.
-
-    These are the mIoU in percent and, of a translation, the first of PSNR, mean angle and MAE that it has.
 
     Args:
         work_dir: of a training run.
         path: the PNG to write.
+        scores: those drawn, by the ensemble's metric, such as "mIoU" or, of several heads, "depth/MAE".
     """
     losses, metrics = read_scalars(work_dir)
-    there = {_last(key) for entry in metrics.values() for key in entry}
-    of_translation = [name for name in SCORES if name in there and name != "mIoU"][:1]
-    names = [*(["mIoU"] if "mIoU" in there else []), *of_translation]
-    figure = Figure(figsize=(7, 3.2 + 2.8 * len(names)), layout="constrained")
-    axes = figure.subplots(1 + len(names), 1, sharex=True, squeeze=False)[:, 0]
+    drawn = {key: score for key, score in scores.items() if any(key in entry for entry in metrics.values())}
+    figure = Figure(figsize=(7, 3.2 + 2.8 * len(drawn)), layout="constrained")
+    axes = figure.subplots(1 + len(drawn), 1, sharex=True, squeeze=False)[:, 0]
     epochs = sorted(losses)
     axes[0].plot(epochs, [losses[epoch] for epoch in epochs], color="tab:blue")
     axes[0].set_ylabel("training loss")
-    for each, name in zip(axes[1:], names, strict=True):
-        _plot_score(each, name, metrics)
+    for each, (key, score) in zip(axes[1:], drawn.items(), strict=True):
+        _plot_score(each, key, score, metrics)
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for each in axes:
@@ -74,17 +67,15 @@ def plot_losses(work_dir: str | Path, path: str | Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _plot_score(axes: Axes, name: str, metrics: dict[int, dict[str, float]]) -> None:
-    """One line per prediction, the ensemble's first and wide."""
-    keys = {key for entry in metrics.values() for key in entry if _last(key) == name}
-    for key in sorted(keys, key=lambda key: (key != name, key)):
-        points = sorted(epoch for epoch in metrics if key in metrics[epoch])
-        values = [metrics[epoch][key] for epoch in points]
-        label = "ensemble" if key == name else key.removesuffix(f"/{name}")
-        axes.plot(points, values, ".-", label=label, linewidth=2 if key == name else 1)
-    axes.set_ylabel(f"validation {SCORES[name]}")
+def _plot_score(axes: Axes, key: str, score: Score, metrics: Mapping[int, Mapping[str, float]]) -> None:
+    """One line per prediction, the ensemble's first and wide; branches are named between head and score."""
+    head = key.removesuffix(score.name)
+    there = {name for entry in metrics.values() for name in entry}
+    own = {name for name in there if name.startswith(head) and name.endswith(f"/{score.name}")} | {key}
+    for name in sorted(own, key=lambda name: (name != key, name)):
+        points = sorted(epoch for epoch in metrics if name in metrics[epoch])
+        values = [metrics[epoch][name] for epoch in points]
+        label = "ensemble" if name == key else name[len(head) :].removesuffix(f"/{score.name}")
+        axes.plot(points, values, ".-", label=label, linewidth=2 if name == key else 1)
+    axes.set_ylabel(f"validation {head}{f'{score.name} (%)' if score.percent else score.label}")
     axes.legend(frameon=False)
-
-
-def _last(key: str) -> str:
-    return key.rpartition("/")[2]

@@ -12,9 +12,9 @@ from rgbx.backbones import ModalityStem, stem_weight
 from rgbx.layers import owner
 from rgbx.models.checkpoint import EXTRA_STATE
 
-ALPHA = "alpha."
+ALPHA = ".alpha."
 COPIES = "copies"  # what separate encoders keep their layers under
-CONFIGURED = ("data_preprocessor.", "loss.")  # buffers that state what the config says
+CONFIGURED = ("data_preprocessor.", ".task.loss.", ".task.range.")  # buffers that state what the config says
 
 
 @dataclass
@@ -81,7 +81,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         )
     summary, state = TransferSummary(), dict(target)
     for name, tensor in tensors.items():
-        if name.startswith(CONFIGURED):
+        if any(part in name for part in CONFIGURED):
             summary.configured.append(name)
             continue
         source = name if name in weights else _source(name, weights, first)
@@ -89,7 +89,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         if name in stems:
             source, mode = stems[name]
             found = stem_weight(weights[source], mode) if name.endswith("weight") else weights[source]
-        if found is None or found.shape != tensor.shape or (name.startswith(ALPHA) and not same_modalities):
+        if found is None or found.shape != tensor.shape or (ALPHA in name and not same_modalities):
             summary.reinitialised.append(name)
             continue
         state[name] = found
@@ -136,4 +136,4 @@ def _stem_sources(
 
 
 def _alphas(names: Mapping[str, Tensor]) -> set[str]:
-    return {name for name in names if name.startswith(ALPHA)}
+    return {name for name in names if ALPHA in name}

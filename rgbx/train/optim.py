@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
 from rgbx.models.precision import DTYPES, computes_in_bfloat16
+from rgbx.train.distributed import unwrap
 
 
 class AutocastOptimWrapper(OptimWrapper):
@@ -85,7 +85,10 @@ class AutocastOptimWrapper(OptimWrapper):
         position, length = self._window(self._inner_count - 1)
         return position == length - 1
 
-    def scale_loss(self, loss: Tensor) -> Tensor:
+    def scale_loss(
+        self,
+        loss: Tensor,  # []
+    ) -> Tensor:
         return loss / self._window(self._inner_count)[1]
 
     @contextmanager
@@ -95,7 +98,11 @@ class AutocastOptimWrapper(OptimWrapper):
         with super().optim_context(model), torch.autocast(device, self.dtype, enabled=self.dtype is not None):
             yield
 
-    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+    def backward(
+        self,
+        loss: Tensor,  # []
+        **kwargs: Any,
+    ) -> None:
         self.scaler.scale(loss).backward(**kwargs)
         self._inner_count += 1
 
@@ -155,8 +162,7 @@ class EncoderDecoderConstructor(PartsConstructor):
     OPTIONS = ("encoder_lr", "decoder_lr", "encoder_lr_mult", "decoder_lr_mult")
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        network: Any = model.module if is_model_wrapper(model) else model
-        optimizer = OPTIMIZERS.build({**self.optimizer, "params": self.parameter_groups(network)})
+        optimizer = OPTIMIZERS.build({**self.optimizer, "params": self.parameter_groups(unwrap(model))})
         return OPTIM_WRAPPERS.build({**self.wrapper, "optimizer": optimizer})
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:

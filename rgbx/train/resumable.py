@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mmengine.runner
+import torch
 from mmengine.dist import master_only
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import EMAHook
+from mmengine.logging import HistoryBuffer, MessageHub
 
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.load import check_fit
+from rgbx.models.multimodal import MultimodalModel
+from rgbx.models.recipe import upgrade_tensors
+from rgbx.train import changes
+from rgbx.train.distributed import unwrap
 from rgbx.train.finetune import transfer
-from rgbx.train.plain import message_hub_from_plain, message_hub_to_plain
+
+OF_LOSSES = ".task.loss."  # in the names of buffers, such as class weights
 
 
 class ResumableRunner(mmengine.runner.Runner):
     """Checkpoints that are written whole, hold plain types and the model's recipe, and resume.
 
     Resuming at an epoch boundary repeats the uninterrupted run bit for bit, given that epochs are
-    seeded (`rgbx.train.seeding`). `load_from` transfers what fits (`rgbx.train.finetune`). The
+    seeded (`rgbx.train.seeding`); what the config changes of the run is applied and told, or refused
+    (`rgbx.train.changes`). `load_from` transfers what fits (`rgbx.train.finetune`). The
     config's `trust_checkpoint` allows files with arbitrary pickled objects.
     """
 
@@ -31,9 +40,9 @@ class ResumableRunner(mmengine.runner.Runner):
     param_schedulers: Any
 
     @property
-    def network(self) -> Any:
+    def network(self) -> MultimodalModel:
         """The model without its distributed wrapper."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        return unwrap(self.model)
 
     @property
     def trust(self) -> bool:
@@ -60,10 +69,10 @@ class ResumableRunner(mmengine.runner.Runner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable[..., Any] = "cpu",
     ) -> None:
-        """Restores the whole training state as it was at the end of an epoch.
+        """Restores the whole training state as it was at the end of an epoch, with what the config changes of it.
 
         Raises:
-            ValueError: the checkpoint has no training state, or fits another model.
+            ValueError: the checkpoint has no training state, or fits another model; a change that cannot be followed.
         """
         state = files.read_checkpoint(filename, trust=self.trust)
         for key in ("optimizer", "message_hub", "meta"):
@@ -72,18 +81,44 @@ class ResumableRunner(mmengine.runner.Runner):
                     f"checkpoint {filename} has no {key!r} and cannot be resumed: use "
                     "an epoch_N.pth, or --load-from to start from its weights"
                 )
+        changed, unknown = changes.changes_of_run(state, self.cfg, self.network.recipe)
+        for key in ("state_dict", "ema_state_dict"):
+            if key in state:
+                state[key] = self._tensors(state, key)
         self._load_state(state, filename)
         self.train_loop._epoch = state["meta"]["epoch"]
-        self.train_loop._iter = state["meta"]["iter"]
+        self.train_loop._iter = self.epoch * len(self.train_dataloader)
         self._resume_seed(state["meta"]["seed"])
         self.message_hub.load_state_dict(message_hub_from_plain(state["message_hub"]))
-        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-        self.optim_wrapper.load_state_dict(state["optimizer"])
-        if self.param_schedulers is not None:
-            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-            _load_schedules(self.param_schedulers, state["param_schedulers"])
+        self._resume_optimizer(state, changed)
+        if any(changes.begins(path, changes.OTHER_VALIDATION) for path in changed):
+            for name in ("best_score", "best_ckpt"):
+                self.message_hub.runtime_info.pop(name, None)
         left = "" if self.epoch < self.max_epochs else f" Nothing is left to train: max_epochs is {self.max_epochs}."
         self.logger.info(f"Resumed {filename} after epoch {self.epoch}.{left}")
+        for path, change in changed.items():
+            self.logger.info(f"{path}: {change}: applied")
+        if unknown:
+            self.logger.warning(f"Whether {', '.join(unknown)} changed cannot be told: {filename} does not hold it.")
+
+    def _resume_optimizer(self, state: Mapping[str, Any], changed: Mapping[str, str]) -> None:
+        """What the optimizer remembers, and the schedules where they were, or where the changed ones would be."""
+        planned = [path for path in changed if changes.begins(path, changes.PLANNED)]
+        batches, before = len(self.train_dataloader), state["meta"]["iter"] / max(1, self.epoch)
+        if not planned and batches == before:
+            self.optim_wrapper.load_state_dict(state["optimizer"])
+            if self.param_schedulers is not None:
+                _load_schedules(self.param_schedulers, state["param_schedulers"])
+            return
+        if batches != before:
+            self.logger.info(f"An epoch has {batches} batches now, {before:g} before; schedules follow the epochs.")
+        try:
+            changes.advance(self.param_schedulers, epochs=self.epoch, batches=batches, max_epochs=self.max_epochs)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(planned) or 'the length of an epoch'} changed: {error}") from error
+        values = changes.hyperparameters(self.optim_wrapper)
+        self.optim_wrapper.load_state_dict(state["optimizer"])
+        changes.set_hyperparameters(self.optim_wrapper, values)
 
     def _resume_seed(self, seed: int) -> None:
         if seed != self.seed:
@@ -96,31 +131,29 @@ class ResumableRunner(mmengine.runner.Runner):
     def load_for_finetuning(self, filename: str) -> None:
         """Transfers the tensors that fit and logs what became of the others."""
         state = files.read_checkpoint(filename, trust=self.trust)
-        weights, summary = transfer(self.network, files.model_weights(state, filename))
+        weights = files.model_weights(state, filename)
+        weights, summary = transfer(
+            self.network, upgrade_tensors(state["model"], weights) if "model" in state else weights
+        )
         self._load_state({"state_dict": weights}, filename)
         self.logger.info(f"Weights from {filename}:\n{summary.table()}")
 
-    def load_weights(self, filename: str) -> None:
-        """Loads a checkpoint that must fit the model exactly, for evaluation."""
-        state = files.read_checkpoint(filename, trust=self.trust)
-        self._load_state({"state_dict": files.model_weights(state, filename)}, filename)
-        self._has_loaded = True
+    def _tensors(self, state: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """The model's tensors, or their average's, by today's names; what losses hold is the config's."""
+        prefix = "module." if key == "ema_state_dict" else ""
+        saved = {name.removeprefix(prefix): x for name, x in state[key].items() if name.startswith(prefix)}
+        saved = upgrade_tensors(state["model"], saved) if state.get("model") else saved
+        saved = {name: x for name, x in saved.items() if OF_LOSSES not in name}
+        own = {name: x for name, x in self.network.state_dict().items() if OF_LOSSES in name}
+        others = {name: x for name, x in state[key].items() if not name.startswith(prefix)}
+        return others | {f"{prefix}{name}": x for name, x in {**saved, **own}.items()}
 
     def _load_state(self, state: dict[str, Any], filename: str) -> None:
+        if "ema_state_dict" in state and not any(isinstance(hook, EMAHook) for hook in self.hooks):
+            state["state_dict"] |= _averaged(state["ema_state_dict"])  # the weights whose average was saved for use
         self.call_hook("after_load_checkpoint", checkpoint=state)  # an EMA takes its part
         own, saved = self.network.state_dict(), state["state_dict"]
-        differing = [
-            name
-            for name in {**own, **saved}
-            if not name.endswith(files.EXTRA_STATE)
-            and (name not in own or name not in saved or saved[name].shape != own[name].shape)
-        ]
-        if differing:
-            raise ValueError(
-                f"checkpoint {filename} does not fit the config's model: "
-                f"{len(differing)} tensors differ, such as {differing[0]}; is it of "
-                f"another backbone, class count or set of modalities?{files.config_hint(filename)}"
-            )
+        check_fit(self.network, saved, filename, "the config's model")
         extra = {name: own[name] for name in own if name not in saved}
         self.network.load_state_dict({**{name: saved[name] for name in own if name in saved}, **extra})
 
@@ -139,12 +172,12 @@ class ResumableRunner(mmengine.runner.Runner):
         """Writes a checkpoint of plain types and tensors.
 
         Keys: `state_dict` (with an EMA, the averaged weights), `model` (the recipe that
-        `rgbx.models.build_model` rebuilds it from), `meta` (epoch, iter, seed, config text,
-        dataset), `message_hub`, and `optimizer` and `param_schedulers` where asked for.
+        `rgbx.load` rebuilds it from), `meta` (epoch, iter, seed, config as text
+        and flat, dataset), `message_hub`, and `optimizer` and `param_schedulers` where asked for.
         """
         state: dict[str, Any] = {
             "meta": {"epoch": self.epoch + 1, "iter": self.iter, **(meta or {}), **self._description()},
-            "model": to_plain(getattr(self.network, "recipe", None)),
+            "model": to_plain(self.network.recipe),
             "state_dict": dict(self.network.state_dict()),
             "message_hub": message_hub_to_plain(self.message_hub),
         }
@@ -159,10 +192,16 @@ class ResumableRunner(mmengine.runner.Runner):
         return {
             "seed": self.seed,
             "cfg": self.cfg.pretty_text,
+            "config": changes.flat_config(self.cfg),
             "experiment_name": self.experiment_name,
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", None),
         }
+
+
+def _averaged(ema: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's tensors of an EMA's state."""
+    return {name.removeprefix("module."): x for name, x in ema.items() if name.startswith("module.")}
 
 
 def _schedule_states(schedules: Any) -> Any:
@@ -181,3 +220,41 @@ def _load_schedules(schedules: Any, states: Any) -> None:
         return
     for scheduler, saved in zip(schedules, states, strict=True):
         scheduler.load_state_dict(saved)
+
+
+def message_hub_to_plain(hub: MessageHub) -> dict[str, Any]:
+    """mmengine's message hub (logged histories and run information) as plain types.
+
+    The hub keeps HistoryBuffer objects and whatever a hook stored; information that has no plain
+    form is left out, as nothing that rgbx resumes from is of that kind.
+    """
+    state = hub.state_dict()
+    information = {}
+    for name, value in state["runtime_info"].items():
+        try:
+            information[name] = to_plain(value)
+        except TypeError:
+            continue
+    histories = {
+        name: {
+            "values": torch.as_tensor(buffer.data[0], dtype=torch.float64),
+            "counts": torch.as_tensor(buffer.data[1], dtype=torch.int64),
+        }
+        for name, buffer in state["log_scalars"].items()
+    }
+    return {
+        "log_scalars": histories,
+        "runtime_info": information,
+        "resumed_keys": {
+            name: bool(kept) for name, kept in state["resumed_keys"].items() if name in histories or name in information
+        },
+    }
+
+
+def message_hub_from_plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `message_hub_to_plain`, for `MessageHub.load_state_dict`."""
+    histories = {
+        name: HistoryBuffer(buffer["values"].tolist(), buffer["counts"].tolist())
+        for name, buffer in state["log_scalars"].items()
+    }
+    return {**state, "log_scalars": histories}

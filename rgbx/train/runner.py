@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
+import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import mmengine.runner
 import torch
-import torch.distributed
 from mmengine.config import Config
-from mmengine.dist import is_distributed
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
-from rgbx.evaluate.loop import ProtocolTestLoop
-from rgbx.train.adversarial import AlternatingDataParallel
-from rgbx.train.checkpoint_hook import BufferSyncHook
-from rgbx.train.console import shorten_console
-from rgbx.train.map_check import check_maps
+from rgbx.evaluate.metric import Metrics
+from rgbx.models import MultimodalModel
+from rgbx.train.console import progress, shorten_console
+from rgbx.train.data_check import check_classes, check_maps
+from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
+from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 
 ensure_torchvision()  # mmengine imports it to log its version
 
 
-def finish_together() -> None:
-    """Waits for all processes of a distributed run; to be called before the process group is destroyed.
-
-    Gloo's threads release the tensors of the last collective after it has returned, and need Python's lock for that.
-    Destroying the group meanwhile waits for these threads with the lock held: for ever, or with an abort at exit. A
-    barrier has no tensors, and waits without the lock.
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
 class Runner(ResumableRunner):
-    """Trains and evaluates by epochs, on one device or in several processes.
+    """Trains by epochs, on one device or in several processes.
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
@@ -55,6 +44,8 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    _train_loop: Any
+    _val_loop: Any
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
@@ -67,14 +58,15 @@ class Runner(ResumableRunner):
             cfg = Config(dict(cfg), format_python_code=False)
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
-            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+            for part in (model, *(model.get("heads") or {}).values()):
+                resolve_class_weights(part, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""
-        if self.distributed and not is_distributed() and not torch.cuda.is_available():
-            torch.distributed.init_process_group("gloo")
+        if self.distributed:
+            join_processes()
         super().setup_env(env_cfg)
         base, count = self._timestamp, 1
         while self._timestamp in self._timestamps:
@@ -102,25 +94,16 @@ class Runner(ResumableRunner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
+        own = logging.getLogger("rgbx")  # what evaluations print
+        own.handlers, own.propagate = list(logger.handlers), False
+        own.setLevel(logging.DEBUG)  # the handlers choose
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to its device and, with several processes, wraps it for them."""
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
-        local = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
-        known = inspect.signature(DistributedDataParallel).parameters
-        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        wrapper = AlternatingDataParallel if getattr(model, "alternates", False) else MMDistributedDataParallel
-        return wrapper(
-            module=model.cuda() if local else model,
-            device_ids=local,
-            **{buffers: False},
-            find_unused_parameters=bool(getattr(model, "needs_unused_parameter_search", False)),
-        )
-
-    def _init_model_weights(self) -> None:
-        """Nothing: builders initialise their model, and load pretrained weights, themselves."""
+        return wrap(unwrap(model))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
@@ -155,20 +138,26 @@ class Runner(ResumableRunner):
         """Builds datasets and loops, so that what is wrong with them shows before anything runs."""
         for loop in (self.train_loop, self.val_loop):
             if loop is not None:
-                self._check_classes(loop.dataloader.dataset)
+                self.check_classes(loop.dataloader.dataset)
         for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
             self.logger.warning(warning)
 
-    def prepare_testing(self) -> None:
-        """The same for the test loop."""
-        self._check_classes(self.test_loop.dataloader.dataset)
+    def check_classes(self, dataset: Dataset[Any]) -> None:
+        """Refuses a dataset of other classes than the model's."""
+        check_classes(self.network, dataset)
 
-    def _check_classes(self, dataset: Any) -> None:
-        recipe = getattr(self.network, "recipe", None) or {}
-        expected = recipe.get("parameters", {}).get("num_classes")
-        found = len(getattr(dataset, "metainfo", {}).get("classes", ()))
-        if expected is not None and found and found != expected:
-            raise ValueError(f"the model has num_classes={expected}, but {type(dataset).__name__} has {found} classes")
+    def use_model(self, model: MultimodalModel) -> None:
+        """Takes another model in place of the config's, such as a checkpoint's to evaluate."""
+        self.model = model.to(next(self.network.parameters()).device)
+
+    @staticmethod
+    def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+        """What an evaluator of the config counts."""
+        return build_metrics(evaluator)
+
+    def watch(self, title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+        """What shows how far a loop over batches is, for `rgbx.evaluate.Session`."""
+        return functools.partial(progress, title=title)
 
     def build_train_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the epoch loop.
@@ -181,6 +170,8 @@ class Runner(ResumableRunner):
                 "train_cfg must say by_epoch=True: rgbx trains by epochs, as only "
                 "epoch boundaries can be resumed exactly"
             )
+        if isinstance(loop, dict) and "type" not in loop:
+            loop = {"type": TrainLoop, **{key: value for key, value in loop.items() if key != "by_epoch"}}
         built = super().build_train_loop(loop)
         if len(built.dataloader) == 0:
             raise ValueError(
@@ -190,13 +181,38 @@ class Runner(ResumableRunner):
             )
         return built
 
-    def build_test_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
-        """Builds the test loop, by default the one that follows a protocol."""
+    def build_val_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
+        """Builds the validation loop, by default the one that follows a protocol."""
         if isinstance(loop, dict) and "type" not in loop:
-            loop = {"type": ProtocolTestLoop, **loop}
-        return super().build_test_loop(loop)
+            loop = {"type": ValidationLoop, **loop}
+        return super().build_val_loop(loop)
 
-    def _maybe_compile(self, target: str) -> None:
+    def train(self) -> nn.Module:
+        """Trains to the end; returns the model.
+
+        mmengine's method, but for what it asks of models.
+
+        Raises:
+            ValueError: the config has nothing to train.
+        """
+        if self._train_loop is None:
+            raise ValueError("the config has nothing to train: it lacks train_dataloader, train_cfg and optim_wrapper")
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
+        if self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        if self._val_loop is not None:
+            self._val_loop = self.build_val_loop(self._val_loop)
+        self.call_hook("before_run")
+        self.load_or_resume()
+        self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)
+        self._compile()
+        model = self.train_loop.run()
+        self.call_hook("after_run")
+        return model
+
+    def _compile(self) -> None:
         """Compiles the network where the config says `compile=True` or `compile=dict(...)`."""
         options = self.cfg.get("compile", False)
         if options is not None and options is not False:

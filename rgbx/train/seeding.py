@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from rgbx.train.distributed import unwrap
 
 
 def derive_seed(*numbers: int) -> int:
@@ -28,15 +29,13 @@ class EpochSeedHook(Hook):
     """Seeds all global generators before every training epoch.
 
     mmengine does not save generator states, so a resumed run would draw other dropout masks than
-    the uninterrupted one. Seeding by (seed, epoch, rank) needs nothing saved. A model with a
-    method `set_epoch_seed(seed)` gets a seed that is the same on every rank, for draws on which
-    all processes must agree, such as which modalities a step uses.
+    the uninterrupted one. Seeding by (seed, epoch, rank) needs nothing saved. The model's `set_epoch_seed(seed)`
+    gets a seed that is the same on every rank, for draws on which all processes must agree: which modalities a
+    step uses.
     """
 
     priority = "HIGHEST"
 
     def before_train_epoch(self, runner: Runner) -> None:
         seed_everything(derive_seed(runner.seed, runner.epoch, get_rank()))
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if hasattr(model, "set_epoch_seed"):
-            model.set_epoch_seed(derive_seed(runner.seed, runner.epoch))
+        unwrap(runner.model).set_epoch_seed(derive_seed(runner.seed, runner.epoch))

@@ -1,14 +1,11 @@
 """Transforms `t(sample, rng)`: geometry for all maps alike, photometry for rgb, packing last."""
 
-from rgbx.transforms.compose import AlbumentationsGeometry
+from rgbx.transforms.compose import AlbumentationsGeometry, AlbumentationsPhotometry, ColorJitter
+from rgbx.transforms.computed import ComputeEdges, ComputeHHA, ComputeNormals
 from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
-from rgbx.transforms.crop import RandomCrop
-from rgbx.transforms.edges import ComputeEdges
-from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
-from rgbx.transforms.hha import ComputeHHA
-from rgbx.transforms.normals import ComputeNormals
+from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomCrop, RandomScaleCrop, Resize
+from rgbx.transforms.held_out import HoldOutDepth
 from rgbx.transforms.packing import PackSample
-from rgbx.transforms.photometry import AlbumentationsPhotometry, ColorJitter
 
 __all__ = [
     "CORRUPTIONS",
@@ -20,6 +17,7 @@ __all__ = [
     "ComputeHHA",
     "ComputeNormals",
     "Corrupt",
+    "HoldOutDepth",
     "HorizontalFlip",
     "PackSample",
     "PadTo",

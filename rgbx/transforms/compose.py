@@ -1,4 +1,4 @@
-"""Albumentations in the sample's terms: any of its geometry, made safe for depth and labels.
+"""Albumentations in the sample's terms: its geometry, made safe for depth and labels, and its colours, for rgb alone.
 
 Four of its habits are cured here: random numbers that ignore the sample (each call is reseeded
 from the sample's generator), misspelt arguments that pass with a warning (strict), depth treated
@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from albumentations.core.composition import BaseCompose
 
-from rgbx.datasets.sample import MapSpec, Sample
+from rgbx.datasets.sample import Sample
+from rgbx.maps import MapSpec
 from rgbx.transforms.spatial import Maps, image_size, specs_of
 
 _ONES = "rgbx_inside"
@@ -78,6 +79,71 @@ class AlbumentationsGeometry:
                 mask_interpolation=cv2.INTER_NEAREST,
             )
         return self._composes[key]
+
+
+class AlbumentationsPhotometry:
+    """Applies albumentations' pixel transforms to one 8-bit colour map.
+
+    Required and modified key: `key`, uint8 [H, W, 3], shape and dtype unchanged.
+
+    Args:
+        transforms: instances, or dict(type=Class, **arguments), built with strict checks so that
+            a misspelt argument is an error.
+        key: the map, RGB order.
+
+    Raises:
+        ValueError: a transform that moves pixels (use `AlbumentationsGeometry`), or a misspelt
+            argument.
+    """
+
+    def __init__(self, transforms: Sequence[Any], *, key: str = "rgb") -> None:
+        built = build_transforms(transforms, albumentations.ImageOnlyTransform)
+        self.key = key
+        self._compose = albumentations.Compose(built, strict=True)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if self.key not in sample:
+            raise ValueError(
+                f"{type(self).__name__} needs {self.key!r}, but sample "
+                f"{sample.get('sample_id')!r} has only {sorted(sample)}"
+            )
+        reseed(self._compose, rng)
+        image = self._compose(image=sample[self.key])["image"]
+        return {**sample, self.key: image}
+
+
+class ColorJitter(AlbumentationsPhotometry):
+    """Random brightness, contrast, saturation and hue of `rgb` (uint8 [H, W, 3], RGB order).
+
+    Put it after the crop, where there are fewer pixels; padding is tinted with the rest, which no
+    loss sees.
+
+    Args:
+        brightness: factor drawn from 1 - b .. 1 + b.
+        contrast: the same about the mean grey.
+        saturation: the same about the grey image.
+        hue: shift drawn from -h .. h of the full circle, h <= 0.5.
+        probability: of changing a sample at all.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        hue: float = 0.05,
+        *,
+        probability: float = 0.5,
+    ) -> None:
+        jitter = {
+            "type": albumentations.ColorJitter,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+            "p": probability,
+        }
+        super().__init__([jitter])
 
 
 def build_transforms(transforms: Sequence[Any], kind: type) -> list[Any]:

@@ -16,7 +16,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from rgbx.datasets.sample import STANDARD_MAPS, MapSpec, Sample
+from rgbx.datasets.sample import Sample
+from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.transforms.spatial import Maps
 
 _REFERENCE_HEIGHT = 480
@@ -92,21 +93,21 @@ class Corrupt:
         return {**sample, self.key: result}
 
 
-def _pixels(length: float, array: np.ndarray) -> float:
+def _pixels(length: float, array: np.ndarray) -> float:  # [H, W, ...]
     return length * array.shape[0] / _REFERENCE_HEIGHT
 
 
-def _spread(array: np.ndarray) -> float:
+def _spread(array: np.ndarray) -> float:  # [H, W, ...]
     low, high = np.percentile(array, (1, 99))
     return float(high - low)
 
 
-def _noise(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _noise(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
     unit = 255.0 if array.dtype == np.uint8 else _spread(array)
     return array + rng.standard_normal(array.shape, np.float32) * np.float32(strength * unit)
 
 
-def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
     sigma = max(_pixels(strength, array), 0.3)
     return cv2.GaussianBlur(np.ascontiguousarray(array), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
@@ -115,11 +116,11 @@ def _brightness(array: np.ndarray, strength: float, rng: np.random.Generator, sp
     return array + np.float32(strength * 255)
 
 
-def _darkness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _darkness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
     return array * np.float32(strength)
 
 
-def _fog(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _fog(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
     return array * np.float32(1 - strength) + np.float32(strength * _FOG)
 
 
@@ -128,7 +129,7 @@ def _low_contrast(array: np.ndarray, strength: float, rng: np.random.Generator, 
     return (array - np.float32(mean)) * np.float32(strength) + np.float32(mean)
 
 
-def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W]
     """Blobs of about 20 pixels where a smooth random field is lowest."""
     rows, columns = depth.shape[:2]
     cell = max(_pixels(20, depth), 1)
@@ -137,17 +138,17 @@ def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, s
     return np.where(field < np.quantile(field, strength), np.float32(0), depth)
 
 
-def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W]
     noise = rng.standard_normal(depth.shape, np.float32) * np.float32(strength) * depth**2
     return np.where(depth > 0, np.maximum(depth + noise, np.float32(_NEAREST_M)), depth)
 
 
-def _depth_steps(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _depth_steps(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W]
     levels = np.maximum(np.rint(depth / np.float32(strength)), 1)
     return np.where(depth > 0, levels * np.float32(strength), depth)
 
 
-def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
     angle, length = rng.uniform(0, 2 * np.pi), max(_pixels(strength, array), 1.0)
     down, right = round(length * np.sin(angle)), round(length * np.cos(angle))
     shifted = _missing(array, strength, rng, spec)
@@ -158,7 +159,7 @@ def _shift(array: np.ndarray, strength: float, rng: np.random.Generator, spec: M
     return shifted
 
 
-def _missing(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+def _missing(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:  # [H, W, ...]
     return np.full_like(array, spec.fill)
 
 

@@ -168,7 +168,30 @@ class Resize:
         return result
 
 
-class CenterCrop:
+class _Crop:
+    """Cuts the same window of all maps and the label, at the place that a subclass gives."""
+
+    def __init__(self, size: int | Sequence[int], *, maps: Maps | None = None) -> None:
+        self.size = check_size(f"{type(self).__name__} size", size)
+        self.maps = maps
+
+    def corner(self, rest: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """First row and column of the window; `rest` is by how much the image is larger."""
+        raise NotImplementedError(f"{type(self).__name__} must define corner(rest, rng)")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        specs = specs_of(sample, self.maps)
+        (height, width), (rows, columns) = image_size(sample, specs), self.size
+        if rows > height or columns > width:
+            raise ValueError(
+                f"{type(self).__name__} of {self.size} from sample {sample.get('sample_id')!r} of {(height, width)}: "
+                "the image is smaller; use Resize or PadTo first"
+            )
+        box = Box(*self.corner((height - rows, width - columns), rng), rows, columns)
+        return {**sample, **{name: np.ascontiguousarray(crop(sample[name], box)) for name in specs}}
+
+
+class CenterCrop(_Crop):
     """Cuts the middle: from row (H - h) // 2 and column (W - w) // 2.
 
     Required keys: at least one map. Modified keys: all maps and `label` become [h, w, ...].
@@ -178,22 +201,20 @@ class CenterCrop:
         maps: specs of maps that are not standard.
     """
 
-    def __init__(self, size: int | Sequence[int], *, maps: Maps | None = None) -> None:
-        self.size = check_size("CenterCrop size", size)
-        self.maps = maps
+    def corner(self, rest: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """The middle."""
+        return rest[0] // 2, rest[1] // 2
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        specs = specs_of(sample, self.maps)
-        height, width = image_size(sample, specs)
-        rows, columns = self.size
-        if rows > height or columns > width:
-            raise ValueError(
-                f"CenterCrop of {self.size} from sample {sample.get('sample_id')!r} "
-                f"of {(height, width)}: the image is smaller; use PadTo first"
-            )
-        box = Box((height - rows) // 2, (width - columns) // 2, rows, columns)
-        cut = {name: np.ascontiguousarray(crop(sample[name], box)) for name in specs}
-        return {**sample, **cut}
+
+class RandomCrop(_Crop):
+    """Cuts a window at a random place, the same of all maps; after `Resize` (286, then 256), as pix2pix and CEN do.
+
+    Keys and arguments are those of `CenterCrop`.
+    """
+
+    def corner(self, rest: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """Anywhere."""
+        return int(rng.integers(rest[0] + 1)), int(rng.integers(rest[1] + 1))
 
 
 class PadTo:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from rgbx.datasets.sample import Sample
-from rgbx.transforms.spatial import Maps, specs_of
+from rgbx.transforms.spatial import MASK, Maps, specs_of
 
 
 class PackSample:
@@ -18,7 +18,7 @@ class PackSample:
     Required keys: at least one map. Modified keys: every map becomes [C, H, W] in its own dtype
     (rgb uint8 [3, H, W], depth float32 [1, H, W]); `label` becomes int64 [H, W]. Added keys:
     `{name}_valid` bool [1, H, W] for `depth` and every map in metres, True where its value > 0, and for maps of unit
-    vectors, True where the vector is not 0.
+    vectors, True where the vector is not 0; a mask `{name}_valid` that the sample brings is packed in its place.
     `sample_id` and `paths` are unchanged.
 
     Args:
@@ -49,7 +49,12 @@ class PackSample:
             if name == "label":
                 packed[name] = torch.from_numpy(array.astype(np.int64))
                 continue
+            if spec.unit == MASK:
+                packed[name] = torch.from_numpy(array[None] > 0)
+                continue
             packed[name] = torch.from_numpy(_planes(array))
+            if f"{name}_valid" in sample:
+                continue
             if spec.unit == "metre" or name == "depth":
                 packed[f"{name}_valid"] = torch.from_numpy(array[None] > 0)
             if spec.unit == "unit_vector":
@@ -57,7 +62,7 @@ class PackSample:
         return packed
 
 
-def _planes(array: np.ndarray) -> np.ndarray:
+def _planes(array: np.ndarray) -> np.ndarray:  # [H, W] or [H, W, C]
     """A copy [C, H, W] of [H, W] or [H, W, C]; OpenCV splits colours faster than numpy transposes."""
     planes = np.empty((array.shape[2] if array.ndim == 3 else 1, *array.shape[:2]), array.dtype)
     if array.ndim == 3 and array.shape[2] in (3, 4):

@@ -12,10 +12,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from rgbx.datasets.sample import IGNORE_INDEX, STANDARD_MAPS, MapSpec, Sample
-from rgbx.datasets.vectors import unit_length
+from rgbx.datasets.sample import Sample
+from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
+from rgbx.maps.normals import unit_length
 
 LABEL = MapSpec("label", 1, "uint8", "train_id", "nearest", IGNORE_INDEX)
+
+MASK = "mask"  # unit of maps `{name}_valid`, 1 where a pixel of the map `name` counts
 
 Maps = Mapping[str, MapSpec]
 Fill = Mapping[str, float | Sequence[float]]
@@ -33,7 +36,7 @@ class Box(NamedTuple):
 
 
 def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
-    """Specs of all arrays [H, W, ...] of a sample, `label` included.
+    """Specs of all arrays [H, W, ...] of a sample, `label` and masks `{map}_valid` included.
 
     Args:
         sample: an unpacked sample.
@@ -43,6 +46,7 @@ def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
         ValueError: an array that no spec describes, or no array at all.
     """
     known = {**STANDARD_MAPS, **(maps or {}), "label": LABEL}
+    known |= {name: MapSpec(name, 1, "uint8", MASK, "nearest") for name in [f"{key}_valid" for key in known]}
     arrays = [key for key, value in sample.items() if isinstance(value, np.ndarray)]
     unknown = [key for key in arrays if key not in known]
     if unknown:
@@ -70,7 +74,7 @@ def image_size(sample: Sample, specs: Maps) -> tuple[int, int]:
     return next(iter(sizes.values()))
 
 
-def crop(array: np.ndarray, box: Box) -> np.ndarray:
+def crop(array: np.ndarray, box: Box) -> np.ndarray:  # [H, W, ...]
     """The part of the box inside the array, a view [h, w, ...]."""
     bottom, right = box.top + box.height, box.left + box.width
     return array[max(box.top, 0) : max(bottom, 0), max(box.left, 0) : max(right, 0)]
@@ -95,7 +99,7 @@ def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolatio
     return result
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # [H, W]
     """A mask [H, W] of bool at size = (height, width), by the nearest pixel."""
     return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
 

@@ -11,7 +11,6 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests"  # tiny.py, the stand-in model
-sys.path.insert(0, str(ROOT / "tests/datasets"))  # dataset_frames.py, small datasets on disk
 torch.set_num_threads(1)
 
 BASE = """
@@ -23,7 +22,7 @@ from torch.optim import SGD
 from rgbx.datasets import EpochSampler
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
-from rgbx.evaluate.segmentation_metric import SegmentationMetric
+from rgbx.evaluate.metric import Metrics
 from rgbx.transforms import PackSample
 
 model = dict(type=tiny_segmentor, modalities=("rgb", "depth"), num_classes=3, pretrained=None)
@@ -39,8 +38,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()
-val_evaluator = dict(type=SegmentationMetric)
-test_evaluator = dict(type=SegmentationMetric)
+val_evaluator = dict(type=Metrics)
+test_evaluator = dict(type=Metrics)
 default_hooks = dict(checkpoint=dict(type=CheckpointHook, save_best="mIoU"))
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
 optim_wrapper = dict(
@@ -57,9 +56,8 @@ from torch.optim import Adam
 from rgbx.datasets import EpochSampler, SyntheticRooms
 from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.checkpoint_hook import CheckpointHook
-from rgbx.evaluate.grid_hook import GridHook
 from rgbx.train.optim import AutocastOptimWrapper
-from rgbx.evaluate.translation_metric import TranslationMetric
+from rgbx.evaluate.metric import Metrics
 from rgbx.models import multimodal_translator
 from rgbx.transforms import PackSample
 
@@ -80,12 +78,11 @@ val_dataloader = dict(
         type=SyntheticRooms, root=data_root, split="test", num_frames=3, size=(24, 32),
         modalities=("rgb", "normal", "depth"), transforms=[dict(type=PackSample)]))
 test_dataloader = val_dataloader
-val_cfg = dict()
+val_cfg = dict(pictures=2, pictures_interval=2)
 test_cfg = dict()
-val_evaluator = dict(type=TranslationMetric)
-test_evaluator = dict(type=TranslationMetric)
-default_hooks = dict(checkpoint=dict(type=CheckpointHook, save_best="MAE", rule="less"))
-custom_hooks = [dict(type=GridHook, count=2, interval=2)]
+val_evaluator = dict(type=Metrics)
+test_evaluator = dict(type=Metrics)
+default_hooks = dict(checkpoint=dict(type=CheckpointHook))
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
 optim_wrapper = dict(
     type=AutocastOptimWrapper, constructor=AdversarialConstructor,

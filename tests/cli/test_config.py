@@ -118,7 +118,13 @@ def test_absent_files(write_config, tmp_path):
 def test_a_misspelt_name_of_the_base(write_config, tmp_path):
     path = write_config()
     path.write_text(path.read_text().replace("import *", "import modle"))
-    with pytest.raises(ConfigError, match=r"config\.py: its base config does not define 'modle'"):
+    with pytest.raises(ConfigError, match=r"config\.py: its base config does not define 'modle'; did you mean 'model'"):
+        load_config(path)
+
+
+def test_a_base_of_itself(write_config, tmp_path):
+    path = write_config(base="from mmengine.config import read_base\n\nwith read_base():\n    from .config import *\n")
+    with pytest.raises(ConfigError, match=r"base\.py: its base config .*config\.py has this one as its base"):
         load_config(path)
 
 

@@ -47,11 +47,11 @@ def test_converts_reports_and_does_not_overwrite(source, tmp_path, capsys, model
     assert "resnet50 with RefineNet, 7 classes" in text and "rgb (bn_0), depth (bn_1)" in text
     assert "672 of 672 tensors used" in text and "epoch_start 99, best_val 48.25" in text
     row = next(line.split() for line in text.splitlines() if line.startswith("adapt_stage1_b "))
-    assert row == ["adapt_stage1_b", "head.levels.3.adapt", "6"]
+    assert row == ["adapt_stage1_b", "heads.labels.decoder.levels.3.adapt", "6"]
 
     listed = json.loads(report.read_text())
     assert len(listed["renamed"]) == 672 and listed["unused"] == []
-    assert listed["renamed"]["module.clf_conv.module.bias"] == ["head.classifier.bias"]
+    assert listed["renamed"]["module.clf_conv.module.bias"] == ["heads.labels.decoder.classifier.bias"]
     saved = read_checkpoint(out)
     assert saved["model"]["builder"] == model.recipe["builder"] and "pretrained" not in saved["model"]["parameters"]
 
@@ -93,4 +93,4 @@ def test_a_file_of_objects_needs_trust(source, tmp_path, capsys):
     assert main([*command, "--trust"]) == 0
     text = capsys.readouterr().out
     assert "best_val 0.5" in text and "Left out, being no weights: args." in text
-    assert read_checkpoint(out)["model"]["parameters"]["num_classes"] == 7
+    assert read_checkpoint(out)["model"]["parameters"]["heads"]["labels"]["num_classes"] == 7

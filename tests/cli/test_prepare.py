@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbx.cli.prepare import main
-from rgbx.datasets.prepare import mfnet
+from rgbx.datasets.prepare import jobs
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def test_interrupted_and_resumed(root, tmp_path, capsys, monkeypatch):
     assert "13 files written, 0 were there already." in capsys.readouterr().out
     left = iter(range(5))
 
-    def encode(array, real=mfnet.encode_png):
+    def encode(array, real=jobs.encode_png):
         if next(left, None) is None:
             raise KeyboardInterrupt
         return real(array)
 
-    monkeypatch.setattr(mfnet, "encode_png", encode)
+    monkeypatch.setattr(jobs, "encode_png", encode)
     assert main(["mfnet", str(root), str(out)]) == 130
     assert capsys.readouterr().err.strip().endswith("Interrupted: the same command goes on where it stopped.")
     assert 0 < len(tree(out)) < len(tree(whole))

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from rgbx.cli.config import load_config
+from rgbx.cli.model import config_model
 from rgbx.cli.profile import all_subsets, main, profile_table
+from rgbx.models.checkpoint import save_atomically, to_plain
 from rgbx.profile.measure import Profile
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +18,14 @@ from rgbx.models import multimodal_segmentor
 model = dict(
     type=multimodal_segmentor, modalities=("rgb", "depth"), num_classes=5, pretrained="absent.pth",
     decoder=dict(width=16))
+"""
+
+JUDGED = """
+from rgbx.models import multimodal_translator
+
+model = dict(
+    type=multimodal_translator, modalities=("rgb", "normal"), target="depth",
+    generator=dict(name="unet", width=4, depth=3), discriminator=dict(width=4, layers=2))
 """
 
 
@@ -46,9 +57,29 @@ def test_every_combination_is_measured(config, tmp_path, capsys):
     assert "without the kernels' own scratch" in printed[-1]
 
 
+def test_a_checkpoint_is_measured_as_its_config(config, tmp_path, capsys):
+    """Also by its work directory, and of a translator, whose discriminator is told apart."""
+    options = ["--size", "64x64", "--repeats", "1", "--device", "cpu"]
+    judged = tmp_path / "judged.py"
+    judged.write_text(JUDGED)
+    for source in (config, str(judged)):
+        model = config_model(load_config(source))
+        folder = tmp_path / Path(source).stem
+        save_atomically({"model": to_plain(model.recipe), "state_dict": model.state_dict()}, folder / "epoch_1.pth")
+        printed = []
+        for path in (source, str(folder), str(folder / "epoch_1.pth")):
+            assert main([path, *options]) == 0
+            lines = capsys.readouterr().out.splitlines()
+            printed.append([lines[1], *(line.split()[:5] for line in lines[4:7])])
+        assert printed[0] == printed[1] == printed[2]
+        assert ("opponents" in printed[0][0]) == (source == str(judged))
+    assert main([str(folder), "--cfg-options", "model.fusion=None"]) == 2
+    assert "--cfg-options are of a config" in capsys.readouterr().err
+
+
 def test_subsets_can_be_chosen(config, capsys):
     assert main([config, "--size", "64x64", "--repeats", "1", "--modalities", "depth", "depth+rgb"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[3:5]]
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[4:6]]
     assert names == ["depth", "rgb+depth"]
 
 
@@ -56,7 +87,7 @@ def test_subsets_can_be_chosen(config, capsys):
     ("options", "message"),
     [
         (["--modalities", "thermal"], "this model knows ['rgb', 'depth']"),
-        (["--cfg-options", "model.backbone=resnet"], "is no timm model"),
+        (["--cfg-options", "model.backbone=resnet18x"], "is no timm model"),
         (["--cfg-options", "model.decoder.widht=3"], "did you mean 'width'?"),
     ],
 )

@@ -5,12 +5,12 @@ import pytest
 from made_result import make_result
 from PIL import Image
 
-from rgbx.cli.evaluate import main as test
+from rgbx.cli.evaluate import main as evaluate
 from rgbx.cli.report import main
 from rgbx.cli.train import main as train
-from rgbx.evaluate.pictures import IGNORED
-
-test.__test__ = False  # a command, not a test
+from rgbx.evaluate.result import read_result
+from rgbx.report.frames import ERRORS
+from rgbx.tasks.classes import IGNORED
 
 
 def test_report_of_a_file(tmp_path, capsys):
@@ -24,16 +24,16 @@ def test_report_of_a_test_run(write_config, tmp_path):
     """Scores, pictures and page of one run; the pictures are those of the first subset."""
     config, run, out = str(write_config()), tmp_path / "run", tmp_path / "out"
     assert train([config, "--work-dir", str(run)]) == 0
-    assert test([config, str(run), "--modalities", "rgb", "rgb+depth", "--report", str(out)]) == 0
-    result = json.loads((out / "results.json").read_text())
+    assert evaluate([config, str(run), "--modalities", "rgb", "rgb+depth", "--report", str(out)]) == 0
+    result = read_result(out / "results.json")["heads"]["labels"]
     assert list(result["subsets"]) == ["rgb", "rgb+depth"]
     assert [entry["kind"] for entry in result["pictures"]] == ["best", "median", "worst"]
     files = result["pictures"][0]["files"]
-    assert list(files) == ["rgb", "depth", "label", "prediction/rgb", "prediction/ensemble", "error"]
+    assert list(files) == ["input/rgb", "input/depth", "truth", "RGB branch", "ensemble", ERRORS]
     pictures = {name: np.asarray(Image.open(out / file)) for name, file in files.items()}
-    assert (pictures["prediction/rgb"] == pictures["prediction/ensemble"]).all()  # of rgb alone
-    wrong = pictures["error"][..., 0] > 2.0 * pictures["error"][..., 1]
-    scored = (pictures["error"] != IGNORED).any(-1)
+    assert (pictures["RGB branch"] == pictures["ensemble"]).all()  # of rgb alone
+    wrong = pictures[ERRORS][..., 0] > 2.0 * pictures[ERRORS][..., 1]
+    scored = (pictures[ERRORS] != IGNORED).any(-1)
     best = next(image for image in result["images"] if image["sample_id"] == result["pictures"][0]["sample_id"])
     assert 1 - wrong.sum() / scored.sum() == pytest.approx(best["aAcc"])
     page = (out / "report.html").read_text()

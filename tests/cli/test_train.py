@@ -32,7 +32,9 @@ def test_trains_and_resumes(write_config, work_dir, tmp_path):
     assert main([config, "--work-dir", str(work_dir), "--resume", *longer]) == 0
     assert checkpoints(work_dir) == ["epoch_2.pth", "epoch_3.pth"]
     assert main([config, "--work-dir", str(work_dir), "--resume", "--cfg-options", "train_cfg.max_epochs=3"]) == 0
-    assert any("Nothing is left to train: max_epochs is 3" in log.read_text() for log in work_dir.rglob("*.log"))
+    logs = "".join(log.read_text() for log in work_dir.rglob("*.log"))
+    assert "Nothing is left to train: max_epochs is 3" in logs
+    assert "train_cfg.max_epochs: 2 → 3: applied" in logs and "param_scheduler.0.end: absent → 3: applied" in logs
     other = str(tmp_path / "other")
     assert (
         main(
@@ -49,6 +51,14 @@ def test_trains_and_resumes(write_config, work_dir, tmp_path):
         == 0
     )
     assert checkpoints(tmp_path / "other") == ["epoch_4.pth"]
+
+
+def test_a_resumed_run_cannot_change_its_model(write_config, work_dir, capsys):
+    command = [str(write_config()), "--work-dir", str(work_dir)]
+    assert main(command) == 0
+    assert main([*command, "--resume", "--cfg-options", "model.width=8", "optim_wrapper.optimizer.lr=1"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: model.width is 4 → 8 since the run began, which a resumed run cannot follow")
 
 
 def test_nothing_to_resume_starts(write_config, work_dir, capsys):
@@ -164,6 +174,9 @@ def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     command = ["c.py", *given, "--data-root", "my data", "--launcher", "none", "--cfg-options", "a=(1, 2)", "b=3"]
     expected = "c.py --data-root 'my data' --launcher none --cfg-options 'a=(1, 2)' b=3 --resume"
     assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: python tools/train.py {expected}")
+    monkeypatch.setattr("sys.argv", ["/a place/rgbx train"])
+    assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: '/a place/rgbx' train {expected}")
+    monkeypatch.setattr("sys.argv", ["tools/train.py"])
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     hint = resume_hint(command, str(tmp_path))

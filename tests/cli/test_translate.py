@@ -9,13 +9,11 @@ import torch
 from PIL import Image
 
 from rgbx.cli.errors import ConfigError
-from rgbx.cli.translate import main
-from rgbx.cli.translate_files import list_jobs
+from rgbx.cli.translate import list_jobs, main
 from rgbx.cli.translate_maps import map_files, parse_map, specs_in, stored_in
 from rgbx.datasets import Taskonomy
-from rgbx.datasets.reading import read_image
-from rgbx.datasets.sample import MapSpec
-from rgbx.models import TranslationPredictor, multimodal_translator
+from rgbx.maps import MapSpec, read_image
+from rgbx.models import Predictor, multimodal, multimodal_translator
 from rgbx.models.checkpoint import to_plain
 
 RNG = np.random.default_rng(0)
@@ -39,17 +37,33 @@ def write(path, image):
     return path
 
 
-@pytest.fixture
-def tool(write_config, translation_config, tmp_path):
-    """A config and checkpoint of rgb + thermal to depth, and a pair of images."""
-    sources = "modalities=('rgb', 'thermal'), target='depth', ranges={'thermal': {'low': 0, 'high': 100}},"
-    base = translation_config.replace('modalities=("rgb", "normal"), target="depth",', sources)
-    config = write_config(base=base)
+CONFIG = """
+from rgbx.models import multimodal_translator
+
+model = dict(
+    type=multimodal_translator, modalities=("rgb", "thermal"), target="depth",
+    ranges=dict(thermal=dict(low=0, high=100)),
+    generator=dict(name="unet", width=4, depth=3), discriminator=dict(width=4, layers=2))
+"""
+
+
+def save(network, path):
+    torch.save({"state_dict": network.state_dict(), "model": to_plain(network.recipe)}, path)
+
+
+@pytest.fixture(params=["config and weights", "checkpoint alone"])
+def tool(request, tmp_path):
+    """Arguments for a model of rgb + thermal to depth, and a pair of images."""
     network = model_of("depth", thermal={"low": 0, "high": 100})
-    torch.save({"state_dict": network.state_dict()}, tmp_path / "weights.pth")
+    path = tmp_path / "weights.pth"
+    save(network, path)
+    base = [str(path), "--device", "cpu"]
+    if request.param == "config and weights":
+        torch.save({"state_dict": network.state_dict()}, path)  # which does not say of which model
+        (tmp_path / "config.py").write_text(CONFIG)
+        base = [str(tmp_path / "config.py"), *base]
     rgb = write(tmp_path / "a.png", RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
     thermal = write(tmp_path / "t.png", RNG.integers(28000, 33000, SIZE, dtype=np.uint16))
-    base = [str(config), str(tmp_path / "weights.pth"), "--device", "cpu"]
     return base, network.eval(), rgb, thermal
 
 
@@ -62,7 +76,7 @@ def expected(network, rgb, thermal=None, branch="ensemble"):
     if thermal is not None:
         raw = cv2.imread(str(thermal), cv2.IMREAD_UNCHANGED).astype(np.float64)
         batch["thermal"] = torch.from_numpy(raw / 100 - 273.15).float()[None, None]
-    return TranslationPredictor(network)(batch)[0]["prediction"][branch][0].numpy()
+    return Predictor(network)(batch)[0]["prediction"][branch][0].numpy()
 
 
 @pytest.mark.parametrize("scale", [1000, 5000])
@@ -100,15 +114,66 @@ def test_an_input_that_is_not_given_is_told(tool, tmp_path, capsys):
     assert "also takes" not in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_another_model_says_in_what_it_differs(tool, tmp_path, capsys):
-    base, _, rgb, _ = tool
-    other = model_of("depth", ("rgb",))
-    torch.save({"state_dict": other.state_dict(), "model": to_plain(other.recipe)}, tmp_path / "weights.pth")
-    (tmp_path / "its_config.py").touch()
-    assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "one.png")]) == 2
+def test_a_checkpoint_of_another_model_is_refused_unless_told_which_counts(tmp_path, capsys):
+    """Every difference that changes an answer is named; what is of training alone, such as L1, is none."""
+    (tmp_path / "config.py").write_text(CONFIG)
+    rgb = write(tmp_path / "a.png", RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+    network = multimodal_translator(
+        modalities=("rgb", "thermal"),
+        target="depth",
+        generator=dict(name="unet", width=4, depth=3),
+        discriminator=dict(width=4, layers=2),
+        fusion=dict(name="asymmetric", second_shift="reversed"),
+        ranges=dict(thermal=dict(low=0, high=100), depth=dict(low=0, high=5)),
+        l1=10.0,
+    ).eval()
+    save(network, tmp_path / "weights.pth")
+    base = [str(tmp_path / "config.py"), str(tmp_path / "weights.pth"), "--device", "cpu", "--input", f"rgb={rgb}"]
+    assert main([*base, "--out", str(tmp_path / "no.png")]) == 2
     error = capsys.readouterr().err
-    assert "its modalities is ['rgb'], the config's ['rgb', 'thermal']." in error
-    assert f"It was trained with {tmp_path / 'its_config.py'}" in error
+    for difference in ("fusion.second_shift: None against 'reversed'", "heads.depth.range.high: 10.0 against 5"):
+        assert difference in error
+    assert "l1" not in error and not (tmp_path / "no.png").exists()
+    assert f"It was trained with {tmp_path / 'config.py'}" in error
+    ours = model_of("depth", thermal={"low": 0, "high": 100})
+    weights = {name: x for name, x in network.state_dict().items() if ".task." not in name}
+    ours.load_state_dict(weights, strict=False)
+    for which, model in (("checkpoint", network), ("config", ours.eval())):
+        assert main([*base, "--out", str(tmp_path / f"{which}.png"), "--model-from", which]) == 0
+        found = cv2.imread(str(tmp_path / f"{which}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(found, np.round(1000 * expected(model, rgb).astype(np.float64)))
+
+
+def test_any_head_that_predicts_a_map(tmp_path, capsys):
+    """Beside classes, and one of several; a map of a name of its own has the head's unit."""
+    torch.manual_seed(0)
+    heads = dict(
+        labels=dict(task="classes", num_classes=3, decoder=dict(width=8)),
+        normal=dict(task="map", decoder=dict(width=16)),
+        dense=dict(task="map", unit="metre", target="depth_dense", decoder=dict(width=16)),
+    )
+    rgb = write(tmp_path / "a.png", RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+    batch = {"rgb": torch.from_numpy(cv2.imread(str(rgb))[..., ::-1].transpose(2, 0, 1).copy())[None]}
+    path = tmp_path / "weights.pth"
+    command = [str(path), "--device", "cpu", "--input", f"rgb={rgb}", "--overwrite", "--out", str(tmp_path / "b.png")]
+    for names, options, message in (
+        (("labels", "normal", "dense"), [], "say which by --head; the model has labels (classes), normal (map), dense"),
+        (("labels", "normal", "dense"), ["--head", "labels"], "--head labels: no head of that name predicts a map"),
+        (("labels",), [], "no head predicts a map; the model has labels (classes)"),
+        (("labels", "dense"), [], None),
+        (("labels", "normal", "dense"), ["--head", "dense"], None),
+    ):
+        model = multimodal(modalities=("rgb", "depth"), heads={name: heads[name] for name in names})
+        save(model, path)
+        assert main([*command, *options]) == (0 if message is None else 2)
+        if message is not None:
+            assert message in capsys.readouterr().err
+            continue
+        metres = model.eval().predict(batch)[0]["heads"]["dense"].prediction["ensemble"][0].numpy()
+        found = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(found, np.round(1000 * metres.astype(np.float64)))
+        with Image.open(tmp_path / "b.png") as image:
+            assert image.text["Description"].startswith("depth_dense: metre = value / 1000")
 
 
 def test_folders_are_matched_by_stem(tool, tmp_path):

@@ -9,8 +9,9 @@ import torch
 from authors_network import AuthorsNetwork, authors_keys
 
 from rgbx.convert import asymfusion_model, convert_asymfusion
-from rgbx.models import build_model, multimodal_segmentor
-from rgbx.models.checkpoint import model_weights, read_checkpoint
+from rgbx.models import load, multimodal_segmentor
+from rgbx.models.checkpoint import read_checkpoint
+from rgbx.tasks import Target
 
 NAMES = ("rgb", "depth", "ensemble")
 
@@ -18,6 +19,13 @@ NAMES = ("rgb", "depth", "ensemble")
 def relative(found, expected):
     found, expected = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (found, expected))
     return float((found - expected).abs().max() / expected.abs().max())
+
+
+def decoder_logits(model, inputs):
+    """Logits of the branches and the ensemble at the decoder's resolution."""
+    with torch.no_grad(), model.layout.holding(inputs):
+        names, stack = model.heads["labels"](model.backbone(inputs), tuple(inputs))
+    return dict(zip(names, stack.chunk(len(names)), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +40,10 @@ def converted(weights, tmp_path_factory):
     state = {f"module.{key}": x for key, x in weights.items()}
     torch.save({"segmenter": state, "epoch_start": 295, "best_val": np.float64(48.5)}, folder / "in.pth.tar")
     _, report = convert_asymfusion(folder / "in.pth.tar", folder / "out.pth")
-    saved = read_checkpoint(folder / "out.pth")
+    model, meta = load(folder / "out.pth"), read_checkpoint(folder / "out.pth")["meta"]
     for path in folder.iterdir():
         path.unlink()
-    with torch.device("meta"):  # no time for initial weights, which are replaced
-        model = build_model(saved["model"])
-    model.load_state_dict(model_weights(saved, "out.pth"), assign=True)
-    return model.eval(), report, saved["meta"]
+    return model, report, meta
 
 
 @pytest.fixture(scope="module")
@@ -48,28 +53,27 @@ def inputs(seeded):
 
 def test_reproduces_the_authors_logits_and_alpha(converted, inputs, answers):
     model = converted[0]
-    with torch.no_grad():
-        logits = model.decoder_logits(inputs)
+    logits = decoder_logits(model, inputs)
     for name in NAMES:
         assert relative(logits[name], answers[name]) < 1e-4
-    alpha = torch.stack([model.alpha[name] for name in ("rgb", "depth")]).softmax(0)
+    alpha = torch.stack([model.heads["labels"].alpha[name] for name in ("rgb", "depth")]).softmax(0)
     assert relative(alpha, answers["alpha_softmax"]) < 1e-6
 
 
 def test_reproduces_the_authors_loss_and_gradients(converted, inputs, answers):
     model = converted[0]
     label = torch.from_numpy(np.random.RandomState(7).randint(0, 40, (1, 64, 96)))
-    losses = model(inputs, label, mode="loss")
+    losses = model(inputs, {"labels": Target(label)}, mode="loss")
     loss = sum(losses.values())
     assert relative(loss, answers["loss"]) < 1e-4
     parameters = {
-        "alpha": [model.alpha["rgb"], model.alpha["depth"]],
+        "alpha": [model.heads["labels"].alpha["rgb"], model.heads["labels"].alpha["depth"]],
         "conv1.module.weight": [model.backbone.network.conv1.weight],
         "bn1.bn_0.weight": [model.backbone.network.bn1.norms["rgb"].weight],
         "bn1.bn_1.weight": [model.backbone.network.bn1.norms["depth"].weight],
         "layer1.2.conv2.module.weight": [model.backbone.network.layer1[2].conv2.weight],
         "layer4.2.conv2.module.weight": [model.backbone.network.layer4[2].conv2.weight],
-        "clf_conv.module.weight": [model.head.classifier.weight],
+        "clf_conv.module.weight": [model.heads["labels"].decoder.classifier.weight],
     }
     assert {f"grad_norm/{name}" for name in parameters} == {key for key in answers if key.startswith("grad_norm/")}
     flat = torch.autograd.grad(loss, [p for group in parameters.values() for p in group])
@@ -132,7 +136,7 @@ def test_deeper_networks_at_an_odd_size_and_two_images(depth, keys, weights):
     }
     with torch.no_grad():
         expected = AuthorsNetwork(deeper)(list(inputs.values()))
-        found = model.eval().decoder_logits(inputs)
+    found = decoder_logits(model.eval(), inputs)
     for name, logits in zip(NAMES, expected, strict=True):
         assert found[name].shape == (2, 40, 13, 20)
         assert relative(found[name], logits) < 1e-4
@@ -164,7 +168,8 @@ def test_a_network_of_one_modality_needs_its_name(make_checkpoint, narrow_keys):
     with pytest.raises(ValueError, match="1 modalities; expected 2: rgb, depth"):
         asymfusion_model(state, "in.pth", modalities=("rgb", "depth"))
     model, report = asymfusion_model(state, "in.pth", modalities=("depth",))
-    assert model.modalities == ("depth",) and len(report.used) == len(names)
+    assert model.modalities == ("depth",) and len(report.used) == len(names) - 1
+    assert report.unused == ("module.alpha",)  # one prediction is its own ensemble
     assert list(model.backbone.network.bn1.norms) == ["depth"]
 
 
@@ -173,7 +178,9 @@ def test_modalities_in_the_order_of_the_file(make_checkpoint):
     bare = make_checkpoint(**changes)["segmenter"]  # without the outer dict
     model, _ = asymfusion_model(bare, "bare.pth", modalities=("depth", "rgb"))
     assert torch.equal(model.backbone.network.bn1.norms["rgb"].bias, torch.arange(64.0))
-    assert torch.equal(torch.stack([model.alpha["depth"], model.alpha["rgb"]]), changes["alpha"])
+    assert torch.equal(
+        torch.stack([model.heads["labels"].alpha["depth"], model.heads["labels"].alpha["rgb"]]), changes["alpha"]
+    )
 
 
 def test_what_is_unused_or_absent_is_named(make_checkpoint):

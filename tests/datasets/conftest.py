@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # dataset_frames.py, small datasets on disk
 
 
 class PublishedFile(NamedTuple):

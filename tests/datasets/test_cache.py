@@ -16,31 +16,27 @@ from rgbx.datasets import CachedFrames, EpochSampler, NYUDv2Mat, SampleKey, Side
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.fingerprint import dataset_fingerprint
 from rgbx.datasets.frame_store import FolderStore, MemoryStore, decode_frame, encode_frame
-from rgbx.datasets.reading import read_depth16, read_label, read_rgb
+from rgbx.maps import RGB, STANDARD_MAPS, Encoding, LabelEncoding
 from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomScaleCrop
 
 AUGMENT = (ColorJitter(probability=1.0), RandomScaleCrop((10, 10)), HorizontalFlip(), PackSample())
 
 
-def depth_mm(path):
-    return read_depth16(path, divisor=1000)
-
-
-def depth_cm(path):
-    return read_depth16(path, divisor=100)
+DEPTH_MM, DEPTH_CM = (Encoding(STANDARD_MAPS["depth"], scale=scale) for scale in (1000, 100))
 
 
 class Files(FileDataset):
     """Six frames of two sizes; `log`, a file, gains one byte per frame decoded, in any process."""
 
-    def __init__(self, root: Path, count: int = 6, depth=depth_mm, transforms=AUGMENT):
+    def __init__(self, root: Path, count: int = 6, depth=DEPTH_MM, transforms=AUGMENT):
         frames = [
             Frame(f"f{n}", {kind: root / f"{kind}{n}.png" for kind in ("rgb", "depth", "label")}) for n in range(count)
         ]
         self.log = root / "log"
         super().__init__(
             frames,
-            {"rgb": read_rgb, "depth": depth, "label": read_label},
+            {"rgb": RGB, "depth": depth},
+            LabelEncoding(),
             modalities=("rgb", "depth"),
             classes=("a", "b"),
             palette=[[0, 0, 0], [1, 1, 1]],
@@ -130,7 +126,7 @@ def test_a_changed_file_is_read_anew(root):
 
 def test_other_arguments_never_meet_old_frames(root):
     for _ in range(2):
-        for reader, scale in ((depth_mm, 1000), (depth_cm, 100)):
+        for reader, scale in ((DEPTH_MM, 1000), (DEPTH_CM, 100)):
             cached = CachedFrames(Files(root, depth=reader), folder=root / "cache")
             raw = np.asarray(Image.open(root / "depth1.png"))
             np.testing.assert_allclose(cached.read(1)["depth"], raw / scale, rtol=1e-6)
@@ -139,10 +135,15 @@ def test_other_arguments_never_meet_old_frames(root):
 
 
 def test_a_reader_changed_behind_its_name_is_refused(root):
-    factor = [1.0]
-    reader = lambda path: depth_mm(path) * np.float32(factor[0])  # noqa: E731
+    class Scaled(Encoding):
+        factor = 1
+
+        def read(self, path):
+            return super().read(path) * np.float32(self.factor)
+
+    reader = Scaled(STANDARD_MAPS["depth"])
     CachedFrames(Files(root, depth=reader), folder=root / "cache").read(0)
-    factor[0] = 2.0
+    Scaled.factor = 2
     with pytest.raises(ValueError, match=r"cache.*\['depth'\] of the kept frame 'f0' differ"):
         CachedFrames(Files(root, depth=reader), folder=root / "cache")
 
@@ -151,7 +152,7 @@ def test_fingerprint_ignores_transforms_only(root):
     one = dataset_fingerprint(Files(root))
     assert one == dataset_fingerprint(Files(root, transforms=())) == dataset_fingerprint(Files(root))
     assert one != dataset_fingerprint(Files(root, count=5))
-    assert one != dataset_fingerprint(Files(root, depth=depth_cm))
+    assert one != dataset_fingerprint(Files(root, depth=DEPTH_CM))
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])

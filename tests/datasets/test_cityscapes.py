@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbx.datasets import Cityscapes
-from rgbx.datasets.cityscapes_classes import CITYSCAPES_CLASSES, train_id_lookup
+from rgbx.datasets.families.cityscapes import CITYSCAPES_CLASSES, LABEL_IDS
 
 FRAME = "ulm_000001_000019"
 
@@ -80,7 +80,7 @@ def test_predictions_in_the_server_s_format(root, kind):
     assert encoded.dtype == np.uint8
     assert encoded.tolist() == [[7, 8, 11, 26, 33, 0]]
     every = np.arange(19, dtype=np.uint8)
-    np.testing.assert_array_equal(train_id_lookup()[dataset.encode_label(every)], every)
+    np.testing.assert_array_equal(LABEL_IDS.lookup[dataset.encode_label(every)], every)
     assert dataset.prediction_name(FRAME) == f"{FRAME}_leftImg8bit.png"
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from rgbx.datasets import CachedFrames, NYUDv2Folders, compute_class_weights, count_labels
 from rgbx.datasets.class_weights import (
     CLASS_WEIGHTS,
+    LabelCounts,
     effective_number,
     enet,
     equal_class_weights,
@@ -22,9 +23,8 @@ from rgbx.datasets.class_weights import (
     resolve_class_weights,
 )
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.label_counts import LabelCounts
-from rgbx.datasets.reading import read_label, read_rgb
 from rgbx.losses import build_loss
+from rgbx.maps import RGB, LabelEncoding
 
 
 class Labels(FileDataset):
@@ -36,7 +36,8 @@ class Labels(FileDataset):
         frames.append(Frame("unlabelled", {"rgb": root / "no.png"}))
         super().__init__(
             frames,
-            {"rgb": read_rgb, "label": read_label},
+            {"rgb": RGB},
+            LabelEncoding(),
             modalities=("rgb",),
             classes=("a", "b", "c", "absent"),
             palette=[[0, 0, 0]] * 4,

@@ -9,7 +9,7 @@ from dataset_frames import decoded
 from PIL import Image
 
 from rgbx.datasets import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES
 from rgbx.models import MultimodalPreprocessor
 
 RNG = np.random.default_rng(0)

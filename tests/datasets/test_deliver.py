@@ -7,7 +7,7 @@ import pytest
 from dataset_frames import colours, decoded, naive_labels, save, write_deliver
 
 from rgbx.datasets import DELIVER
-from rgbx.datasets.deliver import DELIVER_CLASSES
+from rgbx.datasets.families.deliver import DELIVER_CLASSES
 
 SCENES = ("cloud/MAP_10_point102", "night/MAP_2_point12_motionblur", "sun/MAP_2_point3", "sun/MAP_3_eventlowres")
 
@@ -61,7 +61,7 @@ def test_depth_of_the_simulator(root):
     red, green, blue = (int(value) for value in raw[3, 5])
     assert sample["depth"][3, 5] == pytest.approx(1000 * (red + 256 * green + 65536 * blue) / (2**24 - 1), rel=1e-6)
     with pytest.raises(ValueError, match=r"expected a grey image.*depth_encoding='carla'"):
-        DELIVER(root, "val", modalities=("depth",))
+        DELIVER(root, "val", modalities=("depth",))[0]
     with pytest.raises(ValueError, match=r"depth_encoding must be 'grey' or 'carla', found 'raw'"):
         DELIVER(root, "val", depth_encoding="raw")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rgbx.datasets.listing import find_folder, find_image, folder_frames, image_files, list_lines
+from rgbx.datasets.listing import find_folder, find_image, holdout_indices, image_files, list_lines
 
 
 def test_lines_know_where_they_stand(tmp_path):
@@ -39,17 +39,21 @@ def test_images_by_stem(tmp_path):
         find_folder(tmp_path, "a", "b")
 
 
-def test_frames_need_all_their_files(tmp_path):
-    folders = {
-        "rgb": touch(tmp_path / "rgb", "0.png", "1.png"),
-        "depth": tmp_path / "nowhere",
-        "label": touch(tmp_path / "label", "0.png", "1.png"),
-    }
-    frames = folder_frames(folders, ("rgb",))
-    assert [frame.sample_id for frame in frames] == ["0", "1"]
-    assert frames[1].files == {"rgb": tmp_path / "rgb" / "1.png", "label": tmp_path / "label" / "1.png"}
-    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
-        folder_frames(folders, ("rgb", "depth"))
-    (tmp_path / "label" / "1.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"label of 1 of 2 frames is missing, such as \['1'\]"):
-        folder_frames(folders, ("rgb",))
+def test_parts_partition_the_list():
+    training, held = holdout_indices(795, "exclude"), holdout_indices(795, "only")
+    assert sorted(training + held) == holdout_indices(795, None) == list(range(795))
+    assert len(held) == 80
+
+
+def test_held_out_frames_are_contiguous_blocks():
+    held = holdout_indices(795, "only")
+    starts = [i for i in held if i - 1 not in held]
+    assert starts == [80, 240, 400, 560, 720]
+    assert all(start + offset in held for start in starts for offset in range(16))
+
+
+def test_holdout_exceptions():
+    with pytest.raises(ValueError, match="too short"):
+        holdout_indices(80, "only")
+    with pytest.raises(ValueError, match="'train'"):
+        holdout_indices(800, "train")

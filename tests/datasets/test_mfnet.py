@@ -10,7 +10,7 @@ import pytest
 from dataset_frames import colours, decoded, grey, save
 
 from rgbx.datasets import MFNet
-from rgbx.datasets.mfnet import MFNET_CLASSES, MFNET_PALETTE
+from rgbx.datasets.families.mfnet import MFNET_CLASSES, MFNET_PALETTE
 
 RNG = np.random.default_rng(0)
 
@@ -105,7 +105,7 @@ def test_thermal_with_three_equal_channels(tmp_path):
     np.testing.assert_array_equal(MFNet(root, "test")[0]["thermal"], values)
     save(root / "ther" / "00001D.png", colours(RNG))
     with pytest.raises(ValueError, match=r"test\.txt:1: .*ther.00001D\.png: expected a grey image, found 3 channels"):
-        MFNet(root, "test")
+        MFNet(root, "test")[0]
 
 
 def test_exceptions(tmp_path):
@@ -125,7 +125,7 @@ def test_exceptions(tmp_path):
         MFNet(_only(tmp_path, "labels"))
     save(root / "images" / "00001D.png", colours(RNG, 3))
     with pytest.raises(ValueError, match=r"images.00001D\.png: expected 4 channels of 8 bits"):
-        MFNet(root, "test", variant="images/labels")
+        MFNet(root, "test", variant="images/labels")[0]
 
 
 def _only(tmp_path, name):

@@ -17,7 +17,7 @@ def shards(monkeypatch):
     def make(count: int, world_size: int, **options):
         made = []
         for rank in range(world_size):
-            monkeypatch.setattr(sampler_module, "get_dist_info", lambda r=rank: (r, world_size))
+            monkeypatch.setattr(sampler_module, "_place", lambda r=rank: (r, world_size))
             made.append(EpochSampler(range(count), **options))
         return made
 

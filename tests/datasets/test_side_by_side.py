@@ -26,7 +26,7 @@ def test_halves_of_real_views(layouts, tmp_path):
 def test_exceptions(tmp_path):
     save(tmp_path / "val" / "1.png", colours(np.random.default_rng(0), size=(4, 7)))
     with pytest.raises(ValueError, match=r"1\.png: a pair side by side has an even width, found 7"):
-        SideBySide(tmp_path, "val")
+        SideBySide(tmp_path, "val")[0]
     with pytest.raises(FileNotFoundError, match=r"train: no such folder"):
         SideBySide(tmp_path)
     with pytest.raises(ValueError, match="names must be two"):

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dataset_frames import decoded
-from mmengine.registry import DATASETS
 from PIL import Image
 
 from rgbx.cli.config import load_config
 from rgbx.datasets import SUNRGBD, NYUDv2Lists, SUNRGBDFolders, SUNRGBDLists
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
-from rgbx.datasets.sunrgbd import SUNRGBD_CLASSES, read_sun_depth
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES
+from rgbx.datasets.families.sunrgbd import SUNRGBD_CLASSES, SunDepth
+from rgbx.datasets.sample import build_from
+from rgbx.maps import STANDARD_MAPS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RNG = np.random.default_rng(0)
@@ -67,10 +68,10 @@ def test_a_real_frame(layouts):
 def test_depth_beyond_8_metres_is_unrotated(tmp_path):
     """By the bits: 9000 mm = 0b0010001100101000 rotated left by three is 0b0001100101000001."""
     Image.fromarray(np.array([[0, 0b0001100101000001, 8 * 1500]], np.uint16)).save(tmp_path / "a.png")
-    np.testing.assert_allclose(read_sun_depth(tmp_path / "a.png"), [[0, 9.0, 1.5]], rtol=1e-6)
+    np.testing.assert_allclose(SunDepth(STANDARD_MAPS["depth"]).read(tmp_path / "a.png"), [[0, 9.0, 1.5]], rtol=1e-6)
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "8.png")
-    with pytest.raises(ValueError, match=r"8\.png: expected one channel of 16 bits, found uint8"):
-        read_sun_depth(tmp_path / "8.png")
+    with pytest.raises(ValueError, match=r"8\.png: expected one channel of 16 bits, found 1 channel of 8"):
+        SunDepth(STANDARD_MAPS["depth"]).read(tmp_path / "8.png")
 
 
 def test_cmx_layout(folders):
@@ -104,7 +105,7 @@ def test_lists_with_offset(folders):
 def test_the_configs_datasets_build(folders):
     config = load_config(CONFIGS / "sunrgbd/asymfusion_r50_sunrgbd.py", data_root=str(folders))
     config.train_dataloader.dataset.holdout = None
-    sample = DATASETS.build(config.train_dataloader.dataset)[0]
+    sample = build_from(config.train_dataloader.dataset)[0]
     assert sample["rgb"].shape == (3, 480, 480) and sample["depth"].shape == (1, 480, 480)
     assert config.model.num_classes == len(SUNRGBD_CLASSES)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import rgbx.datasets
-from rgbx.datasets import DenseDataset, NYUDv2Folders, NYUDv2Lists, SyntheticRooms
+from rgbx.datasets import CachedFrames, DenseDataset, NYUDv2Folders, NYUDv2Lists, SyntheticRooms
+from rgbx.datasets.sample import Common
 from rgbx.transforms import ComputeEdges, ComputeHHA, ComputeNormals
 
 FAMILIES = [
@@ -23,9 +24,11 @@ CAMERA = {"fx": 259.4, "fy": 259.7, "cx": 162.5, "cy": 126.6}
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_every_family_has_the_parameter(family):
     parameters = inspect.signature(family).parameters
-    assert "targets" in parameters or family.__name__ == "CachedFrames"  # which has those of the dataset inside it
+    common = "common" in parameters and parameters["common"].annotation == "Unpack[Common]"
+    assert common or "targets" in parameters or family is CachedFrames  # which has those of the dataset inside it
+    assert "targets" in Common.__annotations__
     if "targets" in parameters and parameters["targets"].default != ():
-        assert not family.__module__.startswith("rgbx.datasets.nyudv2")
+        assert not family.__module__.startswith("rgbx.datasets.families.nyudv2")
 
 
 def test_rooms():

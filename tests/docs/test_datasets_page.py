@@ -11,9 +11,9 @@ import pytest
 
 import rgbx.datasets
 from rgbx.datasets import FolderDataset
-from rgbx.datasets.folder.declaration import UNITS
 from rgbx.datasets.layouts import LAYOUTS
 from rgbx.datasets.rooms import CLASSES
+from rgbx.maps import UNITS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "datasets.md").read_text()

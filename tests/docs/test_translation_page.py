@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rgbx.datasets import NYUDv2Folders
-from rgbx.evaluate.translation_metric import TranslationMetric
+from rgbx.evaluate.metric import Metrics
+from rgbx.tasks import PROTOCOLS, Map
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "translation.md").read_text()
@@ -65,8 +66,9 @@ def test_configs_exist(name):
 
 def test_feature_networks_are_asked_for_by_file():
     """The page's evaluator names what is absent, and nothing stands in for it."""
-    values = {"TranslationMetric": TranslationMetric}
+    values = {"Metrics": Metrics}
     exec(FEATURES, values)
     evaluator = dict(values["test_evaluator"])
+    metrics = evaluator.pop("type")(**evaluator)
     with pytest.raises(FileNotFoundError, match=r"weights-inception-2015-12-05-6726825d\.pth"):
-        evaluator.pop("type")(**evaluator)
+        metrics.counters({"rgb": Map("rgb")}, PROTOCOLS["rgbx"], {})

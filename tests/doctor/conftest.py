@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.reading import offset_lookup, read_depth8, read_depth16, read_label, read_rgb
 from rgbx.datasets.rooms import CLASSES, PALETTE, render
 from rgbx.doctor import diagnose
+from rgbx.maps import RGB, STANDARD_MAPS, Encoding, LabelEncoding
 
 COUNTS = {"train": 12, "test": 5}
 
@@ -31,10 +31,10 @@ class Rooms(FileDataset):
             files = [next(iter((folder / kind).glob(f"{name}.*")), folder / kind / f"{name}.png") for kind in order]
             keys = ("rgb", "depth", "label")
             frames.append(Frame(f"{split}/{name}", dict(zip(keys, files, strict=True)), f"{split}.txt:{line}"))
-        lookup = offset_lookup(offset, void=range(offset))
-        depth = partial(read_depth16, divisor=divisor) if bits == 16 else read_depth8
+        scale = {"scale": divisor} if bits == 16 else {"scale": 25.5, "bits": 8, "half_step": 0.5, "holes": False}
+        encodings = {"rgb": RGB, "depth": Encoding(STANDARD_MAPS["depth"], **scale)}
         kw = {"modalities": ("rgb", "depth"), "classes": CLASSES, "palette": PALETTE, **kw}
-        super().__init__(frames, {"rgb": read_rgb, "depth": depth, "label": partial(read_label, lookup=lookup)}, **kw)
+        super().__init__(frames, encodings, LabelEncoding(offset, tuple(range(offset))), **kw)
 
 
 def write(path, array):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from rgbx.datasets.rooms import render
-from rgbx.doctor.depth import scene_of
-from rgbx.doctor.depth_bits import collapse
+from rgbx.doctor.depth import collapse, scene_of
 
 
 def byte(depth):
@@ -52,7 +51,7 @@ def test_levels_over_the_own_range_are_a_fact():
 
 
 def test_real_sun_depth(layouts):
-    from rgbx.datasets.reading import read_image
+    from rgbx.maps import read_image
 
     assert collapse(read_image(layouts / "sunrgbd/depth/000001.png"))[0] == ""
     assert collapse(read_image(layouts / "sunrgbd/depth_bfx/000001.png"))[0] == "range"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 
 NYU = dict(bits=8, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE)
 

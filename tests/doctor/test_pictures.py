@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rgbx.datasets import SyntheticRooms
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
-from rgbx.doctor.edges import correlate, peak
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
+from rgbx.doctor.registration import correlate, peak
 
 NYU = dict(bits=8, offset=1, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE)
 

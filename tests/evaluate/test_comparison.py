@@ -2,10 +2,11 @@ import copy
 
 import numpy as np
 import pytest
-from made_result import make_result
+from made_result import make_joint_result, make_map_result, make_result
 
-from rgbx.evaluate.comparison import compare_results, comparison_text, reasons_against
+from rgbx.evaluate.comparison import Row, compare_results, comparison_text, reasons_against
 from rgbx.metrics.bootstrap import draw_weights
+from rgbx.tasks import Score
 
 
 @pytest.fixture(scope="module")
@@ -14,10 +15,18 @@ def pair():
     return make_result(right=0.5), make_result(right=0.7)
 
 
+def compare(*pair, **options):
+    """The comparison of the one head, with its first score as `mean`."""
+    found = compare_results(*pair, **options).as_dict()
+    (head,) = found["heads"].values()
+    return {**found, **head, "mean": head["scores"][0]}
+
+
 def dense(result):
-    count = len(result["dataset"]["classes"])
-    stack = np.zeros((len(result["images"]), count, count))
-    for matrix, image in zip(stack, result["images"], strict=True):
+    head = result["heads"]["labels"]
+    count = len(head["about"]["classes"])
+    stack = np.zeros((len(head["images"]), count, count))
+    for matrix, image in zip(stack, head["images"], strict=True):
         for true, predicted, pixels in image["confusion"]:
             matrix[true, predicted] = pixels
     return stack
@@ -40,93 +49,201 @@ def naive_interval(a, b, weights_a, weights_b, k=None):
 
 
 def test_paired_intervals_agree_with_a_loop(pair):
-    found = compare_results(*pair, draws=200, seed=4)
+    found = compare(*pair, draws=200, seed=4)
     a, b = map(dense, pair)
     weights = draw_weights(len(a), 200, seed=4)
     assert found["paired"]
-    assert found["mIoU"]["a"] == pytest.approx(np.nanmean(iou(a.sum(0))), abs=1e-12)
-    assert found["mIoU"]["difference"] == pytest.approx(
+    assert found["mean"]["a"] == pytest.approx(np.nanmean(iou(a.sum(0))), abs=1e-12)
+    assert found["mean"]["difference"] == pytest.approx(
         np.nanmean(iou(b.sum(0))) - np.nanmean(iou(a.sum(0))), abs=1e-12
     )
-    for k, row in [(None, found["mIoU"]), *enumerate(found["classes"][:5])]:
+    for k, row in [(None, found["mean"]), *enumerate(found["classes"][:5])]:
         expected = naive_interval(a, b, weights, weights, k)
         assert [row["low"], row["high"]] == pytest.approx(expected, abs=1e-9)
-    assert found["classes"][5] == {"class": "sofa", **dict.fromkeys(("a", "b", "difference", "low", "high"))}
+    sofa = found["classes"][5]
+    assert sofa["name"] == "sofa" and {sofa[key] for key in ("a", "b", "difference", "low", "high")} == {None}
 
 
 def test_order_of_images_does_not_matter(pair):
     a, b = pair
-    turned = {**b, "images": b["images"][::-1]}
+    turned = copy.deepcopy(b)
+    turned["heads"]["labels"]["images"].reverse()
     assert compare_results(a, turned, draws=50) == compare_results(a, b, draws=50)
 
 
 def test_pairing_narrows_the_interval(pair):
     """The same model against itself: paired, the difference is 0 in every draw; unpaired it is not."""
     a, _ = pair
-    same = compare_results(a, a, draws=50)["mIoU"]
+    same = compare(a, a, draws=50)["mean"]
     assert same["low"] == same["high"] == 0
-    renamed = {**a, "images": [{**image, "sample_id": f"x{i}"} for i, image in enumerate(a["images"])]}
-    other = compare_results(a, renamed, draws=50)
+    renamed = copy.deepcopy(a)
+    for i, image in enumerate(renamed["heads"]["labels"]["images"]):
+        image["sample_id"] = f"x{i}"
+    other = compare(a, renamed, draws=50)
     assert not other["paired"]
-    assert other["mIoU"]["low"] < 0 < other["mIoU"]["high"]
+    assert other["mean"]["low"] < 0 < other["mean"]["high"]
 
 
 def test_absent_classes_follow_the_protocol(pair):
     zero = []
     for result in map(copy.deepcopy, pair):
         result["protocol"]["absent"] = "zero"
-        scores = result["subsets"]["rgb+depth"]["ensemble"]
+        scores = result["heads"]["labels"]["subsets"]["rgb+depth"]["ensemble"]
         scores["mIoU"] = sum(value or 0 for value in scores["IoU"]) / 6
         zero.append(result)
-    found, skipped = compare_results(*zero, draws=50), compare_results(*pair, draws=50)
-    assert found["mIoU"]["difference"] == pytest.approx(skipped["mIoU"]["difference"] * 5 / 6)
+    found, skipped = compare(*zero, draws=50), compare(*pair, draws=50)
+    assert found["mean"]["difference"] == pytest.approx(skipped["mean"]["difference"] * 5 / 6)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("protocol", "scales"), [0.75, 1.0], r"protocol\.scales: \[1\.0\] against \[0\.75, 1\.0\]"),
-        (("dataset", "fingerprint"), "e2" * 32, r"dataset\.fingerprint: f1f1f1f1f1f1\.\.\. against e2e2e2e2e2e2\.\.\."),
-        (("dataset", "every"), 8, r"dataset\.every: 4 against 8"),
+        ("protocol.scales", [0.75, 1.0], r"protocol\.scales: \[1\.0\] against \[0\.75, 1\.0\]"),
+        (
+            "heads.labels.fingerprint",
+            "e2" * 32,
+            r"heads\.labels\.fingerprint: f1f1f1f1f1f1\.\.\. against e2e2e2e2e2e2\.",
+        ),
+        ("dataset.every", 8, r"dataset\.every: 4 against 8"),
     ],
 )
 def test_unlike_results_are_refused(pair, path, value, reason):
     a, b = copy.deepcopy(pair)
-    b[path[0]][path[1]] = value
-    with pytest.raises(ValueError, match=f"cannot be compared .{reason}.; --force"):
+    *parents, key = path.split(".")
+    place = b
+    for parent in parents:
+        place = place[parent]
+    place[key] = value
+    with pytest.raises(ValueError, match=f"cannot be compared .{reason}.*; --force"):
         compare_results(a, b)
     forced = compare_results(a, b, force=True, draws=20)
-    assert len(forced["forced"]) == 1
-    assert f"COMPARED BY FORCE although {path[0]}.{path[1]}" in comparison_text(forced)
+    assert len(forced.forced) == 1
+    assert f"COMPARED BY FORCE although {path}" in comparison_text(forced)
 
 
 def test_where_rules_come_from_is_not_a_rule(pair):
     a, b = copy.deepcopy(pair)
     b["protocol"]["source"] = "elsewhere"
-    assert reasons_against(a, b) == []
+    assert reasons_against(a, b, ["labels"]) == []
 
 
 def test_other_classes_are_refused_even_by_force(pair):
     a, b = copy.deepcopy(pair)
-    b["dataset"]["classes"][0] = "other"
+    b["heads"]["labels"]["about"]["classes"][0] = "other"
     with pytest.raises(ValueError, match="the classes differ"):
         compare_results(a, b, force=True)
 
 
 def test_images_must_add_up_to_the_scores(pair):
     a, b = copy.deepcopy(pair)
-    del b["images"][0]
+    del b["heads"]["labels"]["images"][0]
     with pytest.raises(ValueError, match=r"B: the images add up to an mIoU of .*, the file says"):
         compare_results(a, b)
 
 
 def test_text(pair):
     lines = comparison_text(compare_results(*pair, draws=300), ("one.json", "two.json")).splitlines()
-    assert lines[:2] == ["A: one.json (rgb+depth)", "B: two.json (rgb+depth)"]
-    assert "300 bootstrap draws of the same 9 images" in lines[2]
+    assert lines[:2] == ["A: one.json", "B: two.json"]
+    assert lines[4].startswith("labels (rgb+depth): IoU of the ensemble in percent")
+    assert "300 bootstrap draws of the same 9 images" in lines[4]
     mean = lines[-1].split()
-    assert mean[0] == "mean"
-    assert mean[-1] == "*"  # B is far better
+    assert (mean[0], mean[-1]) == ("mean", "better")  # B is far better
     differences = [float(line.split("[")[0].split()[-1]) for line in lines[7:12]]
     assert differences == sorted(differences, reverse=True)
     assert lines[12].split() == ["sofa", "-", "-", "-", "-"]
+
+
+def pixels_of(result):
+    """Scores of a draw from sums over its pixels: the sum of an image is its score times its number of values."""
+    images = result["heads"]["depth"]["images"]
+    sizes = np.array([image["values"] for image in images])
+    return {
+        "MAE": (lambda w: (w * sizes * [i["MAE"] for i in images]).sum() / (w * sizes).sum()),
+        "RMSE": (lambda w: np.sqrt((w * sizes * [i["RMSE"] ** 2 for i in images]).sum() / (w * sizes).sum())),
+        "delta1": (lambda w: (w * sizes * [i["delta1"] for i in images]).sum() / (w * sizes).sum()),
+    }
+
+
+def test_maps_are_compared_as_their_scores_add_up():
+    """MAE and RMSE are of all pixels of a draw, large images weighing more; both results get the same draws."""
+    a, b = make_map_result(noise=0.5), make_map_result(noise=0.3)
+    found = compare(a, b, draws=200, seed=3)
+    assert found["paired"]
+    assert [row["name"] for row in found["scores"]] == ["MAE", "AbsRel", "delta1", "RMSE"]
+    assert [row["rule"] for row in found["scores"]] == ["pixels", "pixels", "pixels", "pixels, squared"]
+    weights = draw_weights(9, 200, seed=3).numpy()
+    rows = {row["name"]: row for row in found["scores"]}
+    for name in ("MAE", "RMSE", "delta1"):
+        one, other = pixels_of(a)[name], pixels_of(b)[name]
+        noted = [r["heads"]["depth"]["subsets"]["rgb+thermal"]["ensemble"][name] for r in (a, b)]
+        assert [rows[name]["a"], rows[name]["b"]] == pytest.approx(noted)
+        expected = np.percentile([other(row) - one(row) for row in weights], [2.5, 97.5])
+        assert [rows[name]["low"], rows[name]["high"]] == pytest.approx(expected, rel=1e-9)
+    text = comparison_text(compare_results(a, b, draws=200))
+    mae = next(line for line in text.splitlines() if line.startswith("MAE"))
+    assert mae.startswith("MAE, m ↓") and mae.split()[-1] == "better"
+    assert "†" not in text
+
+
+def test_a_mean_over_images_is_one():
+    """PSNR of a set is the mean of its images; LPIPS here is what no rule gives, and is marked."""
+    pair = make_map_result(), make_map_result(seed=0, noise=0.4)
+    for shift, result in enumerate(pair):
+        head = result["heads"]["depth"]
+        entry = {"unit": "", "digits": 3, "lower": False}
+        head["scores"] = [{"name": name, **entry} for name in ("PSNR", "odd", "FID")]
+        values = [20.0 + 3 * shift + i for i in range(9)]
+        scores = head["subsets"]["rgb+thermal"]["ensemble"]
+        scores |= {"PSNR": 24.0 + 3 * shift, "odd": 7.0, "FID": 50.0 - shift}
+        for image, value in zip(head["images"], values, strict=True):
+            image |= {"PSNR": value, "odd": value}
+    found = compare(*pair, draws=50)
+    psnr, odd, fid = found["scores"]
+    assert (psnr["rule"], psnr["difference"], psnr["low"], psnr["high"]) == ("images", 3.0, 3.0, 3.0)
+    assert (odd["rule"], odd["a"]) == ("mean of images", 24.0)
+    assert (fid["rule"], fid["difference"], fid["low"]) == (None, -1.0, None)
+    lines = comparison_text(compare_results(*pair, draws=50)).splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith(("PSNR", "FID"))] == ["better", "-"]
+    assert lines[-1].startswith("† mean over the images")
+    assert [line for line in lines if line.startswith("odd †")]
+
+
+def test_images_without_a_score_are_left_out():
+    pair = make_map_result(noise=0.5), make_map_result(noise=0.3)
+    whole = compare(*pair, draws=50)
+    for result in pair:
+        blank = dict.fromkeys(("MAE", "AbsRel", "delta1", "RMSE"))
+        result["heads"]["depth"]["images"].append({"sample_id": "x", **blank, "values": 0})
+    found = compare(*pair, draws=50)
+    assert [row["a"] for row in found["scores"]] == [row["a"] for row in whole["scores"]]
+    assert all(row["low"] is not None for row in found["scores"])
+
+
+def test_heads_are_those_in_common_or_named():
+    joint, alone = make_joint_result(), make_result()
+    assert list(compare_results(joint, joint, draws=10).heads) == ["labels", "depth"]
+    assert list(compare_results(joint, joint, heads=["depth"], draws=10).heads) == ["depth"]
+    assert list(compare_results(joint, alone, draws=10).heads) == ["labels"]
+    joint["heads"]["depth"]["fingerprint"] = "other"
+    compare_results(joint, make_joint_result(), heads=["labels"], draws=10)  # of other heads it does not matter
+    with pytest.raises(ValueError, match=r"no head 'depth' in both: A has labels, depth; B has labels"):
+        compare_results(joint, alone, heads=["depth"])
+    with pytest.raises(ValueError, match="no head in common: A has labels; B has depth"):
+        compare_results(alone, make_map_result())
+    joint["heads"]["labels"]["task"] = "map"
+    with pytest.raises(ValueError, match="the tasks of head 'labels' differ: map in A, classes in B"):
+        compare_results(joint, alone)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower", "said"),
+    [
+        (0.1, 0.2, False, "better"),
+        (0.1, 0.2, True, "worse"),
+        (-2, -1, True, "better"),
+        (-1, 1, False, ""),
+        (None, None, True, ""),
+    ],
+)
+def test_verdict(low, high, lower, said):
+    assert Row("x", Score("x", lower=lower), "images", 1.0, 2.0, 1.0, low, high).verdict == said

@@ -1,12 +1,10 @@
-import json
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-
 from rgbx.evaluate.picture_hook import PictureHook, subset_title
+
 from rgbx.evaluate.pictures import (
     HOLE,
     IGNORED,
@@ -16,7 +14,6 @@ from rgbx.evaluate.pictures import (
     colour_map,
     sample_panels,
 )
-from rgbx.train.curves import plot_losses, read_scalars
 
 META = {
     "classes": ("a", "b", "c"),
@@ -93,45 +90,3 @@ def test_samples_are_spread_over_this_processs_share():
     loader = SimpleNamespace(dataset=range(10), sampler=range(5))
     hook.before_test_epoch(SimpleNamespace(test_dataloader=loader))
     assert hook._wanted == {0, 2, 4}
-
-
-def write_log(folder, lines):
-    (folder / "vis_data").mkdir(parents=True)
-    (folder / "vis_data/scalars.json").write_text("\n".join(map(json.dumps, lines)))
-
-
-def test_curves_join_resumed_runs(tmp_path):
-    write_log(
-        tmp_path / "20250101_000000",
-        [
-            {"loss": 4.0, "epoch": 1, "step": 1},
-            {"loss": 2.0, "epoch": 1, "step": 2},
-            {"mIoU": 10.0, "rgb/mIoU": 5.0, "aAcc": 1.0, "step": 1},
-            {"loss": 9.0, "epoch": 2, "step": 3},
-        ],
-    )
-    write_log(tmp_path / "20250101_000001", [{"loss": 1.0, "epoch": 2, "step": 3}, {"mIoU": 20.0, "step": 2}])
-    losses, metrics = read_scalars(tmp_path)
-    assert losses == {1: 3.0, 2: 1.0}
-    assert metrics == {1: {"mIoU": 10.0, "rgb/mIoU": 5.0}, 2: {"mIoU": 20.0}}
-    plot_losses(tmp_path, tmp_path / "curves.png")
-    assert cv2.imread(str(tmp_path / "curves.png")) is not None
-
-
-def test_curves_of_translation(tmp_path, monkeypatch):
-    scores = {"MAE": 3.0, "rgb/MAE": 4.0, "PSNR": 20.0, "rgb/PSNR": 19.0, "SSIM": 0.5}
-    write_log(tmp_path / "20250101_000000", [{"loss": 4.0, "epoch": 1, "step": 1}, {**scores, "step": 1}])
-    _, metrics = read_scalars(tmp_path)
-    assert metrics == {1: {key: value for key, value in scores.items() if key != "SSIM"}}
-    drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    plot_losses(tmp_path, tmp_path / "curves.png")
-    _, axes = drawn[0].axes
-    assert axes.get_ylabel() == "validation PSNR (dB)"
-    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
-    assert lines == {"ensemble": [20.0], "rgb": [19.0]}
-
-
-def test_curves_of_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no training run's work directory"):
-        plot_losses(tmp_path, tmp_path / "curves.png")

@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from rgbx.heads import LightDecoder, RefineNetDecoder, build_decoder
+from rgbx.heads import ChannelSlice, ImageDecoder, LightDecoder, RefineNetDecoder, build_decoder
 from rgbx.layers import StackLayout
 
 LAYOUT = StackLayout(("rgb", "depth"))
@@ -15,6 +16,7 @@ LAYOUT = StackLayout(("rgb", "depth"))
         ({"name": "light", "width": 8}, LightDecoder),
         ("refinenet", RefineNetDecoder),
         ({"name": "refinenet", "width": 8, "dropout": 0.25}, RefineNetDecoder),
+        ({"name": "image", "width": 8}, ImageDecoder),
     ],
 )
 def test_by_name(decoder, kind):
@@ -35,5 +37,12 @@ def test_norm_reaches_the_decoder():
 def test_unknown_names_and_options_are_refused():
     with pytest.raises(ValueError, match="decoder is 'deeplab'; expected one of light, refinenet"):
         build_decoder("deeplab", (4, 6), 5, LAYOUT)
-    with pytest.raises(TypeError, match="depth"):
-        build_decoder({"name": "refinenet", "depth": 3}, (4, 6), 5, LAYOUT)
+    with pytest.raises(ValueError, match="decoder 'refinenet' has no option 'widht'; did you mean 'width'"):
+        build_decoder({"name": "refinenet", "widht": 3}, (4, 6), 5, LAYOUT)
+    with pytest.raises(ValueError, match="decoder 'image' has no option 'stride'"):
+        build_decoder({"name": "image", "stride": 3}, (4, 6), 5, LAYOUT)
+
+
+def test_a_head_has_its_own_channels_of_a_generator():
+    images = torch.arange(24.0).view(2, 3, 2, 2)
+    assert torch.equal(ChannelSlice(1, 3)([images]), images[:, 1:])

@@ -66,6 +66,13 @@ def test_one_channel_is_repeated_and_nothing_enters_the_checkpoint(network):
         loss(torch.rand(1, 2, 16, 16), y)
 
 
+def test_it_can_be_built_under_the_meta_device(network):
+    with torch.device("meta"):
+        loss = PerceptualLoss(network[2])
+    x, y = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    assert torch.equal(loss(x, y), PerceptualLoss(network[2])(x, y))
+
+
 @pytest.mark.parametrize("layers", [{"relu6_1": 1.0}, {}])
 def test_unknown_layers_are_refused(network, layers):
     with pytest.raises(ValueError, match="layers hold"):

@@ -1,6 +1,8 @@
 """Losses against their published definitions, written as loops over pixels and classes."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -83,9 +85,24 @@ def test_no_labelled_pixel_gives_zero_loss_and_gradient(name):
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "ohem", "dice", "lovasz", {"dice": 0.5, "ohem": 1.0}])
+def test_it_can_be_built_under_the_meta_device(batch, name):
+    with torch.device("meta"):
+        loss = build_loss(name)
+    assert torch.equal(loss(*batch), build_loss(name)(*batch))
+
+
+def test_importing_losses_imports_only_torch():
+    heavy = "timm torchvision segmentation_models_pytorch mmengine matplotlib albumentations cv2"
+    code = f"import sys, rgbx.losses; sys.exit(str([n for n in '{heavy}'.split() if n in sys.modules] or ''))"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert done.stderr.strip() == ""
+
+
 def test_errors():
-    with pytest.raises(ValueError, match="'focal'; expected one of"):
-        build_loss("focal")
+    for name in ("focal", 3):
+        with pytest.raises(ValueError, match=f"{name!r}; expected one of"):
+            build_loss({"name": name})
     with pytest.raises(ValueError, match="3 class weights given; the logits have 4"):
         build_loss({"name": "cross_entropy", "class_weights": [1, 1, 1]})(
             torch.zeros(1, K, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long)

@@ -8,7 +8,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from rgbx.datasets import STANDARD_MAPS, SampleKey
 from rgbx.models import checkpoint
 from rgbx.models.checkpoint import to_plain
-from rgbx.train.plain import message_hub_from_plain, message_hub_to_plain
+from rgbx.train.resumable import message_hub_from_plain, message_hub_to_plain
 
 
 class Foreign:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_models import UNET, equal, small
 from torch import nn
 
 MODELS = {
@@ -10,6 +11,9 @@ MODELS = {
     "early": dict(fusion="early"),
     "late": dict(fusion="late"),
     "separate": dict(weights="separate"),
+    "three heads": dict(kind="three"),
+    "reflected": dict(kind="both", padding="reflect"),
+    "unet": dict(kind="both", backbone=UNET),
 }
 
 
@@ -24,35 +28,40 @@ class Exported(nn.Module):
         return self.model({"rgb": rgb, "depth": depth})
 
 
-def maps(batch):
+def made(options):
+    return small(**{"kind": "classes", **options}).eval()
+
+
+def maps(batch, size=(32, 64)):
     generator = torch.Generator().manual_seed(batch)
-    return torch.randn(batch, 3, 32, 64, generator=generator), torch.randn(batch, 1, 32, 64, generator=generator)
+    return torch.randn(batch, 3, *size, generator=generator), torch.randn(batch, 1, *size, generator=generator)
 
 
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("size", [(32, 64), (30, 61)])
 @torch.no_grad()
-def test_exports_with_a_dynamic_batch(make_model, options):
-    model = Exported(make_model(backbone="test_resnet", **options).eval())
+def test_exports_with_a_dynamic_batch(options, size):
+    model = Exported(made(options))
     batch = torch.export.Dim("batch", min=2, max=16)
-    program = torch.export.export(model, maps(2), dynamic_shapes=({0: batch}, {0: batch})).module()
-    expected = model(*maps(5))
-    found = program(*maps(5))
-    assert list(found) == list(expected)
-    for name, logits in found.items():
-        torch.testing.assert_close(logits, expected[name], rtol=1e-4, atol=1e-4)
+    program = torch.export.export(model, maps(2, size), dynamic_shapes=({0: batch}, {0: batch})).module()
+    torch.testing.assert_close(program(*maps(5, size)), model(*maps(5, size)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 @torch.no_grad()
-def test_compiles_in_one_graph(make_model, options):
-    """With the backend that runs what was traced as it is."""
+def test_compiles_in_one_graph(options):
+    """Its networks alone, and all of it, with the backend that runs what was traced as it is; subset after subset."""
     torch._dynamo.reset()
-    model = make_model(backbone="test_resnet", **options).eval()
+    model = made(options)
     rgb, depth = maps(2)
     inputs = [{"rgb": rgb, "depth": depth}, {"depth": depth}]
-    expected = [model(x)["ensemble"] for x in inputs]
+    expected = [model(x) for x in inputs]
+    whole = torch.compile(model, backend="eager", fullgraph=True)
+    for x, outputs in zip(inputs, expected, strict=True):
+        torch.testing.assert_close(whole(x), outputs, rtol=1e-4, atol=1e-4)
     keys = list(model.state_dict())
     model.compile_network(backend="eager", fullgraph=True)
-    for x, logits in zip(inputs, expected, strict=True):
-        torch.testing.assert_close(model(x)["ensemble"], logits, rtol=1e-4, atol=1e-4)
+    for x, outputs in zip(inputs, expected, strict=True):
+        torch.testing.assert_close(model(x), outputs, rtol=1e-4, atol=1e-4)
     assert list(model.state_dict()) == keys
+    assert equal(model(inputs[0]), model(inputs[0]))

@@ -11,32 +11,55 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_models import UNET, batch, equal, small
 
 from rgbx.metrics import confusion_matrix, scores
 from rgbx.models import PROTOCOLS, Predictor, Protocol
+from rgbx.tasks import Classes, Map, Target
+from rgbx.tasks.map import stretch
 
 CLASSES = 4
 
 
-class Filter:
-    """Two modalities, `classes` logits each at 1/stride of the size; the ensemble is their mean."""
+class Mirror:
+    """Turns a batch's maps back to front; normals of a scene would turn their x too."""
 
-    def __init__(self, stride=1, channels=(3, 1), classes=CLASSES, gain=1.0):
+    @staticmethod
+    def mirror(inputs):
+        return {name: x.flip(-1) for name, x in inputs.items()}
+
+
+class Filter:
+    """Two modalities, `classes` outputs each, computed at 1/stride of the size; the ensemble is their mean."""
+
+    modalities, data_preprocessor = ("rgb", "depth"), Mirror()
+
+    def __init__(self, stride=1, channels=(3, 1), classes=CLASSES, gain=1.0, tasks=None):
         generator = torch.Generator().manual_seed(0)
         self.stride, self.training, self.modes = stride, False, []
-        names = ("rgb", "depth")
+        self.tasks = tasks or {"labels": Classes("labels", num_classes=classes)}
         self.weight = {
             name: gain * torch.randn(classes, c, 3, 3, generator=generator)
-            for name, c in zip(names, channels, strict=True)
+            for name, c in zip(self.modalities, channels, strict=True)
         }
 
-    def decoder_logits(self, inputs):
+    def outputs(self, inputs, *, resize="bilinear"):
         self.modes.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
-        logits = {}
+        found = {}
         for name, x in inputs.items():
-            assert x.shape[-2] % self.stride == 0 == x.shape[-1] % self.stride
-            logits[name] = F.avg_pool2d(F.conv2d(x, self.weight[name], padding=1), self.stride)
-        return {**logits, "ensemble": sum(logits.values()) / len(logits)}
+            height, width = x.shape[-2:]
+            x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
+            coarse = F.avg_pool2d(F.conv2d(x, self.weight[name], padding=1), self.stride)
+            fine = coarse if self.stride == 1 else F.interpolate(coarse, size=x.shape[-2:], mode=resize)
+            found[name] = fine[..., :height, :width]
+        found["ensemble"] = sum(found.values()) / len(found)
+        return {
+            head: {name: (x[:, : task.channels].tanh() if task.kind == "map" else x) for name, x in found.items()}
+            for head, task in self.tasks.items()
+        }
+
+    def modules(self):
+        return iter(())
 
 
 def images(height, width, count=1):
@@ -120,7 +143,7 @@ def naive_dformer(image, weight, scales):
 
 def check(protocol, naive, size, **options):
     network, inputs = Filter(**options), images(*size)
-    found = Predictor(network, protocol).scores(inputs, size)
+    found = Predictor(network, protocol).scores(inputs, size)["labels"]
     for name in ("rgb", "depth"):
         expected = naive(inputs[name][0].numpy(), network.weight[name])
         np.testing.assert_allclose(found[name][0].numpy(), expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
@@ -195,7 +218,7 @@ def test_every_rule_changes_the_number(rules, change):
     label = torch.randint(0, CLASSES, (2, *size), generator=torch.Generator().manual_seed(2))
 
     def mean_iou(protocol):
-        samples = Predictor(network, protocol).predict(inputs, label)
+        samples = Predictor(network, protocol).predict(inputs, {"labels": Target(label)})
         predicted = torch.stack([sample["prediction"]["ensemble"] for sample in samples])
         return scores(confusion_matrix(predicted, label, CLASSES))["mIoU"]
 
@@ -206,8 +229,8 @@ def test_predictions_are_the_argmax_at_the_label_s_size():
     inputs, network = images(13, 18, count=2), Filter(stride=4)
     label = torch.zeros(2, 26, 30, dtype=torch.long)
     predictor = Predictor(network, "dformer-ms")
-    scores = predictor.scores(inputs, (26, 30))
-    samples = predictor.predict(inputs, label, ["a", "b"], keep_probability=True)
+    scores = predictor.scores(inputs, (26, 30))["labels"]
+    samples = predictor.predict(inputs, {"labels": Target(label)}, ["a", "b"], keep_probability=True)
     assert [s["sample_id"] for s in samples] == ["a", "b"]
     assert list(samples[0]["prediction"]) == ["rgb", "depth", "ensemble"]
     for i, sample in enumerate(samples):
@@ -215,40 +238,40 @@ def test_predictions_are_the_argmax_at_the_label_s_size():
             assert torch.equal(ids, scores[name][i].argmax(0).to(torch.uint8))
         probability = sample["probability"]["ensemble"]
         assert torch.equal(probability.argmax(0).to(torch.uint8), sample["prediction"]["ensemble"])
+        assert torch.equal(sample["confidence"]["ensemble"], probability.amax(0))
+        assert sample["heads"]["labels"].target is sample["target"] and sample["valid"] is None
     assert predictor.predict(inputs)[0]["prediction"]["rgb"].shape == (13, 18)
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_probabilities_sum_to_one(name):
+OF_CLASSES = [name for name, rules in PROTOCOLS.items() if rules.tasks is None or "classes" in rules.tasks]
+
+
+def probabilities(protocol, inputs, size, **options):
+    network = Filter(**options)
+    predictor = Predictor(network, protocol)
+    samples = predictor.predict(inputs, {"labels": Target(torch.zeros(1, *size))}, keep_probability=True)
+    return samples[0]["probability"]["ensemble"]
+
+
+@pytest.mark.parametrize(("name", "gain"), [*((name, 20.0) for name in OF_CLASSES), ("cmx-ms", 1e4)])
+def test_probabilities_are_finite_and_sum_to_one(name, gain):
     rules = PROTOCOLS[name]
     rules = dataclasses.replace(rules, **SMALL) if rules.pad_to else rules
-    for x in Predictor(Filter(gain=20.0), rules).probabilities(images(9, 12), (9, 12)).values():
-        assert x.dtype == torch.float32
-        assert (x >= 0).all()
-        torch.testing.assert_close(x.sum(1), torch.ones(1, 9, 12))
+    found = probabilities(rules, images(9, 12), (9, 12), gain=gain)
+    assert found.dtype == torch.float32 and (found >= 0).all()
+    torch.testing.assert_close(found.sum(0), torch.ones(9, 12))
 
 
 def test_probabilities_of_whole_images_are_the_softmax():
-    network, inputs = Filter(), images(9, 12)
-    found = Predictor(network).probabilities(inputs, (9, 12))["rgb"]
-    torch.testing.assert_close(found, network.decoder_logits(inputs)["rgb"].softmax(1))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (7, 9), (8, 12), (31, 5)])
-def test_any_size_is_padded_to_the_stride_and_cropped(size):
-    network, inputs = Filter(stride=4), images(*size)
-    rows, columns = -size[0] % 4, -size[1] % 4
-    by_hand = {name: F.pad(x, (0, columns, 0, rows)) for name, x in inputs.items()}
-    padded = (size[0] + rows, size[1] + columns)
-    expected = Predictor(network).scores(by_hand, padded)
-    for name, x in Predictor(network).scores(inputs, size).items():
-        assert torch.equal(x, expected[name][..., : size[0], : size[1]])
+    inputs = images(9, 12)
+    expected = Filter().outputs(inputs)["labels"]["ensemble"].softmax(1)[0]
+    torch.testing.assert_close(probabilities("rgbx", inputs, (9, 12)), expected)
 
 
 def test_sliding_over_one_window_is_the_whole_image():
     inputs, network = images(1024, 1024), Filter(stride=32, gain=3.0)
-    for name, x in Predictor(network, "rgbx-sliding").scores(inputs, (1024, 1024)).items():
-        whole = Predictor(network).scores(inputs, (1024, 1024))[name]
+    for name, x in Predictor(network, "rgbx-sliding").scores(inputs, (1024, 1024))["labels"].items():
+        whole = Predictor(network).scores(inputs, (1024, 1024))["labels"][name]
         assert torch.equal(x, whole.softmax(1))
 
 
@@ -256,7 +279,7 @@ def test_sliding_over_a_wide_image():
     """Windows of 8×8 on 8×16 against a loop over pixels that averages with the weights as they are stated."""
     rules = dataclasses.replace(PROTOCOLS["rgbx-sliding"], window=(8, 8), stride=(4, 4))
     inputs, network = images(8, 16), Filter(gain=2.0)
-    found = Predictor(network, rules).scores({"rgb": inputs["rgb"]}, (8, 16))["rgb"][0]
+    found = Predictor(network, rules).scores({"rgb": inputs["rgb"]}, (8, 16))["labels"]["rgb"][0]
     weight = [min(i + 1, 8 - i) for i in range(8)]
     expected, seen = np.zeros((CLASSES, 8, 16)), np.zeros((8, 16))
     for start in (0, 4, 8):
@@ -270,16 +293,11 @@ def test_sliding_over_a_wide_image():
     np.testing.assert_allclose(found.numpy(), expected / seen, rtol=1e-5, atol=1e-6)
 
 
-def test_exponents_stay_finite():
-    scores = Predictor(Filter(gain=1e4), "cmx-ms").probabilities(images(6, 8), (6, 8))
-    assert all(torch.isfinite(x).all() for x in scores.values())
-
-
 def test_autocast_covers_the_network():
     network = Filter()
     scores = Predictor(network, "cmx-ss", dtype=torch.bfloat16).scores(images(6, 8), (6, 8))
     assert network.modes == [(True, torch.bfloat16)]
-    assert scores["ensemble"].dtype == torch.float32
+    assert scores["labels"]["ensemble"].dtype == torch.float32
     Predictor(network).scores(images(6, 8), (6, 8))
     assert not network.modes[-1][0]
 
@@ -291,12 +309,68 @@ def test_a_model_in_training_is_refused():
         Predictor(network).scores(images(6, 8), (6, 8))
 
 
-def test_the_segmentor_predicts_through_it(make_model, batch):
-    model = make_model().eval()
-    data = model.data_preprocessor(batch)
-    expected = Predictor(model)(batch)
-    for found, sample in zip(model(**data, mode="predict"), expected, strict=True):
-        assert found["sample_id"] == sample["sample_id"]
-        assert all(torch.equal(found["prediction"][name], ids) for name, ids in sample["prediction"].items())
-    model.use_modalities(["rgb"])
-    assert list(Predictor(model, "dformer-ms")(batch)[0]["prediction"]) == ["rgb", "ensemble"]
+MAPS = {"normal": Map("normal"), "edge": Map("edge"), "rgb": Map("rgb")}
+
+
+@pytest.mark.parametrize(
+    ("rules", "resize"),
+    [
+        (Protocol("p", "s", flip=True, scales=(0.75, 1.0, 1.5)), cv2.INTER_LINEAR),
+        (Protocol("p", "s", flip=True, flip_sum="logits", logits_to_label="bicubic"), cv2.INTER_CUBIC),
+        (Protocol("p", "s", scales=(0.75, 1.0), resized="scores", sum_of="softmax"), cv2.INTER_LINEAR),
+    ],
+    ids=["scales", "mirror", "scores"],
+)
+def test_maps_are_the_mean_of_their_views(rules, resize):
+    """Of every view, turned back and resized, as images: normals in the mirror turn their x."""
+    inputs, size, network = {"rgb": images(16, 24)["rgb"]}, (20, 30), Filter(tasks=MAPS)
+    truth = {name: Target(torch.zeros(1, task.channels, *size)) for name, task in MAPS.items()}
+    found = Predictor(network, rules).predict(inputs, truth)[0]["heads"]
+    scaling = {"normal": (1.0, 0.0), "edge": (0.5, 0.5), "rgb": (127.5, 127.5)}
+    for name, task in MAPS.items():
+        views = []
+        for scale in rules.scales:
+            x = resized(inputs["rgb"][0].numpy(), (round(16 * scale), round(24 * scale)), cv2.INTER_LINEAR)
+            for mirrored in (False, True)[: 1 + rules.flip]:
+                view = np.tanh(filtered(x[..., ::-1] if mirrored else x, network.weight["rgb"])[: task.channels])
+                if mirrored:
+                    view = view[..., ::-1] * (np.array([-1.0, 1, 1])[:, None, None] if name == "normal" else 1)
+                views.append(resized(view, size, resize))
+        gain, shift = scaling[name]
+        expected = gain * np.clip(np.mean(views, axis=0), -1, 1) + shift
+        values = found[name].prediction["ensemble"].numpy()
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=2e-4 * gain)
+
+
+def test_windows_average_maps_as_images():
+    rules = dataclasses.replace(PROTOCOLS["rgbx-sliding"], window=(8, 8), stride=(8, 8))
+    inputs, network = {"rgb": images(8, 16)["rgb"]}, Filter(tasks=MAPS)
+    found = Predictor(network, rules).predict(inputs)[0]["heads"]["normal"].prediction["rgb"]
+    halves = [filtered(inputs["rgb"][0, :, :, s : s + 8].numpy(), network.weight["rgb"])[:3] for s in (0, 8)]
+    np.testing.assert_allclose(found.numpy(), np.tanh(np.concatenate(halves, 2)), rtol=1e-4, atol=1e-5)
+
+
+def test_protocol_cen_keeps_dropout_and_stretches_colours():
+    heads = {name: dict(task="map") for name in ("rgb", "normal")}
+    model = small(None, modalities=("depth", "edge"), heads=heads, backbone={**UNET, "dropout": 0.5}).eval()
+    data = batch((16, 16))
+    calm, random = Predictor(model), Predictor(model, "cen")
+    state = torch.get_rng_state()
+    first, second = random(data)[0]["heads"], random(data)[0]["heads"]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(equal(x.prediction, second[head].prediction) for head, x in first.items())
+    renamed = random({**data, "sample_id": ["x", "y"]})[0]["heads"]
+    plain = calm(data)[0]["heads"]
+    for head in heads:
+        assert not torch.equal(renamed[head].prediction["ensemble"], first[head].prediction["ensemble"])
+    assert torch.equal(plain["rgb"].target, data["rgb"][0])
+    assert not torch.equal(stretch(plain["rgb"].prediction["ensemble"]), first["rgb"].prediction["ensemble"])
+    for image in (first["rgb"].prediction["edge"], first["rgb"].target):
+        assert image.min() == 0 and image.max() == 255 and torch.equal(image, image.floor())
+    assert torch.equal(first["normal"].target, data["normal"][0])
+    assert not any(module.training for module in model.modules())
+
+
+def test_stretch_by_hand():
+    assert stretch(torch.tensor([[[1.0, 2.0, 4.0]]])).tolist() == [[[0.0, 85.0, 255.0]]]
+    assert stretch(torch.full((1, 2, 2), 3.0)).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]

@@ -17,15 +17,20 @@ def test_tent():
     assert torch.equal(tent(3, 3), torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4)
 
 
+def squared(part):
+    return {"a": {"rgb": part["rgb"] ** 2}, "b": {"x": part["rgb"], "ensemble": part["rgb"] + 1}}
+
+
 @pytest.mark.parametrize("size", [(3, 5), (9, 14), (10, 10)])
 def test_pixelwise_scores_do_not_notice_windows(size):
     image = torch.rand(2, 3, *size)
-    names, found = slide({"rgb": image}, lambda part: (["rgb"], part["rgb"] ** 2), window=(4, 5), stride=(3, 2))
-    assert names == ["rgb"]
-    torch.testing.assert_close(found, image**2)
+    found = slide({"rgb": image}, squared, window=(4, 5), stride=(3, 2))
+    assert {head: list(by_name) for head, by_name in found.items()} == {"a": ["rgb"], "b": ["x", "ensemble"]}
+    torch.testing.assert_close(found["a"]["rgb"], image**2)
+    torch.testing.assert_close(found["b"]["ensemble"], image + 1)
 
 
 def test_a_sum_counts_overlaps():
     ones = {"rgb": torch.ones(1, 1, 1, 7)}
-    _, found = slide(ones, lambda part: (["rgb"], part["rgb"]), window=(1, 5), stride=(1, 2), weight="sum")
-    assert found.flatten().tolist() == [1, 1, 2, 2, 2, 1, 1]
+    found = slide(ones, lambda part: {"a": {"rgb": part["rgb"]}}, window=(1, 5), stride=(1, 2), weight="sum")
+    assert found["a"]["rgb"].flatten().tolist() == [1, 1, 2, 2, 2, 1, 1]

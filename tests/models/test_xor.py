@@ -44,7 +44,7 @@ def train_and_score(fusion):
     with torch.no_grad():
         for _ in range(4):
             for sample in model(**model.data_preprocessor(xor_batch(rng)), mode="predict"):
-                confusion += confusion_matrix(sample["prediction"]["ensemble"], sample["label"], 2)
+                confusion += confusion_matrix(sample["prediction"]["ensemble"], sample["target"], 2)
     return scores(confusion)["mIoU"]
 
 

@@ -61,6 +61,18 @@ def test_a_damaged_library_is_refused(tmp_path):
     assert not kernel.loaded and "does not load" in kernel.detail
 
 
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    """What is asked once a process, asked anew before and after each test."""
+    yield _forget()
+    _forget()
+
+
+def _forget():
+    for remembered in (_extension.gpu_misfit, _extension.may_use_kernel):
+        remembered.cache_clear()
+
+
 def test_kernel_mode_refuses_a_device_without_one(monkeypatch):
     monkeypatch.setattr(_extension, "MODE", "kernel")
     monkeypatch.setattr(_extension, "KERNELS", {"cpu": Kernel(FOLDER / "librgbx_cpu.so", False, "it is not built")})
@@ -89,9 +101,8 @@ def test_a_gpu_without_code_gets_plain_torch_or_a_refusal(monkeypatch):
     kernel = Kernel(FOLDER / "librgbx_cuda.so", True, "built for 8.0 9.0")
     monkeypatch.setattr(_extension, "KERNELS", {"cuda": kernel})
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 0))
-    _extension.gpu_misfit.cache_clear()
     assert not _extension.may_use_kernel(torch.device("cuda", 0))
     monkeypatch.setattr(_extension, "MODE", "kernel")
+    _extension.may_use_kernel.cache_clear()
     with pytest.raises(RuntimeError, match=r"built for 8\.0 9\.0, which has no code for compute capability 7\.0"):
         _extension.may_use_kernel(torch.device("cuda", 0))
-    _extension.gpu_misfit.cache_clear()

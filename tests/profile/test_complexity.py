@@ -1,15 +1,17 @@
 import pytest
 import torch
 
-from rgbx.profile.complexity import measure_complexity
+from rgbx.models import multimodal_translator
+from rgbx.profile.measure import measure_complexity
 
 
 def test_counts_parameters_and_operations(make_model):
     model = make_model(decoder={"width": 128})
     report = measure_complexity(model, (240, 320))
-    assert report.parameters["total"] == sum(p.numel() for p in model.parameters())
+    assert report.total == report.used_at_test == sum(p.numel() for p in model.parameters())
+    assert report.backbone == sum(p.numel() for p in model.backbone.parameters())
     single = make_model(modalities=("rgb",), decoder={"width": 128})
-    assert report.parameters["total"] - sum(p.numel() for p in single.parameters()) == report.private // 2 + 1  # alpha
+    assert report.total - sum(p.numel() for p in single.parameters()) == report.private // 2 + 2  # α
     # ResNet-18 costs 1.814 G multiply-adds at 224×224 (timm's published table) with its classifier of 512 × 1000. The
     # decoder: 1×1 laterals and 3×3 convolutions on grids of stride 4 to 32, image context, 1×1 classifier.
     grids = {stride: (256 // stride) * (320 // stride) for stride in (4, 8, 16, 32)}  # 240 is padded to 256
@@ -37,16 +39,37 @@ def test_operations_of_a_convolution_by_hand(make_model):
     """A head of one 3×3 convolution more costs 2 · 9 · C_in · C_out operations per point of its grid and modality."""
     model = make_model()
     before = measure_complexity(model, (64, 96))
-    model.head.classifier = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3, padding=1), model.head.classifier)
+    decoder = model.heads["labels"].decoder
+    decoder.classifier = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3, padding=1), decoder.classifier)
     after = measure_complexity(model, (64, 96))
     assert after.flops - before.flops == 2 * (2 * 9 * 16 * 16) * (64 // 4) * (96 // 4)
-    assert after.parameters["total"] - before.parameters["total"] == 9 * 16 * 16 + 16
+    assert after.heads["labels"] - before.heads["labels"] == after.total - before.total == 9 * 16 * 16 + 16
 
 
 def test_a_stem_of_its_own_counts_with_its_modality(make_model):
     own, plain = make_model(stems={"depth": "sum"}), make_model()
     both, rgb = (measure_complexity(own, (64, 96), modalities=names) for names in (("rgb", "depth"), ("rgb",)))
     before = measure_complexity(plain, (64, 96), modalities=("rgb", "depth"))
-    assert both.private - before.private == both.parameters["total"] - before.parameters["total"] == 64 * 49
+    assert both.private - before.private == both.total - before.total == 64 * 49
     assert rgb == measure_complexity(plain, (64, 96), modalities=("rgb",))
     assert before.flops - both.flops == 2 * 2 * 64 * 49 * 32 * 48  # two of depth's three input channels
+
+
+def test_parts_of_several_heads(make_three_heads):
+    model, alone = make_three_heads("rgb", "depth"), make_three_heads("depth")
+    found = measure_complexity(model, (64, 96))
+    assert found.heads == {name: sum(p.numel() for p in head.parameters()) for name, head in model.heads.items()}
+    assert (found.total, found.opponents) == (sum(p.numel() for p in model.parameters()), 0)
+    assert all(f"{name} {count / 1e6:.2f}" in str(found) for name, count in found.heads.items())
+    assert measure_complexity(model, (64, 96), modalities=["depth"]) == measure_complexity(alone, (64, 96))
+
+
+def test_a_discriminator_is_apart():
+    options = dict(modalities=("rgb", "normal"), target="depth", generator=dict(name="unet", width=4, depth=3))
+    judged, plain = (multimodal_translator(**options, discriminator=kind) for kind in (dict(width=4, layers=2), None))
+    with_it, without = (measure_complexity(model, (24, 32)) for model in (judged, plain))
+    assert with_it.used_at_test == without.total == sum(p.numel() for p in plain.parameters())
+    assert with_it.opponents == sum(p.numel() for p in judged.heads["depth"].opponent.parameters()) > 0
+    assert (with_it.flops, without.opponents) == (without.flops, 0)
+    assert "opponents" in str(with_it)
+    assert "opponents" not in str(without)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rgbx.models import multimodal_segmentor
-from rgbx.profile.measure import LiveTensors, Profile, move_model, peak_bytes, profile_model, time_passes
+from rgbx.profile.measure import LiveTensors, Profile, find_device, peak_bytes, profile_model, time_passes
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -108,10 +108,10 @@ def test_out_of_memory_leaves_a_gap(model, monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_cuda_is_refused_where_there_is_none(model):
-    assert move_model(model, "auto") == CPU
+def test_cuda_is_refused_where_there_is_none():
+    assert find_device("auto") == CPU
     with pytest.raises(ValueError, match="sees no CUDA device"):
-        move_model(model, "cuda:0")
+        find_device("cuda:0")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -93,9 +93,10 @@ def test_images_load_and_every_column_sorts(write_result, tmp_path):
     assert found["told"] == "Sorted by share of pixels, ascending"
 
 
-def test_a_phone_does_not_scroll_sideways(write_result, tmp_path):
-    classes = [f"a class with a long name {k}" for k in range(40)]
-    html = write_report(write_result(classes=classes)).read_text()
+@pytest.mark.parametrize("kind", ["classes", "map", "joint"])
+def test_a_phone_does_not_scroll_sideways(write_result, tmp_path, kind):
+    options = {"classes": [f"a class with a long name {k}" for k in range(40)]} if kind == "classes" else {}
+    html = write_report(write_result(kind=kind, **options)).read_text()
     (tmp_path / "narrow.html").write_text(html.replace("</body>", WIDTH + "</body>"))
     (tmp_path / "phone.html").write_text(PHONE)
     scrolled, seen = run(tmp_path / "phone.html", tmp_path)

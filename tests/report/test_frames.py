@@ -3,12 +3,29 @@ import math
 import numpy as np
 import pytest
 import torch
+from made_result import score
 from PIL import Image
 from tiny import Halves
 
-from rgbx.evaluate.pictures import IGNORED
-from rgbx.report.frames import Frame, choose_frames, draw_error, draw_frame, write_frame, write_frames
+from rgbx.report.frames import choose_frames, draw_frame, write_frames
+from rgbx.tasks import Prediction, Score
 from rgbx.transforms import PackSample
+
+ABOUT = {"classes": ["a", "b"], "palette": [[255, 0, 0], [0, 255, 0]], "ignore_index": 255}
+
+
+class Drawing:
+    """A task that draws values as grey, truth with holes in black, and errors as the difference."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def draw(self, values, about, *, truth=None, valid=None, masked=False):
+        grey = np.repeat(values.reshape(*values.shape[-2:], 1), 3, 2).astype(np.uint8)
+        return np.where(valid[0, ..., None], grey, 0).astype(np.uint8) if masked and valid is not None else grey
+
+    def error(self, values, truth, background, about, valid=None):
+        return None if self.target == "plain" else np.where((values != truth)[..., None], 255, background)
 
 
 def images(*values):
@@ -27,44 +44,43 @@ def images(*values):
     ],
 )
 def test_choice(values, expected):
-    assert [(frame.kind, frame.sample_id) for frame in choose_frames(images(*values))] == expected
-
-
-def test_error_map():
-    label, prediction = np.array([[0, 1, 255]]), np.array([[0, 0, 0]])
-    right, wrong, ignored = draw_error(label, prediction, np.full((1, 3, 3), 100, np.uint8), ignore_index=255)[0]
-    assert right.min() > 190
-    assert wrong[0] > 2 * wrong[1:].max()
-    assert tuple(ignored) == IGNORED
+    assert [(frame.kind, frame.sample_id) for frame in choose_frames(images(*values), Score("mIoU"))] == expected
+    turned = images(*[None if value is None else -value for value in values])
+    assert [(frame.kind, frame.sample_id) for frame in choose_frames(turned, Score("mIoU", lower=True))] == expected
 
 
 def test_pictures_come_in_order():
-    meta = {"modalities": ("rgb", "depth"), "palette": [[255, 0, 0], [0, 255, 0]], "ignore_index": 255}
-    sample = {"rgb": np.zeros((3, 2, 2), np.uint8), "label": np.array([[0, 1], [1, 255]])}
-    predictions = {"ensemble": np.ones((2, 2), int), "rgb": np.zeros((2, 2), int)}
-    drawn = draw_frame(sample, predictions, meta)  # depth is not there
-    assert list(drawn) == ["rgb", "label", "prediction/rgb", "prediction/ensemble", "error"]
-    assert (drawn["prediction/ensemble"] == [0, 255, 0]).all()
-    assert drawn["error"][0, 0, 0] > 2 * drawn["error"][0, 0, 1]
-
-
-def test_large_pictures_are_thinned(tmp_path):
-    picture = np.zeros((1030, 2050, 3), np.uint8)
-    picture[::3, ::3] = 200
-    entry = write_frame(Frame("city/a 1", "best", 0.5), {"prediction/rgb": picture}, tmp_path)
-    assert entry["files"] == {"prediction/rgb": "pictures/best_city_a_1_prediction_rgb.png"}
-    found = np.asarray(Image.open(tmp_path / entry["files"]["prediction/rgb"]))
-    assert found.shape == (344, 684, 3)
-    assert (found == 200).all()  # every third pixel as it was, nothing mixed
-    assert {key: entry[key] for key in ("sample_id", "kind", "mIoU")} == {
-        "sample_id": "city/a 1",
-        "kind": "best",
-        "mIoU": 0.5,
-    }
+    found = Prediction(
+        {"ensemble": torch.ones(2, 2), "rgb": torch.zeros(2, 2)},
+        torch.tensor([[0, 1], [1, 7]]),
+        torch.tensor([[[True, True], [True, False]]]),
+    )
+    inputs = {"input/rgb": np.full((2, 2, 3), 9, np.uint8)}
+    drawn = draw_frame(found, Drawing("label"), {"about": ABOUT}, inputs)
+    assert list(drawn) == ["truth", "RGB branch", "ensemble", "errors of the ensemble"]
+    assert drawn["truth"][..., 0].tolist() == [[0, 1], [1, 0]]
+    assert drawn["errors of the ensemble"][..., 0].tolist() == [[255, 9], [9, 255]]
+    other = draw_frame(found, Drawing("label"), {"about": ABOUT}, {"input/rgb": np.zeros((4, 4, 3), np.uint8)})
+    assert other["errors of the ensemble"][0, 1, 0] == 128  # a background of another size
+    assert list(draw_frame(found, Drawing("plain"), {"about": ABOUT}, {})) == ["truth", "RGB branch", "ensemble"]
+    unknown = draw_frame(Prediction(found.prediction), Drawing("label"), {"about": ABOUT}, {})
+    assert list(unknown) == ["RGB branch", "ensemble"]
 
 
 def evaluated(scores):
-    return [{"sample_id": f"half/{i}", "mIoU": score} for i, score in scores.items()]
+    head = {"task": "classes", "about": ABOUT, "scores": [score("mIoU")]}
+    return {**head, "images": [{"sample_id": f"half/{i}", "mIoU": value} for i, value in scores.items()]}
+
+
+def predictor(seen):
+    def predict(batch):
+        seen.extend(batch["sample_id"])
+        label = batch["label"][0].clone()
+        label[label == 255] = 0
+        found = {"ensemble": label, "rgb": torch.zeros_like(label), "depth": label}
+        return [{"heads": dict.fromkeys(("labels", "other"), Prediction(found, batch["label"][0]))}]
+
+    return predict
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])  # also where the order is not the dataset's
@@ -72,31 +88,49 @@ def test_frames_are_predicted_again(tmp_path, order):
     scores = {0: 0.2, 1: 0.9, 2: 0.6, 3: 0.1}
     dataset = Halves(length=4, transforms=[PackSample()])
     seen = []
-
-    def predict(batch):
-        seen.extend(batch["sample_id"])
-        label = batch["label"][0].clone()
-        label[label == 255] = 0
-        return [{"prediction": {"ensemble": label, "rgb": torch.zeros_like(label), "depth": label}}]
-
-    entries = write_frames(evaluated({i: scores[i] for i in order}), dataset, predict, tmp_path)
-    assert [entry["kind"] for entry in entries] == ["best", "median", "worst"]
+    result = {"heads": {"labels": evaluated({i: scores[i] for i in order})}}
+    write_frames(result, dataset, predictor(seen), {"labels": Drawing("label")}, tmp_path)
+    entries = result["heads"]["labels"]["pictures"]
+    assert [(entry["kind"], entry["value"]) for entry in entries] == [("best", 0.9), ("median", 0.6), ("worst", 0.1)]
     assert seen == [entry["sample_id"] for entry in entries] == ["half/1", "half/2", "half/3"]
     first = entries[0]["files"]
-    assert list(first) == [
-        "rgb",
-        "depth",
-        "label",
-        "prediction/rgb",
-        "prediction/depth",
-        "prediction/ensemble",
-        "error",
-    ]
-    truth, ensemble = [np.asarray(Image.open(tmp_path / first[name])) for name in ("label", "prediction/ensemble")]
+    assert first["input/rgb"] == "pictures/best_half_1_rgb.png"
+    titles = ["input/rgb", "input/depth", "truth", "RGB branch", "depth branch", "ensemble", "errors of the ensemble"]
+    assert list(first) == titles
+    truth, ensemble = [np.asarray(Image.open(tmp_path / first[name])) for name in ("truth", "ensemble")]
     assert (truth[:-1] == ensemble[:-1]).all()
-    assert (np.asarray(Image.open(tmp_path / first["rgb"])) == dataset[1]["rgb"].numpy().transpose(1, 2, 0)).all()
+    rgb = np.asarray(Image.open(tmp_path / first["input/rgb"]))
+    assert (rgb == dataset[1]["rgb"].numpy().transpose(1, 2, 0)).all()
+
+
+def test_heads_have_folders_and_targets_are_no_inputs(tmp_path):
+    result = {"heads": {name: evaluated({0: 0.2, 1: 0.9}) for name in ("labels", "other")}}
+    dataset = Halves(length=2, transforms=[PackSample()])
+    write_frames(result, dataset, predictor([]), {"labels": Drawing("label"), "other": Drawing("depth")}, tmp_path)
+    for name, head in result["heads"].items():
+        assert [entry["kind"] for entry in head["pictures"]] == ["best", "worst"]
+        assert head["pictures"][0]["files"]["truth"] == f"pictures/{name}/best_half_1_truth.png"
+        assert "input/depth" not in head["pictures"][0]["files"]
+
+
+def test_large_pictures_are_thinned(tmp_path):
+    class Large(Halves):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            rgb = torch.zeros(3, 1030, 2050, dtype=torch.uint8)
+            rgb[:, ::3, ::3] = 200
+            return {**sample, "rgb": rgb}
+
+    result = {"heads": {"labels": evaluated({0: 0.5})}}
+    write_frames(
+        result, Large(length=1, transforms=[PackSample()]), predictor([]), {"labels": Drawing("label")}, tmp_path
+    )
+    found = np.asarray(Image.open(tmp_path / result["heads"]["labels"]["pictures"][0]["files"]["input/rgb"]))
+    assert found.shape == (344, 684, 3)
+    assert (found == 200).all()  # every third pixel as it was, nothing mixed
 
 
 def test_a_frame_that_is_not_there(tmp_path):
+    result = {"heads": {"labels": evaluated({9: 0.5})}}
     with pytest.raises(ValueError, match="'half/9' of the result is not in the dataset"):
-        write_frames(evaluated({9: 0.5}), Halves(length=4), lambda batch: [], tmp_path)
+        write_frames(result, Halves(length=4), lambda batch: [], {"labels": Drawing("label")}, tmp_path)

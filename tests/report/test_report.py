@@ -1,13 +1,15 @@
 import csv
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from rgbx.report import write_report
-from rgbx.report.charts import reliability_svg
-from rgbx.report.markup import percent, points
-from rgbx.report.overview import ordinal
+from rgbx.report.charts import histogram_svg, reliability_svg
+from rgbx.report.markup import difference, number, percent
+from rgbx.report.sections import ordinal
+from rgbx.tasks.score import Score
 
 
 class Page(HTMLParser):
@@ -46,6 +48,14 @@ def render(path):
     return Page(write_report(path).read_text())
 
 
+def read(path, head="labels"):
+    return json.loads(path.read_text())["heads"][head]
+
+
+def csv_rows(path):
+    return list(csv.DictReader(path.open(newline="", encoding="utf-8")))
+
+
 def test_a_page_needs_nothing_else(write_result):
     page = render(write_result())
     assert page.open == []
@@ -64,7 +74,7 @@ def test_a_page_needs_nothing_else(write_result):
 
 def test_the_page_says_what_was_measured(write_result):
     path = write_result()
-    page, result = render(path), json.loads(path.read_text())
+    page, result = render(path), read(path)
     for text in ("every fourth of the split", "rgbx", "best_mIoU_epoch_8.pth", "tiny_r18", "ab" * 32, "f1" * 32):
         assert text in page.told
     best = max(result["images"], key=lambda image: image["mIoU"])  # not of the made-up pictures
@@ -77,10 +87,10 @@ def test_the_page_says_what_was_measured(write_result):
 
 def test_classes_stand_by_falling_gap(write_result):
     path = write_result()
-    page, result = render(path), json.loads(path.read_text())
+    page, result = render(path), read(path)
     predictions = result["subsets"]["rgb+depth"]
     gaps = {}
-    for k, name in enumerate(result["dataset"]["classes"]):
+    for k, name in enumerate(result["about"]["classes"]):
         iou = {p: predictions[p]["IoU"][k] for p in predictions}
         if iou["ensemble"] is not None:
             gaps[name] = iou["ensemble"] - max(iou["rgb"], iou["depth"])
@@ -95,11 +105,11 @@ def test_classes_stand_by_falling_gap(write_result):
 def test_equal_branches_are_none_of_them_the_best(write_result, tmp_path):
     def tie(result):
         for branch in ("rgb", "depth"):
-            result["subsets"]["rgb+depth"][branch]["IoU"][0] = 0.25
-        result["subsets"]["rgb+depth"]["rgb"]["IoU"][1] = None
+            result["heads"]["labels"]["subsets"]["rgb+depth"][branch]["IoU"][0] = 0.25
+        result["heads"]["labels"]["subsets"]["rgb+depth"]["rgb"]["IoU"][1] = None
 
     write_report(write_result(tie), tmp_path / "out")
-    rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out/classes.csv").open(newline=""))}
+    rows = {row["id"]: row for row in csv_rows(tmp_path / "out/classes.csv")}
     assert rows["0"]["best"] == ""
     assert float(rows["0"]["gap"]) == pytest.approx(float(rows["0"]["IoU"]) - 0.25)
     assert rows["1"]["best"] == "depth"
@@ -114,8 +124,8 @@ def test_names_are_text_not_markup(write_result):
 
 def test_confusion_rows_add_up_to_a_hundred(write_result):
     path = write_result(right=0.9)
-    page, result = render(path), json.loads(path.read_text())
-    start = next(i for i, row in enumerate(page.rows) if row[0] == "" and row[1:] == result["dataset"]["classes"])
+    page, result = render(path), read(path)
+    start = next(i for i, row in enumerate(page.rows) if row[0] == "" and row[1:] == result["about"]["classes"])
     matrix = result["subsets"]["rgb+depth"]["ensemble"]["confusion"]
     for row, counts in zip(page.rows[start + 1 :], matrix, strict=False):
         whole = [round(100 * n / sum(counts)) if sum(counts) else 0 for n in counts]
@@ -125,11 +135,8 @@ def test_confusion_rows_add_up_to_a_hundred(write_result):
 def test_csv_files_hold_the_same_numbers(write_result, tmp_path):
     path = write_result()
     write_report(path, tmp_path / "out")
-    result = json.loads(path.read_text())
-    tables = {
-        file.stem: list(csv.DictReader(file.open(newline="", encoding="utf-8")))
-        for file in (tmp_path / "out").glob("*.csv")
-    }
+    result = read(path)
+    tables = {file.stem: csv_rows(file) for file in (tmp_path / "out").glob("*.csv")}
     assert set(tables) == {"headline", "classes", "subsets", "robustness", "reliability", "confusion", "images"}
     first = tables["headline"][0]
     assert float(first["mIoU"]) == result["subsets"]["rgb+depth"]["ensemble"]["mIoU"]
@@ -140,7 +147,7 @@ def test_csv_files_hold_the_same_numbers(write_result, tmp_path):
     matrix = result["subsets"]["rgb+depth"]["ensemble"]["confusion"]
     assert [[int(n) for n in list(row.values())[1:]] for row in tables["confusion"]] == matrix
     noise = next(row for row in tables["robustness"] if row["corruption"] == "gaussian_noise")
-    clean = result["robustness"]["clean"]["mIoU"]
+    clean = result["robustness"]["clean"]
     assert float(noise["severity 3"]) == pytest.approx(clean * 0.76)
     assert float(noise["drop"]) == pytest.approx(0.24)
     assert [float(row["mIoU"]) for row in tables["subsets"]] == [
@@ -160,11 +167,12 @@ def test_copies_stand_on_their_own(write_result, tmp_path):
 
 def test_optional_parts_may_be_absent(write_result):
     def strip(result):
-        result["robustness"] = None
+        head = result["heads"]["labels"]
+        head["robustness"] = None
         result["dataset"]["every"] = 1
-        del result["speed"], result["machine"]
-        result["subsets"] = {"rgb": {"ensemble": result["subsets"]["rgb"]["ensemble"]}}
-        result["subsets"]["rgb"]["ensemble"].update(ece=None, reliability=None, boundary_f=None)
+        del result["speed"], result["machine"], head["images"][1:]
+        head["subsets"] = {"rgb": {"ensemble": head["subsets"]["rgb"]["ensemble"]}}
+        head["subsets"]["rgb"]["ensemble"].update(ece=None, reliability=None, boundary_f=None)
 
     page = render(write_result(strip, pictures=False))
     ids = {a["id"] for tag, a in page.tags if tag == "section"}
@@ -174,18 +182,21 @@ def test_optional_parts_may_be_absent(write_result):
     assert "best single branch" not in page.told
 
 
+def labels(change):
+    return lambda result: change(result["heads"]["labels"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format="rgbx-result/2"), r"field 'format' is 'rgbx-result/2', expected 'rgbx-result/1'"),
-        (lambda r: r["dataset"].pop("classes"), r"dataset\.classes: expected list, found None"),
-        (lambda r: r["dataset"]["palette"].pop(), r"dataset\.palette: expected one \[r, g, b\]"),
-        (lambda r: r["subsets"]["rgb"].pop("ensemble"), r"subsets\.rgb: expected scores of 'ensemble'"),
-        (lambda r: r["subsets"]["rgb"]["rgb"]["IoU"].pop(), r"subsets\.rgb\.rgb\.IoU: expected 6 entries, found 5"),
-        (lambda r: r.update(subsets={}), r"subsets: expected at least one"),
-        (lambda r: r["pictures"][0]["files"].update(rgb="../secret.png"), r"below the result file, found '\.\./secret"),
-        (lambda r: r["pictures"][0]["files"].update(rgb="/etc/passwd"), r"below the result file"),
-        (lambda r: r["pictures"][0]["files"].update(rgb="results.json"), r"results\.json is no PNG"),
+        (labels(lambda head: head["subsets"].clear()), r"results\.json: heads\.labels\.subsets: expected at least one"),
+        (labels(lambda head: head["pictures"][0]["files"].update(truth="../secret.png")), r"found '\.\./secret"),
+        (labels(lambda head: head["pictures"][0]["files"].update(truth="/etc/passwd")), r"below the result file"),
+        (labels(lambda head: head["pictures"][0]["files"].update(truth="results.json")), r"results\.json is no PNG"),
+        (
+            lambda result: result["heads"].update({"../up": result["heads"]["labels"]}),
+            r"heads: expected names of letters",
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_named(write_result, tmp_path, change, message):
@@ -205,8 +216,13 @@ def test_absent_files_are_named(tmp_path, write_result):
 @pytest.mark.parametrize(
     ("value", "text"), [(0.123, "+12.3"), (-0.0104, "−1.0"), (0.0004, "0.0"), (-0.0004, "0.0"), (None, "–")]
 )
-def test_points(value, text):
-    assert points(value) == text
+def test_differences_in_points(value, text):
+    assert difference(Score("mIoU", "fraction"), value) == text
+
+
+def test_numbers_in_units():
+    metres = Score("MAE", "m", digits=2, lower=True)
+    assert [number(metres, 1.237), number(metres, None), difference(metres, -0.031)] == ["1.24", "–", "−0.03"]
 
 
 def test_percent():
@@ -238,3 +254,93 @@ def diagonal(page):
 )
 def test_ordinals(number, text):
     assert ordinal(number) == text
+
+
+def test_a_map_has_its_own_scores_and_units(write_result, tmp_path):
+    path = write_result(kind="map", images=20)
+    page, head = render(path), read(path, "depth")
+    ids = {a["id"] for tag, a in page.tags if tag == "section"}
+    assert ids == {"subsets", "robustness", "images", "frames", "provenance"}
+    scores = head["subsets"]["rgb+thermal"]["ensemble"]
+    rows = [row for row in page.rows if row and row[0] in ("Prediction", "ensemble")]
+    assert rows[0] == ["Prediction", "MAE, m ↓", "AbsRel, % ↓", "delta1, %", "RMSE, m ↓"]
+    assert rows[1][1:3] == [f"{scores['MAE']:.3f}", f"{100 * scores['AbsRel']:.1f}"]
+    assert "depth in metres" in page.told
+    write_report(path, tmp_path / "out")
+    assert {file.stem for file in (tmp_path / "out").glob("*.csv")} == {"headline", "subsets", "robustness", "images"}
+    assert float(csv_rows(tmp_path / "out/images.csv")[3]["RMSE"]) == head["images"][3]["RMSE"]
+    darkness = next(row for row in csv_rows(tmp_path / "out/robustness.csv") if row["corruption"] == "darkness")
+    assert float(darkness["drop"]) == pytest.approx(0.45)  # by which the error rose
+
+
+def test_what_is_worse_is_shaded(write_result):
+    """Of a score whose low values are good the rise, of others the fall."""
+    for kind in ("classes", "map"):
+        page = render(write_result(kind=kind))
+        shades = [float(a["style"].removeprefix("--v:")) for _, a in page.tags if a.get("class") == "n lost"]
+        assert shades[:5] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
+
+
+def test_several_heads_share_a_page(write_result, tmp_path):
+    path = write_result(kind="joint")
+    page = render(path)
+    assert page.open == []
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {"head-labels", "head-depth", "labels-classes", "depth-images", "labels-images", "provenance"} <= set(ids)
+    pointers = {a["href"][1:] for tag, a in page.tags if tag == "a"}
+    assert pointers <= set(ids)
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == 42
+    write_report(path, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.csv"))
+    labels = csv_rows(tmp_path / "out/labels/headline.csv")
+    depth = csv_rows(tmp_path / "out/depth/headline.csv")
+    assert (labels[0]["fingerprint"], depth[0]["fingerprint"]) == ("f1" * 32, "d1" * 32)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_a_spreadsheet_runs_no_name(write_result, tmp_path, start):
+    formula = f"{start}SUM(A1)"
+
+    def change(result):
+        result["heads"]["labels"]["about"]["classes"][0] = formula
+        result["heads"]["labels"]["images"][0]["sample_id"] = formula
+        result["config"]["file"] = result["checkpoint"]["file"] = formula
+
+    write_report(write_result(change, pictures=False), tmp_path / "out")
+    cells = [
+        cell for file in (tmp_path / "out").glob("*.csv") for row in csv.reader(file.open(newline="")) for cell in row
+    ]
+    assert f"'{formula}" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\t", "-S"))]
+    numbers = [float(row["gap"]) for row in csv_rows(tmp_path / "out/classes.csv") if row["gap"]]
+    assert len(numbers) == 5  # numbers below 0 are as they were
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([0.31, 0.52, 0.52, 0.78], [30, 40, 50, 60, 70, 80]), ([0.5, 0.5], [50, 60]), ([0.0, 0.0], [0, 0.2])],
+)
+def test_a_histogram_counts_every_image(values, ticks):
+    score = Score("mIoU", "fraction")
+    page = Page(f"<table><tr><td>{histogram_svg(values, score)}</td></tr></table>")
+    assert page.tags[3][1]["aria-label"].startswith(f"mIoU, % of {len(values)} images")
+    heights = [float(a["height"]) for tag, a in page.tags if tag == "rect"]
+    counts = [values.count(value) for value in sorted(set(values))]
+    assert heights == pytest.approx([90 * count / max(counts) for count in counts])
+    written = histogram_svg(values, score).split("</g>")[1]
+    assert [float(part.split("<")[0]) for part in written.split('class="mid">')[1 : len(ticks) + 1]] == ticks
+
+
+def test_old_files_give_the_tables_of_their_time(tmp_path):
+    """The CSV files beside these results were written by rgbx 0.1.0."""
+    folder = Path(__file__).parents[1] / "evaluate/results_0.1.0"
+    result = json.loads((folder / "segmentation.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps({**result, "pictures": None}))
+    write_report(tmp_path / "results.json")
+    files = list(folder.glob("*.csv"))
+    assert len(files) == 4
+    for file in files:
+        assert (tmp_path / file.name).read_text() == file.read_text()
+    page = Page(write_report(folder / "translation.json", tmp_path / "map").read_text())
+    assert next(row for row in page.rows if row[0] == "Prediction")[:2] == ["Prediction", "PSNR, dB"]

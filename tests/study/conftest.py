@@ -1,5 +1,6 @@
 """Made-up studies: declared in a dict, with result files in the form that tools/test.py writes."""
 
+import dataclasses
 import json
 import statistics
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 from rgbx.study import declare_study
 from rgbx.study.runs import Run, read_state
+from rgbx.study.shown import Shown
+from rgbx.tasks.classes import SCORES
+
+SEGMENTATION = Shown("labels", (SCORES["mIoU"],))
 
 
 @pytest.fixture
@@ -27,17 +32,38 @@ def declare(tmp_path):
 
 
 def result_of(run, scores, fingerprint="f" * 64, date="2026-01-02T10:00:00+00:00"):
-    """A result file's content, as far as a study reads it."""
+    """A result file's content: subset to scores of the ensemble, by their names in the study."""
+    shown = run.shown
+    heads = {}
+    for head in shown.heads:
+        own = [score for score in shown.scores if shown.place(score.name)[0] == head]
+        table = [{**dataclasses.asdict(score), "name": shown.place(score.name)[1]} for score in own]
+        subsets = {}
+        for subset, values in scores.items():
+            found = {shown.place(name)[1]: value for name, value in values.items() if shown.place(name)[0] == head}
+            counts = {"IoU": [0.5], "Acc": [0.5], "pixels": [1], "confusion": [[1]]} if head == "labels" else {}
+            subsets[subset] = {"ensemble": {**counts, **found}}
+        heads[head] = {
+            "task": "classes" if head == "labels" else "map",
+            "about": {"classes": ["all"], "palette": [[0, 0, 0]]} if head == "labels" else {},
+            "fingerprint": fingerprint,
+            "scores": table,
+            "subsets": subsets,
+            "images": [],
+            "robustness": None,
+            "pictures": None,
+        }
     return {
-        "format": "rgbx-result/1",
+        "format": "rgbx-result/2",
         "protocol": {"name": "rgbx"},
         "config": {"file": "base.py", "sha256": run.sha256},
-        "dataset": {"type": "Halves", "samples": 3, "fingerprint": fingerprint},
+        "checkpoint": {"file": "epoch_1.pth", "sha256": "c" * 64},
+        "dataset": {"type": "Halves", "samples": 3, "every": 1},
         "versions": {"rgbx": "1", "torch": "2"},
         "machine": "a machine, 2 cores",
         "date": date,
         "dtype": "float32",
-        "subsets": {name: {"ensemble": {"mIoU": value}} for name, value in scores.items()},
+        "heads": heads,
     }
 
 
@@ -45,7 +71,7 @@ def result_of(run, scores, fingerprint="f" * 64, date="2026-01-02T10:00:00+00:00
 def make_runs(tmp_path):
     """The runs of a study without configs: of a method that starts with "rgb" on RGB alone."""
 
-    def make(study, text=""):
+    def make(study, text="", shown=SEGMENTATION):
         return [
             Run(
                 method=method,
@@ -55,6 +81,7 @@ def make_runs(tmp_path):
                 resolved={"model.x": repr(study.methods[method].get("model.x")), "text": repr(text)},
                 sha256=f"{method} {seed} {text}",
                 subsets=study.subsets_of(method, ("rgb",) if method.startswith("rgb") else ("rgb", "depth")),
+                shown=shown,
             )
             for method, seed in study.grid()
         ]
@@ -64,14 +91,18 @@ def make_runs(tmp_path):
 
 @pytest.fixture
 def write_results():
-    """Writes result files; `score(run, subset)` gives mIoU, or None to write nothing of this run."""
+    """Writes result files; `score(run, subset)` gives the headline or scores by name, None for no file."""
 
     def write(runs, score, **values):
         for run in runs:
             scores = {subset: score(run, subset) for subset in run.subsets}
             if None not in scores.values():
                 run.folder.mkdir(parents=True, exist_ok=True)
-                run.results.write_text(json.dumps(result_of(run, scores, **values)))
+                name = run.shown.headline.name
+                named = {
+                    subset: found if isinstance(found, dict) else {name: found} for subset, found in scores.items()
+                }
+                run.results.write_text(json.dumps(result_of(run, named, **values)))
         return {run: read_state(run) for run in runs}
 
     return write
@@ -97,7 +128,7 @@ class FakeCommands:
         if name == "train":
             Path(folder, "epoch_1.pth").touch()
         else:
-            run.results.write_text(json.dumps(result_of(run, dict.fromkeys(run.subsets, 0.25))))
+            run.results.write_text(json.dumps(result_of(run, {subset: {"mIoU": 0.25} for subset in run.subsets})))
         return 0
 
 

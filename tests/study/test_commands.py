@@ -55,7 +55,7 @@ def test_output_and_exit_code(tmp_path, monkeypatch):
     log.write_text("before\n")
     commands = Commands({**os.environ, "A": "of ours"})
     assert commands("test", ["c,d", "x='y z'"], log) == 3
-    assert log.read_text() == """before\ntest ['c,d', "x='y z'"] of ours\n"""
+    assert log.read_text() == """before\nevaluate ['c,d', "x='y z'"] of ours\n"""
 
 
 @pytest.mark.parametrize(("script", "end"), [(POLITE, "saved\n"), (STUBBORN, "train\n")], ids=["polite", "stubborn"])

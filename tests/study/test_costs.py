@@ -1,45 +1,35 @@
 """Costs of small networks: counted by hand or by the profiler, timed by a clock of the test's own."""
 
 import pytest
-from mmengine.config import Config
-from mmengine.config.config import ConfigDict
 
 import rgbx.study.costs as costs_module
-from rgbx.datasets import SyntheticRooms
+from rgbx.models import multimodal_segmentor, multimodal_translator
 from rgbx.profile.measure import profile_model
-from rgbx.study.costs import Cost, Costs, build_model, measure_costs, read_costs, write_costs
-from rgbx.transforms import PackSample
+from rgbx.study.costs import Cost, Costs, Subject, measure_costs, read_costs, write_costs
+
+
+def segmentor(modalities, backbone="test_resnet.r160_in1k"):
+    model = multimodal_segmentor(modalities=modalities, num_classes=10, backbone=backbone, fusion=None)
+    return Subject(model, (40, 64), modalities)
 
 
 @pytest.fixture
-def configs():
-    import rgbx.models
-
-    builder = rgbx.models.multimodal_segmentor
-    dataset = dict(type=SyntheticRooms, split="test", num_frames=1, size=(40, 64), transforms=[dict(type=PackSample)])
-
-    def make(**model):
-        given = dict(type=builder, modalities=("rgb", "depth"), num_classes=10, backbone="test_resnet.r160_in1k")
-        values = dict(model={**given, **model}, test_dataloader=dict(dataset=dataset), test_cfg=dict())
-        return Config(ConfigDict(values), format_python_code=False)
-
-    return {"both": make(fusion=None), "one": make(modalities=("rgb",), fusion=None)}
+def builders():
+    return {"both": lambda: segmentor(("rgb", "depth")), "one": lambda: segmentor(("rgb",))}
 
 
-def test_as_the_profiler_counts(configs):
-    subsets = {"both": "rgb+depth", "one": "rgb"}
-    found = measure_costs(configs, subsets, device="cpu", key={"a": "b"}, latency=False)
+def test_as_the_profiler_counts(builders):
+    found = measure_costs(builders, device="cpu", key={"a": "b"}, latency=False)
     assert list(found.methods) == ["both", "one"]
-    for method, subset in subsets.items():
-        model = build_model(configs[method])
-        expected = profile_model(model, size=(40, 64), modalities=subset.split("+"), repeats=1)
-        cost = found.methods[method]
+    for method, cost in found.methods.items():
+        model, size, modalities, _ = builders[method]()
+        expected = profile_model(model, size=size, modalities=modalities, repeats=1)
         assert (cost.size, cost.parameters, cost.flops) == ((40, 64), expected.parameters, expected.flops)
         assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
         assert (cost.milliseconds, cost.latency) == ((), None)
 
 
-def test_methods_are_timed_in_turn(configs, monkeypatch):
+def test_methods_are_timed_in_turn(builders, monkeypatch):
     order = []
 
     def time_passes(call, device, repeats):
@@ -48,7 +38,7 @@ def test_methods_are_timed_in_turn(configs, monkeypatch):
 
     monkeypatch.setattr(costs_module, "time_passes", time_passes)
     monkeypatch.setattr(costs_module, "ROUNDS", 3)
-    found = measure_costs(configs, {"both": "rgb+depth", "one": "rgb"}, device="cpu", key={}).methods
+    found = measure_costs(builders, device="cpu", key={}).methods
     assert order == order[:2] * 3 and order[0] is not order[1]
     assert found["both"].milliseconds == pytest.approx((3, 3, 5))
     assert found["one"].milliseconds == pytest.approx((3, 4, 6))
@@ -56,12 +46,10 @@ def test_methods_are_timed_in_turn(configs, monkeypatch):
     assert found["one"].ratio(found["both"]) == pytest.approx(6 / 5)  # of 1, 4/3 and 6/5
 
 
-def test_a_method_that_cannot_be_measured_is_left_out(configs):
-    configs["odd"] = configs["both"].copy()
-    configs["odd"].model = dict(configs["both"].model, backbone="no_such_network")
+def test_a_method_that_cannot_be_measured_is_left_out(builders):
     said = []
-    subsets = {"both": "rgb+depth", "one": "rgb", "odd": "rgb"}
-    found = measure_costs(configs, subsets, device="cpu", key={}, latency=False, say=said.append)
+    builders["odd"] = lambda: segmentor(("rgb",), backbone="no_such_network")
+    found = measure_costs(builders, device="cpu", key={}, latency=False, say=said.append)
     assert list(found.methods) == ["both", "one"]
     assert len(said) == 1 and "'odd' cannot be measured" in said[0] and "no_such_network" in said[0]
 
@@ -83,21 +71,12 @@ def test_costs_are_kept_for_the_same_key(tmp_path):
         assert read_costs(path) is None
 
 
-def test_a_translator_is_counted_without_its_discriminator(configs):
-    from rgbx.models import multimodal_translator
-
-    model = dict(
-        type=multimodal_translator,
-        modalities=("depth", "normal"),
-        target="rgb",
-        generator=dict(name="unet", width=4, depth=3),
-        discriminator=dict(name="patch", width=4, layers=2),
-    )
-    dataset = {**configs["both"].test_dataloader["dataset"], "modalities": ("depth", "normal", "rgb")}
-    values = dict(model=model, test_dataloader=dict(dataset=dataset), test_cfg=dict())
-    config = Config(ConfigDict(values), format_python_code=False)
-    cost = measure_costs({"a": config}, {"a": "depth+normal"}, device="cpu", key={}, latency=False).methods["a"]
-    built = build_model(config)
-    assert cost.parameters == sum(parameter.numel() for parameter in built.generator.parameters())
-    found = profile_model(built, size=(40, 64), modalities=("depth", "normal"), repeats=1)
+def test_a_translator_is_counted_without_its_discriminator():
+    options = dict(modalities=("depth", "normal"), target="rgb", generator=dict(name="unet", width=4, depth=3))
+    model = multimodal_translator(**options, discriminator=dict(name="patch", width=4, layers=2))
+    subject = Subject(model, (40, 64), model.modalities)
+    cost = measure_costs({"a": lambda: subject}, device="cpu", key={}, latency=False).methods["a"]
+    plain = multimodal_translator(**options, discriminator=None)
+    assert cost.parameters == sum(parameter.numel() for parameter in plain.parameters())
+    found = profile_model(model, size=(40, 64), modalities=("depth", "normal"), repeats=1)
     assert (found.parameters, found.flops) == (cost.parameters, cost.flops) and cost.flops > 0

@@ -73,6 +73,7 @@ def test_plain_values_are_kept(declare, value):
         ({"modalities": ("rgb+depth", "depth+rgb")}, "expected different subsets"),
         ({"modalities": "rgb"}, "expected different subsets"),
         ({"modalities": ("rgb+",)}, "expected different subsets"),
+        ({"head": 3}, "head is 3; expected the name of one of the model's heads"),
         ({"baseline": "d"}, "baseline names 'd', which is no method"),
         ({"config": 3}, "config is 3; expected the path"),
     ],

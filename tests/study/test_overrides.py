@@ -2,7 +2,8 @@ import ast
 
 import pytest
 
-from rgbx.study.overrides import as_options, differences, flatten, merge_overrides
+from rgbx.study.declaration import as_options, merge_overrides
+from rgbx.train.changes import differences, flatten
 
 NESTED = {"name": "asymmetric", "stages": (3, 4), "note": "a,b='c'", "none": None, "rate": 0.1 + 0.2}
 

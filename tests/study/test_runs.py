@@ -110,7 +110,7 @@ def test_another_config_is_noticed(declare, make_runs, fake_commands):
     execute_all(before, fake_commands(before))
     state = read_state(now[0])
     assert (state.kind, state.notes) == (CHANGED, ("text: '' → 'edited'",))
-    assert state.score("rgb+depth", "mIoU") is None
+    assert now[0].score(state) is None
 
     (before[1].folder / "run.json").unlink()  # the result file alone says it too
     assert read_state(now[1]).kind == CHANGED
@@ -119,6 +119,18 @@ def test_another_config_is_noticed(declare, make_runs, fake_commands):
     kept = move_aside(now[0])
     assert (kept / "results.json").is_file() and kept.name == "seed_0.changed_1"
     assert read_state(now[0]).kind == ABSENT
+
+
+def test_a_class_that_lies_elsewhere_by_now_is_no_change(declare, make_runs, fake_commands):
+    """As in folders of an earlier version; the result carries the hash of then."""
+    study = declare(methods={"a": {}}, seeds=(0,))
+    (before,), (now,), (other,) = (
+        make_runs(study, text=name)
+        for name in ("rgbx.engine.optim.Wrap", "rgbx.train.optim.Wrap", "rgbx.train.optim.Other")
+    )
+    execute_all([before], fake_commands([before]))
+    assert before.sha256 != now.sha256
+    assert (read_state(now).kind, read_state(other).kind) == (DONE, CHANGED)
 
 
 def test_an_epoch_of_another_config_is_noticed_but_a_failed_start_is_not(declare, make_runs):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from rgbx.study.source_commit import find_commit
+from rgbx.study.commands import find_commit
 
 
 def git(folder, *arguments):

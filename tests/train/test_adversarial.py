@@ -14,10 +14,12 @@ from test_resume import Interruption, assert_equal, train, training_state
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
 from rgbx.models import multimodal_translator
-from rgbx.train.adversarial import AdversarialConstructor, AlternatingDataParallel
+from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.distributed import finish_together, unwrap, wrap
+from rgbx.train.loops import training_step
 from rgbx.train.optim import AutocastOptimWrapper
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.runner import Runner
 from rgbx.transforms import HorizontalFlip, PackSample
 
 torch.set_num_threads(1)
@@ -105,9 +107,9 @@ def test_each_part_has_its_parameters_and_learning_rate(tmp_path):
         part: {names[id(p)] for group in wrapper.optimizer.param_groups for p in group["params"]}
         for part, wrapper in built.items()
     }
-    assert found["discriminator"] == {name for name in names.values() if name.startswith("discriminator.")}
+    assert found["discriminator"] == {name for name in names.values() if ".opponent." in name}
     assert found["generator"] == set(names.values()) - found["discriminator"]
-    assert {"alpha.normal", "alpha.edge"} < found["generator"]
+    assert {"heads.rgb.alpha.normal", "heads.rgb.alpha.edge"} < found["generator"]
     assert {g["lr"] for g in built["generator"].optimizer.param_groups} == {0.002}
     assert {g["lr"] for g in built["discriminator"].optimizer.param_groups} == {0.001}
     assert all(part.epoch_length == 3 for part in built.values())
@@ -128,7 +130,7 @@ def test_schedules_of_other_optimizers_are_refused(tmp_path):
     state["param_schedulers"] = state["param_schedulers"]["generator"]
     torch.save(state, path)
     with pytest.raises(ValueError, match="schedules are of other optimizers"):
-        Runner.from_cfg(settings(tmp_path, epochs=3, resume=True)).train()
+        Runner.from_cfg(settings(tmp_path, epochs=2, resume=True)).train()
 
 
 def build(dropout):
@@ -144,23 +146,19 @@ def build(dropout):
 
 def steps(network, indices, dropout):
     """Two steps on the rooms with these indices; the parameters afterwards."""
-    model = getattr(network, "module", network)
     rooms = SyntheticRooms(size=(24, 24), modalities=("normal", "edge", "rgb"), transforms=[PackSample()])
     data = default_collate([rooms[i] for i in indices])
     wrappers = AdversarialConstructor(dict(optimizer=dict(type="SGD", lr=0.01)))(network)
     for _ in range(2):
-        network.train_step(data, wrappers)
-    return model.state_dict()
+        training_step(network, data, wrappers)
+    return unwrap(network).state_dict()
 
 
 def join(rank, port, path, dropout):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0")
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    network = AlternatingDataParallel(
-        module=build(dropout), device_ids=None, find_unused_parameters=True, broadcast_buffers=False
-    )
-    torch.save(steps(network, (2 * rank, 2 * rank + 1), dropout), f"{path}{rank}")
+    torch.save(steps(wrap(build(dropout)), (2 * rank, 2 * rank + 1), dropout), f"{path}{rank}")
     finish_together()
     torch.distributed.destroy_process_group()
 
@@ -177,13 +175,15 @@ def test_two_processes_make_the_steps_of_one(tmp_path, dropout):
     for name, value in expected.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-6, msg=name)
-    assert all(any(not torch.equal(start[n], first[n]) for n in start if n.startswith(p)) for p in ("gen", "disc"))
+    for part in ("backbone.", "heads.rgb.opponent."):
+        assert any(not torch.equal(start[name], first[name]) for name in start if name.startswith(part))
 
 
-def test_the_runner_wraps_a_translator_for_alternation(tmp_path, monkeypatch):
-    runner = Runner.from_cfg(settings(tmp_path))
-    wrapped = []
-    monkeypatch.setattr("rgbx.train.runner.AlternatingDataParallel", lambda **options: wrapped.append(options))
-    runner._distributed = True
-    runner.wrap_model(None, runner.network)
-    assert wrapped[0]["find_unused_parameters"] and wrapped[0]["module"] is runner.network
+def test_one_optimizer_for_both_parts_is_refused(tmp_path):
+    model = build(None)
+    wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    data = default_collate(
+        [SyntheticRooms(size=(24, 24), modalities=("normal", "edge", "rgb"), transforms=[PackSample()])[0]]
+    )
+    with pytest.raises(ValueError, match="a discriminator needs an optimizer of its own"):
+        training_step(model, data, wrapper)

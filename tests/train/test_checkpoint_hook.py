@@ -1,20 +1,24 @@
 import pytest
 import torch
 from mmengine.hooks import Hook
+from test_adversarial import settings
 
+from rgbx.evaluate.metric import Metrics
 from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.runner import Runner
 
 
 class Scores(Hook):
-    """Gives each validation a chosen mIoU."""
+    """Gives each validation a chosen score."""
 
     priority = "HIGHEST"
 
-    def __init__(self, scores):
-        self.scores = scores
+    def __init__(self, scores, name="mIoU"):
+        self.scores, self.name = scores, name
 
     def after_val_epoch(self, runner, metrics=None):
-        metrics["mIoU"] = self.scores[runner.epoch - 1]
+        assert self.name in metrics
+        metrics[self.name] = self.scores[runner.epoch - 1]
 
 
 def files(folder):
@@ -36,12 +40,48 @@ def test_keeps_the_newest_and_the_best(make_runner, tmp_path):
     assert best["meta"]["epoch"] == 2
 
 
+@pytest.mark.parametrize(
+    ("target", "metric", "best"), [("depth", "MAE", 2), ("rgb", "PSNR", 1)], ids=["less is better", "more is better"]
+)
+def test_the_first_score_of_the_task_names_the_best(tmp_path, target, metric, best):
+    """And says its direction; pictures of every second validation."""
+    config = settings(tmp_path, model=dict(target=target, discriminator=None), custom_hooks=[])
+    config["train_dataloader"]["dataset"]["modalities"] = ("normal", "edge", target)
+    config |= dict(
+        val_dataloader={**config["train_dataloader"], "sampler": dict(type="DefaultSampler", shuffle=False)},
+        val_cfg=dict(pictures=2, pictures_interval=2),
+        val_evaluator=dict(type=Metrics, table=False),
+        default_hooks=dict(checkpoint=dict(type=CheckpointHook)),
+        custom_hooks=[Scores([3.0, 1.0, 2.0], metric)],
+    )
+    Runner.from_cfg(config).train()
+    assert [name for name in files(tmp_path) if name.startswith("best")] == [f"best_{metric}_epoch_{best}.pth"]
+    assert files(tmp_path / "pictures") == ["epoch_2.png"]
+
+
+def test_a_best_of_another_metric_is_no_rival(make_runner, tmp_path):
+    """A run that is resumed with another one begins anew, and leaves the other's file alone."""
+    make_runner(epochs=2, custom_hooks=[Scores([90.0, 80.0])]).train()
+    hooks = dict(checkpoint=dict(type=CheckpointHook, save_best="rgb/mIoU"))
+    make_runner(
+        epochs=4, resume=True, default_hooks=hooks, custom_hooks=[Scores([0, 0, 20.0, 10.0], "rgb/mIoU")]
+    ).train()
+    found = [name for name in files(tmp_path / "run") if name.startswith("best")]
+    assert found == ["best_mIoU_epoch_1.pth", "best_rgb_mIoU_epoch_3.pth"]
+
+
 def test_what_a_checkpoint_says(make_runner, tmp_path):
     make_runner(epochs=2, randomness=dict(seed=7)).train()
     state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
     assert state["model"] == {
         "builder": "tiny_segmentor",
-        "parameters": {"modalities": ("rgb", "depth"), "num_classes": 3, "width": 4},
+        "parameters": {
+            "modalities": ("rgb", "depth"),
+            "num_classes": 3,
+            "width": 4,
+            "dropout": 0.3,
+            "norm": "batch",
+        },
     }
     assert state["meta"]["seed"] == 7
     assert (state["meta"]["epoch"], state["meta"]["iter"]) == (2, 6)

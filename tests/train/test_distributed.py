@@ -10,12 +10,13 @@ from mmengine.dataset import default_collate
 from tiny import Halves, tiny_segmentor
 
 from rgbx.datasets import EpochSampler
-from rgbx.evaluate.segmentation_metric import SegmentationMetric
-from rgbx.evaluate.translation_metric import TranslationMetric
+from rgbx.evaluate.metric import gather_images, metrics_of
 from rgbx.models import multimodal_segmentor
+from rgbx.tasks import PROTOCOLS, Classes, Map, Prediction
 from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.distributed import finish_together
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
-from rgbx.train.runner import Runner, finish_together
+from rgbx.train.runner import Runner
 from rgbx.transforms import PackSample
 
 MODEL = dict(modalities=("rgb", "depth"), num_classes=3, norm="group", dropout=0.0)
@@ -38,54 +39,43 @@ def predictions(index):
     generator = torch.Generator().manual_seed(index)
     draw = lambda: torch.randint(0, 3, (5, 5), generator=generator)  # noqa: E731
     probability = torch.rand(3, 5, 5, generator=generator).softmax(0)
-    return [
-        {
-            "sample_id": str(index),
-            "label": draw(),
-            "prediction": {"ensemble": draw(), "rgb": draw()},
-            "probability": {"ensemble": probability},
-        }
-    ]
+    target = draw()
+    return Prediction({"rgb": draw(), "ensemble": draw()}, target, None, {"ensemble": probability})
 
 
 def score(indices, size=3):
     """Scores, and every sum behind them, to the last bit."""
-    metric = SegmentationMetric(table=False, boundary=True, calibration=True)
-    metric.dataset_meta = CLASSES
-    for index in indices:
-        metric.process(None, predictions(index))
-    found = metric.evaluate(size)
-    evaluation = metric.evaluation
+    task = Classes("labels", num_classes=3)
+    counter = task.counter(PROTOCOLS["rgbx"], CLASSES, boundary=True, calibration=True)
+    images = gather_images([counter.count(str(index), predictions(index), {}) for index in indices], size)
+    evaluation = counter.evaluation(images)
+    found = evaluation.scores("ensemble")
     return {
-        **found,
         "order": [image.sample_id for image in evaluation.images],
+        "metrics": metrics_of({"labels": evaluation}),
         "confusion": evaluation.confusion("rgb").tolist(),
-        "boundary": evaluation.total("boundary").tolist(),
-        "reliability": evaluation.total("reliability").tolist(),
+        "boundary": found["boundary_f"],
+        "reliability": str({key: value.tolist() for key, value in found["reliability"].items()}),
     }
 
 
 def translated(indices, size, name="depth"):
     """Scores of translation, to the last bit."""
-    metric = TranslationMetric(table=False)
-    metric.dataset_meta = {}
+    counter = Map(name).counter(PROTOCOLS["rgbx"], {})
+    records = []
     for index in indices:
         generator = torch.Generator().manual_seed(index)
         draw = lambda: torch.rand(3 if name == "rgb" else 1, 12, 13, generator=generator)  # noqa: E731, B023
-        prediction = {"rgb": draw(), "ensemble": draw()}
-        metric.process(None, [{"sample_id": str(index), "target": {name: draw()}, "prediction": prediction}])
-    found = metric.evaluate(size)
-    return {**found, "order": [image.sample_id for image in metric.evaluation.images]}
+        records.append(counter.count(str(index), Prediction({"rgb": draw(), "ensemble": draw()}, draw()), {}))
+    evaluation = counter.evaluation(gather_images(records, size))
+    return {**metrics_of({name: evaluation}), "order": [image.sample_id for image in evaluation.images]}
 
 
 def refused(indices, size):
     """The error of samples that cannot be told apart."""
-    metric = SegmentationMetric(table=False)
-    metric.dataset_meta = CLASSES
-    for index in indices:
-        metric.process(None, [{**predictions(index)[0], "sample_id": "the same"}])
+    counter = Classes("labels", num_classes=3).counter(PROTOCOLS["rgbx"], CLASSES)
     try:
-        metric.evaluate(size)
+        gather_images([counter.count("the same", predictions(index), {}) for index in indices], size)
     except ValueError as error:
         return str(error)
 

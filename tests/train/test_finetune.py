@@ -21,17 +21,18 @@ def test_same_model_keeps_everything():
     weights = weights_of()
     state, summary = transfer(tiny_segmentor(("rgb", "depth"), 3), weights)
     assert all(torch.equal(state[name], weights[name]) for name in weights)
-    assert len(summary.kept) == len(weights)
+    assert len(summary.kept) + len(summary.configured) == len(weights)
+    assert all(name.startswith("data_preprocessor.inputs.") for name in summary.configured)
     assert not (summary.filled or summary.reinitialised or summary.unused)
 
 
 def test_other_classes_leave_the_classifier_anew():
     model = tiny_segmentor(("rgb", "depth"), 5)
     state, summary = transfer(model, weights_of())
-    assert summary.reinitialised == ["head.classifier.weight", "head.classifier.bias"]
+    assert summary.reinitialised == ["heads.labels.decoder.classifier.weight", "heads.labels.decoder.classifier.bias"]
     assert summary.unused == summary.reinitialised
-    assert torch.equal(state["head.classifier.weight"], model.head.classifier.weight)
-    assert "alpha.rgb" in summary.kept
+    assert torch.equal(state["heads.labels.decoder.classifier.weight"], model.heads.labels.decoder.classifier.weight)
+    assert "heads.labels.alpha.rgb" in summary.kept
     model.load_state_dict(state)
 
 
@@ -42,7 +43,11 @@ def test_another_modality_takes_the_norms_of_the_first():
     assert torch.equal(state["backbone.norm.norms.thermal.weight"], weights["backbone.norm.norms.rgb.weight"])
     assert torch.equal(state["backbone.norm.norms.depth.weight"], weights["backbone.norm.norms.depth.weight"])
     assert summary.filled["backbone.norm.norms.thermal.running_mean"] == "backbone.norm.norms.rgb.running_mean"
-    assert sorted(summary.reinitialised) == ["alpha.depth", "alpha.rgb", "alpha.thermal"]
+    assert sorted(summary.reinitialised) == [
+        "heads.labels.alpha.depth",
+        "heads.labels.alpha.rgb",
+        "heads.labels.alpha.thermal",
+    ]
     assert all(state[name] == 0 for name in summary.reinitialised)
 
 
@@ -61,10 +66,10 @@ def test_statistics_and_class_weights_are_the_configs():
     state, summary = transfer(model, multimodal_segmentor(**options, loss=weighted[0]).state_dict())
     model.load_state_dict(state)
     for key, value in (("mean", 25.0), ("std", 25.0), ("max", 200.0)):
-        assert getattr(model.data_preprocessor, f"depth_{key}").item() == value
-    assert state["loss.weight"].tolist() == [1.0, 2.0, 3.0]
-    assert {"data_preprocessor.depth_mean", "loss.weight"} <= set(summary.configured)
-    assert "head.classifier.weight" in summary.kept
+        assert getattr(model.data_preprocessor.inputs["depth"], key).item() == value
+    assert state["heads.labels.task.loss.weight"].tolist() == [1.0, 2.0, 3.0]
+    assert {"data_preprocessor.inputs.depth.mean", "heads.labels.task.loss.weight"} <= set(summary.configured)
+    assert "heads.labels.decoder.classifier.weight" in summary.kept
     assert not (summary.reinitialised or summary.unused)
     assert "from the config" in summary.table()
 
@@ -82,7 +87,11 @@ def test_separate_encoders_start_from_the_shared_one():
             assert summary.filled[copy] == f"backbone.network.{layer}.weight"
         found, source = (f"backbone.network.layer1.0.bn1.norms.{name}.weight" for name in (modality, norm))
         assert torch.equal(state[found], weights[source])
-    assert sorted(summary.reinitialised) == ["alpha.depth", "alpha.normal", "alpha.rgb"]
+    assert sorted(summary.reinitialised) == [
+        "heads.labels.alpha.depth",
+        "heads.labels.alpha.normal",
+        "heads.labels.alpha.rgb",
+    ]
     model.load_state_dict(state)
     again, summary = transfer(model, state)
     assert not (summary.filled or summary.unused or summary.reinitialised)
@@ -137,7 +146,7 @@ def test_table_counts():
     _, summary = transfer(tiny_segmentor(("rgb", "depth"), 5), weights_of())
     lines = summary.table().splitlines()
     assert lines[2].startswith("kept") and lines[2].endswith(str(len(summary.kept)))
-    assert "e.g. head.classifier.weight" in lines[4]
+    assert "e.g. heads.labels.decoder.classifier.weight" in lines[4]
 
 
 def test_load_from(make_runner, tmp_path):

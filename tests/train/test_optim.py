@@ -31,8 +31,12 @@ def test_groups(model):
     assert found == {
         "encoder": (["backbone.conv.weight"], 0.05, 0.5),
         "encoder_no_decay": (["backbone.conv.bias", *norms], 0.05, 0.0),
-        "decoder": (["head.classifier.weight"], 0.3, 0.5),
-        "decoder_no_decay": (["alpha.depth", "alpha.rgb", "head.classifier.bias"], 0.3, 0.0),
+        "decoder": (["heads.labels.decoder.classifier.weight"], 0.3, 0.5),
+        "decoder_no_decay": (
+            ["heads.labels.alpha.depth", "heads.labels.alpha.rgb", "heads.labels.decoder.classifier.bias"],
+            0.3,
+            0.0,
+        ),
     }
 
 

@@ -148,7 +148,7 @@ def test_the_comparison_can_fail(make_runner, tmp_path):
 def test_ema_differs_from_the_weights_it_averages(make_runner, tmp_path):
     make_runner(epochs=2, ema=dict(momentum=0.1)).train()
     state = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
-    name = "head.classifier.weight"
+    name = "heads.labels.decoder.classifier.weight"
     assert not torch.equal(state["state_dict"][name], state["ema_state_dict"][f"module.{name}"])
 
 
@@ -193,7 +193,23 @@ def test_resuming_weights_only_is_refused(make_runner, tmp_path):
         make_runner("next", epochs=2, resume=True, load_from=str(best)).train()
 
 
+def rewrite(path, change):
+    """Changes a checkpoint in its place."""
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+def forget(state):
+    """What a checkpoint of another program, or an early one, does not say."""
+    del state["meta"]["config"], state["meta"]["cfg"], state["model"]
+
+
 def test_resuming_another_model_is_refused(make_runner, tmp_path):
     make_runner(epochs=2).train()
+    with pytest.raises(ValueError, match=r"model\.width is 4 → 8 since the run began.*keeps its model"):
+        make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()
+    rewrite(tmp_path / "run/epoch_2.pth", forget)
     with pytest.raises(ValueError, match=r"does not fit.*backbone\.conv.*modalities\? It was trained with .*\.py$"):
         make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()
+    make_runner("run", epochs=2, resume=True, model=dict(width=4)).train()  # the default, given

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbx.datasets.hha import hha
+from rgbx.maps.hha import hha
 from rgbx.transforms import ComputeHHA, HorizontalFlip, PackSample, RandomScaleCrop
 
 CAMERA = {"fx": 60.0, "fy": 60.0, "cx": 31.5, "cy": 23.5}

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rgbx.datasets.deliver import DELIVER_WEATHERS
+from rgbx.datasets.declaration import Declaration
+from rgbx.datasets.families.deliver import DELIVER_WEATHERS
+from rgbx.datasets.families.mfnet import MFNET_VARIANTS, PACKED
+from rgbx.datasets.families.taskonomy import TASKONOMY_DOMAINS
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.listing import IMAGE_SUFFIXES
-from rgbx.datasets.mfnet import MFNET_VARIANTS, PACKED
-from rgbx.datasets.reading import read_image, read_label
 from rgbx.datasets.rooms import MANIFEST
-from rgbx.datasets.taskonomy import TASKONOMY_DOMAINS
+from rgbx.maps.files import read_ids, read_image
 
 Evidence = list[str]
 SPLITS = ("train", "val", "test")
@@ -82,7 +83,7 @@ def _void_of_masks(root: Path, count: int = 8) -> str:
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
         masks = [root / row[1].strip() for row in rows if len(row) == 3][:count]
         try:
-            values = {int(value) for mask in masks if mask.is_file() for value in np.unique(read_label(mask))}
+            values = {int(value) for mask in masks if mask.is_file() for value in np.unique(read_ids(mask))}
         except ValueError:
             return NO_IDS
         if values:
@@ -118,10 +119,15 @@ def mfnet(root: Path) -> Evidence:
     return evidence
 
 
-def split_folders(folders: dict[str, str]) -> Callable[[Path], Evidence]:
-    return lambda root: [
-        text for split in SPLITS for text in has_folders(root, *(f"{split}/{name}" for name in folders.values()))
-    ]
+def folders_of(declaration: Declaration, *names: str) -> Callable[[Path], Evidence]:
+    """The folders of the named maps of a declaration, by default of all, in any split."""
+
+    def evidence(root: Path) -> Evidence:
+        parted = isinstance(declaration.splits, str)
+        placed = [declaration.folders(split) for split in (SPLITS if parted else declaration.splits)]
+        return [text for at in placed for text in has_folders(root, *(at[name] for name in names or at))]
+
+    return evidence
 
 
 def deliver(root: Path) -> Evidence:

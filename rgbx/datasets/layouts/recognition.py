@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
-
 from rgbx.datasets.layouts.evidence import SPLITS
 from rgbx.datasets.layouts.table import DECLARED, LAYOUTS, Layout
 from rgbx.datasets.sample import DenseDataset
+
+_LOG = logging.getLogger("rgbx")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def build_dataset(
         name = candidates[0].layout.name
         raise ValueError(f"{root} is {name}, for translation: give sources= and targets=, not modalities=") from None
     dataset.provenance = str(candidates[0])
-    print_log(f"{root} is {dataset.provenance}", logger="current")
+    _LOG.info("%s is %s", root, dataset.provenance)
     return dataset
 
 

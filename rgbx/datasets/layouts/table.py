@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rgbx.datasets.cityscapes import Cityscapes
-from rgbx.datasets.deliver import DELIVER
-from rgbx.datasets.fmb import FMB, FMB_FOLDERS
-from rgbx.datasets.folder import DECLARATION, FolderDataset, read_declaration
+from rgbx.datasets.declaration import read_declaration
+from rgbx.datasets.families.cityscapes import Cityscapes
+from rgbx.datasets.families.deliver import DELIVER
+from rgbx.datasets.families.fmb import FMB
+from rgbx.datasets.families.mfnet import MFNet
+from rgbx.datasets.families.nyudv2 import NYUDv2CMX, NYUDv2ESANet, NYUDv2Folders, NYUDv2Lists
+from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.families.pst900 import PST900
+from rgbx.datasets.families.side_by_side import SideBySide
+from rgbx.datasets.families.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
+from rgbx.datasets.families.taskonomy import Taskonomy
+from rgbx.datasets.folder import DECLARATION, FolderDataset
 from rgbx.datasets.layouts import evidence
 from rgbx.datasets.layouts.evidence import SPLITS
-from rgbx.datasets.mfnet import MFNet
-from rgbx.datasets.nyudv2 import NYUDv2CMX, NYUDv2ESANet, NYUDv2Folders, NYUDv2Lists, NYUDv2Mat
-from rgbx.datasets.pst900 import PST900, PST900_FOLDERS
 from rgbx.datasets.rooms import MANIFEST, SyntheticRooms
 from rgbx.datasets.sample import DenseDataset
-from rgbx.datasets.side_by_side import SideBySide
-from rgbx.datasets.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
-from rgbx.datasets.taskonomy import Taskonomy
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,6 @@ def _rendered_rooms(root: str | Path, split: str = "train", **options: Any) -> D
     return SyntheticRooms(root=root, split=split, **fixed, **options)
 
 
-def _all_frames(root: str | Path, split: str = "all", **options: Any) -> DenseDataset:
-    if split != "all":
-        raise ValueError(f"{root}: these folders have no splits; use split='all', found {split!r}")
-    return SUNRGBDFolders(root, **options)
-
-
 DECLARED = Layout(
     "your own dataset",
     f"a {DECLARATION}",
@@ -103,14 +99,14 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "SUNRGBDFolders",
         "image/, depth/, depth_bfx/, label37/",
-        lambda root: evidence.has_folders(root, "image", "label37"),
-        _all_frames,
+        evidence.folders_of(SUNRGBDFolders.declaration, "rgb", "label"),
+        SUNRGBDFolders,
         lambda root: ("all",),
     ),
     Layout(
         "NYUDv2ESANet",
         "{train,test}/{rgb,depth,depth_raw,labels_40}/",
-        evidence.split_folders({"rgb": "rgb", "label": "labels_40"}),
+        evidence.folders_of(NYUDv2ESANet.declaration, "rgb", "label"),
         NYUDv2ESANet,
     ),
     Layout(
@@ -133,8 +129,8 @@ LAYOUTS: tuple[Layout, ...] = (
         MFNet,
         _listed_splits,
     ),
-    Layout("FMB", "{train,test}/{Visible,Infrared,Label}/", evidence.split_folders(FMB_FOLDERS), FMB),
-    Layout("PST900", "{train,test}/{rgb,thermal,labels}/", evidence.split_folders(PST900_FOLDERS), PST900),
+    Layout("FMB", "{train,test}/{Visible,Infrared,Label}/", evidence.folders_of(FMB.declaration), FMB),
+    Layout("PST900", "{train,test}/{rgb,thermal,labels}/", evidence.folders_of(PST900.declaration), PST900),
     Layout("DELIVER", "{img,hha,depth,lidar,event,semantic}/{weather}/{split}/MAP_*/", evidence.deliver, DELIVER),
     Layout("Taskonomy", "{domain}/point_*_view_*_domain_{domain}.png", evidence.taskonomy, Taskonomy),
     Layout(

@@ -1,9 +1,6 @@
 """Public datasets turned into plain files of stated units: the body of tools/prepare.py."""
 
-from rgbx.datasets.prepare.cityscapes import cityscapes_jobs
-from rgbx.datasets.prepare.encoding import DepthEncoder
-from rgbx.datasets.prepare.mfnet import mfnet_jobs
-from rgbx.datasets.prepare.nyudv2 import NYUDV2_DEPTH_SCALE, nyudv2_jobs
+from rgbx.datasets.prepare.jobs import NYUDV2_DEPTH_SCALE, DepthEncoder, cityscapes_jobs, mfnet_jobs, nyudv2_jobs
 from rgbx.datasets.prepare.output import CHECKSUMS, Job, Summary, write_jobs
 
 __all__ = [

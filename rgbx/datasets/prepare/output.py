@@ -16,7 +16,7 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from rgbx.datasets.writing import replace_file
+from rgbx.maps import replace_file
 
 CHECKSUMS = "checksums.sha256"
 _JOURNAL = ".checksums.partial"

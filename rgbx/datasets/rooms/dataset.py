@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import cv2
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
-from rgbx.datasets.sample import DenseDataset, Sample, Transform
-from rgbx.datasets.writing import replace_file
+from rgbx.datasets.sample import Common, DenseDataset, Sample
+from rgbx.maps.files import encode_png, replace_file
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
@@ -35,7 +35,7 @@ class SyntheticRooms(DenseDataset):
         paints: "random" for segmentation; "class" for translation to rgb, where the class of a surface says its colour.
         root: folder of rendered frames, `{split}/{map}/000000.png`; missing ones are rendered and
             written when they are read. On-disk and on-the-fly frames are equal.
-        transforms, targets: see `DenseDataset`.
+        common: `transforms` and `targets`, see `DenseDataset`.
 
     Raises:
         ValueError: a wrong split, modality, size, count or kind of paints, or a root rendered with
@@ -53,8 +53,7 @@ class SyntheticRooms(DenseDataset):
         seed: int = 0,
         paints: str = "random",
         root: str | Path | None = None,
-        transforms: Sequence[Transform | dict[str, Any]] = (),
-        targets: Sequence[str] = (),
+        **common: Unpack[Common],
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
@@ -66,13 +65,7 @@ class SyntheticRooms(DenseDataset):
         if unknown:
             raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
         count = len(CLASSES) if "thermal" in modalities else HEATER + 1
-        super().__init__(
-            modalities=modalities,
-            classes=CLASSES[:count],
-            palette=PALETTE[:count],
-            transforms=transforms,
-            targets=targets,
-        )
+        super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count], **common)
         self.split, self.seed, self.size, self.paints = split, seed, (int(size[0]), int(size[1])), paints
         self.root = None if root is None else Path(root)
         self.num_frames = DEFAULT_FRAMES[split] if num_frames is None else num_frames
@@ -84,7 +77,7 @@ class SyntheticRooms(DenseDataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Beside the base's, how files hold modalities with a scale, in the words of `read_map`."""
+        """Beside the base's, how files hold modalities with a scale, in the words of `rgbx.maps.Encoding`."""
         return {**super().metainfo, "stored": {name: STORED[name] for name in self.modalities if name in STORED}}
 
     def read(self, index: int) -> Sample:
@@ -119,8 +112,7 @@ class SyntheticRooms(DenseDataset):
         key = (self.seed, self.scene_index(index))
         raw, _ = render_scene(make_scene(*key, self.size, self.paints), key, self.size)
         for name, path in paths.items():
-            image = raw[name][..., ::-1] if raw[name].ndim == 3 else raw[name]
-            replace_file(path, cv2.imencode(".png", image)[1].tobytes())
+            replace_file(path, encode_png(raw[name]))
         return True
 
     def _claim_root(self, num_frames: int | None) -> int:

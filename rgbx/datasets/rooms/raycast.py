@@ -178,14 +178,14 @@ def _draw_crate(buffer: HitBuffer, crate: Crate, window: Window, index: int) -> 
 def _write(
     buffer: HitBuffer,
     window: Window,
-    mask: np.ndarray,
+    mask: np.ndarray,  # [h, w] bool
     index: int,
     *,
-    depth: np.ndarray,
-    texture: Sequence[np.ndarray],
-    normal: np.ndarray | None = None,
-    light: np.ndarray | float | None = None,
-    side: np.ndarray | int = 0,
+    depth: np.ndarray,  # [h, w]
+    texture: Sequence[np.ndarray],  # [h, w] each
+    normal: np.ndarray | None = None,  # [h, w, 3]
+    light: np.ndarray | float | None = None,  # [h, w]
+    side: np.ndarray | int = 0,  # [h, w]
 ) -> None:
     np.copyto(buffer.depth[window], depth, where=mask)
     np.copyto(buffer.item[window], np.uint8(6 + index), where=mask)
@@ -198,7 +198,7 @@ def _write(
         np.copyto(buffer.light[window], np.asarray(light, np.float32), where=mask)
 
 
-def _window(buffer: HitBuffer, points: np.ndarray) -> Window:
+def _window(buffer: HitBuffer, points: np.ndarray) -> Window:  # [3, P]
     """The pixels that a convex body with these corners [3, P] (world) may cover."""
     height, width = buffer.depth.shape
     box = buffer.camera.screen_box(points)
@@ -219,20 +219,20 @@ def _cropped(buffer: HitBuffer, window: Window) -> RaysXY:
     return buffer.rays_xy[0][window[1]], buffer.rays_xy[1][window[0]]
 
 
-def _turned(rays_xy: RaysXY, rotation: np.ndarray) -> list[np.ndarray]:
+def _turned(rays_xy: RaysXY, rotation: np.ndarray) -> list[np.ndarray]:  # [3, 3]
     """The rays (x, y, 1) turned by `rotation` [3, 3], as three arrays [H, W]."""
     turn = rotation.astype(np.float32)
     return [turn[i, 0] * rays_xy[0] + (turn[i, 1] * rays_xy[1] + turn[i, 2])[:, None] for i in range(3)]
 
 
-def _dot(vector: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _dot(vector: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:  # [3]; [h, w] each
     x, y, z = vector.astype(np.float32)
     return x * arrays[0] + y * arrays[1] + z * arrays[2]
 
 
-def _first_equal(value: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:
+def _first_equal(value: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:  # [h, w]; [h, w] each
     return np.where(value == options[0], np.uint8(0), np.where(value == options[1], np.uint8(1), np.uint8(2)))
 
 
-def _choose(axis: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:
+def _choose(axis: np.ndarray, options: Sequence[np.ndarray]) -> np.ndarray:  # [h, w]; [h, w] each
     return np.where(axis == 0, options[0], np.where(axis == 1, options[1], options[2]))

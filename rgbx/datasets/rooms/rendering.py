@@ -181,12 +181,12 @@ def _sense_heat(hits: HitBuffer, scene: Scene, rng: np.random.Generator) -> np.n
     return np.rint(np.clip(100 * kelvin, 0, 65535)).astype(np.uint16)
 
 
-def _outlines(face: np.ndarray) -> np.ndarray:
+def _outlines(face: np.ndarray) -> np.ndarray:  # [H, W]
     edge = np.zeros(face.shape, np.uint8)
     edge[:, :-1][face[:, :-1] != face[:, 1:]] = 255
     edge[:-1][face[:-1] != face[1:]] = 255
     return edge
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _unit(vectors: np.ndarray) -> np.ndarray:  # [H, W, 3]
     return vectors / np.sqrt(np.einsum("hwi,hwi->hw", vectors, vectors))[..., None]

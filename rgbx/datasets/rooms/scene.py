@@ -33,12 +33,12 @@ class Camera:
     rotation: np.ndarray
     focal: float
 
-    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [3, P]
         """Image positions x and y [P] of points [3, P] that are in front of the camera."""
         x, y, z = self.rotation.T @ (points - self.position[:, None])
         return self.focal * x / z, self.focal * y / z
 
-    def screen_box(self, points: np.ndarray) -> Box | None:
+    def screen_box(self, points: np.ndarray) -> Box | None:  # [3, P]
         """The box around the projections of points [3, P]; None if any is not in front."""
         if (self.rotation[:, 2] @ (points - self.position[:, None])).min() < 0.2:
             return None
@@ -65,7 +65,7 @@ class Board:
         reach = self.axes * np.array(self.half)[:, None]
         return (self.centre + np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) @ reach).T
 
-    def distance(self, position: np.ndarray) -> float:
+    def distance(self, position: np.ndarray) -> float:  # [3]
         """How far a position is from the plane of the footprint, metres."""
         return abs(float(self.centre[self.side // 2] - position[self.side // 2]))
 
@@ -184,7 +184,7 @@ class Placer:
                 return shape
         return None
 
-    def _claim_floor(self, shape: Round | Crate, spot: np.ndarray, reach: float) -> bool:
+    def _claim_floor(self, shape: Round | Crate, spot: np.ndarray, reach: float) -> bool:  # [2]
         margin = MAX_LIFT_M + reach
         if (spot < self.room[0, :2] + margin).any() or (spot > self.room[1, :2] - margin).any():
             return False

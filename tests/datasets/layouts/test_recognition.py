@@ -78,10 +78,9 @@ WRITTEN = {
 
 
 @pytest.fixture
-def logged(monkeypatch):
-    messages = []
-    monkeypatch.setitem(build_dataset.__globals__, "print_log", lambda text, **_: messages.append(text))
-    return messages
+def logged(caplog):
+    caplog.set_level("INFO", "rgbx")
+    return caplog
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -117,7 +116,7 @@ def test_builds_what_the_class_builds(layouts, logged):
     own = NYUDv2Lists(layouts / "nyudv2", "val.txt", modalities=("depth",))
     np.testing.assert_array_equal(dataset[1]["depth"], own[1]["depth"])
     assert dataset.provenance.startswith("NYUDv2Lists ({train,val}.txt")
-    assert logged == [f"{layouts / 'nyudv2'} is {dataset.provenance}"]
+    assert logged.messages == [f"{layouts / 'nyudv2'} is {dataset.provenance}"]
     views = build_dataset(layouts / "taskonomy", "val", sources=("depth",), targets=("normal",))
     assert type(views) is Taskonomy and views.targets == ("normal",)
     streets = build_dataset(layouts / "cityscapes", "val", modalities=("rgb",), label_kind="labelTrainIds")
@@ -145,7 +144,7 @@ def test_swapped_columns_are_named_with_list_and_line(layouts, tmp_path):
         swapped = "".join(f"{rgb}\t{depth}\t{masks}\n" for rgb, masks, depth in lines)
         (tmp_path / "nyudv2" / name).write_text(swapped)
     with pytest.raises(ValueError, match=r"train\.txt:1: label .*depth.*columns must be rgb, masks, depth"):
-        build_dataset(tmp_path / "nyudv2", "train")
+        build_dataset(tmp_path / "nyudv2", "train")[0]
 
 
 def test_two_layouts_are_an_error_with_both(tmp_path, logged):
@@ -156,7 +155,7 @@ def test_two_layouts_are_an_error_with_both(tmp_path, logged):
     text = str(error.value)
     assert "- FMB ({train,test}/{Visible,Infrared,Label}/): it has train/Visible/" in text
     assert "- PST900 ({train,test}/{rgb,thermal,labels}/): it has train/rgb/" in text
-    assert not logged
+    assert not logged.messages
     assert type(PST900(tmp_path)) is PST900
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
-from rgbx.datasets.palette import bitwise_palette
+from rgbx.datasets.declaration import bitwise_palette
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 
 
 def test_classes_are_the_published_ones(nyuv2_320x240):

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dataset_frames import decoded
-from mmengine.registry import DATASETS
 from PIL import Image
 
 from rgbx.cli.config import load_config
 from rgbx.datasets import NYUDv2ESANet
+from rgbx.datasets.sample import build_from
 
 CONFIGS = Path(__file__).parents[3] / "configs/_base_/datasets"
 RNG = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def test_the_base_config_builds(root):
     for loader, holdout in ((config.train_dataloader, "exclude"), (config.val_dataloader, "only")):
         assert loader.dataset.pop("holdout") == holdout  # three frames are too few for it
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        assert DATASETS.build(loader.dataset)[0]["depth"].shape[0] == 1
+        assert build_from(loader.dataset)[0]["depth"].shape[0] == 1
 
 
 def test_exception(root):

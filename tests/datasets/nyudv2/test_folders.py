@@ -56,10 +56,13 @@ def test_folders_exceptions(nyuv2_320x240, tmp_path):
         NYUDv2Folders(nyuv2_320x240, modalities=("rgb", "hha"))
     with pytest.raises(FileNotFoundError, match=r"val\.txt"):
         NYUDv2Folders(nyuv2_320x240, "val")
-    save(tmp_path / "label" / "0.png", np.zeros((12, 16), np.uint16) + 300)
     (tmp_path / "some.txt").write_text("0\n")
-    with pytest.raises(ValueError, match=r"label.0\.png"):
+    with pytest.raises(FileNotFoundError, match=r"some\.txt:1: .*label.0\.png: no such file"):
         NYUDv2Folders(tmp_path, "some")
+    for name in ("rgb", "depth", "label"):
+        save(tmp_path / name / "0.png", np.zeros((12, 16), np.uint16) + 300)
+    with pytest.raises(ValueError, match=r"label.*0\.png: ids must be 0\.\.255, found 300"):
+        NYUDv2Folders(tmp_path, "some")[0]
 
 
 def test_holdout_parts_are_disjoint(nyuv2_320x240):

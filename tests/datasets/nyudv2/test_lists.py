@@ -71,7 +71,7 @@ def test_swapped_columns_name_the_line(lists, order):
     swapped = "\t".join(lines[0].split("\t")[k] for k in order)
     (lists / "train.txt").write_text(f"\n{swapped}\n")
     with pytest.raises(ValueError, match=r"train\.txt:2: .*columns must be rgb, masks, depth"):
-        NYUDv2Lists(lists)
+        NYUDv2Lists(lists)[0]
     (lists / "train.txt").write_text(f"{lines[0]}\n{swapped}\n")
     with pytest.raises(ValueError, match=r"train\.txt:2: "):
         NYUDv2Lists(lists)[1]

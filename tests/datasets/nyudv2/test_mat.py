@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from rgbx.cli.config import load_config
 from rgbx.datasets import NYUDv2Mat
-from rgbx.datasets.nyudv2 import NYUDV2_CLASSES
-from rgbx.datasets.nyudv2.mat import read_class_mapping, read_split
+from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES
+from rgbx.datasets.families.nyudv2_mat import read_class_mapping, read_split
+from rgbx.datasets.sample import build_from
 
 
 def naive_train_ids(ids, map_class):
@@ -113,8 +113,8 @@ def test_importing_needs_neither(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    monkeypatch.delitem(sys.modules, "rgbx.datasets.nyudv2.mat")
-    import rgbx.datasets.nyudv2.mat  # noqa: F401
+    monkeypatch.delitem(sys.modules, "rgbx.datasets.families.nyudv2_mat")
+    import rgbx.datasets.families.nyudv2_mat  # noqa: F401
 
 
 def test_the_base_config_builds(published_file):
@@ -122,7 +122,7 @@ def test_the_base_config_builds(published_file):
     config = load_config(base, data_root=str(published_file.path))
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         loader.dataset.pop("holdout", None)  # three frames are too few for it
-        assert DATASETS.build(loader.dataset)[0]["depth"].shape[0] == 1
+        assert build_from(loader.dataset)[0]["depth"].shape[0] == 1
 
 
 def test_exception(published_file, tmp_path):

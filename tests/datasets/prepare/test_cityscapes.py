@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbx.datasets import Cityscapes
-from rgbx.datasets.cityscapes import METRIC_DEPTH_SCALE
+from rgbx.datasets.families.cityscapes import METRIC_DEPTH_SCALE
 from rgbx.datasets.prepare import DepthEncoder, Summary, cityscapes_jobs, write_jobs
 
 FRAME = "ulm_000001_000019"

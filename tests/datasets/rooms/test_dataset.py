@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rgbx.datasets import STANDARD_MAPS, SyntheticRooms
-from rgbx.datasets.map_encoding import read_map
 from rgbx.datasets.rooms import CLASSES, MAPS, dataset
 from rgbx.datasets.rooms.classes import HEATER, HOT_HEATER
+from rgbx.maps import Encoding
 
 SMALL = (48, 64)
 
@@ -76,7 +76,7 @@ def test_files_are_read_as_the_dataset_says_they_are_stored(tmp_path: Path) -> N
     stored = rooms.metainfo["stored"]
     assert set(stored) == {"depth", "thermal", "edge"}
     for name, options in stored.items():
-        values = read_map(rooms.path(name, 1), STANDARD_MAPS[name], **options)
+        values = Encoding(STANDARD_MAPS[name], **options).read(rooms.path(name, 1))
         np.testing.assert_allclose(values, sample[name], rtol=0, atol=2e-5)
     assert rooms_on_disk(tmp_path, modalities=("rgb",)).metainfo["stored"] == {}
 

@@ -1,0 +1,271 @@
+"""What lies where in folders of images, and what its values mean: as data, in Python or in a file `dataset.toml`.
+
+Every mistake in a file is an error that names the file, the key, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
+
+SPLIT = "{split}"
+ANY_IMAGE = "*"
+_OWN_KEYS = {"metre": {"scale", "bits"}, "sensor": {"scale", "add"}, "relative": {"scale"}}
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class DeclaredMap:
+    """Where the files of a modality lie, and how they hold it.
+
+    Attributes:
+        folder: relative to the root; may hold `{split}` and the names of `Declaration.choices`.
+        encoding: what the values mean.
+        suffix: what follows the stem in the file's name, such as ".png" or "_depth.png"; "*" for any image, of which
+            each frame has one.
+    """
+
+    folder: str
+    encoding: Encoding
+    suffix: str = ANY_IMAGE
+
+
+@dataclass(frozen=True)
+class DeclaredLabel:
+    """The same of the label."""
+
+    folder: str
+    encoding: LabelEncoding = field(default_factory=LabelEncoding)
+    suffix: str = ANY_IMAGE
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A dataset in folders.
+
+    Attributes:
+        name: of the dataset or of its file, for messages.
+        classes: in the order of the train ids.
+        palette: one [r, g, b] per class.
+        modalities: by name, in the order of the model's stack.
+        label: None for translation.
+        splits: per name a list file NAME.txt, an array of stems, or what replaces `{split}` in the folders, where every
+            file of the first modality is a frame. One text for all: with `{split}` in it for the name.
+        choices: values of further placeholders in folders, the default first.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: list[list[int]]
+    modalities: Mapping[str, DeclaredMap]
+    label: DeclaredLabel | None
+    splits: Mapping[str, str | tuple[str, ...]] | str = SPLIT
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def maps(self) -> dict[str, DeclaredMap | DeclaredLabel]:
+        """The modalities, and the label under "label"."""
+        return {**self.modalities, **({"label": self.label} if self.label else {})}
+
+    def chosen(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Values of all choices.
+
+        Raises:
+            TypeError: a choice that there is not.
+            ValueError: a value that there is not.
+        """
+        for name, value in given.items():
+            if name not in self.choices:
+                raise TypeError(f"{self.name} got an unexpected keyword argument {name!r}")
+            if value not in self.choices[name]:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, self.choices[name]))}, found {value!r}")
+        return {name: given.get(name, values[0]) for name, values in self.choices.items()}
+
+    def folders(self, split: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The folder of each map, relative to the root."""
+        words = {SPLIT: split, **{f"{{{name}}}": value for name, value in self.chosen(given or {}).items()}}
+        found = {}
+        for name, item in self.maps.items():
+            found[name] = item.folder
+            for word, value in words.items():
+                found[name] = found[name].replace(word, value)
+        return found
+
+
+def bitwise_palette(count: int) -> list[list[int]]:
+    """The usual 256-colour palette: bit 3j + c of the index is bit 7 - j of channel c.
+
+    Entry 0 is black.
+    """
+    return [
+        [sum(((index >> (3 * j + c)) & 1) << (7 - j) for j in range(8)) for c in range(3)] for index in range(count)
+    ]
+
+
+def read_declaration(file: str | Path) -> Declaration:
+    """Reads and checks a `dataset.toml`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not TOML, or a key that is missing, unknown or wrong.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file; it declares classes, label, modalities and splits")
+    try:
+        top = Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file}: not valid TOML: {error}") from error
+    top.only(("classes", "label", "modalities", "splits"))
+    tables = Table(file, "modalities", top.get("modalities", dict, "a table [modalities.NAME] per modality"))
+    modalities = {name: _modality(Table(file, f"modalities.{name}", tables.values[name])) for name in tables.values}
+    classes, palette, label = _classes_and_label(file, top)
+    splits = Table(file, "splits", top.get("splits", dict, "a table with one entry per split"))
+    declared = {name: _split(splits, name) for name in splits.values}
+    result = Declaration(str(file), classes, palette, modalities, label, declared)
+    for name, value in declared.items():
+        parted = any(SPLIT in item.folder for item in result.maps.values())
+        if isinstance(value, str) and not value.endswith(".txt") and not parted:
+            raise splits.wrong(name, f"a list NAME.txt or an array of stems, as no folder holds {SPLIT}")
+    return result
+
+
+def _classes_and_label(file: Path, top: Table) -> tuple[tuple[str, ...], list[list[int]], DeclaredLabel | None]:
+    if "classes" not in top.values and "label" not in top.values:
+        return (), [], None
+    classes = Table(file, "classes", top.get("classes", dict, "a table with names, as there is a [label]"))
+    classes.only(("names", "palette"))
+    names = classes.get("names", list, "an array of class names in the order of the train ids")
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names) or len(names) > 255:
+        raise classes.wrong("names", "an array of at most 255 distinct class names")
+    palette = classes.get("palette", list, "one [red, green, blue] per class", bitwise_palette(len(names) + 1)[1:])
+    if len(palette) != len(names) or not all(_is_colour(colour) for colour in palette):
+        raise classes.wrong("palette", f"one [red, green, blue] of 0..255 for each of the {len(names)} classes")
+    return tuple(names), palette, _label(Table(file, "label", top.get("label", dict, "a table with folder and suffix")))
+
+
+def _label(table: Table) -> DeclaredLabel:
+    table.only(("folder", "suffix", "offset", "void"))
+    void = table.values.get("void", [])
+    if not isinstance(void, list) or not all(_is_byte(value) for value in void):
+        raise table.wrong("void", "an array of stored values 0..255 that mean no class")
+    offset = table.get("offset", int, "an integer; train id = stored value - offset", 0)
+    if not 0 <= offset <= 255:
+        raise table.wrong("offset", "0..255; train id = stored value - offset")
+    try:
+        encoding = LabelEncoding(offset, tuple(void))
+    except ValueError as error:
+        raise ValueError(f"{table.file}: [label] void: {error}") from error
+    folder, suffix = _folder_and_suffix(table)
+    return DeclaredLabel(folder, encoding, suffix)
+
+
+def _modality(table: Table) -> DeclaredMap:
+    unit = table.choice("unit", UNITS)
+    own = _OWN_KEYS.get(unit, set())
+    for key in {"scale", "add", "bits"} & table.values.keys() - own:
+        raise ValueError(f"{table.file}: [{table.name}] {key}: unit {unit!r} has no {key}")
+    table.only(("folder", "suffix", "unit", "interpolation", *sorted(own)))
+    interpolation = table.choice("interpolation", ("linear", "nearest"), UNITS[unit][2])
+    folder, suffix = _folder_and_suffix(table)
+    spec = MapSpec.of_unit(table.name.rpartition(".")[2], unit, interpolation)
+    return DeclaredMap(folder, _encoding(table, spec), suffix)
+
+
+def _encoding(table: Table, spec: MapSpec) -> Encoding:
+    if spec.unit == "relative" and "scale" in table.values:
+        return Encoding(spec, scale=_scale(table, "the raw value that counts as 1"))
+    if spec.unit == "sensor":
+        add = table.get("add", (int, float), "a number", 0.0)
+        return Encoding(spec, scale=_scale(table, "raw units per unit", 1.0), add=float(add))
+    if spec.unit == "metre":
+        bits = table.choice("bits", (8, 16), 16)
+        scale = _scale(table, "raw units per metre, such as 1000 for millimetres")
+        return Encoding(spec, scale=scale, bits=8 if bits == 8 else None)
+    return Encoding(spec, normalise=spec.unit == "unit_vector")
+
+
+def _scale(table: Table, meaning: str, default: float | None = None) -> float:
+    scale = table.get("scale", (int, float), f"a number > 0: {meaning}", default)
+    if not scale > 0:
+        raise table.wrong("scale", f"a number > 0: {meaning}")
+    return float(scale)
+
+
+def _folder_and_suffix(table: Table) -> tuple[str, str]:
+    folder = table.get("folder", str, f"a folder relative to the root, which may hold {SPLIT}")
+    suffix = table.get("suffix", str, "what follows the stem in a file's name", ".png")
+    if Path(folder).is_absolute() or "{" in folder.replace(SPLIT, ""):
+        raise table.wrong("folder", f"a folder relative to the root, with no placeholder but {SPLIT}")
+    if "." not in suffix and suffix != ANY_IMAGE:
+        raise table.wrong("suffix", "what follows the stem in a file's name, such as '.png' or '_depth.png', or '*'")
+    return folder, suffix
+
+
+def _split(table: Table, name: str) -> str | tuple[str, ...]:
+    value = table.get(name, (str, list), "a list file NAME.txt, a folder's name, or an array of stems")
+    if isinstance(value, str):
+        return value
+    if not all(isinstance(stem, str) and stem for stem in value):
+        raise table.wrong(name, "an array of stems")
+    return tuple(value)
+
+
+def _is_byte(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _is_colour(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_byte(channel) for channel in value)
+
+
+class Table:
+    """One table of a TOML file: gives its values by type and complains with file, key, found and expected."""
+
+    def __init__(self, file: Path, name: str, values: object) -> None:
+        self.file, self.name = file, name
+        if not isinstance(values, dict):
+            raise ValueError(f"{file}: [{name}] must be a table, found {values!r}")
+        self.values: dict[str, object] = values
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuses keys that nothing would read."""
+        known = list(known)
+        for key in self.values:
+            if key not in known:
+                match = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+                hint = f"did you mean {match[0]!r}?" if match else f"expected {', '.join(known)}"
+                raise ValueError(f"{self._place(key)}: no such key; {hint}")
+
+    def get(self, key: str, kind: type | tuple[type, ...], expected: str, default: object = None) -> Any:
+        """The value of a key, of the given type; without a default the key must be there."""
+        if key not in self.values:
+            if default is None:
+                raise ValueError(f"{self._place(key)} is missing; expected {expected}")
+            return default
+        value = self.values[key]
+        if not isinstance(value, kind) or isinstance(value, bool) or value in ("", [], {}):
+            raise self.wrong(key, expected)
+        return value
+
+    def choice(self, key: str, choices: Iterable[Kind], default: Kind | None = None) -> Kind:
+        """The value of a key, one of the choices."""
+        choices = list(choices)
+        value: Kind = self.get(key, object, f"one of {choices}", default)
+        if value not in choices:
+            match = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0.6)
+            raise self.wrong(key, f"one of {choices}" + (f"; did you mean {match[0]!r}?" if match else ""))
+        return value
+
+    def wrong(self, key: str, expected: str) -> ValueError:
+        """The error for a value that cannot be used."""
+        return ValueError(f"{self._place(key)}: expected {expected}, found {self.values.get(key)!r}")
+
+    def _place(self, key: str) -> str:
+        return f"{self.file}: [{self.name}] {key}" if self.name else f"{self.file}: {key}"

@@ -1,0 +1,1 @@
+"""The dataset families: declarations where the layout is folders, Python where it is not."""

@@ -1,0 +1,171 @@
+"""Two layouts of lists that research code shares: columns of paths, and names in {RGB,Depth,HHA,Label} folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Unpack
+
+import numpy as np
+
+from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.listing import IMAGE_SUFFIXES, Holdout, find_folder, find_image, held_out, list_lines
+from rgbx.datasets.sample import Described, Sample
+from rgbx.maps import HHA, RGB, Encoding, LabelEncoding
+
+COLUMNS = ("rgb", "label", "depth")  # written as rgb, masks, depth
+FOLDERS = {
+    "rgb": ("RGB", "rgb"),
+    "depth": ("Depth", "depth"),
+    "hha": ("HHA", "hha"),
+    "label": ("Label", "labels", "Labels", "label"),
+}
+
+
+class ListDataset(FileDataset):
+    """The lists of AsymFusion, CEN, TokenFusion and GeminiFusion: lines of rgb<TAB>masks<TAB>depth.
+
+    Depth is 16 bits; masks hold train ids and 255 = ignore, in some copies with an offset. A mask may be smaller than
+    its image: the maps are then cut to the mask's size around the centre while reading (from row (H - h) // 2, column
+    (W - w) // 2), as the recipe of these works does, so that labels are never resized.
+
+    Args:
+        root: what the paths in the list are relative to.
+        list_file: its name inside root.
+        depth: depends on the copy.
+        label_offset: train id = value - label_offset; values below it are void.
+        holdout: see `rgbx.datasets.listing.holdout_indices`.
+        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        list_file: str,
+        depth: Encoding,
+        label_offset: int,
+        holdout: Holdout,
+        **described: Unpack[Described],
+    ) -> None:
+        self.root, self.list_file = Path(root), Path(root) / list_file
+        super().__init__(
+            held_out(list_frames(self.root, self.list_file), holdout),
+            {"rgb": RGB, "depth": depth},
+            LabelEncoding(label_offset, void=tuple(range(label_offset))),
+            **described,
+        )
+
+    def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
+        """The arrays of the named maps, all of the label's size; messages name the columns."""
+        try:
+            sample = super().read_frame(frame, names)
+            for name in names:
+                sample[name] = _cut(sample[name], sample["label"].shape, frame.files[name])
+        except (FileNotFoundError, ValueError) as error:
+            listed = ", ".join(str(frame.files[name]) for name in COLUMNS)
+            message = f"{error} (columns must be rgb, masks, depth; this line has {listed})"
+            raise type(error)(message) from error
+        return sample
+
+
+class CMXDataset(FileDataset):
+    """The folders of SA-Gate, CMX and DFormer: {RGB,Depth,HHA,Label}/NAME with lists of names.
+
+    A line of a list is a name (`0`), an rgb file (`RGB/0.jpg`), or an rgb file and its label, separated by white space
+    (`RGB/0.jpg Label/0.png`); as in these works only the name counts, and each map is looked for in its own folder.
+    Which suffix a folder's images have is found by looking. Labels count void as 0: train id = value - 1. HHA (Gupta et
+    al., ECCV 2014) is stored in the order of its name: red is the horizontal disparity, green the height above the
+    ground, blue the angle with gravity, and it is read in that order.
+
+    Args:
+        root: holds the folders and the lists.
+        split: the name of the list, without ".txt".
+        depth: what Depth holds differs between the copies.
+        holdout: see `rgbx.datasets.listing.holdout_indices`.
+        described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        depth: Encoding,
+        holdout: Holdout,
+        **described: Unpack[Described],
+    ) -> None:
+        self.root = Path(root)
+        super().__init__(
+            named_frames(self.root, self.root / f"{split}.txt", described["modalities"], holdout),
+            {"rgb": RGB, "depth": depth, "hha": HHA},
+            LabelEncoding(offset=1, void=(0,)),
+            **described,
+        )
+
+
+def list_frames(root: Path, list_file: Path) -> list[Frame]:
+    """One frame per line; the stem of its rgb file is its id.
+
+    Args:
+        root: what the paths in the list are relative to.
+        list_file: UTF-8 text.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: an empty list, or a line that has not three columns.
+    """
+    frames = []
+    for line, origin in list_lines(list_file, "rgb<TAB>masks<TAB>depth"):
+        columns = [column.strip() for column in line.split("\t")]
+        if len(columns) != 3 or not all(columns):
+            raise ValueError(
+                f"{origin}: expected 3 tab-separated columns rgb, masks, depth, found {len(columns)}: {line!r}"
+            )
+        files = {name: root / column for name, column in zip(COLUMNS, columns, strict=True)}
+        frames.append(Frame(files["rgb"].stem, files, origin))
+    return frames
+
+
+def named_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: Holdout = None) -> list[Frame]:
+    """Frames of a list of names, with the files of the modalities and the label.
+
+    Args:
+        root: holds the folders.
+        list_file: one frame per line.
+        modalities: of `FOLDERS`; other names are left to `FileDataset` to refuse.
+        holdout: see `rgbx.datasets.listing.holdout_indices`.
+
+    Raises:
+        FileNotFoundError: the list or a folder is not there.
+        ValueError: an empty list, or a line of more than two columns.
+    """
+    lines = held_out(list_lines(list_file, "names, such as RGB/0.jpg Label/0.png"), holdout)
+    named = [(_name(line, origin), origin) for line, origin in lines]
+    places = {}
+    for kind in (*(name for name in modalities if name in FOLDERS), "label"):
+        folder = find_folder(root, *FOLDERS[kind])
+        places[kind] = folder, find_image(folder, named[0][0]).suffix
+    return [
+        Frame(name, {kind: folder / f"{name}{suffix}" for kind, (folder, suffix) in places.items()}, origin)
+        for name, origin in named
+    ]
+
+
+def _name(line: str, origin: str) -> str:
+    """The frame's name: the path of its rgb file inside the rgb folder, without an image's suffix."""
+    columns = line.split()
+    if len(columns) > 2:
+        raise ValueError(f"{origin}: expected a name, or an rgb file and its label, found {len(columns)} columns")
+    path = PurePosixPath(columns[0])
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        path = path.with_suffix("")
+    inside = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in FOLDERS["rgb"] else path.parts
+    return str(PurePosixPath(*inside))
+
+
+def _cut(array: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:  # [H, W, ...]
+    """Cuts to size around the centre."""
+    (height, width), (rows, columns) = array.shape[:2], size
+    if rows > height or columns > width:
+        raise ValueError(f"{path}: {height}x{width} is smaller than its mask, {rows}x{columns}")
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return np.ascontiguousarray(array[top : top + rows, left : left + columns])

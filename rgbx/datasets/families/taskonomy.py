@@ -1,0 +1,80 @@
+"""Taskonomy views for image translation (Zamir et al., CVPR 2018), scaled as CEN and AsymFusion do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.listing import list_lines
+from rgbx.datasets.sample import Transforms
+from rgbx.maps import RELATIVE_DEPTH, RGB, Encoding, MapSpec
+
+TASKONOMY_DOMAINS = {  # the papers' names of the maps, and the dataset's of their folders
+    "rgb": "rgb",
+    "normal": "normal",
+    "shade": "reshading",
+    "depth": "depth_zbuffer",
+    "texture": "edge_texture",
+    "edge": "edge_occlusion",
+}
+_LINE = "paths with {domain}, such as {domain}/point_0_view_3_domain_{domain}.png"
+LOG_DEPTH = Encoding(RELATIVE_DEPTH, log=11.1)
+_ENCODINGS = {
+    "rgb": RGB,
+    "normal": Encoding(MapSpec.of_unit("normal", "unit_vector", "linear")),
+    "shade": Encoding(MapSpec.of_unit("shade", "relative")),
+    "depth": LOG_DEPTH,
+    "texture": Encoding(MapSpec.of_unit("texture", "relative"), scale=11355.0),
+    "edge": Encoding(MapSpec.of_unit("edge", "relative"), scale=11584.0),
+}
+
+
+class Taskonomy(FileDataset):
+    """Views as `{domain}/point_{p}_view_{v}_domain_{domain}.png`, without labels.
+
+    rgb is uint8. Float32 in 0..1 are depth, log(1 + raw) / 11.1 and 0 where there is none (raw 65535), texture,
+    raw / 11355, and edge, raw / 11584, both clipped, since raw edges do exceed these, and shade, raw / 255.
+    Normals are vectors, raw / 127.5 - 1 (x right, y down, z forward, facing the camera), and 0 where there is none
+    (raw 128, 128, 128). So a mirrored view has its normals turned, which the code of CEN forgets.
+
+    Args:
+        root: the folder that holds one folder per domain.
+        split: such as "train", "val" or "test"; names the list `{split}_domain.txt`.
+        sources: names of `TASKONOMY_DOMAINS` to translate from, in the order of the model's stack.
+        targets: names to translate to.
+        list_file: another list, relative to root or absolute. Its lines are paths with `{domain}` for the domain.
+        transforms: see `DenseDataset`.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the list and the line, or unknown maps.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        sources: Sequence[str] = ("shade", "texture"),
+        targets: Sequence[str] = ("rgb",),
+        list_file: str | Path | None = None,
+        transforms: Transforms = (),
+    ) -> None:
+        self.root, self.split = Path(root), split
+        self.list_file = self.root / (f"{split}_domain.txt" if list_file is None else list_file)
+        super().__init__(
+            [_frame(self.root, line.strip(), origin) for line, origin in list_lines(self.list_file, _LINE)],
+            _ENCODINGS,
+            modalities=(*sources, *targets),
+            classes=(),
+            palette=(),
+            transforms=transforms,
+            targets=targets,
+        )
+
+
+def _frame(root: Path, line: str, origin: str) -> Frame:
+    if "{domain}" not in line:
+        raise ValueError(f"{origin}: expected {_LINE}, found {line!r}")
+    files = {name: root / line.replace("{domain}", domain) for name, domain in TASKONOMY_DOMAINS.items()}
+    return Frame(Path(line).stem.removesuffix("_domain_{domain}"), files, origin)

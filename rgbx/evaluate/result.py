@@ -1,0 +1,259 @@
+"""Result files: scores with everything one must know to compare them, as JSON, one entry for each head of the model.
+
+Scores are fractions of 1 or in the unit that the head's table of scores names; what is not a number is null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import rgbx
+from rgbx._text import percent, text_table
+from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
+from rgbx.maps import replace_file
+from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
+
+
+class Headline(NamedTuple):
+    """What a head is judged by: the first subset of modalities, its predictions, and the first of the scores."""
+
+    subset: str
+    predictions: dict[str, Scores]
+    score: Score
+
+    @property
+    def value(self) -> float | None:
+        """Of the ensemble."""
+        found: float | None = self.predictions[ENSEMBLE][self.score.name]
+        return found
+
+
+def headline(head: HeadResult) -> Headline:
+    """The first subset with its predictions ("ensemble", "rgb", ...), and the score that counts."""
+    subset, predictions = next(iter(head["subsets"].items()))
+    return Headline(subset, predictions, score_table(head)[0])
+
+
+def score_table(head: HeadResult) -> tuple[Score, ...]:
+    """What the scores of a head are, the headline first."""
+    return tuple(Score(**{field.name: entry[field.name] for field in _SCORE_FIELDS}) for entry in head["scores"])
+
+
+def shown(score: Score, value: float | None, *, signed: bool = False, digits: int | None = None) -> str:
+    """A value as people read it, fractions in percent without the sign; a dash for what is no number.
+
+    Args:
+        score: what it is.
+        value: as the result file has it.
+        signed: with its sign, also of positive values.
+        digits: behind the point, instead of the score's; of a fraction before it becomes a percentage.
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    digits = score.digits if digits is None else digits
+    sign, number = "+" if signed else "", 100 * value if score.percent else value
+    return f"{number:{sign}.{max(digits - 2, 0) if score.percent else digits}f}"
+
+
+class DamageRow(NamedTuple):
+    """One corruption of one modality: the score by severity, their mean, and how much worse that is, relatively."""
+
+    modality: str
+    corruption: str
+    values: dict[int, float | None]
+    mean: float | None
+    loss: float | None
+
+
+def damaged_score(head: HeadResult) -> Score:
+    """The score that `robustness` is about."""
+    name = head["robustness"]["score"] if head["robustness"] else headline(head).score.name
+    return next((score for score in score_table(head) if score.name == name), Score(name))
+
+
+def damage_rows(head: HeadResult) -> list[DamageRow]:
+    """What `robustness` measured; empty where it did not."""
+    robustness = head.get("robustness")
+    groups: dict[tuple[str, str], dict[int, float | None]] = {}
+    for entry in robustness["corruptions"] if robustness else ():
+        groups.setdefault((entry["modality"], entry["corruption"]), {})[entry["severity"]] = entry["value"]
+    clean, lower = robustness["clean"] if robustness else None, damaged_score(head).lower
+    rows = []
+    for (modality, corruption), values in groups.items():
+        measured = [value for value in values.values() if value is not None]
+        mean = sum(measured) / len(measured) if measured else None
+        drop = None if mean is None or not clean else 1 - mean / clean
+        rows.append(DamageRow(modality, corruption, values, mean, -drop if lower and drop is not None else drop))
+    return rows
+
+
+def robustness_text(head: HeadResult) -> str:
+    """`robustness` for a terminal: one row per modality and corruption, fractions in percent."""
+    rows, score, measured = damage_rows(head), damaged_score(head), head["robustness"]
+    if not rows or measured is None:
+        return "no corruption suits these modalities"
+    severities = sorted({severity for row in rows for severity in row.values})
+    lines = [
+        [
+            row.modality,
+            row.corruption,
+            *(shown(score, row.values.get(severity)) for severity in severities),
+            shown(score, row.mean),
+            "-" if row.loss is None else f"{percent(row.loss)}{'' if score.percent else ' %'}",
+        ]
+        for row in rows
+    ]
+    header = ["modality", "corruption", *map(str, severities), "mean", f"relative {'rise' if score.lower else 'drop'}"]
+    clean, mean = shown(score, measured["clean"]), shown(score, measured["mean"])
+    return f"{text_table(header, lines, texts=2)}\nclean {clean}, mean over corruptions {mean}"
+
+
+def build_result(
+    evaluations: Mapping[str, Mapping[str, Evaluation]],
+    kinds: Mapping[str, str],
+    *,
+    protocol: Protocol,
+    config: Mapping[str, str],
+    checkpoint: str | Path,
+    dataset: object,
+    every: int = 1,
+    speed: Mapping[str, float] | None = None,
+    dtype: str | None = None,
+    selected_on: str | None = None,
+) -> Result:
+    """Everything a result file says.
+
+    Args:
+        evaluations: subset of modalities ("rgb+depth") to head to its counts; the first subset is the headline.
+        kinds: of the heads' tasks.
+        protocol: by whose rules they were made.
+        config: `file` and `sha256` of the config.
+        checkpoint: the file that was evaluated.
+        dataset: the whole dataset, for its type.
+        every: one in this many of its samples was evaluated.
+        speed: `images_per_second` and `metric_share` of the headline.
+        dtype: of autocast; None for full precision.
+        selected_on: the split by whose scores the checkpoint was chosen, where that is known.
+    """
+    first = next(iter(evaluations.values()))
+    chosen = {} if selected_on is None else {"selected_on": selected_on}
+    return {
+        "format": FORMAT,
+        "protocol": plain(protocol.as_dict()),
+        "config": dict(config),
+        "checkpoint": {"file": str(checkpoint), "sha256": file_hash(checkpoint), **chosen},
+        "dataset": {
+            "type": type(dataset).__name__,
+            "samples": len(next(iter(first.values())).images),
+            "every": every,
+        },
+        "versions": {
+            "rgbx": rgbx.__version__,
+            "torch": torch.__version__,
+            "timm": version("timm"),
+            "python": platform.python_version(),
+        },
+        "machine": _machine(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "dtype": dtype or "float32",
+        "speed": dict(speed or {}),
+        "heads": {
+            head: _head_result(kinds[head], {subset: found[head] for subset, found in evaluations.items()})
+            for head in first
+        },
+    }
+
+
+def _head_result(kind: str, evaluations: Mapping[str, Evaluation]) -> HeadResult:
+    first = next(iter(evaluations.values()))
+    return {
+        "task": kind,
+        "about": plain(first.about()),
+        "fingerprint": first.fingerprint(),
+        "scores": [dataclasses.asdict(score) for score in first.table],
+        "subsets": {
+            subset: {name: plain(found.scores(name)) for name in _ensemble_first(found.names)}
+            for subset, found in evaluations.items()
+        },
+        "images": [plain({"sample_id": image.sample_id, **first.image_scores(image)}) for image in first.images],
+        "robustness": None,
+        "pictures": None,
+    }
+
+
+def _ensemble_first(names: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: name != ENSEMBLE)
+
+
+def _machine() -> str:
+    """Processor, cores and, where there is one, the GPU."""
+    processor = platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{processor}, {os.cpu_count()} cores{gpu}"
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value: Json) -> Json:
+    """Tensors as lists, tuples as lists, and None for what is not a number."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_result(result: Result, path: str | Path) -> None:
+    """Writes a result file whole or not at all, one line for each field of the file and of a head."""
+    fields = {key: _lines(value, 2 if key == "heads" else 0) for key, value in plain(result).items()}
+    text = ",\n".join(f"{json.dumps(key)}: {value}" for key, value in fields.items())
+    replace_file(Path(path), f"{{\n{text}\n}}\n".encode())
+
+
+def _lines(value: Json, depth: int) -> str:
+    if not depth or not isinstance(value, dict):
+        return json.dumps(value, allow_nan=False)
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_lines(item, depth - 1)}" for key, item in value.items()) + "\n}"
+
+
+def read_result(path: str | Path) -> Result:
+    """Reads a result file of this or an earlier format, and checks it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no JSON, an unknown format, or a field that is missing or of another kind, naming the file, the
+            field, what was found and what is expected.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such result file")
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    found = upgrade(found, str(path))
+    check_result(found, name=str(path))
+    found["protocol"] |= {key: value for key, value in _RULES.items() if key not in found["protocol"]}
+    return found
+
+
+_SCORE_FIELDS = dataclasses.fields(Score)
+_RULES = {key: value for key, value in plain(Protocol("", "").as_dict()).items() if key not in ("name", "source")}

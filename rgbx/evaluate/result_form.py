@@ -1,0 +1,289 @@
+"""The form of result files: what their fields are, and what is wrong in one.
+
+rgbx 0.1.0 had a format for segmentation and one for translation; such files are read as if written today.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from rgbx.maps.colour import modality_title
+from rgbx.tasks import ENSEMBLE, Score
+from rgbx.tasks.classes import BOUNDARY, CALIBRATION, SCORES
+from rgbx.tasks.map import describe_score, score_names
+
+FORMAT = "rgbx-result/2"
+Json = Any  # what json.loads makes
+Form = type | dict[str, Any] | list[Any]  # of a field: see `_check`
+Scores = dict[str, Json]  # of one prediction or image: score by name, and what a task keeps beside
+
+
+class Damaged(TypedDict):
+    """A score with one modality damaged; the change is that of the clean score, as a fraction of it."""
+
+    modality: str
+    corruption: str
+    severity: int
+    value: float | None
+    relative_change: float | None
+
+
+class Robustness(TypedDict):
+    """The score called `score`, clean, damaged, and its mean over all damages."""
+
+    every: int
+    score: str
+    clean: float | None
+    corruptions: list[Damaged]
+    mean: float | None
+
+
+class Picture(TypedDict):
+    """A frame of a report; `files` lie below the result file, by title, those of the inputs under "input/NAME"."""
+
+    sample_id: str
+    kind: str
+    value: float | None
+    files: dict[str, str]
+
+
+class HeadResult(TypedDict):
+    """What was measured of one head; see `docs/evaluation.md`."""
+
+    task: str
+    about: dict[str, Json]
+    fingerprint: str
+    scores: list[dict[str, Json]]
+    subsets: dict[str, dict[str, Scores]]
+    images: list[Scores]
+    robustness: Robustness | None
+    pictures: list[Picture] | None
+
+
+class Result(TypedDict):
+    """A result file; see `docs/evaluation.md`."""
+
+    format: str
+    protocol: dict[str, Json]
+    config: dict[str, str]
+    checkpoint: dict[str, str]
+    dataset: dict[str, Json]
+    versions: NotRequired[dict[str, str]]
+    machine: NotRequired[str]
+    date: NotRequired[str]
+    dtype: NotRequired[str]
+    speed: NotRequired[dict[str, float]]
+    heads: dict[str, HeadResult]
+
+
+def upgrade(found: Json, file: str) -> Json:
+    """What a file holds, in today's form where it is of an earlier one.
+
+    Raises:
+        ValueError: another format, or a field of an earlier one that is missing or of another kind.
+    """
+    name = found.get("format") if isinstance(found, dict) else None
+    if name == FORMAT:
+        return found
+    if name not in _UPGRADES:
+        known = " or ".join(map(repr, (FORMAT, *_UPGRADES)))
+        raise ValueError(f"{file}: field 'format' is {name!r}, expected {known}; tools/test.py writes such files")
+    form, function = _UPGRADES[name]
+    _check(found, form, f"{file}: ")
+    return function(found)
+
+
+def check_result(result: Json, *, name: str = "result") -> None:
+    """Raises ValueError where a report could not be made of `result`, naming the field."""
+    _check(result, _FORM, f"{name}: ")
+    _expect(bool(result["heads"]), "at least one", result["heads"], f"{name}: heads")
+    for head, entry in result["heads"].items():
+        named = re.fullmatch(r"\w[\w.-]*", head) is not None
+        _expect(named, "names of letters, digits, '-' and '_'", head, f"{name}: heads")
+        place = f"{name}: heads.{head}"
+        _check(entry, _HEAD, place)
+        for part in ("scores", "subsets"):
+            _expect(bool(entry[part]), "at least one", entry[part], f"{place}.{part}")
+        if entry["task"] == "classes":
+            _check_classes(entry, place)
+        for subset, predictions in entry["subsets"].items():
+            there = isinstance(predictions, dict) and ENSEMBLE in predictions
+            _expect(there, f"scores of {ENSEMBLE!r}", predictions, f"{place}.subsets.{subset}")
+            for prediction, scores in predictions.items():
+                _check_scores(scores, entry, f"{place}.subsets.{subset}.{prediction}")
+
+
+def _check_classes(head: Json, place: str) -> None:
+    """What segmentation has beside its scores."""
+    _check(head["about"], {"classes": list, "palette": list}, f"{place}.about")
+    colours, count = head["about"]["palette"], len(head["about"]["classes"])
+    right = all(map(_is_colour, colours)) and len(colours) >= count
+    _expect(right, f"one [r, g, b] of 0..255 for each of {count} classes", colours, f"{place}.about.palette")
+    _check(head["images"], [{"confusion": list}], f"{place}.images")
+    for subset, predictions in head["subsets"].items():
+        for name, scores in predictions.items() if isinstance(predictions, dict) else ():
+            for key in ("IoU", "Acc", "pixels", "confusion"):
+                value = look_up(scores, key)
+                right = isinstance(value, list) and len(value) == count
+                _expect(right, f"{count} entries", value, f"{place}.subsets.{subset}.{name}.{key}")
+
+
+def _check_scores(scores: Json, head: Json, place: str) -> None:
+    _check(scores, dict, place)
+    first = head["scores"][0]["name"]
+    _expect(first in scores, "the score", None, f"{place}.{first}")
+    for entry in head["scores"]:
+        value = scores.get(entry["name"])
+        right = value is None or type(value) in (int, float)
+        _expect(right, "a number or null", value, f"{place}.{entry['name']}")
+
+
+def _check(value: Json, form: Form, place: str) -> None:
+    """Compares a value with a type, an object's fields (those with "?" may be null), or the form of a list's items."""
+    kind = form if isinstance(form, type) else type(form)
+    _expect(type(value) is kind, kind.__name__, value, place.removesuffix(": "))
+    if isinstance(form, dict):
+        for key, part in form.items():
+            name = key.removesuffix("?")
+            if name == key or value.get(name) is not None:
+                _check(value.get(name), part, f"{place}{'' if place.endswith(': ') else '.'}{name}")
+    if isinstance(form, list):
+        for number, item in enumerate(value):
+            _check(item, form[0], f"{place}[{number}]")
+
+
+def _expect(right: bool, expected: str, found: Json, place: str) -> None:
+    if not right:
+        text = f"{len(found)} entries" if isinstance(found, (list, dict)) else repr(found)
+        raise ValueError(f"{place}: expected {expected}, found {text if len(text) <= 60 else f'{text[:57]}...'}")
+
+
+def _is_colour(colour: Json) -> bool:
+    return (
+        isinstance(colour, list)
+        and len(colour) == 3
+        and all(type(value) is int and 0 <= value <= 255 for value in colour)
+    )
+
+
+def look_up(value: Json, field: str) -> Json:
+    """The value of a dotted field such as "dataset.every", None where it is absent."""
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _upgrade_classes(old: Json) -> Result:
+    """A segmentation's result of 0.1.0: its one head is called "labels"."""
+    dataset, damaged = old["dataset"], old.get("robustness")
+    further = [
+        look_up(found, f"{ENSEMBLE}.{key}") for found in old["subsets"].values() for key in ("boundary_f", "ece")
+    ]
+    table = [*SCORES.values(), *([BOUNDARY, CALIBRATION] if further.count(None) < len(further) else [])]
+    about = {key: dataset[key] for key in ("classes", "palette", "ignore_index") if key in dataset}
+    found = _upgrade(old, "labels", "classes", about, table)
+    head = found["heads"]["labels"]
+    if damaged is not None:
+        head["robustness"] = {
+            "every": damaged["every"],
+            "score": "mIoU",
+            "clean": damaged["clean"].get("mIoU"),
+            "corruptions": [_upgrade_damage(entry) for entry in damaged["corruptions"]],
+            "mean": damaged.get("mean_corruption_mIoU"),
+        }
+    head["pictures"] = [_upgrade_picture(entry) for entry in old.get("pictures") or ()] or None
+    return found
+
+
+def _upgrade_damage(entry: Json) -> Damaged:
+    drop = entry.get("relative_drop")
+    return {
+        "modality": entry["modality"],
+        "corruption": entry["corruption"],
+        "severity": entry["severity"],
+        "value": entry.get("mIoU"),
+        "relative_change": None if drop is None else -drop,
+    }
+
+
+def _upgrade_picture(entry: Json) -> Picture:
+    files = {_picture_title(name): file for name, file in entry["files"].items()}
+    return {"sample_id": entry["sample_id"], "kind": entry["kind"], "value": entry.get("mIoU"), "files": files}
+
+
+def _picture_title(name: str) -> str:
+    """Of a picture of 0.1.0: "rgb", "label", "prediction/rgb", "prediction/ensemble" or "error"."""
+    if name.startswith("prediction/"):
+        branch = name.removeprefix("prediction/")
+        return branch if branch == ENSEMBLE else f"{modality_title(branch)} branch"
+    return {"label": "truth", "error": f"errors of the {ENSEMBLE}"}.get(name, f"input/{name}")
+
+
+def _upgrade_map(old: Json) -> Result:
+    """A translation's result of 0.1.0: its one head has the target's name."""
+    target = old["target"]
+    names = [name for found in old["subsets"].values() for name in look_up(found, ENSEMBLE) or ()]
+    known = [*score_names(target["unit"]), *names]
+    table = [describe_score(name, target["unit"]) for name in dict.fromkeys(known) if name in names]
+    about = {**target, **{key: old.get(key, {}) for key in ("weights", "kernel")}}
+    return _upgrade(old, target["name"], "map", about, table)
+
+
+def _upgrade(old: Json, name: str, task: str, about: dict[str, Json], table: Sequence[Score]) -> Result:
+    head: HeadResult = {
+        "task": task,
+        "about": about,
+        "fingerprint": old["dataset"]["fingerprint"],
+        "scores": [dataclasses.asdict(score) for score in table],
+        "subsets": old["subsets"],
+        "images": old["images"],
+        "robustness": None,
+        "pictures": None,
+    }
+    dataset = {key: old["dataset"].get(key) for key in ("type", "samples", "every")}
+    kept = {key: value for key, value in old.items() if key in Result.__annotations__}
+    return {**kept, "format": FORMAT, "dataset": dataset, "heads": {name: head}}  # type: ignore[typeddict-item]
+
+
+_SCORE: Form = {"name": str, "unit": str, "digits": int, "lower": bool}
+_DAMAGE: Form = {"modality": str, "corruption": str, "severity": int}
+_DATA: dict[str, Form] = {"type": str, "samples": int, "every": int}
+_SHARED: dict[str, Form] = {
+    "protocol": {"name": str},
+    "config": {"file": str},
+    "checkpoint": {"file": str, "sha256": str},
+    "dataset": _DATA,
+}
+_FORM: Form = {**_SHARED, "heads": dict}
+_HEAD: Form = {
+    "task": str,
+    "about": dict,
+    "fingerprint": str,
+    "scores": [_SCORE],
+    "subsets": dict,
+    "images": [{"sample_id": str}],
+    "robustness?": {"every": int, "score": str, "corruptions": [_DAMAGE]},
+    "pictures?": [{"sample_id": str, "kind": str, "files": dict}],
+}
+_OLD_CLASSES: Form = {
+    **_SHARED,
+    "dataset": {**_DATA, "fingerprint": str, "classes": list, "palette": list},
+    "subsets": dict,
+    "images": list,
+    "robustness?": {"every": int, "clean": dict, "corruptions": [_DAMAGE]},
+    "pictures?": [{"sample_id": str, "kind": str, "files": dict}],
+}
+_OLD_MAP: Form = {
+    **_SHARED,
+    "dataset": {**_DATA, "fingerprint": str},
+    "target": {"name": str, "unit": str},
+    "subsets": dict,
+    "images": list,
+}
+_UPGRADES: dict[str, tuple[Form, Callable[[Json], Result]]] = {
+    "rgbx-result/1": (_OLD_CLASSES, _upgrade_classes),
+    "rgbx-translation-result/1": (_OLD_MAP, _upgrade_map),
+}

@@ -1,0 +1,94 @@
+"""Maps as pictures: colours as they are, other maps through a perceptually uniform scale of colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rgbx.maps.spec import IGNORE_INDEX
+
+HOLE = (0, 0, 0)
+IGNORED = (96, 96, 96)  # grey, as palettes often hold black
+SCALES = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO}
+COLOURS = {"depth": "viridis_r", "thermal": "inferno"}  # near is bright, and so is hot
+TITLES = {"rgb": "RGB", "hha": "HHA"}
+
+
+def modality_title(name: str) -> str:
+    """How a modality is written above a picture."""
+    return TITLES.get(name, name)
+
+
+def colour_map(
+    values: np.ndarray,  # [H, W], any unit
+    valid: np.ndarray | None = None,  # bool [H, W]
+    name: str = "viridis",
+    limits: Sequence[float] | None = None,
+) -> np.ndarray:
+    """One measured map as uint8 RGB [H, W, 3], scaled between its 2nd and 98th percentile.
+
+    Args:
+        values: the map.
+        valid: pixels that were not measured become black.
+        name: of `SCALES`, with "_r" the other way round.
+        limits: lowest and highest colour, instead of the percentiles.
+    """
+    valid = np.isfinite(values) if valid is None else valid & np.isfinite(values)
+    if not valid.any():
+        return np.full((*values.shape, 3), HOLE, np.uint8)
+    low, high = np.percentile(values[valid], (2, 98)) if limits is None else limits
+    scaled = np.clip((np.where(valid, values, low) - low) / max(high - low, 1e-12), 0, 1)
+    levels = (255 * (1 - scaled if name.endswith("_r") else scaled)).round().astype(np.uint8)
+    picture = cv2.applyColorMap(levels, SCALES[name.removesuffix("_r")])[..., ::-1].copy()
+    picture[~valid] = HOLE
+    return picture
+
+
+def colour_labels(
+    label: np.ndarray,  # [H, W], class ids
+    palette: Sequence[Sequence[int]],
+    *,
+    ignore_index: int = IGNORE_INDEX,
+) -> np.ndarray:
+    """Class ids in the colours of a palette, uint8 RGB [H, W, 3]; ignored pixels are grey."""
+    table = np.full((256, 3), IGNORED, np.uint8)
+    table[: len(palette)] = np.asarray(palette, np.uint8)
+    table[ignore_index] = IGNORED
+    return table[np.asarray(label, np.uint8)]
+
+
+def class_legend(
+    labels: Sequence[np.ndarray],  # [H, W] each, class ids
+    about: Mapping[str, Any],
+) -> dict[str, Sequence[int]]:
+    """Name to colour of the classes that occur in label maps, and of ignored pixels.
+
+    Args:
+        labels: the maps.
+        about: ``classes``, ``palette`` and ``ignore_index``, as a dataset's `metainfo` has them.
+    """
+    present = set(np.unique(np.concatenate([np.ravel(ids) for ids in labels])).tolist())
+    pairs = zip(about["classes"], about["palette"], strict=True)
+    found = {name: colour for k, (name, colour) in enumerate(pairs) if k in present}
+    return found | ({"not labelled": IGNORED} if about.get("ignore_index", IGNORE_INDEX) in present else {})
+
+
+def colour_input(
+    name: str,
+    image: np.ndarray,  # [C, H, W]
+    valid: np.ndarray | None = None,  # bool [1, H, W]
+    limits: Sequence[float] | None = None,
+) -> np.ndarray:
+    """A packed map as uint8 RGB [H, W, 3]: rgb as it is, unit vectors as colours, one channel through its scale."""
+    if image.shape[0] == 1:
+        if name == "depth" and valid is None:
+            valid = image > 0
+        mask = None if valid is None else valid[0]
+        return colour_map(image[0].astype(float), mask, COLOURS.get(name, "viridis"), limits)
+    planes = image.transpose(1, 2, 0)
+    if planes.dtype != np.uint8:  # unit vectors, -1..1
+        planes = np.clip(127.5 + 127.5 * planes, 0, 255).astype(np.uint8)
+    return planes

@@ -1,0 +1,314 @@
+"""How files hold the values of a map, read and written, in one vocabulary.
+
+A file holds value = (map - add) * scale as whole numbers. The defaults, by the unit of the map:
+
+| unit | bits | scale | add | the file then holds |
+|---|---|---|---|---|
+| rgb8, encoded | 8 | 1 | 0 | the colours |
+| metre | 16 | 1000 | 0 | millimetres up to 65.535 m, 0 = no measurement |
+| sensor | 16 | 1 | 0 | the sensor's values |
+| relative | 16 | 65535 | 0 | 0..1 over the whole range |
+| unit_vector | 16 | 32767.5 | -1 | -1..1 over the whole range; 32768 in all channels = no normal |
+
+`scale`, `add`, `bits` and `log` are the words of `tools/translate.py --map`, the first three those of a
+`dataset.toml` too (`rgbx.datasets.declaration`). With `log`, relative maps hold exp(log * map) - 1, and 65535 where the
+map is 0, which is how Taskonomy stores depth (`log` = 11.1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rgbx.maps.files import encode_png, read_grey, read_ids, read_image, read_rgb, replace_file, stored_kind
+from rgbx.maps.normals import unit_length
+from rgbx.maps.spec import IGNORE_INDEX, STANDARD_MAPS, UNITS, MapSpec
+
+_COLOURS = ("rgb8", "encoded")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the files of one map hold its values; options that are None take the default of the unit.
+
+    Attributes:
+        spec: what the map means, such as `STANDARD_MAPS["depth"]`.
+        scale: of metre, steps per metre; of sensor, steps per unit; of relative, the value that stands for 1, without
+            which reading takes the largest of the file's type.
+        add: of sensor, what reading adds to value / scale.
+        bits: 8 or 16; reading checks them where they are given, and where the unit is metre or `log` is given.
+        log: of relative, the factor of a logarithmic file.
+        half_step: reading metres, what is added to a value: 0.5 where it stands for the middle of its step.
+        holes: reading metres, whether the value 0 is no measurement and stays 0.
+        normalise: reading vectors, whether to make them unit vectors; without it, writing them gives the same file.
+
+    Raises:
+        ValueError: an unknown unit, bits other than 8 and 16, a scale or log that is not a positive number, or an
+            option that the unit does not have.
+    """
+
+    spec: MapSpec
+    scale: float | None = None
+    add: float | None = None
+    bits: int | None = None
+    log: float | None = None
+    half_step: float = 0.0
+    holes: bool = True
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        name, unit = self.spec.name, self.spec.unit
+        if self.file_bits not in (8, 16) or (unit in _COLOURS and self.file_bits != 8):
+            expected = "8" if unit in _COLOURS else "8 or 16"
+            raise ValueError(f"{name} ({unit}): bits is {self.bits}; expected {expected}")
+        if unit not in UNITS:
+            raise ValueError(f"{name}: the unit {unit!r} has no file format; known: {sorted(UNITS)}")
+        if self.add is not None and (unit != "sensor" or not math.isfinite(self.add)):
+            has = "takes a finite number" if unit == "sensor" else "has no add"
+            raise ValueError(f"{name}: add is {self.add}; unit {unit!r} {has}")
+        if self.log is not None and (
+            unit != "relative" or self.scale is not None or self.file_bits != 16 or not 0 < self.log < math.inf
+        ):
+            raise ValueError(
+                f"{name}: log={self.log} is for relative maps of 16 bits, a number > 0 and no scale beside it"
+            )
+        if self.scale is not None and (unit in (*_COLOURS, "unit_vector") or not 0 < self.scale < math.inf):
+            takes = "none" if unit in (*_COLOURS, "unit_vector") else "a number > 0"
+            raise ValueError(f"{name}: scale is {self.scale}; unit {unit!r} takes {takes}")
+
+    @property
+    def unit(self) -> str:
+        return self.spec.unit
+
+    @property
+    def file_bits(self) -> int:
+        """Bits of a channel of the files that are written."""
+        return (8 if self.unit in _COLOURS else 16) if self.bits is None else self.bits
+
+    @property
+    def largest(self) -> int:
+        """The largest whole number of such a file."""
+        return int(2**self.file_bits - 1)
+
+    @property
+    def steps(self) -> float:
+        """Whole numbers per unit of the map."""
+        usual = {"metre": 1000.0, "relative": float(self.largest), "unit_vector": self.largest / 2}
+        return float(usual.get(self.unit, 1.0) if self.scale is None else self.scale)
+
+    @property
+    def lowest(self) -> float:
+        """The value that 0 stands for."""
+        return (-1.0 if self.unit == "unit_vector" else 0.0) if self.add is None else self.add
+
+    @property
+    def highest(self) -> float:
+        """The largest value that a file holds."""
+        if self.log is not None:
+            return math.log(self.largest) / self.log  # of the whole number before the one that is no measurement
+        return self.largest / self.steps + self.lowest
+
+    def as_dict(self) -> dict[str, float | int] | None:
+        """The options given, with which `Encoding(spec, **options)` reads the same files alike.
+
+        Returns:
+            An empty dict where the defaults of the unit serve, None where scale, add, bits and log do not say it all.
+        """
+        if type(self) is not Encoding or self.half_step or not self.holes:
+            return None
+        words = {"scale": self.scale, "add": self.add, "log": self.log}
+        given: dict[str, float | int] = {word: float(value) for word, value in words.items() if value is not None}
+        return given if self.bits is None else {**given, "bits": self.bits}
+
+    def describe(self) -> str:
+        """What a file's values mean, in one line."""
+        name, add = self.spec.name, self.lowest
+        if self.unit in _COLOURS:
+            return f"{name}: {self.unit}"
+        if self.log is not None:
+            return f"{name}: {self.unit} = log(1 + value) / {self.log:g}; {self.largest} = no measurement"
+        more = f" {'+' if add > 0 else '-'} {abs(add):g}" if add else ""
+        none = {
+            "metre": "; 0 = no measurement",
+            "unit_vector": f"; {self.largest // 2 + 1} in all channels = no normal",
+        }
+        return f"{name}: {self.unit} = value / {self.steps:g}{more}{none.get(self.unit, '')}"
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Reads a map as `write` writes it, and images of the same kind that others wrote.
+
+        Args:
+            path: an image; without `bits` and `log`, maps that are relative, a sensor's or normals may have 8 or 16.
+
+        Returns:
+            [H, W] or [H, W, C] as the spec says.
+
+        Raises:
+            FileNotFoundError, ValueError: missing, truncated, or not what the spec says.
+        """
+        array = self.decode(self.stored(path), path)
+        if array.shape != self.spec.shape(*array.shape[:2]):
+            raise ValueError(
+                f"{path}: {self.spec.name} has {self.spec.channels} channels, found an array {array.shape}"
+            )
+        return array
+
+    def stored(self, path: str | Path) -> np.ndarray:
+        """The values as the file holds them, checked: [H, W] or [H, W, C] of its own dtype.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read`.
+        """
+        if self.unit in _COLOURS:
+            return read_rgb(path)
+        if self.unit in ("sensor", "relative"):
+            raw = read_grey(path)
+        else:
+            raw = read_image(path)
+            if (raw.ndim == 3) != (self.unit == "unit_vector") or raw.dtype.kind != "u":
+                raise ValueError(self._unexpected(path, raw))
+        wanted = 16 if self.bits is None and (self.unit == "metre" or self.log is not None) else self.bits
+        if wanted is not None and (raw.dtype.kind != "u" or raw.itemsize * 8 != wanted):
+            raise ValueError(self._unexpected(path, raw))
+        return raw
+
+    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:  # [H, W] or [H, W, C], whole numbers
+        """The values that whole numbers stand for, in the unit and the dtype of the spec, of their shape.
+
+        Raises:
+            ValueError: numbers of a type without a largest value, for a map that is a share of it; names the path.
+        """
+        step = np.float32(self.steps)
+        if self.unit in _COLOURS:
+            return raw
+        if self.unit == "sensor":
+            return raw.astype(np.float32) / step + np.float32(self.lowest)
+        if self.unit == "unit_vector":
+            return self._decode_vectors(raw)
+        if self.log is not None:
+            scaled = np.clip(np.log1p(raw.astype(np.float32)) / np.float32(self.log), 0, 1)
+            return np.where(raw == np.iinfo(np.uint16).max, np.float32(0), scaled)
+        if self.unit == "relative":
+            if self.scale is None and raw.dtype.kind != "u":
+                raise ValueError(f"{path}: a {raw.dtype} image has no largest value; state which raw value counts as 1")
+            return np.clip(raw.astype(np.float32) / (np.iinfo(raw.dtype).max if self.scale is None else step), 0, 1)
+        if not self.half_step:
+            return np.divide(raw, step, dtype=np.float32)
+        metres = (raw.astype(np.float32) + np.float32(self.half_step)) / step
+        return np.where(raw > 0, metres, np.float32(0)) if self.holes else metres
+
+    def write(self, path: str | Path, array: np.ndarray) -> None:  # [H, W] or [H, W, C], any real dtype
+        """Writes a map as a PNG that says in its text what its values mean; `read` gives the values back.
+
+        Values are rounded to the nearest step of the file. A depth that was measured never becomes 0, which means that
+        there is none; it is at least one step.
+
+        Args:
+            path: with the suffix .png; replaced whole if it is there.
+            array: in the unit of the spec; colours may be fractions of a step.
+
+        Raises:
+            ValueError: another suffix, a shape that is not the spec's, or values that the file cannot hold; the message
+                names the file and says which.
+            OSError: the file cannot be written.
+        """
+        if Path(path).suffix.lower() != ".png":
+            raise ValueError(f"{path}: maps are written as PNG, which loses nothing; expected the suffix .png")
+        replace_file(Path(path), encode_png(self.encode(array, where=str(path)), self.describe()))
+
+    def encode(self, array: np.ndarray, *, where: str = "a map") -> np.ndarray:  # [H, W] or [H, W, C], any real dtype
+        """The whole numbers that a file holds, uint8 or uint16 of the array's shape.
+
+        Raises:
+            ValueError: see `write`; `where` begins the message.
+        """
+        name = f"{where}: {self.spec.name}"
+        if array.ndim < 2 or array.shape != self.spec.shape(*array.shape[:2]):
+            expected = "[H, W]" if self.spec.channels == 1 else f"[H, W, {self.spec.channels}]"
+            raise ValueError(f"{name} must be {expected}, found {array.shape}")
+        values = array.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+        if self.log is not None:
+            stored = np.maximum(np.rint(np.expm1(values * self.log)), 1)
+            fits = not values.size or (values.min() >= 0 and stored.max() < self.largest)
+            means, stored = f"log {self.log:g}", np.where(values > 0, stored, self.largest)
+        else:
+            stored = np.rint((values - self.lowest) * self.steps)
+            if self.unit == "metre":
+                stored = np.where(values > 0, np.maximum(stored, 1), stored)
+            fits = not stored.size or (stored.min() >= 0 and stored.max() <= self.largest)
+            means = f"scale {self.steps:g}"
+        if not fits:
+            raise ValueError(
+                f"{name} holds {values.min():.6g} to {values.max():.6g}, but {self.file_bits} bits with {means} hold "
+                f"{self.lowest:.6g} to {self.highest:.6g}; clip the values or choose another scale"
+            )
+        return stored.astype(np.uint16 if self.file_bits == 16 else np.uint8)
+
+    def _decode_vectors(self, raw: np.ndarray) -> np.ndarray:  # [H, W, C]
+        """v = 2 raw / max - 1 per channel; the grey in the middle (128 of 8 bits) means no normal and becomes 0."""
+        largest = int(np.iinfo(raw.dtype).max)
+        vectors = raw[..., :3].astype(np.float32) * np.float32(2 / largest) - 1
+        vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
+        return unit_length(vectors) if self.normalise else vectors
+
+    def _unexpected(self, path: str | Path, raw: np.ndarray) -> str:  # [H, W] or [H, W, C]
+        bits = self.bits or ("8 or 16" if self.unit == "unit_vector" else 16)
+        channels = "three channels" if self.unit == "unit_vector" else "one channel"
+        eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1
+        hint = "; an 8-bit depth image carries no metres unless its scale is known" if eight else ""
+        return f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {stored_kind(raw)}{hint}"
+
+
+RGB, DEPTH, THERMAL, HHA = (Encoding(STANDARD_MAPS[name]) for name in ("rgb", "depth", "thermal", "hha"))
+
+
+@dataclass(frozen=True)
+class LabelEncoding:
+    """How label files hold class ids: train id = value - offset; void values and 255 are 255.
+
+    Attributes:
+        offset: 1 where the file counts void as 0.
+        void: stored values that mean "no class".
+        table: the train id of each stored value 0..255, in place of offset and void.
+
+    Raises:
+        ValueError: a value below the offset that is not declared void.
+    """
+
+    offset: int = 0
+    void: tuple[int, ...] = ()
+    table: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        negative = [value for value in range(self.offset) if value not in (*self.void, IGNORE_INDEX)]
+        if negative:
+            raise ValueError(f"label offset {self.offset} makes ids negative for values {negative}: list them in void")
+
+    @cached_property
+    def lookup(self) -> np.ndarray:
+        """uint8 [256]: stored value to train id."""
+        void = (*self.void, IGNORE_INDEX)
+        ids = [IGNORE_INDEX if value in void else value - self.offset for value in range(IGNORE_INDEX + 1)]
+        return np.array(self.table or ids, dtype=np.uint8)
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Train ids, uint8 [H, W].
+
+        Raises:
+            FileNotFoundError, ValueError: see `rgbx.maps.files.read_ids`.
+        """
+        return cv2.LUT(read_ids(path), self.lookup)
+
+    def encode(self, ids: np.ndarray) -> np.ndarray:  # uint8 [H, W]
+        """Train ids as files store them, uint8 [H, W]: the smallest value that reads as the id; others as 255 does."""
+        inverse = np.full(256, int(np.argmax(self.lookup == IGNORE_INDEX)), np.uint8)
+        known, values = np.unique(self.lookup, return_index=True)
+        inverse[known] = values
+        return inverse[ids]

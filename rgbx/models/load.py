@@ -1,0 +1,103 @@
+"""From a checkpoint to the model that was trained: the only way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rgbx.backbones import to_channels_last
+from rgbx.models.build import GENERATORS, build_complete
+from rgbx.models.checkpoint import EXTRA_STATE, config_hint, find_result, model_weights, read_checkpoint
+from rgbx.models.multimodal import MultimodalModel
+from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu", trust: bool = False) -> MultimodalModel:
+    """The model of a checkpoint, as it was trained, in evaluation mode.
+
+    Args:
+        path: a checkpoint, or a work directory: its best checkpoint, or else its last.
+        device: where the model goes.
+        trust: unpickle arbitrary objects; such a file can run any code.
+
+    Raises:
+        FileNotFoundError: no such file, or a directory without checkpoints.
+        ValueError: the file needs trust or is damaged, or its recipe is missing, unknown or does not fit its tensors.
+    """
+    file = find_result(path)
+    return model_of(read_checkpoint(file, trust=trust), file).to(device).eval()
+
+
+def model_of(state: Mapping[str, Any], path: str | Path) -> MultimodalModel:
+    """The model that a checkpoint describes, with its weights.
+
+    It is laid out without memory first: a recipe that does not fit the tensors of its file is refused before anything
+    is allocated, and initial weights that would be replaced are never drawn.
+
+    Args:
+        state: what `read_checkpoint` gives.
+        path: the file, for messages.
+
+    Raises:
+        ValueError: see `load`.
+    """
+    recipe = state.get("model")
+    if recipe is None:
+        raise ValueError(f"checkpoint {path} does not say which model it is of (it has no recipe).{config_hint(path)}")
+    parameters = without_files(check_recipe(recipe, f"checkpoint {path}"))
+    tensors = upgrade_tensors(recipe, model_weights(state, path))
+    with torch.device("meta"), refusing(f"checkpoint {path}"):
+        model = build_complete(parameters)
+    check_fit(model, tensors, path)
+    if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in tensors):
+        model = build_complete(parameters)  # it has values of its own that no checkpoint holds
+        model.load_state_dict(_with_own(model, tensors))
+    else:
+        model.load_state_dict(_with_own(model, tensors), assign=True)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+    if parameters["backbone"]["name"] not in GENERATORS:
+        to_channels_last(model)
+    return model
+
+
+def without_files(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a model whose training losses open no file."""
+    heads = {
+        name: {**head, "perceptual": None} if head.get("perceptual") else dict(head)
+        for name, head in parameters["heads"].items()
+    }
+    return {**parameters, "heads": heads}
+
+
+def check_fit(model: MultimodalModel, tensors: Mapping[str, Tensor], path: str | Path, hint: str = "") -> None:
+    """Refuses tensors that are not those of a model, by name and shape.
+
+    Raises:
+        ValueError: naming the first that differs.
+    """
+    own = model.state_dict()
+    differing = [
+        name
+        for name in {**own, **tensors}
+        if not name.endswith(EXTRA_STATE)
+        and (name not in own or name not in tensors or tensors[name].shape != own[name].shape)
+    ]
+    if differing:
+        name = differing[0]
+        shapes = [list(x[name].shape) if name in x else "absent" for x in (tensors, own)]
+        raise ValueError(
+            f"checkpoint {path} does not fit {hint or 'the model that its recipe describes'}: {len(differing)} tensors "
+            f"differ, such as {name}, {shapes[0]} against {shapes[1]}; is it of another backbone, class count or set "
+            f"of modalities?{config_hint(path)}"
+        )
+
+
+def _with_own(model: MultimodalModel, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The tensors, and the model's own value of what else its state holds."""
+    own = model.state_dict()
+    return {name: tensors[name] if name in tensors else own[name] for name in own}

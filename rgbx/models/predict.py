@@ -1,0 +1,251 @@
+"""The one way to infer: from a batch to predictions at the target's size, by the rules of a protocol.
+
+Validation during training, `tools/test.py`, `tools/translate.py` and a Python user go through `Predictor`.
+"""
+
+from __future__ import annotations
+
+import math
+import typing
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rgbx.models.windows import slide
+from rgbx.tasks import Prediction, Target, Task
+from rgbx.tasks.protocol import PROTOCOLS, Protocol, Size
+
+Inputs = Mapping[str, Tensor]  # modality: normalised [N, c, H, W]
+Outputs = dict[str, dict[str, Tensor]]  # head: branch: [N, C, h, w]
+Sizes = Mapping[str, Size]  # head: (H, W) of its target
+
+
+class Network(typing.Protocol):
+    """What a predictor needs of a model; `MultimodalModel` is one."""
+
+    training: bool
+    data_preprocessor: Any
+    modalities: tuple[str, ...]
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The task of each head."""
+
+    def outputs(self, inputs: Inputs, *, resize: str = "bilinear") -> Outputs:
+        """What every branch and the ensemble of every head put out, at the inputs' size."""
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+
+class Predictor:
+    """Predicts with a model by the rules of a protocol.
+
+    Args:
+        model: in evaluation mode.
+        protocol: one of `PROTOCOLS`, by name, or one of your own.
+        dtype: of autocast, such as `torch.bfloat16`; None computes in the weights' own precision. Scores are float32.
+        modalities: those that the model sees, of those that a batch has; None for all.
+        heads: those that predict; None for all that the protocol is for.
+
+    Raises:
+        ValueError: an unknown protocol, modality or head, or a protocol that is not for one of the heads.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        protocol: str | Protocol = "rgbx",
+        *,
+        dtype: torch.dtype | None = None,
+        modalities: Sequence[str] | None = None,
+        heads: Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
+        self.protocol = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
+        self.model, self.dtype = model, dtype
+        self.modalities = tuple(model.modalities if modalities is None else modalities)
+        if unknown := [name for name in self.modalities if name not in model.modalities]:
+            raise ValueError(f"modalities {unknown} given; this model knows {list(model.modalities)}")
+        known = model.tasks
+        if unknown := [name for name in heads or () if name not in known]:
+            raise ValueError(f"heads {unknown} given; this model has {list(known)}")
+        allowed = self.protocol.tasks
+        fitting = [name for name, task in known.items() if allowed is None or task.kind in allowed]
+        wanted = list(known) if heads is None and not fitting else fitting if heads is None else list(heads)
+        for name in wanted:
+            if name not in fitting:
+                raise ValueError(
+                    f"protocol {self.protocol.name!r} is for {' and '.join(allowed or ())}, but head {name!r} is of "
+                    f"task {known[name].kind!r}"
+                )
+        self.tasks = {name: known[name] for name in wanted}
+
+    def __call__(self, batch: Mapping[str, Any], *, keep_probability: bool = False) -> list[dict[str, Any]]:
+        """Predicts a collated batch in its own units; see `predict`."""
+        return self.predict(**self.model.data_preprocessor(batch), keep_probability=keep_probability)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Inputs,
+        targets: Mapping[str, Target] | None = None,
+        sample_id: Sequence[str] | None = None,
+        *,
+        keep_probability: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Predictions at the size of each head's target, or at the inputs' where there is none.
+
+        Returns:
+            Per sample a dict of ``sample_id`` and ``heads`` {head: `Prediction`}; of a model of one head also
+            the fields of that prediction, ``prediction`` {branch or "ensemble": Tensor}, ``target`` and so on.
+        """
+        inputs = {name: x for name, x in inputs.items() if name in self.modalities}
+        first = next(iter(inputs.values()), None)
+        if first is None:
+            raise ValueError(f"the batch has none of the modalities {list(self.modalities)}")
+        ids = [str(i) for i in range(len(first))] if sample_id is None else list(sample_id)
+        targets = {name: target for name, target in (targets or {}).items() if name in self.tasks}
+        sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
+        with self._dropout(ids):
+            totals = self.scores(inputs, sizes)
+        found = {
+            name: task.finish(totals[name], targets.get(name), self.protocol, keep_probability=keep_probability)
+            for name, task in self.tasks.items()
+        }
+        return [_sample(each, {name: items[i] for name, items in found.items()}) for i, each in enumerate(ids)]
+
+    @torch.no_grad()
+    def scores(self, inputs: Inputs, sizes: Sizes | Size) -> Outputs:
+        """What the protocol adds up, for every branch and the ensemble of every head.
+
+        Args:
+            inputs: modality to normalised [N, c, H, W].
+            sizes: (H, W) of each head's result, its target's; or of all.
+
+        Returns:
+            Head to name to float32 [N, C, H, W].
+
+        Raises:
+            ValueError: the model is in training mode.
+        """
+        if self.model.training:
+            raise ValueError("the model is in training mode, in which predictions depend on the batch: call .eval()")
+        sizes = sizes if isinstance(sizes, Mapping) else dict.fromkeys(self.tasks, sizes)
+        total: Outputs = {}
+        for scale in self.protocol.scales:
+            total = _added(total, self._scores_at(self._scaled(inputs, scale), sizes))
+        return total
+
+    def _scaled(self, inputs: Inputs, scale: float) -> dict[str, Tensor]:
+        rules = self.protocol
+        integer = round if rules.size_rounding == "round" else int
+        sides = _size(next(iter(inputs.values())))
+        height, width = (math.ceil(integer(side * scale) / rules.multiple) * rules.multiple for side in sides)
+        size = max(height, 1), max(width, 1)
+        modes = {name: rules.one_channel_resize if x.shape[1] == 1 else "bilinear" for name, x in inputs.items()}
+        return {name: _resize(x, size, modes[name], rules.align_corners) for name, x in inputs.items()}
+
+    def _scores_at(self, inputs: Inputs, sizes: Sizes) -> Outputs:
+        """Scores [N, C, *size] of the inputs at one scale."""
+        rules = self.protocol
+        if rules.resized == "logits":
+            return self._scores_of(inputs, sizes)
+        sides = zip(_size(next(iter(inputs.values()))), rules.window or (0, 0), strict=True)
+        exceeding = [side > window for side, window in sides]
+        if rules.window and rules.stride and (all(exceeding) if rules.slide_if == "both" else any(exceeding)):
+            scores = slide(
+                inputs, self._scores_of, window=rules.window, stride=rules.stride, weight=rules.window_weight
+            )
+        else:
+            scores = self._scores_of(inputs)
+        return _each(scores, lambda x, head: _resize(x, sizes[head], "bilinear", rules.align_corners))
+
+    def _scores_of(self, inputs: Inputs, sizes: Sizes | None = None) -> Outputs:
+        """Scores of one view and, where the protocol flips, its mirror image; resized first if `sizes` are given."""
+        views = [self._outputs(inputs, sizes)]
+        if self.protocol.flip:
+            views.append(self._outputs(self.model.data_preprocessor.mirror(inputs), sizes, mirrored=True))
+        if self.protocol.flip_sum == "logits" and len(views) > 1:
+            views = [_added(*views)]
+        scores = [_each(view, lambda x, head: self.tasks[head].score(x, self.protocol)) for view in views]
+        return scores[0] if len(scores) == 1 else _added(*scores)
+
+    def _outputs(self, inputs: Inputs, sizes: Sizes | None, *, mirrored: bool = False) -> Outputs:
+        rules = self.protocol
+        padded, (top, left) = _pad_centred(inputs, rules.pad_to)
+        first = next(iter(inputs.values()))
+        with torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None):
+            outputs = self.model.outputs(padded, resize=rules.logits_to_label)
+        height, width = _size(first)
+
+        def finished(x: Tensor, head: str) -> Tensor:
+            x = x[..., top : top + height, left : left + width].float()
+            x = self.tasks[head].mirror(x) if mirrored else x
+            return x if sizes is None else _resize(x, sizes[head], rules.logits_to_label, rules.align_corners)
+
+        return _each({name: outputs[name] for name in self.tasks}, finished)
+
+    @contextmanager
+    def _dropout(self, sample_ids: Sequence[str]) -> Iterator[None]:
+        """Dropout where the protocol has it, the same for the same samples, leaving the global generators alone."""
+        if not self.protocol.dropout:
+            yield
+            return
+        layers = [module for module in self.model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
+        with torch.random.fork_rng():
+            torch.manual_seed(zlib.crc32("\n".join(sample_ids).encode()))
+            try:
+                for layer in layers:
+                    layer.train()
+                yield
+            finally:
+                for layer in layers:
+                    layer.eval()
+
+
+def _sample(sample_id: str, heads: dict[str, Prediction]) -> dict[str, Any]:
+    own = next(iter(heads.values()))._asdict() if len(heads) == 1 else {}
+    return {"sample_id": sample_id, "heads": heads, **own}
+
+
+def _each(outputs: Outputs, function: Callable[[Tensor, str], Tensor]) -> Outputs:
+    """A function of every output and its head's name."""
+    return {head: {name: function(x, head) for name, x in found.items()} for head, found in outputs.items()}
+
+
+def _added(a: Outputs, b: Outputs) -> Outputs:
+    return {head: {name: a[head][name] + x for name, x in found.items()} for head, found in b.items()} if a else b
+
+
+def _size(
+    x: Tensor,  # [..., H, W]
+) -> Size:
+    return x.shape[-2], x.shape[-1]
+
+
+def _resize(
+    x: Tensor,  # [N, C, H, W]
+    size: Size,
+    mode: str,
+    align_corners: bool = False,
+) -> Tensor:
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=None if mode == "nearest" else align_corners)
+
+
+def _pad_centred(inputs: Inputs, size: Size | None) -> tuple[Inputs, tuple[int, int]]:
+    """Inputs of at least `size`, with zeros on both sides, and where (top, left) the image lies in them."""
+    (height, width), (rows, columns) = _size(next(iter(inputs.values()))), size or (0, 0)
+    vertical, horizontal = max(rows - height, 0), max(columns - width, 0)
+    if not vertical and not horizontal:
+        return inputs, (0, 0)
+    top, left = vertical // 2, horizontal // 2
+    margins = (left, horizontal - left, top, vertical - top)
+    return {name: F.pad(x, margins) for name, x in inputs.items()}, (top, left)

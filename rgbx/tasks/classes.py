@@ -1,0 +1,431 @@
+"""Semantic segmentation: one of K classes for every pixel.
+
+Source of the ensemble and its loss: arXiv 2108.05009, section 3.4. Scores: Long et al., CVPR 2015.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from rgbx._text import percent, text_table
+from rgbx.losses import build_loss
+from rgbx.maps import IGNORE_INDEX
+from rgbx.maps.colour import IGNORED, class_legend, colour_labels
+from rgbx.metrics import (
+    boundary_counts,
+    boundary_f_score,
+    calibration_error,
+    confusion_matrix,
+    reliability_counts,
+    scores,
+)
+from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Meta, Prediction, Target, Task, task
+from rgbx.tasks.protocol import Protocol
+from rgbx.tasks.score import FRACTION, Score
+
+_LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
+WRONG = (214, 62, 31)
+SCORES = {name: Score(name, FRACTION) for name in ("mIoU", "mAcc", "aAcc", "fwIoU")}
+BOUNDARY = Score("boundary_f", FRACTION)
+CALIBRATION = Score("ece", FRACTION, lower=True)
+
+
+@task("classes")
+class Classes(Task):
+    """K classes; a label of 255 is not scored.
+
+    Every branch is trained by its own loss on logits at the label's size, and so is the ensemble.
+
+    Args:
+        head: the head's name.
+        num_classes: K.
+        loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
+        target: key of the label, uint8 or int64 [H, W] per sample.
+
+    Raises:
+        ValueError: K that class ids of 8 bits cannot tell.
+    """
+
+    options = ("boundary", "calibration")
+
+    def __init__(
+        self,
+        head: str,
+        *,
+        num_classes: int,
+        loss: Mapping[str, Any] | str = "cross_entropy",
+        target: str = "label",
+    ) -> None:
+        super().__init__()
+        if type(num_classes) is not int or not 1 <= num_classes <= IGNORE_INDEX:
+            raise ValueError(
+                f"num_classes is {num_classes}; expected 1 to {IGNORE_INDEX}, as class ids are uint8 and "
+                f"{IGNORE_INDEX} marks ignored pixels"
+            )
+        self.channels, self.target, self.loss = num_classes, target, build_loss(loss)
+
+    def read_target(
+        self,
+        batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
+    ) -> Target | None:
+        """The label, int64 [N, H, W]."""
+        label = batch.get(self.target)
+        return None if label is None else Target(label)
+
+    def activate(
+        self,
+        raw: Tensor,  # [B, K, h, w]
+    ) -> Tensor:
+        """Logits float32; a class axis that is not last suits the losses."""
+        return raw.float().contiguous()
+
+    def ensemble(
+        self,
+        votes: Sequence[Tensor],  # [N, K, h, w] each
+        weights: Tensor | None,  # [M]
+    ) -> Tensor:
+        """Σ w_m · o_m, or without weights the logarithm of the mean probability."""
+        if weights is None:
+            return torch.stack(list(votes)).log_softmax(2).logsumexp(0) - math.log(len(votes))
+        return torch.stack([w * vote for w, vote in zip(weights, votes, strict=True)]).sum(0)
+
+    def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
+        """``loss_NAME`` of every branch and the ensemble.
+
+        Raises:
+            ValueError: a class id out of range.
+        """
+        low, high = torch.where(target.truth == IGNORE_INDEX, 0, target.truth).aminmax()
+        if low < 0 or high >= self.channels:
+            raise ValueError(
+                f"labels hold class id {int(low if low < 0 else high)}; expected 0 to {self.channels - 1}, or "
+                f"{IGNORE_INDEX} to ignore. Check num_classes and the dataset's label offset"
+            )
+        return {f"loss_{name}": self.loss(x, target.truth) for name, x in outputs.items()}
+
+    def score(
+        self,
+        output: Tensor,  # [B, K, H, W]
+        protocol: Protocol,
+    ) -> Tensor:
+        """Logits, probabilities, or the exponentials of the logits."""
+        if protocol.sum_of == "softmax":
+            return output.softmax(1)
+        return output.clamp(max=_LARGEST_EXPONENT).exp() if protocol.sum_of == "exp" else output
+
+    def probability(
+        self,
+        total: Tensor,  # [N, K, H, W]
+        protocol: Protocol,
+    ) -> Tensor:
+        """The sum of the views' scores as probabilities, summing to 1 over the classes."""
+        if protocol.sum_of == "logits":
+            return (total / protocol.views).softmax(1)
+        return total / total.sum(1, keepdim=True)
+
+    def finish(
+        self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False
+    ) -> list[Prediction]:
+        """Class ids uint8 [H, W]: the class of a pixel is the largest of its scores."""
+        ids = {name: largest_class(x)[1].to(torch.uint8) for name, x in total.items()}
+        kept = self.probability(total[ENSEMBLE], protocol) if keep_probability else None
+        confidence = None if kept is None else kept.amax(1)
+        return [
+            Prediction(
+                {name: x[i] for name, x in ids.items()},
+                None if target is None else target.truth[i],
+                None,
+                None if kept is None else {ENSEMBLE: kept[i]},
+                None if confidence is None else {ENSEMBLE: confidence[i]},
+            )
+            for i in range(len(ids[ENSEMBLE]))
+        ]
+
+    def table(self, meta: Meta | None = None, **options: Any) -> tuple[Score, ...]:
+        """mIoU, mAcc, aAcc and fwIoU; with the options boundary F and calibration error."""
+        further = [BOUNDARY] * bool(options.get("boundary")) + [CALIBRATION] * bool(options.get("calibration"))
+        return (*SCORES.values(), *further)
+
+    def counter(self, protocol: Protocol, meta: Meta, **options: Any) -> ClassCounter:
+        """Counts pixels by true and predicted class."""
+        return ClassCounter(self, protocol, meta, **options)
+
+    def draw(
+        self,
+        values: np.ndarray,  # [H, W], class ids
+        about: Meta,
+        *,
+        truth: np.ndarray | None = None,  # [H, W]
+        valid: np.ndarray | None = None,  # bool [1, H, W]
+        masked: bool = False,
+    ) -> np.ndarray:
+        """Class ids [H, W] in the palette's colours; ignored pixels are grey."""
+        return colour_labels(values, about["palette"], ignore_index=about.get("ignore_index", IGNORE_INDEX))
+
+    def error(
+        self,
+        values: np.ndarray,  # [H, W], class ids
+        truth: np.ndarray,  # [H, W]
+        background: np.ndarray,  # uint8 RGB [H, W, 3]
+        about: Meta,
+        valid: np.ndarray | None = None,  # bool [1, H, W]
+    ) -> np.ndarray | None:
+        """Wrong pixels red, right ones a pale copy of the input, those without a label grey."""
+        light = background.astype(float).mean(-1, keepdims=True)
+        pale = np.broadcast_to(196 + light * 0.22, background.shape)
+        red = np.asarray(WRONG, float) * (0.78 + light * 0.22 / 255)
+        picture = np.where((truth != values)[..., None], red, pale)
+        picture[truth == about.get("ignore_index", IGNORE_INDEX)] = IGNORED
+        return picture.round().clip(0, 255).astype(np.uint8)
+
+    def legend(
+        self,
+        maps: Sequence[np.ndarray],  # [H, W], class ids
+        about: Meta,
+    ) -> dict[str, Sequence[int]]:
+        """Name to colour of the classes that occur in the maps, and of ignored pixels."""
+        return class_legend(maps, about)
+
+    def write(
+        self,
+        path: Path,
+        values: np.ndarray,  # [H, W], class ids
+        dataset: Any,
+    ) -> None:
+        """A PNG of the dataset's own ids."""
+        path.write_bytes(cv2.imencode(".png", dataset.encode_label(values))[1].tobytes())
+
+
+@dataclass
+class ImageCounts:
+    """Counts of one image.
+
+    Attributes:
+        sample_id: the dataset's name of the image.
+        cells: per prediction int64 [n, 3]: true class, predicted class and pixels of each non-zero cell.
+        true_pixels: int64 [K], of every class in the label.
+        boundary: int64 [K, 4] of the ensemble, see `rgbx.metrics.boundary_counts`; None where not asked for.
+        reliability: float64 [3, B] of the ensemble, see `rgbx.metrics.reliability_counts`; None likewise.
+        file_sizes: bytes of each file the image was read from.
+    """
+
+    sample_id: str
+    cells: dict[str, Tensor]
+    true_pixels: Tensor
+    boundary: Tensor | None = None
+    reliability: Tensor | None = None
+    file_sizes: dict[str, int] = field(default_factory=dict)
+
+    def confusion(self, name: str) -> Tensor:
+        """The prediction's confusion matrix, int64 [K, K]."""
+        return sum_cells([self.cells[name]], len(self.true_pixels))
+
+
+class ClassCounter(Counter):
+    """Counts pixels image by image in int64, so that sums over images and processes are exact.
+
+    Args:
+        owner: the task.
+        protocol: whose rules for absent classes and dropped labels hold.
+        meta: with ``classes``, and ``palette`` and ``ignore_index`` for the result.
+        boundary: also count boundary pixels of the ensemble.
+        calibration: also count confidence and correctness of the ensemble, where predictions have a `probability`.
+    """
+
+    def __init__(
+        self, owner: Task, protocol: Protocol, meta: Meta, *, boundary: bool = False, calibration: bool = False
+    ) -> None:
+        self.protocol, self.meta, self.boundary, self.calibration = protocol, meta, boundary, calibration
+        self.classes = tuple(meta["classes"])
+        self.ignore_index = int(meta.get("ignore_index", IGNORE_INDEX))
+        self.table = owner.table(boundary=boundary, calibration=calibration)
+
+    def count(self, sample_id: str, found: Prediction, file_sizes: dict[str, int]) -> ImageCounts:
+        """Cells of the confusion matrix of every prediction, and what else was asked for of the ensemble."""
+        if found.target is None:
+            raise ValueError(f"sample {sample_id!r} has no label to score against")
+        label = found.target
+        if self.protocol.drop_labels_from == "num_classes":
+            label = torch.where(label >= len(self.classes), self.ignore_index, label)
+        options = {"ignore_index": self.ignore_index}
+        confusions: dict[str, Tensor] = {}
+        for name, ids in found.prediction.items():
+            try:
+                confusions[name] = confusion_matrix(ids, label, len(self.classes), **options).cpu()
+            except ValueError as error:
+                raise ValueError(f"{name} of sample {sample_id!r}: {error}") from None
+        boundary = reliability = None
+        if self.boundary and ENSEMBLE in confusions:
+            boundary = boundary_counts(found.prediction[ENSEMBLE], label, len(self.classes), **options).cpu()
+        if self.calibration and found.probability is not None:
+            largest = None
+            if found.confidence is not None:
+                largest = found.confidence[ENSEMBLE][None], found.prediction[ENSEMBLE][None]
+            probability = found.probability[ENSEMBLE][None]
+            reliability = reliability_counts(probability, label[None], largest=largest, **options).cpu()
+        return ImageCounts(
+            sample_id,
+            {name: to_cells(matrix) for name, matrix in confusions.items()},
+            next(iter(confusions.values())).sum(1),
+            boundary,
+            reliability,
+            file_sizes,
+        )
+
+    def evaluation(self, records: Sequence[ImageCounts]) -> ClassEvaluation:
+        """The scores of all images."""
+        return ClassEvaluation(records, self.protocol.absent, self.meta, self.table)
+
+    def report(self, evaluation: Evaluation) -> str:
+        """IoU and accuracy per class."""
+        by_name = {name: evaluation.scores(name) for name in evaluation.names}
+        return class_table(by_name, self.classes)
+
+
+@dataclass(frozen=True)
+class ClassEvaluation(Evaluation):
+    """Counts and scores of a dataset.
+
+    Attributes:
+        images: the counts of each image, in the dataset's order.
+        absent: how means treat classes without pixels, "skip" or "zero".
+        meta: the dataset's.
+        table: the scores there are.
+    """
+
+    images: Sequence[ImageCounts]
+    absent: str = "skip"
+    meta: Meta = field(default_factory=dict)
+    table: tuple[Score, ...] = tuple(SCORES.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The predictions: branches first, the ensemble last."""
+        names = list(dict.fromkeys(name for image in self.images for name in image.cells))
+        return [name for name in names if name != ENSEMBLE] + [ENSEMBLE] * (ENSEMBLE in names)
+
+    def confusion(self, name: str) -> Tensor:
+        """Sum over the images, int64 [K, K]."""
+        cells = [image.cells[name] for image in self.images if name in image.cells]
+        return sum_cells(cells, len(self.images[0].true_pixels))
+
+    def scores(self, name: str) -> dict[str, Any]:
+        """See `rgbx.metrics.scores`; also ``confusion`` and, of the ensemble, ``boundary_f``, ``ece`` and its bins."""
+        confusion = self.confusion(name)
+        boundary, reliability = (self._total(key) if name == ENSEMBLE else None for key in ("boundary", "reliability"))
+        bins = None
+        if reliability is not None:
+            pixels, confidence, right = reliability
+            bins = {"count": pixels.long(), "confidence": confidence / pixels, "accuracy": right / pixels}
+        return {
+            **scores(confusion, absent=self.absent),
+            "confusion": confusion,
+            "boundary_f": None if boundary is None else boundary_f_score(boundary),
+            "ece": None if reliability is None else calibration_error(reliability),
+            "reliability": bins,
+        }
+
+    def logged(self, name: str) -> dict[str, float]:
+        """mIoU, mAcc and aAcc in percent."""
+        found = scores(self.confusion(name), absent=self.absent)
+        return {key: 100 * found[key] for key in ("mIoU", "mAcc", "aAcc")}
+
+    def _total(self, key: str) -> Tensor | None:
+        """Sum of `boundary` or `reliability` over the images, in their order; None where they were not counted."""
+        parts = [part for image in self.images if (part := getattr(image, key)) is not None]
+        return torch.stack(parts).sum(0) if parts else None
+
+    def image_scores(self, record: ImageCounts) -> dict[str, Any]:
+        """mIoU and aAcc over the classes that occur in the image, and its non-zero cells."""
+        name = ENSEMBLE if ENSEMBLE in record.cells else next(iter(record.cells))
+        found = scores(record.confusion(name))
+        return {"mIoU": found["mIoU"], "aAcc": found["aAcc"], "confusion": record.cells[name]}
+
+    def about(self) -> dict[str, Any]:
+        """Classes, palette and ignore_index."""
+        return {
+            "classes": list(self.meta["classes"]),
+            "palette": [list(colour) for colour in self.meta["palette"]],
+            "ignore_index": self.meta.get("ignore_index", IGNORE_INDEX),
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over class names and, image by image, id, file sizes and scored pixels of each class."""
+        digest = hashlib.sha256(json.dumps(list(self.meta["classes"])).encode())
+        for image in self.images:
+            line = [image.sample_id, sorted(image.file_sizes.items()), image.true_pixels.tolist()]
+            digest.update(json.dumps(line).encode())
+        return digest.hexdigest()
+
+
+def largest_class(
+    scores: Tensor,  # [N, K, ...] floating, without NaN
+) -> tuple[Tensor, Tensor]:
+    """The largest score of each pixel and its class, the first one of equals.
+
+    `torch.max` and `argmax` with an index are slow on a CPU where the class axis is not the last: there the class is
+    read off by a second maximum over one byte per score.
+
+    Returns:
+        The score [N, ...], and the class [N, ...], uint8 or int64.
+    """
+    classes = scores.shape[1]
+    if scores.device.type != "cpu" or classes > 255:
+        return scores.max(1)
+    largest = scores.amax(1)
+    rank = torch.arange(classes, 0, -1, dtype=torch.uint8).view(1, -1, *[1] * (scores.ndim - 2))
+    first = ((scores == largest.unsqueeze(1)) * rank).amax(1)
+    return largest, classes - first
+
+
+def to_cells(
+    confusion: Tensor,  # [K, K]
+) -> Tensor:
+    """The non-zero cells of a confusion matrix: int64 [n, 3], (true, predicted, pixels)."""
+    where = confusion.nonzero()
+    return torch.cat([where, confusion[where[:, 0], where[:, 1]][:, None]], 1)
+
+
+def sum_cells(
+    parts: Sequence[Tensor],  # [n, 3] each
+    num_classes: int,
+) -> Tensor:
+    """The confusion matrix, int64 [K, K], that adds up the cells of several images."""
+    true, predicted, pixels = torch.cat(list(parts)).unbind(1)
+    total = torch.zeros(num_classes**2, dtype=torch.int64)
+    return total.index_add_(0, true * num_classes + predicted, pixels).view(num_classes, num_classes)
+
+
+def class_table(by_name: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """IoU and accuracy per class of the ensemble, then the IoU of each branch, in percent.
+
+    Args:
+        by_name: the scores of each prediction, as `rgbx.metrics.scores` gives them.
+        classes: K class names.
+    """
+    main = ENSEMBLE if ENSEMBLE in by_name else next(iter(by_name))
+    branches = [name for name in by_name if name != main]
+
+    def row(label: str, pick: Any) -> list[str]:
+        return [
+            label,
+            percent(pick(by_name[main], "IoU")),
+            percent(pick(by_name[main], "Acc")),
+            *(percent(pick(by_name[name], "IoU")) for name in branches),
+        ]
+
+    rows = [row(label, lambda found, key, k=k: found[key][k]) for k, label in enumerate(classes)]
+    mean = row("mean", lambda found, key: found[f"m{key}"])
+    header = ["class", "IoU", "Acc", *(f"{name} IoU" for name in branches)]
+    return text_table(header, [*rows, mean], rule_before_last=True)

@@ -1,0 +1,100 @@
+"""Tasks whose scores follow from sums over the images: all that a task of one's own usually needs to count."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from rgbx.tasks.base import ENSEMBLE, Counter, Evaluation, Meta, Prediction, Target, Task
+from rgbx.tasks.protocol import Protocol
+from rgbx.tasks.score import Score
+
+
+class SumTask(Task):
+    """A task that measures each image by numbers which add up over a dataset, and scores their sums."""
+
+    @abstractmethod
+    def measure(
+        self,
+        values: Tensor,  # [...] of one branch, as `finish` gives it
+        target: Target,  # of the same image
+    ) -> dict[str, float]:
+        """What is added up over the images, such as counts of right pixels and of all."""
+
+    @abstractmethod
+    def scores_of(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """The scores of `table`, by name, from the sums."""
+
+    def counter(self, protocol: Protocol, meta: Meta, **options: Any) -> Counter:
+        """Measures every prediction of every image."""
+        return SumCounter(self, self.table(meta, **options))
+
+
+@dataclass
+class ImageSums:
+    """What was measured of one image: per prediction the numbers that add up."""
+
+    sample_id: str
+    sums: dict[str, dict[str, float]]
+    file_sizes: dict[str, int] = field(default_factory=dict)
+
+
+class SumCounter(Counter):
+    """Measures by the task's `measure`."""
+
+    def __init__(self, task: SumTask, table: tuple[Score, ...]) -> None:
+        self.task, self.table = task, table
+
+    def count(self, sample_id: str, found: Prediction, file_sizes: dict[str, int]) -> ImageSums:
+        """The sums of one image."""
+        if found.target is None:
+            raise ValueError(f"sample {sample_id!r} has no {self.task.target!r} to score against")
+        target = Target(found.target, found.valid)
+        sums = {name: self.task.measure(values, target) for name, values in found.prediction.items()}
+        return ImageSums(sample_id, sums, file_sizes)
+
+    def evaluation(self, records: Sequence[ImageSums]) -> Evaluation:
+        """The scores of all images."""
+        return SumEvaluation(records, self.task, self.table)
+
+
+@dataclass(frozen=True)
+class SumEvaluation(Evaluation):
+    """Sums and scores of a dataset."""
+
+    images: Sequence[ImageSums]
+    task: SumTask
+    table: tuple[Score, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The predictions: branches first, the ensemble last."""
+        names = dict.fromkeys(name for image in self.images for name in image.sums)
+        return sorted(names, key=lambda name: name == ENSEMBLE)
+
+    def scores(self, name: str) -> dict[str, Any]:
+        """Of one prediction; numbers are rounded once at the end, so that the order of images does not matter."""
+        parts = [image.sums[name] for image in self.images if name in image.sums]
+        return self.task.scores_of({key: math.fsum(part[key] for part in parts) for key in parts[0]})
+
+    def image_scores(self, record: ImageSums) -> dict[str, Any]:
+        """Scores of one image's ensemble."""
+        return self.task.scores_of(record.sums.get(ENSEMBLE) or next(iter(record.sums.values())))
+
+    def about(self) -> dict[str, Any]:
+        """The target's name."""
+        return {"name": self.task.target}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the target and, image by image, id and file sizes."""
+        digest = hashlib.sha256(json.dumps([self.task.kind, self.task.target]).encode())
+        for image in self.images:
+            digest.update(json.dumps([image.sample_id, sorted(image.file_sizes.items())]).encode())
+        return digest.hexdigest()

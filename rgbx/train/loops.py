@@ -1,0 +1,163 @@
+"""A step of training, and the loops that make and score them, for models that are plain torch modules."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import METRICS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from rgbx.evaluate.metric import Metrics, metrics_of
+from rgbx.evaluate.pictures import PictureObserver
+from rgbx.evaluate.session import Session
+from rgbx.models.precision import autocast_dtype
+from rgbx.tasks.protocol import Protocol
+from rgbx.train.distributed import unwrap
+
+Batch = Mapping[str, Any]  # collated samples, in their own units
+
+
+class TrainLoop(EpochBasedTrainLoop):
+    """mmengine's loop over epochs, with steps that ask nothing of a model but its losses."""
+
+    def run_iter(self, idx: int, data_batch: Batch) -> None:
+        """One batch; hooks see the losses as `outputs`."""
+        self.runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
+        outputs = training_step(self.runner.model, data_batch, self.runner.optim_wrapper)
+        self.runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+
+def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, Tensor]:
+    """Updates a model by one batch.
+
+    A model that alternates is updated in two passes: its generator, through opponents that are left as they are, then
+    its opponents, which see the images of the first pass.
+
+    Args:
+        model: a model of `rgbx.models`, or the distributed wrapper around one, through which all passes go.
+        data: a collated batch.
+        optim_wrapper: of the whole model, or by part: ``generator`` and ``discriminator``.
+
+    Returns:
+        What is logged: ``loss``, which is the sum of the others, each loss, and ``discriminator`` where there is one.
+
+    Raises:
+        ValueError: one optimizer for a model that alternates.
+    """
+    network = unwrap(model)
+    batch = network.data_preprocessor(data, training=True)
+    wrapper = optim_wrapper["generator"] if isinstance(optim_wrapper, OptimWrapperDict) else optim_wrapper
+    if not network.alternates:
+        with wrapper.optim_context(model):
+            losses = model(**batch, mode="loss")
+        return _update(wrapper, losses)
+    if not isinstance(optim_wrapper, OptimWrapperDict):
+        raise ValueError(
+            "a discriminator needs an optimizer of its own: optim_wrapper=dict(constructor=AdversarialConstructor, ...)"
+        )
+    opponents = [head.opponent for _, head in network.named_heads() if head.opponent is not None]
+    with wrapper.optim_context(model), frozen(opponents):
+        losses, shown = model(**batch, mode="generator")
+    logged = _update(wrapper, losses)
+    wrapper = optim_wrapper["discriminator"]
+    with wrapper.optim_context(model):
+        losses = model(**batch, shown=shown, mode="discriminator")
+    return logged | {"discriminator": _update(wrapper, losses)["loss"].detach()}
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """No gradients for the modules' parameters; they still flow through them to their inputs."""
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _update(wrapper: OptimWrapper, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A step on the sum of the losses."""
+    total = typing.cast(Tensor, sum(losses.values()))
+    wrapper.update_params(total)
+    return {"loss": total, **losses}
+
+
+class ValidationLoop(BaseLoop):
+    """Scores the model by the rules of a protocol; hooks see its batches as those of any mmengine loop.
+
+    Args:
+        runner, dataloader: as in mmengine.
+        evaluator: what is counted, a `Metrics` or its config.
+        protocol: a name of `rgbx.models.PROTOCOLS`, or a `Protocol`.
+        dtype: of autocast, see `autocast_dtype`.
+        pictures: how many samples are drawn to ``pictures/epoch_N.png`` of the work directory.
+        pictures_interval: validations from one such picture to the next.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | dict[str, Any],
+        evaluator: Metrics | dict[str, Any],
+        *,
+        protocol: str | Protocol = "rgbx",
+        dtype: str | None = None,
+        pictures: int = 0,
+        pictures_interval: int = 1,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.pictures, self.pictures_interval, self._runs = pictures, pictures_interval, 0
+        network = unwrap(runner.model)
+        self.session = Session(
+            network,
+            self.dataloader,
+            protocol=protocol,
+            dtype=autocast_dtype(dtype, next(network.parameters()).device.type),
+            metrics=build_metrics(evaluator),
+            watch=self._watched,
+        )
+
+    def run(self) -> dict[str, float]:
+        """Validates once."""
+        self.runner.call_hook("before_val")
+        self.runner.call_hook("before_val_epoch")
+        self._runs += 1
+        grid = []
+        if self.pictures and self._runs % self.pictures_interval == 0:
+            grid = [PictureObserver(self.session.model, self.session.dataset.metainfo, count=self.pictures)]
+        metrics = metrics_of(self.session.evaluate(observers=grid))
+        for observer in grid if is_main_process() else ():
+            observer.draw_grid(Path(self.runner.work_dir, "pictures", f"epoch_{self.runner.epoch}.png"))
+        self.runner.call_hook("after_val_epoch", metrics=metrics)
+        self.runner.call_hook("after_val")
+        return metrics
+
+    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for index, batch in enumerate(batches):
+            self.runner.call_hook("before_val_iter", batch_idx=index, data_batch=batch)
+            yield batch
+            self.runner.call_hook("after_val_iter", batch_idx=index, data_batch=batch, outputs=None)
+
+
+def build_metrics(evaluator: Metrics | dict[str, Any]) -> Metrics:
+    """What a config's `val_evaluator` or `test_evaluator` says is counted.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    built = METRICS.build(evaluator) if isinstance(evaluator, dict) else evaluator
+    if not isinstance(built, Metrics):
+        raise ValueError(f"an evaluator of the config is {type(built).__name__}; expected dict(type=Metrics, ...)")
+    return built

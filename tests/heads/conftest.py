@@ -1,1 +1,0 @@
-from map_fixtures import diverse, joined, maps, merging  # noqa: F401
