@@ -94,6 +94,9 @@ class _Checkpointed:
     def __init__(self, block: nn.Module, layout: StackLayout) -> None:
         self.block, self.layout = block, layout
 
-    def __call__(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def __call__(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         forward: Callable[[Tensor], Tensor] = partial(type(self.block).forward, self.block)
         return self.layout.checkpoint(forward, x) if torch.is_grad_enabled() else forward(x)

@@ -49,19 +49,29 @@ class ModalityStem(nn.Conv2d):
         self.layout, self.modes, self.pads_same = layout, dict(modes), isinstance(conv, Conv2dSame)
         self.stems = nn.ModuleDict({name: _own_stem(conv, mode) for name, mode in modes.items()})
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, C_in, H, W]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C_in, H, W]
+    ) -> Tensor:
         names = self.layout.present
         if not any(name in self.stems for name in names):
             return self._shared(x)
         return torch.cat([self._convolve(name, part) for name, part in split_modalities(x, self.layout).items()])
 
-    def _convolve(self, name: str, x: Tensor) -> Tensor:  # [N, C_in, H, W]
+    def _convolve(
+        self,
+        name: str,
+        x: Tensor,  # [N, C_in, H, W]
+    ) -> Tensor:
         if name not in self.stems:
             return self._shared(x)
         stem = cast(nn.Conv2d, self.stems[name])
         return stem(x[:, : stem.in_channels])
 
-    def _shared(self, x: Tensor) -> Tensor:  # [M*N, C_in, H, W]
+    def _shared(
+        self,
+        x: Tensor,  # [M*N, C_in, H, W]
+    ) -> Tensor:
         return Conv2dSame.forward(self, x) if self.pads_same else super().forward(x)
 
     def extra_repr(self) -> str:
@@ -135,7 +145,10 @@ def _is_ordinary(conv: nn.Conv2d) -> bool:
     return type(conv) in (nn.Conv2d, Conv2dSame) and conv.groups == 1
 
 
-def check_stem_inputs(inputs: Mapping[str, Tensor], modes: Mapping[str, str]) -> None:  # [N, c, H, W] each
+def check_stem_inputs(
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+    modes: Mapping[str, str],
+) -> None:
     """Refuses maps of several channels [N, C, H, W] for stems that would read one.
 
     Raises:

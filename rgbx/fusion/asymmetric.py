@@ -58,7 +58,10 @@ class AsymmetricExchange(nn.Module):
         self.shuffles, self.shifts = shuffle, shift
         self.receivers = None if receivers is None else _known_receivers(receivers, layout)
 
-    def shuffle(self, a: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def shuffle(
+        self,
+        a: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Step 1: S(a)."""
         count = self.layout.count
         if not self.shuffles or count == 1:
@@ -80,7 +83,10 @@ class AsymmetricExchange(nn.Module):
         c = self._where_received(b + pixel_shift(a, count, fraction=self.fraction), b)
         return c if self.second_shift is None else self._second_step(c)
 
-    def _second_step(self, c: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def _second_step(
+        self,
+        c: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """S(c)_m + P′(c_{m-1})."""
         shifted = pixel_shift(c, fraction=self.fraction, direction=-1)
         received = shifted.unflatten(0, (self.layout.count, -1)).roll(1, 0).flatten(0, 1)
@@ -97,7 +103,10 @@ class AsymmetricExchange(nn.Module):
         news, olds = split_modalities(exchanged, self.layout), split_modalities(own, self.layout)
         return torch.cat([(news if name in self.receivers else olds)[name] for name in self.layout.present])
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Fusion of stage outputs: F(x)_m = S(x + P(x)_{m-1})_m."""
         return self.shift_and_shuffle(x, x)
 
@@ -167,7 +176,10 @@ class AsymmetricBottleneck(FusedBlock):
 
     exchange: AsymmetricExchange
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.act1(self.bn1(self.conv1(x)))
         b = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(self.exchange.shuffle(a))))))
         fused = self.exchange.shift_and_shuffle(b, a)
@@ -183,7 +195,10 @@ class AsymmetricBasicBlock(FusedBlock):
 
     exchange: AsymmetricExchange
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.aa(self.act1(self.drop_block(self.bn1(self.conv1(x)))))
         b = self.bn2(self.conv2(self.exchange.shuffle(a)))
         return self.act2(self.add_shortcut(self.exchange.shift_and_shuffle(b, a), x))

@@ -1,4 +1,4 @@
-"""Several modalities stacked on the batch axis of one network: which are in the stack, and the layers private to each.
+"""Several modalities stacked on the batch axis of a network: which are in the stack, and what is private to each.
 
 Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modality has its own batch norm.
 """
@@ -16,9 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
-
-VARIANTS = ("private", "affine", "shared")
-CONTAINERS = ("norms", "copies", "stems")  # attribute under which a layer keeps what is private, by modality
 
 _T = TypeVar("_T")
 
@@ -103,19 +100,31 @@ class StackLayout:
             raise RuntimeError("penalties belong to a call; read them inside the block of `holding` it runs in")
         return self._thread.block.penalties
 
-    def penalise(self, term: Tensor) -> None:  # []
+    def penalise(
+        self,
+        term: Tensor,  # [] a scalar
+    ) -> None:
         """Adds a term to the training loss of the call that is running; outside any block nobody asks for it."""
         if self._thread.block is not None:
             self._thread.block.penalties.append(term)
 
-    def checkpoint(self, function: Callable[[Tensor], _T], x: Tensor) -> _T:  # [M*N, ...]
+    def checkpoint(
+        self,
+        function: Callable[[Tensor], _T],
+        x: Tensor,  # [M*N, ...]
+    ) -> _T:
         """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
         # in a compiled graph the part that is computed again is traced here and now
         call = function if torch.compiler.is_compiling() else partial(self._call, self.present, function)
         result: _T = checkpoint(call, x, use_reentrant=False)
         return result
 
-    def _call(self, names: tuple[str, ...], function: Callable[[Tensor], _T], x: Tensor) -> _T:  # [M*N, ...]
+    def _call(
+        self,
+        names: tuple[str, ...],
+        function: Callable[[Tensor], _T],
+        x: Tensor,  # [M*N, ...]
+    ) -> _T:
         with self.holding(names):
             return function(x)
 
@@ -157,7 +166,11 @@ def _backward_pass() -> int:
     return torch._C._current_graph_task_id()
 
 
-def match_channels(x: Tensor, channels: int, name: str) -> Tensor:  # [N, c, H, W]
+def match_channels(
+    x: Tensor,  # [N, c, H, W]
+    channels: int,
+    name: str,
+) -> Tensor:
     """Fits a map [N, c, H, W] to a stem of ``channels`` inputs: one channel is repeated, an equal number is kept.
 
     Raises:
@@ -197,7 +210,11 @@ def concatenate_modalities(
     return torch.cat([maps.get(name, zero) for name in layout.modalities], dim=1)
 
 
-def _equal_maps(inputs: Mapping[str, Tensor], names: Sequence[str], channels: int) -> list[Tensor]:  # [N, c, H, W] each
+def _equal_maps(
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+    names: Sequence[str],
+    channels: int,
+) -> list[Tensor]:
     maps = [match_channels(inputs[name], channels, name) for name in names]
     for name, x in zip(names, maps, strict=True):
         if x.shape != maps[0].shape:
@@ -208,7 +225,10 @@ def _equal_maps(inputs: Mapping[str, Tensor], names: Sequence[str], channels: in
     return maps
 
 
-def split_modalities(x: Tensor, layout: StackLayout) -> dict[str, Tensor]:  # [M*N, ...]
+def split_modalities(
+    x: Tensor,  # [M*N, ...]
+    layout: StackLayout,
+) -> dict[str, Tensor]:
     """Views of a stack [M*N, ...] per modality present, each [N, ...]."""
     sizes = [x.shape[0] // layout.count] * layout.count  # unlike chunks, these let an export keep N dynamic
     return dict(zip(layout.present, x.split(sizes), strict=True))
@@ -226,7 +246,10 @@ class ModalityNorm(nn.Module):
         self.layout = layout
         self.norms = nn.ModuleDict({name: copy.deepcopy(norm) for name in layout.modalities})
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, ...]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, ...]
+    ) -> Tensor:
         norms = [self.norms[name] for name in self.layout.present]
         if len(norms) == 1:
             return norms[0](x)
@@ -258,7 +281,10 @@ def _are_frozen_2d(norms: Sequence[nn.Module]) -> TypeGuard[Sequence[_AffineNorm
     )
 
 
-def _frozen_batch_norm(x: Tensor, norms: Sequence[_AffineNorm]) -> Tensor:  # [M*N, C, H, W]
+def _frozen_batch_norm(
+    x: Tensor,  # [M*N, C, H, W]
+    norms: Sequence[_AffineNorm],
+) -> Tensor:
     """Batch norm with fixed statistics as one affine map over the whole stack; nothing is split or concatenated."""
     scale = torch.stack([n.weight * torch.rsqrt(n.running_var + n.eps) for n in norms])  # [M, C]
     bias = torch.stack([n.bias - n.running_mean * s for n, s in zip(norms, scale, strict=True)])
@@ -272,7 +298,10 @@ def _are_instance_2d(norms: Sequence[nn.Module]) -> TypeGuard[Sequence[_AffineNo
     return all(isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats for norm in norms)
 
 
-def _instance_norm(x: Tensor, norms: Sequence[_AffineNorm]) -> Tensor:  # [M*N, C, H, W]
+def _instance_norm(
+    x: Tensor,  # [M*N, C, H, W]
+    norms: Sequence[_AffineNorm],
+) -> Tensor:
     """Instance norm of the whole stack in one call: as batch norm of one sample with M*N*C channels."""
     parts = x.unflatten(0, (len(norms), -1))  # [M, N, C, H, W]
     weight, bias = (
@@ -295,51 +324,15 @@ class ModalityAffine(nn.Module):
         self.norms = nn.ModuleDict({name: copy.deepcopy(affine) for name in layout.modalities})
         self.drop, self.act = getattr(norm, "drop", nn.Identity()), getattr(norm, "act", nn.Identity())
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, C, H, W]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         names = self.layout.present
         weight, bias = (torch.stack([getattr(self.norms[m], key) for m in names]) for key in ("weight", "bias"))
         parts = self.statistics(x).unflatten(0, (len(names), -1))  # [M, N, C, H, W]
         out = torch.addcmul(bias[:, None, :, None, None].to(parts.dtype), parts, weight[:, None, :, None, None])
         return self.act(self.drop(out.flatten(0, 1)))
-
-
-def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private") -> nn.Module:
-    """Turns a norm into its form for several modalities.
-
-    Args:
-        norm: an affine norm whose parameters and statistics every modality starts from.
-        layout: the stack's layout, shared with the rest of the model.
-        variant: ``"private"`` statistics and affine per modality; ``"affine"``: private scale and bias over shared
-            batch statistics; ``"shared"``: the norm itself for all.
-
-    Raises:
-        ValueError: for an unknown variant, or ``"affine"`` on a norm without batch statistics.
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"norm variant is {variant!r}; expected one of {VARIANTS}")
-    if variant == "shared":
-        return norm
-    if variant == "private":
-        return ModalityNorm(norm, layout)
-    if not isinstance(norm, _BatchNorm):
-        raise ValueError(f"norm variant 'affine' needs batch norm, found {type(norm).__name__}; use 'private'")
-    return ModalityAffine(norm, layout)
-
-
-def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "private") -> int:
-    """Replaces every norm inside ``module`` by its form for several modalities, keeping the pretrained values.
-
-    Returns:
-        How many norms were found.
-    """
-    count = 0
-    for name, child in module.named_children():
-        if isinstance(child, (_BatchNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)):
-            setattr(module, name, modality_norm(child, layout, variant))
-            count += 1
-        else:
-            count += replace_norms(child, layout, variant)
-    return count
 
 
 class ModalityLayer(nn.Module):
@@ -354,34 +347,9 @@ class ModalityLayer(nn.Module):
         self.layout = layout
         self.copies = nn.ModuleDict({name: copy.deepcopy(layer) for name in layout.modalities})
 
-    def forward(self, x: Tensor) -> Tensor:  # [M*N, ...]
+    def forward(
+        self,
+        x: Tensor,  # [M*N, ...]
+    ) -> Tensor:
         outputs = [self.copies[name](part) for name, part in split_modalities(x, self.layout).items()]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def separate_layers(module: nn.Module, layout: StackLayout) -> None:
-    """Gives every modality its own copy of every layer inside ``module``, norms that are private already excepted.
-
-    Raises:
-        ValueError: for a module that holds parameters beside layers with parameters: it cannot be copied layer by
-            layer, and not as a whole, as the norms inside work on the stack.
-    """
-    for name, child in list(module.named_children()):
-        if isinstance(child, (ModalityNorm, ModalityAffine, ModalityLayer)):
-            continue
-        own = [key for key, _ in child.named_parameters(recurse=False)]
-        if not own:
-            separate_layers(child, layout)
-        elif any(list(layer.parameters()) for layer in child.children()):
-            raise ValueError(
-                f"weights='separate' is not possible with this network: {type(child).__name__} holds the parameter "
-                f"{own[0]!r} beside its layers; use weights='shared', or a network such as resnet50"
-            )
-        else:
-            setattr(module, name, ModalityLayer(child, layout))
-
-
-def owner(parameter: str) -> str | None:
-    """The modality that a parameter, by its full name, belongs to; None for what all share."""
-    parts = parameter.split(".")
-    return next((parts[i + 1] for i, part in enumerate(parts[:-1]) if part in CONTAINERS), None)

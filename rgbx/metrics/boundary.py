@@ -71,7 +71,10 @@ def boundary_counts(
     )
 
 
-def _boundary_map(classes: Tensor, reach: int) -> Tensor:  # [N, H, W]
+def _boundary_map(
+    classes: Tensor,  # [N, H, W]
+    reach: int,
+) -> Tensor:
     """[N, H, W] with NOTHING for ignored → the class of boundary pixels, NOTHING elsewhere, framed by `reach`, flat."""
     boundary = torch.zeros_like(classes, dtype=torch.bool)
     for axis in (1, 2):
@@ -116,7 +119,9 @@ def _match(
     return total - add_by_id(classes, num_classes), total
 
 
-def boundary_f_score(counts: Tensor) -> float:  # [K, 4] of `boundary_counts`, summed over images
+def boundary_f_score(
+    counts: Tensor,  # [K, 4] of `boundary_counts`, summed over images
+) -> float:
     """Mean over classes of the harmonic mean F = 2PR / (P + R) of boundary precision and recall, as a fraction of 1.
 
     A class with boundaries in only one of truth and prediction scores 0, one with none in either is skipped.

@@ -59,7 +59,9 @@ def reliability_counts(
     return torch.stack([part.double() for part in sums])[:, :bins]
 
 
-def _check_confidence(confidence: Tensor) -> None:  # [N, H, W]
+def _check_confidence(
+    confidence: Tensor,  # [N, H, W]
+) -> None:
     if confidence.numel() == 0:
         return
     low, high = (float(value) for value in torch.aminmax(confidence))
@@ -69,7 +71,9 @@ def _check_confidence(confidence: Tensor) -> None:  # [N, H, W]
         )
 
 
-def calibration_error(counts: Tensor) -> float:  # [3, B] of `reliability_counts`, summed over images
+def calibration_error(
+    counts: Tensor,  # [3, B] of `reliability_counts`, summed over images
+) -> float:
     """Expected calibration error Σ_b n_b / N · |accuracy_b - mean confidence_b|, as a fraction of 1.
 
     Returns:

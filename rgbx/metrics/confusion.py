@@ -62,7 +62,12 @@ def check_class_maps(
             raise ValueError(f"{name} must hold integer class ids, found dtype {tensor.dtype}")
 
 
-def check_ids(name: str, ids: Tensor, num_classes: int, remark: str = "") -> None:  # [...]
+def check_ids(
+    name: str,
+    ids: Tensor,  # [...]
+    num_classes: int,
+    remark: str = "",
+) -> None:
     """Refuses class ids outside 0..K-1.
 
     Raises:
@@ -79,7 +84,9 @@ def check_ids(name: str, ids: Tensor, num_classes: int, remark: str = "") -> Non
         )
 
 
-def _to_bytes(ids: Tensor) -> Tensor | None:  # [...]
+def _to_bytes(
+    ids: Tensor,  # [...]
+) -> Tensor | None:
     """The ids as uint8; None where one does not fit."""
     if ids.dtype == torch.uint8:
         return ids

@@ -125,6 +125,8 @@ def _checked(
     return features.double(), reference.to(features.device).double()
 
 
-def _reduced(rows: Tensor) -> Tensor:  # [n, D]
+def _reduced(
+    rows: Tensor,  # [n, D]
+) -> Tensor:
     """A matrix R of at most D rows with RᵀR = XᵀX."""
     return torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows

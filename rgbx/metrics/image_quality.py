@@ -135,7 +135,9 @@ def checked(
     return prediction.double(), target.to(prediction.device).double(), valid
 
 
-def _windows(maps: Tensor) -> Tensor:  # [K, C, H, W]
+def _windows(
+    maps: Tensor,  # [K, C, H, W]
+) -> Tensor:
     """Gaussian means of all windows inside the maps: [K, C, H - 10, W - 10]."""
     offsets = torch.arange(SSIM_SIDE, dtype=maps.dtype, device=maps.device) - SSIM_SIDE // 2
     weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))

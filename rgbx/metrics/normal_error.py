@@ -71,7 +71,9 @@ def normal_scores(sums: Mapping[str, Any]) -> dict[str, float]:
     return found | {f"within_{limit:g}": share(pixels) for limit, pixels in limits} | error_scores(sums)
 
 
-def _median(histogram: Tensor) -> float:  # [bins]
+def _median(
+    histogram: Tensor,  # [bins]
+) -> float:
     """The angle below which half of the pixels lie, pixels of a bin being spread evenly over it."""
     cumulative = histogram.long().cumsum(0).double()
     half = float(cumulative[-1]) / 2
