@@ -17,7 +17,7 @@ import torch
 
 from rgbx.fusion import FUSION_METHODS, AsymmetricFusion, FusionMethod, build_fusion
 from rgbx.layers import StackLayout
-from rgbx.models import build_model, multimodal_segmentor
+from rgbx.models import load, multimodal_segmentor
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "fusion.md").read_text()
@@ -49,12 +49,12 @@ def test_a_file_of_the_user(place, run_tools, capsys):
     assert [gate.gate.out_channels for gate in gates] == [64, 128, 256, 512]
     trained = torch.load("work_dirs/gated/epoch_2.pth", weights_only=True)
     assert trained["meta"]["iter"] == 2
-    assert trained["model"]["parameters"]["fusion"] == {"name": "gated_sum", "bias": -1.0}
+    assert trained["model"]["parameters"]["fusion"] == {"name": "gated_sum", "stages": None, "bias": -1.0}
     assert all(gate.gate.weight.abs().sum() > 0 for gate in gates), "they start at zero"
     check_values(type(gates[0]))
     del FUSION_METHODS["gated_sum"]  # as where the file was not imported
     with pytest.raises(ValueError, match="A method of your own is known once its file is imported"):
-        build_model(trained["model"])
+        load("work_dirs/gated/epoch_2.pth")
 
 
 def check_values(gated_sum):

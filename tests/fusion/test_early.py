@@ -7,6 +7,8 @@ from rgbx.backbones import SharedBackbone
 from rgbx.backbones._timm import timm
 from rgbx.fusion import build_fusion
 from rgbx.models import multimodal_segmentor
+from rgbx.models.multimodal import DEFAULT_STATISTICS
+from rgbx.tasks import Target
 
 MODALITIES = ("rgb", "depth", "thermal")
 
@@ -59,7 +61,7 @@ def test_an_absent_modality_counts_as_its_mean():
     options = dict(num_classes=5, backbone="test_resnet", fusion="early", decoder={"width": 16})
     model = multimodal_segmentor(modalities=("rgb", "depth"), **options).eval()
     batch = {"rgb": torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)}
-    mean = model.data_preprocessor.depth_mean.item()
+    mean = DEFAULT_STATISTICS["depth"]["mean"][0]
     with torch.no_grad():
         absent = model(**model.data_preprocessor(batch))
         filled = model(**model.data_preprocessor({**batch, "depth": torch.full((2, 1, 64, 64), mean)}))
@@ -73,13 +75,13 @@ def test_one_prediction_is_trained_by_one_loss():
     torch.manual_seed(0)
     options = dict(num_classes=5, backbone="test_resnet", fusion="early", decoder={"width": 16}, modality_dropout=0.5)
     model = multimodal_segmentor(modalities=("rgb", "depth"), **options)
-    label = torch.randint(0, 5, (2, 64, 64))
+    targets = {"labels": Target(torch.randint(0, 5, (2, 64, 64)), None)}
     for _ in range(4):  # of both modalities, and of either alone
-        losses = model({n: maps(size=(64, 64))[n] for n in ("rgb", "depth")}, label, mode="loss")
+        losses = model({n: maps(size=(64, 64))[n] for n in ("rgb", "depth")}, targets, mode="loss")
         assert list(losses) == ["loss_ensemble"]
         losses["loss_ensemble"].backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]
-    assert not model.alpha
+    assert not model.heads["labels"].alpha
 
 
 def test_what_early_fusion_does_not_have_is_refused():

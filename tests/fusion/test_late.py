@@ -6,6 +6,7 @@ import torch
 
 from rgbx.fusion import build_fusion
 from rgbx.models import multimodal_segmentor
+from rgbx.tasks import Target
 
 NAMES = ("rgb", "depth", "thermal")
 
@@ -20,6 +21,13 @@ def make(**options):
     return model.eval()
 
 
+def decoded(model, inputs):
+    """Logits of every branch and the ensemble at the decoder's resolution."""
+    with model.layout.holding(inputs):
+        names, stack = model.heads["labels"](model.backbone(inputs), list(inputs))
+    return dict(zip(names, stack.chunk(len(names)), strict=True))
+
+
 def maps(names=NAMES):
     generator = torch.Generator().manual_seed(0)
     return {name: torch.randn(2, 3 if name == "rgb" else 1, 64, 64, generator=generator) for name in names}
@@ -31,7 +39,7 @@ def maps(names=NAMES):
 )
 def test_the_ensemble_is_the_logarithm_of_the_mean_probability(names, weights):
     with torch.no_grad():
-        logits = make(fusion="late", weights=weights).decoder_logits(maps(names))
+        logits = decoded(make(fusion="late", weights=weights), maps(names))
     assert list(logits) == [*names, "ensemble"]
     probabilities = []
     for name in names:
@@ -43,25 +51,26 @@ def test_the_ensemble_is_the_logarithm_of_the_mean_probability(names, weights):
 
 def test_branches_are_those_without_exchange():
     late, alone = make(fusion="late"), make(fusion=None)
-    weights = {name: x for name, x in alone.state_dict().items() if not name.startswith("alpha.")}
+    weights = {name: x for name, x in alone.state_dict().items() if ".alpha." not in name}
     late.load_state_dict(weights)
     with torch.no_grad():
-        found, expected = late.decoder_logits(maps()), alone.decoder_logits(maps())
+        found, expected = late(maps()), alone(maps())
     assert all(torch.equal(found[name], expected[name]) for name in NAMES)
-    assert not late.alpha
+    assert not late.heads["labels"].alpha
 
 
 def test_each_branch_is_trained_by_its_own_loss_alone():
     label = torch.randint(0, 5, (2, 64, 64), generator=torch.Generator().manual_seed(0))
+    targets = {"labels": Target(label, None)}
     model = make(fusion="late").train()
-    losses = model(maps(), label, mode="loss")
+    losses = model(maps(), targets, mode="loss")
     losses["loss_ensemble"].backward(retain_graph=True)
     assert not [name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     (losses["loss_rgb"] + losses["loss_depth"] + losses["loss_thermal"]).backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     attached = make(fusion="late", detach_ensemble=False).train()
-    attached(maps(), label, mode="loss")["loss_ensemble"].backward()
-    assert attached.head.classifier.weight.grad.abs().sum() > 0
+    attached(maps(), targets, mode="loss")["loss_ensemble"].backward()
+    assert attached.heads["labels"].decoder.classifier.weight.grad.abs().sum() > 0
 
 
 def test_stages_are_refused():
