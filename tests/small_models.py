@@ -5,6 +5,7 @@ import copy
 import torch
 
 from rgbx.models import multimodal
+from rgbx.tasks import Target
 
 torch.set_num_threads(1)  # for images of a thousand pixels, more only wait for each other
 
@@ -76,3 +77,16 @@ def equal(first, second):
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     return list(first) == list(second) and all(equal(x, second[key]) for key, x in first.items())
+
+
+def labelled(label):
+    """Labels [N, H, W] as the targets of a model of one head called labels."""
+    return {"labels": Target(label)}
+
+
+def decoder_logits(model, inputs):
+    """Logits of every branch and the ensemble at the decoder's resolution, of a model of one head called labels."""
+    branches = [] if model.backbone.single_branch else [name for name in model.modalities if name in inputs]
+    with model.layout.holding(inputs):
+        names, stack = model.heads["labels"](model.backbone(inputs), branches)
+    return dict(zip(names, stack.split([stack.shape[0] // len(names)] * len(names)), strict=True))

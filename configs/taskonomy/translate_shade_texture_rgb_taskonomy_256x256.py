@@ -2,7 +2,7 @@
 
 For other maps change `sources` and `targets` of the three datasets, and `modalities`, `target` and `ranges` of the
 model: its relative maps (shade, depth, texture, edge) reach from 0 to 1. FID and KID need a local Inception file:
-val_evaluator=dict(type=TranslationMetric, fid=dict(weights=...)).
+val_evaluator=dict(type=Metrics, fid=dict(weights=...)).
 """
 
 from mmengine.config import read_base

@@ -86,7 +86,6 @@ class SharedBackbone(nn.Module):
         self.strides = tuple(info["reduction"] for info in infos)
         self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
-        self.multiple, self.smallest = self.strides[-1], 1
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")

@@ -14,9 +14,10 @@ import pytest
 import torch
 from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
 
+import rgbx
 import rgbx.cli.evaluate
 import rgbx.cli.train
-from rgbx.evaluate.translation_result import read_translation_result
+from rgbx.evaluate.result import read_result
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SIZE = (48, 64)
@@ -142,12 +143,22 @@ ROOMS = [
     *(f"{loader}_dataloader.dataset.num_frames={count}" for loader, count in (("train", 2), ("val", 1), ("test", 1))),
     "train_cfg.val_interval=1",
 ]
-TRANSLATION = {  # data and a score
-    "rooms/translate_depth_thermal_rgb_rooms_128x128.py": ("rooms", "PSNR"),
-    "rooms/joint_r18_rooms_160x120.py": ("rooms", "angle_mean"),
-    "taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py": ("taskonomy", "SSIM"),
-    "nyudv2/translate_depth_normal_rgb_nyudv2_320x240.py": ("nyudv2_folders", "PSNR"),
-    "nyudv2/translate_rgb_edge_depth_nyudv2_320x240.py": ("nyudv2_folders", "AbsRel"),
+UNET = ["model.generator={'name': 'unet', 'width': 4, 'depth': 3}", "model.discriminator.width=4"]
+TRANSLATION = {  # data, a score of each head, and what makes the model small
+    "rooms/translate_depth_thermal_rgb_rooms_128x128.py": ("rooms", {"rgb": "PSNR"}, UNET),
+    "rooms/joint_r18_rooms_160x120.py": (
+        "rooms",
+        {"labels": "mIoU", "normal": "angle_mean"},
+        [f"model.heads.{head}.decoder.width=16" for head in ("labels", "normal")],
+    ),
+    "rooms/dense_r18_rooms_160x120.py": (
+        "rooms",
+        {"labels": "mIoU", "normal": "angle_mean", "dense": "MAE"},
+        [f"model.heads.{head}.decoder.width=16" for head in ("labels", "normal", "dense")],
+    ),
+    "taskonomy/translate_shade_texture_rgb_taskonomy_256x256.py": ("taskonomy", {"rgb": "SSIM"}, UNET),
+    "nyudv2/translate_depth_normal_rgb_nyudv2_320x240.py": ("nyudv2_folders", {"rgb": "PSNR"}, UNET),
+    "nyudv2/translate_rgb_edge_depth_nyudv2_320x240.py": ("nyudv2_folders", {"depth": "AbsRel"}, UNET),
 }
 TASKONOMY = [
     *(
@@ -156,12 +167,11 @@ TASKONOMY = [
     ),
     "train_dataloader.dataset.transforms.1.size=32",
     "train_cfg.val_interval=1",
-    "model.discriminator.width=4",
 ]
 DATA = {
     "rooms": ROOMS,
     "taskonomy": TASKONOMY,
-    "nyudv2_folders": [*HELD_OUT, "train_cfg.val_interval=1", "model.discriminator.width=4"],
+    "nyudv2_folders": [*HELD_OUT, "train_cfg.val_interval=1"],
 }
 CASES = {
     "nyudv2/asymfusion_r50_nyudv2_lists.py": ("nyudv2_lists", [CROP, WEIGHTED, *HELD_OUT]),
@@ -187,24 +197,28 @@ def test_every_config_is_tested():
 
 
 @pytest.mark.parametrize("config", TRANSLATION)
-def test_translations_train_and_are_scored(config, request, tmp_path):
-    data, score = TRANSLATION[config]
+def test_maps_train_and_are_scored(config, request, tmp_path):
+    data, scores, small = TRANSLATION[config]
     options = [option for option in SMALL if not option.startswith("model.")]
-    small = "decoder.width=16" if "joint" in config else "generator={'name': 'unet', 'width': 4, 'depth': 3}"
-    options += [*DATA[data], f"model.{small}"]
+    options += [*DATA[data], *small]
     arguments = ["--data-root", str(request.getfixturevalue(data)), "--cfg-options", *options]
     path, work_dir = str(CONFIGS / config), tmp_path / "run"
     assert rgbx.cli.train.main([path, "--work-dir", str(work_dir), *arguments]) == 0
     log = next(work_dir.rglob("*.log")).read_text()
-    assert "Epoch(train) [1][2/2]" in log and f"{score}: " in log.split("Epoch(val) [1]")[1]
-    joint, out = "joint" in config, tmp_path / "scores.json"
-    assert (work_dir / "pictures/epoch_1.png").is_file() != joint
-    assert rgbx.cli.evaluate.main([path, str(work_dir), "--json", str(out), *arguments]) == 0
-    result = read_translation_result(tmp_path / "scores_translation.json" if joint else out)
-    assert score in result["subsets"].popitem()[1]["ensemble"]
-    if joint:
-        assert 0 <= json.loads(out.read_text())["subsets"]["rgb+depth"]["ensemble"]["mIoU"] <= 1
-        assert rgbx.cli.evaluate.main([path, str(work_dir), "--draw", str(tmp_path), *arguments]) == 2
+    several = len(scores) > 1
+    validated = log.split("Epoch(val) [1]")[1]
+    assert "Epoch(train) [1][2/2]" in log
+    assert all(
+        f"{head}/{score}: " in validated if several else f"{score}: " in validated for head, score in scores.items()
+    )
+    assert (work_dir / "pictures/epoch_1.png").is_file() != several
+    out = tmp_path / "scores.json"
+    assert rgbx.cli.evaluate.main([path, str(work_dir), "--json", str(out), "--draw", str(tmp_path), *arguments]) == 0
+    heads = read_result(out)["heads"]
+    assert set(heads) == set(scores)
+    for head, score in scores.items():
+        assert heads[head]["subsets"].popitem()[1]["ensemble"][score] is not None
+    assert list(rgbx.load(work_dir).heads) == list(scores)
 
 
 @pytest.mark.parametrize("config", CASES)
@@ -218,12 +232,14 @@ def test_trains_and_evaluates(config, request, tmp_path):
     assert "Epoch(train) [1][2/2]" in log and "Epoch(val) [1]" in log
     report = tmp_path / "scores.json"
     assert rgbx.cli.evaluate.main([path, str(work_dir), "--json", str(report), *arguments]) == 0
-    ((scores, *_),) = (list(found.values()) for found in json.loads(report.read_text())["subsets"].values())
+    ((scores, *_),) = (list(found.values()) for found in read_result(report)["heads"]["labels"]["subsets"].values())
     assert 0 <= scores["mIoU"] <= 1
     counted = list(tmp_path.rglob("class_counts.json"))  # in training only: testing needs no training data
     assert counted == ([work_dir / "class_counts.json"] if WEIGHTED in options else [])
     if WEIGHTED in options:
-        weights = torch.load(next(work_dir.glob("epoch_*.pth")), weights_only=True)["state_dict"]["loss.weight"]
+        weights = torch.load(next(work_dir.glob("epoch_*.pth")), weights_only=True)["state_dict"][
+            "heads.labels.task.loss.weight"
+        ]
         expected = median_frequencies([decoded(path) for path in masks(root)])
         torch.testing.assert_close(weights, torch.tensor(expected), rtol=1e-4, atol=0)
 

@@ -5,10 +5,9 @@ import pytest
 import torch
 from tiny import Halves
 
-from rgbx.cli.evaluate import main
-from rgbx.cli.evaluate_output import damage_table, subset_table
+from rgbx.cli.evaluate import main, subset_table
 from rgbx.cli.train import main as train
-from rgbx.evaluate.result_file import read_result
+from rgbx.evaluate.result import read_result
 from rgbx.metrics import confusion_matrix, scores
 from rgbx.models import PROTOCOLS
 from rgbx.models.checkpoint import to_plain
@@ -45,16 +44,17 @@ def test_subsets_from_one_checkpoint(trained, tmp_path):
         )
         == 0
     )
-    found = json.loads(report.read_text())
-    assert found["protocol"]["name"] == "rgbx"
+    assert json.loads(report.read_text())["protocol"]["name"] == "rgbx"
+    found = read_result(report)["heads"]["labels"]
     assert list(found["subsets"]) == ["rgb", "depth", "rgb+depth"]
     for subset, predictions in found["subsets"].items():
         counts = reference(run / "epoch_2.pth", subset.split("+"))
         assert predictions["ensemble"]["confusion"] == counts.tolist()
         assert predictions["ensemble"]["mIoU"] == scores(counts)["mIoU"]
         assert list(predictions) == ["ensemble", *subset.split("+")]
-    assert len(list(pictures.glob("*.png"))) == 2
-    height, width = cv2.imread(str(next(pictures.glob("*.png")))).shape[:2]
+    drawn = sorted(pictures.glob("half_*.png"))
+    assert len(drawn) == 2 and (pictures / "grid.png").is_file()
+    height, width = cv2.imread(str(drawn[0])).shape[:2]
     assert width > 3 * height  # six pictures of 8 x 12 side by side
 
 
@@ -81,7 +81,7 @@ def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
     assert main([config, str(run), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
     assert "best_mIoU_epoch_" in found["checkpoint"]["file"]
-    assert list(found["subsets"]) == ["rgb+depth"]
+    assert list(found["heads"]["labels"]["subsets"]) == ["rgb+depth"]
     assert (run / "test").is_dir()
 
 
@@ -97,11 +97,12 @@ def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
     part, other, whole = (read_result(file) for file in files)
     assert part["protocol"] == json.loads(json.dumps(PROTOCOLS["dformer-ms"].as_dict()))
     assert (part["dataset"]["samples"], part["dataset"]["every"], part["dataset"]["type"]) == (2, 2, "Halves")
-    assert [image["sample_id"] for image in part["images"]] == ["half/0", "half/2"]
+    heads = [result["heads"]["labels"] for result in (part, other, whole)]
+    assert [image["sample_id"] for image in heads[0]["images"]] == ["half/0", "half/2"]
     assert part["config"] == other["config"] == whole["config"]
     assert part["dataset"] == other["dataset"]
-    assert part["dataset"]["fingerprint"] != whole["dataset"]["fingerprint"]
-    ensemble = part["subsets"]["rgb+depth"]["ensemble"]
+    assert heads[0]["fingerprint"] == heads[1]["fingerprint"] != heads[2]["fingerprint"]
+    ensemble = heads[0]["subsets"]["rgb+depth"]["ensemble"]
     assert 0 <= ensemble["ece"] <= 1 and 0 <= ensemble["boundary_f"] <= 1
     assert 0 < part["speed"]["metric_share"] < 1
 
@@ -109,7 +110,7 @@ def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
     saved = torch.from_numpy(cv2.imread(str(folder / "half/2.png"), cv2.IMREAD_UNCHANGED))
     label = Halves(length=3, transforms=[PackSample()])[2]["label"]
     counts = torch.zeros(3, 3, dtype=torch.int64)
-    for true, predicted, pixels in part["images"][1]["confusion"]:
+    for true, predicted, pixels in heads[0]["images"][1]["confusion"]:
         counts[true, predicted] = pixels
     assert torch.equal(confusion_matrix(saved, label, 3), counts)
 
@@ -130,7 +131,7 @@ def test_two_processes_find_what_one_finds(trained, start_tool, tmp_path):
         process = start_tool(*command, path, *launcher)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        results[name] = json.loads(path.read_text())
+        results[name] = json.loads(path.read_text())["heads"]["labels"]
     assert results["two"]["subsets"] == results["one"]["subsets"]
     assert results["two"]["robustness"] == results["one"]["robustness"]
     assert results["two"]["images"] == results["one"]["images"]
@@ -143,14 +144,12 @@ def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
     arguments = [config, str(run / "epoch_2.pth"), "--every", "2"]
     assert main([*arguments, "--save-predictions", str(plain)]) == 0
     assert main([*arguments, "--save-predictions", str(damaged), "--robustness", "--report", str(out)]) == 0
-    found = read_result(out / "results.json")
+    found = read_result(out / "results.json")["heads"]["labels"]
     assert list(found["subsets"]) == ["rgb+depth", "rgb", "depth"]
     robustness = found["robustness"]
     assert (robustness["every"], len(robustness["corruptions"])) == (2, 60)
-    assert robustness["clean"]["mIoU"] == found["subsets"]["rgb+depth"]["ensemble"]["mIoU"]
-    assert robustness["mean_corruption_mIoU"] == pytest.approx(
-        sum(entry["mIoU"] for entry in robustness["corruptions"]) / 60
-    )
+    assert robustness["clean"] == found["subsets"]["rgb+depth"]["ensemble"]["mIoU"]
+    assert robustness["mean"] == pytest.approx(sum(entry["value"] for entry in robustness["corruptions"]) / 60)
     files = [sorted((path.name, path.read_bytes()) for path in folder.rglob("*.png")) for folder in (plain, damaged)]
     assert len(files[0]) == 2 and files[0] == files[1]
     page = (out / "report.html").read_text()
@@ -163,7 +162,10 @@ def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{run}/epoch_2.pth", "--modalities", "rgb", "thermal"], r"unknown modalities ['thermal']"),
+        (
+            ["{run}/epoch_2.pth", "--modalities", "rgb", "thermal"],
+            "modalities ['thermal'] given; this model knows ['rgb', 'depth']",
+        ),
         (["{run}/epoch_2.pth", "--cfg-options", "model.width=8"], "does not fit the config's model"),
         (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
         (["{run}/foreign.pth"], "pass --trust"),
@@ -190,22 +192,23 @@ def test_trusted_files_are_read(trained):
 
 
 def test_table():
-    rows = {"rgb": dict(mIoU=1.234, mAcc=2.0, aAcc=30.0), "rgb+depth": dict(mIoU=51.2, mAcc=60.0, aAcc=70.0)}
-    assert subset_table(rows).splitlines() == [
+    scores = [{"name": name, "unit": "fraction", "digits": 3, "lower": False} for name in ("mIoU", "mAcc", "aAcc")]
+    subsets = {"rgb": dict(mIoU=0.01234, mAcc=0.02, aAcc=0.3), "rgb+depth": dict(mIoU=0.512, mAcc=0.6, aAcc=0.7)}
+    head = {"task": "classes", "scores": scores, "subsets": {name: {"ensemble": row} for name, row in subsets.items()}}
+    assert subset_table({"heads": {"labels": {**head, "about": {}}}}, "labels").splitlines() == [
+        "in percent:",
         "modalities   mIoU   mAcc   aAcc",
         "----------  -----  -----  -----",
         "rgb          1.23   2.00  30.00",
         "rgb+depth   51.20  60.00  70.00",
     ]
-
-
-def test_table_of_damages():
-    entry = {"modality": "rgb", "corruption": "shift"}
-    corruptions = [{**entry, "severity": 1, "mIoU": 0.3}, {**entry, "severity": 2, "mIoU": 0.1}]
-    robustness = {"clean": {"mIoU": 0.4}, "corruptions": corruptions, "mean_corruption_mIoU": 0.2}
-    assert damage_table({"robustness": robustness}).splitlines() == [
-        "modality  corruption     1     2  mean  relative drop",
-        "--------  ----------  ----  ----  ----  -------------",
-        "rgb       shift       30.0  10.0  20.0           50.0",
-        "clean 40.0, mean over corruptions 20.0",
+    errors = [{"name": "MAE", "unit": "m", "digits": 3, "lower": True}]
+    found = {"rgb": {"ensemble": {"MAE": 0.25}, "rgb": {"MAE": 0.3}}}
+    depth = {"task": "map", "scores": errors, "subsets": found, "about": {"name": "depth", "unit": "metre"}}
+    assert subset_table({"heads": {"depth": depth}}, "depth").splitlines() == [
+        "depth (metre):",
+        "modalities  image     MAE (m) ↓",
+        "----------  --------  ---------",
+        "rgb         ensemble      0.250",
+        "rgb         rgb           0.300",
     ]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rgbx.datasets import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES
-from rgbx.models import MultimodalPreprocessor
+from rgbx.models import Preprocessor
 
 RNG = np.random.default_rng(0)
 
@@ -69,7 +69,7 @@ def test_hha_is_in_the_order_of_its_name(layouts):
 
 def test_default_statistics_normalise_hha(layouts):
     """Over the eight real frames, each channel has mean 0 and deviation 1."""
-    preprocessor = MultimodalPreprocessor(("hha",))
+    preprocessor = Preprocessor(("hha",), {})
     pixels = [
         preprocessor({"hha": torch.from_numpy(dataset[index]["hha"]).permute(2, 0, 1)[None]})["inputs"]["hha"]
         for dataset in (NYUDv2CMX(layouts / "NYUDepthv2", split, modalities=("hha",)) for split in ("train", "test"))

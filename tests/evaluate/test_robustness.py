@@ -5,12 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from session_data import Rooms, loader, made
+from small_models import run
 from tiny import Halves
 from torch.utils.data import DataLoader
 
 from rgbx.datasets import EveryKth, MapSpec
-from rgbx.evaluate.robustness import Damage, damaged_dataset, damages, loader_like, summarise
-from rgbx.evaluate.session import TestSession
+from rgbx.evaluate.robustness import Damage, damaged_dataset, damages, loader_like, measure_robustness, summarise
+from rgbx.evaluate.session import Session
 from rgbx.metrics import confusion_matrix, scores
 from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
 
@@ -89,77 +92,83 @@ def test_a_loader_like_another(workers):
     assert [batch.tolist() for batch in loader_like(first, range(10, 15))] == [[10, 11], [12, 13], [14]]
 
 
-@pytest.fixture
-def session(make_runner):
-    """With a network whose classes depend on what it sees; fresh from its builder, one wins everywhere."""
-    found = TestSession(make_runner())
-    network = found.runner.network
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in (network.backbone.conv.weight, network.head.classifier.weight):
-            parameter.normal_(generator=generator)
-        network.head.classifier.bias.zero_()
-    return found
-
-
-def test_scores_equal_a_loop(session, monkeypatch):
-    session.metric.boundary = session.metric.table = True
-    session.evaluate([("rgb", "depth"), ("rgb",)])
-    passes = []
-    measure = session.loop.measure
-    monkeypatch.setattr(session.loop, "measure", lambda loader: passes.append(1) or measure(loader))
-    kept = {name: evaluation.scores("ensemble")["mIoU"] for name, evaluation in session.evaluations.items()}
-    found = session.measure_robustness(every=1)
-    assert kept == {name: evaluation.scores("ensemble")["mIoU"] for name, evaluation in session.evaluations.items()}
-    assert session.metric.boundary and session.metric.table
-
-    clean = expected_score(session, None)
-    assert found["clean"]["mIoU"] == clean == kept["rgb+depth"]
-    assert [entry["severity"] for entry in found["corruptions"]] == [1, 2, 3, 4, 5] * 12
+@pytest.mark.parametrize("kind", ["classes", "both"])
+def test_scores_equal_a_loop(kind, monkeypatch):
+    model = made(kind)
+    session = Session(model, loader(Rooms()))
+    session.evaluate(("rgb", "depth"))
+    session.evaluate(("rgb",))
+    passes, count = [], session.count
+    monkeypatch.setattr(session, "count", lambda *arguments: passes.append(1) or count(*arguments))
+    kept = {names: headlines(found) for names, found in session.evaluations.items()}
+    found = measure_robustness(session, every=1)
+    assert kept == {names: headlines(found) for names, found in session.evaluations.items()}
+    clean = expected_scores(model, None)
+    assert {head: part["clean"] for head, part in found.items()} == pytest.approx(clean)
+    assert {head: part["score"] for head, part in found.items()} == {h: KEYS[h] for h in model.heads}
     constant = sum(len(set(corruption.strengths)) == 1 for corruption in CORRUPTIONS.values())
     assert len(passes) == 60 - 4 * 2 * constant  # a missing map is missing at any severity
-    for entry in found["corruptions"][::3]:
-        damage = Damage(entry["modality"], entry["corruption"], entry["severity"])
-        assert entry["mIoU"] == expected_score(session, damage), damage
-        assert entry["relative_drop"] == pytest.approx(1 - entry["mIoU"] / clean, abs=1e-12)
-    assert len({entry["mIoU"] for entry in found["corruptions"]}) > 5
+    for part in found.values():
+        assert [entry["severity"] for entry in part["corruptions"]] == [1, 2, 3, 4, 5] * 12
+        assert len({entry["value"] for entry in part["corruptions"]}) > 5
+    for position in range(0, 60, 7):
+        entries = {head: part["corruptions"][position] for head, part in found.items()}
+        damage = Damage(*(entries["labels"][key] for key in Damage._fields))
+        expected = expected_scores(model, damage)
+        for head, entry in entries.items():
+            assert entry["value"] == pytest.approx(expected[head]), damage
+            assert entry["relative_change"] == pytest.approx(expected[head] / clean[head] - 1, abs=1e-6)
 
 
-def expected_score(session, damage):
+KEYS = {"labels": "mIoU", "normal": "angle_mean"}
+
+
+def headlines(evaluations):
+    return {head: evaluation.scores("ensemble")[KEYS[head]] for head, evaluation in evaluations.items()}
+
+
+def expected_scores(model, damage):
     """By a loop over samples that are corrupted, predicted and counted one by one."""
-    network = session.runner.network
-    network.use_modalities(None)
-    counts = torch.zeros(3, 3, dtype=torch.int64)
-    for index, seed in session.loop.dataloader.sampler:
-        sample = Halves(transforms=[PackSample()])[index]
+    counts, cosines, dataset = torch.zeros(10, 10, dtype=torch.int64), [], Rooms()
+    for index in range(len(dataset)):
+        sample = dataset.read(index)
+        rng = np.random.default_rng((0, index))
         if damage is not None:
-            sample = corrupted_by_hand(index, damage, seed=seed)
-        batch = {name: sample[name][None] for name in ("rgb", "depth")}
+            sample = Corrupt(damage.corruption, damage.severity, key=damage.modality)(sample, rng)
+        sample = PackSample()(sample, rng)
         with torch.no_grad():
-            logits = network(network.data_preprocessor(batch)["inputs"])["ensemble"]
-        counts += confusion_matrix(logits.argmax(1)[0], sample["label"], 3)
-    return scores(counts)["mIoU"]
+            found = run(model, {name: sample[name][None] for name in ("rgb", "depth")})
+        counts += confusion_matrix(found["labels"]["ensemble"].argmax(1)[0], sample["label"], 10)
+        if "normal" in found:
+            measured = sample["normal"].square().sum(0) > 0.25
+            pair = [x.double()[:, measured] for x in (found["normal"]["ensemble"][0], sample["normal"])]
+            cosines.append(F.cosine_similarity(*pair, dim=0))
+    angles = torch.cat(cosines).clamp(-1, 1).acos().rad2deg() if cosines else torch.ones(1)
+    expected = {"labels": scores(counts)["mIoU"], "normal": float(angles.mean())}
+    return {head: expected[head] for head in model.heads}
 
 
-def test_damage_is_of_the_first_subset(session):
-    session.evaluate([("depth",), ("rgb", "depth")])
-    found = session.measure_robustness(every=1)
+def test_damage_is_of_the_first_subset():
+    session = Session(made("classes"), loader(Rooms()))
+    for subset in (("depth",), ("rgb", "depth")):
+        session.evaluate(subset)
+    found = measure_robustness(session, every=1)["labels"]
     assert {entry["modality"] for entry in found["corruptions"]} == {"depth"}
-    assert found["clean"]["mIoU"] == session.evaluations["depth"].scores("ensemble")["mIoU"]
+    assert found["clean"] == session.evaluations["depth"]["labels"].scores("ensemble")["mIoU"]
     missing = next(entry for entry in found["corruptions"] if entry["corruption"] == "missing")
-    assert missing["mIoU"] != found["clean"]["mIoU"]
+    assert missing["value"] != found["clean"]
 
 
 def test_summary():
     measured = {Damage("rgb", "shift", 1): 0.3, Damage("rgb", "shift", 2): 0.1}
-    found = summarise(measured, 0.4, every=8)
-    assert found["every"] == 8 and found["clean"] == {"mIoU": 0.4}
-    assert found["mean_corruption_mIoU"] == pytest.approx(0.2)
+    found = summarise(measured, 0.4, score="mIoU", every=8)
+    assert (found["every"], found["clean"], found["score"]) == (8, 0.4, "mIoU")
+    assert found["mean"] == pytest.approx(0.2)
     assert found["corruptions"][1] == {
         "modality": "rgb",
         "corruption": "shift",
         "severity": 2,
-        "mIoU": 0.1,
-        "relative_drop": pytest.approx(0.75),
+        "value": 0.1,
+        "relative_change": pytest.approx(-0.75),
     }
-    assert math.isnan(summarise(measured, 0.0, every=1)["corruptions"][0]["relative_drop"])
+    assert math.isnan(summarise(measured, 0.0, score="MAE", every=1)["corruptions"][0]["relative_change"])

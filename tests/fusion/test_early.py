@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from small_models import labelled
 
 from rgbx.backbones import SharedBackbone
 from rgbx.backbones._timm import timm
 from rgbx.fusion import build_fusion
 from rgbx.models import multimodal_segmentor
-from rgbx.models.multimodal import DEFAULT_STATISTICS
-from rgbx.tasks import Target
 
 MODALITIES = ("rgb", "depth", "thermal")
 
@@ -61,7 +60,7 @@ def test_an_absent_modality_counts_as_its_mean():
     options = dict(num_classes=5, backbone="test_resnet", fusion="early", decoder={"width": 16})
     model = multimodal_segmentor(modalities=("rgb", "depth"), **options).eval()
     batch = {"rgb": torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)}
-    mean = DEFAULT_STATISTICS["depth"]["mean"][0]
+    mean = model.data_preprocessor.inputs["depth"].mean.item()
     with torch.no_grad():
         absent = model(**model.data_preprocessor(batch))
         filled = model(**model.data_preprocessor({**batch, "depth": torch.full((2, 1, 64, 64), mean)}))
@@ -75,9 +74,9 @@ def test_one_prediction_is_trained_by_one_loss():
     torch.manual_seed(0)
     options = dict(num_classes=5, backbone="test_resnet", fusion="early", decoder={"width": 16}, modality_dropout=0.5)
     model = multimodal_segmentor(modalities=("rgb", "depth"), **options)
-    targets = {"labels": Target(torch.randint(0, 5, (2, 64, 64)), None)}
+    label = torch.randint(0, 5, (2, 64, 64))
     for _ in range(4):  # of both modalities, and of either alone
-        losses = model({n: maps(size=(64, 64))[n] for n in ("rgb", "depth")}, targets, mode="loss")
+        losses = model({n: maps(size=(64, 64))[n] for n in ("rgb", "depth")}, labelled(label), mode="loss")
         assert list(losses) == ["loss_ensemble"]
         losses["loss_ensemble"].backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]

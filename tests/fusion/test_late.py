@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from small_models import decoder_logits, labelled
 
 from rgbx.fusion import build_fusion
 from rgbx.models import multimodal_segmentor
-from rgbx.tasks import Target
 
 NAMES = ("rgb", "depth", "thermal")
 
@@ -21,13 +21,6 @@ def make(**options):
     return model.eval()
 
 
-def decoded(model, inputs):
-    """Logits of every branch and the ensemble at the decoder's resolution."""
-    with model.layout.holding(inputs):
-        names, stack = model.heads["labels"](model.backbone(inputs), list(inputs))
-    return dict(zip(names, stack.chunk(len(names)), strict=True))
-
-
 def maps(names=NAMES):
     generator = torch.Generator().manual_seed(0)
     return {name: torch.randn(2, 3 if name == "rgb" else 1, 64, 64, generator=generator) for name in names}
@@ -39,7 +32,7 @@ def maps(names=NAMES):
 )
 def test_the_ensemble_is_the_logarithm_of_the_mean_probability(names, weights):
     with torch.no_grad():
-        logits = decoded(make(fusion="late", weights=weights), maps(names))
+        logits = decoder_logits(make(fusion="late", weights=weights), maps(names))
     assert list(logits) == [*names, "ensemble"]
     probabilities = []
     for name in names:
@@ -54,22 +47,21 @@ def test_branches_are_those_without_exchange():
     weights = {name: x for name, x in alone.state_dict().items() if ".alpha." not in name}
     late.load_state_dict(weights)
     with torch.no_grad():
-        found, expected = late(maps()), alone(maps())
+        found, expected = decoder_logits(late, maps()), decoder_logits(alone, maps())
     assert all(torch.equal(found[name], expected[name]) for name in NAMES)
     assert not late.heads["labels"].alpha
 
 
 def test_each_branch_is_trained_by_its_own_loss_alone():
     label = torch.randint(0, 5, (2, 64, 64), generator=torch.Generator().manual_seed(0))
-    targets = {"labels": Target(label, None)}
     model = make(fusion="late").train()
-    losses = model(maps(), targets, mode="loss")
+    losses = model(maps(), labelled(label), mode="loss")
     losses["loss_ensemble"].backward(retain_graph=True)
     assert not [name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     (losses["loss_rgb"] + losses["loss_depth"] + losses["loss_thermal"]).backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     attached = make(fusion="late", detach_ensemble=False).train()
-    attached(maps(), targets, mode="loss")["loss_ensemble"].backward()
+    attached(maps(), labelled(label), mode="loss")["loss_ensemble"].backward()
     assert attached.heads["labels"].decoder.classifier.weight.grad.abs().sum() > 0
 
 

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
+from small_models import decoder_logits, labelled
 from torch import nn
 
 from rgbx.fusion import FUSION_METHODS
 from rgbx.models import multimodal, multimodal_segmentor
-from rgbx.tasks import Target
 
 METHODS = sorted(FUSION_METHODS)
 MODALITIES = ("rgb", "depth")
@@ -43,10 +43,6 @@ def images(modalities=MODALITIES, size=(64, 64), batch=2):
     return {name: torch.randn(batch, 3, *size, generator=generator) for name in modalities}
 
 
-def targets(label=None):
-    return {"labels": Target(torch.zeros(2, 64, 64, dtype=torch.long) if label is None else label, None)}
-
-
 def names_of(model, present):
     return ["ensemble"] if model.backbone.single_branch else [*present, "ensemble"]
 
@@ -62,7 +58,7 @@ def test_shapes_gradients_and_a_training_step(method, backbone):
     label = torch.randint(0, 5, (2, 64, 64), generator=torch.Generator().manual_seed(2))
     history = []
     for step in range(3):
-        losses = model(images(), targets(label), mode="loss")
+        losses = model(images(), labelled(label), mode="loss")
         assert {f"loss_{name}" for name in names_of(model, MODALITIES)} == set(losses) - {"loss_fusion"}
         sum(losses.values()).backward()
         if step == 0:
@@ -97,7 +93,7 @@ def test_any_subset_at_any_size_repeats_itself(method, backbone):
 
 def test_one_modality_trains_alone(method):
     model = make(method)
-    losses = model({"depth": images()["depth"]}, targets(), mode="loss")
+    losses = model({"depth": images()["depth"]}, labelled(torch.zeros(2, 64, 64, dtype=torch.long)), mode="loss")
     sum(losses.values()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -126,7 +122,7 @@ def test_predictions_depend_on_both_modalities(method):
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight)  # opens branches that start at zero
     x = {name: v.requires_grad_() for name, v in images().items()}
-    logits = model(x)
+    logits = decoder_logits(model, x)
     for name in ["ensemble"] if method in NO_EXCHANGE else logits:
         gradients = torch.autograd.grad(logits[name].square().sum(), tuple(x.values()), retain_graph=True)
         assert all(gradient.abs().sum() > 0 for gradient in gradients), name
@@ -173,7 +169,7 @@ def test_norms_and_weights(method, options):
         with pytest.raises(ValueError, match="one encoder for all"):
             make(method, **options)
         return
-    losses = make(method, **options)(images(), targets(), mode="loss")
+    losses = make(method, **options)(images(), labelled(torch.zeros(2, 64, 64, dtype=torch.long)), mode="loss")
     sum(losses.values()).backward()
 
 
@@ -215,10 +211,10 @@ def test_exports_with_a_dynamic_batch(method):
             self.model = model
 
         def forward(self, rgb, depth):
-            return self.model({"rgb": rgb, "depth": depth})["ensemble"]
+            return decoder_logits(self.model, {"rgb": rgb, "depth": depth})["ensemble"]
 
     batch = torch.export.Dim("batch", min=2, max=8)
     with torch.no_grad():
         program = torch.export.export(Ensemble(), tuple(images().values()), dynamic_shapes=({0: batch}, {0: batch}))
         more = images(batch=3)
-        torch.testing.assert_close(program.module()(*more.values()), model(more)["ensemble"])
+        torch.testing.assert_close(program.module()(*more.values()), decoder_logits(model, more)["ensemble"])

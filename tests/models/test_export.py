@@ -15,6 +15,7 @@ MODELS = {
     "reflected": dict(kind="both", padding="reflect"),
     "unet": dict(kind="both", backbone=UNET),
 }
+WHOLE = ([], ["kind"], ["kind", "backbone"])  # options of those that are compiled as a whole, too
 
 
 class Exported(nn.Module):
@@ -38,9 +39,8 @@ def maps(batch, size=(32, 64)):
 
 
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("size", [(32, 64), (30, 61)])
 @torch.no_grad()
-def test_exports_with_a_dynamic_batch(options, size):
+def test_exports_with_a_dynamic_batch(options, size=(30, 61)):
     model = Exported(made(options))
     batch = torch.export.Dim("batch", min=2, max=16)
     program = torch.export.export(model, maps(2, size), dynamic_shapes=({0: batch}, {0: batch})).module()
@@ -56,9 +56,10 @@ def test_compiles_in_one_graph(options):
     rgb, depth = maps(2)
     inputs = [{"rgb": rgb, "depth": depth}, {"depth": depth}]
     expected = [model(x) for x in inputs]
-    whole = torch.compile(model, backend="eager", fullgraph=True)
-    for x, outputs in zip(inputs, expected, strict=True):
-        torch.testing.assert_close(whole(x), outputs, rtol=1e-4, atol=1e-4)
+    if list(options) in WHOLE:
+        whole = torch.compile(model, backend="eager", fullgraph=True)
+        for x, outputs in zip(inputs, expected, strict=True):
+            torch.testing.assert_close(whole(x), outputs, rtol=1e-4, atol=1e-4)
     keys = list(model.state_dict())
     model.compile_network(backend="eager", fullgraph=True)
     for x, outputs in zip(inputs, expected, strict=True):

@@ -7,13 +7,18 @@ checkpoint draws (statistics, ranges, class weights, vectors of spectral norms) 
 
 import gzip
 import json
+import resource
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_models import UNET, batch, diverse, equal, run, small
 
+import rgbx
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import load
 
@@ -67,3 +72,107 @@ def test_checkpoints_of_the_first_version_answer_as_they_did(name, tmp_path):
     assert set(answers) == {key for key in OUTPUTS if key.startswith(f"{name}/")}
     for key, x in answers.items():
         torch.testing.assert_close(x[..., ::5, ::5], torch.from_numpy(OUTPUTS[key]), rtol=0, atol=1e-5, msg=key)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes a model as training does, under a name."""
+
+    def write(model, name="epoch_3.pth", /, **changes):
+        state = {"state_dict": model.state_dict(), "model": to_plain(model.recipe), **changes}
+        torch.save({key: value for key, value in state.items() if value is not None}, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("options", [{}, {"backbone": UNET}, {"fusion": "late", "norm_eval": True}], ids=str)
+def test_a_loaded_model_is_the_one_that_was_trained(options, saved, tmp_path):
+    model = diverse(small("three", **options)).eval()
+    path = saved(model)
+    state = torch.get_rng_state()
+    loaded = [rgbx.load(where) for where in (path, tmp_path, str(path))]
+    assert torch.equal(torch.get_rng_state(), state)  # no initial weights are drawn
+    for again in loaded:
+        assert not again.training and again.recipe == model.recipe
+        assert equal(run(again, batch()), run(model, batch()))
+        assert all(p.requires_grad and not p.is_meta for p in again.parameters())
+        assert not any(buffer.is_meta for buffer in again.buffers())
+    again.train()
+    losses = run(again, batch(), "loss")
+    sum(losses.values()).backward()
+    weight = {name: x for name, x in again.state_dict().items() if name.endswith("layer2.0.conv1.weight")}
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in weight.values())
+
+
+def test_models_of_training_alone_load_too(saved):
+    """With an opponent, weights of classes, spectral norms; the opponent is no part of an answer."""
+    opponent = {"discriminator": {"width": 4, "layers": 1, "spectral_norm": True}}
+    heads = {
+        "depth": dict(task="map", adversarial=opponent),
+        "labels": dict(task="classes", num_classes=3, loss={"name": "cross_entropy", "class_weights": [1.0, 2.0, 3.0]}),
+    }
+    model = small(None, heads=heads, modalities=("rgb", "edge"), backbone=UNET).eval()
+    again = load(saved(model))
+    assert equal(run(again, batch()), run(model, batch()))
+    assert equal(dict(again.state_dict()), dict(model.state_dict()))
+
+
+def test_a_directory_gives_its_best_or_last(saved, tmp_path):
+    models = [small("classes", seed=seed).eval() for seed in range(3)]
+    saved(models[0], "epoch_9.pth")
+    saved(models[1], "epoch_10.pth")
+    assert equal(run(load(tmp_path), batch()), run(models[1], batch()))
+    saved(models[2], "best_mIoU_epoch_4.pth")
+    assert equal(run(load(tmp_path), batch()), run(models[2], batch()))
+    with pytest.raises(FileNotFoundError, match="neither a checkpoint nor a directory that holds one"):
+        load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(model=None), r"does not say which model it is of .* It was trained with .*config\.py"),
+        (dict(state_dict={"x": torch.zeros(1)}), "does not fit the model that its recipe describes"),
+        (dict(state_dict={}), "has no `state_dict` of tensors"),
+        (dict(state_dict={"x": 3}), "has no `state_dict` of tensors"),
+        (dict(model=small("both").recipe), r"heads\.normal.* absent against"),
+        (dict(model=small("classes", modalities=("rgb",)).recipe), "tensors differ, such as .* against absent"),
+        (dict(model={"builder": "tiny", "parameters": {}}), "names the model builder 'tiny'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message, saved, tmp_path):
+    (tmp_path / "config.py").touch()
+    path = saved(small("classes"), **changes)
+    with pytest.raises(ValueError, match=f"epoch_3.pth.*{message}"):
+        load(path)
+
+
+def test_a_recipe_that_does_not_fit_its_tensors_costs_no_memory(saved):
+    """Of a network of some hundred gigabytes."""
+    heads = {"labels": {"task": "classes", "num_classes": 3, "decoder": {"name": "light", "width": 65_536}}}
+    recipe = {"builder": "multimodal", "parameters": {"modalities": ["rgb"], "heads": heads, "backbone": "test_resnet"}}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="does not fit"):
+        load(saved(small("classes"), model=recipe))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
+
+
+FRESH = """import sys, torch, rgbx
+data = torch.load(sys.argv[2])
+found = rgbx.load(sys.argv[1]).predict(data)
+torch.save(found[0]["heads"]["labels"].prediction, sys.argv[2] + ".out")
+heavy = ("mmengine", "matplotlib", "albumentations", "segmentation_models_pytorch", "mmcv", "pandas")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_predicting_imports_neither_the_engine_nor_what_draws(saved, tmp_path):
+    model = diverse(small("three")).eval()
+    path = saved(model)
+    torch.save(batch(), tmp_path / "batch")
+    command = [sys.executable, "-c", FRESH, path, tmp_path / "batch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+    expected = model.predict(batch())[0]["heads"]["labels"].prediction
+    assert equal(torch.load(tmp_path / "batch.out"), expected)

@@ -328,6 +328,18 @@ def test_threads_with_subsets_of_their_own():
     assert wrong == []
 
 
+def test_two_subsets_before_one_backward_with_activations_computed_again():
+    """Gradients are those without checkpointing: each part is computed again with the modalities it had."""
+    models = [diverse(small("three", norm_eval=True)).train() for _ in range(2)]
+    models[1].backbone.set_grad_checkpointing()
+    data = batch()
+    for model in models:
+        losses = [run(model, x, "loss") for x in (data, without(data, "depth"), without(data, "rgb"))]
+        sum(sum(found.values()) for found in losses).backward()
+    for (name, p), q in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
 def test_a_copy_has_everything_of_its_own():
     model, data = diverse(small("three")).eval(), batch()
     before, other = run(model, data), copy.deepcopy(model)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rgbx._torchvision import ensure_torchvision
-from rgbx.evaluate.feature_networks import LPIPS, inception_features, read_weights
+from rgbx.tasks.feature_networks import LPIPS, inception_features, read_weights
 
 ensure_torchvision()
 

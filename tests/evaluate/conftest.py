@@ -1,1 +1,0 @@
-from runner_of_tiny import make_runner  # noqa: F401

@@ -1,0 +1,147 @@
+"""The one loop of evaluation: what it counts, for which heads and subsets, and who watches."""
+
+import logging
+
+import pytest
+import torch
+from session_data import Rooms, loader, made
+
+from rgbx.datasets import EveryKth
+from rgbx.evaluate.metric import Metrics, file_sizes, gather_images, headlines, metrics_of
+from rgbx.evaluate.session import Session
+from rgbx.metrics import confusion_matrix, scores
+from rgbx.models.precision import autocast_dtype
+
+
+class Watching:
+    """Notes what an observer is told."""
+
+    def __init__(self):
+        self.seen = []
+
+    def start(self, size, modalities):
+        self.seen.append((size, modalities))
+
+    def see(self, batch, outputs):
+        self.seen.append([(output["sample_id"], list(output["heads"])) for output in outputs])
+
+    def finish(self):
+        self.seen.append("finished")
+
+
+@pytest.mark.parametrize("kind", ["classes", "map", "both"])
+def test_scores_equal_a_loop(kind):
+    model, dataset = made(kind), Rooms()
+    session = Session(model, loader(dataset))
+    watching = Watching()
+    for subset in (("rgb", "depth"), ("depth",)):
+        found = session.evaluate(subset, [watching])
+        counts, errors = torch.zeros(10, 10, dtype=torch.int64), []
+        for index in range(len(dataset)):
+            data = {key: value[None] for key, value in dataset[index].items() if isinstance(value, torch.Tensor)}
+            heads = model.predict(data, modalities=subset)[0]["heads"]
+            if "labels" in heads:
+                counts += confusion_matrix(heads["labels"].prediction["ensemble"], data["label"][0], 10)
+            if "normal" in heads:
+                difference = (heads["normal"].prediction["ensemble"] - data["normal"][0]).abs()
+                errors.append(difference[:, data.get("normal_valid", torch.ones(1, 1, 24, 32) > 0)[0, 0]])
+        if "labels" in model.heads:
+            assert found["labels"].scores("ensemble")["mIoU"] == pytest.approx(scores(counts)["mIoU"])
+        if "normal" in model.heads:
+            mean = float(torch.cat([x.flatten() for x in errors]).double().mean())
+            assert found["normal"].scores("ensemble")["MAE"] == pytest.approx(mean, rel=1e-5)
+        assert all(evaluation.names == [*subset, "ensemble"] for evaluation in found.values())
+    ids = [dataset[index]["sample_id"] for index in range(3)]
+    batches = [[(name, list(model.heads)) for name in ids[:2]], [(ids[2], list(model.heads))]]
+    assert watching.seen[1:3] == watching.seen[5:7] == batches
+    assert watching.seen[0] == (3, ("rgb", "depth")) and watching.seen[4] == (3, ("depth",))
+    assert watching.seen[3] == watching.seen[7] == "finished"
+    assert list(session.evaluations) == ["rgb+depth", "depth"] and session.headline == ("rgb", "depth")
+    assert session.speed["images_per_second"] > 0 and 0 < session.speed["metric_share"] < 1
+
+
+def test_batches_and_precision_do_not_matter_to_counts():
+    model = made("both")
+    first, second = (Session(model, loader(Rooms(), size)).evaluate() for size in (1, 3))
+    for head, evaluation in first.items():
+        assert [image.sample_id for image in evaluation.images] == [image.sample_id for image in second[head].images]
+        assert evaluation.fingerprint() == second[head].fingerprint()
+    half = Session(model, loader(Rooms()), dtype=torch.bfloat16).evaluate()
+    assert half["normal"].scores("ensemble")["MAE"] == pytest.approx(
+        first["normal"].scores("ensemble")["MAE"], rel=0.02
+    )
+
+
+def test_a_protocol_is_for_its_heads():
+    model = made("both")
+    session = Session(model, loader(Rooms()), protocol="dformer-ms", metrics=Metrics(table=False, calibration=True))
+    found = session.evaluate()
+    assert list(found) == ["labels"] and found["labels"].absent == "zero"
+    assert found["labels"].images[0].reliability[0].sum() == 24 * 32
+    assert list(Session(model, loader(Rooms()), protocol="cen").evaluate()) == ["normal"]
+    assert list(Session(model, loader(Rooms()), heads=["normal"]).evaluate()) == ["normal"]
+
+
+def test_options_reach_the_heads_that_take_them(caplog):
+    model = made("both")
+    with caplog.at_level(logging.INFO, "rgbx"):
+        logging.getLogger("rgbx").propagate = True
+        found = Session(model, loader(Rooms()), metrics=Metrics(boundary=True)).evaluate()
+    assert [score.name for score in found["labels"].table][-1] == "boundary_f"
+    assert "labels:\nclass" in caplog.text and "normal:\nnormal (unit_vector)" in caplog.text
+    with pytest.raises(ValueError, match=r"no head of this model \(of task map\) has the option 'boundary'"):
+        Session(made("map"), loader(Rooms()), metrics=Metrics(boundary=True))
+    with pytest.raises(ValueError, match="'boundry'; did you mean 'boundary'"):
+        Session(model, loader(Rooms()), metrics=Metrics(boundry=True))
+
+
+def test_names_in_logs():
+    model = made("both")
+    found = metrics_of(Session(model, loader(Rooms())).evaluate())
+    assert {"labels/mIoU", "labels/rgb/mIoU", "normal/angle_mean", "normal/depth/MAE"} <= set(found)
+    assert set(metrics_of({"labels": Session(model, loader(Rooms())).evaluate()["labels"]})) >= {"mIoU", "rgb/mIoU"}
+    assert {key: score.name for key, score in headlines(model.tasks).items()} == {
+        "labels/mIoU": "mIoU",
+        "normal/angle_mean": "angle_mean",
+    }
+
+
+def test_subsets_are_refused_before_an_evaluation():
+    session = Session(made("both"), loader(EveryKth(Rooms(), 2)))
+    session.check_subsets([("rgb",), ("rgb", "depth")])
+    with pytest.raises(ValueError, match=r"modalities \['thermal'\] given; this model knows"):
+        session.check_subsets([("thermal",)])
+    lacking = Session(made("classes"), loader(Rooms(modalities=("rgb",), targets=())))
+    with pytest.raises(ValueError, match=r"does not have the modalities \['depth'\]"):
+        lacking.check_subsets([("rgb",), ("depth",)])
+    assert session.whole_dataset is session.dataset.dataset
+    with pytest.raises(ValueError, match="has no label to score against"):
+        Session(made("classes"), loader(Unlabelled())).evaluate()
+
+
+class Unlabelled(Rooms):
+    def __getitem__(self, index):
+        return {key: value for key, value in super().__getitem__(index).items() if key != "label"}
+
+
+def test_images_of_one_process_keep_their_order():
+    class Image:
+        def __init__(self, sample_id):
+            self.sample_id = sample_id
+
+    images = [Image("b"), Image("a"), Image("b")]
+    assert gather_images(images, 3) == images
+
+
+def test_sizes_of_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"123")
+    batch = {"paths": {"rgb": [str(tmp_path / "a.png")], "depth": [str(tmp_path / "none.png")]}}
+    assert file_sizes(batch, 0) == {"rgb": 3} and file_sizes({}, 0) == {}
+
+
+def test_names_of_dtypes():
+    assert autocast_dtype(None, "cpu") is None
+    assert autocast_dtype("float16", "cuda") == torch.float16
+    assert autocast_dtype("auto", "cpu") in (None, torch.bfloat16)
+    with pytest.raises(ValueError, match="found 'half'"):
+        autocast_dtype("half", "cpu")
