@@ -132,8 +132,7 @@ class StackLayout:
 class _OpenBlock(threading.local):
     """The innermost block that this thread has open."""
 
-    def __init__(self) -> None:
-        # of the instance: compiled code is not told when an attribute hides one of the class
+    def __init__(self) -> None:  # once for every thread; torch.compile guards what lies in the object, not in its class
         self.block: _Block | None = None
 
 

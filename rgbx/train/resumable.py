@@ -133,7 +133,7 @@ class ResumableRunner(mmengine.runner.Runner):
         state = files.read_checkpoint(filename, trust=self.trust)
         weights = files.model_weights(state, filename)
         weights, summary = transfer(
-            self.network, upgrade_tensors(state["model"], weights) if "model" in state else weights
+            self.network, upgrade_tensors(state["model"], weights) if state.get("model") else weights
         )
         self._load_state({"state_dict": weights}, filename)
         self.logger.info(f"Weights from {filename}:\n{summary.table()}")

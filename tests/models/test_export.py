@@ -66,3 +66,21 @@ def test_compiles_in_one_graph(options):
         torch.testing.assert_close(model(x), outputs, rtol=1e-4, atol=1e-4)
     assert list(model.state_dict()) == keys
     assert equal(model(inputs[0]), model(inputs[0]))
+
+
+@torch.no_grad()
+def test_a_compiled_network_tells_subsets_of_equal_shape_apart():
+    """Two modalities of one frame and one modality of two frames make stacks of one shape."""
+    torch._dynamo.reset()
+    model = made({})
+    for parameter in model.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))  # modalities differ
+    (rgb, depth), (two_rgb, two_depth) = maps(1), maps(2)
+    inputs = [{"rgb": rgb, "depth": depth}, {"depth": two_depth}, {"rgb": two_rgb}]
+    expected = [model(x) for x in inputs]
+    model.compile_network(backend="eager", fullgraph=True)
+    for x, outputs in [*zip(inputs, expected, strict=True)] * 2:
+        found = model(x)
+        assert found.keys() == outputs.keys()
+        for name, value in outputs.items():
+            torch.testing.assert_close(found[name], value)
