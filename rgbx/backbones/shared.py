@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from rgbx.backbones._timm import timm
+from rgbx.backbones._timm import TimmNetwork, timm
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
 from rgbx.backbones.weights import load_pretrained, report
@@ -86,7 +86,6 @@ class SharedBackbone(nn.Module):
         self.strides = tuple(info["reduction"] for info in infos)
         self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
-        self.multiple, self.smallest = self.strides[-1], 1
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
@@ -170,11 +169,11 @@ def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> Non
         raise ValueError("stems belong to shared encoders that read one modality at a time; leave them out here")
 
 
-def _create_network(name: str) -> Any:
+def _create_network(name: str) -> TimmNetwork:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name[:6]}*")[:5]
         raise ValueError(f"backbone {name!r} is no timm model; close names: {close}")
-    return timm.create_model(name, features_only=True, pretrained=False)
+    return cast(TimmNetwork, timm.create_model(name, features_only=True, pretrained=False))
 
 
 def _submodule(network: nn.Module, path: str) -> nn.Module:
@@ -186,7 +185,13 @@ def _submodule(network: nn.Module, path: str) -> nn.Module:
     raise ValueError(f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there")
 
 
-def _fuse_output(fusion: nn.Module, channels_last: bool, _stage: nn.Module, _inputs: Any, x: Tensor) -> Tensor:
+def _fuse_output(
+    fusion: nn.Module,
+    channels_last: bool,
+    _stage: nn.Module,
+    _inputs: tuple[object, ...],
+    x: Tensor,  # [M*N, C, H, W] or [M*N, H, W, C]
+) -> Tensor:
     """Forward hook: the next stage, and whoever asked for this one, read the fused features."""
     if not channels_last:
         return fusion(x)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from rgbx.backbones._timm import timm
+from rgbx.backbones._timm import TimmNetwork, timm
 from rgbx.layers import StackLayout, split_modalities
 
-Conv2dSame: Any = timm.layers.Conv2dSame
+Conv2dSame: type[nn.Conv2d] = timm.layers.Conv2dSame
 MODES = ("sum", "mean", "copy")
 
 
@@ -49,19 +49,29 @@ class ModalityStem(nn.Conv2d):
         self.layout, self.modes, self.pads_same = layout, dict(modes), isinstance(conv, Conv2dSame)
         self.stems = nn.ModuleDict({name: _own_stem(conv, mode) for name, mode in modes.items()})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C_in, H, W]
+    ) -> Tensor:
         names = self.layout.present
         if not any(name in self.stems for name in names):
             return self._shared(x)
         return torch.cat([self._convolve(name, part) for name, part in split_modalities(x, self.layout).items()])
 
-    def _convolve(self, name: str, x: Tensor) -> Tensor:
+    def _convolve(
+        self,
+        name: str,
+        x: Tensor,  # [N, C_in, H, W]
+    ) -> Tensor:
         if name not in self.stems:
             return self._shared(x)
-        stem: Any = self.stems[name]
+        stem = cast(nn.Conv2d, self.stems[name])
         return stem(x[:, : stem.in_channels])
 
-    def _shared(self, x: Tensor) -> Tensor:
+    def _shared(
+        self,
+        x: Tensor,  # [M*N, C_in, H, W]
+    ) -> Tensor:
         return Conv2dSame.forward(self, x) if self.pads_same else super().forward(x)
 
     def extra_repr(self) -> str:
@@ -75,7 +85,7 @@ def _own_stem(conv: nn.Conv2d, mode: str) -> nn.Conv2d:
     return own
 
 
-def replace_first_convs(network: Any, layout: StackLayout, modes: Mapping[str, str]) -> None:
+def replace_first_convs(network: TimmNetwork, layout: StackLayout, modes: Mapping[str, str]) -> None:
     """Gives some modalities of a timm network a first convolution of their own.
 
     Args:
@@ -98,7 +108,7 @@ def replace_first_convs(network: Any, layout: StackLayout, modes: Mapping[str, s
         setattr(network.get_submodule(parent), child, ModalityStem(conv, layout, modes))
 
 
-def widen_first_convs(network: Any, modalities: int, *, keep: bool) -> None:
+def widen_first_convs(network: TimmNetwork, modalities: int, *, keep: bool) -> None:
     """Gives the first convolutions of a timm network the channels of all modalities, concatenated.
 
     Args:
@@ -115,7 +125,7 @@ def widen_first_convs(network: Any, modalities: int, *, keep: bool) -> None:
         conv.weight = nn.Parameter(weight if keep else nn.init.kaiming_normal_(weight, mode="fan_out"))
 
 
-def _first_convs(network: Any) -> list[tuple[str, Any]]:
+def _first_convs(network: TimmNetwork) -> list[tuple[str, nn.Conv2d]]:
     """Path and layer of the first convolutions, by timm's word for them; its wrappers may flatten the path."""
     first = (network.pretrained_cfg or {}).get("first_conv") or ()
     if not first:
@@ -124,14 +134,21 @@ def _first_convs(network: Any) -> list[tuple[str, Any]]:
     found = []
     for wanted in (first,) if isinstance(first, str) else first:
         path = modules.get(wanted.replace(".", "_"))
-        conv: Any = network.get_submodule(path) if path else None
-        if path is None or type(conv) not in (nn.Conv2d, Conv2dSame) or conv.groups != 1:
+        conv = network.get_submodule(path) if path else None
+        if path is None or not isinstance(conv, nn.Conv2d) or not _is_ordinary(conv):
             raise ValueError(f"the first layer {wanted!r} is {conv!r}; expected an ordinary convolution")
         found.append((path, conv))
     return found
 
 
-def check_stem_inputs(inputs: Mapping[str, Tensor], modes: Mapping[str, str]) -> None:
+def _is_ordinary(conv: nn.Conv2d) -> bool:
+    return type(conv) in (nn.Conv2d, Conv2dSame) and conv.groups == 1
+
+
+def check_stem_inputs(
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+    modes: Mapping[str, str],
+) -> None:
     """Refuses maps of several channels [N, C, H, W] for stems that would read one.
 
     Raises:

@@ -59,7 +59,7 @@ def read_state_dict(path: str | Path, *, trust: bool | None = None) -> dict[str,
     return tensors
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
+def _tensors(content: object) -> dict[str, Tensor]:
     if isinstance(content, nn.Module):  # a whole model, which only a trusted file can hold
         return content.state_dict()
     if not isinstance(content, Mapping):

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +52,12 @@ def report(summary: WeightSummary, network: nn.Module, modalities: int) -> Weigh
     return summary
 
 
-def _fill(network: nn.Module, name: str, state: dict[str, Tensor], source: str) -> WeightSummary:
+def _fill(
+    network: nn.Module,
+    name: str,
+    state: dict[str, Tensor],  # [...] each
+    source: str,
+) -> WeightSummary:
     if any(".norms." in key for key in state):
         raise ValueError(f"{source} holds private norms, so it is a checkpoint of rgbx: pass it by --load-from")
     prefix = _find_prefix(network, state)
@@ -98,18 +102,26 @@ def _flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _flattened(state: Mapping[str, Tensor]) -> dict[str, str]:
+def _flattened(
+    state: Mapping[str, Tensor],  # [...] each
+) -> dict[str, str]:
     return {_flat(key): key for key in state}
 
 
-def _match(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, str]:
+def _match(
+    network: nn.Module,
+    state: Mapping[str, Tensor],  # [...] each
+) -> dict[str, str]:
     """The network's name -> the file's, for entries of equal shape."""
     by_name = _flattened(state)
     pairs = ((key, tensor, by_name.get(_flat(key))) for key, tensor in network.state_dict().items())
     return {key: theirs for key, tensor, theirs in pairs if theirs is not None and state[theirs].shape == tensor.shape}
 
 
-def _find_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+def _find_prefix(
+    network: nn.Module,
+    state: Mapping[str, Tensor],  # [...] each
+) -> str:
     """What stands before most of the names that, without it, are names of the network."""
     names = {_flat(key) for key in network.state_dict()}
     counts: Counter[str] = Counter()
@@ -119,10 +131,15 @@ def _find_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
 
 
-def _convert(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def _convert(
+    state: dict[str, Tensor],  # [...] each
+    name: str,
+) -> dict[str, Tensor]:
     """The weights as timm converts those of other projects for this network, or as they are where it does not."""
     module = sys.modules[timm.model_entrypoint(name.partition(".")[0]).__module__]
-    convert: Callable[..., Any] | None = next((getattr(module, f) for f in FILTERS if hasattr(module, f)), None)
+    convert: Callable[..., Mapping[str, object]] | None = next(
+        (getattr(module, f) for f in FILTERS if hasattr(module, f)), None
+    )
     if convert is None:
         return state
     try:

@@ -27,7 +27,10 @@ class Addition(nn.Module):
         super().__init__()
         self.layout, self.receivers, self.scale = layout, tuple(receivers), scale
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Stage outputs [M*N, C, H, W]."""
         present = self.layout.present
         if len(present) == 1 or not set(present) & set(self.receivers):

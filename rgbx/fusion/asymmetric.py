@@ -58,14 +58,21 @@ class AsymmetricExchange(nn.Module):
         self.shuffles, self.shifts = shuffle, shift
         self.receivers = None if receivers is None else _known_receivers(receivers, layout)
 
-    def shuffle(self, a: Tensor) -> Tensor:
+    def shuffle(
+        self,
+        a: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Step 1: S(a)."""
         count = self.layout.count
         if not self.shuffles or count == 1:
             return a
         return self._where_received(channel_shuffle(a, count, fraction=self.fraction), a)
 
-    def shift_and_shuffle(self, b: Tensor, a: Tensor) -> Tensor:
+    def shift_and_shuffle(
+        self,
+        b: Tensor,  # [M*N, C, H, W]
+        a: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Step 2: S(c) with c_m = b_m + P(a_{m-1})."""
         count = self.layout.count
         if not self.shifts or count == 1:
@@ -76,20 +83,30 @@ class AsymmetricExchange(nn.Module):
         c = self._where_received(b + pixel_shift(a, count, fraction=self.fraction), b)
         return c if self.second_shift is None else self._second_step(c)
 
-    def _second_step(self, c: Tensor) -> Tensor:
+    def _second_step(
+        self,
+        c: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """S(c)_m + P′(c_{m-1})."""
         shifted = pixel_shift(c, fraction=self.fraction, direction=-1)
         received = shifted.unflatten(0, (self.layout.count, -1)).roll(1, 0).flatten(0, 1)
         return self._where_received(self.shuffle(c) + received, c)
 
-    def _where_received(self, exchanged: Tensor, own: Tensor) -> Tensor:
+    def _where_received(
+        self,
+        exchanged: Tensor,  # [M*N, C, H, W]
+        own: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """The exchanged features of the modalities that receive, beside their own of those that do not."""
         if self.receivers is None:
             return exchanged
         news, olds = split_modalities(exchanged, self.layout), split_modalities(own, self.layout)
         return torch.cat([(news if name in self.receivers else olds)[name] for name in self.layout.present])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Fusion of stage outputs: F(x)_m = S(x + P(x)_{m-1})_m."""
         return self.shift_and_shuffle(x, x)
 
@@ -137,7 +154,11 @@ class FusedBlock(nn.Module):
                 setattr(self, name, None)
         self.exchange = exchange
 
-    def add_shortcut(self, branch: Tensor, x: Tensor) -> Tensor:
+    def add_shortcut(
+        self,
+        branch: Tensor,  # [M*N, C, H, W]
+        x: Tensor,  # [M*N, C_in, H_in, W_in]
+    ) -> Tensor:
         """Adds the block's shortcut to its branch, after attention and stochastic depth where the block has them."""
         if self.se is not None:
             branch = self.se(branch)
@@ -155,7 +176,10 @@ class AsymmetricBottleneck(FusedBlock):
 
     exchange: AsymmetricExchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.act1(self.bn1(self.conv1(x)))
         b = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(self.exchange.shuffle(a))))))
         fused = self.exchange.shift_and_shuffle(b, a)
@@ -171,7 +195,10 @@ class AsymmetricBasicBlock(FusedBlock):
 
     exchange: AsymmetricExchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.aa(self.act1(self.drop_block(self.bn1(self.conv1(x)))))
         b = self.bn2(self.conv2(self.exchange.shuffle(a)))
         return self.act2(self.add_shortcut(self.exchange.shift_and_shuffle(b, a), x))

@@ -126,7 +126,10 @@ def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
 class ChannelNorm(nn.LayerNorm):
     """Normalises the C values of every pixel of a map [N, C, H, W]."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [N, C, H, W]
+    ) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -137,7 +140,10 @@ class SelectModality(nn.Module):
         super().__init__()
         self.name, self.layout = name, layout
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(
+        self,
+        features: Sequence[Tensor],  # [M*N, C_i, h_i, w_i]
+    ) -> list[Tensor]:
         """Stage stacks [M*N, C_i, h_i, w_i] to maps [N, C_i, h_i, w_i]."""
         name = self.name if self.name in self.layout.present else self.layout.present[0]
         return [split_modalities(x, self.layout)[name] for x in features]
@@ -156,12 +162,16 @@ def check_known(field: str, names: Sequence[str], layout: StackLayout) -> None:
         raise ValueError(f"fusion field {field} names {unknown[0]!r}; this model knows {list(layout.modalities)}")
 
 
-def sum_of_others(parts: Sequence[Tensor]) -> list[Tensor]:
+def sum_of_others(
+    parts: Sequence[Tensor],  # M times [N, ...]
+) -> list[Tensor]:
     """For each of at least two modalities' features, the sum of the others': y_m = Σ_{k≠m} x_k."""
     return [reduce(operator.add, [x for k, x in enumerate(parts) if k != m]) for m in range(len(parts))]
 
 
-def mean_of_others(parts: Sequence[Tensor]) -> list[Tensor]:
+def mean_of_others(
+    parts: Sequence[Tensor],  # M times [N, ...]
+) -> list[Tensor]:
     """The mean in place of the sum of `sum_of_others`; between two modalities an exact swap."""
     sums = sum_of_others(parts)
     return sums if len(parts) == 2 else [total / (len(parts) - 1) for total in sums]

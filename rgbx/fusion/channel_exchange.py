@@ -52,7 +52,11 @@ class ChannelExchange(nn.Module):
         super().__init__()
         self.layout, self.threshold, self.weight = layout, threshold, weight
 
-    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+        norm: nn.Module,
+    ) -> Tensor:
         """The output [M*N, C, H, W] of `norm`, exchanged by the norm's scales. One modality alone passes."""
         count = self.layout.count
         if count == 1:
@@ -78,7 +82,10 @@ class ChannelExchangeBottleneck(FusedBlock):
 
     exchange: ChannelExchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.act1(self.bn1(self.conv1(x)))
         b = self.exchange(self.bn2(self.conv2(a)), self.bn2)
         b = self.aa(self.act2(self.drop_block(b)))
@@ -93,7 +100,10 @@ class ChannelExchangeBasicBlock(FusedBlock):
 
     exchange: ChannelExchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.exchange(self.bn1(self.conv1(x)), self.bn1)
         a = self.aa(self.act1(self.drop_block(a)))
         return self.act2(self.add_shortcut(self.bn2(self.conv2(a)), x))
@@ -110,7 +120,10 @@ class ChannelExchangeAfterNorm(nn.Module):
         self.exchange = exchange
         self._norm = [norm]  # in a list: its parameters belong to the stage
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         return self.exchange(x, self._norm[0])
 
     def penalty(self) -> Tensor:

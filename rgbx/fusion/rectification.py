@@ -42,7 +42,10 @@ class Rectification(nn.Module):
             nn.Conv2d(2 * channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 2, 1), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [2*N, C, H, W]
+    ) -> Tensor:
         """Stage outputs [2*N, C, H, W]; one modality alone passes."""
         if self.layout.count == 1:
             return x
@@ -76,7 +79,10 @@ class CrossPath(nn.Module):
         self.combine = ModalityLayer(nn.Conv2d(2 * inner, channels, 1), layout)
         self.norm = ModalityLayer(ChannelNorm(channels), layout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """[M*N, C, H, W] to the same."""
         y, q = self.project(x).relu().chunk(2, dim=1)
         k, v = (t.flatten(2).unflatten(1, (self.heads, -1)) for t in self.key_value(q).chunk(2, dim=1))  # [.., h, d, L]
@@ -107,7 +113,10 @@ class StageMerge(nn.Module):
         )
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """[M*N, C, H, W] to [N, C, H, W], M being 1 or 2."""
         crossed = self.cross(x)
         parts = list(split_modalities(crossed, self.layout).values())
@@ -122,7 +131,10 @@ class CrossMerge(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList([StageMerge(c, layout, reduction) for c in channels])
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(
+        self,
+        features: Sequence[Tensor],  # [M*N, C_i, h_i, w_i]
+    ) -> list[Tensor]:
         """Stage stacks [M*N, C_i, h_i, w_i] to maps [N, C_i, h_i, w_i]."""
         return [merge(x) for merge, x in zip(self.stages, features, strict=True)]
 

@@ -35,7 +35,10 @@ class SqueezeExcite(nn.Module):
         self.layout, self.receiver = layout, receiver
         self.gate = ModalityLayer(nn.Conv2d(channels, channels, 1), layout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Stage outputs [M*N, C, H, W]."""
         present = self.layout.present
         if len(present) == 1 or self.receiver not in present:

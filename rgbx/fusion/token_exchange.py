@@ -37,7 +37,11 @@ class TokenExchange(nn.Module):
         )
         separate_layers(self.score, layout)
 
-    def forward(self, branch: Tensor, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        branch: Tensor,  # [M*N, C, H, W]
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Exchanges `branch` [M*N, C, H, W] by scores of `x`, of that shape. One modality alone passes, unscored.
 
         In training the loss grows by weight · Σ_m mean |s_m|.
@@ -65,7 +69,10 @@ class TokenExchangeOutput(nn.Module):
         super().__init__()
         self.exchange = exchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         """Stage outputs [M*N, C, H, W]; one modality alone passes."""
         exchanged = self.exchange(x, x)
         return x if exchanged is x else x + exchanged
@@ -76,7 +83,10 @@ class TokenExchangeBottleneck(FusedBlock):
 
     exchange: TokenExchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.act1(self.bn1(self.conv1(x)))
         b = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(a)))))
         return self.act3(self.add_shortcut(self.exchange(self.bn3(self.conv3(b)), x), x))
@@ -87,7 +97,10 @@ class TokenExchangeBasicBlock(FusedBlock):
 
     exchange: TokenExchange
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
         a = self.aa(self.act1(self.drop_block(self.bn1(self.conv1(x)))))
         return self.act2(self.add_shortcut(self.exchange(self.bn2(self.conv2(a)), x), x))
 

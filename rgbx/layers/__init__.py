@@ -1,15 +1,12 @@
 """Layers that know the modalities: the stack, its private norms and private layers."""
 
+from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
 from rgbx.layers.stack import (
     ModalityAffine,
     ModalityLayer,
     ModalityNorm,
     StackLayout,
     concatenate_modalities,
-    modality_norm,
-    owner,
-    replace_norms,
-    separate_layers,
     split_modalities,
     stack_modalities,
 )

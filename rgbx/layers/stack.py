@@ -1,4 +1,4 @@
-"""Several modalities stacked on the batch axis of one network: which are in the stack, and the layers private to each.
+"""Several modalities stacked on the batch axis of a network: which are in the stack, and what is private to each.
 
 Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modality has its own batch norm.
 """
@@ -6,19 +6,16 @@ Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modalit
 from __future__ import annotations
 
 import copy
-import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Protocol, TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
-
-VARIANTS = ("private", "affine", "shared")
-CONTAINERS = ("norms", "copies", "stems")  # attribute under which a layer keeps what is private, by modality
 
 _T = TypeVar("_T")
 
@@ -74,15 +71,15 @@ class StackLayout:
         """Names of the modalities in the stack, in declared order: those of the open block, outside any block all.
 
         Raises:
-            RuntimeError: during a backward pass outside a block opened in it: a part of a network that is computed
-                again would take this stack for that of its forward pass.
+            RuntimeError: during a backward pass, outside the blocks opened in it: a part of a network that is computed
+                again there cannot know what its forward pass held.
         """
         block = self._thread.block
         names, opened_in = (self.modalities, NO_BACKWARD) if block is None else (block.names, block.opened_in)
         if opened_in != _backward_pass() and len(self.modalities) > 1:
             raise RuntimeError(
                 "a part of a network for several modalities is computed again in a backward pass and cannot know which "
-                "of them its forward pass held; checkpoint whole backbones, or by "
+                "of them its forward pass held; checkpoint the whole backbone, or use "
                 "SharedBackbone.set_grad_checkpointing or StackLayout.checkpoint"
             )
         return names
@@ -105,24 +102,31 @@ class StackLayout:
 
     def penalise(
         self,
-        term: Tensor,  # scalar
+        term: Tensor,  # [] a scalar
     ) -> None:
         """Adds a term to the training loss of the call that is running; outside any block nobody asks for it."""
         if self._thread.block is not None:
             self._thread.block.penalties.append(term)
 
-    def checkpoint(self, function: Callable[..., _T], *args: object, **kwargs: object) -> _T:
+    def checkpoint(
+        self,
+        function: Callable[[Tensor], _T],
+        x: Tensor,  # [M*N, ...]
+    ) -> _T:
         """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
-        if torch.compiler.is_compiling():  # what is computed again is part of the compiled graph, as for this stack
-            compiled: _T = checkpoint(functools.partial(function, **kwargs), *args, use_reentrant=False)
-            return compiled
-        again = functools.partial(self._again, self.present, functools.partial(function, **kwargs))
-        result: _T = checkpoint(again, *args, use_reentrant=False)
+        # in a compiled graph the part that is computed again is traced here and now
+        call = function if torch.compiler.is_compiling() else partial(self._call, self.present, function)
+        result: _T = checkpoint(call, x, use_reentrant=False)
         return result
 
-    def _again(self, names: tuple[str, ...], function: Callable[..., _T], *args: object) -> _T:
+    def _call(
+        self,
+        names: tuple[str, ...],
+        function: Callable[[Tensor], _T],
+        x: Tensor,  # [M*N, ...]
+    ) -> _T:
         with self.holding(names):
-            return function(*args)
+            return function(x)
 
 
 class _OpenBlock(threading.local):
@@ -161,7 +165,11 @@ def _backward_pass() -> int:
     return torch._C._current_graph_task_id()
 
 
-def match_channels(x: Tensor, channels: int, name: str) -> Tensor:
+def match_channels(
+    x: Tensor,  # [N, c, H, W]
+    channels: int,
+    name: str,
+) -> Tensor:
     """Fits a map [N, c, H, W] to a stem of ``channels`` inputs: one channel is repeated, an equal number is kept.
 
     Raises:
@@ -172,7 +180,11 @@ def match_channels(x: Tensor, channels: int, name: str) -> Tensor:
     return x if x.shape[1] == channels else x.expand(-1, channels, -1, -1)
 
 
-def stack_modalities(inputs: Mapping[str, Tensor], layout: StackLayout, channels: int = 3) -> Tensor:
+def stack_modalities(
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+    layout: StackLayout,
+    channels: int = 3,
+) -> Tensor:
     """Stacks the maps [N, c, H, W] of the modalities present to [M*N, channels, H, W], modality-major.
 
     Raises:
@@ -182,7 +194,11 @@ def stack_modalities(inputs: Mapping[str, Tensor], layout: StackLayout, channels
     return torch.cat(maps) if len(maps) > 1 else maps[0]
 
 
-def concatenate_modalities(inputs: Mapping[str, Tensor], layout: StackLayout, channels: int = 3) -> Tensor:
+def concatenate_modalities(
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+    layout: StackLayout,
+    channels: int = 3,
+) -> Tensor:
     """Joins the maps [N, c, H, W] of all modalities as channels, [N, M*channels, H, W]; those absent are zero.
 
     Raises:
@@ -193,7 +209,11 @@ def concatenate_modalities(inputs: Mapping[str, Tensor], layout: StackLayout, ch
     return torch.cat([maps.get(name, zero) for name in layout.modalities], dim=1)
 
 
-def _equal_maps(inputs: Mapping[str, Tensor], names: Sequence[str], channels: int) -> list[Tensor]:
+def _equal_maps(
+    inputs: Mapping[str, Tensor],  # [N, c, H, W] each
+    names: Sequence[str],
+    channels: int,
+) -> list[Tensor]:
     maps = [match_channels(inputs[name], channels, name) for name in names]
     for name, x in zip(names, maps, strict=True):
         if x.shape != maps[0].shape:
@@ -204,7 +224,10 @@ def _equal_maps(inputs: Mapping[str, Tensor], names: Sequence[str], channels: in
     return maps
 
 
-def split_modalities(x: Tensor, layout: StackLayout) -> dict[str, Tensor]:
+def split_modalities(
+    x: Tensor,  # [M*N, ...]
+    layout: StackLayout,
+) -> dict[str, Tensor]:
     """Views of a stack [M*N, ...] per modality present, each [N, ...]."""
     sizes = [x.shape[0] // layout.count] * layout.count  # unlike chunks, these let an export keep N dynamic
     return dict(zip(layout.present, x.split(sizes), strict=True))
@@ -229,40 +252,54 @@ class ModalityNorm(nn.Module):
         norms = [self.norms[name] for name in self.layout.present]
         if len(norms) == 1:
             return norms[0](x)
-        if not torch.is_grad_enabled() and all(_is_frozen_2d(norm) for norm in norms):
+        if not torch.is_grad_enabled() and _are_frozen_2d(norms):
             return _frozen_batch_norm(x, norms)
-        if all(_is_instance_2d(norm) for norm in norms):
+        if _are_instance_2d(norms):
             return _instance_norm(x, norms)
         parts = split_modalities(x, self.layout).values()
         return torch.cat([norm(part) for norm, part in zip(norms, parts, strict=True)])
 
 
-def _is_frozen_2d(norm: nn.Module) -> bool:
-    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.training:
-        return False
-    return len(list(norm.parameters())) == 2  # scale and bias; an activation inside has no parameters of its own
+class _AffineNorm(Protocol):
+    """What is read of a batch or instance norm."""
+
+    weight: Tensor  # [C], as are the others
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    eps: float
+
+
+def _are_frozen_2d(norms: Sequence[nn.Module]) -> TypeGuard[Sequence[_AffineNorm]]:
+    return all(
+        isinstance(norm, nn.BatchNorm2d)
+        and norm.running_mean is not None
+        and not norm.training
+        and len(list(norm.parameters())) == 2  # scale and bias; an activation inside has no parameters of its own
+        for norm in norms
+    )
 
 
 def _frozen_batch_norm(
     x: Tensor,  # [M*N, C, H, W]
-    norms: list[Any],
+    norms: Sequence[_AffineNorm],
 ) -> Tensor:
     """Batch norm with fixed statistics as one affine map over the whole stack; nothing is split or concatenated."""
     scale = torch.stack([n.weight * torch.rsqrt(n.running_var + n.eps) for n in norms])  # [M, C]
     bias = torch.stack([n.bias - n.running_mean * s for n, s in zip(norms, scale, strict=True)])
     scale, bias = (t[:, None, :, None, None] for t in (scale, bias))
     out = torch.addcmul(bias, x.unflatten(0, (len(norms), -1)), scale).flatten(0, 1).to(x.dtype)
-    activation = getattr(norms[0], "act", None)  # timm's BatchNormAct2d holds the activation that follows it
-    return out if activation is None else activation(norms[0].drop(out))
+    act, drop = (getattr(norms[0], name, None) for name in ("act", "drop"))  # what follows in timm's BatchNormAct2d
+    return out if act is None or drop is None else act(drop(out))
 
 
-def _is_instance_2d(norm: nn.Module) -> bool:
-    return isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats
+def _are_instance_2d(norms: Sequence[nn.Module]) -> TypeGuard[Sequence[_AffineNorm]]:
+    return all(isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats for norm in norms)
 
 
 def _instance_norm(
     x: Tensor,  # [M*N, C, H, W]
-    norms: list[Any],
+    norms: Sequence[_AffineNorm],
 ) -> Tensor:
     """Instance norm of the whole stack in one call: as batch norm of one sample with M*N*C channels."""
     parts = x.unflatten(0, (len(norms), -1))  # [M, N, C, H, W]
@@ -288,56 +325,13 @@ class ModalityAffine(nn.Module):
 
     def forward(
         self,
-        x: Tensor,  # [M*N, ...]
+        x: Tensor,  # [M*N, C, H, W]
     ) -> Tensor:
         names = self.layout.present
-        weight, bias = (torch.stack([self._affine(name, key) for name in names]) for key in ("weight", "bias"))
+        weight, bias = (torch.stack([getattr(self.norms[m], key) for m in names]) for key in ("weight", "bias"))
         parts = self.statistics(x).unflatten(0, (len(names), -1))  # [M, N, C, H, W]
         out = torch.addcmul(bias[:, None, :, None, None].to(parts.dtype), parts, weight[:, None, :, None, None])
         return self.act(self.drop(out.flatten(0, 1)))
-
-    def _affine(self, name: str, key: str) -> Tensor:
-        parameters: Any = self.norms[name]
-        return parameters[key]
-
-
-def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private") -> nn.Module:
-    """Turns a norm into its form for several modalities.
-
-    Args:
-        norm: an affine norm whose parameters and statistics every modality starts from.
-        layout: the stack's layout, shared with the rest of the model.
-        variant: ``"private"`` statistics and affine per modality; ``"affine"``: private scale and bias over shared
-            batch statistics; ``"shared"``: the norm itself for all.
-
-    Raises:
-        ValueError: for an unknown variant, or ``"affine"`` on a norm without batch statistics.
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"norm variant is {variant!r}; expected one of {VARIANTS}")
-    if variant == "shared":
-        return norm
-    if variant == "private":
-        return ModalityNorm(norm, layout)
-    if not isinstance(norm, _BatchNorm):
-        raise ValueError(f"norm variant 'affine' needs batch norm, found {type(norm).__name__}; use 'private'")
-    return ModalityAffine(norm, layout)
-
-
-def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "private") -> int:
-    """Replaces every norm inside ``module`` by its form for several modalities, keeping the pretrained values.
-
-    Returns:
-        How many norms were found.
-    """
-    count = 0
-    for name, child in module.named_children():
-        if isinstance(child, (_BatchNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)):
-            setattr(module, name, modality_norm(child, layout, variant))
-            count += 1
-        else:
-            count += replace_norms(child, layout, variant)
-    return count
 
 
 class ModalityLayer(nn.Module):
@@ -358,31 +352,3 @@ class ModalityLayer(nn.Module):
     ) -> Tensor:
         outputs = [self.copies[name](part) for name, part in split_modalities(x, self.layout).items()]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def separate_layers(module: nn.Module, layout: StackLayout) -> None:
-    """Gives every modality its own copy of every layer inside ``module``, norms that are private already excepted.
-
-    Raises:
-        ValueError: for a module that holds parameters beside layers with parameters: it cannot be copied layer by
-            layer, and not as a whole, as the norms inside work on the stack.
-    """
-    for name, child in list(module.named_children()):
-        if isinstance(child, (ModalityNorm, ModalityAffine, ModalityLayer)):
-            continue
-        own = [key for key, _ in child.named_parameters(recurse=False)]
-        if not own:
-            separate_layers(child, layout)
-        elif any(list(layer.parameters()) for layer in child.children()):
-            raise ValueError(
-                f"weights='separate' is not possible with this network: {type(child).__name__} holds the parameter "
-                f"{own[0]!r} beside its layers; use weights='shared', or a network such as resnet50"
-            )
-        else:
-            setattr(module, name, ModalityLayer(child, layout))
-
-
-def owner(parameter: str) -> str | None:
-    """The modality that a parameter, by its full name, belongs to; None for what all share."""
-    parts = parameter.split(".")
-    return next((parts[i + 1] for i, part in enumerate(parts[:-1]) if part in CONTAINERS), None)

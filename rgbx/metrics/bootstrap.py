@@ -66,7 +66,11 @@ def resampled_iou(
     return right / (true + predicted - right)
 
 
-def mean_iou(iou: Tensor, *, absent: str = "skip") -> Tensor:
+def mean_iou(
+    iou: Tensor,  # [..., K]
+    *,
+    absent: str = "skip",
+) -> Tensor:
     """Mean over the last axis: absent classes (NaN) are skipped, or counted as 0.
 
     Raises:

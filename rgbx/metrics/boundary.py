@@ -23,7 +23,7 @@ MOST_LOOKUPS = 2**18  # at once, so that they stay in the cache
 
 def boundary_counts(
     prediction: Tensor,  # [H, W] or [N, H, W] class ids
-    label: Tensor,  # the same shape, class ids or ignore_index
+    label: Tensor,  # [H, W] or [N, H, W] class ids or ignore_index
     num_classes: int,
     *,
     tolerance: float = TOLERANCE,
@@ -71,7 +71,10 @@ def boundary_counts(
     )
 
 
-def _boundary_map(classes: Tensor, reach: int) -> Tensor:
+def _boundary_map(
+    classes: Tensor,  # [N, H, W]
+    reach: int,
+) -> Tensor:
     """[N, H, W] with NOTHING for ignored → the class of boundary pixels, NOTHING elsewhere, framed by `reach`, flat."""
     boundary = torch.zeros_like(classes, dtype=torch.bool)
     for axis in (1, 2):
@@ -91,7 +94,13 @@ def _disc(reach: int, row: int) -> Tensor:
     return offsets[squared[squared <= reach**2].argsort(stable=True)]
 
 
-def _match(name: str, own: Tensor, other: Tensor, disc: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def _match(
+    name: str,
+    own: Tensor,  # [N * framed pixels]
+    other: Tensor,  # [N * framed pixels]
+    disc: Tensor,  # [D] offsets
+    num_classes: int,
+) -> tuple[Tensor, Tensor]:
     """How many boundary pixels of each class have one of the same class in the other map nearby, and how many exist.
 
     Looks at the nearest points first: most pixels find their counterpart there and are done.
@@ -110,7 +119,9 @@ def _match(name: str, own: Tensor, other: Tensor, disc: Tensor, num_classes: int
     return total - add_by_id(classes, num_classes), total
 
 
-def boundary_f_score(counts: Tensor) -> float:  # [K, 4] of `boundary_counts`, summed over images
+def boundary_f_score(
+    counts: Tensor,  # [K, 4] of `boundary_counts`, summed over images
+) -> float:
     """Mean over classes of the harmonic mean F = 2PR / (P + R) of boundary precision and recall, as a fraction of 1.
 
     A class with boundaries in only one of truth and prediction scores 0, one with none in either is skipped.

@@ -20,7 +20,7 @@ def reliability_counts(
     *,
     bins: int = BINS,
     ignore_index: int = 255,
-    largest: tuple[Tensor, Tensor] | None = None,
+    largest: tuple[Tensor, Tensor] | None = None,  # [N, H, W] each
 ) -> Tensor:
     """Sorts pixels by confidence, the largest probability, into B bins ((b-1)/B, b/B] of equal width.
 
@@ -59,7 +59,9 @@ def reliability_counts(
     return torch.stack([part.double() for part in sums])[:, :bins]
 
 
-def _check_confidence(confidence: Tensor) -> None:
+def _check_confidence(
+    confidence: Tensor,  # [N, H, W]
+) -> None:
     if confidence.numel() == 0:
         return
     low, high = (float(value) for value in torch.aminmax(confidence))
@@ -69,7 +71,9 @@ def _check_confidence(confidence: Tensor) -> None:
         )
 
 
-def calibration_error(counts: Tensor) -> float:  # [3, B] of `reliability_counts`, summed over images
+def calibration_error(
+    counts: Tensor,  # [3, B] of `reliability_counts`, summed over images
+) -> float:
     """Expected calibration error Σ_b n_b / N · |accuracy_b - mean confidence_b|, as a fraction of 1.
 
     Returns:

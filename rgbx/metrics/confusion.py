@@ -12,7 +12,7 @@ BYTE = 256
 
 def confusion_matrix(
     prediction: Tensor,  # [...] any integer dtype, ids 0..K-1
-    label: Tensor,  # the same shape, ids 0..K-1 or ignore_index
+    label: Tensor,  # [...] ids 0..K-1 or ignore_index
     num_classes: int,
     *,
     ignore_index: int = 255,
@@ -44,7 +44,10 @@ def confusion_matrix(
     return counts
 
 
-def check_class_maps(prediction: Tensor, label: Tensor) -> None:
+def check_class_maps(
+    prediction: Tensor,  # [...]
+    label: Tensor,  # [...]
+) -> None:
     """Refuses maps that differ in shape or do not hold integers.
 
     Raises:
@@ -59,7 +62,12 @@ def check_class_maps(prediction: Tensor, label: Tensor) -> None:
             raise ValueError(f"{name} must hold integer class ids, found dtype {tensor.dtype}")
 
 
-def check_ids(name: str, ids: Tensor, num_classes: int, remark: str = "") -> None:
+def check_ids(
+    name: str,
+    ids: Tensor,  # [...]
+    num_classes: int,
+    remark: str = "",
+) -> None:
     """Refuses class ids outside 0..K-1.
 
     Raises:
@@ -76,7 +84,9 @@ def check_ids(name: str, ids: Tensor, num_classes: int, remark: str = "") -> Non
         )
 
 
-def _to_bytes(ids: Tensor) -> Tensor | None:
+def _to_bytes(
+    ids: Tensor,  # [...]
+) -> Tensor | None:
     """The ids as uint8; None where one does not fit."""
     if ids.dtype == torch.uint8:
         return ids
@@ -85,7 +95,12 @@ def _to_bytes(ids: Tensor) -> Tensor | None:
     return ids.to(torch.uint8) if low >= 0 and high < BYTE else None
 
 
-def _count_bytes(prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _count_bytes(
+    prediction: Tensor,  # uint8 [...]
+    label: Tensor,  # uint8 [...]
+    num_classes: int,
+    ignore_index: int,
+) -> tuple[Tensor, Tensor]:
     """Counts [K, K], and how many pixels they should hold, from one table of all pairs of uint8 ids."""
     pairs = label.to(torch.int32).mul_(BYTE).add_(prediction)
     table = add_by_id(pairs.flatten(), BYTE**2).view(BYTE, BYTE)
@@ -94,7 +109,12 @@ def _count_bytes(prediction: Tensor, label: Tensor, num_classes: int, ignore_ind
     return table[:num_classes, :num_classes].clone(), table.sum()
 
 
-def _count_any(prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _count_any(
+    prediction: Tensor,  # [...]
+    label: Tensor,  # [...]
+    num_classes: int,
+    ignore_index: int,
+) -> tuple[Tensor, Tensor]:
     """The same for any ids and device: a frame around the matrix takes what is out of range, a last row the ignored."""
     rows, columns = num_classes + 3, num_classes + 2
     label = label.long()
@@ -105,7 +125,12 @@ def _count_any(prediction: Tensor, label: Tensor, num_classes: int, ignore_index
     return table[inner, inner].contiguous(), table[:-1].sum()
 
 
-def _refuse(prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int) -> None:
+def _refuse(
+    prediction: Tensor,  # [...]
+    label: Tensor,  # [...]
+    num_classes: int,
+    ignore_index: int,
+) -> None:
     label = label.long()
     counted = label != ignore_index
     check_ids("label", label[counted], num_classes, f" (ignore_index is {ignore_index})")

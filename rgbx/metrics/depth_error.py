@@ -19,8 +19,8 @@ LEAST_METRES = 1e-3
 
 def depth_sums(
     prediction: Tensor,  # [1, H, W] or [N, 1, H, W], metres
-    target: Tensor,  # the same shape, metres, 0 = no measurement
-    valid: Tensor | None = None,  # bool, the same shape
+    target: Tensor,  # [1, H, W] or [N, 1, H, W], metres, 0 = no measurement
+    valid: Tensor | None = None,  # bool [1, H, W] or [N, 1, H, W]
 ) -> dict[str, float]:
     """What the depth scores need, additive over images, of pixels where the target is above 0.
 

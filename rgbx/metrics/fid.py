@@ -112,7 +112,10 @@ def squared_mmd(
     return float(within - 2 * kernel(x, y).mean())
 
 
-def _checked(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(
+    features: Tensor,  # [n, D]
+    reference: Tensor,  # [m, D]
+) -> tuple[Tensor, Tensor]:
     if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1]:
         raise ValueError(
             f"expected features [n, D] and [m, D], found {tuple(features.shape)} and {tuple(reference.shape)}"
@@ -122,6 +125,8 @@ def _checked(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return features.double(), reference.to(features.device).double()
 
 
-def _reduced(rows: Tensor) -> Tensor:
+def _reduced(
+    rows: Tensor,  # [n, D]
+) -> Tensor:
     """A matrix R of at most D rows with RᵀR = XᵀX."""
     return torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows

@@ -27,7 +27,11 @@ def add_by_id(
     return sums if weights is None else sums.double()  # int64 where there are no ids
 
 
-def add_in_copies(ids: Tensor, num_ids: int, weights: Tensor | None = None) -> Tensor:
+def add_in_copies(
+    ids: Tensor,  # [P]
+    num_ids: int,
+    weights: Tensor | None = None,  # [P]
+) -> Tensor:
     """`add_by_id` for a device with thousands of threads, without waiting for it.
 
     Neighbouring pixels mostly have the same id. Each of up to 64 neighbours adds to its own copy of the table, so that

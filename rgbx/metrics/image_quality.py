@@ -15,7 +15,7 @@ _K1, _K2 = 0.01, 0.03
 
 def error_sums(
     prediction: Tensor,  # [C, H, W] or [N, C, H, W]
-    target: Tensor,  # the same shape
+    target: Tensor,  # [C, H, W] or [N, C, H, W]
     valid: Tensor | None = None,  # bool [1, H, W] or [N, 1, H, W]
 ) -> dict[str, float]:
     """What MAE and RMSE need, additive over images: ``values``, ``absolute`` and ``squared`` errors.
@@ -113,7 +113,11 @@ def ssim(
     return float(quality[(~holes).expand_as(quality)].mean())
 
 
-def checked(prediction: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def checked(
+    prediction: Tensor,  # [..., C, H, W]
+    target: Tensor,  # [..., C, H, W]
+    valid: Tensor | None,  # bool [..., 1, H, W]
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """The two as float64 and the mask, on one device.
 
     Raises:
@@ -131,7 +135,9 @@ def checked(prediction: Tensor, target: Tensor, valid: Tensor | None) -> tuple[T
     return prediction.double(), target.to(prediction.device).double(), valid
 
 
-def _windows(maps: Tensor) -> Tensor:  # [K, C, H, W]
+def _windows(
+    maps: Tensor,  # [K, C, H, W]
+) -> Tensor:
     """Gaussian means of all windows inside the maps: [K, C, H - 10, W - 10]."""
     offsets = torch.arange(SSIM_SIDE, dtype=maps.dtype, device=maps.device) - SSIM_SIDE // 2
     weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))

@@ -31,7 +31,7 @@ def angles(
 
 def normal_sums(
     prediction: Tensor,  # [3, H, W] or [N, 3, H, W]
-    target: Tensor,  # the same shape, unit vectors, 0 = no normal
+    target: Tensor,  # [3, H, W] or [N, 3, H, W], unit vectors, 0 = no normal
     valid: Tensor | None = None,  # bool [1, H, W] or [N, 1, H, W]
 ) -> dict[str, Any]:
     """What the scores of normals need, additive over images, of pixels where the target is not 0.
@@ -71,7 +71,9 @@ def normal_scores(sums: Mapping[str, Any]) -> dict[str, float]:
     return found | {f"within_{limit:g}": share(pixels) for limit, pixels in limits} | error_scores(sums)
 
 
-def _median(histogram: Tensor) -> float:
+def _median(
+    histogram: Tensor,  # [bins]
+) -> float:
     """The angle below which half of the pixels lie, pixels of a bin being spread evenly over it."""
     cumulative = histogram.long().cumsum(0).double()
     half = float(cumulative[-1]) / 2

@@ -13,7 +13,9 @@ from torch import Tensor
 ABSENT = ("skip", "zero")
 
 
-def class_iou(confusion: Tensor) -> Tensor:  # [..., K, K] counts
+def class_iou(
+    confusion: Tensor,  # [..., K, K] counts
+) -> Tensor:
     """IoU_k = n_kk / (t_k + p_k - n_kk) of one or many confusion matrices (Long et al., CVPR 2015).
 
     Returns:

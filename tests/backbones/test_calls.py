@@ -1,4 +1,4 @@
-"""What a call of a backbone says of its modalities is true for that call alone: in threads, compiled, checkpointed."""
+"""What a call of a backbone says about its modalities holds for that call: in threads, compiled, checkpointed."""
 
 import copy
 import itertools
