@@ -246,7 +246,12 @@ class Map(Task):
             measured = values if truth is None else truth if valid is None else truth[valid]
             limits = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
             mask = valid[0] if masked and valid is not None else None
-            return colour_map(values[0], mask, COLOURS.get(self.target, "viridis"), limits)
+            return colour_map(
+                values[0],
+                mask,
+                COLOURS["depth"] if self.unit == "metre" else COLOURS.get(self.target, "viridis"),
+                limits,
+            )
         if self.unit != "unit_vector":
             values = values.round().clip(0, 255).astype(np.uint8)
         return colour_input(self.target, values)

@@ -193,6 +193,9 @@ def test_another_loss_is_the_next_steps(make_runner, tmp_path):
         assert re.search(r"model.heads.labels.loss\S* .*: applied", said(tmp_path / str(loss)))
     with pytest.raises(ValueError, match=r"model\.backbone\.name is 'test_resnet' → 'resnet18'"):
         run(make_runner, "cross_entropy", epochs=4, resume=True, model={**network, "backbone": "resnet18"})
+    given = dict(resume=True, log_level="INFO", model={**network, "loss": weights, "norm": "private"})  # the default
+    run(make_runner, "cross_entropy", epochs=4, **given)
+    assert "model.norm" not in said(tmp_path / "cross_entropy")
 
 
 def test_nothing_is_said_where_nothing_changed(make_runner, tmp_path):

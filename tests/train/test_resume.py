@@ -207,9 +207,8 @@ def forget(state):
 
 def test_resuming_another_model_is_refused(make_runner, tmp_path):
     make_runner(epochs=2).train()
-    with pytest.raises(ValueError, match=r"model\.width is 4 → 8 since the run began.*keeps its model"):
+    with pytest.raises(ValueError, match=r"model\.width is absent → 8 since the run began.*keeps its model"):
         make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()
     rewrite(tmp_path / "run/epoch_2.pth", forget)
     with pytest.raises(ValueError, match=r"does not fit.*backbone\.conv.*modalities\? It was trained with .*\.py$"):
         make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()
-    make_runner("run", epochs=2, resume=True, model=dict(width=4)).train()  # the default, given
