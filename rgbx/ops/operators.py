@@ -29,16 +29,34 @@ for _name in OPERATORS:
 
 @torch.library.register_fake("rgbx::channel_shuffle", lib=LIBRARY)
 @torch.library.register_fake("rgbx::pixel_shift", lib=LIBRARY)
-@torch.library.register_fake("rgbx::shift_add_shuffle", lib=LIBRARY)
-def _like_first(x: Tensor, *_: object) -> Tensor:
-    """A result of the first argument's shape, [M*N, C, H, W]."""
+def _like_first(
+    x: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
     return reference.empty_stack(x)
 
 
+@torch.library.register_fake("rgbx::shift_add_shuffle", lib=LIBRARY)
+def _like_b(
+    b: Tensor,  # [M*N, C, H, W]
+    a: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> Tensor:  # [M*N, C, H, W]
+    return reference.empty_stack(b)
+
+
 @torch.library.register_fake("rgbx::shift_add_shuffle_adjoint", lib=LIBRARY)
-def _like_first_twice(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    """Two of them, [M*N, C, H, W]."""
-    return reference.empty_stack(x), reference.empty_stack(x)
+def _like_grad_twice(
+    grad: Tensor,  # [M*N, C, H, W]
+    num_modalities: int,
+    group: int,
+    direction: int,
+) -> tuple[Tensor, Tensor]:  # 2 x [M*N, C, H, W]
+    return reference.empty_stack(grad), reference.empty_stack(grad)
 
 
 def _keep_ring(
