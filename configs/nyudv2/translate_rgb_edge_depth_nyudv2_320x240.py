@@ -10,6 +10,4 @@ with read_base():
     from .translate_depth_normal_rgb_nyudv2_320x240 import *
 
 model.update(modalities=("rgb", "edge"), target="depth")
-train_dataloader["dataset"].update(targets=("depth",))
-val_dataloader["dataset"].update(targets=("depth",))
-test_dataloader["dataset"].update(targets=("depth",))
+dataset.update(targets=("depth",))

@@ -5,9 +5,7 @@ from mmengine.config import read_base
 from rgbx.models import multimodal
 
 with read_base():
-    from .._base_.datasets.rooms import *
-    from .._base_.runtime import *
-    from .._base_.schedules.adamw_poly import *
+    from .asymfusion_r18_rooms_160x120 import *
 
 model = dict(
     type=multimodal,
@@ -20,13 +18,4 @@ model = dict(
     ),
     statistics=dict(depth=dict(mean=(3.85,), std=(1.40,))),  # metres, of the training frames
 )
-
-train_dataloader["dataset"].update(modalities=("rgb", "depth", "normal"))
-test_dataloader["dataset"].update(modalities=("rgb", "depth", "normal"))
-val_dataloader = test_dataloader
-
-optim_wrapper.update(optimizer=dict(lr=2e-3), dtype="auto")
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(begin=1)
-train_cfg.update(max_epochs=15, val_interval=5)
-default_hooks.update(checkpoint=dict(save_best=None))
+dataset.update(modalities=("rgb", "depth", "normal"))

@@ -15,9 +15,7 @@ baseline = "no fusion"
 budget = {
     "train_cfg.max_epochs": 4,
     "train_cfg.val_interval": 4,
-    "train_dataloader.dataset.size": (60, 80),
-    "val_dataloader.dataset.size": (60, 80),
-    "test_dataloader.dataset.size": (60, 80),
+    "dataset.size": (60, 80),
     "model.backbone": "resnet10t",
     "model.modality_dropout": None,
     "default_hooks.checkpoint.max_keep_ckpts": 1,

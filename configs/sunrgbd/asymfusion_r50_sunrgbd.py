@@ -8,17 +8,11 @@ from a list between these; the network and the frozen statistics of its norms ar
 from mmengine.config import read_base
 
 with read_base():
+    from .._base_.asymfusion_r50 import *
     from .._base_.datasets.sunrgbd import *
-    from .._base_.models.asymfusion_r18 import *
-    from .._base_.runtime import *
-    from .._base_.schedules.adamw_poly import *
 
 model.update(
     num_classes=37,
-    backbone="resnet50",
-    pretrained="timm",
-    norm_eval=True,
-    decoder=dict(width=256, dropout=0.1),
     statistics=dict(depth=dict(mean=(0.48,), std=(0.28,))),  # of 0..1: this layout's depth is relative
 )
 optim_wrapper.update(optimizer=dict(lr=8e-5))

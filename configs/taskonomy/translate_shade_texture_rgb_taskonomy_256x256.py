@@ -1,6 +1,6 @@
 """Shade and texture of Taskonomy to RGB, as published: U-Net of width 64, PatchGAN, Adam 2e-4, batch 1, 300 epochs.
 
-For other maps change `sources` and `targets` of the three datasets, and `modalities`, `target` and `ranges` of the
+For other maps change `sources` and `targets` of `dataset`, and `modalities`, `target` and `ranges` of the
 model: its relative maps (shade, depth, texture, edge) reach from 0 to 1. FID and KID need a local Inception file:
 val_evaluator=dict(type=Metrics, fid=dict(weights=...)).
 """

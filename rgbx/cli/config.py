@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import importlib
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,9 +48,10 @@ def add_config_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
 def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str | None = None) -> Config:
     """Reads a config in mmengine's new style and checks it.
 
-    `data_root`, at the top level of a config or given here, becomes the `root` of every dataset,
-    whatever a base config had there. Overrides follow, so that a single dataset can differ. The modules
-    that `custom_imports` names are imported last.
+    `dataset`, at the top level of a config, has what the datasets of all loaders share, and every loader has the
+    sampler and the collation of rgbx where it names none. `data_root`, at the top level or given here, becomes the
+    `root` of every dataset, whatever a base config had there. Overrides follow, of `dataset` before those of a
+    single loader. The modules that `custom_imports` names are imported last.
 
     Args:
         path: the config file.
@@ -67,11 +69,15 @@ def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str
     _check_names(config, path)
     for lazy in lazy_objects(config._cfg_dict):
         _check_import(lazy)
+    _complete_loaders(config, path)
     root = data_root or config.get("data_root")
     if root is not None:
         config.data_root = str(root)
         set_roots(config, str(root), required=data_root is not None)
-    apply_options(config, overrides)
+    apply_options(config, _for_every_loader(config, overrides))
+    for loader in _loaders(config).values():
+        if not loader.get("num_workers"):
+            loader.pop("persistent_workers", None)  # there is none to persist, and torch refuses to be asked for it
     _import_modules(config.get("custom_imports") or {"imports": []})
     return config
 
@@ -117,17 +123,40 @@ def set_roots(config: Config, root: str, *, required: bool = False) -> None:
     Raises:
         ConfigError: `required`, and no dataset has a `root`.
     """
-    found = [
-        node
-        for loader in DATALOADERS
-        if isinstance(config.get(loader), dict)
-        for node in _dicts(config[loader].get("dataset"))
-        if "root" in node
-    ]
+    found = [node for loader in _loaders(config).values() for node in _dicts(loader.get("dataset")) if "root" in node]
     if required and not found:
         raise ConfigError("no dataset of this config has a root to set")
     for node in found:
         node["root"] = root
+
+
+def _loaders(config: Config) -> dict[str, ConfigDict]:
+    return {name: config[name] for name in DATALOADERS if isinstance(config.get(name), dict)}
+
+
+def _complete_loaders(config: Config, path: str | Path) -> None:
+    """What loaders leave to `dataset` and to rgbx; what they say themselves counts."""
+    shared = config._cfg_dict.pop("dataset", None)
+    if not isinstance(shared, (dict, type(None))):
+        raise ConfigError(f"{path}: dataset is {shared!r}; expected dict(...) with what the loaders' datasets share")
+    for name, loader in _loaders(config).items():
+        training = name == "train_dataloader"
+        if "batch_sampler" not in loader:
+            loader.setdefault("sampler", ConfigDict(type=LazyObject("rgbx.datasets", "EpochSampler"), shuffle=training))
+        loader.setdefault("collate_fn", ConfigDict(type=LazyObject("mmengine.dataset", "default_collate")))
+        if training:
+            loader.setdefault("persistent_workers", True)
+        if shared is not None:
+            own = loader.setdefault("dataset", ConfigDict())
+            for key, value in dict.items(shared):
+                own.setdefault(key, copy.deepcopy(value))
+
+
+def _for_every_loader(config: Config, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides with those of `dataset` written out for every loader, before those of one."""
+    general = [key for key in overrides if key.partition(".")[0] == "dataset"]
+    spread = {f"{loader}.{key}": overrides[key] for key in general for loader in _loaders(config)}
+    return {**spread, **{key: value for key, value in overrides.items() if key not in general}}
 
 
 def _dicts(value: object) -> Iterator[Any]:

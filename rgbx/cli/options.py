@@ -48,6 +48,7 @@ TOP_LEVEL = frozenset(
         "model_wrapper_cfg",  # read by mmengine's Runner
         "compile",
         "ema",
+        "dataset",
         "data_root",
         "custom_imports",
         "trust_checkpoint",  # read by rgbx

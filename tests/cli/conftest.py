@@ -49,11 +49,10 @@ param_scheduler = [dict(type=PolyLR, power=0.9, convert_to_iter_based=True)]
 """
 
 TRANSLATION = """
-from mmengine.dataset import default_collate
 from mmengine.optim import PolyLR
 from torch.optim import Adam
 
-from rgbx.datasets import EpochSampler, SyntheticRooms
+from rgbx.datasets import SyntheticRooms
 from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.optim import AutocastOptimWrapper
@@ -65,18 +64,11 @@ model = dict(
     type=multimodal_translator, modalities=("rgb", "normal"), target="depth",
     generator=dict(name="unet", width=4, depth=3), discriminator=dict(width=4, layers=2))
 data_root = "data/rooms"
-train_dataloader = dict(
-    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=True),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=SyntheticRooms, root=data_root, num_frames=4, size=(24, 32), modalities=("rgb", "normal", "depth"),
-        transforms=[dict(type=PackSample)]))
-val_dataloader = dict(
-    batch_size=2, num_workers=0, sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=SyntheticRooms, root=data_root, split="test", num_frames=3, size=(24, 32),
-        modalities=("rgb", "normal", "depth"), transforms=[dict(type=PackSample)]))
+dataset = dict(
+    type=SyntheticRooms, root=data_root, num_frames=4, size=(24, 32), modalities=("rgb", "normal", "depth"),
+    transforms=[dict(type=PackSample)])
+train_dataloader = dict(batch_size=2, num_workers=0)
+val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(split="test", num_frames=3))
 test_dataloader = val_dataloader
 val_cfg = dict(pictures=2, pictures_interval=2)
 test_cfg = dict()

@@ -147,6 +147,52 @@ def test_data_root_follows(write_config):
     assert roots(load_config(write_config(), options=mixed)) == ["z", "z", "w"]
 
 
+SHARED = """
+from mmengine.dataset import pseudo_collate
+from tiny import Halves
+
+from rgbx.transforms import PackSample
+
+dataset = dict(type=Halves, root="here", length=5, transforms=[dict(type=PackSample)])
+train_dataloader = dict(batch_size=2, num_workers=1)
+val_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(length=3))
+test_dataloader = dict(batch_size=2, collate_fn=dict(type=pseudo_collate))
+"""
+
+
+def of_loaders(config, *keys):
+    found = [config[f"{part}_dataloader"] for part in ("train", "val", "test")]
+    for key in keys:
+        found = [node.get(key) for node in found]
+    return found
+
+
+def test_what_loaders_share(write_config):
+    config = load_config(write_config(SHARED))
+    assert of_loaders(config, "dataset", "root") == ["data/halves"] * 3  # of data_root, as always
+    assert of_loaders(config, "dataset", "length") == [5, 3, 5]
+    assert of_loaders(config, "sampler", "shuffle") == [True, False, False]
+    assert [found.__name__ for found in of_loaders(config, "sampler", "type")] == ["EpochSampler"] * 3
+    collations = [found.__name__ for found in of_loaders(config, "collate_fn", "type")]
+    assert collations == ["default_collate", "default_collate", "pseudo_collate"]
+    assert of_loaders(config, "persistent_workers") == [True, None, None]
+    assert "dataset" not in config
+    config.train_dataloader.dataset.transforms.clear()  # no loader's is another's
+    assert len(config.test_dataloader.dataset.transforms) == 1
+
+
+def test_options_of_what_loaders_share(write_config):
+    options = ["test_dataloader.dataset.length=9", "dataset.length=7", "train_dataloader.num_workers=0"]
+    config = load_config(write_config(SHARED), options=options)
+    assert of_loaders(config, "dataset", "length") == [7, 7, 9]
+    assert of_loaders(config, "persistent_workers") == [None] * 3
+    assert of_loaders(load_config(write_config(), options=["dataset.length=7"]), "dataset", "length") == [7] * 3
+    with pytest.raises(ConfigError, match="dataset has no 'lenght'; did you mean 'length'"):
+        load_config(write_config(SHARED), options=["dataset.lenght=7"])
+    with pytest.raises(ConfigError, match=r"config\.py: dataset is 'rooms'; expected dict"):
+        load_config(write_config("dataset = 'rooms'"))
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -9,10 +9,9 @@ with read_base():
 
 data_root = "data/deliver"
 
+dataset.update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"))
 train_dataloader.update(batch_size=2)
 train_dataloader["dataset"].pop("holdout")  # it comes with frames for validation
 val_dataloader["dataset"].pop("holdout")
-train_dataloader["dataset"].update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"))
-val_dataloader["dataset"].update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"), split="val")
-test_dataloader["dataset"].update(type=DELIVER, modalities=("rgb", "hha", "event", "lidar"))
+val_dataloader["dataset"].update(split="val")
 train_dataloader["dataset"]["transforms"][0].update(size=(1024, 1024))

@@ -9,7 +9,5 @@ with read_base():
 
 data_root = "data/fmb"
 
-train_dataloader["dataset"].update(type=FMB, modalities=("rgb", "thermal"))
-val_dataloader["dataset"].update(type=FMB, modalities=("rgb", "thermal"))
-test_dataloader["dataset"].update(type=FMB, modalities=("rgb", "thermal"))
+dataset.update(type=FMB, modalities=("rgb", "thermal"))
 train_dataloader["dataset"]["transforms"][0].update(size=(600, 800))

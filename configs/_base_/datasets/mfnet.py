@@ -9,9 +9,9 @@ with read_base():
 
 data_root = "data/mfnet"
 
+dataset.update(type=MFNet, modalities=("rgb", "thermal"))
 train_dataloader["dataset"].pop("holdout")  # it comes with frames for validation
 val_dataloader["dataset"].pop("holdout")
 # flips: the mirrored copies that the published list names; HorizontalFlip makes them
-train_dataloader["dataset"].update(type=MFNet, modalities=("rgb", "thermal"), flips="skip")
-val_dataloader["dataset"].update(type=MFNet, modalities=("rgb", "thermal"), split="val")
-test_dataloader["dataset"].update(type=MFNet, modalities=("rgb", "thermal"))  # also test_day and test_night
+train_dataloader["dataset"].update(flips="skip")
+val_dataloader["dataset"].update(split="val")  # test_dataloader: also test_day and test_night

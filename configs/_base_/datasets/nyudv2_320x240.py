@@ -9,8 +9,6 @@ with read_base():
 
 data_root = "data/nyuv2_320x240"
 
+dataset.update(type=NYUDv2Folders)
 train_dataloader.update(num_workers=4)
-train_dataloader["dataset"].update(type=NYUDv2Folders)
-val_dataloader["dataset"].update(type=NYUDv2Folders)
-test_dataloader["dataset"].update(type=NYUDv2Folders)
 train_dataloader["dataset"]["transforms"][0].update(size=(240, 320))

@@ -10,75 +10,35 @@ lines are one pixel wide in training as in testing. A config names the `targets`
 modalities.
 """
 
-from mmengine.dataset import default_collate
-
-from rgbx.datasets import EpochSampler, NYUDv2Folders
+from rgbx.datasets import NYUDv2Folders
 from rgbx.transforms import CenterCrop, ComputeEdges, ComputeNormals, HorizontalFlip, PackSample, RandomCrop, Resize
 
 data_root = "data/nyuv2_320x240"
 
+_frame = [
+    dict(type=ComputeNormals, fx=259.43, fy=259.73, cx=162.54, cy=126.62, radius=5),
+    dict(type=CenterCrop, size=(232, 312)),
+]
+_augmentation = [
+    dict(type=Resize, size=(259, 349)),
+    dict(type=RandomCrop, size=(232, 312)),
+    dict(type=HorizontalFlip),
+]
+_last = [dict(type=ComputeEdges), dict(type=PackSample)]
+
+dataset = dict(
+    type=NYUDv2Folders,
+    root=data_root,
+    modalities=("rgb", "depth"),
+    targets=("rgb",),
+    transforms=[*_frame, *_last],
+)
 train_dataloader = dict(
     batch_size=4,
     num_workers=4,
-    persistent_workers=True,
     drop_last=True,
-    sampler=dict(type=EpochSampler, shuffle=True),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=NYUDv2Folders,
-        root=data_root,
-        split="train",
-        holdout="exclude",
-        modalities=("rgb", "depth"),
-        targets=("rgb",),
-        transforms=[
-            dict(type=ComputeNormals, fx=259.43, fy=259.73, cx=162.54, cy=126.62, radius=5),
-            dict(type=CenterCrop, size=(232, 312)),
-            dict(type=Resize, size=(259, 349)),
-            dict(type=RandomCrop, size=(232, 312)),
-            dict(type=HorizontalFlip),
-            dict(type=ComputeEdges),
-            dict(type=PackSample),
-        ],
-    ),
+    dataset=dict(split="train", holdout="exclude", transforms=[*_frame, *_augmentation, *_last]),
 )
 # The checkpoint is chosen on a part held out of the training frames, not on the test split.
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=NYUDv2Folders,
-        root=data_root,
-        split="train",
-        holdout="only",
-        modalities=("rgb", "depth"),
-        targets=("rgb",),
-        transforms=[
-            dict(type=ComputeNormals, fx=259.43, fy=259.73, cx=162.54, cy=126.62, radius=5),
-            dict(type=CenterCrop, size=(232, 312)),
-            dict(type=ComputeEdges),
-            dict(type=PackSample),
-        ],
-    ),
-)
-test_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    sampler=dict(type=EpochSampler, shuffle=False),
-    collate_fn=dict(type=default_collate),
-    dataset=dict(
-        type=NYUDv2Folders,
-        root=data_root,
-        split="test",
-        modalities=("rgb", "depth"),
-        targets=("rgb",),
-        transforms=[
-            dict(type=ComputeNormals, fx=259.43, fy=259.73, cx=162.54, cy=126.62, radius=5),
-            dict(type=CenterCrop, size=(232, 312)),
-            dict(type=ComputeEdges),
-            dict(type=PackSample),
-        ],
-    ),
-)
+val_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(split="train", holdout="only"))
+test_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(split="test"))

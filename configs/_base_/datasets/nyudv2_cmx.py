@@ -9,6 +9,4 @@ with read_base():
 
 data_root = "data/NYUDepthv2"
 
-train_dataloader["dataset"].update(type=NYUDv2CMX, modalities=("rgb", "hha"))
-val_dataloader["dataset"].update(type=NYUDv2CMX, modalities=("rgb", "hha"))
-test_dataloader["dataset"].update(type=NYUDv2CMX, modalities=("rgb", "hha"))
+dataset.update(type=NYUDv2CMX, modalities=("rgb", "hha"))

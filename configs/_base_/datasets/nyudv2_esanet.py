@@ -9,6 +9,4 @@ with read_base():
 
 data_root = "data/nyudv2_esanet"
 
-train_dataloader["dataset"].update(type=NYUDv2ESANet)
-val_dataloader["dataset"].update(type=NYUDv2ESANet)
-test_dataloader["dataset"].update(type=NYUDv2ESANet)
+dataset.update(type=NYUDv2ESANet)

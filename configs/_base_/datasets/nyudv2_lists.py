@@ -9,9 +9,8 @@ with read_base():
 
 data_root = "data/nyudv2"
 
-train_dataloader["dataset"].pop("split")
+dataset.update(type=NYUDv2Lists, list_file="train.txt")
+train_dataloader["dataset"].pop("split")  # a list takes its place
 val_dataloader["dataset"].pop("split")
 test_dataloader["dataset"].pop("split")
-train_dataloader["dataset"].update(type=NYUDv2Lists, list_file="train.txt")
-val_dataloader["dataset"].update(type=NYUDv2Lists, list_file="train.txt")
-test_dataloader["dataset"].update(type=NYUDv2Lists, list_file="val.txt")  # the 654 test frames, as there
+test_dataloader["dataset"].update(list_file="val.txt")  # the 654 test frames, as there

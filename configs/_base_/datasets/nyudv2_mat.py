@@ -9,6 +9,4 @@ with read_base():
 
 data_root = "data/nyu_depth_v2_labeled.mat"
 
-train_dataloader["dataset"].update(type=NYUDv2Mat)
-val_dataloader["dataset"].update(type=NYUDv2Mat)
-test_dataloader["dataset"].update(type=NYUDv2Mat)
+dataset.update(type=NYUDv2Mat)

@@ -9,7 +9,5 @@ with read_base():
 
 data_root = "data/pst900"
 
-train_dataloader["dataset"].update(type=PST900, modalities=("rgb", "thermal"))
-val_dataloader["dataset"].update(type=PST900, modalities=("rgb", "thermal"))
-test_dataloader["dataset"].update(type=PST900, modalities=("rgb", "thermal"))
+dataset.update(type=PST900, modalities=("rgb", "thermal"))
 train_dataloader["dataset"]["transforms"][0].update(size=(640, 1280))

@@ -13,8 +13,6 @@ with read_base():
 
 data_root = "data/SUNRGBD"
 
+dataset.update(type=SUNRGBD)
 train_dataloader.update(batch_size=16)
-train_dataloader["dataset"].update(type=SUNRGBD)
-val_dataloader["dataset"].update(type=SUNRGBD)
-test_dataloader["dataset"].update(type=SUNRGBD)
 train_dataloader["dataset"]["transforms"][0].update(size=(480, 480))
