@@ -16,6 +16,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from rgbx._text import nearest, nearest_file
+from rgbx._types import Options
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
 
@@ -152,7 +153,7 @@ def _complete_loaders(config: Config, path: str | Path) -> None:
                 own.setdefault(key, copy.deepcopy(value))
 
 
-def _for_every_loader(config: Config, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _for_every_loader(config: Config, overrides: Options) -> dict[str, Any]:
     """Overrides with those of `dataset` written out for every loader, before those of one."""
     general = [key for key in overrides if key.partition(".")[0] == "dataset"]
     spread = {f"{loader}.{key}": overrides[key] for key in general for loader in _loaders(config)}
