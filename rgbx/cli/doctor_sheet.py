@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
 from rgbx.maps import MapSpec
-from rgbx.maps.colour import class_legend, colour_labels, colour_map, modality_title
+from rgbx.maps.colour import class_legend, colour_labels, colour_map, modality_title, scale_of
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel
@@ -146,10 +146,9 @@ def _picture(
             unit = spec is not None and spec.unit == "unit_vector"
             planes = 127.5 + 127.5 * planes if unit else 255 * planes / max(float(planes.max()), 1e-9)
         return _small(np.clip(planes, 0, 255).astype(np.uint8))
-    name = spec.name if spec is not None else ""
-    metric = spec is not None and spec.unit == "metre"
     values = np.squeeze(array).astype(float)
-    colours = "viridis_r" if metric else {"thermal": "inferno"}.get(name, "gray")
+    metric = spec is not None and spec.unit == "metre"
+    colours = scale_of("") if spec is None else scale_of(spec.name, spec.unit)
     return _small(colour_map(values, values > 0 if metric else None, colours))
 
 

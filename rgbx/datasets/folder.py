@@ -19,7 +19,8 @@ class FolderDataset(FileDataset):
 
     A frame is a stem: its files are `{folder}/{stem}{suffix}` of each modality and of the label. Splits are list
     files, arrays of stems, or names of folders, which replace `{split}` in the folders; there, all files of the first
-    modality are frames. A list may give paths instead of stems: the first modality's folder and suffix are dropped.
+    modality are frames, and where its suffix is "*" those of every asked map with that suffix, so that one that is
+    missing is noticed. A list may give paths instead of stems: the first modality's folder and suffix are dropped.
 
     A family is a subclass with its `declaration`, and nothing else.
 
@@ -94,7 +95,7 @@ def _frames(
     found = {name: image_files(folders[name]) for name in asked if suffixes[name] == ANY_IMAGE}
     first = next(iter(folders))
     if suffixes[first] == ANY_IMAGE:
-        stems = sorted(set().union(*found.values()))
+        stems = sorted(set().union(*(found or {first: image_files(folders[first])}).values()))
     else:
         stems = _stems_below(folders[first], suffixes[first], f"{declared.name}: [splits] {split}")
     for name, files in found.items():

@@ -13,8 +13,14 @@ from rgbx.maps.spec import IGNORE_INDEX
 HOLE = (0, 0, 0)
 IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 SCALES = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO}
-COLOURS = {"depth": "viridis_r", "thermal": "inferno"}  # near is bright, and so is hot
 TITLES = {"rgb": "RGB", "hha": "HHA"}
+
+
+def scale_of(name: str, unit: str = "") -> str:
+    """The scale of a map of one channel: near is bright, and so is hot."""
+    if unit == "metre" or name == "depth":
+        return "viridis_r"
+    return "inferno" if name == "thermal" else "viridis"
 
 
 def modality_title(name: str) -> str:
@@ -80,14 +86,13 @@ def colour_input(
     name: str,
     image: np.ndarray,  # [C, H, W]
     valid: np.ndarray | None = None,  # bool [1, H, W]
-    limits: Sequence[float] | None = None,
 ) -> np.ndarray:
     """A packed map as uint8 RGB [H, W, 3]: rgb as it is, unit vectors as colours, one channel through its scale."""
     if image.shape[0] == 1:
         if name == "depth" and valid is None:
             valid = image > 0
         mask = None if valid is None else valid[0]
-        return colour_map(image[0].astype(float), mask, COLOURS.get(name, "viridis"), limits)
+        return colour_map(image[0].astype(float), mask, scale_of(name))
     planes = image.transpose(1, 2, 0)
     if planes.dtype != np.uint8:  # unit vectors, -1..1
         planes = np.clip(127.5 + 127.5 * planes, 0, 255).astype(np.uint8)

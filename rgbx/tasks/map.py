@@ -22,7 +22,7 @@ from rgbx._text import text_table
 from rgbx._types import Meta, Options
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
-from rgbx.maps.colour import COLOURS, colour_input, colour_map
+from rgbx.maps.colour import colour_input, colour_map, scale_of
 from rgbx.maps.files import file_hash
 from rgbx.metrics import (
     depth_scores,
@@ -246,12 +246,7 @@ class Map(Task):
             measured = values if truth is None else truth if valid is None else truth[valid]
             limits = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
             mask = valid[0] if masked and valid is not None else None
-            return colour_map(
-                values[0],
-                mask,
-                COLOURS["depth"] if self.unit == "metre" else COLOURS.get(self.target, "viridis"),
-                limits,
-            )
+            return colour_map(values[0], mask, scale_of(self.target, self.unit or ""), limits)
         if self.unit != "unit_vector":
             values = values.round().clip(0, 255).astype(np.uint8)
         return colour_input(self.target, values)

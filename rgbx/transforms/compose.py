@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from albumentations.core.composition import BaseCompose
 
-from rgbx.datasets.sample import Sample
+from rgbx.datasets.sample import Sample, build_from
 from rgbx.maps import MapSpec
 from rgbx.transforms.spatial import Maps, image_size, specs_of
 
@@ -160,8 +160,7 @@ def build_transforms(transforms: Sequence[Any], kind: type) -> list[Any]:
     built = []
     for item in transforms:
         if isinstance(item, dict):
-            arguments = dict(item.items())
-            item = arguments.pop("type")(**arguments, strict=True)
+            item = build_from({**item, "strict": True})
         wrong = [type(leaf).__name__ for leaf in _leaves(item) if not isinstance(leaf, kind)]
         if wrong:
             raise ValueError(f"expected albumentations transforms of kind {kind.__name__}, found {wrong}")

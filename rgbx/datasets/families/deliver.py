@@ -56,7 +56,7 @@ class DELIVER(FileDataset):
 
     Raises:
         FileNotFoundError: no frame of this split and these conditions, or a missing file.
-        ValueError: unknown modalities, conditions or depth encoding, or files that hold something else.
+        ValueError: unknown modalities, conditions or depth encoding; when read, files that hold something else.
     """
 
     def __init__(

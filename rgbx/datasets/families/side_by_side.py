@@ -25,7 +25,7 @@ class SideBySide(FileDataset):
         transforms: see `DenseDataset`.
 
     Raises:
-        FileNotFoundError, ValueError: no images, or one of odd width.
+        FileNotFoundError, ValueError: no images; when read, one of odd width.
     """
 
     def __init__(

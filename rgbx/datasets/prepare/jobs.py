@@ -13,6 +13,7 @@ from rgbx.datasets.families.cityscapes import LABEL_IDS, METRIC_DEPTH, frame_nam
 from rgbx.datasets.families.mfnet import FLIP, MFNET_LISTS, listed_stems, read_four_channels
 from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
 from rgbx.datasets.prepare.output import Job
+from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.files import encode_png
 
 NYUDV2_DEPTH_SCALE = 5000.0  # raw units per metre, as in the lists of AsymFusion
@@ -30,23 +31,20 @@ class DepthEncoder:
         scale: raw units per metre.
 
     Attributes:
+        limit: the largest depth in metres.
         saturated: pixels that were too far, over all calls.
     """
 
     def __init__(self, scale: float) -> None:
-        self.scale = scale
+        self.encoding = Encoding(STANDARD_MAPS["depth"], scale=scale)
+        self.limit = self.encoding.highest  # metres
         self.saturated = 0
-
-    @property
-    def limit(self) -> float:
-        """The largest depth in metres."""
-        return 65535 / self.scale
 
     def __call__(self, metres: np.ndarray) -> bytes:
         """A PNG of finite depths, float32 [H, W], that are not negative."""
-        raw = np.rint(metres.astype(np.float64) * self.scale)
-        self.saturated += int((raw > 65535).sum())
-        return encode_png(np.where(metres > 0, raw.clip(1, 65535), 0).astype(np.uint16))
+        half_step = 0.5 / self.encoding.steps
+        self.saturated += int((metres.astype(np.float64) > self.limit + half_step).sum())
+        return encode_png(self.encoding.encode(np.minimum(metres, self.limit)))
 
 
 def cityscapes_jobs(root: str | Path, depth: DepthEncoder, *, splits: Sequence[str] = ()) -> list[Job]:
