@@ -36,10 +36,10 @@ def test_without_fusion_it_is_one_network_per_modality(modalities, maps, diverse
 @pytest.mark.parametrize("modalities", [2, 3])
 @pytest.mark.parametrize("stages", [None, (1,), (3, 4)])
 def test_fusion_follows_its_equation(modalities, stages, maps, diverse):
-    generator = diverse(small(modalities, fusion=AsymmetricFusion(stages=stages)))
-    inputs = maps(NAMES[:modalities], (8, 12), batch=1)
+    generator = diverse(small(modalities, fusion=AsymmetricFusion(stages=stages))).double()
+    inputs = {name: x.double() for name, x in maps(NAMES[:modalities], (8, 12), batch=1).items()}
     expected = resnet(generator, inputs, fused=stages or (1, 2, 3, 4))
-    torch.testing.assert_close(generator(inputs)[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(generator(inputs)[0], expected, rtol=1e-9, atol=1e-12)
     assert (expected - resnet(generator, inputs)).abs().max() > 1e-3
 
 
