@@ -107,10 +107,7 @@ class SharedBackbone(nn.Module):
         network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
 
     def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
-        chosen = fusion.stages if fusion.stages is not None else tuple(range(1, len(modules) + 1))
-        for stage in chosen:
-            if not 1 <= stage <= len(modules):
-                raise ValueError(f"fusion stage {stage} does not exist; this backbone has stages 1 to {len(modules)}")
+        for stage in fusion.chosen(len(modules), "backbone"):
             container = _submodule(self.network, modules[stage - 1])
             module = fusion.fuse_stage(container, self.channels[stage - 1], self.layout)
             if module is not None:

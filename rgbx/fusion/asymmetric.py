@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from rgbx.layers import StackLayout, split_modalities
 from rgbx.ops import DEFAULT_FRACTION, channel_shuffle, pixel_shift, shift_add_shuffle
 
 SECOND_SHIFTS = (None, "reversed")
+_COMMON_LAYERS = ("conv1", "bn1", "act1", "conv2", "bn2", "act2", "aa", "drop_block", "se", "drop_path", "downsample")
+_Form = TypeVar("_Form", bound="FusedBlock")
 
 
 class AsymmetricExchange(nn.Module):
@@ -243,7 +246,9 @@ class AsymmetricFusion(FusionMethod):
             receivers=self.receivers,
         )
         name, block = last_block(stage)
-        fused = _fused_form(block)
+        fused = fused_form(block, AsymmetricBottleneck, AsymmetricBasicBlock)
+        if fused is AsymmetricBottleneck and getattr(block, "stride", 1) != 1:
+            fused = None  # a and b differ in size there, so that one cannot receive the other's shift
         if fused is None and self.placement == "block":
             raise ValueError(f"{type(block).__name__} cannot be fused inside; use placement='stage'")
         if block is None or fused is None or self.placement == "stage":
@@ -252,11 +257,13 @@ class AsymmetricFusion(FusionMethod):
         return None
 
 
-def _fused_form(block: nn.Module | None) -> type[FusedBlock] | None:
-    fused = {"Bottleneck": AsymmetricBottleneck, "BasicBlock": AsymmetricBasicBlock}.get(type(block).__name__)
-    # In a strided bottleneck a and b differ in size, so that one cannot receive the other's shift.
-    strided = fused is AsymmetricBottleneck and getattr(block, "stride", 1) != 1
-    return None if strided else fused
+def fused_form(block: nn.Module | None, bottleneck: type[_Form], basic: type[_Form]) -> type[_Form] | None:
+    """The form that takes over a block of timm's ResNets, a bottleneck or a basic block; None for any other.
+
+    Blocks of other networks bear the same names and have other layers, such as RegNet's.
+    """
+    form = {"Bottleneck": bottleneck, "BasicBlock": basic}.get(type(block).__name__)
+    return form if all(hasattr(block, layer) for layer in _COMMON_LAYERS) else None
 
 
 def last_block(stage: nn.Module) -> tuple[str, nn.Module | None]:

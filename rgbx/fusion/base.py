@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from rgbx._registry import Registry
 from rgbx.layers import StackLayout, split_modalities
-
-FUSION_METHODS: dict[str, type[FusionMethod]] = {}
-_Method = TypeVar("_Method", bound="type[FusionMethod]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +40,18 @@ class FusionMethod:
             raise ValueError(f"fusion field stages is {self.stages!r}; expected distinct numbers, or None for all")
         object.__setattr__(self, "stages", tuple(self.stages))
 
+    def chosen(self, count: int, network: str) -> tuple[int, ...]:
+        """The numbers of the stages at which features are exchanged, of a network of `count` stages.
+
+        Raises:
+            ValueError: for a stage that the network, in the message by its name, does not have.
+        """
+        numbers = tuple(range(1, count + 1)) if self.stages is None else self.stages
+        for number in numbers:
+            if not 1 <= number <= count:
+                raise ValueError(f"fusion stage {number} does not exist; this {network} has stages 1 to {count}")
+        return numbers
+
     def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
         """Fuses a stage of the network; called once for each of `stages`.
 
@@ -64,15 +74,19 @@ class FusionMethod:
         return None
 
 
-@runtime_checkable
-class Penalised(Protocol):
-    """A module inside a network that adds a term of its parameters to the training loss.
+FUSION_METHODS: Registry[FusionMethod] = Registry("fusion method")
+fusion_method = FUSION_METHODS.enter
+
+
+class Penalised(nn.Module):
+    """Base of modules inside a network that add a term of their parameters to the training loss.
 
     One whose term depends on features gives it to `StackLayout.penalise` in its forward pass instead.
     """
 
     def penalty(self) -> Tensor:
         """The weighted term, a scalar."""
+        raise NotImplementedError
 
 
 def fusion_penalty(network: nn.Module, layout: StackLayout) -> Tensor | None:
@@ -83,19 +97,6 @@ def fusion_penalty(network: nn.Module, layout: StackLayout) -> Tensor | None:
     """
     terms = [module.penalty() for module in network.modules() if isinstance(module, Penalised)] + layout.penalties
     return torch.stack(terms).sum() if terms else None
-
-
-def fusion_method(name: str) -> Callable[[_Method], _Method]:
-    """Class decorator: enters a fusion method in the table under the name that configs and checkpoints use."""
-
-    def enter(method: _Method) -> _Method:
-        known = FUSION_METHODS.setdefault(name, method)
-        if known.__module__ != method.__module__:
-            raise ValueError(f"fusion method {name!r} is defined in {known.__module__} and in {method.__module__}")
-        FUSION_METHODS[name] = method
-        return method
-
-    return enter
 
 
 def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
@@ -111,12 +112,8 @@ def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
         return None
     options = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
     name = options.pop("name", None)
-    if name not in FUSION_METHODS:
-        raise ValueError(
-            f"fusion is {fusion!r}; expected None, one of {sorted(FUSION_METHODS)}, or a dict of such a 'name' and "
-            "fields. A method of your own is known once its file is imported: custom_imports in a config does that"
-        )
-    method = FUSION_METHODS[name]
+    alternatives = ", None, or a dict of such a 'name' and the method's fields"
+    method = FUSION_METHODS.find(name, f"fusion is {fusion!r}", alternatives)
     known = {field.name for field in fields(method)}
     if unknown := sorted(set(options) - known):
         raise ValueError(f"fusion method {name!r} has no field {unknown[0]!r}; its fields are {sorted(known)}")

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.asymmetric import FusedBlock
-from rgbx.fusion.base import FusionMethod, fusion_method, mean_of_others
+from rgbx.fusion.asymmetric import FusedBlock, fused_form
+from rgbx.fusion.base import FusionMethod, Penalised, fusion_method, mean_of_others
 from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout, split_modalities
 
 _RESNET, _UNET = (2e-2, 6e-4), (1e-2, 1e-3)  # thresholds and penalties of the released codes
@@ -77,7 +77,7 @@ class ChannelExchange(nn.Module):
         return f"threshold={self.threshold}, weight={self.weight}"
 
 
-class ChannelExchangeBottleneck(FusedBlock):
+class ChannelExchangeBottleneck(FusedBlock, Penalised):
     """A timm bottleneck that exchanges channels after its second norm; its layers keep their names."""
 
     exchange: ChannelExchange
@@ -95,7 +95,7 @@ class ChannelExchangeBottleneck(FusedBlock):
         return self.exchange.sparsity(self.bn2)
 
 
-class ChannelExchangeBasicBlock(FusedBlock):
+class ChannelExchangeBasicBlock(FusedBlock, Penalised):
     """A timm basic block that exchanges channels after its first norm; its layers keep their names."""
 
     exchange: ChannelExchange
@@ -112,7 +112,7 @@ class ChannelExchangeBasicBlock(FusedBlock):
         return self.exchange.sparsity(self.bn1)
 
 
-class ChannelExchangeAfterNorm(nn.Module):
+class ChannelExchangeAfterNorm(Penalised):
     """Exchanges the channels of a stage that ends in a private norm, such as an encoder block of the U-Net."""
 
     def __init__(self, exchange: ChannelExchange, norm: nn.Module) -> None:
@@ -128,12 +128,6 @@ class ChannelExchangeAfterNorm(nn.Module):
 
     def penalty(self) -> Tensor:
         return self.exchange.sparsity(self._norm[0])
-
-
-_FORMS: dict[str, type[FusedBlock]] = {
-    "Bottleneck": ChannelExchangeBottleneck,
-    "BasicBlock": ChannelExchangeBasicBlock,
-}
 
 
 @fusion_method("channel_exchange")
@@ -168,17 +162,17 @@ class ChannelExchangeFusion(FusionMethod):
         if blocks and blocks[-1][0] == "norm":
             private_scales(blocks[-1][1])  # raises
             return ChannelExchangeAfterNorm(self._exchange(layout, *_UNET), blocks[-1][1])
-        unknown = [type(block).__name__ for _, block in blocks if type(block).__name__ not in _FORMS]
-        if unknown or not blocks:
-            found = f"{type(stage).__name__}({', '.join(unknown)})"
+        forms = [fused_form(block, ChannelExchangeBottleneck, ChannelExchangeBasicBlock) for _, block in blocks]
+        known = [form for form in forms if form is not None]
+        if not blocks or len(known) < len(blocks):
+            unknown = dict.fromkeys(type(b).__name__ for (_, b), form in zip(blocks, forms, strict=True) if not form)
             raise ValueError(
-                f"channel_exchange acts inside the blocks of a ResNet, {sorted(_FORMS)}, or after the norm that ends a "
-                f"block of a U-Net; found {found}"
+                "channel_exchange acts inside the blocks of timm's ResNets, or after the norm that ends a block of a "
+                f"U-Net; found {type(stage).__name__}({', '.join(unknown)}) with other layers"
             )
-        for name, block in blocks:
+        for (name, block), form in zip(blocks, known, strict=True):
             private_scales(block.get_submodule("bn1"))  # raises; all norms of a network are of one form
-            fused = _FORMS[type(block).__name__]
-            setattr(stage, name, fused(block, self._exchange(layout, *_RESNET)))
+            setattr(stage, name, form(block, self._exchange(layout, *_RESNET)))
         return None
 
     def _exchange(self, layout: StackLayout, threshold: float, weight: float) -> ChannelExchange:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.asymmetric import FusedBlock, last_block
+from rgbx.fusion.asymmetric import FusedBlock, fused_form, last_block
 from rgbx.fusion.base import ChannelNorm, FusionMethod, fusion_method, mean_of_others
 from rgbx.layers import StackLayout, separate_layers, split_modalities
 
@@ -130,8 +130,7 @@ class TokenExchangeFusion(FusionMethod):
             return None
         exchange = TokenExchange(channels, layout, self.threshold, self.penalty_weight)
         name, block = last_block(stage)
-        forms = {"Bottleneck": TokenExchangeBottleneck, "BasicBlock": TokenExchangeBasicBlock}
-        fused = forms.get(type(block).__name__)
+        fused = fused_form(block, TokenExchangeBottleneck, TokenExchangeBasicBlock)
         if block is None or fused is None or block.downsample is not None:
             return TokenExchangeOutput(exchange)
         setattr(stage, name, fused(block, exchange))

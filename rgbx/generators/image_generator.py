@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from rgbx.fusion import FusionMethod
-from rgbx.layers import StackLayout, concatenate_modalities, stack_modalities
+from rgbx.layers import StackLayout, concatenate_modalities, modality_norm, stack_modalities
 
 INITIAL_DEVIATION = 0.02
 
@@ -79,12 +79,15 @@ def fuse_stages(
     """
     if fusion is None:
         return
-    for number in fusion.stages if fusion.stages is not None else range(1, len(stages) + 1):
-        if not 1 <= number <= len(stages):
-            raise ValueError(f"fusion stage {number} does not exist; this generator has stages 1 to {len(stages)}")
+    for number in fusion.chosen(len(stages), "generator"):
         module = fusion.fuse_stage(stages[number - 1], channels[number - 1], layout)
         if module is not None:
             stages[number - 1].add_module("fusion", module)
+
+
+def instance_norm(channels: int, layout: StackLayout, norm: str) -> nn.Module:
+    """An instance norm with scales and biases of each modality, or of all; see `rgbx.layers.modality_norm`."""
+    return modality_norm(nn.InstanceNorm2d(channels, affine=True), layout, norm)
 
 
 def initialise(module: nn.Module) -> None:

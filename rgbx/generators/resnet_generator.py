@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rgbx.fusion import FusionMethod
-from rgbx.generators.image_generator import ImageGenerator, fuse_stages, initialise
-from rgbx.layers import StackLayout, modality_norm
+from rgbx.generators.image_generator import ImageGenerator, fuse_stages, initialise, instance_norm
+from rgbx.layers import StackLayout
 
 DOWN = 2  # convolutions of stride 2
 
@@ -17,11 +17,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, layout: StackLayout, norm: str, dropout: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=False)
-        self.norm1 = _instance_norm(channels, layout, norm)
+        self.norm1 = instance_norm(channels, layout, norm)
         self.act = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect", bias=False)
-        self.norm2 = _instance_norm(channels, layout, norm)
+        self.norm2 = instance_norm(channels, layout, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """[M*N, C, H, W] of the same shape."""
@@ -34,7 +34,7 @@ class ConvBlock(nn.Sequential):
     def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, layout: StackLayout, norm: str) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = _instance_norm(conv.out_channels, layout, norm)
+        self.norm = instance_norm(conv.out_channels, layout, norm)
         self.act = nn.ReLU(inplace=True)
 
 
@@ -114,7 +114,3 @@ def _seven(channels_in: int, channels_out: int, *, bias: bool) -> nn.Conv2d:
 
 def _double(channels_in: int, channels_out: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1, bias=False)
-
-
-def _instance_norm(channels: int, layout: StackLayout, norm: str) -> nn.Module:
-    return modality_norm(nn.InstanceNorm2d(channels, affine=True), layout, norm)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.fusion import FusionMethod
-from rgbx.generators.image_generator import ImageGenerator, fuse_stages, initialise
-from rgbx.layers import StackLayout, modality_norm
+from rgbx.generators.image_generator import ImageGenerator, fuse_stages, initialise, instance_norm
+from rgbx.layers import StackLayout
 
 DROPOUT_BLOCKS = 3
 WIDEST = 8  # times the width of the first block
@@ -96,13 +96,13 @@ class UNetGenerator(ImageGenerator):
         decoder_norm = "shared" if self.single_branch else norm
         encoder: list[EncoderBlock] = []
         for i, (inner, outer) in enumerate(zip(channels, [self.in_channels, *channels[:-1]], strict=True)):
-            private = _instance_norm(inner, layout, encoder_norm) if 0 < i < depth - 1 else None
+            private = instance_norm(inner, layout, encoder_norm) if 0 < i < depth - 1 else None
             encoder.append(EncoderBlock(outer, inner, private, first=i == 0))
         fuse_stages(encoder[1:-1], channels[1:-1], layout, fusion)
         decoder = []
         for i, inner in reversed(list(enumerate(channels))):
             outer = channels[i - 1] if i else out_channels
-            private = _instance_norm(outer, layout, decoder_norm) if i else None
+            private = instance_norm(outer, layout, decoder_norm) if i else None
             rate = dropout if i and depth - i <= DROPOUT_BLOCKS else 0.0
             decoder.append(DecoderBlock(inner if i == depth - 1 else 2 * inner, outer, private, dropout=rate))
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
@@ -121,7 +121,3 @@ class UNetGenerator(ImageGenerator):
         for block, skip in zip(self.decoder[1:], reversed(skips[:-1]), strict=True):
             x = block(torch.cat([x, skip], dim=1))
         return x
-
-
-def _instance_norm(channels: int, layout: StackLayout, norm: str) -> nn.Module:
-    return modality_norm(nn.InstanceNorm2d(channels, affine=True), layout, norm)

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rgbx._registry import Registry
 from rgbx._text import nearest
 from rgbx._types import Meta, Options
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 
 ENSEMBLE = "ensemble"
-TASKS: dict[str, type[Task]] = {}
 _Class = TypeVar("_Class", bound="type[Task]")
 
 Branches = Mapping[str, Tensor]  # modality, or "ensemble": [N, C, H, W]
@@ -256,16 +256,15 @@ class Task(nn.Module, ABC):
         raise ValueError(f"predictions of task {self.kind!r} have no form as files")
 
 
+TASKS: Registry[Task] = Registry("task")
+
+
 def task(name: str) -> Callable[[_Class], _Class]:
     """Class decorator: enters a task in the table under the name that configs and checkpoints use."""
 
     def enter(kind: _Class) -> _Class:
-        known = TASKS.setdefault(name, kind)
-        if known.__module__ != kind.__module__:
-            raise ValueError(f"task {name!r} is defined in {known.__module__} and in {kind.__module__}")
-        TASKS[name] = kind
         kind.kind = name
-        return kind
+        return TASKS.enter(name)(kind)
 
     return enter
 
@@ -276,12 +275,7 @@ def find_task(name: object) -> type[Task]:
     Raises:
         ValueError: an unknown name.
     """
-    if not isinstance(name, str) or name not in TASKS:
-        raise ValueError(
-            f"task is {name!r}; expected one of {', '.join(sorted(TASKS))}{nearest(str(name), TASKS)}. A task of your "
-            "own is known once its file is imported: custom_imports in a config does that"
-        )
-    return TASKS[name]
+    return TASKS.find(name, f"task is {name!r}")
 
 
 def build_task(head: str, options: Options) -> Task:

@@ -71,6 +71,22 @@ def test_shapes_gradients_and_a_training_step(method, backbone):
     copy.deepcopy(model)  # as for a moving average: nothing is left of a graph
 
 
+@pytest.mark.parametrize("backbone", ["regnetx_002", "tresnet_m"])
+def test_blocks_that_only_bear_a_resnets_name_are_left_whole(method, backbone):
+    if method in RESNETS_ONLY:
+        with pytest.raises(
+            ValueError, match=r"inside the blocks of timm's ResNets, .*; found \w+\((Bottleneck|BasicBlock)\)"
+        ):
+            make(method, backbone)
+        return
+    model = make(method, backbone).eval()
+    unfused = make(None, backbone).backbone.network.state_dict()
+    joined = method == "early"  # its first convolution is wider
+    assert joined or unfused.keys() <= model.backbone.network.state_dict().keys()
+    with torch.no_grad():
+        assert model(images())["ensemble"].isfinite().all()
+
+
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
 def test_any_subset_at_any_size_repeats_itself(method, backbone):
     if backbone == "test_convnext" and method in RESNETS_ONLY:
