@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rgbx.datasets.files import FileDataset
 from rgbx.datasets.listing import IMAGE_SUFFIXES
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
@@ -25,11 +26,12 @@ class Files(Check):
         super().__init__(split)
         self.faults: dict[Path, tuple[str, str]] = {}
         self.count = 0
-        for frame in split.listed or ():
-            for path in split.files(frame).values():
-                self.count += 1
-                if path.suffix.lower() in IMAGE_SUFFIXES and (fault := file_fault(path)):
-                    self.faults[path] = (fault, frame.sample_id)
+        if isinstance(split.dataset, FileDataset):
+            for frame in split.dataset.frames:
+                for path in split.dataset.files_of(frame).values():
+                    self.count += 1
+                    if path.suffix.lower() in IMAGE_SUFFIXES and (fault := file_fault(path)):
+                        self.faults[path] = (fault, frame.sample_id)
 
     def see(self, frame: InspectedFrame) -> None:
         if self.split.listed is None:

@@ -70,10 +70,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def files(self, frame: Frame) -> dict[str, Path]:
-        """The files that a training opens: those of the asked modalities and the label."""
-        return {name: Path(frame.files[name]) for name in (*self.dataset.modalities, "label") if name in frame.files}
-
     def pick(self, samples: int, seed: int) -> list[int]:
         """Which frames to read: `samples` drawn without repetition in the order of the split; 0 takes all."""
         count = len(self)
@@ -83,7 +79,11 @@ class Split:
 
     def inspect(self, index: int) -> InspectedFrame:
         """Reads one frame; never raises."""
-        frame = self._listed_frame(index)
+        if isinstance(self.dataset, FileDataset):
+            listed = self.dataset.frames[index]
+            frame = InspectedFrame(listed.sample_id, self.dataset.files_of(listed), origin=listed.origin)
+        else:
+            frame = InspectedFrame(f"#{index}")
         try:
             frame.sample = self.dataset.read(index)
             frame.sample_id = str(frame.sample.get("sample_id", frame.sample_id))
@@ -102,12 +102,6 @@ class Split:
     def inspect_all(self, indices: list[int]) -> Iterator[InspectedFrame]:
         self.sampled = len(indices)
         return map(self.inspect, indices)
-
-    def _listed_frame(self, index: int) -> InspectedFrame:
-        if self.listed is None:
-            return InspectedFrame(f"#{index}")
-        frame = self.listed[index]
-        return InspectedFrame(frame.sample_id, self.files(frame), origin=frame.origin)
 
     def _read_files(self, frame: InspectedFrame) -> None:
         decoded: dict[Path, np.ndarray] = {}  # one file may hold several maps
