@@ -52,6 +52,17 @@ def test_draws_follow_the_generator():
     assert (copy(sample(), np.random.default_rng(1))["depth"] == found[0]).all()
 
 
+def test_a_class_may_be_given_by_its_full_name():
+    """As configs that were dumped have it, with the same checks."""
+    named = AlbumentationsGeometry([{**ROTATE, "type": "albumentations.Rotate"}])(sample(), np.random.default_rng(0))
+    given = AlbumentationsGeometry([ROTATE])(sample(), np.random.default_rng(0))
+    np.testing.assert_array_equal(named["depth"], given["depth"])
+    with pytest.raises(ValueError, match="limits"):
+        AlbumentationsGeometry([{"type": "albumentations.Rotate", "limits": 3}])
+    with pytest.raises(ValueError, match=r"'albumentations\.Rotat' cannot be imported"):
+        AlbumentationsGeometry([{"type": "albumentations.Rotat"}])
+
+
 def test_two_flips_are_not_correlated():
     """With albumentations' own seeding all transforms share one stream."""
     flips = AlbumentationsGeometry([{"type": albumentations.HorizontalFlip}, {"type": albumentations.VerticalFlip}])

@@ -67,6 +67,25 @@ def test_lists_and_values(own):
     assert [frame.sample_id for frame in FolderDataset(own, "test", modalities=("rgb",)).frames] == ["night/3"]
 
 
+def test_frames_of_a_free_suffix_are_those_of_the_first_folder_whatever_is_asked(tmp_path):
+    """Also where no asked map has a free suffix; what the depth folder holds besides is no frame."""
+    for name, suffix in (("b", ".jpg"), ("a", ".png")):
+        save(tmp_path / "train" / "rgb" / f"{name}{suffix}", colours(RNG))
+    for name in "bac":
+        save(tmp_path / "train" / "depth" / f"{name}_depth.png", grey(RNG, 0, 9000, np.uint16))
+    (tmp_path / "dataset.toml").write_text("""
+        modalities.rgb = {folder = "{split}/rgb", suffix = "*", unit = "rgb8"}
+        modalities.depth = {folder = "{split}/depth", suffix = "_depth.png", unit = "metre", scale = 1000}
+        splits.train = "train"
+    """)
+    for asked in (("depth",), ("rgb", "depth"), ("rgb",)):
+        dataset = FolderDataset(tmp_path, modalities=asked)
+        assert [frame.sample_id for frame in dataset.frames] == ["a", "b"], asked
+    raw = decoded(tmp_path / "train/depth/b_depth.png")
+    depth = FolderDataset(tmp_path, modalities=("depth",))[1]["depth"]
+    np.testing.assert_allclose(depth, raw / 1000, rtol=1e-6)
+
+
 def test_transforms_of_a_config_know_maps_of_any_name(own):
     transforms = [dict(type=HorizontalFlip, probability=1.0), dict(type=PackSample)]
     plain, packed = FolderDataset(own)[0], FolderDataset(own, transforms=transforms)[0]

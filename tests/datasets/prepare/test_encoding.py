@@ -30,6 +30,22 @@ def test_nothing_is_lost(array):
     np.testing.assert_array_equal(decoded(encode_png(array)), array)
 
 
+@pytest.mark.parametrize("scale", [256, 1000, 5000])
+def test_depth_rounds_and_counts_like_a_loop(scale):
+    limit = 65535 / scale
+    near = limit + np.array([-1, -0.6, -0.4, 0, 0.4, 0.6, 1, 100]) / scale
+    metres = np.concatenate([[0], RNG.uniform(0, 1.2 * limit, 400), RNG.uniform(0, 3 / scale, 60), near])
+    metres = metres.astype(np.float32)[None]
+    raw, saturated = [], 0
+    for depth in metres[0].tolist():
+        step = round(depth * scale)
+        saturated += step > 65535
+        raw.append(0 if depth == 0 else min(max(step, 1), 65535))
+    encode = DepthEncoder(scale)
+    np.testing.assert_array_equal(decoded(encode(metres))[0], raw)
+    assert encode.saturated == saturated > 50
+
+
 def test_depth():
     """0 stays 0, what is measured stays above it, and what is too far is counted."""
     encode = DepthEncoder(5000)
