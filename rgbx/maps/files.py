@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from rgbx.maps.header import JPEG, PNG, turn_of
 from rgbx.maps.spec import IGNORE_INDEX
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how such files begin
 _GREY, _PALETTE = 0, 3  # PNG colour types
 _IEND = 12  # bytes of the chunk that ends a PNG
 # A JPEG has 8 bits per channel and no alpha, so OpenCV >= 4.11 may write RGB at once.
@@ -115,6 +115,18 @@ def read_ids(path: str | Path) -> np.ndarray:
             "is this an instance or a depth image?"
         )
     return values.astype(np.uint8)
+
+
+def exif_turn(path: str | Path) -> int:
+    """The EXIF orientation of an image file, which reading ignores: 1 (upright, or none is stated) to 8.
+
+    Source: CIPA DC-008 (Exif 2.32), tag 0x0112: 3 is a half turn, 6 and 8 are quarter turns, the even ones up to 4 and
+    the odd ones from 5 are mirrored.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`.
+    """
+    return turn_of(_load(path))
 
 
 def encode_png(array: np.ndarray, text: str = "") -> bytes:

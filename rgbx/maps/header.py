@@ -1,0 +1,217 @@
+"""What the header of an image file says, told from its bytes before anything is decoded."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how such files begin
+EXR = b"v/1\x01"
+_TIFFS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}  # the last two are BigTIFF
+_PNM = re.compile(rb"P[1-6]\s(?:\s|#[^\n]*\n)*(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+_PFM = re.compile(rb"P[Ff]\s+(\d{1,9})\s+(\d{1,9})\s")
+_PAM = re.compile(rb"P7\s(?=.*?WIDTH\s+(\d{1,9}))(?=.*?HEIGHT\s+(\d{1,9}))(?=.*?DEPTH\s+(\d{1,4}))", re.DOTALL)
+# tags of TIFF 6.0, section 8, and their whole numbers: BYTE, SHORT, LONG and LONG8
+_WANTED = _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLES = 254, 256, 257, 258, 259, 274, 277
+_WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_NO_PAGE = 0b101  # a smaller copy of another image, or its mask
+_LOSSY = (6, 7, 34712)  # JPEG, in two ways, and JPEG 2000
+_MOST_TAGS, _MOST_PAGES = 4096, 64
+
+Kind = Literal["PNG", "JPEG", "TIFF", "BMP", "WebP", "PNM", "OpenEXR"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What decoding a file would make of it.
+
+    Attributes:
+        kind: the format, told from the first bytes and never from the name.
+        height, width: in pixels.
+        channels: the most that decoding makes.
+        bits: of a channel.
+        images: 2 where it holds several: pages, or an animation.
+        lossy: whether its compression changes values.
+    """
+
+    kind: Kind
+    height: int
+    width: int
+    channels: int = 4
+    bits: int = 8
+    images: int = 1
+    lossy: bool = False
+
+
+def header_of(data: bytes) -> Header | None:
+    """The header of a whole file; None for bytes that are none of the formats, or end within the header."""
+    try:
+        if data.startswith(PNG):
+            return _png(data)
+        if data.startswith(JPEG):
+            return _jpeg(data)
+        if data[:4] in _TIFFS:
+            return _tiff(data)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data.startswith(b"BM"):
+            return _bmp(data)
+        if data.startswith(EXR):
+            return _exr(data)
+    except (struct.error, IndexError, ValueError):
+        return None
+    return _pnm(data[:65536])
+
+
+def turn_of(data: bytes) -> int:
+    """The EXIF orientation of a whole file, 1..8; 1 where it states none, or none that there is."""
+    try:
+        for block in _exif_blocks(data):
+            if block[:4] in _TIFFS:
+                found = next(_directories(block), {}).get(_ORIENTATION, 1)
+                return found if 1 <= found <= 8 else 1
+    except (struct.error, IndexError):
+        pass
+    return 1
+
+
+def _exif_blocks(data: bytes) -> Iterator[bytes]:
+    """The parts of a file that may be EXIF, which is a TIFF without pixels."""
+    if data[:4] in _TIFFS:
+        yield data
+    elif data.startswith(JPEG):
+        yield from (body[6:] for marker, body in _segments(data) if marker == 0xE1 and body.startswith(b"Exif\0\0"))
+    elif data.startswith(PNG):
+        yield from (body for kind, body in _chunks(data, len(PNG), ">I", 4) if kind == b"eXIf")
+    elif data.startswith(b"RIFF"):
+        yield from (body.removeprefix(b"Exif\0\0") for kind, body in _chunks(data, 12, "<I", 0) if kind == b"EXIF")
+
+
+def _chunks(data: bytes, position: int, length_format: str, checksum: int) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each chunk of a PNG (length first, checksum behind) or a RIFF (kind first, padded to even)."""
+    while position + 8 <= len(data):
+        first, second = data[position : position + 4], data[position + 4 : position + 8]
+        kind, size = (second, first) if checksum else (first, second)
+        (length,) = struct.unpack(length_format, size)
+        yield kind, data[position + 8 : position + 8 + length]
+        position += 8 + length + (checksum or length % 2)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and body of each segment of a JPEG before its first scan (ITU-T T.81, B.1)."""
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a body
+            position += 2
+            continue
+        if marker in (0xD9, 0xDA):
+            return
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        yield marker, data[position + 4 : position + 2 + length]
+        position += 2 + max(length, 2)
+
+
+def _png(data: bytes) -> Header | None:
+    if data[12:16] != b"IHDR":
+        return None
+    width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
+    animated = data.find(b"acTL", 0, max(data.find(b"IDAT"), 0)) > 0
+    return Header("PNG", height, width, {0: 1, 4: 2}.get(colours, 4), max(bits, 8), 2 if animated else 1)
+
+
+def _jpeg(data: bytes) -> Header | None:
+    for marker, body in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits, height, width, channels = struct.unpack_from(">BHHB", body)
+            return Header("JPEG", height, width, channels, max(bits, 8), lossy=True)
+    return None
+
+
+def _tiff(data: bytes) -> Header | None:
+    directories = _directories(data)
+    tags = next(directories, {})
+    if _WIDTH not in tags or _HEIGHT not in tags:
+        return None
+    more = any(not further.get(_SUBFILE, 0) & _NO_PAGE for further in directories)
+    size, bits = (tags[_HEIGHT], tags[_WIDTH]), max(tags.get(_BITS, 1), 8)
+    lossy = tags.get(_COMPRESSION) in _LOSSY
+    return Header("TIFF", *size, tags.get(_SAMPLES, 1), bits, 2 if more else 1, lossy)
+
+
+def _directories(data: bytes) -> Iterator[dict[int, int]]:
+    """The first value of each wanted tag, by directory (TIFF 6.0, section 2; BigTIFF has wider numbers)."""
+    order, big = _TIFFS[data[:4]], b"+" in data[2:4]
+    offset, count, entry, value = ("Q", "Q", 20, 12) if big else ("I", "H", 12, 8)
+    (position,) = struct.unpack_from(order + offset, data, 8 if big else 4)
+    seen: set[int] = set()
+    while position and position not in seen and len(seen) < _MOST_PAGES:
+        seen.add(position)
+        (entries,) = struct.unpack_from(order + count, data, position)
+        position += struct.calcsize(count)
+        tags: dict[int, int] = {}
+        for start in range(position, position + min(entries, _MOST_TAGS) * entry, entry):
+            tag, kind, number = struct.unpack_from(f"{order}HH{offset}", data, start)
+            if tag not in _WANTED or kind not in _WHOLE or not number:
+                continue
+            place, form = start + value, order + _WHOLE[kind]
+            if number * struct.calcsize(form) > entry - value:
+                (place,) = struct.unpack_from(order + offset, data, place)
+            (tags[tag],) = struct.unpack_from(form, data, place)
+        yield tags
+        (position,) = struct.unpack_from(order + offset, data, position + entries * entry)
+
+
+def _webp(data: bytes) -> Header | None:
+    width = height = 0
+    animated = lossy = False
+    for kind, body in _chunks(data, 12, "<I", 0):
+        if kind == b"VP8X":
+            width, height = (1 + int.from_bytes(body[start : start + 3], "little") for start in (4, 7))
+        elif kind == b"VP8L":
+            (size,) = struct.unpack_from("<I", body, 1)
+            width, height = max(width, (size & 0x3FFF) + 1), max(height, (size >> 14 & 0x3FFF) + 1)
+        elif kind == b"VP8 ":
+            lossy = True
+            sides = struct.unpack_from("<HH", body, 6)
+            width, height = max(width, sides[0] & 0x3FFF), max(height, sides[1] & 0x3FFF)
+        elif kind in (b"ANIM", b"ANMF"):
+            animated = True
+    return Header("WebP", height, width, 4, 8, 2 if animated else 1, lossy) if width else None
+
+
+def _bmp(data: bytes) -> Header | None:
+    (length,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if length == 12 else "<ii", data, 18)
+    return Header("BMP", abs(height), abs(width))  # a negative height tells that the top row comes first
+
+
+def _exr(data: bytes) -> Header | None:
+    """OpenEXR file layout: attributes are name, type, length and value; an empty name ends them."""
+    position = 8
+    while data[position]:
+        name = data.index(b"\0", position)
+        kind = data.index(b"\0", name + 1)
+        (length,) = struct.unpack_from("<I", data, kind + 1)
+        if data[position:name] == b"dataWindow":
+            left, top, right, bottom = struct.unpack_from("<4i", data, kind + 5)
+            return Header("OpenEXR", bottom - top + 1, right - left + 1, bits=32)
+        position = kind + 5 + length
+    return None
+
+
+def _pnm(data: bytes) -> Header | None:
+    for form, bits in ((_PNM, 16), (_PFM, 32), (_PAM, 16)):
+        found = form.match(data)
+        if found is not None:
+            channels = int(found[3]) if form is _PAM else 3
+            return Header("PNM", int(found[2]), int(found[1]), channels, bits)
+    return None
