@@ -15,12 +15,33 @@ _PNM = re.compile(rb"P[1-6]\s(?:\s|#[^\n]*\n)*(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9}
 _PFM = re.compile(rb"P[Ff]\s+(\d{1,9})\s+(\d{1,9})\s")
 _PAM = re.compile(rb"P7\s(?=.*?WIDTH\s+(\d{1,9}))(?=.*?HEIGHT\s+(\d{1,9}))(?=.*?DEPTH\s+(\d{1,4}))", re.DOTALL)
 # tags of TIFF 6.0, section 8, and their whole numbers: BYTE, SHORT, LONG and LONG8
-_WANTED = _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLES = 254, 256, 257, 258, 259, 274, 277
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _ORIENTATION, _SAMPLES = (
+    254,
+    256,
+    257,
+    258,
+    259,
+    262,
+    274,
+    277,
+)
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_WANTED = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT}
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _NO_PAGE = 0b101  # a smaller copy of another image, or its mask
 _LOSSY = (6, 7, 34712)  # JPEG, in two ways, and JPEG 2000
 _MOST_TAGS, _MOST_PAGES = 4096, 64
+_USUAL_SCANS = 16  # of a progressive JPEG; each further one costs as much as decoding anew
 
+TURNS = {  # how to show an image of each EXIF orientation but 1
+    2: "mirrored left to right",
+    3: "turned by 180°",
+    4: "mirrored top to bottom",
+    5: "mirrored and turned by 90°",
+    6: "turned by 90°",
+    7: "mirrored and turned by 270°",
+    8: "turned by 270°",
+}
 Kind = Literal["PNG", "JPEG", "TIFF", "BMP", "WebP", "PNM", "OpenEXR"]
 
 
@@ -32,9 +53,12 @@ class Header:
         kind: the format, told from the first bytes and never from the name.
         height, width: in pixels.
         channels: the most that decoding makes.
-        bits: of a channel.
-        images: 2 where it holds several: pages, or an animation.
+        bits: of a stored channel.
+        several: whether it holds several images: pages, or an animation.
         lossy: whether its compression changes values.
+        indexed: whether its pixels are indices of a palette.
+        inverted: whether 0 stands for white.
+        work: pixels that decoding goes through beyond those of the image, such as a tile that is larger.
     """
 
     kind: Kind
@@ -42,8 +66,21 @@ class Header:
     width: int
     channels: int = 4
     bits: int = 8
-    images: int = 1
+    several: bool = False
     lossy: bool = False
+    indexed: bool = False
+    inverted: bool = False
+    work: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """How many decoding handles."""
+        return max(self.height * self.width, self.work)
+
+    @property
+    def nbytes(self) -> int:
+        """What they take in memory."""
+        return self.pixels * self.channels * max(self.bits, 8) // 8
 
 
 def header_of(data: bytes) -> Header | None:
@@ -124,15 +161,17 @@ def _png(data: bytes) -> Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
-    animated = data.find(b"acTL", 0, max(data.find(b"IDAT"), 0)) > 0
-    return Header("PNG", height, width, {0: 1, 4: 2}.get(colours, 4), max(bits, 8), 2 if animated else 1)
+    before = data[: data.find(b"IDAT") + 1]
+    channels = 1 if colours == 0 and b"tRNS" not in before else 4
+    return Header("PNG", height, width, channels, bits, b"acTL" in before, indexed=colours == 3)
 
 
 def _jpeg(data: bytes) -> Header | None:
     for marker, body in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             bits, height, width, channels = struct.unpack_from(">BHHB", body)
-            return Header("JPEG", height, width, channels, max(bits, 8), lossy=True)
+            work = height * width * data.count(b"\xff\xda") // _USUAL_SCANS
+            return Header("JPEG", height, width, channels, bits, lossy=True, work=work)
     return None
 
 
@@ -142,9 +181,19 @@ def _tiff(data: bytes) -> Header | None:
     if _WIDTH not in tags or _HEIGHT not in tags:
         return None
     more = any(not further.get(_SUBFILE, 0) & _NO_PAGE for further in directories)
-    size, bits = (tags[_HEIGHT], tags[_WIDTH]), max(tags.get(_BITS, 1), 8)
-    lossy = tags.get(_COMPRESSION) in _LOSSY
-    return Header("TIFF", *size, tags.get(_SAMPLES, 1), bits, 2 if more else 1, lossy)
+    meaning = tags.get(_MEANING)  # 0: white is 0, 3: palette
+    return Header(
+        "TIFF",
+        tags[_HEIGHT],
+        tags[_WIDTH],
+        4 if meaning == 3 else tags.get(_SAMPLES, 1),
+        tags.get(_BITS, 1),
+        more,
+        tags.get(_COMPRESSION) in _LOSSY,
+        meaning == 3,
+        meaning == 0,
+        tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0),
+    )
 
 
 def _directories(data: bytes) -> Iterator[dict[int, int]]:
@@ -185,13 +234,14 @@ def _webp(data: bytes) -> Header | None:
             width, height = max(width, sides[0] & 0x3FFF), max(height, sides[1] & 0x3FFF)
         elif kind in (b"ANIM", b"ANMF"):
             animated = True
-    return Header("WebP", height, width, 4, 8, 2 if animated else 1, lossy) if width else None
+    return Header("WebP", height, width, several=animated, lossy=lossy) if width else None
 
 
 def _bmp(data: bytes) -> Header | None:
+    """A negative height tells that the top row comes first; up to 8 bits are indices of a palette."""
     (length,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if length == 12 else "<ii", data, 18)
-    return Header("BMP", abs(height), abs(width))  # a negative height tells that the top row comes first
+    width, height, _, bits = struct.unpack_from("<HHHH" if length == 12 else "<iiHH", data, 18)
+    return Header("BMP", abs(height), abs(width), indexed=bits <= 8)
 
 
 def _exr(data: bytes) -> Header | None:
@@ -213,5 +263,5 @@ def _pnm(data: bytes) -> Header | None:
         found = form.match(data)
         if found is not None:
             channels = int(found[3]) if form is _PAM else 3
-            return Header("PNM", int(found[2]), int(found[1]), channels, bits)
+            return Header("PNM", int(found[2]), int(found[1]), channels, bits, inverted=data[:2] in (b"P1", b"P4"))
     return None
