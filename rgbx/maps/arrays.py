@@ -6,6 +6,7 @@ import io
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ _MOST_CHANNELS = 64
 # What decoders raise for damaged bytes; `Image.DecompressionBombError` is a plain Exception.
 DECODER_ERRORS = (
     *(ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, OSError, RuntimeError, SyntaxError),
-    *(TypeError, ValueError, lzma.LZMAError, struct.error, zlib.error, zipfile.BadZipFile),
+    *(TypeError, ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zlib.error, zipfile.BadZipFile),
     Image.DecompressionBombError,
 )
 

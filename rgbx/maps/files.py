@@ -31,6 +31,7 @@ _IEND = 12  # bytes of the chunk that ends a PNG
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _JPEG_RGB = None if _RGB is None else _RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _CONVERTED = (np.uint8, np.uint16, np.float32)  # types whose channels OpenCV can turn round
+_LOOKED_AT = 100_000  # wrong values, for a message
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -232,11 +233,11 @@ def exif_turn(path: str | Path) -> int:
 
 
 def counted(wrong: np.ndarray) -> str:
-    """ "-2, 300 and 4 more values on 12 of 64 pixels" of the values of an array [...]; for messages."""
-    values, counts = np.unique(wrong, return_counts=True)
+    """ "-2, 300 and 4 more values on 64 pixels" of an array [n], of whose values the first are looked at."""
+    values = np.unique(wrong[:_LOOKED_AT])
     listed = ", ".join(f"{value:g}" if wrong.dtype.kind == "f" else str(value) for value in values[:5].tolist())
     more = f" and {len(values) - 5} more values" if len(values) > 5 else ""
-    return f"{listed}{more} on {counts.sum()} pixels"
+    return f"{listed}{more} on {len(wrong)} pixels"
 
 
 def encode_png(array: np.ndarray, text: str = "") -> bytes:
@@ -345,7 +346,7 @@ def _decode_ids(data: bytes, path: str | Path) -> np.ndarray:
     if header.indexed:
         return _decode_palette(data, path)
     values = _decode(data, path)
-    if values.ndim == 2 and header.bits < 8:
+    if values.dtype == np.uint8 and header.bits < 8:
         values = values // (255 // (2**header.bits - 1))  # decoders stretch 1, 2, 4 bits
     return values
 

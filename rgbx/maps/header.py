@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,18 +15,11 @@ _PNM = re.compile(rb"P[1-6]\s(?:\s|#[^\n]*\n)*(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9}
 _PFM = re.compile(rb"P[Ff]\s+(\d{1,9})\s+(\d{1,9})\s")
 _PAM = re.compile(rb"P7\s(?=.*?WIDTH\s+(\d{1,9}))(?=.*?HEIGHT\s+(\d{1,9}))(?=.*?DEPTH\s+(\d{1,4}))", re.DOTALL)
 # tags of TIFF 6.0, section 8, and their whole numbers: BYTE, SHORT, LONG and LONG8
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _ORIENTATION, _SAMPLES = (
-    254,
-    256,
-    257,
-    258,
-    259,
-    262,
-    274,
-    277,
-)
-_TILE_WIDTH, _TILE_HEIGHT = 322, 323
-_WANTED = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT}
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING = 254, 256, 257, 258, 259, 262
+_ORIENTATION, _SAMPLES, _STRIP_ROWS, _PLANES, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 278, 284, 322, 323
+_STRIPS, _TILES = 273, 324  # where each begins; of these the number is told
+_WANTED = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _ORIENTATION, _SAMPLES, _STRIP_ROWS, _PLANES}
+_WANTED |= {_TILE_WIDTH, _TILE_HEIGHT, _STRIPS, _TILES}
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _NO_PAGE = 0b101  # a smaller copy of another image, or its mask
 _LOSSY = (6, 7, 34712)  # JPEG, in two ways, and JPEG 2000
@@ -98,7 +91,7 @@ def header_of(data: bytes) -> Header | None:
             return _bmp(data)
         if data.startswith(EXR):
             return _exr(data)
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, IndexError, OverflowError, ValueError):
         return None
     return _pnm(data[:65536])
 
@@ -110,7 +103,7 @@ def turn_of(data: bytes) -> int:
             if block[:4] in _TIFFS:
                 found = next(_directories(block), {}).get(_ORIENTATION, 1)
                 return found if 1 <= found <= 8 else 1
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         pass
     return 1
 
@@ -128,11 +121,17 @@ def _exif_blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _chunks(data: bytes, position: int, length_format: str, checksum: int) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each chunk of a PNG (length first, checksum behind) or a RIFF (kind first, padded to even)."""
+    """Kind and body of each chunk of a PNG (length first, checksum behind) or a RIFF (kind first, padded to even).
+
+    Raises:
+        IndexError: a chunk reaches beyond the file; decoders would make room for all that it claims.
+    """
     while position + 8 <= len(data):
         first, second = data[position : position + 4], data[position + 4 : position + 8]
         kind, size = (second, first) if checksum else (first, second)
         (length,) = struct.unpack(length_format, size)
+        if position + 8 + length + checksum > len(data):
+            raise IndexError(f"chunk {kind!r} of {length} bytes")
         yield kind, data[position + 8 : position + 8 + length]
         position += 8 + length + (checksum or length % 2)
 
@@ -161,9 +160,13 @@ def _png(data: bytes) -> Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
-    before = data[: data.find(b"IDAT") + 1]
-    channels = 1 if colours == 0 and b"tRNS" not in before else 4
-    return Header("PNG", height, width, channels, bits, b"acTL" in before, indexed=colours == 3)
+    kinds = set()
+    for kind, _ in _chunks(data, len(PNG), ">I", 4):
+        kinds.add(kind)
+        if kind == b"IEND":
+            break
+    channels = 1 if colours == 0 and b"tRNS" not in kinds else 4
+    return Header("PNG", height, width, channels, bits, b"acTL" in kinds, indexed=colours == 3)
 
 
 def _jpeg(data: bytes) -> Header | None:
@@ -181,6 +184,8 @@ def _tiff(data: bytes) -> Header | None:
     if _WIDTH not in tags or _HEIGHT not in tags:
         return None
     more = any(not further.get(_SUBFILE, 0) & _NO_PAGE for further in directories)
+    if tags.get(_STRIPS, tags.get(_TILES, 0)) < _parts(tags):
+        return None  # decoders leave the rows that have no data as they are in memory
     meaning = tags.get(_MEANING)  # 0: white is 0, 3: palette
     return Header(
         "TIFF",
@@ -194,6 +199,15 @@ def _tiff(data: bytes) -> Header | None:
         meaning == 0,
         tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0),
     )
+
+
+def _parts(tags: Mapping[int, int]) -> int:
+    """How many strips or tiles the image of a directory consists of."""
+    height, width = tags[_HEIGHT], tags[_WIDTH]
+    planes = tags.get(_SAMPLES, 1) if tags.get(_PLANES) == 2 else 1
+    if _STRIPS in tags:
+        return planes * -(-height // max(tags.get(_STRIP_ROWS, height), 1))
+    return planes * -(-height // max(tags.get(_TILE_HEIGHT, 1), 1)) * -(-width // max(tags.get(_TILE_WIDTH, 1), 1))
 
 
 def _directories(data: bytes) -> Iterator[dict[int, int]]:
@@ -214,7 +228,7 @@ def _directories(data: bytes) -> Iterator[dict[int, int]]:
             place, form = start + value, order + _WHOLE[kind]
             if number * struct.calcsize(form) > entry - value:
                 (place,) = struct.unpack_from(order + offset, data, place)
-            (tags[tag],) = struct.unpack_from(form, data, place)
+            (tags[tag],) = (number,) if tag in (_STRIPS, _TILES) else struct.unpack_from(form, data, place)
         yield tags
         (position,) = struct.unpack_from(order + offset, data, position + entries * entry)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from rgbx.maps.files import counted, read_colours, read_stored_ids
 from rgbx.maps.spec import IGNORE_INDEX
 
 _MOST_CLASSES = IGNORE_INDEX
-_LARGEST_STORED = 2**16 - 1  # of a PNG
+_LARGEST_NUMBER, _LARGEST_COLOUR = 2**16 - 1, 2**24 - 1  # of a PNG
 Colour = tuple[int, int, int]  # red, green, blue
 
 
@@ -87,18 +86,17 @@ class LabelEncoding:
         Raises:
             ValueError: values that stand for no class and are not void; names the path.
         """
-        if self.colours:
-            return self._decode_colours(stored, path)
-        if stored.dtype == np.uint8:
-            if self._refused.size and (wrong := np.isin(stored, self._refused)).any():
-                raise self._unknown(path, counted(stored[wrong]))
+        if stored.dtype == np.uint8 and not (self.values or self.colours):
             return cv2.LUT(stored, self.lookup)
-        values, where = np.unique(stored, return_inverse=True)
-        ids = [self._train_id(value) for value in values.tolist()]
-        unknown = [value for value, found in zip(values, ids, strict=True) if found is None]
-        if unknown:
-            raise self._unknown(path, f"{counted(stored[np.isin(stored, unknown)])} in {stored.dtype}")
-        return np.array(ids, np.uint8)[where].reshape(stored.shape)
+        numbers, ids = self._known
+        wide = _as_numbers(stored) if self.colours else stored.astype(np.int64)
+        place = np.minimum(np.searchsorted(numbers, wide), len(numbers) - 1)
+        wrong = numbers[place] != wide
+        if stored.dtype == np.uint64:
+            wrong |= wide < 0  # beyond int64
+        if wrong.any():
+            raise self._unknown(path, stored[wrong])
+        return ids[place]
 
     def encode(self, ids: np.ndarray) -> np.ndarray:
         """Train ids, uint8 [H, W], as files store them: the smallest value that reads as the id; others as 255 does.
@@ -109,76 +107,59 @@ class LabelEncoding:
         Raises:
             ValueError: an id whose stored value no PNG can hold.
         """
+        numbers, known = self._known
+        fits = (numbers >= 0) & (numbers <= (_LARGEST_COLOUR if self.colours else _LARGEST_NUMBER))
+        written, first = np.unique(known[fits], return_index=True)
+        inverse = np.full(256, -1)
+        inverse[written] = numbers[fits][first]
+        inverse[inverse < 0] = inverse[IGNORE_INDEX]
+        stored = inverse[ids]
+        if (stored < 0).any():
+            wrong = counted(ids[stored < 0])
+            raise ValueError(f"ids {wrong} have no stored value that a PNG can hold; name one >= 0 in void")
         if self.colours:
-            inverse = np.zeros((256, 3), np.uint8)
-            known = len(self.colours)
-            inverse[:known] = self.colours
-            if self.void:
-                inverse[known:] = self.void[0]
-            return self._written(inverse, ids, range(256) if self.void else range(known))
-        smallest: dict[int, int] = {}
-        for value in sorted({*range(256), *self.values, *self._void_numbers}):
-            found = self._train_id(value)
-            if found is not None and 0 <= value <= _LARGEST_STORED:
-                smallest.setdefault(found, value)
-        void = smallest.get(IGNORE_INDEX)
-        values = [smallest.get(found, void) for found in range(256)]
-        known_ids = [found for found, value in enumerate(values) if value is not None]
-        inverse = np.array([value or 0 for value in values])
-        kind = np.uint8 if inverse.max() <= IGNORE_INDEX else np.uint16
-        return self._written(inverse.astype(kind), ids, known_ids)
+            return np.stack([stored >> 16, stored >> 8 & 255, stored & 255], axis=-1).astype(np.uint8)
+        return stored.astype(np.uint8 if inverse.max() <= IGNORE_INDEX else np.uint16)
 
-    def _written(self, inverse: np.ndarray, ids: np.ndarray, known: Sequence[int]) -> np.ndarray:
-        """The rows of inverse [256] or [256, 3] for ids [H, W]."""
-        if len(known) < 256 and (wrong := ~np.isin(ids, known)).any():
-            raise ValueError(f"ids {counted(ids[wrong])} have no stored value that a PNG can hold; give one in void")
-        return inverse[ids]
+    @cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [n] and uint8 [n]: the stored numbers that stand for something, ascending, and their train ids."""
+        if self.colours:
+            colours = _as_numbers(np.array([*self.colours, *self.void])).tolist()
+            found = dict(zip(colours, [*range(len(self.colours)), *[IGNORE_INDEX] * len(self.void)], strict=True))
+        else:
+            ids = {number: self._train_id(number) for number in {*range(256), *self.values, *self._void_numbers}}
+            found = {number: train_id for number, train_id in ids.items() if train_id is not None}
+        return np.array(sorted(found)), np.array([found[number] for number in sorted(found)], np.uint8)
 
     @cached_property
     def _void_numbers(self) -> frozenset[int]:
         return frozenset(value for value in self.void if isinstance(value, int))
 
-    @cached_property
-    def _refused(self) -> np.ndarray:
-        """uint8 [...]: the values of 8 bits that stand for nothing."""
-        return np.array([value for value in range(256) if self._train_id(value) is None], np.uint8)
-
     def _train_id(self, value: int) -> int | None:
-        """Of a stored value; None where it stands for nothing."""
+        """Of a stored whole number; None where it stands for nothing."""
         if self.table:
             return self.table[value] if 0 <= value < len(self.table) else None
-        if self.values and value in self.values:
+        if value in self.values:
             return self.values.index(value)
         if value in self._void_numbers or value == IGNORE_INDEX:
             return IGNORE_INDEX
         train_id = value - self.offset
         return train_id if 0 <= train_id < IGNORE_INDEX and not self.values else None
 
-    def _decode_colours(
+    def _unknown(
         self,
-        image: np.ndarray,  # uint8 [H, W, 3]
         path: str | Path,
-    ) -> np.ndarray:
-        """Train ids, uint8 [H, W]."""
-        known = np.array([*self.colours, *self.void], np.uint8)
-        ids = np.array([*range(len(self.colours)), *[IGNORE_INDEX] * len(self.void)], np.uint8)
-        order = np.argsort(numbers := _as_numbers(known))
-        numbers, ids = numbers[order], ids[order]
-        found = _as_numbers(image)
-        place = np.minimum(np.searchsorted(numbers, found), len(numbers) - 1)
-        wrong = numbers[place] != found
-        if wrong.any():
-            colours, counts = np.unique(image[wrong], axis=0, return_counts=True)
-            most = np.argsort(-counts)[:5]
-            first = ", ".join(f"{colours[i].tolist()} on {counts[i]} pixels" for i in most)
-            more = f" and {len(colours) - 5} more" if len(colours) > 5 else ""
-            raise self._unknown(path, f"the colours {first}{more}")
-        return ids[place]
-
-    def _unknown(self, path: str | Path, found: str) -> ValueError:
-        expected = "colours must be those declared" if self.colours else "ids must be 0..255"
+        wrong: np.ndarray,  # [n] or [n, 3]
+    ) -> ValueError:
+        expected, found = "ids must be 0..255", f"{counted(wrong)} in {wrong.dtype}"
         if self.values:
-            expected = f"values must be {str(list(self.values[:10]))[:-1]}{', …' if len(self.values) > 10 else ''}]"
+            expected = f"values must be {', '.join(map(str, self.values[:10]))}{' …' if len(self.values) > 10 else ''}"
+        if self.colours:
+            colours, counts = np.unique(wrong, axis=0, return_counts=True)
+            first = ", ".join(f"{colours[i].tolist()} on {counts[i]} pixels" for i in np.argsort(-counts)[:5])
+            more = f" and {len(colours) - 5} more colours" if len(colours) > 5 else ""
+            expected, found = "colours must be those declared", f"{first}{more}"
         beyond = [value for value in self.void if self.colours or self.values or value not in range(256)]
         void = f" or the void {', '.join(map(str, beyond))}" if beyond else ""
         return ValueError(
@@ -188,6 +169,6 @@ class LabelEncoding:
 
 
 def _as_numbers(colours: np.ndarray) -> np.ndarray:
-    """One number, int32 [...], of each colour, uint8 [..., 3]."""
-    wide = colours.astype(np.int32)
+    """One number, int64 [...], of each colour, whole numbers 0..255 [..., 3]."""
+    wide = colours.astype(np.int64)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
