@@ -144,7 +144,7 @@ def _complete_loaders(config: Config, path: str | Path) -> None:
         training = name == "train_dataloader"
         if "batch_sampler" not in loader:
             loader.setdefault("sampler", ConfigDict(type=LazyObject("rgbx.datasets", "EpochSampler"), shuffle=training))
-        loader.setdefault("collate_fn", ConfigDict(type=LazyObject("mmengine.dataset", "default_collate")))
+        loader.setdefault("collate_fn", ConfigDict(type=LazyObject("rgbx.transforms", "collate")))
         if training:
             loader.setdefault("persistent_workers", True)
         if shared is not None:

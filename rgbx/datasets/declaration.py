@@ -6,6 +6,7 @@ Every mistake in a file is an error that names the file, the key, what was found
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
+from rgbx.maps.labels import Colour
 
 SPLIT = "{split}"
 ANY_IMAGE = "*"
-_OWN_KEYS = {"metre": {"scale", "bits"}, "sensor": {"scale", "add"}, "relative": {"scale"}}
+_OWN_KEYS = {
+    "metre": {"scale", "bits", "missing"},
+    "sensor": {"scale", "add", "missing"},
+    "relative": {"scale", "missing"},
+}
 Kind = TypeVar("Kind")
 
 
@@ -147,31 +153,55 @@ def _classes_and_label(file: Path, top: Table) -> tuple[tuple[str, ...], list[li
     palette = classes.get("palette", list, "one [red, green, blue] per class", bitwise_palette(len(names) + 1)[1:])
     if len(palette) != len(names) or not all(_is_colour(colour) for colour in palette):
         raise classes.wrong("palette", f"one [red, green, blue] of 0..255 for each of the {len(names)} classes")
-    return tuple(names), palette, _label(Table(file, "label", top.get("label", dict, "a table with folder and suffix")))
+    label = Table(file, "label", top.get("label", dict, "a table with folder and suffix"))
+    return tuple(names), palette, _label(label, len(names), palette if "palette" in classes.values else None)
 
 
-def _label(table: Table) -> DeclaredLabel:
-    table.only(("folder", "suffix", "offset", "void"))
+def _label(table: Table, count: int, palette: list[list[int]] | None) -> DeclaredLabel:
+    """The label of so many classes, whose colours are those of the palette where one is written."""
+    table.only(("folder", "suffix", "offset", "void", "values", "colours", "key"))
+    colours = _label_colours(table, count, palette)
     void = table.values.get("void", [])
-    if not isinstance(void, list) or not all(_is_byte(value) for value in void):
-        raise table.wrong("void", "an array of stored values 0..255 that mean no class")
+    meaning, fits = ("[red, green, blue] of 0..255", _is_colour) if colours else ("whole numbers", _is_whole)
+    if not isinstance(void, list) or not all(map(fits, void)):
+        raise table.wrong("void", f"an array of stored {meaning} that mean no class")
     offset = table.get("offset", int, "an integer; train id = stored value - offset", 0)
     if not 0 <= offset <= 255:
         raise table.wrong("offset", "0..255; train id = stored value - offset")
+    values = table.get("values", list, "the stored whole number of each class", [])
+    if values and (len(values) != count or not all(map(_is_whole, values))):
+        raise table.wrong("values", f"the stored whole number of each of the {count} classes, in their order")
+    key = table.get("key", str, "the name of an array of the .npz files", "")
+    stated = tuple(tuple(value) if colours else value for value in void)
     try:
-        encoding = LabelEncoding(offset, tuple(void))
+        encoding = LabelEncoding(offset, stated, values=tuple(values), colours=colours, key=key)
     except ValueError as error:
-        raise ValueError(f"{table.file}: [label] void: {error}") from error
+        at = next((name for name in ("values", "colours") if name in table.values), "void")
+        raise ValueError(f"{table.file}: [label] {at}: {error}") from error
     folder, suffix = _folder_and_suffix(table)
     return DeclaredLabel(folder, encoding, suffix)
+
+
+def _label_colours(table: Table, count: int, palette: list[list[int]] | None) -> tuple[Colour, ...]:
+    """The colour that stands for each class; empty where labels hold numbers."""
+    if "colours" not in table.values or table.values["colours"] is False:
+        return ()
+    written = table.values["colours"] is True
+    colours = palette if written else table.values["colours"]
+    expected = (
+        f"true, where [classes] has a palette, or one [red, green, blue] of 0..255 for each of the {count} classes"
+    )
+    if not isinstance(colours, list) or len(colours) != count or not all(map(_is_colour, colours)):
+        raise table.wrong("colours", expected)
+    return tuple((red, green, blue) for red, green, blue in colours)
 
 
 def _modality(table: Table) -> DeclaredMap:
     unit = table.choice("unit", UNITS)
     own = _OWN_KEYS.get(unit, set())
-    for key in {"scale", "add", "bits"} & table.values.keys() - own:
+    for key in {"scale", "add", "bits", "missing"} & table.values.keys() - own:
         raise ValueError(f"{table.file}: [{table.name}] {key}: unit {unit!r} has no {key}")
-    table.only(("folder", "suffix", "unit", "interpolation", *sorted(own)))
+    table.only(("folder", "suffix", "unit", "interpolation", "key", *sorted(own)))
     interpolation = table.choice("interpolation", ("linear", "nearest"), UNITS[unit][2])
     folder, suffix = _folder_and_suffix(table)
     spec = MapSpec.of_unit(table.name.rpartition(".")[2], unit, interpolation)
@@ -179,16 +209,23 @@ def _modality(table: Table) -> DeclaredMap:
 
 
 def _encoding(table: Table, spec: MapSpec) -> Encoding:
+    key = table.get("key", str, "the name of an array of the .npz files", "")
+    missing = tuple(table.get("missing", list, "stored numbers that stand for no measurement, such as [-1, 65535]", []))
+    if not all(_is_number(value) for value in missing):
+        raise table.wrong("missing", "stored numbers that stand for no measurement, such as [-1, 65535]")
     if spec.unit == "relative" and "scale" in table.values:
-        return Encoding(spec, scale=_scale(table, "the raw value that counts as 1"))
+        scale = _scale(table, "the raw value that counts as 1")
+        return Encoding(spec, scale=scale, missing=missing, key=key)
     if spec.unit == "sensor":
         add = table.get("add", (int, float), "a number", 0.0)
-        return Encoding(spec, scale=_scale(table, "raw units per unit", 1.0), add=float(add))
+        scale = _scale(table, "raw units per unit", 1.0)
+        return Encoding(spec, scale=scale, add=float(add), missing=missing, key=key)
     if spec.unit == "metre":
         bits = table.choice("bits", (8, 16), 16)
         scale = _scale(table, "raw units per metre, such as 1000 for millimetres")
-        return Encoding(spec, scale=scale, bits=8 if bits == 8 else None)
-    return Encoding(spec, normalise=spec.unit == "unit_vector")
+        stated = bits if "bits" in table.values else None
+        return Encoding(spec, scale=scale, bits=stated, missing=missing, key=key)
+    return Encoding(spec, normalise=spec.unit == "unit_vector", missing=missing, key=key)
 
 
 def _scale(table: Table, meaning: str, default: float | None = None) -> float:
@@ -215,6 +252,14 @@ def _split(table: Table, name: str) -> str | tuple[str, ...]:
     if not all(isinstance(stem, str) and stem for stem in value):
         raise table.wrong(name, "an array of stems")
     return tuple(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _is_byte(value: object) -> bool:

@@ -112,11 +112,16 @@ class FileDataset(DenseDataset):
             raise type(error)(f"{frame.origin}: {error}") from error
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
-        """The arrays of the named maps; override where one file holds several, to decode it once."""
-        kinds: dict[str, Encoding | LabelEncoding] = {**self.encodings}
-        if self.label is not None:
-            kinds["label"] = self.label
-        return {name: kinds[name].read(frame.files[name]) for name in names}
+        """The arrays of the named maps, and their masks; override where one file holds several, to decode it once."""
+        arrays: Sample = {}
+        for name in names:
+            if name == "label" and self.label is not None:
+                arrays[name] = self.label.read(frame.files[name])
+                continue
+            arrays[name], measured = self.encodings[name].read_masked(frame.files[name])
+            if measured is not None:
+                arrays[f"{name}_valid"] = measured
+        return arrays
 
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """Train ids, uint8 [H, W], as the label files store them."""

@@ -1,7 +1,8 @@
 """Maps: what one is, and how files hold it."""
 
-from rgbx.maps.encoding import DEPTH, HHA, RGB, THERMAL, Encoding, LabelEncoding
+from rgbx.maps.encoding import DEPTH, HHA, RGB, THERMAL, Encoding
 from rgbx.maps.files import read_image, replace_file
+from rgbx.maps.labels import LabelEncoding
 from rgbx.maps.spec import IGNORE_INDEX, RELATIVE_DEPTH, STANDARD_MAPS, UNITS, MapSpec
 
 __all__ = [

@@ -50,10 +50,10 @@ def _slopes_of_grey(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _slopes_of_depth(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Slopes of the logarithm of [H, W], 0 where a hole lies in the 3x3 window."""
-    valid = depth > 0
+    valid = (depth > 0) & np.isfinite(depth)
     across, down = _slopes(np.log(depth, out=np.zeros(depth.shape, np.float32), where=valid))
     whole = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return across * whole, down * whole
+    return np.where(whole, across, np.float32(0)), np.where(whole, down, np.float32(0))
 
 
 def _slopes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

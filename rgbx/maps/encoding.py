@@ -10,6 +10,10 @@ A file holds value = (map - add) * scale as whole numbers. The defaults, by the 
 | relative | 16 | 65535 | 0 | 0..1 over the whole range |
 | unit_vector | 16 | 32767.5 | -1 | -1..1 over the whole range; 32768 in all channels = no normal |
 
+Files of floats hold the same values without rounding. What was not measured is NaN, an infinity or one of the values
+that `missing` names; in metres 0 too, and it becomes 0. In maps of a sensor and in relative ones it becomes the spec's
+fill, and a mask tells it from a value (`Encoding.read_masked`).
+
 `scale`, `add`, `bits` and `log` are the words of `tools/translate.py --map`, the first three those of a
 `dataset.toml` too (`rgbx.datasets.declaration`). With `log`, relative maps hold exp(log * map) - 1, and 65535 where the
 map is 0, which is how Taskonomy stores depth (`log` = 11.1).
@@ -19,17 +23,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from rgbx.maps.files import encode_png, read_grey, read_ids, read_image, read_rgb, replace_file, stored_kind
+from rgbx.maps.files import (
+    counted,
+    encode_png,
+    one_channel,
+    read_grey,
+    read_image,
+    read_rgb,
+    replace_file,
+    stored_kind,
+)
 from rgbx.maps.normals import unit_length
-from rgbx.maps.spec import IGNORE_INDEX, STANDARD_MAPS, UNITS, MapSpec
+from rgbx.maps.spec import STANDARD_MAPS, UNITS, MapSpec
 
 _COLOURS = ("rgb8", "encoded")
+_LONGEST = 1.001  # a component of a unit vector, rounded
 
 
 @dataclass(frozen=True)
@@ -41,11 +53,14 @@ class Encoding:
         scale: of metre, steps per metre; of sensor, steps per unit; of relative, the value that stands for 1, without
             which reading takes the largest of the file's type.
         add: of sensor, what reading adds to value / scale.
-        bits: 8 or 16; reading checks them where they are given, and where the unit is metre or `log` is given.
+        bits: 8 or 16; reading checks them where they are given, and with `log`. Metres without bits may be whole
+            numbers or floats of 16 bits or more.
         log: of relative, the factor of a logarithmic file.
         half_step: reading metres, what is added to a value: 0.5 where it stands for the middle of its step.
         holes: reading metres, whether the value 0 is no measurement and stays 0.
         normalise: reading vectors, whether to make them unit vectors; without it, writing them gives the same file.
+        missing: stored numbers that stand for "not measured", beside NaN and the infinities.
+        key: the array of an `.npz` with several.
 
     Raises:
         ValueError: an unknown unit, bits other than 8 and 16, a scale or log that is not a positive number, or an
@@ -60,6 +75,8 @@ class Encoding:
     half_step: float = 0.0
     holes: bool = True
     normalise: bool = False
+    missing: tuple[float, ...] = ()
+    key: str = ""
 
     def __post_init__(self) -> None:
         name, unit = self.spec.name, self.spec.unit
@@ -80,6 +97,9 @@ class Encoding:
         if self.scale is not None and (unit in (*_COLOURS, "unit_vector") or not 0 < self.scale < math.inf):
             takes = "none" if unit in (*_COLOURS, "unit_vector") else "a number > 0"
             raise ValueError(f"{name}: scale is {self.scale}; unit {unit!r} takes {takes}")
+        if self.missing and (unit in _COLOURS or not all(map(math.isfinite, self.missing))):
+            takes = "none" if unit in _COLOURS else "finite numbers"
+            raise ValueError(f"{name}: missing is {self.missing}; unit {unit!r} takes {takes}")
 
     @property
     def unit(self) -> str:
@@ -119,7 +139,7 @@ class Encoding:
         Returns:
             An empty dict where the defaults of the unit serve, None where scale, add, bits and log do not say it all.
         """
-        if type(self) is not Encoding or self.half_step or not self.holes:
+        if type(self) is not Encoding or self.half_step or not self.holes or self.missing:
             return None
         words = {"scale": self.scale, "add": self.add, "log": self.log}
         given: dict[str, float | int] = {word: float(value) for word, value in words.items() if value is not None}
@@ -140,10 +160,10 @@ class Encoding:
         return f"{name}: {self.unit} = value / {self.steps:g}{more}{none.get(self.unit, '')}"
 
     def read(self, path: str | Path) -> np.ndarray:
-        """Reads a map as `write` writes it, and images of the same kind that others wrote.
+        """Reads a map as `write` writes it, and files of the same kind that others wrote.
 
         Args:
-            path: an image; without `bits` and `log`, maps that are relative, a sensor's or normals may have 8 or 16.
+            path: an image, `.npy` or `.npz`.
 
         Returns:
             [H, W] or [H, W, C] as the spec says.
@@ -151,12 +171,34 @@ class Encoding:
         Raises:
             FileNotFoundError, ValueError: missing, truncated, or not what the spec says.
         """
-        array = self.decode(self.stored(path), path)
+        return self._read(path)[0]
+
+    def read_masked(self, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads a map as `read` does, and which pixels count where the values cannot say so.
+
+        Returns:
+            [H, W] or [H, W, C] as the spec says, and uint8 [H, W], 1 where it was measured: of a sensor's and of
+            relative maps (other than depth, whose 0 says it) that are floats or have `missing`; else None, and of a
+            subclass with a `read` of its own.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read`.
+        """
+        if type(self).read is not Encoding.read:
+            return self.read(path), None
+        return self._read(path)
+
+    def _read(self, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+        raw = self.stored(path)
+        hole = self._holes_of(raw)
+        array = self.decode(raw, path)
         if array.shape != self.spec.shape(*array.shape[:2]):
             raise ValueError(
                 f"{path}: {self.spec.name} has {self.spec.channels} channels, found an array {array.shape}"
             )
-        return array
+        if hole is None or self.unit not in ("sensor", "relative") or self.spec.name == "depth":
+            return array, None
+        return array, (~hole).astype(np.uint8)
 
     def stored(self, path: str | Path) -> np.ndarray:
         """The values as the file holds them, checked: [H, W] or [H, W, C] of its own dtype.
@@ -165,41 +207,83 @@ class Encoding:
             FileNotFoundError, ValueError: see `read`.
         """
         if self.unit in _COLOURS:
-            return read_rgb(path)
+            return read_rgb(path, self.key)
         if self.unit in ("sensor", "relative"):
-            raw = read_grey(path)
+            raw = read_grey(path, self.key)
         else:
-            raw = read_image(path)
-            if (raw.ndim == 3) != (self.unit == "unit_vector") or raw.dtype.kind != "u":
+            raw = read_image(path, self.key)
+            if self.unit == "metre" and raw.dtype.kind == "f":  # OpenEXR has three channels or more
+                raw = one_channel(raw, path)
+            if (raw.ndim == 3) != (self.unit == "unit_vector"):
                 raise ValueError(self._unexpected(path, raw))
-        wanted = 16 if self.bits is None and (self.unit == "metre" or self.log is not None) else self.bits
-        if wanted is not None and (raw.dtype.kind != "u" or raw.itemsize * 8 != wanted):
-            raise ValueError(self._unexpected(path, raw))
-        return raw
+        if self._fits(raw.dtype):
+            return raw
+        raise ValueError(self._unexpected(path, raw))
 
     def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:
-        """The values that whole numbers, [H, W] or [H, W, C], stand for, in the unit and dtype of the spec.
+        """The values that stored numbers, [H, W] or [H, W, C], stand for, in the unit and dtype of the spec.
 
         Raises:
-            ValueError: numbers of a type without a largest value, for a map that is a share of it; names the path.
+            ValueError: numbers of a type without a largest value, for a map that is a share of it, or numbers that the
+                unit does not have; names the path.
         """
-        step = np.float32(self.steps)
         if self.unit in _COLOURS:
             return raw
+        hole = self._holes_of(raw)
+        if hole is not None:
+            raw = np.where(hole, raw.dtype.type(0), raw)
+        with np.errstate(over="ignore"):
+            values = self._decode_vectors(raw, path) if self.unit == "unit_vector" else self._decode_numbers(raw, path)
+        if raw.dtype.itemsize > 4 and not np.isfinite(values).all():
+            raise ValueError(
+                f"{path}: {self.spec.name} holds {counted(raw[~np.isfinite(values)])}, beyond 32-bit floats"
+            )
+        if hole is not None:
+            values[hole] = 0 if self.unit in ("metre", "unit_vector") else self.spec.fill
+        return values
+
+    def _holes_of(self, raw: np.ndarray) -> np.ndarray | None:
+        """bool [H, W] of stored numbers [H, W] or [H, W, C] that stand for no measurement; None where none can."""
+        if raw.dtype.kind != "f" and not self.missing:
+            return None
+        hole: np.ndarray = np.isin(raw, np.array(self.missing))
+        if raw.dtype.kind == "f":
+            hole |= ~np.isfinite(raw)
+        return hole if hole.ndim == 2 else np.asarray(hole.any(axis=2))
+
+    def _fits(self, dtype: np.dtype) -> bool:
+        """Whether a file of such numbers may hold the map."""
+        bits = 16 if self.log is not None else self.bits
+        if bits is not None:
+            return dtype.kind == "u" and dtype.itemsize * 8 == bits
+        if self.unit == "metre":
+            return dtype.itemsize > 1
+        return dtype.kind in "uf" if self.unit == "unit_vector" else True
+
+    def _decode_numbers(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
+        """[H, W] of metres, a sensor or a share; by float64 where float32 would round the stored number."""
+        exact = raw.dtype.itemsize <= 2 or raw.dtype == np.float32
+        kind: type[np.floating] = np.float32 if exact else np.float64
+        numbers: np.ndarray = raw.astype(kind)
+        step = kind(self.steps)
         if self.unit == "sensor":
-            return raw.astype(np.float32) / step + np.float32(self.lowest)
-        if self.unit == "unit_vector":
-            return self._decode_vectors(raw)
+            return (numbers / step + kind(self.lowest)).astype(np.float32, copy=False)
+        if raw.dtype.kind != "u" and (wrong := raw < 0).any():
+            raise ValueError(
+                f"{path}: {self.spec.name} ({self.unit}) holds {counted(raw[wrong])}; expected numbers >= 0. If they "
+                "stand for no measurement, name them in `missing`"
+            )
         if self.log is not None:
-            scaled = np.clip(np.log1p(raw.astype(np.float32)) / np.float32(self.log), 0, 1)
+            scaled = np.clip(np.log1p(numbers) / np.float32(self.log), 0, 1)
             return np.where(raw == np.iinfo(np.uint16).max, np.float32(0), scaled)
         if self.unit == "relative":
             if self.scale is None and raw.dtype.kind != "u":
                 raise ValueError(f"{path}: a {raw.dtype} image has no largest value; state which raw value counts as 1")
-            return np.clip(raw.astype(np.float32) / (np.iinfo(raw.dtype).max if self.scale is None else step), 0, 1)
+            highest = step if self.scale is not None else kind(np.iinfo(raw.dtype).max)
+            return np.clip(numbers / highest, 0, 1).astype(np.float32, copy=False)
         if not self.half_step:
-            return np.divide(raw, step, dtype=np.float32)
-        metres = (raw.astype(np.float32) + np.float32(self.half_step)) / step
+            return (numbers / step).astype(np.float32, copy=False)
+        metres = ((numbers + kind(self.half_step)) / step).astype(np.float32, copy=False)
         return np.where(raw > 0, metres, np.float32(0)) if self.holes else metres
 
     def write(self, path: str | Path, array: np.ndarray) -> None:
@@ -251,8 +335,16 @@ class Encoding:
             )
         return stored.astype(np.uint16 if self.file_bits == 16 else np.uint8)
 
-    def _decode_vectors(self, raw: np.ndarray) -> np.ndarray:
-        """v = 2 raw / max - 1 of [H, W, C]; the grey in the middle (128 of 8 bits) means no normal and becomes 0."""
+    def _decode_vectors(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
+        """v = 2 raw / max - 1 of [H, W, C]; the grey in the middle (128 of 8 bits) means no normal and becomes 0.
+
+        Floats are the vectors themselves.
+        """
+        if raw.dtype.kind == "f":
+            vectors = raw[..., :3].astype(np.float32)
+            if (wrong := np.abs(vectors) > _LONGEST).any():
+                raise ValueError(f"{path}: {self.spec.name} holds {counted(vectors[wrong])}; expected components -1..1")
+            return unit_length(vectors) if self.normalise else vectors
         largest = int(np.iinfo(raw.dtype).max)
         vectors = raw[..., :3].astype(np.float32) * np.float32(2 / largest) - 1
         vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
@@ -264,52 +356,8 @@ class Encoding:
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1
         hint = "; an 8-bit depth image carries no metres unless its scale is known" if eight else ""
-        return f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {stored_kind(raw)}{hint}"
+        found = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
+        return f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {found}{hint}"
 
 
 RGB, DEPTH, THERMAL, HHA = (Encoding(STANDARD_MAPS[name]) for name in ("rgb", "depth", "thermal", "hha"))
-
-
-@dataclass(frozen=True)
-class LabelEncoding:
-    """How label files hold class ids: train id = value - offset; void values and 255 are 255.
-
-    Attributes:
-        offset: 1 where the file counts void as 0.
-        void: stored values that mean "no class".
-        table: the train id of each stored value 0..255, in place of offset and void.
-
-    Raises:
-        ValueError: a value below the offset that is not declared void.
-    """
-
-    offset: int = 0
-    void: tuple[int, ...] = ()
-    table: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        negative = [value for value in range(self.offset) if value not in (*self.void, IGNORE_INDEX)]
-        if negative:
-            raise ValueError(f"label offset {self.offset} makes ids negative for values {negative}: list them in void")
-
-    @cached_property
-    def lookup(self) -> np.ndarray:
-        """uint8 [256]: stored value to train id."""
-        void = (*self.void, IGNORE_INDEX)
-        ids = [IGNORE_INDEX if value in void else value - self.offset for value in range(IGNORE_INDEX + 1)]
-        return np.array(self.table or ids, dtype=np.uint8)
-
-    def read(self, path: str | Path) -> np.ndarray:
-        """Train ids, uint8 [H, W].
-
-        Raises:
-            FileNotFoundError, ValueError: see `rgbx.maps.files.read_ids`.
-        """
-        return cv2.LUT(read_ids(path), self.lookup)
-
-    def encode(self, ids: np.ndarray) -> np.ndarray:
-        """Train ids, uint8 [H, W], as files store them: the smallest value that reads as the id; others as 255 does."""
-        inverse = np.full(256, int(np.argmax(self.lookup == IGNORE_INDEX)), np.uint8)
-        known, values = np.unique(self.lookup, return_index=True)
-        inverse[known] = values
-        return inverse[ids]

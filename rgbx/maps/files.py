@@ -1,13 +1,16 @@
-"""Image files to arrays and back, without the conversions that lose what a file holds.
+"""Files of maps to arrays and back, without the conversions that lose what a file holds.
 
-Reading keeps the raster as stored (an EXIF orientation is ignored, since the depth beside the photo has none) and
-refuses a file that does not hold what was asked for, naming the path.
+Images, `.npy` and `.npz` are told by their first bytes. Reading keeps the raster as stored (an EXIF orientation is
+ignored, since the depth beside the photo has none; `exif_turn` tells it) and refuses, naming the path, a file that does
+not hold what was asked for or that would take more than `MOST_BYTES` in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import stat
 import struct
 import uuid
 import zlib
@@ -17,104 +20,224 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from rgbx.maps.arrays import DECODER_ERRORS, MOST_BYTES, array_of
+from rgbx.maps.header import JPEG, PNG, Header, header_of, turn_of
 from rgbx.maps.spec import IGNORE_INDEX
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how such files begin
-_GREY, _PALETTE = 0, 3  # PNG colour types
+MOST_PIXELS = 2**26
+_READ = "PNG, JPEG, TIFF, BMP, WebP, PNM, OpenEXR, .npy or .npz"
 _IEND = 12  # bytes of the chunk that ends a PNG
 # A JPEG has 8 bits per channel and no alpha, so OpenCV >= 4.11 may write RGB at once.
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _JPEG_RGB = None if _RGB is None else _RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_CONVERTED = (np.uint8, np.uint16, np.float32)  # types whose channels OpenCV can turn round
+_LOOKED_AT = 100_000  # wrong values, for a message
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Decodes a file as it is: its own bit depth and channels, colours in RGB or RGBA order.
+def read_file(path: str | Path, most: int = MOST_BYTES) -> bytes:
+    """All of a regular file; anything else is refused before it is opened, as opening a pipe may wait for ever.
 
-    Returns:
-        [H, W] or [H, W, C]; a palette PNG comes as its colours (`read_ids` gives its indices).
+    Args:
+        path: of the file, or a link to it.
+        most: bytes that it may have.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is truncated or no image.
+        OSError: it cannot be read.
+        ValueError: no regular file, one of more bytes, or a path that no file can have.
     """
-    return _decode(_load(path), path)
+    path = Path(path)
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= most:
+            with path.open("rb") as file:
+                return file.read(most)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # a null byte
+        raise ValueError(f"{str(path)!r} names no file ({error})") from None
+    if stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: the file has {status.st_size} bytes; at most {most} are read")
+    raise ValueError(f"{path}: expected a file, found {_KINDS.get(stat.S_IFMT(status.st_mode), 'none')}")
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, key: str = "") -> np.ndarray:
+    """Decodes a file as it is: its own type and channels, colours in RGB or RGBA order.
+
+    Args:
+        path: an image, `.npy` or `.npz`.
+        key: the array of an `.npz`; may be left out where it has one.
+
+    Returns:
+        [H, W] or [H, W, C] with C > 1; a palette PNG comes as its colours (`read_stored_ids` gives its indices).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is truncated, damaged, too large, holds several images, or none.
+    """
+    data = _load(path)
+    found = array_of(data, path, key)
+    return _decode(data, path) if found is None else found
+
+
+def read_rgb(path: str | Path, key: str = "") -> np.ndarray:
     """Reads an 8-bit colour or grey image; alpha is dropped, grey is repeated.
 
     Returns:
         uint8 [H, W, 3], RGB order.
 
     Raises:
-        FileNotFoundError, ValueError: missing, truncated, or not 8 bits per channel.
+        FileNotFoundError, ValueError: see `read_image`, or not 8 bits per channel.
     """
     data = _load(path)
-    if data.startswith(JPEG) and _JPEG_RGB is not None:
+    if data.startswith(JPEG) and _JPEG_RGB is not None and not key:
         return _decode(data, path, _JPEG_RGB)
-    image = _decode(data, path)
+    found = array_of(data, path, key)
+    image = _decode(data, path) if found is None else found
     if image.dtype != np.uint8:
         raise ValueError(f"rgb {path}: expected 8 bits per channel, found {image.dtype}; is this a depth image?")
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    if image.shape[2] not in (3, 4):
+        raise ValueError(f"rgb {path}: expected [H, W, 3], found an array {image.shape}{_layout_hint(image)}")
     return np.ascontiguousarray(image[:, :, :3])
 
 
-def read_grey(path: str | Path) -> np.ndarray:
-    """Reads a one-channel image of any bit depth; colour channels pass if they are all equal.
+def read_grey(path: str | Path, key: str = "") -> np.ndarray:
+    """Reads a one-channel image of any type; colour channels pass if they are all equal.
 
     Some tools store grey images with three equal channels, or with an opaque alpha beside them.
 
     Returns:
-        [H, W] in the file's own dtype: uint8, uint16 or float32.
+        [H, W] in the file's own dtype.
 
     Raises:
-        FileNotFoundError, ValueError: missing, truncated, or colours.
+        FileNotFoundError, ValueError: see `read_image`, or colours.
     """
-    image = read_image(path)
-    if image.ndim == 2:
-        return image
-    first = image[..., 0]
-    if not (image[..., :3] == first[..., None]).all():
+    return one_channel(read_image(path, key), path)
+
+
+def read_stored_ids(path: str | Path, key: str = "") -> np.ndarray:
+    """Reads the whole numbers of a label as stored: grey values, or the indices (never the colours) of a palette.
+
+    Args:
+        path: of one channel.
+        key: see `read_image`.
+
+    Returns:
+        [H, W] of a type of whole numbers: the file's, or int64 where it has floats, which must be whole.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`, or colours, fractions, NaN, or values that a lossy compression
+            changed.
+    """
+    data = _load(path)
+    values = array_of(data, path, key)
+    if values is None:
+        values = _decode_ids(data, path)
+    if values.ndim != 2:
+        equal = values.shape[2] in (3, 4) and (values[..., :3] == values[..., :1]).all()
+        hint = "they are equal: keep the first" if equal else "colours are read where the label declares them"
         raise ValueError(
-            f"{path}: expected a grey image, found {image.shape[2]} channels with different values; "
-            "is this a colour picture of the measurement?"
+            f"label {path}: expected one channel of class ids, found {stored_kind(values)}; {hint}"
+            f"{_layout_hint(values)}"
         )
-    return np.ascontiguousarray(first)
+    return values if values.dtype.kind in "iu" else _whole(values, path)
 
 
 def read_ids(path: str | Path) -> np.ndarray:
-    """Reads class ids as stored: grey values, or the indices (never the colours) of a palette PNG.
-
-    Args:
-        path: a one-channel image; 16 bits pass if every value fits into 8.
+    """Reads class ids as stored, see `read_stored_ids`.
 
     Returns:
         uint8 [H, W].
 
     Raises:
-        FileNotFoundError, ValueError: missing, truncated, colours, or ids above 255.
+        FileNotFoundError, ValueError: see `read_stored_ids`, or ids outside 0..255.
     """
-    data = _load(path)
-    if data.startswith(PNG) and data[25] == _PALETTE:
-        values = _decode_palette(data, path)
-    else:
-        values = _decode(data, path)
-        if data.startswith(PNG) and data[25] == _GREY and data[24] < 8:
-            values = values // (255 // (2 ** data[24] - 1))  # decoders stretch 1, 2, 4 bits
-    if values.ndim != 2:
+    values = read_stored_ids(path)
+    if values.dtype == np.uint8 or values.size == 0:
+        return values.astype(np.uint8)
+    if values.min() < 0 or values.max() > IGNORE_INDEX:
+        wrong = values.min() if values.min() < 0 else values.max()
         raise ValueError(
-            f"label {path}: expected one channel of class ids, found {stored_kind(values)}; "
-            "colour-coded labels must be converted to ids first"
-        )
-    if values.dtype == np.uint8:
-        return values
-    if values.max() > IGNORE_INDEX:
-        raise ValueError(
-            f"label {path}: ids must be 0..255, found {values.max()} in {values.dtype}; "
-            "is this an instance or a depth image?"
+            f"label {path}: ids must be 0..255, found {wrong} in {values.dtype}; is this an instance or a depth image?"
         )
     return values.astype(np.uint8)
+
+
+def read_colours(path: str | Path, *, transparent: bool = False) -> np.ndarray:
+    """Reads a colour-coded label.
+
+    Args:
+        path: of an image.
+        transparent: whether its pixels may be transparent; the class of such pixels nobody can tell.
+
+    Returns:
+        uint8 [H, W, 3], RGB order.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`, or other than 8 bits, transparent pixels, or values that a
+            lossy compression changed.
+    """
+    data = _load(path)
+    found = array_of(data, path, "")
+    if found is None:
+        _check_label(_header(data, path), path)
+        found = _decode(data, path)
+    if found.dtype != np.uint8 or (found.ndim == 3 and found.shape[2] not in (3, 4)):
+        raise ValueError(f"label {path}: expected colours of 8 bits, found {stored_kind(found)} ({found.dtype})")
+    if found.ndim == 2:
+        return cv2.cvtColor(found, cv2.COLOR_GRAY2RGB)
+    hidden = 0 if transparent or found.shape[2] == 3 else np.count_nonzero(found[..., 3] != 255)
+    if hidden:
+        raise ValueError(f"label {path}: {hidden} pixels are transparent; expected opaque ones: save without alpha")
+    return np.ascontiguousarray(found[..., :3])
+
+
+def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
+    """[H, W] of [H, W], or of [H, W, C] whose colour channels are all equal.
+
+    Raises:
+        ValueError: other channels; names the path.
+    """
+    if image.ndim == 2:
+        return image
+    first = image[..., 0]
+    if image.shape[2] not in (3, 4) or not (image[..., :3] == first[..., None]).all():
+        raise ValueError(
+            f"{path}: expected a grey image, found {image.shape[2]} channels with different values; "
+            f"is this a colour picture of the measurement?{_layout_hint(image)}"
+        )
+    return np.ascontiguousarray(first)
+
+
+def exif_turn(path: str | Path) -> int:
+    """The EXIF orientation of an image file, which reading ignores: 1 (upright, or none is stated) to 8.
+
+    Source: CIPA DC-008 (Exif 2.32), tag 0x0112: 3 is a half turn, 6 and 8 are quarter turns; 2, 4, 5 and 7 are
+    mirrored.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`.
+    """
+    return turn_of(_load(path))
+
+
+def counted(wrong: np.ndarray) -> str:
+    """ "-2, 300 and 4 more values on 64 pixels" of an array [n], of whose values the first are looked at."""
+    values = np.unique(wrong[:_LOOKED_AT])
+    listed = ", ".join(f"{value:g}" if wrong.dtype.kind == "f" else str(value) for value in values[:5].tolist())
+    more = f" and {len(values) - 5} more values" if len(values) > 5 else ""
+    return f"{listed}{more} on {len(wrong)} pixels"
 
 
 def encode_png(array: np.ndarray, text: str = "") -> bytes:
@@ -165,11 +288,7 @@ def stored_kind(array: np.ndarray) -> str:
 
 
 def _load(path: str | Path) -> bytes:
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
+    data = read_file(path)
     incomplete = (data.startswith(PNG) and b"IEND" not in data[-4096:]) or (
         data.startswith(JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0
     )
@@ -178,23 +297,96 @@ def _load(path: str | Path) -> bytes:
     return data
 
 
+def _header(data: bytes, path: str | Path) -> Header:
+    """What an image will be, if it may be decoded."""
+    header = header_of(data)
+    if header is None or header.height < 1 or header.width < 1:
+        raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes); expected {_READ}")
+    if header.pixels > MOST_PIXELS or header.nbytes > MOST_BYTES:
+        raise ValueError(
+            f"{path}: {header.kind} of {header.width} × {header.height} pixels would take {header.nbytes} bytes; at "
+            f"most {MOST_BYTES} and {MOST_PIXELS} pixels are read: is it damaged? Cut larger images into parts"
+        )
+    if header.several:
+        raise ValueError(f"{path}: {header.kind} of several images; expected one: save each frame as a file of its own")
+    return header
+
+
 def _decode(data: bytes, path: str | Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    header = _header(data, path)
+    if header.kind == "OpenEXR":
+        os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV asks when it decodes its first
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+    except (cv2.error, MemoryError):
         image = None
+    if image is None and header.kind == "OpenEXR":
+        raise ValueError(
+            f"{path}: OpenCV {cv2.__version__} here cannot decode this OpenEXR file (its build may lack the codec); "
+            "convert it to .npy or to a TIFF of 32-bit floats"
+        )
+    if image is None and header.kind == "TIFF" and header.bits == 16:
+        raise ValueError(
+            f"{path}: the file is damaged, or a TIFF of 16-bit floats, which OpenCV does not decode; use 32-bit floats"
+        )
     if image is None:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes)")
+    if image.shape[:2] != (header.height, header.width):
+        raise ValueError(f"{path}: decoded as {image.shape}, but the file says {header.height} × {header.width} pixels")
     if image.ndim == 3 and flags == cv2.IMREAD_UNCHANGED:
         code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
-        image = cv2.cvtColor(image, code)
+        image = image[..., ::-1].copy() if image.dtype not in _CONVERTED else cv2.cvtColor(image, code)
     return image
 
 
+def _decode_ids(data: bytes, path: str | Path) -> np.ndarray:
+    """[H, W] or [H, W, C] of a label: the numbers that the file stores, which decoders may stretch or colour."""
+    header = _header(data, path)
+    _check_label(header, path)
+    if header.indexed:
+        return _decode_palette(data, path)
+    values = _decode(data, path)
+    if values.dtype == np.uint8 and header.bits < 8:
+        values = values // (255 // (2**header.bits - 1))  # decoders stretch 1, 2, 4 bits
+    return values
+
+
+def _check_label(header: Header, path: str | Path) -> None:
+    if header.lossy:
+        lossy = "JPEG" if header.kind == "JPEG" else f"{header.kind} with lossy compression"
+        raise ValueError(
+            f"label {path}: saved as {lossy}, which changes the ids of pixels (36.7 % of them where it was measured "
+            "with 40 classes); save the labels anew without loss, as PNG"
+        )
+    if header.inverted:
+        raise ValueError(
+            f"label {path}: {header.kind} in which 0 stands for white, which decoders turn; save it as PNG"
+        )
+
+
 def _decode_palette(data: bytes, path: str | Path) -> np.ndarray:
-    """Indices of a palette PNG: OpenCV can only give its colours."""
+    """Indices [H, W] of a palette: OpenCV can only give its colours."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return np.array(image)
-    except (OSError, SyntaxError, struct.error) as error:
+            found = np.array(image)
+    except DECODER_ERRORS as error:
         raise ValueError(f"{path}: the file is damaged ({error})") from error
+    return found.astype(np.uint8) if found.dtype == bool else found
+
+
+def _whole(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """Floats [H, W] as int64, if each is a whole number that float64 holds exactly."""
+    wide = values.astype(np.float64)
+    wrong = ~(np.abs(wide) < 2**53) | (wide != np.rint(wide))
+    if wrong.any():
+        raise ValueError(
+            f"label {path}: expected whole numbers, found {counted(wide[wrong])} in {values.dtype}; was the label "
+            "resized with interpolation, or scaled? Class ids have no fractions"
+        )
+    return wide.astype(np.int64)
+
+
+def _layout_hint(image: np.ndarray) -> str:
+    """What to say of [C, H, W]."""
+    first = image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.shape[2] not in (3, 4)
+    return "; is its first axis the channels? Move it to the end" if first else ""

@@ -46,7 +46,7 @@ def hha(
     floors, 128 on walls, 218 on ceilings. All are rounded and clipped to 0..255. Mirroring the image mirrors HHA.
 
     Args:
-        depth: float32 [H, W], metres, 0 = no measurement.
+        depth: float32 [H, W], metres; 0, NaN and the infinities = no measurement.
         fx, fy, cx, cy: focal lengths and principal point, in pixels of this image.
         gravity: direction (x right, y down, z forward) where it is known; None estimates it, starting from (0, 1, 0):
             the camera must be roughly upright.
@@ -61,6 +61,7 @@ def hha(
         raise ValueError(f"hha needs depth as float32 [H, W] in metres, found {depth.dtype} {depth.shape}")
     if not (fx > 0 and fy > 0):
         raise ValueError(f"hha needs focal lengths > 0, found fx {fx}, fy {fy}")
+    depth = np.where(np.isfinite(depth), depth, np.float32(0))
     valid = depth > 0
     camera = (float(fx), float(fy), float(cx), float(cy))
     if gravity is None:

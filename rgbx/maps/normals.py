@@ -20,7 +20,7 @@ def facing_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3) -> np.
     """Unit normals that face the camera, x to the right, y down, z forward, as those of Taskonomy.
 
     Args:
-        depth: float32 [H, W], metres, 0 = no measurement.
+        depth: float32 [H, W], metres; 0, NaN and the infinities = no measurement.
         camera: (fx, fy, cx, cy) in pixels.
         radius: see `surface_normals`.
 
@@ -28,7 +28,7 @@ def facing_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3) -> np.
         float32 [H, W, 3], 0 where depth is 0 or too few pixels around are measured.
     """
     normals = -surface_normals(depth, camera, radius=radius)
-    normals[depth == 0] = 0
+    normals[~((depth > 0) & np.isfinite(depth))] = 0
     return normals
 
 
@@ -39,7 +39,7 @@ def surface_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3, strid
     three unknowns, solved from running sums. Beyond the border nothing is measured.
 
     Args:
-        depth: float32 [H, W], metres, 0 = no measurement.
+        depth: float32 [H, W], metres; 0, NaN and the infinities = no measurement.
         camera: (fx, fy, cx, cy) in pixels.
         radius: windows have 2 radius + 1 pixels per side.
         stride: solve at every stride-th pixel only.
@@ -49,7 +49,7 @@ def surface_normals(depth: np.ndarray, camera: Camera, *, radius: int = 3, strid
     """
     fx, fy, cx, cy = camera
     height, width = depth.shape
-    valid = depth > 0
+    valid = (depth > 0) & np.isfinite(depth)
     full = bool(valid.all())
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape), where=valid)
     if full:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from rgbx._types import Meta, Options
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
+from rgbx.maps.files import encode_png
 from rgbx.metrics import (
     boundary_counts,
     boundary_f_score,
@@ -205,7 +205,7 @@ class Classes(Task):
         dataset: Any,
     ) -> None:
         """A PNG of the dataset's own ids."""
-        path.write_bytes(cv2.imencode(".png", dataset.encode_label(values))[1].tobytes())
+        path.write_bytes(encode_png(dataset.encode_label(values)))
 
 
 @dataclass

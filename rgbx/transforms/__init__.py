@@ -5,7 +5,7 @@ from rgbx.transforms.computed import ComputeEdges, ComputeHHA, ComputeNormals
 from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
 from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomCrop, RandomScaleCrop, Resize
 from rgbx.transforms.held_out import HoldOutDepth
-from rgbx.transforms.packing import PackSample
+from rgbx.transforms.packing import PackSample, collate
 
 __all__ = [
     "CORRUPTIONS",
@@ -24,4 +24,5 @@ __all__ = [
     "RandomCrop",
     "RandomScaleCrop",
     "Resize",
+    "collate",
 ]

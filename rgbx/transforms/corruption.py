@@ -10,7 +10,7 @@ new ones. Images of fewer than about 200 rows are too small for the mildest blur
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -35,7 +35,8 @@ class Corruption:
         modality: the map it is made for; None for those that suit any.
         strengths: one per severity 1..5, in the unit of `meaning`.
         meaning: what a strength says.
-        apply: (array, strength, rng, spec) to an array of the same shape, float or of the map's own dtype.
+        apply: (array, strength, rng, spec) to an array of the same shape, float or of the map's own dtype; NaN is no
+            measurement before and after, and where the map has none, the spec's fill.
     """
 
     modality: str | None
@@ -48,8 +49,9 @@ class Corrupt:
     """Applies one of `CORRUPTIONS` to one map and leaves the rest of the sample alone.
 
     It belongs before PackSample, and before or after geometry. Required and modified key: the map, shape and dtype
-    unchanged. All randomness comes from the sample's generator; severities use the same draws, so that with one key the
-    stronger severity is the same corruption, stronger.
+    unchanged, and its mask `{map}_valid` where the sample has one; what was not measured stays so. All randomness comes
+    from the sample's generator; severities use the same draws, so that with one key the stronger severity is the same
+    corruption, stronger.
 
     Args:
         name: of `CORRUPTIONS`.
@@ -86,11 +88,32 @@ class Corrupt:
         if self.severity == 0:
             return sample
         strength = self.corruption.strengths[self.severity - 1]
+        valid = sample.get(f"{self.key}_valid")
+        if array.dtype == np.float32 and array.ndim == 2 and (valid is not None or self.spec.unit == "metre"):
+            filled, left = self._measured(array, array > 0 if valid is None else valid > 0, strength, rng)
+            masks = {} if valid is None else {f"{self.key}_valid": left.astype(np.uint8)}
+            return {**sample, self.key: filled, **masks}
         result: np.ndarray = self.corruption.apply(array, strength, rng, self.spec)
         if result.dtype != array.dtype:
             whole = np.clip(np.rint(result), 0, 255) if array.dtype == np.uint8 else result
             result = whole.astype(array.dtype)
         return {**sample, self.key: result}
+
+    def _measured(
+        self,
+        array: np.ndarray,  # float32 [H, W]
+        valid: np.ndarray,  # bool [H, W]
+        strength: float,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The map and where it is measured: corruptions see NaN where it was not, and leave it where it is no more."""
+        holed = np.where(valid, array, np.float32(np.nan))
+        result = self.corruption.apply(holed, strength, rng, replace(self.spec, fill=np.nan)).astype(np.float32)
+        left = np.isfinite(result)
+        if self.spec.unit == "metre":
+            left &= result != 0
+            result = np.maximum(result, np.float32(_NEAREST_M))
+        return np.where(left, result, np.float32(self.spec.fill)), left
 
 
 def _pixels(length: float, array: np.ndarray) -> float:
@@ -99,8 +122,9 @@ def _pixels(length: float, array: np.ndarray) -> float:
 
 
 def _spread(array: np.ndarray) -> float:
-    """From the 1st to the 99th percentile of [H, W, ...]."""
-    low, high = np.percentile(array, (1, 99))
+    """From the 1st to the 99th percentile of what is measured of [H, W, ...]."""
+    known = array[np.isfinite(array)]
+    low, high = np.percentile(known, (1, 99)) if known.size else (0, 0)
     return float(high - low)
 
 
@@ -111,9 +135,18 @@ def _noise(array: np.ndarray, strength: float, rng: np.random.Generator, spec: M
 
 
 def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
-    """A Gaussian blur of [H, W, ...]."""
+    """A Gaussian blur of [H, W, ...], between the pixels that are measured."""
     sigma = max(_pixels(strength, array), 0.3)
-    return cv2.GaussianBlur(np.ascontiguousarray(array), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+    def blurred(image: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+    known = np.isfinite(array)
+    if known.all():
+        return blurred(array)
+    weight = blurred(known.astype(np.float32))
+    mean = blurred(np.where(known, array, np.float32(0))) / np.maximum(weight, np.float32(1e-6))
+    return np.where(known, mean, array)
 
 
 def _brightness(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
@@ -132,8 +165,9 @@ def _fog(array: np.ndarray, strength: float, rng: np.random.Generator, spec: Map
 
 
 def _low_contrast(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
-    """[H, W, ...] nearer to its mean."""
-    mean = array.mean(dtype=np.float64)
+    """[H, W, ...] nearer to the mean of what is measured."""
+    known = array[np.isfinite(array)]
+    mean = known.mean(dtype=np.float64) if known.size else 0.0
     return (array - np.float32(mean)) * np.float32(strength) + np.float32(mean)
 
 

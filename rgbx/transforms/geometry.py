@@ -24,7 +24,7 @@ from rgbx.transforms.spatial import (
     crop,
     image_size,
     pad,
-    resize,
+    resize_map,
     specs_of,
 )
 
@@ -91,7 +91,7 @@ class RandomScaleCrop:
         place = Box(rows[2], columns[2], *self.size)
         result = dict(sample)
         for name, spec in specs.items():
-            piece = resize(crop(sample[name], source), spec, (rows[3], columns[3]), self.interpolation)
+            piece = resize_map(sample, name, spec, (rows[3], columns[3]), self.interpolation, source)
             if self.scale_depth and spec.unit == "metre":
                 piece = piece / np.float32(factor)
             result[name] = pad(piece, spec, place, self.fill)
@@ -164,7 +164,7 @@ class Resize:
         result = dict(sample)
         for name, spec in specs_of(sample, self.maps).items():
             if name != "label" or self.resize_label:
-                result[name] = resize(sample[name], spec, self.size, self.interpolation)
+                result[name] = resize_map(sample, name, spec, self.size, self.interpolation)
         return result
 
 

@@ -17,7 +17,8 @@ class HoldOutDepth:
 
     It may come before or after geometry, before PackSample. All randomness comes from the sample's generator.
 
-    Required and modified key: `source`, float32 [H, W], 0 = no measurement; 0 in the holes too. Added keys: `target`,
+    Required and modified key: `source`, float32 [H, W], 0 = no measurement; 0 in the holes too, and in its mask
+    `{source}_valid` where the sample has one, which then says what was measured. Added keys: `target`,
     float32 [H, W], the source as it was, and `{target}_valid`, uint8 [H, W], 1 on pixels that were measured and are
     held out of the source, the only ones to be scored: no model can copy them.
 
@@ -55,11 +56,15 @@ class HoldOutDepth:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         whole = source_array("HoldOutDepth", sample, self.source, self.target)
         held = self._held_out(whole.shape[0], whole.shape[1], rng)
+        mask = f"{self.source}_valid"
+        known = sample[mask] > 0 if mask in sample else whole > 0
+        left = {mask: (known & ~held).astype(np.uint8)} if mask in sample else {}
         return {
             **sample,
+            **left,
             self.source: np.where(held, np.float32(0), whole),
             self.target: whole,
-            f"{self.target}_valid": (held & (whole > 0)).astype(np.uint8),
+            f"{self.target}_valid": (held & known).astype(np.uint8),
         }
 
     def _held_out(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,11 +1,16 @@
-"""Packing: arrays of one sample to tensors that torch's default_collate can stack."""
+"""Packing: arrays of one sample to tensors, and the tensors of several samples to a batch."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import default_collate
 
+from rgbx._types import Batch
 from rgbx.datasets.sample import Sample
 from rgbx.transforms.spatial import MASK, Maps, specs_of
 
@@ -60,6 +65,29 @@ class PackSample:
             if spec.unit == "unit_vector":
                 packed[f"{name}_valid"] = torch.from_numpy(array.any(axis=2)[None])
         return packed
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """A batch of packed samples, by torch's default_collate.
+
+    A mask `{map}_valid` that only some of them have, such as those whose files say what was not measured, is true all
+    over for the others; it would be lost, or missed, without a word.
+    """
+    masks = {key for sample in samples for key in sample if key.endswith("_valid")}
+    partial = [key for key in masks if any(key not in sample for sample in samples)]
+    filled = [{**{key: _all_valid(sample, key) for key in partial}, **sample} for sample in samples]
+    batch: Batch = default_collate(filled if partial else list(samples))
+    return batch
+
+
+def _all_valid(sample: Sample, key: str) -> Tensor:
+    """bool [1, H, W] for a packed sample."""
+    name = key.removesuffix("_valid")
+    if not isinstance(sample.get(name), Tensor):
+        raise ValueError(
+            f"sample {sample.get('sample_id')!r} has neither {key!r} nor {name!r} of its batch"
+        )
+    return torch.ones_like(sample[name][:1], dtype=torch.bool)
 
 
 def _planes(array: np.ndarray) -> np.ndarray:

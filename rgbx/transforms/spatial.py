@@ -23,6 +23,7 @@ MASK = "mask"  # unit of maps `{name}_valid`, 1 where a pixel of the map `name` 
 Maps = Mapping[str, MapSpec]
 Fill = Mapping[str, float | Sequence[float]]
 
+_LEAST_WEIGHT = 1e-3  # below, the nearest known pixel is taken
 _LINEAR_KINDS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
 
@@ -80,23 +81,65 @@ def crop(array: np.ndarray, box: Box) -> np.ndarray:
     return array[max(box.top, 0) : max(bottom, 0), max(box.left, 0) : max(right, 0)]
 
 
-def resize(array: np.ndarray, spec: MapSpec, size: tuple[int, int], interpolation: str = "linear") -> np.ndarray:
-    """Resizes [H, W, ...] to size = (height, width), pixel centres aligned.
+def resize(
+    array: np.ndarray,  # [H, W, ...]
+    spec: MapSpec,
+    size: tuple[int, int],
+    interpolation: str = "linear",
+    valid: np.ndarray | None = None,  # [H, W]
+) -> np.ndarray:
+    """Resizes a map to size = (height, width), pixel centres aligned.
 
     Nearest takes the pixel whose area holds the new pixel's centre (OpenCV's plain nearest rounds
     down and lies up to half a pixel beside the linear image), so no value is ever computed. Unit vectors that are
-    interpolated are of unit length again; where the nearest pixel has none, there is none.
+    interpolated are of unit length again; where the nearest pixel has none, there is none. Other maps of floats are
+    interpolated between the pixels that were measured: those that `valid` names, or metres > 0; where the nearest pixel
+    was not, the spec's fill is written.
     """
     if array.shape[:2] == size:
         return array
     kind = cv2.INTER_NEAREST_EXACT
     if spec.interpolation == "linear":
         kind = _LINEAR_KINDS[interpolation]
+        known = array > 0 if valid is None and spec.unit == "metre" else valid
+        if spec.dtype == "float32" and spec.channels == 1 and known is not None and not known.all():
+            return _resize_known(array, spec, size, kind, known > 0)
     result = cv2.resize(array, size[::-1], interpolation=kind)
     if spec.unit == "unit_vector" and spec.interpolation == "linear":
         result = unit_length(result)
         result[~resize_mask(np.asarray(array.any(axis=2)), size)] = 0
     return result
+
+
+def _resize_known(
+    array: np.ndarray,  # [H, W]
+    spec: MapSpec,
+    size: tuple[int, int],
+    kind: int,
+    known: np.ndarray,  # bool [H, W]
+) -> np.ndarray:
+    """The mean of the known pixels, each with its weight in the interpolation."""
+    weight = cv2.resize(known.astype(np.float32), size[::-1], interpolation=kind)
+    total = cv2.resize(np.where(known, array, np.float32(0)), size[::-1], interpolation=kind)
+    result = cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    np.divide(total, weight, out=result, where=weight > _LEAST_WEIGHT)
+    result[~resize_mask(known, size)] = spec.fill
+    return result
+
+
+def resize_map(
+    sample: Sample,
+    name: str,
+    spec: MapSpec,
+    size: tuple[int, int],
+    interpolation: str,
+    box: Box | None = None,
+) -> np.ndarray:
+    """A map of a sample, or the part of it inside a box, at size = (height, width); see `resize`."""
+    array, valid = sample[name], sample.get(f"{name}_valid")
+    if box is not None:
+        array, valid = crop(array, box), None if valid is None else crop(valid, box)
+    return resize(array, spec, size, interpolation, valid)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -174,7 +174,7 @@ def test_what_loaders_share(write_config):
     assert of_loaders(config, "sampler", "shuffle") == [True, False, False]
     assert [found.__name__ for found in of_loaders(config, "sampler", "type")] == ["EpochSampler"] * 3
     collations = [found.__name__ for found in of_loaders(config, "collate_fn", "type")]
-    assert collations == ["default_collate", "default_collate", "pseudo_collate"]
+    assert collations == ["collate", "collate", "pseudo_collate"]
     assert of_loaders(config, "persistent_workers") == [True, None, None]
     assert "dataset" not in config
     config.train_dataloader.dataset.transforms.clear()  # no loader's is another's

@@ -7,6 +7,7 @@ Packages leftImg8bit and gtFine; for depth also disparity and camera, all below 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Unpack
@@ -16,6 +17,7 @@ import numpy as np
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import IGNORE_INDEX, RGB, STANDARD_MAPS, Encoding, LabelEncoding, read_image
+from rgbx.maps.files import read_file
 
 _TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
     (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (11, "building", (70, 70, 70)),
@@ -149,16 +151,16 @@ def read_disparity_depth(disparity_path: str | Path, camera_path: str | Path) ->
 
 
 def _baseline_times_focal_length(path: Path) -> float:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; depth needs Cityscapes' camera package")
     try:
-        camera = json.loads(path.read_text(encoding="utf-8"))
+        camera = json.loads(read_file(path))
         product = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"camera {path}: expected extrinsic.baseline and intrinsic.fx, found {type(error).__name__}: {error}"
         ) from error
-    if not product > 0:
+    if not 0 < product < math.inf:
         raise ValueError(f"camera {path}: baseline * fx must be > 0, found {product}")
     return product
 

@@ -12,6 +12,7 @@ import numpy as np
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import HHA, RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding, MapSpec, read_image
+from rgbx.maps.files import read_colours
 
 _CLASSES = (
     ("building", (70, 70, 70)), ("fence", (100, 40, 40)), ("other", (55, 90, 80)), ("pedestrian", (220, 20, 60)),
@@ -95,16 +96,13 @@ class DELIVER(FileDataset):
 class FirstChannel(LabelEncoding):
     """Class ids in a grey image, or in the red channel of a colour image."""
 
-    def read(self, path: str | Path) -> np.ndarray:
-        """Train ids, uint8 [H, W].
+    def stored(self, path: str | Path) -> np.ndarray:
+        """uint8 [H, W].
 
         Raises:
             FileNotFoundError, ValueError: missing, truncated, or not 8 bits per channel.
         """
-        image = read_image(path)
-        if image.dtype != np.uint8:
-            raise ValueError(f"label {path}: expected 8 bits per channel, found {image.dtype}")
-        return self.lookup[image if image.ndim == 2 else image[..., 0]]
+        return np.ascontiguousarray(read_colours(path, transparent=True)[..., 0])
 
 
 class GreyDepth(Encoding):
@@ -124,8 +122,8 @@ class CarlaDepth(Encoding):
     The encoding is that of the simulator's documentation: the far plane at 1000 m, red the least significant byte.
     """
 
-    def read(self, path: str | Path) -> np.ndarray:
-        """Metres, float32 [H, W].
+    def stored(self, path: str | Path) -> np.ndarray:
+        """Colours, uint8 [H, W, C].
 
         Raises:
             FileNotFoundError, ValueError: missing, truncated, or not three channels of 8 bits.
@@ -136,7 +134,11 @@ class CarlaDepth(Encoding):
                 f"depth {path}: expected CARLA's three channels of 8 bits, found {image.dtype} of shape {image.shape}; "
                 "a grey image needs depth_encoding='grey'"
             )
-        steps = image[..., :3].astype(np.float64) @ np.array([1.0, 256.0, 65536.0])
+        return image
+
+    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:
+        """Metres, float32 [H, W], of colours, uint8 [H, W, C]."""
+        steps = raw[..., :3].astype(np.float64) @ np.array([1.0, 256.0, 65536.0])
         return (steps * (1000 / (2**24 - 1))).astype(np.float32)
 
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-import cv2
 import numpy as np
 
 from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
 from rgbx.datasets.sample import Common, DenseDataset, Sample
-from rgbx.maps.files import encode_png, replace_file
+from rgbx.maps.files import encode_png, read_image, replace_file
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
@@ -156,14 +155,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _load(path: Path, name: str, size: tuple[int, int]) -> np.ndarray:
-    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        raw = read_image(path)
+    except (OSError, ValueError) as error:
+        raise OSError(f"{error}; delete it to have it rendered again") from error
     dtype = np.uint16 if name in ("depth", "thermal", "normal") else np.uint8
     shape = (*size, 3) if name in ("rgb", "normal") else size
-    if raw is None:
-        raise OSError(f"{path}: not a readable PNG image; delete it to have it rendered again")
     if raw.dtype != dtype or raw.shape != shape:
         raise OSError(
             f"{path}: expected {np.dtype(dtype)} {shape}, found {raw.dtype} {raw.shape}; "
             "delete it to have it rendered again"
         )
-    return np.ascontiguousarray(raw[..., ::-1]) if raw.ndim == 3 else raw
+    return raw

@@ -161,7 +161,7 @@ def test_real_visible_and_infrared_pairs(layouts, tmp_path):
         ('"photos"', '"{splt}/photos"', r"folder: expected .* no placeholder but \{split\}, found '\{splt\}/photos'"),
         ('".jpg"', '"jpg"', r"suffix: expected what follows the stem.*, found 'jpg'"),
         ("void = [0]", "void = []", r"\[label\] void: label offset 1 makes ids negative for values \[0\]"),
-        ("void = [0]", "void = [300]", r"\[label\] void: expected an array of stored values 0\.\.255"),
+        ("void = [0]", "void = [0.5]", r"\[label\] void: expected an array of stored whole numbers"),
         ("offset = 1", "offset = -1", r"\[label\] offset: expected 0\.\.255"),
         ("offset = 1", "offset = true", r"\[label\] offset: expected an integer.*, found True"),
         ('"wall"', '"floor"', r"\[classes\] names: expected an array of at most 255 distinct class names"),

@@ -1,0 +1,81 @@
+"""Arrays of NumPy's own files, told from their bytes: never by unpickling, and never more than a stated size."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+MOST_BYTES = 2**28  # of a file, and of the array that it becomes
+_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+_MOST_CHANNELS = 64
+# What decoders raise for damaged bytes; `Image.DecompressionBombError` is a plain Exception.
+DECODER_ERRORS = (
+    *(ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zlib.error, zipfile.BadZipFile),
+    Image.DecompressionBombError,
+)
+
+
+def array_of(data: bytes, path: str | Path, key: str) -> np.ndarray | None:
+    """The array of an .npy, or of the member `key` of an .npz.
+
+    Args:
+        data: all bytes of a file.
+        path: of that file, for messages.
+        key: may be left out where the .npz has one array.
+
+    Returns:
+        [H, W] or [H, W, C] in the machine's byte order, [H, W, 1] as [H, W] and truth values as uint8; None for other
+        files, which have no key.
+
+    Raises:
+        ValueError: damaged, too large, another shape, or no real numbers.
+    """
+    if data.startswith(_ZIP):
+        data = _member(data, path, key)
+    elif key:
+        raise ValueError(f"{path}: key {key!r} names an array of an .npz, found another kind of file")
+    elif not data.startswith(_NPY):
+        return None
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(file)
+    except DECODER_ERRORS as error:
+        raise ValueError(f"{path}: damaged header of a NumPy array ({' '.join(str(error).split())[:80]})") from error
+    count, left = math.prod(shape), len(data) - file.tell()
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ValueError(f"{path}: expected an array of real numbers of at most 64 bits, found {dtype}")
+    if count * dtype.itemsize > left:
+        raise ValueError(f"{path}: the file is truncated: {shape} of {dtype} has more than the {left} bytes there")
+    if len(shape) not in (2, 3) or not count or (len(shape) == 3 and shape[2] > _MOST_CHANNELS):
+        raise ValueError(f"{path}: expected an array [H, W] or [H, W, C], found {shape}")
+    array = np.frombuffer(data, dtype, count, file.tell()).reshape(shape, order="F" if by_columns else "C")
+    native = np.uint8 if dtype.kind == "b" else dtype.newbyteorder("=")
+    return np.array(array[..., 0] if array.shape[2:] == (1,) else array, native, order="C")
+
+
+def _member(data: bytes, path: str | Path, key: str) -> bytes:
+    """One array's bytes of an .npz."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
+            chosen = members.get(key or next(iter(members), "")) if key or len(members) == 1 else None
+            if chosen is not None and chosen.file_size <= MOST_BYTES:
+                return archive.read(chosen)
+    except DECODER_ERRORS as error:
+        raise ValueError(f"{path}: damaged archive of arrays ({error})") from error
+    if chosen is not None:
+        raise ValueError(f"{path}: its array has {chosen.file_size} bytes; at most {MOST_BYTES} are read")
+    found = f"key {key!r}" if key else "no key"
+    raise ValueError(f"{path}: expected the key of one of its arrays {sorted(members)[:20]}, found {found}")
