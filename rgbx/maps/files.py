@@ -117,6 +117,22 @@ def read_ids(path: str | Path) -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def exif_turn(path: str | Path) -> int:
+    """The EXIF orientation of an image file, which reading ignores: 1 (upright, or none is stated) to 8.
+
+    Source: CIPA DC-008 (Exif 2.32), tag 0x0112.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`.
+    """
+    try:
+        with Image.open(io.BytesIO(_load(path))) as image:
+            turn = image.getexif().get(0x0112, 1)
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise ValueError(f"{path}: the file is damaged or no image ({error})") from error
+    return turn if turn in range(1, 9) else 1
+
+
 def encode_png(array: np.ndarray, text: str = "") -> bytes:
     """A PNG without loss of 8 or 16 bits, [H, W] or RGB [H, W, 3], with a description if there is one.
 
