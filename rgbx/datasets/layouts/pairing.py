@@ -125,7 +125,8 @@ def find_groups(root: Path) -> list[Group]:
     groups: list[Group] = []
     for folder, own in readings.items():
         others = [group for name, ways in readings.items() if name != folder for way in ways for group in way]
-        groups += max(own, key=lambda way: _partners(way, others))
+        best: list[Group] = max(own, key=lambda way: _partners(way, others))  # of equal ones the first, the plainer
+        groups += best
     return sorted(groups, key=lambda group: -_partners([group], [g for g in groups if g is not group]))
 
 
