@@ -41,7 +41,7 @@ def derive_from_data(config: Config, *, model_only: bool = False) -> str:
     if not isinstance(loader, dict) or not loader.get("dataset"):
         raise ConfigError(f"{config.filename}: values say {DATASET!r}, but there is no train_dataloader.dataset")
     with building(str(config.filename)):
-        dataset = build_from({key: value for key, value in loader.dataset.items() if key != "transforms"})
+        dataset = build_from({key: value for key, value in loader["dataset"].items() if key != "transforms"})
     if not isinstance(dataset, DenseDataset):
         raise ConfigError(f"{config.filename}: values say {DATASET!r}, but the dataset is a {type(dataset).__name__}")
     found: dict[str, Any] = {"modalities": list(dataset.sources), "num_classes": dataset.num_classes}

@@ -15,10 +15,11 @@ from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from rgbx.datasets.declaration import ANY_IMAGE, SPLIT
+from rgbx.datasets.declaration import SPLIT
 from rgbx.datasets.listing import IMAGE_SUFFIXES
 
 MOST_FILES = 100_000
+ANY_IMAGE = "*"  # the suffix of a declaration whose files have several
 ARRAY_SUFFIXES = (".npy",)
 SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",

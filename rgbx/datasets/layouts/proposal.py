@@ -80,7 +80,7 @@ def propose(root: str | Path) -> Proposal:
     ]
     chosen = _choose([first, *shared], notes)
     keys = set.intersection(*(set(look.group.files) for look in chosen.values()))
-    if not keys:
+    if not keys or len(chosen) < 2:
         return Proposal(None, notes=(*_unpaired(groups), *notes))
     return _declare(root, chosen, keys, notes)
 
@@ -166,7 +166,7 @@ def stored(path: Path) -> np.ndarray:
         OSError, ValueError: missing, damaged, or no image.
     """
     array = np.load(path, allow_pickle=False) if path.suffix.lower() in ARRAY_SUFFIXES else read_image(path)
-    if array.ndim not in (2, 3) or not array.size:
+    if array.ndim not in (2, 3) or not array.size or array.shape[2:] > (4,):
         raise ValueError(f"{path}: expected an image, found an array of {array.shape}")
     return array
 
@@ -202,24 +202,16 @@ def _choose(looks: Sequence[Look], notes: list[str]) -> dict[str, Look]:
         if several:
             chosen[kind] = several[0]
         notes += [f"{look.group.name}: left out, as {several[0].group.name} is the {kind}" for look in several[1:]]
+    label = {"label": chosen.pop("label")} if "label" in chosen else {}
     for look in unnamed:
-        name = _identifier(look.group, chosen)
-        chosen = {name: look, **chosen} if not chosen else {**_without(chosen), name: look, **_only(chosen, "label")}
-    return chosen
+        chosen[_identifier(look.group, chosen)] = look
+    return {**chosen, **label}
 
 
 def _worth(kind: str, look: Look) -> tuple[bool, int]:
     """Whether files are less than their names tell, labels or as many bits; how many there are, the most first."""
     fits = look.like_ids if kind == "label" else look.channels >= 3 if kind == "rgb" else look.bytes > 1
     return not fits, -len(look.group.files)
-
-
-def _without(chosen: Mapping[str, Look]) -> dict[str, Look]:
-    return {name: look for name, look in chosen.items() if name != "label"}
-
-
-def _only(chosen: Mapping[str, Look], name: str) -> dict[str, Look]:
-    return {name: chosen[name]} if name in chosen else {}
 
 
 def _identifier(group: Group, taken: Mapping[str, Look]) -> str:
@@ -334,6 +326,8 @@ def is_stretched(values: Sequence[int]) -> bool:
 def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
     """The tables of the classes and the label."""
     paths = spread(look.paths, LABEL_FILES)
+    if look.colourful:
+        return _coloured(look, paths, folder, notes)
     counts = np.zeros(256, np.int64)
     for path in paths:
         try:
@@ -344,16 +338,35 @@ def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
     ids = [int(value) for value in np.flatnonzero(counts)]
     lines, count, reason = _ids(ids, counts)
     seen = f"of {len(paths)} of {len(look.paths)} label files"
+    said = f"# {count} classes, as the values {_listed(ids)} {seen} say: {reason}"
+    return [*_classes(said, count), "", "[label]", *_place(look.group, folder), *lines]
+
+
+def _classes(reason: str, count: int) -> list[str]:
     names = ", ".join(f'"class {k}"' for k in range(count))
+    return ["", "[classes]", reason, f"names = [{names}]"]
+
+
+def _coloured(look: Look, paths: Sequence[Path], folder: str, notes: list[str]) -> list[str]:
+    """The tables for labels that hold a colour per class."""
+    colours: Counter[tuple[int, ...]] = Counter()
+    for path in paths:
+        found, counts = np.unique(stored(path)[..., :3].reshape(-1, 3), axis=0, return_counts=True)
+        colours.update({tuple(map(int, colour)): int(number) for colour, number in zip(found, counts, strict=True)})
+        if len(colours) > IGNORE_INDEX:
+            notes.append(
+                f"label: {look.group.name} holds more colours than classes can have, as JPEG or resizing leave"
+            )
+            break
+    palette = [list(colour) for colour in sorted(colours)[:_FEW_IDS]]
+    said = f"# {len(palette)} classes, one per colour of {len(paths)} of {len(look.paths)} label files"
     return [
-        "",
-        "[classes]",
-        f"# {count} classes, as the values {_listed(ids)} {seen} say: {reason}",
-        *(f"names = [{names}]".split("\n")),
+        *_classes(said, len(palette)),
+        f"palette = {palette}",
         "",
         "[label]",
         *_place(look.group, folder),
-        *lines,
+        "colours = true  # files hold the palette's colours; take the colour of void out, and write void = [[r, g, b]]",
     ]
 
 
