@@ -15,10 +15,12 @@ from typing import Any
 from rgbx._types import Options
 from rgbx.cli.config import DATALOADERS, Config, add_config_arguments, load_config
 from rgbx.cli.doctor_sheet import save_sheet
-from rgbx.cli.errors import ConfigError, command
-from rgbx.datasets import build_dataset, split_names
+from rgbx.cli.errors import FAILED, ConfigError, command
+from rgbx.datasets import build_dataset, propose, recognise, split_names
+from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.sample import build_from
 from rgbx.doctor import diagnose, text_report
+from rgbx.maps import replace_file
 
 
 @command
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit code 0 clean or facts only, 1 warnings, 2 errors (also of the command itself).
     """
     arguments = _parser().parse_args(argv)
+    if not _declared(arguments.target, write=arguments.write_toml):
+        return FAILED
     builders = dataset_builders(
         arguments.target,
         arguments.split,
@@ -46,6 +50,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_sheet(diagnosis, arguments.contact_sheet)
         print(f"contact sheet: {arguments.contact_sheet}")
     return diagnosis.exit_code
+
+
+def _declared(target: str, *, write: bool) -> bool:
+    """Whether the target can be opened; proposes, or writes, a declaration for an unknown folder.
+
+    Raises:
+        ConfigError: `write`, and the target needs none, or none can be proposed.
+    """
+    known = recognise(target) if Path(target).is_dir() else []
+    if write and not Path(target).is_dir():
+        raise ConfigError(f"--write-toml needs a folder, found {target}")
+    if write and known:
+        raise ConfigError(f"--write-toml would change how {target} is read: it is {known[0]}")
+    if known or not Path(target).is_dir():
+        return True
+    proposal, file = propose(target), Path(target, DECLARATION)
+    if proposal.text is None:
+        if write:
+            raise ConfigError(f"no {DECLARATION} can be proposed for {target}: {'; '.join(proposal.notes)}")
+        return True  # opening it says what was looked for
+    if write:
+        replace_file(file, proposal.text.encode())
+        print(f"wrote {file}:\n\n{proposal.text}")
+        return True
+    nested = any(recognise(path) for path in Path(target).iterdir() if path.is_dir())
+    if not nested:
+        print(
+            f"{target} has no known layout. With --write-toml, this is written as its {DECLARATION} and examined:\n\n"
+            f"{proposal.text}"
+        )
+    return nested
 
 
 def dataset_builders(
@@ -104,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 clean or facts only, 1 warnings, 2 errors.",
     )
     parser.add_argument("target", metavar="CONFIG|PATH", help="config file, or folder of a dataset")
+    parser.add_argument(
+        "--write-toml", action="store_true", help=f"write the proposed {DECLARATION} of a folder of unknown layout"
+    )
     parser.add_argument("--split", help="examine this split only, such as train; for a folder any name")
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="examine these instead of the dataset's own")
     parser.add_argument("--samples", type=_samples, default=64, metavar="N", help="frames per split; 0 reads all (64)")

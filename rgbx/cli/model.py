@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rgbx._types import State
 from rgbx.cli.config import Config, load_config, without_initial_weights
+from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint
@@ -96,6 +97,7 @@ def config_model(config: Config) -> MultimodalModel:
     if not isinstance(config.get("model"), dict) or not callable(config.model.get("type")):
         raise ConfigError(f"{name}: model is {config.get('model')!r}; expected dict(type=multimodal..., ...)")
     without_initial_weights(config)
+    derive_from_data(config, model_only=True)
     equal_class_weights(config.model)
     options = dict(config.model)
     with building(name):

@@ -13,7 +13,7 @@ from rgbx.datasets.families.side_by_side import SideBySide
 from rgbx.datasets.families.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
 from rgbx.datasets.families.taskonomy import Taskonomy
 from rgbx.datasets.folder import FolderDataset
-from rgbx.datasets.layouts import build_dataset, recognise, split_names
+from rgbx.datasets.layouts import build_dataset, propose, recognise, split_names
 from rgbx.datasets.rooms import SyntheticRooms
 from rgbx.datasets.sample import DenseDataset, SampleKey, validate_sample
 from rgbx.datasets.sampler import EpochSampler
@@ -50,6 +50,7 @@ __all__ = [
     "build_dataset",
     "compute_class_weights",
     "count_labels",
+    "propose",
     "recognise",
     "split_names",
     "validate_sample",

@@ -86,7 +86,9 @@ def holdout_indices(count: int, holdout: Holdout, *, block: int = 16, every: int
     Video data sets list neighbouring frames of one scene next to each other, so holding out every
     tenth *frame* would put near copies of the validation frames into training. Here contiguous
     blocks are held out: of the list cut into blocks of `block` frames, the middle one of each
-    `every` (for 795 frames: 5 blocks of 16, about 10 %).
+    `every` (for 795 frames: 5 blocks of 16, about 10 %). A list too short for that, of at most
+    `block` * (`every` // 2) frames, has one block held out from its middle on: of 1/`every` of
+    its frames, at least one.
 
     Args:
         count: length of the list.
@@ -95,18 +97,16 @@ def holdout_indices(count: int, holdout: Holdout, *, block: int = 16, every: int
         every: one block in this many is held out.
 
     Raises:
-        ValueError: an unknown part, or a list too short to hold anything out.
+        ValueError: an unknown part, or a list of one frame, which leaves nothing to train on.
     """
     if holdout is None:
         return list(range(count))
     if holdout not in ("exclude", "only"):
         raise ValueError(f"holdout must be 'exclude', 'only' or None, found {holdout!r}")
+    if count < 2:
+        raise ValueError(f"a list of {count} frames is too short to hold out a part of it; use holdout=None")
     held = [index for index in range(count) if (index // block) % every == every // 2]
-    if not held:
-        raise ValueError(
-            f"a list of {count} frames is too short to hold out a part of it "
-            f"(needs more than {block * (every // 2)}); use holdout=None"
-        )
+    held = held or list(range(count // 2, count // 2 + max(1, count // every)))
     if holdout == "only":
         return held
     excluded = set(held)

@@ -11,15 +11,17 @@ from rgbx.doctor.check import Check
 from rgbx.doctor.colour import ColourOrder
 from rgbx.doctor.depth import DepthBits, DepthHoles, DepthUnits
 from rgbx.doctor.duplicates import Thumbnail, all_thumbnails, find_duplicates, thumbnail_of
-from rgbx.doctor.files import Blank, Columns, Files, Sizes, refused_frames
+from rgbx.doctor.files import Blank, Columns, Files, Orientation, Sizes, refused_frames
 from rgbx.doctor.finding import SEVERITIES, Finding
 from rgbx.doctor.inspection import InspectedFrame, Split, one_line, open_split
-from rgbx.doctor.label import LabelFormat, LabelIds, LabelOffset
+from rgbx.doctor.label import LabelFormat, LabelIds, LabelOffset, untrained_classes
+from rgbx.doctor.lineage import HHALineage
 from rgbx.doctor.registration import Registration
 
 FILE_CHECKS: tuple[type[Check], ...] = (Files, Columns)
 CONTENT_CHECKS: tuple[type[Check], ...] = (
     Sizes,
+    Orientation,
     Blank,
     DepthBits,
     DepthUnits,
@@ -29,6 +31,7 @@ CONTENT_CHECKS: tuple[type[Check], ...] = (
     LabelOffset,
     ColourOrder,
     Registration,
+    HHALineage,
 )
 
 
@@ -94,6 +97,7 @@ def diagnose(
     thumbnails: list[Thumbnail] = []
     for split in diagnosis.splits:
         diagnosis.findings += examine(split, split.pick(samples, seed), thumbnails)
+    diagnosis.findings += untrained_classes(diagnosis.splits, diagnosis.findings)
     diagnosis.findings += _guarded("duplicates", "all", lambda: _duplicates(diagnosis.splits, thumbnails))
     diagnosis.findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return diagnosis

@@ -14,7 +14,17 @@ from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_fault
-from rgbx.maps.files import stored_kind
+from rgbx.maps.files import exif_turn, stored_kind
+
+TURNS = {  # EXIF orientations: what a viewer does with the stored image
+    2: "mirrored left to right",
+    3: "half a turn",
+    4: "mirrored top to bottom",
+    5: "a quarter turn, mirrored",
+    6: "a quarter turn to the right",
+    7: "a quarter turn, mirrored",
+    8: "a quarter turn to the left",
+}
 
 
 class Files(Check):
@@ -85,6 +95,35 @@ class Columns(Check):
                 evidence={"swapped": list(names), "frames": len(hits)},
                 files=[origin for _, origin, _, _ in hits.values()],
                 frames=hits,
+            )
+
+
+class Orientation(Check):
+    """Files that an EXIF tag turns in a viewer, which reading ignores: such a map may lie turned to the others."""
+
+    name = "orientation"
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self.turned: dict[tuple[str, int], dict[str, str]] = {}
+
+    def see(self, frame: InspectedFrame) -> None:
+        for name, path in frame.files.items():
+            if name in frame.raw and (turn := exif_turn(path)) in TURNS:
+                self.turned.setdefault((name, turn), {})[frame.sample_id] = frame.where(name)
+
+    def findings(self) -> Iterable[Finding]:
+        for (name, turn), frames in self.turned.items():
+            yield self.finding(
+                "warning",
+                "certain",
+                f"an EXIF tag turns {name} in {counted(frames, self.split.sampled)} ({turn}: {TURNS[turn]}); "
+                "viewers follow it, reading does not, so the stored image may lie turned to the frame's other maps",
+                "Look at the contact sheet, which shows what is read. Where the map lies wrong, write its pixels as "
+                "viewers show them; then drop the tag.",
+                evidence={"map": name, "orientation": turn, "frames": len(frames)},
+                files=frames.values(),
+                frames=frames,
             )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from rgbx.datasets.layouts.proposal import is_stretched
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.maps import IGNORE_INDEX
-from rgbx.maps.files import stored_kind
+from rgbx.maps.files import JPEG, stored_kind
+
+_NEARLY_ALL = 0.8
 
 
 class LabelFormat(Check):
@@ -31,7 +34,9 @@ class LabelFormat(Check):
             return
         if frame.refusal and (raw.ndim != 2 or raw.max() > IGNORE_INDEX):
             self.wrong[frame.sample_id] = (f"{stored_kind(raw)}, values up to {raw.max()}", frame.where("label"))
-        if frame.files["label"].suffix.lower() in (".jpg", ".jpeg"):
+        with frame.files["label"].open("rb") as file:
+            lossy = file.read(len(JPEG)) == JPEG
+        if lossy:
             self.lossy[frame.sample_id] = frame.where("label")
 
     def findings(self) -> Iterable[Finding]:
@@ -59,12 +64,13 @@ class LabelFormat(Check):
 
 
 class LabelIds(Check):
-    """Ids outside 0..K-1, and the balance of the classes."""
+    """Ids outside 0..K-1, labels of one class or none, and the balance of the classes."""
 
     name = "label-range"
 
     def __init__(self, split: Split) -> None:
         super().__init__(split)
+        self.stored = np.zeros(256, np.int64)
         self.histogram = np.zeros(256, np.int64)
         self.outside: dict[str, tuple[list[int], str]] = {}
         self.void_only: list[str] = []
@@ -79,6 +85,9 @@ class LabelIds(Check):
             return
         counts = np.bincount(label.ravel(), minlength=256)
         self.histogram += counts
+        raw = frame.raw.get("label")
+        if raw is not None and raw.ndim == 2 and raw.dtype == np.uint8:
+            self.stored += np.bincount(raw.ravel(), minlength=256)
         self.seen += 1
         ids = np.flatnonzero(counts[self.num_classes : IGNORE_INDEX]) + self.num_classes
         if ids.size:
@@ -94,27 +103,78 @@ class LabelIds(Check):
                 "info", "certain", f"{counted(self.unlabelled, self.unlabelled + self.seen)} have no label", ""
             )
         if self.void_only:
-            whole = len(self.void_only) == self.seen
-            yield self.finding(
-                "info" if whole else "warning",
-                "certain",
-                f"the label is void throughout in {counted(self.void_only, self.seen)}",
-                "Normal for a test split whose labels are not public; nothing can be trained or scored on it."
-                if whole
-                else "Leave these frames out: they teach nothing.",
-                evidence={"frames": len(self.void_only)},
-                frames=self.void_only,
-            )
+            yield self._void()
         if self.histogram[: self.num_classes].any():
+            yield from self._one_class()
             yield self._balance()
+
+    def _void(self) -> Finding:
+        whole = len(self.void_only) == self.seen
+        trained = "train" in self.split.name
+        fix = "Leave these frames out: they teach nothing."
+        if whole and trained:
+            fix = f"Nothing can be trained on it: the files hold {_listed(self.stored_values)}; see void and offset."
+        elif whole:
+            fix = "Normal for a test split whose labels are not public; nothing can be scored on it."
+        return self.finding(
+            ("error" if trained else "info") if whole else "warning",
+            "certain",
+            f"the label is void throughout in {counted(self.void_only, self.seen)}",
+            fix,
+            evidence={"frames": len(self.void_only), "stored_values": self.stored_values},
+            frames=self.void_only,
+        )
+
+    @property
+    def stored_values(self) -> list[int]:
+        return [int(value) for value in np.flatnonzero(self.stored)]
+
+    def _one_class(self) -> Iterable[Finding]:
+        """Where all labels hold one class and void: most likely 255, or what is declared void, is a class too."""
+        present = np.flatnonzero(self.histogram[:IGNORE_INDEX])
+        void = int(self.histogram[IGNORE_INDEX])
+        if len(present) > 1 or present[0] >= self.num_classes or self.num_classes < 2 or not (void or self.seen >= 8):
+            return
+        values, name = self.stored_values, self.classes[present[0]]
+        share = void / self.histogram.sum()
+        text = f"labels hold no class but {name!r} in {counted(self.seen, self.seen)}"
+        fix = "Look at the class names, the offset and the void values: a network would learn this one answer."
+        if len(values) == 2 and IGNORE_INDEX in values:
+            text += f": the files hold {_listed(values)}, and 255 means no class, here on {share:.0%} of the pixels"
+            fix = (
+                f"If 255 is a class, declare values = {values} in [label] of dataset.toml (the stored value of each "
+                f"class in turn), or write {self.num_classes - 1} in its place."
+            )
+        yield replace(
+            self.finding(
+                "warning",
+                "certain",
+                text,
+                fix,
+                evidence={"class": name, "stored_values": values, "void_share": share, "frames": self.seen},
+            ),
+            check="label-classes",
+        )
 
     def _outside(self) -> Finding:
         ids = sorted({value for found, _ in self.outside.values() for value in found})
         pixels = int(self.histogram[ids].sum())
-        listed = ", ".join(map(str, ids[:8])) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        listed = _listed(ids)
         subject = f"id {listed} is" if len(ids) == 1 else f"ids {listed} are"
+        stored = self.stored_values
+        clean = self.stored[[0, IGNORE_INDEX]].sum() / max(self.stored.sum(), 1)
         if ids == [self.num_classes]:
             fix = "As if void were counted as 0: subtract an offset of 1 and map 0 to 255."
+        elif is_stretched(stored):
+            fix = (
+                f"The stored values {_listed(stored)} lie evenly apart, as ids multiplied for the eye: declare "
+                f"values = {stored} in [label] of dataset.toml, or divide them."
+            )
+        elif self.num_classes <= 2 and clean > _NEARLY_ALL:
+            fix = (
+                f"{clean:.1%} of the pixels hold 0 or 255, the others lie between, as after JPEG or resizing with "
+                "interpolation: make the masks anew from their source, by nearest neighbour."
+            )
         else:
             fix = "Map values that are no class to 255, or correct the number of classes."
         return self.finding(
@@ -155,6 +215,37 @@ class LabelIds(Check):
                 "absent": absent,
             },
         )
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
+
+
+def untrained_classes(splits: Sequence[Split], findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Classes that other splits hold and no sampled training frame has; certain where all of its frames were read.
+
+    Args:
+        splits: all that were opened.
+        findings: what was found so far, with the balance of each split.
+    """
+    never = {found.split: found.evidence["absent"] for found in findings if found.check == "label-balance"}
+    train = next((split for split in splits if split.name in never and "train" in split.name), None)
+    if train is None:
+        return
+    whole = train.sampled == len(train) >= ENOUGH_FRAMES
+    for name in never:
+        lost = [item for item in never[train.name] if item not in never[name]]
+        if name != train.name and lost:
+            yield Finding(
+                "label-classes",
+                "warning" if whole else "info",
+                "certain" if whole else "undecided",
+                f"{train.name}, {name}",
+                f"{name} holds {', '.join(map(repr, lost[:6]))}{', ...' * (len(lost) > 6)}, which "
+                f"none of the {train.sampled} frames {'' if whole else 'read '}of {train.name} has",
+                "It cannot be learnt, and counts as 0 in a mean over classes: part the frames anew, or leave it out.",
+                {"absent": lost},
+            )
 
 
 NO_CLASS = {"unlabeled", "unlabelled", "background", "void", "unknown", "ignore", "other", "none", "clutter"}

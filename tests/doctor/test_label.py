@@ -88,8 +88,9 @@ def test_no_class_ids(rooms, doctor, kind):
 def test_void_only(rooms, doctor):
     doctor.edit([rooms / "train/label/003.png"], lambda label: np.full_like(label, 255))
     assert doctor.problems(doctor.examine(rooms)) == ["label-range warning"]
-    doctor.edit((rooms / "train/label").iterdir(), lambda label: np.full_like(label, 255))
-    assert doctor.problems(doctor.examine(rooms)) == []
+    for split, expected in (("train", ["label-range error"]), ("test", [])):
+        doctor.edit((rooms / split / "label").iterdir(), lambda label: np.full_like(label, 255))
+        assert doctor.problems(doctor.examine(rooms, (split,))) == expected
 
 
 def test_balance_counts_every_pixel(rooms, doctor):

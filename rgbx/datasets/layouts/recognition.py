@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.layouts.evidence import SPLITS
+from rgbx.datasets.layouts.proposal import propose
 from rgbx.datasets.layouts.table import DECLARED, LAYOUTS, Layout
 from rgbx.datasets.sample import DenseDataset
 
@@ -100,5 +102,12 @@ def _nothing(root: Path) -> str:
     folders = [path for path in sorted(root.iterdir()) if path.is_dir()]
     nested = [f"{item.root.name}/ is {item}" for path in folders[:20] for item in recognise(path)]
     if nested:
-        lines += ["A folder in it has one:", *(f"- {text}" for text in nested)]
+        return "\n".join([*lines, "A folder in it has one:", *(f"- {text}" for text in nested)])
+    proposal = propose(root)
+    if proposal.text is not None:
+        files = ", ".join(f"{name} in {where}" for name, where in proposal.maps.items())
+        lines.append(f"{proposal.frames} frames seem to lie there: {files}.")
+        lines.append(f"`tools/doctor.py {root} --write-toml` writes a {DECLARATION} for them, with the reasons.")
+        return "\n".join(lines)
+    lines += [f"No {DECLARATION} can be proposed: {'; '.join(proposal.notes)}."]
     return "\n".join([*lines, "Looked for:", *(f"- {layout.name}: {layout.shape}" for layout in LAYOUTS)])
