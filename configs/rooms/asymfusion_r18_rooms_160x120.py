@@ -22,6 +22,6 @@ optim_wrapper.update(optimizer=dict(lr=2e-3), dtype="auto")
 param_scheduler[0].update(end=1)
 param_scheduler[1].update(begin=1)
 
-# The test split is scored along the way but chooses nothing: the last epoch is the result.
+# Rooms of their own are scored along the way, but the last epoch is the result.
 train_cfg.update(max_epochs=15, val_interval=5)
 default_hooks.update(checkpoint=dict(save_best=None))

@@ -1,8 +1,8 @@
 """Classes, surface normals and completed depth of the synthetic rooms from RGB and depth with holes: three heads, one
 backbone.
 
-The depth that the network sees has lost measured pixels, one by one and in blocks; `depth_dense` holds them, and is
-scored where they were taken away.
+The depth that the network sees has lost measured pixels, one by one; `depth_dense` holds them, and is scored where they
+were taken away.
 """
 
 from mmengine.config import read_base
@@ -18,5 +18,5 @@ model["heads"].update(
 train_dataloader["dataset"].update(
     transforms=[dict(type=HorizontalFlip), dict(type=HoldOutDepth), dict(type=PackSample)]
 )
+val_dataloader["dataset"].update(transforms=[dict(type=HoldOutDepth), dict(type=PackSample)])
 test_dataloader["dataset"].update(transforms=[dict(type=HoldOutDepth), dict(type=PackSample)])
-val_dataloader = test_dataloader

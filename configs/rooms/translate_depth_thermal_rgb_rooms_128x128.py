@@ -23,4 +23,4 @@ optim_wrapper.update(optimizer=dict(lr=1e-3), dtype="auto")
 param_scheduler = [dict(type=PolyLR, power=1.0, convert_to_iter_based=True)]
 train_cfg.update(max_epochs=14, val_interval=7)
 train_dataloader.dataset.update(num_frames=1200)
-default_hooks.update(checkpoint=dict(save_best=None))  # the test split is scored along the way but chooses nothing
+default_hooks.update(checkpoint=dict(save_best=None))  # the last epoch is the result

@@ -18,4 +18,3 @@ model.update(
     target="rgb",
     ranges=dict(shade=dict(low=0.0, high=1.0), texture=dict(low=0.0, high=1.0)),
 )
-default_hooks.update(checkpoint=dict(save_best=None))  # the validation views are those that are tested on

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, renders what is missing and draws the sheet."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    for split, count in (("train", options.train), ("test", options.test)):
+    for split, count in (("train", options.train), ("val", options.val), ("test", options.test)):
         if not count:
             continue
         try:
@@ -112,11 +112,12 @@ def _size(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Render synthetic rooms to OUT/{train,test}/{map}/000000.png. Frames that are "
+        description="Render synthetic rooms to OUT/{train,val,test}/{map}/000000.png. Frames that are "
         "there already are kept, so an interrupted run can be repeated."
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
     parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
+    parser.add_argument("--val", type=int, default=100, metavar="N", help="validation frames (100)")
     parser.add_argument("--test", type=int, default=200, metavar="N", help="test frames (200)")
     parser.add_argument("--size", type=_size, default=(120, 160), metavar="HxW", help="image size (120x160)")
     parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")

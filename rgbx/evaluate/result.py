@@ -244,9 +244,12 @@ def read_result(path: str | Path) -> Result:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
     found = upgrade(found, str(path))
     check_result(found, name=str(path))
+    if found["protocol"].get("name") in _FIXED_SINCE and "swapped" not in found["protocol"]:
+        found["protocol"]["name"] += "-fixed"
     found["protocol"] |= {key: value for key, value in _RULES.items() if key not in found["protocol"]}
     return found
 
 
+_FIXED_SINCE = ("cmx-ss", "cmx-ms")  # 0.1.0 called these rules so before it had their authors' own
 _SCORE_FIELDS = dataclasses.fields(Score)
 _RULES = {key: value for key, value in plain(Protocol("", "").as_dict()).items() if key not in ("name", "source")}

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,7 +91,8 @@ class Predictor:
 
     def __call__(self, batch: Batch, *, keep_probability: bool = False) -> list[dict[str, Any]]:
         """Predicts a collated batch in its own units; see `predict`."""
-        return self.predict(**self.model.data_preprocessor(batch), keep_probability=keep_probability)
+        found = self.model.data_preprocessor(batch)
+        return self.predict(**found, stored=_of_8_bits(batch, self.modalities), keep_probability=keep_probability)
 
     @torch.no_grad()
     def predict(
@@ -98,9 +101,17 @@ class Predictor:
         targets: Mapping[str, Target] | None = None,
         sample_id: Sequence[str] | None = None,
         *,
+        stored: Inputs | None = None,
         keep_probability: bool = False,
     ) -> list[dict[str, Any]]:
         """Predictions at the size of each head's target, or at the inputs' where there is none.
+
+        Args:
+            inputs: modality to normalised [N, c, H, W].
+            targets: of heads, by name.
+            sample_id: of each sample.
+            stored: the inputs of 8 bits before they were normalised, see `scores`.
+            keep_probability: whether predictions have a `probability`, where the task has it.
 
         Returns:
             Per sample a dict of ``sample_id`` and ``heads`` {head: `Prediction`}; of a model of one head also
@@ -114,7 +125,7 @@ class Predictor:
         targets = {name: target for name, target in (targets or {}).items() if name in self.tasks}
         sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
         with self._dropout(ids):
-            totals = self.scores(inputs, sizes)
+            totals = self.scores(inputs, sizes, stored)
         found = {
             name: task.finish(totals[name], targets.get(name), self.protocol, keep_probability=keep_probability)
             for name, task in self.tasks.items()
@@ -122,12 +133,14 @@ class Predictor:
         return [_sample(each, {name: items[i] for name, items in found.items()}) for i, each in enumerate(ids)]
 
     @torch.no_grad()
-    def scores(self, inputs: Inputs, sizes: Sizes | Size) -> Outputs:
+    def scores(self, inputs: Inputs, sizes: Sizes | Size, stored: Inputs | None = None) -> Outputs:
         """What the protocol adds up, for every branch and the ensemble of every head.
 
         Args:
             inputs: modality to normalised [N, c, H, W].
             sizes: (H, W) of each head's result, its target's; or of all.
+            stored: ``NAME`` uint8 [N, c, H, W] of inputs of 8 bits, and ``NAME_valid`` bool [N, 1, H, W] if they have
+                it: a protocol whose resizer is "opencv" resizes them in place of the normalised.
 
         Returns:
             Head to name to float32 [N, C, H, W].
@@ -140,16 +153,23 @@ class Predictor:
         sizes = sizes if isinstance(sizes, Mapping) else dict.fromkeys(self.tasks, sizes)
         total: Outputs = {}
         for scale in self.protocol.scales:
-            total = _added(total, self._scores_at(self._scaled(inputs, scale), sizes))
+            total = _added(total, self._scores_at(self._scaled(inputs, scale, stored or {}), sizes))
         return total
 
-    def _scaled(self, inputs: Inputs, scale: float) -> dict[str, Tensor]:
+    def _scaled(self, inputs: Inputs, scale: float, stored: Inputs) -> Inputs:
         rules = self.protocol
+        modes = {name: rules.one_channel_resize if x.shape[1] == 1 else "bilinear" for name, x in inputs.items()}
+        if rules.resizer == "opencv":
+            if scale == 1:
+                return inputs
+            found = {n: _resize_by_opencv(x, modes[n], scale=scale) for n, x in inputs.items() if n not in stored}
+            whole = {key: _resize_by_opencv(x, modes.get(key, "nearest"), scale=scale) for key, x in stored.items()}
+            found.update(self.model.data_preprocessor(whole)["inputs"] if whole else {})
+            return {name: found[name] for name in inputs}
         integer = round if rules.size_rounding == "round" else int
         sides = _size(next(iter(inputs.values())))
         height, width = (math.ceil(integer(side * scale) / rules.multiple) * rules.multiple for side in sides)
         size = max(height, 1), max(width, 1)
-        modes = {name: rules.one_channel_resize if x.shape[1] == 1 else "bilinear" for name, x in inputs.items()}
         return {name: _resize(x, size, modes[name], rules.align_corners) for name, x in inputs.items()}
 
     def _scores_at(self, inputs: Inputs, sizes: Sizes) -> Outputs:
@@ -161,36 +181,44 @@ class Predictor:
         exceeding = [side > window for side, window in sides]
         if rules.window and rules.stride and (all(exceeding) if rules.slide_if == "both" else any(exceeding)):
             scores = slide(
-                inputs, self._scores_of, window=rules.window, stride=rules.stride, weight=rules.window_weight
+                inputs,
+                self._scores_of,
+                window=rules.window,
+                stride=rules.stride,
+                weight=rules.window_weight,
+                swapped=rules.swapped,
             )
         else:
             scores = self._scores_of(inputs)
+        if rules.resizer == "opencv":
+            return _each(scores, lambda x, head: _resize_by_opencv(x, "bilinear", size=sizes[head]))
         return _each(scores, lambda x, head: _resize(x, sizes[head], "bilinear", rules.align_corners))
 
     def _scores_of(self, inputs: Inputs, sizes: Sizes | None = None) -> Outputs:
         """Scores of one view and, where the protocol flips, its mirror image; resized first if `sizes` are given."""
-        views = [self._outputs(inputs, sizes)]
+        padded, (top, left) = _pad_centred(inputs, self.protocol.pad_to)
+        height, width = _size(next(iter(inputs.values())))
+        place = slice(top, top + height), slice(left, left + width)
+        views = [self._outputs(padded, place, sizes)]
         if self.protocol.flip:
-            views.append(self._outputs(self.model.data_preprocessor.mirror(inputs), sizes, mirrored=True))
+            views.append(self._outputs(self.model.data_preprocessor.mirror(padded), place, sizes, mirrored=True))
         if self.protocol.flip_sum == "logits" and len(views) > 1:
             views = [_added(*views)]
         scores = [_each(view, lambda x, head: self.tasks[head].score(x, self.protocol)) for view in views]
         return scores[0] if len(scores) == 1 else _added(*scores)
 
-    def _outputs(self, inputs: Inputs, sizes: Sizes | None, *, mirrored: bool = False) -> Outputs:
-        rules = self.protocol
-        padded, (top, left) = _pad_centred(inputs, rules.pad_to)
-        first = next(iter(inputs.values()))
+    def _outputs(
+        self, padded: Inputs, place: tuple[slice, slice], sizes: Sizes | None, *, mirrored: bool = False
+    ) -> Outputs:
+        rules, first = self.protocol, next(iter(padded.values()))
         with torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None):
             outputs = self.model.outputs(padded, resize=rules.logits_to_label)
-        height, width = _size(first)
 
         def finished(
             x: Tensor,  # [N, C, rows, columns], padded
             head: str,
         ) -> Tensor:
-            x = x[..., top : top + height, left : left + width].float()
-            x = self.tasks[head].mirror(x) if mirrored else x
+            x = (self.tasks[head].mirror(x) if mirrored else x)[..., place[0], place[1]].float()
             return x if sizes is None else _resize(x, sizes[head], rules.logits_to_label, rules.align_corners)
 
         return _each({name: outputs[name] for name in self.tasks}, finished)
@@ -242,6 +270,28 @@ def _resize(
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode=mode, align_corners=None if mode == "nearest" else align_corners)
+
+
+def _of_8_bits(batch: Batch, modalities: Sequence[str]) -> dict[str, Tensor]:
+    """The maps uint8 [N, c, H, W] of a batch, and their masks."""
+    names = [name for name in modalities if isinstance(x := batch.get(name), Tensor) and x.dtype == torch.uint8]
+    return {key: batch[key] for name in names for key in (name, f"{name}_valid") if key in batch}
+
+
+def _resize_by_opencv(
+    x: Tensor,  # [N, C, H, W], floating, uint8 or bool
+    mode: str,
+    *,
+    scale: float = 0.0,
+    size: Size | None = None,
+) -> Tensor:
+    """To a size; or by a scale, where sides are rounded, half to even, and steps between pixels are 1/scale."""
+    how = cv2.INTER_NEAREST if mode == "nearest" else cv2.INTER_LINEAR
+    images = (x.byte() if x.dtype == torch.bool else x).permute(0, 2, 3, 1).cpu().numpy()
+    sides = None if size is None else (size[1], size[0])
+    found = [cv2.resize(np.ascontiguousarray(image), sides, fx=scale, fy=scale, interpolation=how) for image in images]
+    stack = torch.stack([torch.from_numpy(image.reshape(*image.shape[:2], -1)) for image in found])
+    return stack.permute(0, 3, 1, 2).contiguous().to(x)
 
 
 def _pad_centred(inputs: Inputs, size: Size | None) -> tuple[Inputs, tuple[int, int]]:

@@ -19,6 +19,24 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     return [min(i * stride, length - window) for i in range(math.ceil((length - window) / stride) + 1)]
 
 
+def swapped_spans(
+    size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]
+) -> tuple[list[slice], list[slice]]:
+    """Rows and columns of windows whose sides and steps are swapped while their number is not, see `Protocol`.
+
+    Args:
+        size: (H, W) of the image, longer than the window on both sides.
+        window: (h, w); windows have w rows and h columns.
+        stride: (rows, columns), as they are counted; steps are the other way round.
+    """
+    spans = []
+    for axis, other in ((0, 1), (1, 0)):
+        count = math.ceil((size[axis] - window[axis]) / stride[axis]) + 1
+        ends = [min(i * stride[other] + window[other], size[axis]) for i in range(count)]
+        spans.append([slice(end - window[other], end) for end in ends])
+    return spans[0], spans[1]
+
+
 def tent(height: int, width: int) -> Tensor:
     """Weights float32 [height, width] that fall linearly from 1 at the centre to the border.
 
@@ -38,6 +56,7 @@ def slide(
     window: tuple[int, int],
     stride: tuple[int, int],
     weight: str = "tent",
+    swapped: bool = False,
 ) -> Outputs:
     """Scores an image by overlapping windows.
 
@@ -47,27 +66,35 @@ def slide(
         window: (height, width); a side longer than the image's is cut to that.
         stride: (rows, columns) from one window to the next.
         weight: "tent" averages overlapping windows with the weights of `tent`; "sum" adds them unweighted.
+        swapped: windows are those of `swapped_spans`; of "sum" alone.
 
     Returns:
         What `score` gives, of the whole image: head to name to [N, C, H, W].
     """
     height, width = next(iter(inputs.values())).shape[-2:]
     h, w = min(window[0], height), min(window[1], width)
-    corners = [(y, x) for y in window_starts(height, h, stride[0]) for x in window_starts(width, w, stride[1])]
+    if swapped:
+        spans = swapped_spans((height, width), window, stride)
+    else:
+        spans = (
+            [slice(y, y + h) for y in window_starts(height, h, stride[0])],
+            [slice(x, x + w) for x in window_starts(width, w, stride[1])],
+        )
+    places = [(rows, columns) for rows in spans[0] for columns in spans[1]]
     total: Outputs = {}
-    weights = tent(h, w) if weight == "tent" else torch.ones(h, w)
-    seen = torch.zeros(height, width)
-    for y, x in corners:
-        found = score({name: image[..., y : y + h, x : x + w] for name, image in inputs.items()})
-        if len(corners) == 1:
+    weights, seen = tent(h, w), torch.zeros(height, width)
+    for rows, columns in places:
+        found = score({name: image[..., rows, columns] for name, image in inputs.items()})
+        if len(places) == 1:
             return found
         for head, by_name in found.items():
             for name, scores in by_name.items():
                 sums = total.setdefault(head, {})
                 if name not in sums:
                     sums[name] = scores.new_zeros(*scores.shape[:2], height, width)
-                sums[name][..., y : y + h, x : x + w] += scores * weights.to(scores) if weight == "tent" else scores
-        seen[y : y + h, x : x + w] += weights
+                sums[name][..., rows, columns] += scores * weights.to(scores) if weight == "tent" else scores
+        if weight == "tent":
+            seen[rows, columns] += weights
     if weight != "tent":
         return total
     return {head: {name: x / seen.to(x) for name, x in by_name.items()} for head, by_name in total.items()}

@@ -133,7 +133,8 @@ class Classes(Task):
         """The sum of the views' scores as probabilities, summing to 1 over the classes."""
         if protocol.sum_of == "logits":
             return (total / protocol.views).softmax(1)
-        return total / total.sum(1, keepdim=True)
+        whole = total.sum(1, keepdim=True)
+        return torch.where(whole > 0, total / whole, 1 / self.channels)  # a protocol may score a pixel by no window
 
     def finish(
         self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False

@@ -193,14 +193,13 @@ class Map(Task):
     def finish(
         self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False
     ) -> list[Prediction]:
-        """Images in the unit, the mean of the views; stretched where the protocol says so."""
+        """Images in the unit, the mean of the views."""
         views = {name: x if protocol.views == 1 else x / protocol.views for name, x in total.items()}
         images = {name: self.range.denormalise(x.float()) for name, x in views.items()}
-        finished = stretch if self.target in protocol.stretched else _unchanged
         return [
             Prediction(
-                {name: finished(x[i]) for name, x in images.items()},
-                None if target is None else finished(target.truth[i]),
+                {name: x[i] for name, x in images.items()},
+                None if target is None else target.truth[i],
                 None if target is None or target.valid is None else target.valid[i],
             )
             for i in range(len(images[ENSEMBLE]))
@@ -230,7 +229,7 @@ class Map(Task):
 
     def counter(self, protocol: Protocol, meta: Meta, **options: Any) -> MapCounter:
         """Measures errors, and similarity of pictures."""
-        return MapCounter(self, meta, **options)
+        return MapCounter(self, meta, stretched=self.target in protocol.stretched, **options)
 
     def draw(
         self,
@@ -276,12 +275,6 @@ class Map(Task):
         Encoding(spec, **stored).write(path, pixels[..., 0] if spec.channels == 1 else pixels)
 
 
-def _unchanged(
-    image: Tensor,  # [C, H, W]
-) -> Tensor:
-    return image
-
-
 def stretch(
     image: Tensor,  # [C, H, W]
 ) -> Tensor:
@@ -318,6 +311,7 @@ class MapCounter(Counter):
     Args:
         owner: the task.
         meta: the dataset's, for what the target means.
+        stretched: whether images go through `stretch` before FID and KID.
         fid: ``weights``, a local file of Inception-v3 (see `inception_features`), and options of
             `rgbx.metrics.kernel_distance`; None leaves FID and KID out.
         lpips: ``backbone``, ``linear`` and ``network``, see `LPIPS`; None leaves LPIPS out.
@@ -327,8 +321,16 @@ class MapCounter(Counter):
             a target that networks for colours do not apply to.
     """
 
-    def __init__(self, owner: Map, meta: Meta, *, fid: Options | None = None, lpips: Options | None = None) -> None:
-        self.spec, self.kernel = owner.spec(meta), dict(fid or {})
+    def __init__(
+        self,
+        owner: Map,
+        meta: Meta,
+        *,
+        stretched: bool = False,
+        fid: Options | None = None,
+        lpips: Options | None = None,
+    ) -> None:
+        self.spec, self.kernel, self.stretched = owner.spec(meta), dict(fid or {}), stretched
         if self.spec.unit != "rgb8" and (fid is not None or lpips is not None):
             raise ValueError(
                 f"FID, KID and LPIPS are for colours, but {self.spec.name!r} is {self.spec.unit}; leave them None"
@@ -375,6 +377,8 @@ class MapCounter(Counter):
                 means[key]["LPIPS"] = float(distance)
         if self.inception is None:
             return {}
+        if self.stretched:
+            stack = torch.stack([stretch(image.to(stack.device)).to(torch.uint8) for image in images.values()])
         (features,) = self.inception.to(stack.device)(stack)
         return dict(zip(images, features.float().cpu(), strict=True))
 

@@ -25,10 +25,17 @@ class Protocol:
         flip_sum: "scores" adds the mirrored prediction after `sum_of`, "logits" before it.
         size_rounding: H * scale becomes an integer by "round" (half to even) or "floor".
         multiple: scaled sides are then rounded up to multiples of this, by resizing.
+        resizer: "torch" resizes inputs normalised, to exactly the scaled sides. "opencv" takes steps of 1/scale from
+            pixel to pixel, however the sides were rounded, and resizes maps of 8 bits before they are normalised, to
+            whole numbers; it also resizes the scores.
         one_channel_resize: how one-channel maps are resized; maps of more channels are resized bilinearly.
-        pad_to: a smaller image is padded with zeros on both sides to at least this size (H, W), after normalization.
+        pad_to: a smaller image is padded with zeros on both sides to at least this size (H, W), after normalization and
+            before it is mirrored.
         window: size (H, W) of a sliding window; None predicts whole images.
         stride: from one window to the next; the last of a row or column is moved back to end at the image's border.
+        swapped: windows have W rows and H columns, and the steps of `stride` are swapped likewise, but there are as
+            many as `window` and `stride` ask for. Of a window that would begin n rows above the image's first, only
+            the rows from the n-th last on are left. The scores of pixels in no window are 0.
         slide_if: windows are used where "both" sides of the image exceed the window, or where "any" does.
         window_weight: "sum" adds overlapping windows; "tent" averages them with weights that fall linearly from a
             window's centre to its border: row i of n weighs min(i + 1, n - i), columns alike, rows times columns.
@@ -41,8 +48,8 @@ class Protocol:
         drop_labels_from: "num_classes" leaves out pixels whose label is K or more; None leaves out the dataset's
             ignore_index alone and refuses other labels beyond the classes.
         dropout: whether dropout stays on, drawn from the samples' ids alone.
-        stretched: maps of which prediction and truth are each stretched, image by image, so that their smallest value
-            becomes 0 and their largest 255, and cut to whole numbers.
+        stretched: maps of which prediction and truth are each stretched before FID and KID, image by image, so that
+            their smallest value becomes 0 and their largest 255, and cut to whole numbers.
         tasks: the kinds of task that the rules are made for; None for all.
     """
 
@@ -53,10 +60,12 @@ class Protocol:
     flip_sum: Literal["scores", "logits"] = "scores"
     size_rounding: Literal["round", "floor"] = "round"
     multiple: int = 1
+    resizer: Literal["torch", "opencv"] = "torch"
     one_channel_resize: Literal["nearest", "bilinear"] = "nearest"
     pad_to: Size | None = None
     window: Size | None = None
     stride: Size | None = None
+    swapped: bool = False
     slide_if: Literal["both", "any"] = "any"
     window_weight: Literal["sum", "tent"] = "tent"
     logits_to_label: Literal["bilinear", "bicubic"] = "bilinear"
@@ -74,6 +83,15 @@ class Protocol:
             raise ValueError(f"protocol {self.name!r}: scales must be positive factors, found {self.scales}")
         if self.multiple < 1:
             raise ValueError(f"protocol {self.name!r}: multiple must be >= 1, found {self.multiple}")
+        if self.resizer == "opencv":
+            own = (self.multiple, self.size_rounding, self.align_corners, self.resized)
+            if own != (1, "round", False, "scores"):
+                raise ValueError(
+                    f"protocol {self.name!r}: resizer='opencv' needs multiple=1, size_rounding='round', "
+                    f"align_corners=False and resized='scores', found {own}"
+                )
+        if self.swapped and (self.window is None or (self.slide_if, self.window_weight) != ("both", "sum")):
+            raise ValueError(f"protocol {self.name!r}: swapped needs a window, slide_if='both' and window_weight='sum'")
         if (self.window is None) != (self.stride is None):
             raise ValueError(f"protocol {self.name!r}: window and stride belong together")
         if self.window is not None and self.stride is not None:
@@ -96,8 +114,8 @@ class Protocol:
         return {key: value for key, value in dataclasses.asdict(self).items() if key != "tasks"}
 
 
+_CMX_SOURCE = "Zhang et al., arXiv 2203.04838: github.com/huaaaliu/RGBX_Semantic_Segmentation, engine/evaluator.py"
 _CMX: dict[str, Any] = dict(
-    source="Zhang et al., arXiv 2203.04838: github.com/huaaaliu/RGBX_Semantic_Segmentation, engine/evaluator.py",
     flip_sum="logits",
     pad_to=(480, 640),
     window=(480, 640),
@@ -109,6 +127,10 @@ _CMX: dict[str, Any] = dict(
     drop_labels_from="num_classes",
     tasks=("classes",),
 )
+
+_CMX_SCALES: dict[str, Any] = dict(scales=(0.75, 1.0, 1.25), flip=True)
+_AS_RELEASED: dict[str, Any] = dict(resizer="opencv", one_channel_resize="bilinear", swapped=True)
+_FIXED = "with windows whose sides are not swapped and inputs resized after normalization"
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
@@ -129,8 +151,10 @@ PROTOCOLS: dict[str, Protocol] = {
             drop_labels_from="num_classes",
             tasks=("classes",),
         ),
-        Protocol("cmx-ss", **_CMX),
-        Protocol("cmx-ms", **_CMX, scales=(0.75, 1.0, 1.25), flip=True),
+        Protocol("cmx-ss", _CMX_SOURCE, **_CMX, **_AS_RELEASED),
+        Protocol("cmx-ms", _CMX_SOURCE, **_CMX, **_AS_RELEASED, **_CMX_SCALES),
+        Protocol("cmx-ss-fixed", f"{_CMX_SOURCE}, {_FIXED}", **_CMX),
+        Protocol("cmx-ms-fixed", f"{_CMX_SOURCE}, {_FIXED}", **_CMX, **_CMX_SCALES),
         Protocol(
             "dformer-ms",
             source="Yin et al., arXiv 2309.09668: github.com/VCIP-RGBD/DFormer, utils/val_mm.py, evaluate_msf",

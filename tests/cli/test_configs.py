@@ -17,6 +17,7 @@ from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
 import rgbx
 import rgbx.cli.evaluate
 import rgbx.cli.train
+from rgbx.cli.config import load_config
 from rgbx.evaluate.result import read_result
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -126,6 +127,7 @@ def deliver(tmp_path):
 
 
 HELD_OUT = ["train_dataloader.dataset.holdout=None", "val_dataloader.dataset.holdout=None"]
+CITIES = ["train_dataloader.dataset.cities=None", "val_dataloader.dataset.cities=None"]
 SMALL = [
     "model.backbone=resnet18",
     "model.pretrained=None",
@@ -167,6 +169,7 @@ TASKONOMY = [
     ),
     "train_dataloader.dataset.transforms.1.size=32",
     "train_cfg.val_interval=1",
+    *HELD_OUT,
 ]
 DATA = {
     "rooms": ROOMS,
@@ -181,7 +184,7 @@ CASES = {
     "nyudv2/asymfusion_r18_nyudv2_320x240.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
     "sunrgbd/asymfusion_r50_sunrgbd.py": ("sunrgbd", [CROP, *HELD_OUT]),
-    "cityscapes/asymfusion_r50_cityscapes_512x1024.py": ("cityscapes", [CROP]),
+    "cityscapes/asymfusion_r50_cityscapes_512x1024.py": ("cityscapes", [CROP, *CITIES]),
     "mfnet/asymfusion_r50_mfnet.py": ("mfnet", [CROP]),
     "fmb/asymfusion_r50_fmb.py": ("fmb", [CROP, *HELD_OUT]),
     "pst900/asymfusion_r50_pst900.py": ("pst900", [CROP, *HELD_OUT]),
@@ -194,6 +197,21 @@ def test_every_config_is_tested():
     files = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("[!_]*/*.py")}
     files = {file for file in files if not file.startswith("studies/")}  # see test_study.py
     assert files == {*CASES, *TRANSLATION}
+
+
+@pytest.mark.parametrize("config", [*CASES, *TRANSLATION])
+def test_the_checkpoint_is_chosen_on_frames_of_neither_training_nor_test(config):
+    resolved = load_config(str(CONFIGS / config))
+    train, val, test = (
+        {key: value for key, value in resolved[f"{name}_dataloader"]["dataset"].items() if key != "transforms"}
+        for name in ("train", "val", "test")
+    )
+    assert val not in (train, test)
+    if val.get("split") == "train" or "list_file" in val:
+        parts = (train.get("holdout"), val.get("holdout")), (train.get("cities", ()), val.get("cities", ()))
+        apart = set(parts[1][0]).isdisjoint(parts[1][1]) and all(parts[1])
+        assert parts[0] == ("exclude", "only") or apart
+        assert "holdout" not in test
 
 
 @pytest.mark.parametrize("config", TRANSLATION)

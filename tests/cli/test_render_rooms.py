@@ -1,4 +1,4 @@
-"""The tool that renders rooms to disk: both splits, a contact sheet, and runs that go on."""
+"""The tool that renders rooms to disk: every split, a contact sheet, and runs that go on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from rgbx.datasets import SyntheticRooms
 from rgbx.datasets.rooms import MAPS
 
 
-def test_the_tool_renders_both_splits_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tool_renders_every_split_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         str(tmp_path / "rooms"),
         "--train",
         "3",
+        "--val",
+        "1",
         "--test",
         "2",
         "--size",
@@ -26,7 +28,7 @@ def test_the_tool_renders_both_splits_and_a_sheet(tmp_path: Path, capsys: pytest
         str(tmp_path / "sheet.png"),
     ]
     main(arguments)
-    assert len(list((tmp_path / "rooms").rglob("*.png"))) == 5 * len(MAPS)
+    assert len(list((tmp_path / "rooms").rglob("*.png"))) == 6 * len(MAPS)
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     main(arguments)
     assert "train: 0 frames rendered, 3 were there already" in capsys.readouterr().out

@@ -103,3 +103,16 @@ def test_lists(layouts, tmp_path):
         Taskonomy(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"val_domain\.txt: no such list file"):
         Taskonomy(tmp_path, "val")
+
+
+def test_a_part_of_a_list_is_held_out(tmp_path):
+    lines = [f"{{domain}}/point_{i}_view_0_domain_{{domain}}.png" for i in range(200)]
+    (tmp_path / "train_domain.txt").write_text("\n".join(lines))
+    for domain in ("rgb", "reshading", "edge_texture"):
+        (tmp_path / domain).mkdir()
+        for line in lines:
+            (tmp_path / line.replace("{domain}", domain)).touch()
+    whole, kept, held = (
+        [frame.sample_id for frame in Taskonomy(tmp_path, holdout=part).frames] for part in (None, "exclude", "only")
+    )
+    assert len(whole) == 200 and sorted(kept + held) == sorted(whole) and held and not set(kept) & set(held)

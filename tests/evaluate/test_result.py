@@ -225,6 +225,16 @@ def test_rules_that_old_files_lack_are_as_they_were():
         assert {**found, "source": ""} == {**new, "source": ""}
 
 
+def test_old_files_by_cmx_bear_the_name_that_their_rules_have_today(checkpoint, tmp_path):
+    old = json.loads((OLD / "segmentation.json").read_text())
+    old["protocol"] = {key: PROTOCOLS["cmx-ms-fixed"].as_dict()[key] for key in old["protocol"]} | {"name": "cmx-ms"}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    found, fixed = read_result(tmp_path / "old.json")["protocol"], PROTOCOLS["cmx-ms-fixed"].as_dict()
+    assert {**found, "source": ""} == {**json.loads(json.dumps(fixed)), "source": ""}
+    write_result({**build(checkpoint), "protocol": PROTOCOLS["cmx-ms"].as_dict()}, tmp_path / "new.json")
+    assert read_result(tmp_path / "new.json")["protocol"]["name"] == "cmx-ms"
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

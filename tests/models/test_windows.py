@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rgbx.models.windows import slide, tent, window_starts
+from rgbx.models.windows import slide, swapped_spans, tent, window_starts
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,25 @@ def test_a_sum_counts_overlaps():
     ones = {"rgb": torch.ones(1, 1, 1, 7)}
     found = slide(ones, lambda part: {"a": {"rgb": part["rgb"]}}, window=(1, 5), stride=(1, 2), weight="sum")
     assert found["a"]["rgb"].flatten().tolist() == [1, 1, 2, 2, 2, 1, 1]
+
+
+def test_swapped_spans_by_hand():
+    """600×800 in windows (480, 640), steps (320, 427): two each way, of 640 rows from -40 on, and of 480 columns."""
+    rows, columns = swapped_spans((600, 800), (480, 640), (320, 427))
+    assert rows == [slice(-40, 600), slice(-40, 600)] and list(range(600)[rows[0]]) == list(range(560, 600))
+    assert columns == [slice(0, 480), slice(320, 800)]
+    assert swapped_spans((800, 960), (480, 640), (320, 427)) == (
+        [slice(0, 640), slice(160, 800)],
+        [slice(0, 480), slice(320, 800)],
+    )
+
+
+def test_swapped_windows_add_up_where_they_lie():
+    ones = {"rgb": torch.ones(1, 1, 5, 5)}
+    options = dict(window=(3, 4), stride=(2, 3), weight="sum", swapped=True)
+    found = slide(ones, lambda part: {"a": {"rgb": part["rgb"]}}, **options)["a"]["rgb"][0, 0]
+    expected = torch.zeros(5, 5)
+    for row in (0, 1):
+        for column in (0, 2):
+            expected[row : row + 4, column : column + 3] += 1
+    assert torch.equal(found, expected)

@@ -12,7 +12,7 @@ from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.metrics import frechet_distance, kernel_distance, psnr, ssim
 from rgbx.tasks import PROTOCOLS, Map, Prediction
 from rgbx.tasks import map as task_map
-from rgbx.tasks.map import score_names, score_table
+from rgbx.tasks.map import score_names, score_table, stretch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*biased upwards")
 RELATIVE = {"edge": MapSpec("edge", 1, "float32", "relative", "linear")}
@@ -29,9 +29,9 @@ def sample(index, name="rgb", size=(12, 14), valid=False):
     return Prediction(predicted, truth, torch.rand(1, *size, generator=generator) < 0.7 if valid else None)
 
 
-def counted(samples, name="rgb", maps=STANDARD_MAPS, **options):
+def counted(samples, name="rgb", maps=STANDARD_MAPS, protocol="rgbx", **options):
     task = Map(name, range={"low": 0, "high": 1})
-    counter = task.counter(PROTOCOLS["rgbx"], {"maps": maps}, **options)
+    counter = task.counter(PROTOCOLS[protocol], {"maps": maps}, **options)
     return counter.evaluation([counter.count(f"view/{i}", one, {}) for i, one in enumerate(samples)])
 
 
@@ -120,6 +120,31 @@ def test_fid_and_kid_of_the_networks_features(monkeypatch, tmp_path):
     assert "1.23" in score_table({"ensemble": {"KID": 0.0123}}, STANDARD_MAPS["rgb"])
     with pytest.raises(ValueError, match="for colours, but 'depth' is metre"):
         scored([sample(0, "depth")], "depth", fid=fid)
+
+
+def test_cen_stretches_colours_for_fid_and_kid_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(task_map, "inception_features", lambda path: Corner())
+    (tmp_path / "weights").write_bytes(b"abc")
+    samples = [sample(index) for index in range(5)]
+    fid = {"weights": tmp_path / "weights", "subsets": 5, "subset_size": 4}
+    plain, cen = (counted(samples, protocol=name, fid=fid).scores("ensemble") for name in ("rgbx", "cen"))
+    assert {key for key in plain if plain[key] != cen[key]} == {"FID", "KID", "KID_std"}
+
+    def features(image):
+        low, high = float(image.min()), float(image.max())
+        whole = ((image.double() - low) * 255 / (high - low)).floor()
+        return (whole[:, :2, 0].flatten() / 7).float()
+
+    own, truth = (
+        torch.stack([features(x) for x in images])
+        for images in zip(*((one.prediction["ensemble"], one.target) for one in samples), strict=True)
+    )
+    assert cen["FID"] == pytest.approx(frechet_distance(own, truth), rel=1e-3)
+
+
+def test_stretch_by_hand():
+    assert stretch(torch.tensor([[[1.0, 2.0, 4.0]]])).tolist() == [[[0.0, 85.0, 255.0]]]
+    assert stretch(torch.full((1, 2, 2), 3.0)).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
 
 
 def test_lpips(monkeypatch, tmp_path):

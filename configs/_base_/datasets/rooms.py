@@ -15,5 +15,5 @@ train_dataloader = dict(
         transforms=[dict(type=HorizontalFlip), dict(type=ColorJitter), dict(type=PackSample)],
     ),
 )
+val_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(split="val", transforms=[dict(type=PackSample)]))
 test_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(split="test", transforms=[dict(type=PackSample)]))
-val_dataloader = test_dataloader

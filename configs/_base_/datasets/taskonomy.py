@@ -12,6 +12,7 @@ train_dataloader = dict(
     drop_last=True,
     dataset=dict(
         split="train",
+        holdout="exclude",
         transforms=[
             dict(type=Resize, size=286),
             dict(type=RandomCrop, size=256),
@@ -20,9 +21,14 @@ train_dataloader = dict(
         ],
     ),
 )
+# The papers score the views of the list "val". The checkpoint is chosen on a part held out of the training views.
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    dataset=dict(split="train", holdout="only", transforms=[dict(type=Resize, size=256), dict(type=PackSample)]),
+)
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,
     dataset=dict(split="val", transforms=[dict(type=Resize, size=256), dict(type=PackSample)]),
 )
-val_dataloader = test_dataloader

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.listing import list_lines
+from rgbx.datasets.listing import Holdout, held_out, list_lines
 from rgbx.datasets.sample import Transforms
 from rgbx.maps import RELATIVE_DEPTH, RGB, Encoding, MapSpec
 
@@ -44,6 +44,7 @@ class Taskonomy(FileDataset):
         sources: names of `TASKONOMY_DOMAINS` to translate from, in the order of the model's stack.
         targets: names to translate to.
         list_file: another list, relative to root or absolute. Its lines are paths with `{domain}` for the domain.
+        holdout: see `rgbx.datasets.listing.holdout_indices`; "exclude" for training, "only" for choosing a model.
         transforms: see `DenseDataset`.
 
     Raises:
@@ -58,12 +59,16 @@ class Taskonomy(FileDataset):
         sources: Sequence[str] = ("shade", "texture"),
         targets: Sequence[str] = ("rgb",),
         list_file: str | Path | None = None,
+        holdout: Holdout = None,
         transforms: Transforms = (),
     ) -> None:
         self.root, self.split = Path(root), split
         self.list_file = self.root / (f"{split}_domain.txt" if list_file is None else list_file)
         super().__init__(
-            [_frame(self.root, line.strip(), origin) for line, origin in list_lines(self.list_file, _LINE)],
+            [
+                _frame(self.root, line.strip(), origin)
+                for line, origin in held_out(list(list_lines(self.list_file, _LINE)), holdout)
+            ],
             _ENCODINGS,
             modalities=(*sources, *targets),
             classes=(),

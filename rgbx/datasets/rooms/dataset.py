@@ -15,19 +15,20 @@ from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps.files import encode_png, read_image, replace_file
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "val")
+FIRST_OF_VAL = 2**32  # scenes below it are train's and test's
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
 STORED = {"depth": {"scale": 1000.0}, "thermal": {"scale": 100.0, "add": -273.15}, "edge": {"scale": 255.0, "bits": 8}}
-DEFAULT_FRAMES = {"train": 600, "test": 200}
+DEFAULT_FRAMES = {"train": 600, "test": 200, "val": 100}
 
 
 class SyntheticRooms(DenseDataset):
     """Endless rendered rooms, on the fly or kept as PNG files.
 
     Args:
-        split: "train" (even scenes) or "test" (odd scenes), so the two never share a scene.
+        split: "train" (even scenes), "test" (odd scenes) or "val" (scenes from 2**32 on), so that no two share a scene.
         num_frames: frames in the split; by default what `root` was rendered for, otherwise 600 for
-            train and 200 for test. Frame i does not depend on it.
+            train, 200 for test and 100 for val. Frame i does not depend on it.
         size: (H, W) in pixels.
         modalities: of rgb, depth, thermal, normal, edge. With thermal, heaters are two classes.
         seed: which world of scenes.
@@ -94,8 +95,8 @@ class SyntheticRooms(DenseDataset):
         return {**sample, "sample_id": f"{self.split}/{index:06d}", "paths": paths}
 
     def scene_index(self, index: int) -> int:
-        """The scene that frame `index` shows: even for train, odd for test."""
-        return 2 * index + SPLITS.index(self.split)
+        """The scene that frame `index` shows: even for train, odd for test, from `FIRST_OF_VAL` on for val."""
+        return FIRST_OF_VAL + index if self.split == "val" else 2 * index + SPLITS.index(self.split)
 
     def path(self, name: str, index: int) -> Path:
         """File of one map of one frame; needs a root."""

@@ -16,13 +16,13 @@ from rgbx.maps import Encoding
 SMALL = (48, 64)
 
 
-def test_train_and_test_share_no_scene() -> None:
-    splits = {split: SyntheticRooms(split=split, num_frames=50, size=SMALL) for split in ("train", "test")}
-    scenes = {split: {rooms.scene_index(i) for i in range(50)} for split, rooms in splits.items()}
-    assert len(scenes["train"]) == len(scenes["test"]) == 50
-    assert not scenes["train"] & scenes["test"]
-    one, other = (rooms[0]["rgb"] for rooms in splits.values())
-    assert (one != other).any()
+def test_splits_share_no_scene() -> None:
+    splits = {split: SyntheticRooms(split=split, num_frames=50, size=SMALL) for split in ("train", "test", "val")}
+    scenes = [rooms.scene_index(i) for rooms in splits.values() for i in (*range(50), 10**6)]
+    assert len(set(scenes)) == len(scenes) == 3 * 51
+    assert splits["train"].scene_index(7) == 14 and splits["test"].scene_index(7) == 15  # as they always were
+    one, other, third = (rooms[0]["rgb"] for rooms in splits.values())
+    assert (one != other).any() and (one != third).any() and (other != third).any()
 
 
 def test_heaters_are_two_classes_only_with_thermal() -> None:
@@ -131,7 +131,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "val"}, "split must be one of"),
+        ({"split": "valid"}, "split must be one of"),
         ({"modalities": ("rgb", "hha")}, "hha"),
         ({"num_frames": 0}, "num_frames at least 1"),
         ({"size": (4, 32)}, "at least 8x8"),
