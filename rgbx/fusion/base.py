@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from rgbx._text import check_options
 from rgbx.layers import StackLayout, split_modalities
 
 FUSION_METHODS: dict[str, type[FusionMethod]] = {}
@@ -117,9 +118,7 @@ def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
             "fields. A method of your own is known once its file is imported: custom_imports in a config does that"
         )
     method = FUSION_METHODS[name]
-    known = {field.name for field in fields(method)}
-    if unknown := sorted(set(options) - known):
-        raise ValueError(f"fusion method {name!r} has no field {unknown[0]!r}; its fields are {sorted(known)}")
+    check_options(options, [field.name for field in fields(method)], f"fusion method {name!r}")
     return method(**options)
 
 
