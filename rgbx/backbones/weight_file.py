@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "segmenter", "teacher")
 """Keys under which training scripts save the weights beside other things, in the order of preference."""
-MOST_VALUES, DEEPEST = 2_000_000, 64  # of what lies in a file beside the values of tensors
+MOST_VALUES, DEEPEST = 500_000, 64  # of what lies in a file beside the values of tensors
 MOST_UNPACKED = 8, 2**20  # times the bytes of a file, and bytes, that it may take in memory
 MAY_BE_INFINITE = (".max", "mask")  # ends of names
 
