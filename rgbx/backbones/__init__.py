@@ -2,16 +2,28 @@
 
 from rgbx.backbones.shared import SharedBackbone, count_private_parameters, to_channels_last
 from rgbx.backbones.stems import ModalityStem, stem_weight
-from rgbx.backbones.weight_file import read_pickle, read_state_dict, trusting
+from rgbx.backbones.weight_file import (
+    cast,
+    existing_file,
+    read_pickle,
+    read_state_dict,
+    repeats_values,
+    shown_keys,
+    trusting,
+)
 from rgbx.backbones.weight_summary import WeightSummary
 
 __all__ = [
     "ModalityStem",
     "SharedBackbone",
     "WeightSummary",
+    "cast",
     "count_private_parameters",
+    "existing_file",
     "read_pickle",
     "read_state_dict",
+    "repeats_values",
+    "shown_keys",
     "stem_weight",
     "to_channels_last",
     "trusting",

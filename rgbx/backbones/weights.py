@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rgbx.backbones._timm import timm
 from rgbx.backbones.residual import is_identity, residual_blocks, start_as_identity
-from rgbx.backbones.weight_file import read_state_dict
+from rgbx.backbones.weight_file import cast, read_state_dict
 from rgbx.backbones.weight_source import find_weights
 from rgbx.backbones.weight_summary import WeightSummary
 
@@ -88,8 +88,8 @@ def _fill(
             "pretrained='timm'"
         )
     with torch.no_grad():
-        for key, theirs in found.items():
-            own_shapes[key].copy_(own[theirs])
+        for key, x in cast({key: own[theirs] for key, theirs in found.items()}, own_shapes, source).items():
+            own_shapes[key].copy_(x)
     return summary
 
 

@@ -12,7 +12,7 @@ from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint
-from rgbx.models.load import check_fit, load, model_of
+from rgbx.models.load import fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
 
@@ -144,5 +144,4 @@ def load_tensors(model: MultimodalModel, state: State, checkpoint: str | Path) -
     stated = [name for name, _ in model.named_buffers() if name.startswith("data_preprocessor.") or ".task." in name]
     own = model.state_dict()
     fitting = {**tensors, **{name: own[name] for name in stated if name in own}}
-    check_fit(model, fitting, checkpoint, "the config's model")
-    model.load_state_dict({name: fitting.get(name, value) for name, value in own.items()})
+    model.load_state_dict({**own, **fit(model, fitting, checkpoint, "the config's model")})

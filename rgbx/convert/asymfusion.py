@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rgbx.backbones import cast, shown_keys
 from rgbx.convert.asymfusion_keys import Architecture, authors_key, infer_architecture
 from rgbx.convert.key_report import KeyReport
 from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, to_plain
+from rgbx.models.recipe import refusing
 
 Checkpoint = Mapping[str, Any]  # what a file of theirs holds
 Weights = Mapping[str, Tensor]  # name: tensor of any shape
@@ -94,15 +96,19 @@ def asymfusion_model(
     Raises:
         ValueError: the state is of another network, class count or modalities, or lacks tensors, which are named.
     """
-    originals, weights = _weights(state, source)
-    found = infer_architecture(weights, source)
-    if num_classes not in (None, found.num_classes):
-        raise ValueError(f"{source} is a network of {found.num_classes} classes; expected {num_classes}")
-    names = _check_modalities(modalities, found, source)
-    model = _build(names, found)
-    sources = {key: authors_key(key, names) for key in model.state_dict() if not key.startswith(_OF_RGBX)}
-    _fill(model, sources, weights, source)
-    return model, _report(state, originals, sources)
+    with refusing(source, "it cannot be converted"):
+        originals, weights = _weights(state, source)
+        found = infer_architecture(weights, source)
+        if num_classes not in (None, found.num_classes):
+            raise ValueError(f"{source} is a network of {found.num_classes} classes; expected {num_classes}")
+        names = _check_modalities(modalities, found, source)
+        with torch.device("meta"):  # nothing is allocated before all fits
+            own = _build(names, found).state_dict()
+        sources = {key: authors_key(key, names) for key in own if not key.startswith(_OF_RGBX)}
+        values = _values(own, sources, weights, names, source)
+        model = _build(names, found)
+        model.load_state_dict({**model.state_dict(), **values})
+        return model, _report(state, originals, sources)
 
 
 def _build(modalities: Sequence[str], found: Architecture) -> MultimodalModel:
@@ -121,7 +127,7 @@ def _weights(state: Checkpoint, source: str) -> tuple[dict[str, str], dict[str, 
     """The file's own key of every tensor's name without ``module.``, and the tensors by that name."""
     given = state.get(WEIGHTS, state)
     if not isinstance(given, Mapping) or not given or not all(isinstance(x, Tensor) for x in given.values()):
-        raise ValueError(f"{source} has no {WEIGHTS!r} of tensors; it holds {sorted(map(str, state))[:8]}")
+        raise ValueError(f"{source} has no {WEIGHTS!r} of tensors; it holds {shown_keys(state)}")
     originals = {key.removeprefix("module."): key for key in given}
     if len(originals) < len(given):
         raise ValueError(f"{source} holds some tensors twice, with and without the prefix 'module.'")
@@ -144,13 +150,14 @@ def _check_modalities(expected: Sequence[str] | None, found: Architecture, sourc
     return tuple(expected)
 
 
-def _fill(model: MultimodalModel, sources: Mapping[str, str], weights: Weights, source: str) -> None:
-    """Copies every tensor to its place, once all are there in the right shape."""
+def _values(
+    own: Weights, sources: Mapping[str, str], weights: Weights, modalities: Sequence[str], source: str
+) -> dict[str, Tensor]:
+    """The model's tensors of the file, once all are there in the right shape."""
     missing = {name for name in sources.values() if name not in weights and not name.endswith(_COUNTER)}
     if missing:
         raise ValueError(f"{source} lacks {len(missing)} tensors: {', '.join(sorted(missing))}")
-    own = model.state_dict()
-    values = {key: _value(key, name, weights, model.modalities) for key, name in sources.items() if name in weights}
+    values = {key: _value(key, name, weights, modalities) for key, name in sources.items() if name in weights}
     differing = [
         f"{sources[key]} is {list(x.shape)}, expected {list(own[key].shape)}"
         for key, x in values.items()
@@ -158,9 +165,7 @@ def _fill(model: MultimodalModel, sources: Mapping[str, str], weights: Weights, 
     ]
     if differing:
         raise ValueError(f"{source} has {len(differing)} tensors of another shape: {'; '.join(differing[:5])}")
-    with torch.no_grad():
-        for key, x in values.items():
-            own[key].copy_(x)
+    return cast(values, own, source)
 
 
 def _value(key: str, name: str, weights: Weights, modalities: Sequence[str]) -> Tensor:

@@ -21,9 +21,13 @@ from torch import Tensor
 
 import rgbx
 from rgbx._text import percent, text_table
+from rgbx.backbones import existing_file
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash, replace_file
+from rgbx.models.recipe import refusing
 from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
+
+MOST_BYTES = 2**25  # of a result file
 
 
 class Headline(NamedTuple):
@@ -233,23 +237,51 @@ def read_result(path: str | Path) -> Result:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no JSON, an unknown format, or a field that is missing or of another kind, naming the file, the
-            field, what was found and what is expected.
+        ValueError: no file of JSON in UTF-8, a name twice in an object, an unknown format, or a field that is missing
+            or of another kind, naming the file, the field, what was found and what is expected.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such result file")
+    file = existing_file(path, "result file")
+    if (size := file.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{path}: {size} bytes are no result file; expected at most {MOST_BYTES}")
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        data = file.read_bytes()
+        found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_number)
+        if b"\\u" in data:  # where half a character may hide, which no page can be written with
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
-    found = upgrade(found, str(path))
-    check_result(found, name=str(path))
+    with refusing(str(path), "its fields cannot be used"):
+        found = upgrade(found, str(path))
+        check_result(found, name=str(path))
     if found["protocol"].get("name") in _FIXED_SINCE and "swapped" not in found["protocol"]:
         found["protocol"]["name"] += "-fixed"
+    for head in found["heads"].values():
+        head |= {key: head.get(key) for key in ("robustness", "pictures")}
+        if measured := head["robustness"]:
+            measured |= {key: measured.get(key) for key in ("clean", "mean")}
+            for entry in measured["corruptions"]:
+                entry |= {key: entry.get(key) for key in ("value", "relative_change")}
     found["protocol"] |= {key: value for key, value in _RULES.items() if key not in found["protocol"]}
     return found
 
 
 _FIXED_SINCE = ("cmx-ss", "cmx-ms")  # 0.1.0 called these rules so before it had their authors' own
+
+
+def _unique(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {twice[:60]!r} twice")
+    return found
+
+
+def _no_number(text: str) -> Json:
+    raise ValueError(f"{text} is no JSON; what is not a number is null")
+
+
 _SCORE_FIELDS = dataclasses.fields(Score)
 _RULES = {key: value for key, value in plain(Protocol("", "").as_dict()).items() if key not in ("name", "source")}

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NotRequired, TypedDict
 
 from rgbx.maps.colour import modality_title
@@ -17,7 +19,9 @@ from rgbx.tasks.map import describe_score, score_names
 
 FORMAT = "rgbx-result/2"
 Json = Any  # what json.loads makes
-Form = type | dict[str, Any] | list[Any]  # of a field: see `_check`
+Form = type | str | dict[str, Any] | list[Any]  # of a field: see `_check`
+NUMBER = "number or null"
+LARGEST, MOST_DIGITS, LONGEST_PALETTE, LONGEST_PLACE = 2**53, 17, 2**10, 300
 Scores = dict[str, Json]  # of one prediction or image: score by name, and what a task keeps beside
 
 
@@ -88,9 +92,10 @@ def upgrade(found: Json, file: str) -> Json:
     name = found.get("format") if isinstance(found, dict) else None
     if name == FORMAT:
         return found
-    if name not in _UPGRADES:
+    if not isinstance(name, str) or name not in _UPGRADES:
         known = " or ".join(map(repr, (FORMAT, *_UPGRADES)))
-        raise ValueError(f"{file}: field 'format' is {name!r}, expected {known}; tools/test.py writes such files")
+        shown = reprlib.repr(name)
+        raise ValueError(f"{file}: field 'format' is {shown}, expected {known}; tools/test.py writes such files")
     form, function = _UPGRADES[name]
     _check(found, form, f"{file}: ")
     return function(found)
@@ -107,49 +112,82 @@ def check_result(result: Json, *, name: str = "result") -> None:
         _check(entry, _HEAD, place)
         for part in ("scores", "subsets"):
             _expect(bool(entry[part]), "at least one", entry[part], f"{place}.{part}")
-        if entry["task"] == "classes":
-            _check_classes(entry, place)
+        for number, score in enumerate(entry["scores"]):
+            right = 0 <= score["digits"] <= MOST_DIGITS
+            _expect(right, f"0..{MOST_DIGITS}", score["digits"], f"{place}.scores[{number}].digits")
         for subset, predictions in entry["subsets"].items():
-            there = isinstance(predictions, dict) and ENSEMBLE in predictions
-            _expect(there, f"scores of {ENSEMBLE!r}", predictions, f"{place}.subsets.{subset}")
+            _expect(ENSEMBLE in predictions, f"scores of {ENSEMBLE!r}", predictions, f"{place}.subsets.{subset}")
             for prediction, scores in predictions.items():
                 _check_scores(scores, entry, f"{place}.subsets.{subset}.{prediction}")
+        of_image = dict.fromkeys([f"{score['name']}?" for score in entry["scores"]], NUMBER)
+        _check(entry["images"], [of_image], f"{place}.images")
+        for number, image in enumerate(entry["images"]):
+            _expect(image.get("values", 1) is not None, "a number", None, f"{place}.images[{number}].values")
+        for number, picture in enumerate(entry.get("pictures") or ()):
+            for title, file in picture["files"].items():
+                inside = bool(file) and "\0" not in file and ".." not in PurePath(file).parts
+                inside = inside and not PurePath(file).is_absolute()
+                _expect(inside, "a file below the result file", file, f"{place}.pictures[{number}].files.{title}")
+        if entry["task"] == "classes":
+            _check_classes(entry, place)
 
 
 def _check_classes(head: Json, place: str) -> None:
     """What segmentation has beside its scores."""
-    _check(head["about"], {"classes": list, "palette": list}, f"{place}.about")
+    _check(head["about"], {"classes": [str], "palette": list}, f"{place}.about")
     colours, count = head["about"]["palette"], len(head["about"]["classes"])
-    right = all(map(_is_colour, colours)) and len(colours) >= count
+    right = count <= len(colours) <= max(count, LONGEST_PALETTE) and all(map(_is_colour, colours))
     _expect(right, f"one [r, g, b] of 0..255 for each of {count} classes", colours, f"{place}.about.palette")
     _check(head["images"], [{"confusion": list}], f"{place}.images")
+    for number, image in enumerate(head["images"]):
+        cells = image["confusion"]
+        right = all(_are_counts(cell, 3) and max(cell[:2]) < count for cell in cells)
+        expected = f"list of [true class, predicted class, pixels] of {count} classes"
+        _expect(right, expected, cells, f"{place}.images[{number}].confusion")
     for subset, predictions in head["subsets"].items():
-        for name, scores in predictions.items() if isinstance(predictions, dict) else ():
+        for name, scores in predictions.items():
+            where = f"{place}.subsets.{subset}.{name}"
             for key in ("IoU", "Acc", "pixels", "confusion"):
-                value = look_up(scores, key)
+                value = scores.get(key)
                 right = isinstance(value, list) and len(value) == count
-                _expect(right, f"{count} entries", value, f"{place}.subsets.{subset}.{name}.{key}")
+                _expect(right, f"{count} entries", value, f"{where}.{key}")
+            _check(scores, {"IoU": [NUMBER], "Acc": [NUMBER], "reliability?": _RELIABILITY}, where)
+            _expect(_are_counts(scores["pixels"], count), "counts", scores["pixels"], f"{where}.pixels")
+            right = all(_are_counts(row, count) for row in scores["confusion"])
+            _expect(right, f"rows of {count} counts", scores["confusion"], f"{where}.confusion")
+            if bins := scores.get("reliability"):
+                right = len(bins["count"]) == len(bins["confidence"]) == len(bins["accuracy"])
+                _expect(right, "lists of one length", bins, f"{where}.reliability")
 
 
 def _check_scores(scores: Json, head: Json, place: str) -> None:
-    _check(scores, dict, place)
     first = head["scores"][0]["name"]
     _expect(first in scores, "the score", None, f"{place}.{first}")
-    for entry in head["scores"]:
-        value = scores.get(entry["name"])
-        right = value is None or type(value) in (int, float)
-        _expect(right, "a number or null", value, f"{place}.{entry['name']}")
+    _check(scores, dict.fromkeys([f"{entry['name']}?" for entry in head["scores"]], NUMBER), place)
 
 
 def _check(value: Json, form: Form, place: str) -> None:
-    """Compares a value with a type, an object's fields (those with "?" may be null), or the form of a list's items."""
+    """Compares a value with its form.
+
+    That is a type; `NUMBER`; an object's fields, of which those with "?" may be null or absent and "*" stands for all
+    others; or the form of a list's items in a list.
+    """
+    if form == NUMBER:
+        right = value is None or (type(value) in (int, float) and abs(value) < LARGEST)  # NaN is not less either
+        _expect(right, "a number or null", value, place.removesuffix(": "))
+        return
     kind = form if isinstance(form, type) else type(form)
     _expect(type(value) is kind, kind.__name__, value, place.removesuffix(": "))
+    if kind is int:
+        _expect(abs(value) < LARGEST, f"a number below {LARGEST:g}", value, place)
     if isinstance(form, dict):
-        for key, part in form.items():
-            name = key.removesuffix("?")
-            if name == key or value.get(name) is not None:
-                _check(value.get(name), part, f"{place}{'' if place.endswith(': ') else '.'}{name}")
+        dot = "" if place.endswith(": ") else "."
+        named = {key.removesuffix("?"): (key[-1] == "?", part) for key, part in form.items() if key != "*"}
+        for name, (may_lack, part) in named.items():
+            if not may_lack or value.get(name) is not None:
+                _check(value.get(name), part, f"{place}{dot}{name}")
+        for name in [name for name in value if name not in named] if "*" in form else ():
+            _check(value[name], form["*"], f"{place}{dot}{name}")
     if isinstance(form, list):
         for number, item in enumerate(value):
             _check(item, form[0], f"{place}[{number}]")
@@ -157,15 +195,20 @@ def _check(value: Json, form: Form, place: str) -> None:
 
 def _expect(right: bool, expected: str, found: Json, place: str) -> None:
     if not right:
-        text = f"{len(found)} entries" if isinstance(found, (list, dict)) else repr(found)
-        raise ValueError(f"{place}: expected {expected}, found {text if len(text) <= 60 else f'{text[:57]}...'}")
+        entries = f"{len(found)} entries" if isinstance(found, (list, dict)) else ""
+        text = entries or reprlib.repr(found)
+        raise ValueError(f"{place[:LONGEST_PLACE]}: expected {expected}, found {text}")
 
 
 def _is_colour(colour: Json) -> bool:
+    return _are_counts(colour, 3) and max(colour) <= 255
+
+
+def _are_counts(values: Json, length: int) -> bool:
     return (
-        isinstance(colour, list)
-        and len(colour) == 3
-        and all(type(value) is int and 0 <= value <= 255 for value in colour)
+        type(values) is list
+        and len(values) == length
+        and all(type(value) is int and 0 <= value < LARGEST for value in values)
     )
 
 
@@ -249,38 +292,56 @@ def _upgrade(old: Json, name: str, task: str, about: dict[str, Json], table: Seq
 
 
 _SCORE: Form = {"name": str, "unit": str, "digits": int, "lower": bool}
-_DAMAGE: Form = {"modality": str, "corruption": str, "severity": int}
+_DAMAGE: dict[str, Form] = {"modality": str, "corruption": str, "severity": int}
 _DATA: dict[str, Form] = {"type": str, "samples": int, "every": int}
+_PREDICTIONS: Form = {"*": {"*": dict}}
+_PICTURE: dict[str, Form] = {"sample_id": str, "kind": str, "files": {"*": str}}
+_RELIABILITY: Form = {"count": [int], "confidence": [NUMBER], "accuracy": [NUMBER]}
 _SHARED: dict[str, Form] = {
-    "protocol": {"name": str},
-    "config": {"file": str},
+    "protocol": {"name": str, "source?": str, "absent?": str},
+    "config": {"file": str, "sha256?": str},
     "checkpoint": {"file": str, "sha256": str},
     "dataset": _DATA,
+    "versions?": {"*": str},
+    "machine?": str,
+    "date?": str,
+    "dtype?": str,
+    "speed?": {"*": NUMBER},
 }
 _FORM: Form = {**_SHARED, "heads": dict}
 _HEAD: Form = {
     "task": str,
-    "about": dict,
+    "about": {"weights?": dict, "kernel?": dict},
     "fingerprint": str,
     "scores": [_SCORE],
-    "subsets": dict,
-    "images": [{"sample_id": str}],
-    "robustness?": {"every": int, "score": str, "corruptions": [_DAMAGE]},
-    "pictures?": [{"sample_id": str, "kind": str, "files": dict}],
+    "subsets": _PREDICTIONS,
+    "images": [{"sample_id": str, "values?": NUMBER}],
+    "robustness?": {
+        "every": int,
+        "score": str,
+        "clean?": NUMBER,
+        "mean?": NUMBER,
+        "corruptions": [{**_DAMAGE, "value?": NUMBER, "relative_change?": NUMBER}],
+    },
+    "pictures?": [{**_PICTURE, "value?": NUMBER}],
 }
 _OLD_CLASSES: Form = {
     **_SHARED,
     "dataset": {**_DATA, "fingerprint": str, "classes": list, "palette": list},
-    "subsets": dict,
+    "subsets": _PREDICTIONS,
     "images": list,
-    "robustness?": {"every": int, "clean": dict, "corruptions": [_DAMAGE]},
-    "pictures?": [{"sample_id": str, "kind": str, "files": dict}],
+    "robustness?": {
+        "every": int,
+        "clean": dict,
+        "corruptions": [{**_DAMAGE, "mIoU?": NUMBER, "relative_drop?": NUMBER}],
+    },
+    "pictures?": [{**_PICTURE, "mIoU?": NUMBER}],
 }
 _OLD_MAP: Form = {
     **_SHARED,
     "dataset": {**_DATA, "fingerprint": str},
     "target": {"name": str, "unit": str},
-    "subsets": dict,
+    "subsets": _PREDICTIONS,
     "images": list,
 }
 _UPGRADES: dict[str, tuple[Form, Callable[[Json], Result]]] = {

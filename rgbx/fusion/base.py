@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx._registry import Registry
+from rgbx._text import check_options
 from rgbx.layers import StackLayout, split_modalities
 
 
@@ -114,9 +115,7 @@ def build_fusion(fusion: str | Mapping[str, Any] | None) -> FusionMethod | None:
     name = options.pop("name", None)
     alternatives = ", None, or a dict of such a 'name' and the method's fields"
     method = FUSION_METHODS.find(name, f"fusion is {fusion!r}", alternatives)
-    known = {field.name for field in fields(method)}
-    if unknown := sorted(set(options) - known):
-        raise ValueError(f"fusion method {name!r} has no field {unknown[0]!r}; its fields are {sorted(known)}")
+    check_options(options, [field.name for field in fields(method)], f"fusion method {name!r}")
     return method(**options)
 
 

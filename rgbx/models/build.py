@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from rgbx._text import check_options, nearest
+from rgbx._text import check_options
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
@@ -102,9 +102,7 @@ def complete(**given: Any) -> dict[str, Any]:
         ValueError: an unknown name or option, or one of a wrong kind.
     """
     signature = inspect.signature(multimodal)
-    for name in given:
-        if name not in signature.parameters or name == "pretrained":
-            raise ValueError(f"a model has no parameter {name!r}{nearest(name, signature.parameters)}")
+    check_options(given, [name for name in signature.parameters if name != "pretrained"], "a model")
     missing = [name for name in ("modalities", "heads") if name not in given]
     if missing:
         raise ValueError(f"a model needs {missing[0]!r}")

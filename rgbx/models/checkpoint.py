@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import starmap
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 
 from rgbx._types import State
-from rgbx.backbones import read_pickle
+from rgbx.backbones import read_pickle, shown_keys
 
-LAST_CHECKPOINT = "last_checkpoint"
+LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
 
 
@@ -71,11 +72,8 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file needs trust, is damaged, or holds no model weights.
+        ValueError: the file needs trust or is damaged, or holds no dict; see `rgbx.backbones.read_pickle`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist")
     state = read_pickle(path, trust=trust, what="checkpoint")
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")
@@ -104,14 +102,19 @@ def model_weights(state: State, path: str | Path) -> dict[str, Any]:
     Modules may add plain values of their own under `..._extra_state`.
 
     Raises:
-        ValueError: neither is there.
+        ValueError: neither is there, or a tensor stands there twice, with and without the prefix ``module.``.
     """
     weights = state.get("state_dict", state)
-    if not weights or not all(
-        isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE) for name, value in weights.items()
-    ):
-        raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds {sorted(map(str, state))[:8]}")
-    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    if not (isinstance(weights, Mapping) and weights and all(starmap(_is_of_model, weights.items()))):
+        raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds {shown_keys(state)}")
+    found = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    if len(found) < len(weights):
+        raise ValueError(f"checkpoint {path} holds some tensors twice, with and without the prefix 'module.'")
+    return found
+
+
+def _is_of_model(name: object, value: object) -> bool:
+    return isinstance(name, str) and (isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE))
 
 
 def config_hint(path: str | Path) -> str:
@@ -135,9 +138,9 @@ def find_last(work_dir: str | Path) -> Path | None:
     work_dir = Path(work_dir)
     note = work_dir / LAST_CHECKPOINT
     if note.is_file():
-        noted = work_dir / Path(note.read_text().strip()).name
-        if noted.is_file():
-            return noted
+        name = Path(note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()).name
+        if name in {file.name for file in work_dir.iterdir() if file.is_file()}:
+            return work_dir / name
     epochs = {
         int(found[1]): path
         for path in work_dir.glob("epoch_*.pth")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rgbx._types import Options, State
-from rgbx.backbones import to_channels_last
+from rgbx.backbones import cast, repeats_values, to_channels_last
 from rgbx.models.build import GENERATORS, build_complete
 from rgbx.models.checkpoint import EXTRA_STATE, config_hint, find_result, model_weights, read_checkpoint
 from rgbx.models.multimodal import MultimodalModel
@@ -53,14 +52,12 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
     tensors = upgrade_tensors(recipe, model_weights(state, path))
     with torch.device("meta"), refusing(f"checkpoint {path}"):
         model = build_complete(parameters)
-    check_fit(model, tensors, path)
+    fitting = fit(model, tensors, path)
     if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in tensors):
         model = build_complete(parameters)  # it has values of its own that no checkpoint holds
-        model.load_state_dict(_with_own(model, tensors))
+        model.load_state_dict({**model.state_dict(), **fitting})
     else:
-        model.load_state_dict(_with_own(model, tensors), assign=True)
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
+        model.load_state_dict({**model.state_dict(), **fitting}, assign=True)
     if parameters["backbone"]["name"] not in GENERATORS:
         to_channels_last(model)
     return model
@@ -75,30 +72,38 @@ def without_files(parameters: Options) -> dict[str, Any]:
     return {**parameters, "heads": heads}
 
 
-def check_fit(model: MultimodalModel, tensors: Mapping[str, Tensor], path: str | Path, hint: str = "") -> None:
-    """Refuses tensors, name to [...], that are not those of a model, by name and shape.
+def fit(model: MultimodalModel, tensors: State, path: str | Path, hint: str = "") -> dict[str, Tensor]:
+    """The tensors of a checkpoint in the model's types, without what modules save beside tensors.
+
+    Args:
+        model: also one without memory.
+        tensors: name to [...].
+        path: the file, for messages.
+        hint: what they should fit, for messages.
 
     Raises:
-        ValueError: naming the first that differs.
+        ValueError: naming the first that is not the model's by name or shape, or was expanded from fewer values; or see
+            `rgbx.backbones.cast`.
     """
-    own = model.state_dict()
+    found, own = (
+        {name: x for name, x in given.items() if not name.endswith(EXTRA_STATE)}
+        for given in (tensors, model.state_dict())
+    )
     differing = [
         name
-        for name in {**own, **tensors}
-        if not name.endswith(EXTRA_STATE)
-        and (name not in own or name not in tensors or tensors[name].shape != own[name].shape)
+        for name in {**own, **found}
+        if name not in own or name not in found or found[name].shape != own[name].shape
     ]
     if differing:
         name = differing[0]
-        shapes = [list(x[name].shape) if name in x else "absent" for x in (tensors, own)]
+        shapes = [list(x[name].shape) if name in x else "absent" for x in (found, own)]
         raise ValueError(
             f"checkpoint {path} does not fit {hint or 'the model that its recipe describes'}: {len(differing)} tensors "
             f"differ, such as {name}, {shapes[0]} against {shapes[1]}; is it of another backbone, class count or set "
             f"of modalities?{config_hint(path)}"
         )
-
-
-def _with_own(model: MultimodalModel, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The tensors, name to [...], and the model's own value of what else its state holds."""
-    own = model.state_dict()
-    return {name: tensors[name] if name in tensors else own[name] for name in own}
+    if repeated := [name for name, x in found.items() if repeats_values(x)]:
+        raise ValueError(
+            f"checkpoint {path}: {repeated[0]} has fewer values than its shape says; expected `contiguous()` tensors"
+        )
+    return cast(found, own, f"checkpoint {path}")

@@ -16,11 +16,13 @@ from typing import Any
 
 from torch import Tensor
 
-from rgbx._text import nearest
+from rgbx._text import check_options
 from rgbx._types import Options
-from rgbx.models.build import complete, segmentor_parameters, translator_parameters
+from rgbx.models.build import THREE_CHANNELS, complete, segmentor_parameters, translator_parameters
 
-MOST_VALUES, LONGEST, LARGEST, DEEPEST, MOST_NAMES = 20_000, 300, 2**16, 8, 64
+MOST_VALUES, LONGEST, LARGEST, DEEPEST = 20_000, 300, 2**16, 8
+MOST_NAMES = {"modalities": 16, "heads": 64}
+IN_UNITS = r"parameters\.((ranges|statistics)\.|heads\.\w+\.range\.(low|high|scale)$)"  # values of a map, no counts
 LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
@@ -50,24 +52,29 @@ def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any
         if not isinstance(parameters, Mapping):
             raise ValueError(f"the recipe's parameters are {_short(parameters)}; expected a dict")
         _check_values(parameters, "parameters", [0])
-        for key in ("modalities", "heads"):
+        for key, most in MOST_NAMES.items():
             found = parameters.get(key, ())
-            if isinstance(found, (list, tuple, Mapping)) and len(found) > MOST_NAMES:
-                raise ValueError(f"the recipe has {len(found)} {key}; expected at most {MOST_NAMES}")
+            if isinstance(found, (list, tuple, Mapping)) and len(found) > most:
+                raise ValueError(f"the recipe has {len(found)} {key}; expected at most {most}")
         return _COMPLETE[builder](dict(parameters))
 
 
 @contextmanager
-def refusing(where: str) -> Iterator[None]:
-    """What goes wrong with a recipe in this block is a ValueError that says where the recipe is from."""
+def refusing(where: str, what: str = "its recipe cannot be used") -> Iterator[None]:
+    """What goes wrong with a stranger's values in this block is a ValueError that says where they are from.
+
+    Args:
+        where: begins the messages.
+        what: said before errors that were not meant for people.
+    """
     try:
         yield
     except ValueError as error:
+        if str(error).startswith(where):
+            raise
         raise ValueError(f"{where}: {str(error)[:LONGEST_MESSAGE]}") from error
     except Exception as error:  # whatever code meets in values that are not what it expects
-        raise ValueError(
-            f"{where}: its recipe cannot be used: {type(error).__name__}: {str(error)[:LONGEST_MESSAGE]}"
-        ) from error
+        raise ValueError(f"{where}: {what}: {type(error).__name__}: {str(error)[:LONGEST_MESSAGE]}") from error
 
 
 def _check_values(value: object, path: str, count: list[int]) -> None:
@@ -88,7 +95,7 @@ def _check_values(value: object, path: str, count: list[int]) -> None:
             raise ValueError(f"{path} is a string of {len(value)} characters; expected at most {LONGEST}")
     elif isinstance(value, (int, float)):
         most = MOST_LAYERS if path.rpartition(".")[2] in LAYERS else LARGEST
-        counts = isinstance(value, int) and not re.search(r"\.(ranges?|statistics)\.", path)  # in a map's unit
+        counts = isinstance(value, int) and not re.match(IN_UNITS, path)
         finite = abs(value) < LARGEST**4 or (value == math.inf and path.endswith(".max"))
         if not finite or (counts and abs(value) > most):
             raise ValueError(f"{path} is {_short(value)}; expected a number of at most {most}")
@@ -110,14 +117,12 @@ def _complete_joint(parameters: Options) -> dict[str, Any]:
     """Two heads on one backbone, fed -1..1 and padded by reflection."""
     known: tuple[str, ...] = ("modalities", "num_classes", "target", "backbone", "norm", "fusion", "decoder", "loss")
     known += ("translation_width", "l1", "ranges")
-    for name in parameters:
-        if name not in known:
-            raise ValueError(f"a joint model has no parameter {name!r}{nearest(name, known)}")
+    check_options(parameters, known, "a joint model")
     p = {"backbone": "resnet18", "norm": "private", "fusion": "asymmetric", "loss": "cross_entropy", **parameters}
     ranges = p.get("ranges") or {}
     image = dict(
         task="map",
-        channels=3 if p["target"] in ("rgb", "normal", "hha") else 1,
+        channels=3 if p["target"] in THREE_CHANNELS else 1,
         range=ranges.get(p["target"]),
         l1=p.get("l1", 1.0),
         decoder={"name": "image", "width": p.get("translation_width", 128)},

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx._registry import Registry
-from rgbx._text import nearest
+from rgbx._text import check_options
 from rgbx._types import Meta, Options
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
@@ -292,11 +292,7 @@ def build_task(head: str, options: Options) -> Task:
     kind = find_task(given.pop("task", None))
     parameters = inspect.signature(kind).parameters
     known = [name for name in parameters if name != "head"]
-    for name in given:
-        if name not in known:
-            raise ValueError(
-                f"head {head!r} has the unknown option {name!r}{nearest(name, known)}; task {kind.kind!r} has {known}"
-            )
+    check_options(given, known, f"head {head!r} of the task {kind.kind!r}")
     missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in given]
     if missing:
         raise ValueError(f"head {head!r} lacks {missing[0]!r}, which task {kind.kind!r} needs")

@@ -12,17 +12,25 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from rgbx._types import State
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
-from rgbx.models.load import check_fit
+from rgbx.models.load import fit
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.recipe import upgrade_tensors
+from rgbx.models.recipe import refusing, upgrade_tensors
 from rgbx.train import changes
 from rgbx.train.distributed import unwrap
 from rgbx.train.finetune import transfer
 
+HUB_KINDS: dict[str, type | tuple[type, ...]] = {
+    "best_score": (int, float),
+    "best_ckpt": str,
+    "keep_ckpt_ids": list,
+}  # in mmengine's message hub
+MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # that have the shape of their parameter
+SCHEDULED = ("initial_lr",)  # what only a schedule adds to an optimizer
 OF_LOSSES = ".task.loss."  # in the names of buffers, such as class weights
 
 
@@ -73,15 +81,15 @@ class ResumableRunner(mmengine.runner.Runner):
         """Restores the whole training state as it was at the end of an epoch, with what the config changes of it.
 
         Raises:
-            ValueError: the checkpoint has no training state, or fits another model; a change that cannot be followed.
+            ValueError: the checkpoint has no training state or a damaged one, or fits another model; a change that
+                cannot be followed.
         """
         state = files.read_checkpoint(filename, trust=self.trust)
-        for key in ("optimizer", "message_hub", "meta"):
-            if key not in state:
-                raise ValueError(
-                    f"checkpoint {filename} has no {key!r} and cannot be resumed: use "
-                    "an epoch_N.pth, or --load-from to start from its weights"
-                )
+        with refusing(f"checkpoint {filename}", "it cannot be resumed"):
+            self._continue(state, filename)
+
+    def _continue(self, state: dict[str, Any], filename: str) -> None:
+        _check_training_state(state, filename)
         changed, unknown = changes.changes_of_run(state, self.cfg, self.network.recipe)
         for key in ("state_dict", "ema_state_dict"):
             if key in state:
@@ -107,7 +115,7 @@ class ResumableRunner(mmengine.runner.Runner):
         planned = [path for path in changed if changes.begins(path, changes.PLANNED)]
         batches, before = len(self.train_dataloader), state["meta"]["iter"] / max(1, self.epoch)
         if not planned and batches == before:
-            self.optim_wrapper.load_state_dict(state["optimizer"])
+            _load_optimizer(self.optim_wrapper, state["optimizer"])
             if self.param_schedulers is not None:
                 _load_schedules(self.param_schedulers, state["param_schedulers"])
             return
@@ -118,7 +126,7 @@ class ResumableRunner(mmengine.runner.Runner):
         except ValueError as error:
             raise ValueError(f"{', '.join(planned) or 'the length of an epoch'} changed: {error}") from error
         values = changes.hyperparameters(self.optim_wrapper)
-        self.optim_wrapper.load_state_dict(state["optimizer"])
+        _load_optimizer(self.optim_wrapper, state["optimizer"])
         changes.set_hyperparameters(self.optim_wrapper, values)
 
     def _resume_seed(self, seed: int) -> None:
@@ -133,9 +141,10 @@ class ResumableRunner(mmengine.runner.Runner):
         """Transfers the tensors that fit and logs what became of the others."""
         state = files.read_checkpoint(filename, trust=self.trust)
         weights = files.model_weights(state, filename)
-        weights, summary = transfer(
-            self.network, upgrade_tensors(state["model"], weights) if state.get("model") else weights
-        )
+        with refusing(f"checkpoint {filename}", "its weights cannot be used"):
+            weights, summary = transfer(
+                self.network, upgrade_tensors(state["model"], weights) if state.get("model") else weights
+            )
         self._load_state({"state_dict": weights}, filename)
         self.logger.info(f"Weights from {filename}:\n{summary.table()}")
 
@@ -150,13 +159,14 @@ class ResumableRunner(mmengine.runner.Runner):
         return others | {f"{prefix}{name}": x for name, x in {**saved, **own}.items()}
 
     def _load_state(self, state: dict[str, Any], filename: str) -> None:
-        if "ema_state_dict" in state and not any(isinstance(hook, EMAHook) for hook in self.hooks):
-            state["state_dict"] |= _averaged(state["ema_state_dict"])  # the weights whose average was saved for use
+        whose = "the config's model"
+        if "ema_state_dict" in state:
+            averaged = fit(self.network, _averaged(state["ema_state_dict"]), filename, f"{whose} in its average")
+            if not any(isinstance(hook, EMAHook) for hook in self.hooks):
+                state["state_dict"] |= averaged  # the weights whose average was saved for use
         self.call_hook("after_load_checkpoint", checkpoint=state)  # an EMA takes its part
-        own, saved = self.network.state_dict(), state["state_dict"]
-        check_fit(self.network, saved, filename, "the config's model")
-        extra = {name: own[name] for name in own if name not in saved}
-        self.network.load_state_dict({**{name: saved[name] for name in own if name in saved}, **extra})
+        fitting = fit(self.network, state["state_dict"], filename, whose)
+        self.network.load_state_dict({**self.network.state_dict(), **fitting})
 
     @master_only
     def save_checkpoint(
@@ -212,6 +222,53 @@ def _schedule_states(schedules: Any) -> Any:
     return [item.state_dict() for item in schedules]
 
 
+def _check_training_state(state: State, filename: str) -> None:
+    """Refuses a checkpoint without training state, or with values there that no run saves."""
+    for key in ("optimizer", "message_hub", "meta"):
+        if not isinstance(state.get(key), Mapping):
+            raise ValueError(
+                f"checkpoint {filename} has no {key!r} and cannot be resumed: use "
+                "an epoch_N.pth, or --load-from to start from its weights"
+            )
+    found = {name: state["meta"].get(name) for name in ("epoch", "iter", "seed")}
+    for name, value in found.items():
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise ValueError(f"its meta.{name} is {value!r}; expected a whole number from 0 on")
+    for name, kind in HUB_KINDS.items():
+        value = state["message_hub"].get("runtime_info", {}).get(name)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"its message_hub.runtime_info.{name} is {value!r}; expected {kind}")
+
+
+def _load_optimizer(wrapper: OptimWrapper | OptimWrapperDict, saved: State) -> None:
+    """Takes over what an optimizer remembers, once it is of these parameters.
+
+    Raises:
+        ValueError: it is of others, or holds values of other kinds.
+    """
+    before = changes.hyperparameters(wrapper)
+    wrapper.load_state_dict(saved)
+    for part, groups in changes.hyperparameters(wrapper).items():
+        for own, found in zip(before[part], groups, strict=True):
+            for name, value in own.items():
+                if name not in SCHEDULED and _kind(found.get(name)) != _kind(value):
+                    raise ValueError(f"its optimizer has {name}={found.get(name)!r}; expected such as {value!r}")
+    for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else (wrapper,):
+        for parameter, remembered in part.optimizer.state.items():
+            for name in MOMENTS:
+                if name in remembered and getattr(remembered[name], "shape", None) not in (None, parameter.shape):
+                    raise ValueError(
+                        f"its optimizer's {name} of a tensor {list(parameter.shape)} is {list(remembered[name].shape)}"
+                    )
+
+
+def _kind(value: object) -> object:
+    """Numbers are of one kind; containers of the kinds of what they hold."""
+    if isinstance(value, (list, tuple)):
+        return [_kind(item) for item in value]
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
+
+
 def _load_schedules(schedules: Any, states: Any) -> None:
     if isinstance(schedules, dict) != isinstance(states, dict) or len(schedules) != len(states):
         raise ValueError("the checkpoint's schedules are of other optimizers than the config's")
@@ -220,6 +277,12 @@ def _load_schedules(schedules: Any, states: Any) -> None:
             _load_schedules(items, states[name])
         return
     for scheduler, saved in zip(schedules, states, strict=True):
+        own = to_plain(scheduler.state_dict())
+        for name, value in saved.items():
+            if callable(getattr(type(scheduler), name, None)) or _kind(own.get(name, value)) != _kind(value):
+                raise ValueError(
+                    f"its {type(scheduler).__name__} has {name}={value!r}; expected such as {own.get(name)!r}"
+                )
         scheduler.load_state_dict(saved)
 
 
