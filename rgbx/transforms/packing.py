@@ -84,9 +84,7 @@ def _all_valid(sample: Sample, key: str) -> Tensor:
     """bool [1, H, W] for a packed sample."""
     name = key.removesuffix("_valid")
     if not isinstance(sample.get(name), Tensor):
-        raise ValueError(
-            f"sample {sample.get('sample_id')!r} has neither {key!r} nor {name!r} of its batch"
-        )
+        raise ValueError(f"sample {sample.get('sample_id')!r} has neither {key!r} nor {name!r} of its batch")
     return torch.ones_like(sample[name][:1], dtype=torch.bool)
 
 
