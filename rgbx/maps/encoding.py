@@ -231,7 +231,7 @@ class Encoding:
             return raw
         hole = self._holes_of(raw)
         if hole is not None:
-            raw = np.where(hole, raw.dtype.type(0), raw)
+            raw = np.where(hole if raw.ndim == 2 else hole[..., None], raw.dtype.type(0), raw)
         with np.errstate(over="ignore"):
             values = self._decode_vectors(raw, path) if self.unit == "unit_vector" else self._decode_numbers(raw, path)
         if raw.dtype.itemsize > 4 and not np.isfinite(values).all():

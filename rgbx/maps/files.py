@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from rgbx.maps.arrays import DECODER_ERRORS, MOST_BYTES, array_of
-from rgbx.maps.header import JPEG, PNG, Header, header_of, turn_of
+from rgbx.maps.header import JPEG, PNG, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
 MOST_PIXELS = 2**26
@@ -317,7 +317,7 @@ def _decode(data: bytes, path: str | Path, flags: int = cv2.IMREAD_UNCHANGED) ->
     if header.kind == "OpenEXR":
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV asks when it decodes its first
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(upright(data), np.uint8), flags)
     except (cv2.error, MemoryError):
         image = None
     if image is None and header.kind == "OpenEXR":
@@ -367,7 +367,7 @@ def _check_label(header: Header, path: str | Path) -> None:
 def _decode_palette(data: bytes, path: str | Path) -> np.ndarray:
     """Indices [H, W] of a palette: OpenCV can only give its colours."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(upright(data))) as image:
             found = np.array(image)
     except DECODER_ERRORS as error:
         raise ValueError(f"{path}: the file is damaged ({error})") from error

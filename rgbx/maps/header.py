@@ -108,6 +108,17 @@ def turn_of(data: bytes) -> int:
     return 1
 
 
+def upright(data: bytes) -> bytes:
+    """A whole file in which a TIFF's orientation is 1: decoders turn a TIFF by it whatever they are told."""
+    if data[:4] not in _TIFFS or turn_of(data) == 1:
+        return data
+    changed = bytearray(data)
+    for tag, _, form, place in next(_entries(data)):
+        if tag == _ORIENTATION:
+            struct.pack_into(form, changed, place, 1)
+    return bytes(changed)
+
+
 def _exif_blocks(data: bytes) -> Iterator[bytes]:
     """The parts of a file that may be EXIF, which is a TIFF without pixels."""
     if data[:4] in _TIFFS:
@@ -211,7 +222,19 @@ def _parts(tags: Mapping[int, int]) -> int:
 
 
 def _directories(data: bytes) -> Iterator[dict[int, int]]:
-    """The first value of each wanted tag, by directory (TIFF 6.0, section 2; BigTIFF has wider numbers)."""
+    """The first value of each wanted tag, by directory, and of strips and tiles their number."""
+    for entries in _entries(data):
+        tags: dict[int, int] = {}
+        for tag, number, form, place in entries:
+            (tags[tag],) = (number,) if tag in (_STRIPS, _TILES) else struct.unpack_from(form, data, place)
+        yield tags
+
+
+def _entries(data: bytes) -> Iterator[list[tuple[int, int, str, int]]]:
+    """By directory: each wanted tag, how many values it has, their form, and where they begin.
+
+    Source: TIFF 6.0, section 2; BigTIFF has wider numbers.
+    """
     order, big = _TIFFS[data[:4]], b"+" in data[2:4]
     offset, count, entry, value = ("Q", "Q", 20, 12) if big else ("I", "H", 12, 8)
     (position,) = struct.unpack_from(order + offset, data, 8 if big else 4)
@@ -220,7 +243,7 @@ def _directories(data: bytes) -> Iterator[dict[int, int]]:
         seen.add(position)
         (entries,) = struct.unpack_from(order + count, data, position)
         position += struct.calcsize(count)
-        tags: dict[int, int] = {}
+        found = []
         for start in range(position, position + min(entries, _MOST_TAGS) * entry, entry):
             tag, kind, number = struct.unpack_from(f"{order}HH{offset}", data, start)
             if tag not in _WANTED or kind not in _WHOLE or not number:
@@ -228,8 +251,8 @@ def _directories(data: bytes) -> Iterator[dict[int, int]]:
             place, form = start + value, order + _WHOLE[kind]
             if number * struct.calcsize(form) > entry - value:
                 (place,) = struct.unpack_from(order + offset, data, place)
-            (tags[tag],) = (number,) if tag in (_STRIPS, _TILES) else struct.unpack_from(form, data, place)
-        yield tags
+            found.append((tag, number, form, place))
+        yield found
         (position,) = struct.unpack_from(order + offset, data, position + entries * entry)
 
 

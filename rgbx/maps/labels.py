@@ -112,7 +112,7 @@ class LabelEncoding:
         written, first = np.unique(known[fits], return_index=True)
         inverse = np.full(256, -1)
         inverse[written] = numbers[fits][first]
-        inverse[inverse < 0] = inverse[IGNORE_INDEX]
+        inverse[np.setdiff1d(np.arange(256), known)] = inverse[IGNORE_INDEX]
         stored = inverse[ids]
         if (stored < 0).any():
             wrong = counted(ids[stored < 0])

@@ -177,7 +177,7 @@ def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, s
     cell = max(_pixels(20, depth), 1)
     coarse = rng.standard_normal((max(round(rows / cell), 2), max(round(columns / cell), 2)), np.float32)
     field = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
-    return np.where(field < np.quantile(field, strength), np.float32(0), depth)
+    return np.where(field < np.quantile(field, strength), np.float32(spec.fill), depth)
 
 
 def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:

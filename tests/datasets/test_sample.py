@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from rgbx.datasets import DenseDataset, EpochSampler, MapSpec, SampleKey
@@ -52,6 +53,30 @@ def test_smoke():
     assert dataset[-1]["sample_id"] == "frame9" and len(list(dataset)) == 10
     with pytest.raises(IndexError, match="10 is out of range for 10"):
         dataset[10]
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"), [(6, "turned by 90°"), (8, "turned by 270°"), (5, "mirrored and turned by 90°")]
+)
+def test_a_turn_is_named_where_sizes_differ(tmp_path, turn, words):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("RGB", (12, 16)).save(tmp_path / "a.jpg", exif=exif)
+    turned = {"rgb": np.zeros((16, 12, 3), np.uint8), "paths": {"rgb": str(tmp_path / "a.jpg"), "depth": "b.png"}}
+    with pytest.raises(
+        ValueError, match=rf"expected shape \(16, 12\), found \(12, 16\).*{tmp_path}/a\.jpg.*rgb is {words}"
+    ):
+        Gradients(change=turned)[0]
+    Image.new("RGB", (12, 16)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"one size at reading$"):
+        Gradients(change=turned)[0]
+
+
+def test_a_mask_is_checked_like_its_map():
+    with pytest.raises(ValueError, match=r"depth_valid of sample .*: expected uint8, found bool"):
+        Gradients(change={"depth_valid": np.ones(SIZE, bool)})[0]
+    with pytest.raises(ValueError, match=r"depth_valid .*: expected shape \(12, 16\), found \(12, 15\)"):
+        Gradients(change={"depth_valid": np.ones((12, 15), np.uint8)})[0]
 
 
 def test_unlabelled_images_pass():

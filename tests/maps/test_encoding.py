@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dataset_frames import decoded, save
+from made_tiff import tiff
 from PIL import Image
 
 from rgbx.datasets import Taskonomy
-from rgbx.datasets.families.deliver import FirstChannel
 from rgbx.datasets.families.mfnet import ThermalInAlpha
 from rgbx.datasets.families.sunrgbd import SunDepth
 from rgbx.datasets.families.taskonomy import LOG_DEPTH
-from rgbx.maps import RELATIVE_DEPTH, STANDARD_MAPS, Encoding, LabelEncoding, MapSpec, read_image
+from rgbx.maps import RELATIVE_DEPTH, STANDARD_MAPS, Encoding, MapSpec, read_image
 
 SIZE = (256, 256)
 DEPTH, THERMAL, EDGE = (STANDARD_MAPS[name] for name in ("depth", "thermal", "edge"))
@@ -203,19 +203,105 @@ def test_other_encodings_cannot_be_told_in_these_words(encoding):
     assert encoding.as_dict() is None
 
 
-@pytest.mark.parametrize("kind", [LabelEncoding, FirstChannel])
-@pytest.mark.parametrize(("offset", "void", "expected"), [(0, (), [0, 1, 40, 255]), (1, (0,), [255, 0, 39, 255])])
-def test_labels_both_ways(tmp_path, kind, offset, void, expected):
-    stored = save(tmp_path / "a.png", np.array([[0, 1, 40, 255]], np.uint8))
-    encoding = kind(offset, void)
-    ids = encoding.read(tmp_path / "a.png")
-    np.testing.assert_array_equal(ids, [expected])
-    np.testing.assert_array_equal(encoding.encode(ids), np.where(stored == 255, 0 if void else 255, stored))
+STORED = {
+    "u2.png": lambda file, values: save(file, values.astype(np.uint16)),
+    "i2.tiff": lambda file, values: file.write_bytes(tiff(values.astype(np.int16))),
+    "u4.tiff": lambda file, values: file.write_bytes(tiff(values.astype(np.uint32), order=">")),
+    "i4.tiff": lambda file, values: file.write_bytes(tiff(values.astype(np.int32))),
+    "f4.tiff": lambda file, values: file.write_bytes(tiff(values.astype(np.float32))),
+    "f8.tiff": lambda file, values: file.write_bytes(tiff(values.astype(np.float64))),
+    "i8.npy": lambda file, values: np.save(file, values),
+    "f2.npy": lambda file, values: np.save(file, values.astype(">f2")),
+    "f4.npy": lambda file, values: np.save(file, values.astype(np.float32)[..., None]),
+    "f8.npz": lambda file, values: np.savez(file, values.astype(np.float64)),
+}
 
 
-def test_labels_need_all_their_void_values():
-    with pytest.raises(ValueError, match=r"negative for values \[0\]"):
-        LabelEncoding(1)
+@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("scale", [1, 1000, 5000])
+def test_depth_of_any_number_is_stored_over_scale(tmp_path, name, scale):
+    values = np.array([[0, 1, 1500], [2047, 500, 3]])
+    STORED[name](tmp_path / name, values)
+    depth = Encoding(DEPTH, scale=scale).read(tmp_path / name)
+    assert depth.dtype == np.float32
+    np.testing.assert_array_equal(depth, (values / scale).astype(np.float32))
+
+
+def test_wide_numbers_are_divided_before_they_are_rounded(tmp_path):
+    """2^24 + 1 is the first whole number that float32 does not have."""
+    values = np.array([[2**24 + 1, 2**31 + 3, 4_000_000_001]], np.uint32)
+    (tmp_path / "a.tiff").write_bytes(tiff(values))
+    expected = [np.float32(int(value) / 1_000_003) for value in values[0]]
+    assert Encoding(DEPTH, scale=1_000_003).read(tmp_path / "a.tiff").tolist() == [expected]
+    thermal = Encoding(THERMAL, scale=1e6, add=-273.15).read(tmp_path / "a.tiff")
+    assert thermal.tolist() == [[np.float32(int(value) / 1e6 - 273.15) for value in values[0]]]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_was_not_measured(tmp_path, dtype):
+    """0 in metres; elsewhere the fill, and a mask that says so."""
+    np.save(tmp_path / "a.npy", np.array([[1.5, np.nan, np.inf], [-np.inf, 0, 3]], dtype))
+    depth, mask = Encoding(DEPTH, scale=1).read_masked(tmp_path / "a.npy")
+    assert depth.tolist() == [[1.5, 0, 0], [0, 0, 3]] and mask is None
+    spec = MapSpec("thermal", 1, "float32", "sensor", "linear", fill=-7)
+    thermal, mask = Encoding(spec, scale=2, add=20).read_masked(tmp_path / "a.npy")
+    assert thermal.tolist() == [[20.75, -7, -7], [-7, 20, 21.5]]
+    assert mask.dtype == np.uint8 and mask.tolist() == [[1, 0, 0], [0, 1, 1]]
+    relative, mask = Encoding(EDGE, scale=3).read_masked(tmp_path / "a.npy")
+    assert relative.tolist() == [[0.5, 0, 0], [0, 0, 1]] and mask.tolist() == [[1, 0, 0], [0, 1, 1]]
+    far, mask = Encoding(RELATIVE_DEPTH, scale=3).read_masked(tmp_path / "a.npy")
+    assert far.tolist() == [[0.5, 0, 0], [0, 0, 1]] and mask is None  # where 0 says it, as in metres
+
+
+def test_numbers_that_mean_missing(tmp_path):
+    (tmp_path / "a.tiff").write_bytes(tiff(np.array([[-1, 0, 1000, -32768]], np.int16)))
+    depth = Encoding(DEPTH, missing=(-1, -32768)).read(tmp_path / "a.tiff")
+    assert depth.tolist() == [[0, 0, 1, 0]]
+    save(tmp_path / "b.png", np.array([[0, 1000, 65535]], np.uint16))
+    thermal, mask = Encoding(THERMAL, scale=100, missing=(65535,)).read_masked(tmp_path / "b.png")
+    assert thermal.tolist() == [[0, 10, 0]] and mask.tolist() == [[1, 1, 0]]
+    assert Encoding(THERMAL).read_masked(tmp_path / "b.png")[1] is None
+    assert Encoding(THERMAL, missing=(65535,)).as_dict() is None
+    for name, missing in (("rgb", (3,)), ("depth", (np.nan,))):
+        with pytest.raises(ValueError, match=rf"{name}: missing is"):
+            Encoding(STANDARD_MAPS[name], missing=missing)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "values", "message"),
+    [
+        (Encoding(DEPTH), np.array([[-3, 5, -3]], np.int16), r"depth \(metre\) holds -3 on 2 pixels.*`missing`"),
+        (Encoding(DEPTH, missing=(-1,)), np.array([[-1.0, -2.5]]), r"holds -2\.5 on 1 pixels"),
+        (Encoding(EDGE, scale=1), np.array([[-0.5, 1]]), r"edge \(relative\) holds -0\.5 on 1 pixels"),
+        (Encoding(DEPTH), np.array([[1, 2]], np.int8), r"expected one channel of 16 bits, found 1 channel of 8 bits"),
+        (Encoding(DEPTH, bits=16), np.array([[1, 2]], np.int16), r"16 bits \(int16\)"),
+        (Encoding(DEPTH, bits=8), np.array([[1, 2]], np.float32), r"32 bits \(float32\)"),
+        (Encoding(DEPTH), np.array([[1e300, 2]]), r"holds 1e\+300 on 1 pixels, beyond 32-bit floats"),
+        (Encoding(THERMAL), np.array([[1e39, 2]]), r"holds 1e\+39 on 1 pixels, beyond 32-bit floats"),
+        (Encoding(STANDARD_MAPS["normal"]), np.array([[[0, 0, 1], [0, 2.5, 0]]]), r"holds 2\.5 on 1 pixels.*-1\.\.1"),
+        (
+            Encoding(STANDARD_MAPS["rgb"]),
+            np.array([[[0.5, 0.2, 1]]]),
+            r"expected 8 bits per channel, found float64",
+        ),
+    ],
+)
+def test_numbers_that_a_map_cannot_have(tmp_path, encoding, values, message):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(ValueError, match=rf"a\.npy: .*{message}"):
+        encoding.read(tmp_path / "a.npy")
+
+
+def test_normals_of_floats(tmp_path):
+    vectors = np.array([[[0, 0, -1], [0.6, 0, 0.8], [np.nan, 0, 1]]], np.float32)
+    np.save(tmp_path / "a.npy", vectors)
+    found = Encoding(STANDARD_MAPS["normal"]).read(tmp_path / "a.npy")
+    np.testing.assert_array_equal(found, np.where(np.isnan(vectors).any(-1, keepdims=True), 0, vectors))
+
+
+def test_the_array_of_an_archive(tmp_path):
+    np.savez(tmp_path / "a.npz", depth=np.full((2, 3), 1500, np.uint16), other=np.zeros((2, 3)))
+    assert Encoding(DEPTH, key="depth").read(tmp_path / "a.npz").tolist() == [[1.5] * 3] * 2
 
 
 @pytest.mark.parametrize("view", ["point_0_view_3", "point_47_view_25", "point_202_view_5"])

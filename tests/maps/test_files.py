@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dataset_frames import save
+from made_tiff import tiff
 from PIL import Image
 
-from rgbx.maps.files import encode_png, read_grey, read_ids, read_image, read_rgb, replace_file
+from rgbx.maps.files import (
+    encode_png,
+    exif_turn,
+    read_colours,
+    read_file,
+    read_grey,
+    read_ids,
+    read_image,
+    read_rgb,
+    read_stored_ids,
+    replace_file,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -167,3 +182,285 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+FORMATS = {
+    "g.png": lambda file: Image.fromarray(GREY8).save(file),
+    "p.png": lambda file: Image.fromarray(GREY8).convert("P").save(file),
+    "lzw.tiff": lambda file: Image.fromarray(GREY8).save(file, compression="tiff_lzw"),
+    "i.tiff": lambda file: file.write_bytes(tiff(GREY8.astype(np.int32))),
+    "f.tiff": lambda file: file.write_bytes(tiff(GREY8.astype(np.float64), order=">")),
+    "g.bmp": lambda file: Image.fromarray(GREY8).save(file),
+    "g.webp": lambda file: Image.fromarray(np.dstack([GREY8] * 3)).save(file, lossless=True),
+    "g.pgm": lambda file: Image.fromarray(GREY8).save(file),
+    "g.npy": lambda file: np.save(file, GREY8),
+    "g.npz": lambda file: np.savez_compressed(file, GREY8),
+}
+GREY8 = RNG.integers(0, 40, (31, 23), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_its_values_or_says_that_it_is_cut(tmp_path, name):
+    FORMATS[name](tmp_path / name)
+    if name != "p.png":
+        np.testing.assert_array_equal(read_grey(tmp_path / name), GREY8)
+    if name != "g.webp":
+        np.testing.assert_array_equal(read_stored_ids(tmp_path / name), GREY8)
+    data = (tmp_path / name).read_bytes()
+    for share in (0.3, 0.6, 0.9, 0.99):
+        (tmp_path / name).write_bytes(data[: int(share * len(data))])
+        for reader in (read_image, read_stored_ids):
+            with pytest.raises(ValueError, match=rf"{name}: .*(truncated|damaged)"):
+                reader(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.jpg"])
+def test_mutated_files_end_in_a_sentence(tmp_path, name):
+    """Any exception but ValueError fails the test, and so does a message without the file's name."""
+    if name == "a.jpg":
+        Image.fromarray(GREY8).save(tmp_path / name)
+    else:
+        FORMATS[name](tmp_path / name)
+    data, rng = (tmp_path / name).read_bytes(), np.random.default_rng(1)
+    for _ in range(60):
+        mutated = bytearray(data)
+        for place in rng.integers(0, rng.choice([min(120, len(data)), len(data)]), rng.integers(1, 5)):
+            mutated[place] = rng.choice([0, 255, rng.integers(256)])
+        (tmp_path / name).write_bytes(mutated)
+        for reader in (read_image, read_rgb, read_stored_ids, read_colours, exif_turn):
+            try:
+                reader(tmp_path / name)
+            except ValueError as error:
+                assert name in str(error)
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: expected a file, found a named pipe"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"link\.png: .*named pipe"):
+        read_ids(tmp_path / "link.png")
+    with pytest.raises(ValueError, match="expected a file, found a folder"):
+        read_rgb(tmp_path)
+    with pytest.raises(ValueError, match="/dev/zero: expected a file, found a device"):
+        read_file("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.png"))
+        with pytest.raises(ValueError, match="found a socket"):
+            read_grey(tmp_path / "s.png")
+    with pytest.raises(ValueError, match=r"a\\x00b.* names no file"):
+        read_file("a\0b.png")
+    with pytest.raises(OSError, match=r"xxx\.png: cannot be read \(File name too long\)"):
+        read_file(tmp_path / f"{'x' * 300}.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with pytest.raises(OSError, match=r"loop\.png: cannot be read"):
+        read_file(tmp_path / "loop.png")
+
+
+def test_large_files_are_refused_unread(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(ValueError, match=rf"a\.png: the file has {2**40} bytes; at most {2**28} are read"):
+        read_image(tmp_path / "a.png")
+
+
+def _bomb(colour_type, bits=8):
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, bits, colour_type, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"PLTE", bytes(768)), (b"IDAT", zlib.compress(bytes(10**6), 9)), (b"IEND", b"")]
+    parts = [part for part in parts if part[0] != b"PLTE" or colour_type == 3]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+
+
+@pytest.mark.parametrize("reader", [read_image, read_rgb, read_grey, read_ids, read_colours])
+def test_bombs_are_refused_before_they_are_decoded(tmp_path, reader):
+    for number, data in enumerate([_bomb(0), _bomb(2, 16), _bomb(3), _bomb(3, 1)]):
+        (tmp_path / f"{number}.png").write_bytes(data)
+        with pytest.raises(ValueError, match=rf"{number}\.png: PNG of 30000 × 30000 pixels would take"):
+            reader(tmp_path / f"{number}.png")
+
+
+def test_several_images_are_refused(tmp_path):
+    image = Image.fromarray(GREY8)
+    image.save(tmp_path / "a.tiff", save_all=True, append_images=[image])
+    image.save(tmp_path / "a.png", save_all=True, append_images=[image.rotate(180)])
+    for name in ("a.tiff", "a.png"):
+        with pytest.raises(ValueError, match=rf"{name}: .* of several images; expected one"):
+            read_image(tmp_path / name)
+    (tmp_path / "overview.tiff").write_bytes(tiff(GREY8, GREY8[::2, ::2], more={254: 1}))
+    np.testing.assert_array_equal(read_image(tmp_path / "overview.tiff"), GREY8)
+
+
+def test_an_openexr_file_says_what_is_missing(tmp_path):
+    """A header by the format's specification; no codec of OpenCV makes an image of it."""
+    window = b"dataWindow\0box2i\0" + struct.pack("<I4i", 16, 0, 0, 3, 2)
+    (tmp_path / "a.exr").write_bytes(b"v/1\x01" + struct.pack("<I", 2) + window + b"\0" + bytes(64))
+    with pytest.raises(ValueError, match=r"a\.exr: OpenCV .* cannot decode this OpenEXR file.*convert it to \.npy"):
+        read_image(tmp_path / "a.exr")
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.arange(6, dtype=">f4").reshape(2, 3), np.float32),
+        (np.arange(6, dtype=">i2").reshape(2, 3), np.int16),
+        (np.asfortranarray(np.arange(6, dtype=np.uint32).reshape(2, 3)), np.uint32),
+        (np.arange(6, dtype=np.float16).reshape(2, 3, 1), np.float16),
+        (np.arange(6).reshape(2, 3) % 2 == 0, np.uint8),
+        (np.arange(18, dtype=np.uint8).reshape(2, 3, 3), np.uint8),
+    ],
+)
+def test_numpy_arrays(tmp_path, array, expected):
+    np.save(tmp_path / "a.npy", array)
+    found = read_image(tmp_path / "a.npy")
+    assert found.dtype == expected and found.dtype.isnative and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, np.squeeze(array, 2) if array.shape[2:] == (1,) else array)
+
+
+def test_archives_of_arrays(tmp_path):
+    np.savez_compressed(tmp_path / "two.npz", depth=GREY8, other=GREY8 + 1)
+    np.savez(tmp_path / "one.npz", depth=GREY8)
+    np.testing.assert_array_equal(read_image(tmp_path / "one.npz"), GREY8)
+    np.testing.assert_array_equal(read_image(tmp_path / "two.npz", "other"), GREY8 + 1)
+    with pytest.raises(ValueError, match=r"two\.npz: expected the key .*\['depth', 'other'\], found no key"):
+        read_image(tmp_path / "two.npz")
+    with pytest.raises(ValueError, match=r"one\.npz: expected the key .*\['depth'\], found key 'x'"):
+        read_image(tmp_path / "one.npz", "x")
+    np.save(tmp_path / "a.npy", GREY8)
+    with pytest.raises(ValueError, match=r"a\.npy: key 'x' names an array of an \.npz"):
+        read_image(tmp_path / "a.npy", "x")
+
+
+def test_an_archive_that_unpacks_to_more_than_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as file:
+        for _ in range(2**9 + 1):
+            file.write(bytes(2**19))
+    assert (tmp_path / "a.npz").stat().st_size < 2**19
+    with pytest.raises(ValueError, match=rf"a\.npz: its array has {2**28 + 2**19} bytes; at most {2**28} are read"):
+        read_image(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[{}]], object), "expected an array of real numbers.*found object"),
+        (np.zeros((2, 3), np.complex64), "real numbers of at most 64 bits, found complex64"),
+        (np.zeros((2, 3), [("x", "f4")]), "real numbers"),
+        (np.zeros(5), r"expected an array \[H, W\] or \[H, W, C\], found \(5,\)"),
+        (np.zeros((1, 2, 3, 3)), r"found \(1, 2, 3, 3\)"),
+        (np.zeros((0, 3)), r"found \(0, 3\)"),
+        (np.zeros((3, 200, 300), np.uint8), r"found \(3, 200, 300\)"),
+    ],
+)
+def test_arrays_that_are_no_maps(tmp_path, array, message):
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(ValueError, match=rf"a\.npy: .*{message}"):
+        read_image(tmp_path / "a.npy")
+
+
+def test_channels_first_are_told(tmp_path):
+    np.save(tmp_path / "a.npy", RNG.integers(0, 256, (3, 40, 50), dtype=np.uint8))
+    for reader in (read_rgb, read_grey, read_ids):
+        with pytest.raises(ValueError, match=r"a\.npy: .*is its first axis the channels\? Move it to the end"):
+            reader(tmp_path / "a.npy")
+
+
+def test_an_array_that_claims_more_than_there_is(tmp_path):
+    np.save(tmp_path / "a.npy", GREY8)
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data.replace(b"(31, 23)", b"(99, 99)"))
+    with pytest.raises(ValueError, match=r"a\.npy: the file is truncated: \(99, 99\) of uint8"):
+        read_image(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.int32, np.uint32, np.float32, np.float64])
+@pytest.mark.parametrize("order", "<>")
+def test_tiff_of_any_type(tmp_path, dtype, order):
+    values = np.array([[0, 1, 127], [100, 3, 5]]).astype(dtype)
+    values[1, 0] = np.iinfo(dtype).min if dtype in (np.int8, np.int16, np.int32) else 90
+    (tmp_path / "a.tiff").write_bytes(tiff(values, order=order))
+    found = read_image(tmp_path / "a.tiff")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, values)
+    np.testing.assert_array_equal(read_stored_ids(tmp_path / "a.tiff"), values)
+
+
+def test_half_floats_of_tiff_are_named(tmp_path):
+    (tmp_path / "a.tiff").write_bytes(tiff(np.ones((4, 5), np.float16)))
+    with pytest.raises(ValueError, match=r"a\.tiff: .*16-bit floats.*use 32-bit floats"):
+        read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[0.9, 1.8, 0]], "expected whole numbers, found 0.9, 1.8 on 2 pixels in float32"),
+        ([[1, 2, np.nan]], "found nan on 1 pixels"),
+        ([[1, np.inf, -np.inf]], "found -inf, inf on 2 pixels"),
+        ([[0, 1 / 255, 40 / 255]], r"found 0\.00392157, 0\.156863 on 2 pixels"),
+    ],
+)
+def test_labels_of_fractions_are_refused(tmp_path, values, message):
+    (tmp_path / "a.tiff").write_bytes(tiff(np.array(values, np.float32)))
+    np.save(tmp_path / "a.npy", np.array(values, np.float32))
+    for name in ("a.tiff", "a.npy"):
+        with pytest.raises(ValueError, match=rf"label .*{name}: .*{message}"):
+            read_stored_ids(tmp_path / name)
+
+
+@pytest.mark.parametrize("reader", [read_ids, read_stored_ids, read_colours])
+@pytest.mark.parametrize(("kind", "options"), [("jpg", {}), ("webp", {}), ("tiff", {"compression": "jpeg"})])
+def test_labels_with_loss_are_refused(tmp_path, reader, kind, options):
+    Image.fromarray(np.dstack([GREY8] * 3)).save(tmp_path / f"a.{kind}", **options)
+    named = {"jpg": "JPEG", "webp": "WebP", "tiff": "TIFF"}[kind]
+    with pytest.raises(ValueError, match=rf"label .*a\.{kind}: saved as {named}.*changes the ids.*PNG"):
+        reader(tmp_path / f"a.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "bmp"])
+def test_indices_of_any_palette(tmp_path, kind):
+    """Greys that are not their own index too, which would pass as ids."""
+    image = Image.fromarray(GREY8).convert("P")
+    image.putdata(GREY8.ravel().tolist())
+    image.putpalette(np.repeat(255 - np.arange(256), 3).tolist())
+    image.save(tmp_path / f"a.{kind}")
+    np.testing.assert_array_equal(read_ids(tmp_path / f"a.{kind}"), GREY8)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("png", {}), ("tiff", {}), ("bmp", {})])
+def test_labels_of_one_bit(tmp_path, kind, options):
+    Image.fromarray(GREY8 % 2 == 1).save(tmp_path / f"a.{kind}", **options)
+    np.testing.assert_array_equal(read_ids(tmp_path / f"a.{kind}"), GREY8 % 2)
+
+
+def test_labels_in_which_white_is_0_are_refused(tmp_path):
+    (tmp_path / "a.tiff").write_bytes(tiff(GREY8, more={262: 0}))
+    Image.fromarray(GREY8 % 2 == 1).save(tmp_path / "a.pbm")
+    for name in ("a.tiff", "a.pbm"):
+        with pytest.raises(ValueError, match=rf"label .*{name}: .* in which 0 stands for white"):
+            read_ids(tmp_path / name)
+
+
+def test_labels_with_equal_channels_are_told(tmp_path):
+    save(tmp_path / "a.png", np.dstack([GREY8] * 3))
+    with pytest.raises(ValueError, match=r"found 3 channels of 8 bits; they are equal: keep the first"):
+        read_ids(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+def test_an_orientation_changes_no_pixel(tmp_path, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for name in ("a.png", "a.tiff"):
+        Image.fromarray(GREY8).save(tmp_path / name, exif=exif)
+        np.testing.assert_array_equal(read_image(tmp_path / name), GREY8)
+        assert exif_turn(tmp_path / name) == turn
+    Image.fromarray(GREY8).convert("P").save(tmp_path / "p.tiff", exif=exif)
+    with Image.open(tmp_path / "p.tiff") as image:
+        assert image.mode == "P"
+    assert read_stored_ids(tmp_path / "p.tiff").shape == GREY8.shape
+    for order, dtype in (("<", np.uint16), (">", np.float32)):
+        (tmp_path / "b.tiff").write_bytes(tiff(GREY8.astype(dtype), order=order, more={274: turn}))
+        np.testing.assert_array_equal(read_image(tmp_path / "b.tiff"), GREY8)

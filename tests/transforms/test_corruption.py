@@ -129,3 +129,42 @@ def test_exception():
         Corrupt("missing", 1, key="lidar")
     with pytest.raises(ValueError, match=r"'thermal_blur' needs the array 'thermal', but sample 'b' has"):
         Corrupt("thermal_blur", 1)({"sample_id": "b"}, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("key", ["thermal", "depth"])
+@pytest.mark.parametrize("name", [name for name, found in CORRUPTIONS.items() if found.modality != "rgb"])
+@pytest.mark.parametrize("severity", [1, 5])
+def test_what_was_not_measured_changes_nothing_and_stays(name, key, severity):
+    """The same result whatever stands in the holes, which a mask names."""
+    hole = np.zeros(SIZE, bool)
+    hole[60:100, 50:90] = True
+    given = {**sample(), f"{key}_valid": (~hole).astype(np.uint8)}
+    found = [
+        Corrupt(name, severity, key=key)(
+            {**given, key: np.where(hole, np.float32(value), given[key])}, np.random.default_rng(2)
+        )
+        for value in (0, 7, np.nan)
+    ]
+    for other in found:
+        np.testing.assert_array_equal(other[key], found[0][key])
+        np.testing.assert_array_equal(other[f"{key}_valid"], found[0][f"{key}_valid"])
+        assert np.isfinite(other[key]).all()
+    left = found[0][f"{key}_valid"] > 0
+    if name == "missing":
+        assert not left.any()
+    elif name == "shift":
+        assert left.mean() < (~hole).mean() - 0.001  # what came in at the border was not measured either
+    else:
+        assert not left[hole].any() and (name == "depth_holes" or left[~hole].mean() > 0.99)
+    assert (found[0][key][~left] == 0).all()
+    if name in ("thermal_blur", "thermal_contrast", "thermal_noise") and key == "thermal":
+        assert found[0][key][left].min() > 250
+
+
+def test_a_blur_of_a_constant_with_holes_is_that_constant():
+    constant = np.full(SIZE, 290, np.float32)
+    valid = (np.random.default_rng(0).random(SIZE) > 0.4).astype(np.uint8)
+    given = {**sample(), "thermal": np.where(valid > 0, constant, np.float32(0)), "thermal_valid": valid}
+    found = Corrupt("thermal_blur", 3)(given, np.random.default_rng(0))
+    np.testing.assert_allclose(found["thermal"][valid > 0], 290, rtol=1e-5)
+    np.testing.assert_array_equal(found["thermal_valid"], valid)

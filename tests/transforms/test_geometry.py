@@ -10,6 +10,7 @@ from rgbx.datasets import MapSpec
 from rgbx.transforms import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
 
 SIZE = (48, 64)
+RNG = np.random.default_rng(0)
 ROWS, COLUMNS = np.mgrid[: SIZE[0], : SIZE[1]]
 
 
@@ -236,3 +237,62 @@ def test_exception():
             Resize(size)
     with pytest.raises(ValueError, match=r"0\.\.1"):
         HorizontalFlip(2)
+
+
+def holed():
+    """A sensor's map with a slope and holes, of values that no mean of others gives."""
+    values = (100 + np.add.outer(np.arange(20), np.arange(30))).astype(np.float32)
+    valid = RNG.random((20, 30)) > 0.3
+    return np.where(valid, values, np.float32(-9999)), valid.astype(np.uint8)
+
+
+def naive_resize(values, valid, size):
+    """Bilinear with aligned centres; each of the four pixels counts if it was measured."""
+    found = np.zeros(size, np.float64)
+    for row, column in np.ndindex(size):
+        y = (row + 0.5) * values.shape[0] / size[0] - 0.5
+        x = (column + 0.5) * values.shape[1] / size[1] - 0.5
+        total = weight = 0.0
+        for j in (int(np.floor(y)), int(np.floor(y)) + 1):
+            for i in (int(np.floor(x)), int(np.floor(x)) + 1):
+                share = (1 - abs(y - j)) * (1 - abs(x - i))
+                j_, i_ = min(max(j, 0), values.shape[0] - 1), min(max(i, 0), values.shape[1] - 1)
+                total += share * values[j_, i_] * valid[j_, i_]
+                weight += share * valid[j_, i_]
+        found[row, column] = total / weight if weight > 0 else np.nan
+    return found
+
+
+@pytest.mark.parametrize("size", [(20, 30), (40, 60), (33, 47), (13, 22)])
+def test_no_value_of_a_hole_reaches_another_pixel(size):
+    thermal, valid = holed()
+    given = {"thermal": thermal, "thermal_valid": valid, "sample_id": "a", "paths": {}}
+    found = Resize(size)(given, RNG)
+    measured = found["thermal_valid"] > 0
+    assert 0.5 < measured.mean() < 0.9
+    expected = naive_resize(thermal, valid, size)
+    np.testing.assert_allclose(found["thermal"][measured], expected[measured], rtol=1e-4)
+    if size != (20, 30):
+        assert (found["thermal"][~measured] == 0).all()
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "area"])
+def test_metres_that_are_resized_linearly_mix_with_no_hole(interpolation):
+    spec = MapSpec("depth", 1, "float32", "metre", "linear")
+    depth = np.where(RNG.random((40, 60)) > 0.3, np.float32(5), np.float32(0))
+    transforms = (
+        Resize((25, 31), interpolation=interpolation, maps={"depth": spec}),
+        RandomScaleCrop((30, 30), scale=(0.7, 1.4), interpolation=interpolation, maps={"depth": spec}),
+    )
+    for transform in transforms:
+        found = transform({"depth": depth, "sample_id": "a", "paths": {}}, np.random.default_rng(1))["depth"]
+        assert set(np.unique(found.round(3))) == {0, 5}
+
+
+def test_a_crop_takes_the_mask_of_its_own_window():
+    thermal, valid = holed()
+    given = {"thermal": thermal, "thermal_valid": valid, "sample_id": "a", "paths": {}}
+    for seed in range(5):
+        found = RandomScaleCrop((16, 16), scale=(0.6, 1.9))(given, np.random.default_rng(seed))
+        measured = found["thermal_valid"] > 0
+        assert found["thermal"][measured].min() >= 100 and (found["thermal"][~measured] == 0).all()

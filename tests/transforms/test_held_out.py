@@ -112,3 +112,16 @@ def test_exceptions():
         HoldOutDepth()({"sample_id": "a"}, np.random.default_rng(0))
     with pytest.raises(ValueError, match="would replace the stored 'depth_dense'"):
         HoldOutDepth()({**sample(), "depth_dense": 0}, np.random.default_rng(0))
+
+
+def test_a_mask_says_what_was_measured():
+    """Of a map whose 0 is a value, such as a temperature."""
+    rng = np.random.default_rng(0)
+    valid = (rng.random(SIZE) < 0.7).astype(np.uint8)
+    thermal = rng.normal(0, 5, SIZE).astype(np.float32)
+    given = {"thermal": thermal, "thermal_valid": valid, "sample_id": "a", "paths": {}}
+    found = HoldOutDepth(0.5, source="thermal", target="whole")(given, rng)
+    left, scored = found["thermal_valid"] > 0, found["whole_valid"] > 0
+    np.testing.assert_array_equal(left | scored, valid > 0)
+    assert not (left & scored).any() and 0.2 < left.mean() < 0.5
+    np.testing.assert_array_equal(found["thermal"][left], thermal[left])

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import default_collate
 
 from rgbx.datasets import MapSpec
-from rgbx.transforms import PackSample
+from rgbx.transforms import PackSample, collate
 
 RNG = np.random.default_rng(0)
 
@@ -81,3 +81,20 @@ def test_exception():
         PackSample()(sample(depth=np.ones((4, 6), np.uint16)), RNG)
     with pytest.raises(ValueError, match="no MapSpec"):
         PackSample()(sample(lidar=np.ones((4, 6))), RNG)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_mask_that_some_samples_have_is_filled(first):
+    thermal = np.ones((4, 6), np.float32)
+    valid = RNG.integers(0, 2, (4, 6), dtype=np.uint8)
+    plain, masked = (PackSample()(sample(thermal=thermal, **more), RNG) for more in ({}, {"thermal_valid": valid}))
+    batch = collate([masked, plain] if first else [plain, masked])
+    assert batch["thermal_valid"].shape == (2, 1, 4, 6) and batch["thermal_valid"].dtype == torch.bool
+    np.testing.assert_array_equal(batch["thermal_valid"][0 if first else 1, 0], valid > 0)
+    assert batch["thermal_valid"][1 if first else 0].all()
+    assert "thermal_valid" not in plain
+    without = default_collate([plain, plain])
+    assert collate([plain, plain]).keys() == without.keys()
+    del plain["thermal"]
+    with pytest.raises(ValueError, match="'a' has neither 'thermal_valid' nor 'thermal'"):
+        collate([masked, plain])

@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 from dataset_frames import colours, decoded, grey, naive_labels, save
+from made_tiff import tiff
 
-from rgbx.datasets import FolderDataset, SyntheticRooms
+from rgbx.datasets import CachedFrames, FolderDataset, SyntheticRooms
 from rgbx.datasets.rooms import CLASSES
-from rgbx.transforms import HorizontalFlip, PackSample
+from rgbx.transforms import HorizontalFlip, PackSample, PadTo, collate
 
 RNG = np.random.default_rng(0)
 OWN = """
@@ -162,6 +163,23 @@ def test_real_visible_and_infrared_pairs(layouts, tmp_path):
         ('".jpg"', '"jpg"', r"suffix: expected what follows the stem.*, found 'jpg'"),
         ("void = [0]", "void = []", r"\[label\] void: label offset 1 makes ids negative for values \[0\]"),
         ("void = [0]", "void = [0.5]", r"\[label\] void: expected an array of stored whole numbers"),
+        ("void = [0]", "void = [[0, 0, 0]]", r"\[label\] void: expected an array of stored whole numbers"),
+        ("void = [0]", "void = [true]", r"\[label\] void: expected an array of stored whole numbers"),
+        ("offset = 1", "values = [1, 2]", r"\[label\] values: expected the stored .* each of the 3 classes.*\[1, 2\]"),
+        ("offset = 1", "values = [1, 2, 2.5]", r"\[label\] values: expected the stored whole number of each"),
+        ("offset = 1", "values = [0, 1, 2]", r"\[label\] values: stored values .* must differ, found 0 more than once"),
+        ("offset = 1\nvoid = [0]", "offset = 1\nvoid = [0]\nvalues = [1, 2, 3]", r"\[label\] values: .* one of offset"),
+        ("offset = 1", "colours = true", r"\[label\] colours: expected true, where \[classes\] has a palette"),
+        ("offset = 1", "colours = [[0, 0, 0]]", r"\[label\] colours: expected .* for each of the 3 classes"),
+        (
+            "offset = 1",
+            "colours = [[0, 0, 0], [9, 9, 9], [8, 8, 8]]",
+            r"\[label\] void: expected an array of stored \[red, green, blue\]",
+        ),
+        ("scale = 1000", "scale = 1\nmissing = [nan]", r"depth\] missing: expected stored numbers.*found \[nan\]"),
+        ("scale = 1000", 'scale = 1\nmissing = ["a"]', r"depth\] missing: expected stored numbers"),
+        ('unit = "rgb8"', 'unit = "rgb8"\nmissing = [0]', r"\[modalities\.rgb\] missing: unit 'rgb8' has no missing"),
+        ("scale = 1000", "scale = 1\nkey = 3", r"\[modalities\.depth\] key: expected the name of an array"),
         ("offset = 1", "offset = -1", r"\[label\] offset: expected 0\.\.255"),
         ("offset = 1", "offset = true", r"\[label\] offset: expected an integer.*, found True"),
         ('"wall"', '"floor"', r"\[classes\] names: expected an array of at most 255 distinct class names"),
@@ -206,3 +224,76 @@ def test_eight_bit_depth_of_a_known_scale(own):
     (own / "dataset.toml").write_text(OWN.replace("scale = 1000", "scale = 25\nbits = 8"))
     stored = save(own / "depth/day/1.png", grey(RNG))
     np.testing.assert_allclose(FolderDataset(own)[0]["depth"], stored / 25, rtol=1e-6)
+
+
+def declared(root, old, new):
+    assert old in OWN
+    (root / "dataset.toml").write_text(OWN.replace(old, new, 1))
+    return FolderDataset(root)
+
+
+def test_two_classes_stored_as_0_and_255(own):
+    stored = save(own / "labels/day/1_ids.png", grey(RNG, 0, 2) * 255)
+    names = OWN.replace('["floor", "wall", "robot"]', '["floor", "wall"]')
+    (own / "dataset.toml").write_text(names.replace("offset = 1\nvoid = [0]", "values = [0, 255]"))
+    dataset = FolderDataset(own)
+    label = dataset[0]["label"]
+    np.testing.assert_array_equal(label, stored // 255)
+    np.testing.assert_array_equal(dataset.encode_label(label), stored)
+
+
+def test_void_of_a_negative_number(own):
+    stored = grey(RNG, -1, 3, np.int16)
+    (own / "labels/day/1_ids.tiff").write_bytes(tiff(stored))
+    dataset = declared(own, '"_ids.png"\noffset = 1\nvoid = [0]', '"_ids.tiff"\nvoid = [-1]')
+    np.testing.assert_array_equal(dataset[0]["label"], np.where(stored == -1, 255, stored))
+
+
+@pytest.mark.parametrize(
+    ("palette", "key"),
+    [("palette = [[9, 0, 0], [0, 9, 0], [0, 0, 9]]", "true"), ("", "[[9, 0, 0], [0, 9, 0], [0, 0, 9]]")],
+)
+def test_labels_of_colours(own, palette, key):
+    ids = grey(RNG, 0, 4)
+    table = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], [7, 7, 7]], np.uint8)
+    save(own / "labels/day/1_ids.png", table[ids])
+    text = OWN.replace("[label]", f"{palette}\n[label]", 1)
+    (own / "dataset.toml").write_text(text.replace("offset = 1\nvoid = [0]", f"colours = {key}\nvoid = [[7, 7, 7]]"))
+    dataset = FolderDataset(own)
+    np.testing.assert_array_equal(dataset[0]["label"], np.where(ids == 3, 255, ids))
+    np.testing.assert_array_equal(dataset.encode_label(dataset[0]["label"]), table[ids])
+
+
+def test_maps_in_archives_with_their_keys(own):
+    depth = RNG.random((12, 16)).astype(np.float32)
+    depth[0, :3] = [-1, np.nan, np.inf]
+    np.savez(own / "depth/day/1.npz", metres=depth, other=depth)
+    more = 'suffix = ".npz"\nunit = "metre"\nscale = 1\nkey = "metres"\nmissing = [-1]'
+    found = declared(own, 'unit = "metre"\nscale = 1000', more)[0]["depth"]
+    expected = depth.copy()
+    expected[0, :3] = 0
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_a_sensor_did_not_measure_reaches_the_batch(own, tmp_path, cached):
+    """As a mask, through a flip, a crop that pads, packing, the cache, and beside frames of whole numbers."""
+    values = np.arange(12 * 16, dtype=np.float32).reshape(12, 16)
+    hole = RNG.random((12, 16)) < 0.2
+    (own / "nir/day/1.tiff").write_bytes(tiff(np.where(hole, np.float32(np.nan), values)))
+    (own / "nir/day/2.tiff").write_bytes(tiff(values.astype(np.uint16)))
+    transforms = [dict(type=HorizontalFlip, probability=1.0), dict(type=PadTo, size=(14, 16)), dict(type=PackSample)]
+    text = OWN.replace('folder = "nir"\nunit = "relative"', 'folder = "nir"\nsuffix = ".tiff"\nunit = "sensor"')
+    (own / "dataset.toml").write_text(text)
+    dataset = FolderDataset(own, transforms=transforms)
+    assert FolderDataset(own)[0]["nir_valid"].dtype == np.uint8 and "nir_valid" not in FolderDataset(own)[1]
+    if cached:
+        dataset = CachedFrames(dataset, folder=tmp_path / "cache")
+        assert [sample["sample_id"] for sample in dataset] == ["day/1", "day/2"]
+    batch = collate([dataset[0], dataset[1]])
+    valid = np.zeros((14, 16), bool)
+    valid[:12] = ~hole[:, ::-1]
+    assert batch["nir_valid"].shape == (2, 1, 14, 16)
+    np.testing.assert_array_equal(batch["nir_valid"][0, 0], valid)
+    assert batch["nir_valid"][1].all() and batch["nir"].isfinite().all()
+    np.testing.assert_array_equal(batch["nir"][0, 0][valid], values[:, ::-1][~hole[:, ::-1]])
