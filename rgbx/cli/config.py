@@ -17,10 +17,13 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 
 from rgbx._text import nearest, nearest_file
 from rgbx._types import Options
+from rgbx.backbones import existing_file
 from rgbx.cli.errors import ConfigError
-from rgbx.cli.options import TOP_LEVEL, apply_options, parse_options
+from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
+from rgbx.cli.plan import check_form
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+OF_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context")
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -78,8 +81,10 @@ def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str
     apply_options(config, _for_every_loader(config, overrides))
     for loader in _loaders(config).values():
         if not loader.get("num_workers"):
-            loader.pop("persistent_workers", None)  # there is none to persist, and torch refuses to be asked for it
+            for name in OF_WORKERS:  # there are none, and torch refuses to be asked for it
+                loader.pop(name, None)
     _import_modules(config.get("custom_imports") or {"imports": []})
+    check_form(config, path)
     return config
 
 
@@ -116,6 +121,8 @@ def _import_modules(custom: object) -> None:
             raise ConfigError(
                 f"custom_imports: cannot import {name}: {error}; is its folder in the environment's PYTHONPATH?"
             ) from error
+        except (Exception, SystemExit) as error:  # the module's own
+            raise ConfigError(f"custom_imports: importing {name!r} failed: {type(error).__name__}: {error}") from error
 
 
 def set_roots(config: Config, root: str, *, required: bool = False) -> None:
@@ -138,6 +145,9 @@ def _loaders(config: Config) -> dict[str, ConfigDict]:
 def _complete_loaders(config: Config, path: str | Path) -> None:
     """What loaders leave to `dataset` and to rgbx; what they say themselves counts."""
     shared = config._cfg_dict.pop("dataset", None)
+    for name in DATALOADERS:
+        if not isinstance(config.get(name), (dict, type(None))):
+            raise ConfigError(f"{path}: {name} is {config[name]!r}; expected dict(...)")
     if not isinstance(shared, (dict, type(None))):
         raise ConfigError(f"{path}: dataset is {shared!r}; expected dict(...) with what the loaders' datasets share")
     for name, loader in _loaders(config).items():
@@ -148,9 +158,21 @@ def _complete_loaders(config: Config, path: str | Path) -> None:
         if training:
             loader.setdefault("persistent_workers", True)
         if shared is not None:
-            own = loader.setdefault("dataset", ConfigDict())
-            for key, value in dict.items(shared):
-                own.setdefault(key, copy.deepcopy(value))
+            _share(loader.setdefault("dataset", ConfigDict()), shared)
+
+
+def _share(own: dict[str, Any], shared: dict[str, Any]) -> None:
+    """Gives a loader's dataset what it does not say itself; a dataset in another one takes it, not what is around."""
+    if isinstance(own.get("dataset"), dict) and "dataset" not in shared:
+        _share(own["dataset"], shared)
+        return
+    around = known_names(shared, ("dataset",)) if isinstance(shared.get("dataset"), dict) else None
+    if around and "type" not in own:
+        inner = {key: own.pop(key) for key in list(dict.keys(own)) if key not in around}
+        own["dataset"] = ConfigDict({**inner, **own.get("dataset", {})})
+        _share(own["dataset"], shared["dataset"])
+    for key, value in dict.items(shared):
+        own.setdefault(key, copy.deepcopy(value))
 
 
 def _for_every_loader(config: Config, overrides: Options) -> dict[str, Any]:
@@ -171,13 +193,13 @@ def _dicts(value: object) -> Iterator[Any]:
 
 
 def _parse(path: Path) -> Config:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
     files: dict[Path, Path] = {}
     _check_chain(path, files)
     try:
         return Config.fromfile(path, lazy_import=True, format_python_code=False)
-    except Exception as error:  # a config is code: anything can happen in it
+    except (Exception, SystemExit) as error:  # a config is code: anything can happen in it
         raise ConfigError(_explain(error, path, files)) from error
 
 
@@ -197,9 +219,13 @@ def _check_chain(path: Path, files: dict[Path, Path], above: tuple[Path, ...] = 
     """
     files[path.resolve()] = path
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(existing_file(path, "config").read_text(encoding="utf-8"))
     except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise ConfigError(f"{path}, line {error.lineno or 1}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: it is not UTF-8 ({error.reason} at byte {error.start})") from error
+    except (RecursionError, MemoryError) as error:
+        raise ConfigError(f"{path}: brackets or blocks stand in each other without end") from error
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     names |= {alias.asname or alias.name for node in tree.body for alias in getattr(node, "names", ())}
     for imported in _base_imports(tree):
@@ -225,7 +251,7 @@ def _base_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
             yield from (node for node in block.body if isinstance(node, ast.ImportFrom) and node.level)
 
 
-def _explain(error: Exception, path: Path, files: Mapping[Path, Path]) -> str:
+def _explain(error: BaseException, path: Path, files: Mapping[Path, Path]) -> str:
     """One sentence with file and line for an error raised while a config was run."""
     where, text = str(path), str(error)
     for frame in traceback.extract_tb(error.__traceback__):
@@ -276,6 +302,8 @@ def _check_import(lazy: LazyObject | LazyAttr) -> None:
         found = importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(f"{where}: cannot import {module}: {error}") from error
+    except (Exception, SystemExit) as error:  # the module's own
+        raise ConfigError(f"{where}: importing {module} failed: {type(error).__name__}: {error}") from error
     if name is not None and not hasattr(found, name):
         try:
             importlib.import_module(f"{module}.{name}")

@@ -77,9 +77,13 @@ def interrupts_repeated() -> Iterator[None]:
 
 @contextmanager
 def building(what: str) -> Iterator[None]:
-    """While objects are built from a config, also wrong arguments are the user's errors."""
+    """While objects are built from a config, its file is named, and also wrong arguments are the user's errors."""
     try:
         yield
+    except ValueError as error:
+        if what in str(error):
+            raise
+        raise ConfigError(f"{what}: {sentence(error)}") from error
     except ARGUMENT_ERRORS as error:
         raise ConfigError(f"{what}: {sentence(error)} (RGBX_DEBUG=1 shows where)") from error
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import itertools
+import reprlib
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,11 +60,17 @@ TOP_LEVEL = frozenset(
 
 
 def _parameters(function: Callable[..., object]) -> set[str] | None:
-    """Names that a class or function takes by keyword; None where it takes any."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+    """Names that a class or function takes by keyword; None where it takes any, or does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+        rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        told: set[str] = set()
+        if rest is not None:  # such as **common: Unpack[Common], a TypedDict
+            called = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+            told = set(typing.get_args(typing.get_type_hints(called)[rest])[0].__annotations__)
+    except (ValueError, TypeError, NameError, LookupError, AttributeError):
         return None
-    return {parameter.name for parameter in parameters}
+    return {parameter.name for parameter in parameters if parameter.name != rest} | told
 
 
 _LOADER = {
@@ -87,6 +96,7 @@ _BY_PATH: dict[str, set[str]] = {
     "compile": _parameters(torch.compile) or set(),
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
 }
+LONGEST_PATH, LONGEST_VALUE, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 50, 9
 _BESIDE_TYPE = {"type", "constructor", "paramwise_cfg", "optimizer", "priority", "_scope_"}
 
 
@@ -94,18 +104,34 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     """ "a.b=value" as {"a.b": value}; values are Python literals, also with dict(a=1), or else strings.
 
     Raises:
-        ConfigError: an option without "=".
+        ConfigError: an option without "=" or of no path, or a value that cannot be read.
     """
     parsed = {}
     for option in options:
         path, equals, text = option.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"--cfg-options takes A.B=VALUE, found {option!r}")
+        shown = f"--cfg-options {reprlib.repr(path)[1:-1]}"
+        if not equals or not all(part.strip() for part in path.split(".")):
+            raise ConfigError(f"--cfg-options takes A.B=VALUE, found {reprlib.repr(option)}")
+        if len(path) > LONGEST_PATH or len(text) > LONGEST_VALUE or _depth(text) > DEEPEST_VALUE:
+            raise ConfigError(f"{shown}: {reprlib.repr(text)} is too long, or has too many brackets in each other")
         try:
-            parsed[path] = literal(ast.parse(text, mode="eval").body)
-        except (ValueError, SyntaxError):
-            parsed[path] = DictAction._parse_iterable(text)
+            parsed[path] = _value(text)
+        except (TypeError, AssertionError, IndexError) as error:
+            raise ConfigError(f"{shown}: {reprlib.repr(text)} cannot be read: {error}") from error
     return parsed
+
+
+def _value(text: str) -> Any:
+    try:
+        return literal(ast.parse(text, mode="eval").body)
+    except (ValueError, SyntaxError):
+        return DictAction._parse_iterable(text)
+
+
+def _depth(text: str) -> int:
+    """How many brackets stand in each other, those in quotes included."""
+    depths = itertools.accumulate((char in "([{") - (char in ")]}") for char in text)
+    return max(depths, default=0)
 
 
 def apply_options(config: Config, overrides: Options) -> None:
@@ -129,14 +155,15 @@ def apply_options(config: Config, overrides: Options) -> None:
 def _check(node: object, key: str, parents: Sequence[str], path: str) -> None:
     where = ".".join(parents) or "the config"
     if isinstance(node, list):
-        if not key.isdecimal() or int(key) >= len(node):
+        if not key.isdecimal() or len(key) > MOST_DIGITS or int(key) >= len(node):
+            found = reprlib.repr(key)
             raise ConfigError(
-                f"--cfg-options {path}: {where} is a list of {len(node)}, expected an index below that, found {key!r}"
+                f"--cfg-options {path}: {where} is a list of {len(node)}, expected an index below that, found {found}"
             )
         return
     if not isinstance(node, dict):
-        raise ConfigError(f"--cfg-options {path}: {where} is {node!r} and has no {key!r}")
-    known = _known_names(node, parents)
+        raise ConfigError(f"--cfg-options {path}: {where} is {reprlib.repr(node)} and has no {key!r}")
+    known = known_names(node, parents)
     if known is None or key in node or key in known:
         return
     match = difflib.get_close_matches(key, [*known, *node], n=1, cutoff=0.6)
@@ -145,13 +172,13 @@ def _check(node: object, key: str, parents: Sequence[str], path: str) -> None:
         raise ConfigError(f"--cfg-options {path}: {where} has no {key!r}; {hint}")
 
 
-def _known_names(node: Options, parents: Sequence[str]) -> set[str] | None:
+def known_names(node: Options, parents: Sequence[str]) -> set[str] | None:
     """What may stand in a dict of the config: None for anything, empty where it is not known."""
     if not parents:
         return set(TOP_LEVEL)
     if "type" not in node:
         return _BY_PATH.get(".".join(parents), set())
-    if isinstance(node["type"], str):
+    if not callable(node["type"]):
         return None
     names = _parameters(node["type"])
     return None if names is None else {*names, *_BESIDE_TYPE, *_BY_PATH.get(".".join(parents), ())}

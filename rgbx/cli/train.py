@@ -14,6 +14,7 @@ import torch.distributed
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command
+from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last
 from rgbx.profile.measure import measure_complexity
@@ -27,14 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
     config = configure(arguments)
+    warnings = check_training(config, arguments.config)
     with building(arguments.config):
         runner = Runner.from_cfg(config)
         runner.prepare_training()
+    for warning in warnings:
+        runner.logger.warning(warning)
     if runner.rank == 0:
         runner.logger.info(describe_model(runner))
     try:
         runner.train()
-        if runner.rank == 0:
+        if runner.rank == 0 and runner.keeps_scalars:
             _plot(runner)
         finish_together()
     except KeyboardInterrupt:

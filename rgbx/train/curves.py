@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict
 
     Raises:
         FileNotFoundError: no scalars below `work_dir`.
+        ValueError: a line of them is damaged.
     """
     logs = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))  # folders are named by their time
     if not logs:
@@ -32,14 +33,28 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict
     metrics: dict[int, dict[str, float]] = {}
     for log in logs:
         of_run: dict[int, list[float]] = {}
-        for line in log.read_text().splitlines():
-            entry: dict[str, Any] = json.loads(line)
+        for entry in _entries(log):
             if "loss" in entry and "epoch" in entry:
                 of_run.setdefault(int(entry["epoch"]), []).append(entry["loss"])
             elif "loss" not in entry and "step" in entry:
                 metrics[int(entry.pop("step"))] = entry
         losses.update({epoch: sum(values) / len(values) for epoch, values in of_run.items()})
     return losses, metrics
+
+
+def _entries(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log; the last one may be torn, as a kill leaves it."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise ValueError(f"{log}, line {number}: not valid JSON ({error})") from error
+        if not isinstance(entry, dict):
+            raise ValueError(f"{log}, line {number}: expected an object, found {line[:60]}")
+        yield entry
 
 
 def plot_losses(work_dir: str | Path, path: str | Path, scores: Mapping[str, Score]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,8 +14,10 @@ from mmengine.dist import master_only
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor
 
 from rgbx._types import State
+from rgbx.backbones import cast
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import fit
@@ -255,11 +258,12 @@ def _load_optimizer(wrapper: OptimWrapper | OptimWrapperDict, saved: State) -> N
                     raise ValueError(f"its optimizer has {name}={found.get(name)!r}; expected such as {value!r}")
     for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else (wrapper,):
         for parameter, remembered in part.optimizer.state.items():
-            for name in MOMENTS:
-                if name in remembered and getattr(remembered[name], "shape", None) not in (None, parameter.shape):
-                    raise ValueError(
-                        f"its optimizer's {name} of a tensor {list(parameter.shape)} is {list(remembered[name].shape)}"
-                    )
+            found = {name: remembered[name] for name in MOMENTS if remembered.get(name) is not None}
+            for name, x in found.items():
+                if not isinstance(x, Tensor) or x.shape != parameter.shape:
+                    shape = list(x.shape) if isinstance(x, Tensor) else reprlib.repr(x)
+                    raise ValueError(f"its optimizer's {name} of a tensor {list(parameter.shape)} is {shape}")
+            cast(found, dict.fromkeys(found, parameter), "its optimizer")
 
 
 def _kind(value: object) -> object:

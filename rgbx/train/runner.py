@@ -16,6 +16,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.visualization import LocalVisBackend
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,10 +24,11 @@ from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
+from rgbx.datasets.collation import Collation
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.console import progress, shorten_console
-from rgbx.train.data_check import check_classes, check_maps
+from rgbx.train.data_check import check_classes, check_labels, check_maps, check_norms, check_sizes, look_at
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
@@ -124,7 +126,7 @@ class Runner(ResumableRunner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader[Batch]:
-        """Gives the loader a generator of its own.
+        """Gives the loader a generator of its own, and a collation that names samples which do not go together.
 
         Starting workers draws a number, which persistent workers do once per process rather than
         once per epoch: from the global generator, a resumed run would be one draw ahead.
@@ -132,15 +134,34 @@ class Runner(ResumableRunner):
         built = mmengine.runner.Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if built.generator is None:
             built.generator = torch.Generator().manual_seed(seed or 0)
+        if not isinstance(built.collate_fn, Collation):
+            built.collate_fn = Collation(built.collate_fn)
         return built
 
     def prepare_training(self) -> None:
-        """Builds datasets and loops, so that what is wrong with them shows before anything runs."""
-        for loop in (self.train_loop, self.val_loop):
-            if loop is not None:
-                self.check_classes(loop.dataloader.dataset)
-        for warning in check_maps(self.network, self.train_loop.dataloader.dataset):
+        """Builds datasets and loops, so that what is wrong with them shows before anything runs.
+
+        Raises:
+            ValueError: data that the model does not take, or that do not go into batches.
+        """
+        loops = {"train_dataloader": self.train_loop, "val_dataloader": self.val_loop}
+        for loop in filter(None, loops.values()):
+            self.check_classes(loop.dataloader.dataset)
+        model, loader = self.network, self.train_loop.dataloader
+        warnings = check_maps(model, loader.dataset)
+        samples = {name: look_at(loop.dataloader.dataset) for name, loop in loops.items() if loop is not None}
+        for name, found in samples.items():
+            check_sizes(loops[name].dataloader, found, name)
+        check_norms(model, loader, samples["train_dataloader"])
+        if not self.keeps_scalars:
+            warnings.append("visualizer.vis_backends lacks LocalVisBackend: no scalars are kept, no curves.png drawn")
+        for warning in [*warnings, *check_labels(model, loader.dataset, samples["train_dataloader"])]:
             self.logger.warning(warning)
+
+    @property
+    def keeps_scalars(self) -> bool:
+        """Whether there will be something to draw curves of."""
+        return any(isinstance(backend, LocalVisBackend) for backend in self.visualizer._vis_backends.values())
 
     def check_classes(self, dataset: Dataset[Batch]) -> None:
         """Refuses a dataset of other classes than the model's."""

@@ -106,3 +106,14 @@ def test_files_without_weights(tmp_path):
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"list\.pth holds no tensors, but list"):
         read_state_dict(tmp_path / "list.pth")
+
+
+def test_safetensors_without_tensors_or_with_a_wrong_header(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({}, path)
+    with pytest.raises(ValueError, match=r"w\.safetensors holds no tensors, but \[\]"):
+        read_state_dict(path)
+    for header in (b"{}", b"3", b"[" * 900, b'{"x": {"dtype": "F32", "shape": [1e9], "data_offsets": [0, 4]}}'):
+        path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+        with pytest.raises(ValueError, match=r"w\.safetensors"):
+            read_state_dict(path)

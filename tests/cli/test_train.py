@@ -58,7 +58,7 @@ def test_a_resumed_run_cannot_change_its_model(write_config, work_dir, capsys):
     assert main(command) == 0
     assert main([*command, "--resume", "--cfg-options", "model.width=8", "optim_wrapper.optimizer.lr=1"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: model.width is absent → 8 since the run began, which a resumed run cannot follow")
+    assert "epoch_2.pth: model.width is absent → 8 since the run began, which a resumed run cannot follow" in error
 
 
 def test_nothing_to_resume_starts(write_config, work_dir, capsys):

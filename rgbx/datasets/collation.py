@@ -1,0 +1,74 @@
+"""Samples that go into one batch, and what is said of those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from rgbx._types import Batch
+
+WAY_OUT = (
+    "frames of several sizes need batch_size=1, or a Resize or RandomCrop among the transforms, which makes them equal"
+)
+
+
+class Collation:
+    """A loader's collation, with a sentence in place of torch's where samples do not go into one batch.
+
+    Args:
+        collate: makes a batch of a list of samples.
+    """
+
+    def __init__(self, collate: Callable[[Sequence[Batch]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: Sequence[Batch]) -> Any:
+        """The batch.
+
+        Raises:
+            ValueError: two samples differ in the type of a map, or in a size where they should be stacked; the message
+                names both.
+        """
+        if differing := difference(samples, of_sizes=False):
+            raise ValueError(f"samples of a batch differ: {differing}")
+        try:
+            return self.collate(samples)
+        except Exception:
+            if differing := difference(samples):
+                raise ValueError(f"samples of a batch differ: {differing}") from None
+            raise
+
+
+def difference(samples: Iterable[Batch], *, of_sizes: bool = True) -> str:
+    """What keeps samples, name to [...], from being stacked: map, both ids and what they have; empty for nothing.
+
+    Args:
+        samples: packed.
+        of_sizes: whether to compare sizes, and not only types and channels.
+    """
+    first: Batch = {}
+    for sample in samples:
+        if not isinstance(sample, dict):
+            return ""
+        first = first or sample
+        ids = f"{first.get('sample_id')!r} and {sample.get('sample_id')!r}"
+        for name, a in first.items():
+            b = sample.get(name)
+            if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+                continue
+            if a.dtype != b.dtype:
+                return f"{name} of {ids} is of {a.dtype} and {b.dtype}; expected one type for all samples"
+            if a.ndim != b.ndim or (a.ndim > 2 and a.shape[:-2] != b.shape[:-2]):
+                return f"{name} of {ids} is {list(a.shape)} and {list(b.shape)}; expected one number of channels"
+            if of_sizes and a.shape != b.shape:
+                return f"{name} of {ids} is {_size(a)} and {_size(b)}: {WAY_OUT}"
+    return ""
+
+
+def _size(
+    x: Tensor,  # [..., H, W]
+) -> str:
+    """ "480×640", height first."""
+    return "×".join(map(str, x.shape[-2:]))
