@@ -74,13 +74,15 @@ def _declared(target: str, *, write: bool) -> bool:
         replace_file(file, proposal.text.encode())
         print(f"wrote {file}:\n\n{proposal.text}")
         return True
-    nested = any(recognise(path) for path in Path(target).iterdir() if path.is_dir())
-    if not nested:
-        print(
-            f"{target} has no known layout. With --write-toml, this is written as its {DECLARATION} and examined:\n\n"
-            f"{proposal.text}"
-        )
-    return nested
+    if any(recognise(path) for path in Path(target).iterdir() if path.is_dir()):
+        return True  # opening it names that folder
+    print(
+        f"{target} has no known layout. With --write-toml, this is written as its {DECLARATION} and examined:\n\n"
+        f"{proposal.text}"
+    )
+    for note in proposal.notes:
+        print(*([f"Note: {note}"] if note not in proposal.text else []), end="\n" * (note not in proposal.text))
+    return False
 
 
 def dataset_builders(

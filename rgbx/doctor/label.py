@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from rgbx.datasets.layouts.proposal import is_stretched
+from rgbx.datasets.layouts.contents import is_stretched
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
@@ -161,14 +161,16 @@ class LabelIds(Check):
         pixels = int(self.histogram[ids].sum())
         listed = _listed(ids)
         subject = f"id {listed} is" if len(ids) == 1 else f"ids {listed} are"
-        stored = self.stored_values
+        every = self.stored_values
+        candidates = ([value for value in every if value != IGNORE_INDEX], every)
+        stretched = next((v for v in candidates if len(v) == self.num_classes and is_stretched(v)), None)
         clean = self.stored[[0, IGNORE_INDEX]].sum() / max(self.stored.sum(), 1)
         if ids == [self.num_classes]:
             fix = "As if void were counted as 0: subtract an offset of 1 and map 0 to 255."
-        elif is_stretched(stored):
+        elif stretched:
             fix = (
-                f"The stored values {_listed(stored)} lie evenly apart, as ids multiplied for the eye: declare "
-                f"values = {stored} in [label] of dataset.toml, or divide them."
+                f"The stored values {_listed(stretched)} lie evenly apart, as ids multiplied for the eye: declare "
+                f"values = {stretched} in [label] of dataset.toml, or divide them."
             )
         elif self.num_classes <= 2 and clean > _NEARLY_ALL:
             fix = (

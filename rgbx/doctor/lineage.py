@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable
 
 import numpy as np
@@ -50,19 +51,20 @@ class HHALineage(Check):
 
     def _read(self, frame: InspectedFrame, unit: str) -> np.ndarray | None:
         """Depth [H, W] in metres, or the HHA [H, W, 3] beside it, also where nobody asks for it; None without one."""
-        dataset, sample = self.split.dataset, frame.sample or {}
-        if not isinstance(dataset, FileDataset) or self.split.listed is None:
-            known = {name: spec.unit for name, spec in self.maps.items()}
-        else:
-            known = {name: encoding.spec.unit for name, encoding in dataset.encodings.items()}
-        name = next((name for name in known if known[name] == unit and name.startswith(NAMES[unit])), "")
-        if name in sample or not name:
-            return sample.get(name)
-        listed = (self.split.listed or [])[self.split.index_of[frame.sample_id]]
-        try:
-            return dataset.read_frame(listed, [name])[name] if name in listed.files else None  # type: ignore[attr-defined]
-        except (OSError, ValueError):
-            return None  # nobody trains on it
+        dataset, name = self.split.dataset, NAMES[unit]
+        if name in self.maps:
+            return frame.sample[name] if frame.sample and self.maps[name].unit == unit else None
+        encoding = dataset.encodings.get(name) if isinstance(dataset, FileDataset) else None
+        if encoding is None or encoding.spec.unit != unit:
+            return None
+        for path in frame.files.values():
+            for folder in sorted(path.parent.parent.iterdir()):
+                for file in folder.glob(f"{glob.escape(path.stem)}.*") if folder.name.lower() == name else ():
+                    try:
+                        return encoding.read(file)
+                    except (OSError, ValueError):
+                        return None  # nobody trains on it
+        return None
 
     def findings(self) -> Iterable[Finding]:
         count = len(next(iter(self.differences.values())))

@@ -52,8 +52,14 @@ def test_held_out_frames_are_contiguous_blocks():
     assert all(start + offset in held for start in starts for offset in range(16))
 
 
+@pytest.mark.parametrize(("count", "held"), [(2, [1]), (3, [1]), (20, [10, 11]), (80, list(range(40, 48)))])
+def test_of_a_short_list_one_block_is_held_out(count, held):
+    assert holdout_indices(count, "only") == held
+    assert sorted(held + holdout_indices(count, "exclude")) == list(range(count))
+
+
 def test_holdout_exceptions():
     with pytest.raises(ValueError, match="too short"):
-        holdout_indices(80, "only")
+        holdout_indices(1, "only")
     with pytest.raises(ValueError, match="'train'"):
         holdout_indices(800, "train")

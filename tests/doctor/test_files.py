@@ -7,9 +7,26 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from rgbx.doctor.columns import mixed_up
 from rgbx.doctor.integrity import file_fault, png_fault
+
+
+@pytest.mark.parametrize(("kind", "orientation"), [("rgb", 3), ("rgb", 6), ("depth", 8), ("label", 2)])
+def test_exif_turns(rooms, doctor, kind, orientation):
+    """Written by Pillow; what is read stays as stored, and orientation 1 is none."""
+    path = rooms / "train" / kind / "003.png"
+    for tag in (1, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, exif=exif)
+        diagnosis = doctor.examine(rooms)
+        assert doctor.problems(diagnosis) == (["orientation warning"] if tag > 1 else [])
+    found = doctor.find(diagnosis, "orientation")
+    assert found.evidence == {"map": kind, "orientation": orientation, "frames": 1} and str(path) in found.files
 
 
 def test_clean_rooms(rooms, doctor):

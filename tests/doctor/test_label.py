@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -93,10 +94,52 @@ def test_void_only(rooms, doctor):
         assert doctor.problems(doctor.examine(rooms, (split,))) == expected
 
 
+def binary(label):
+    return np.where(label > 1, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "classes", "expected", "words"),
+    [
+        (binary, 2, "label-classes warning", "values = [0, 255]"),
+        (lambda label: np.where(label > 1, 255, 1).astype(np.uint8), 4, "label-classes warning", "values = [1, 255]"),
+        (lambda label: np.zeros_like(label), 2, "label-classes warning", "this one answer"),
+        (lambda label: np.minimum(label, 2) * np.uint8(127), 3, "label-range error", "values = [0, 127, 254]"),
+        (lambda label: np.minimum(label, 3) * np.uint8(85), 4, "label-range error", "values = [0, 85, 170, 255]"),
+        (lambda label: cv2.blur(binary(label), (3, 3)), 2, "label-range error", "resizing with interpolation"),
+        (lambda label: np.minimum(label, 1), 2, None, ""),
+        (lambda label: np.where(label > 2, 255, np.minimum(label, 1)).astype(np.uint8), 2, None, ""),
+    ],
+)
+def test_stored_values_that_are_no_train_ids(rooms, doctor, change, classes, expected, words):
+    doctor.edit((rooms / "train/label").iterdir(), change)
+    names = tuple(f"class {k}" for k in range(classes))
+    diagnosis = doctor.examine(rooms, classes=names, palette=[[k, 0, 0] for k in range(classes)])
+    found = [item for item in diagnosis.findings if item.severity != "info"]
+    assert [f"{item.check} {item.severity}" for item in found] == ([expected] if expected else [])
+    assert all(words in item.fix for item in found)
+
+
+def test_a_class_that_only_the_test_split_has(rooms, doctor):
+    assert doctor.problems(doctor.examine(rooms, ("train", "test"))) == []
+    doctor.edit((rooms / "train/label").iterdir(), lambda label: np.where(label == 1, 2, label).astype(np.uint8))
+    diagnosis = doctor.examine(rooms, ("train", "test"))
+    assert doctor.problems(diagnosis) == ["label-classes warning"]
+    assert doctor.find(diagnosis, "label-classes").evidence == {"absent": ["wall"]}
+    assert doctor.problems(doctor.examine(rooms, ("train", "test"), samples=4)) == []  # others may have it
+
+
+def test_jpeg_labels_are_told_once(rooms, doctor):
+    for path in list((rooms / "train/label").iterdir())[:3]:
+        cv2.imwrite(str(path.with_suffix(".jpg")), cv2.imread(str(path), -1))
+        path.write_bytes(path.with_suffix(".jpg").read_bytes())  # also where the name says otherwise
+        path.with_suffix(".jpg").unlink()
+    found = doctor.find(doctor.examine(rooms), "label-format")
+    assert len(found.frames) == 3 and "JPEG" in found.message
+
+
 def test_balance_counts_every_pixel(rooms, doctor):
     found = doctor.find(doctor.examine(rooms), "label-balance")
-    import cv2
-
     labels = np.stack([cv2.imread(str(path), -1) for path in sorted((rooms / "train/label").iterdir())])
     for name, index in (("floor", 0), ("wall", 1), ("ball", 7)):
         assert found.evidence["share"][name] == pytest.approx((labels == index).mean())

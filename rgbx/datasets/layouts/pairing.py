@@ -132,7 +132,11 @@ def find_groups(root: Path) -> list[Group]:
 
 
 def data_files(root: Path) -> Iterator[Path]:
-    """Images and arrays below a folder, relative to it, also in linked folders, each folder once."""
+    """Images and arrays below a folder, relative to it, also in linked folders, each folder once.
+
+    Raises:
+        ValueError: a name that no text can hold.
+    """
     seen: set[str] = set()
     count = 0
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -143,6 +147,8 @@ def data_files(root: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
+            if not str(path.relative_to(root)).isprintable():
+                raise ValueError(f"{str(path)!a}: the name holds characters that no list can hold; rename it")
             if path.suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES) and name[0] != "." and path.is_file():
                 yield path.relative_to(root)
                 count += 1

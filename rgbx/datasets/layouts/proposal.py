@@ -18,8 +18,8 @@ import numpy as np
 
 from rgbx.datasets.declaration import SPLIT, read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
+from rgbx.datasets.layouts.contents import FEW_IDS, Look, depth_scale, label_ids, listed, spread, stored
 from rgbx.datasets.layouts.pairing import (
-    ARRAY_SUFFIXES,
     SPLIT_WORDS,
     Group,
     Key,
@@ -29,12 +29,10 @@ from rgbx.datasets.layouts.pairing import (
 )
 from rgbx.datasets.sample import validate_sample
 from rgbx.maps import IGNORE_INDEX
-from rgbx.maps.files import read_ids, read_image, stored_kind
+from rgbx.maps.files import read_ids
 
-MAP_FILES, LABEL_FILES = 8, 256  # read of each map and of the labels, evenly spread
+LABEL_FILES = 256  # read to learn the classes, evenly spread
 MOST_STEMS = 2000  # that a proposal lists
-_FEW_IDS, _EVEN = 64, 0.85  # of a label found by its content: distinct values, and share of equal neighbours
-_UNITS = {1000: "millimetres", 5000: "1/5000 m", 256: "1/256 m", 10000: "1/10000 m", 100: "centimetres"}
 _ORDER = ("rgb", "depth", "thermal")
 
 
@@ -93,84 +91,6 @@ def _unpaired(groups: Sequence[Group]) -> tuple[str, ...]:
     return (text,)
 
 
-class Look:
-    """A group with what a few of its files hold."""
-
-    def __init__(self, root: Path, group: Group) -> None:
-        self.root, self.group = root, group
-        self.dropped = group.keep_declared()
-        self.paths = [root / group.files[key] for key in sorted(group.files)]
-        self.arrays: list[np.ndarray] = []
-        self.fault = ""
-        for path in spread(self.paths, MAP_FILES):
-            try:
-                self.arrays.append(stored(path))
-            except (OSError, ValueError) as error:
-                self.fault = self.fault or " ".join(str(error).split())
-
-    def shares(self, other: Look) -> bool:
-        """Whether at least half of the frames of the smaller are frames of the other too."""
-        common = len(self.group.files.keys() & other.group.files.keys())
-        return common > 0 and 2 * common >= min(len(self.group.files), len(other.group.files))
-
-    @property
-    def held(self) -> str:
-        """ "3 channels of 8 bits", or what it is for arrays of floats."""
-        if not self.arrays:
-            return "files that cannot be read"
-        array = self.arrays[0]
-        return f"{stored_kind(array)}{', floats' if array.dtype.kind == 'f' else ''}"
-
-    @property
-    def channels(self) -> int:
-        return 0 if not self.arrays else 1 if self.arrays[0].ndim == 2 else self.arrays[0].shape[2]
-
-    @property
-    def bytes(self) -> int:
-        return self.arrays[0].itemsize if self.arrays else 0
-
-    @property
-    def colourful(self) -> bool:
-        return any(array.ndim == 3 and np.any(array[..., 0] != array[..., 1]) for array in self.arrays)
-
-    @property
-    def floats(self) -> bool:
-        return bool(self.arrays) and self.arrays[0].dtype.kind == "f"
-
-    def values(self) -> np.ndarray:
-        """Those above 0 of the first channel, [N] float64, every seventh."""
-        planes = [(array if array.ndim == 2 else array[..., 0]).ravel()[::7] for array in self.arrays]
-        joined = np.concatenate([plane.astype(np.float64) for plane in planes]) if planes else np.zeros(0)
-        return joined[np.isfinite(joined) & (joined > 0)]
-
-    @property
-    def like_ids(self) -> bool:
-        """Whether files hold few whole values in even areas, as labels do and measurements do not."""
-        try:
-            ids = [read_ids(path) for path in spread(self.paths, MAP_FILES)]
-        except (OSError, ValueError):
-            return False
-        equal = np.mean([(plane[:, 1:] == plane[:, :-1]).mean() for plane in ids if plane.shape[1] > 1] or [0])
-        return len(np.unique(np.concatenate([np.unique(plane) for plane in ids]))) <= _FEW_IDS and bool(equal > _EVEN)
-
-
-def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """At most `count` of them, evenly."""
-    return [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else list(paths)
-
-
-def stored(path: Path) -> np.ndarray:
-    """A file as it is: [H, W] or [H, W, C].
-
-    Raises:
-        OSError, ValueError: missing, damaged, or no image.
-    """
-    array = np.load(path, allow_pickle=False) if path.suffix.lower() in ARRAY_SUFFIXES else read_image(path)
-    if array.ndim not in (2, 3) or not array.size or array.shape[2:] > (4,):
-        raise ValueError(f"{path}: expected an image, found an array of {array.shape}")
-    return array
-
-
 def _choose(looks: Sequence[Look], notes: list[str]) -> dict[str, Look]:
     """The looks by the names of their modalities, in the order of a model's stack, the label last."""
     told: dict[str, list[Look]] = {}
@@ -227,23 +147,20 @@ def _declare(root: Path, chosen: Mapping[str, Look], keys: set[Key], notes: list
             notes.append(f"{look.group.name}: {len(look.dropped)} files of other formats left out, {look.dropped[0]}")
         if lacking := len(keys ^ set(look.group.files)):
             lone = min(stem for _, stem in keys ^ set(look.group.files))
-            notes.append(
-                f"{name}: {lacking} files have no partner in each of the other folders, such as {lone!r}; left out"
-            )
+            notes.append(f"{name}: {lacking} stems lack a file of this or of another map, such as {lone!r}; left out")
     maps = {name: look.group.name for name, look in chosen.items()}
     splits, folders = _splits(root, chosen, keys, notes)
+    lines = _label(chosen["label"], folders["label"], notes) if "label" in chosen else []
+    for name, look in chosen.items():
+        if name != "label":
+            lines += ["", f"[modalities.{name}]", *_place(look.group, folders[name]), *_meaning(name, look)]
     count = sum(len(look.group.files) for look in chosen.values())
-    lines = [
+    head = [
         f"# Proposed from the names and some contents of {count} files: {len(keys)} frames with {', '.join(chosen)}.",
         "# Look at the reasons, and put the names of your classes; docs/datasets.md tells what each key means.",
         *(f"# Note: {note}" for note in notes),
     ]
-    if "label" in chosen:
-        lines += _label(chosen["label"], folders["label"], notes)
-    for name, look in chosen.items():
-        if name != "label":
-            lines += ["", f"[modalities.{name}]", *_place(look.group, folders[name]), *_meaning(name, look)]
-    text = "\n".join([*lines, "", "[splits]", *splits, ""])
+    text = "\n".join([*head, *lines, "", "[splits]", *splits, ""])
     return Proposal(text, maps, len(keys), (*notes, *_refusals(root, text)))
 
 
@@ -264,7 +181,7 @@ def _meaning(name: str, look: Look) -> list[str]:
             f'unit = "{unit}"     # {held}: a picture of {name}' + ("" if unit != "encoded" else ", no measurement")
         ]
     if name == "depth" and (look.bytes > 1 or look.floats):
-        scale, reason = depth_scale(look.values(), floats=look.floats, holes=_holes(look))
+        scale, reason = depth_scale(look.values(), floats=look.floats, holes=look.holes)
         return ['unit = "metre"', f"scale = {scale:<10g}  # raw values per metre; {reason}"]
     if name == "depth":
         return [
@@ -283,46 +200,6 @@ def _meaning(name: str, look: Look) -> list[str]:
     return [f'unit = "{unit}"      # {held}: values as stored']
 
 
-def _holes(look: Look) -> float:
-    planes = [array if array.ndim == 2 else array[..., 0] for array in look.arrays]
-    return float(np.mean([(plane == 0).mean() for plane in planes])) if planes else 0.0
-
-
-def depth_scale(values: np.ndarray, *, floats: bool, holes: float) -> tuple[float, str]:
-    """How many raw units of a depth file are a metre, most likely, and the reason.
-
-    Args:
-        values: raw values above 0, [N].
-        floats: whether files hold floats.
-        holes: the share of pixels that hold 0.
-    """
-    if not values.size:
-        return 1000.0, "a guess: no value above 0 was seen"
-    middle, high = float(np.median(values)), float(np.percentile(values, 99.5))
-    if floats and middle < 200:
-        return 1.0, f"floats with a median of {middle:.3g}, as metres have"
-    seen = f"the median {middle:.0f} is then {{:.3g}} m, and nearly all lie below {{:.3g}} m"
-    if not floats and high > 6000 and len(np.unique(values)) > 64 and not np.any(values % 5):
-        scale, why = 5000, "whole millimetres times 5, as all are multiples of 5: "
-    elif not floats and middle > 12000:
-        scale, why = 5000, f"as millimetres the median would be {middle / 1000:.0f} m: "
-    elif not floats and holes > 0.5 and high > 8000:
-        scale, why = 256, f"{holes:.0%} of the pixels are empty and values reach {high:.0f}, as lidar's on roads: "
-    elif middle < 300:
-        scale, why = 100, f"as millimetres the median would be {middle / 1000:.2g} m: "
-    else:
-        scale, why = 1000, ""
-    others = [f"{1 / step * middle:.3g} m in {unit}" for step, unit in _UNITS.items() if step != scale][:2]
-    return float(scale), f"{_UNITS[scale]}: {why}{seen.format(middle / scale, high / scale)}; not {' or '.join(others)}"
-
-
-def is_stretched(values: Sequence[int]) -> bool:
-    """Whether stored ids, ascending, lie evenly apart as those that were multiplied to be seen: 0, 127, 254."""
-    gaps = np.diff(values)
-    even = len(gaps) > 0 and values[0] == 0 and gaps.min() >= 3 and np.ptp(gaps) <= 1
-    return bool(even and (values[-1] >= 200 or len(values) > 3))
-
-
 def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
     """The tables of the classes and the label."""
     paths = spread(look.paths, LABEL_FILES)
@@ -336,9 +213,9 @@ def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
             notes.append(f"label: {' '.join(str(error).split())}")
             break
     ids = [int(value) for value in np.flatnonzero(counts)]
-    lines, count, reason = _ids(ids, counts)
+    lines, count, reason = label_ids(ids, counts)
     seen = f"of {len(paths)} of {len(look.paths)} label files"
-    said = f"# {count} classes, as the values {_listed(ids)} {seen} say: {reason}"
+    said = f"# {count} classes, as the values {listed(ids)} {seen} say: {reason}"
     return [*_classes(said, count), "", "[label]", *_place(look.group, folder), *lines]
 
 
@@ -358,7 +235,7 @@ def _coloured(look: Look, paths: Sequence[Path], folder: str, notes: list[str]) 
                 f"label: {look.group.name} holds more colours than classes can have, as JPEG or resizing leave"
             )
             break
-    palette = [list(colour) for colour in sorted(colours)[:_FEW_IDS]]
+    palette = [list(colour) for colour in sorted(colours)[:FEW_IDS]]
     said = f"# {len(palette)} classes, one per colour of {len(paths)} of {len(look.paths)} label files"
     return [
         *_classes(said, len(palette)),
@@ -370,42 +247,6 @@ def _coloured(look: Look, paths: Sequence[Path], folder: str, notes: list[str]) 
     ]
 
 
-def _ids(ids: Sequence[int], counts: np.ndarray) -> tuple[list[str], int, str]:
-    """Keys of [label] for the stored values and their counts [256]; how many classes there are, and why."""
-    own = [value for value in ids if value != IGNORE_INDEX]
-    ends = counts[[0, IGNORE_INDEX]].sum() / max(counts.sum(), 1)
-    if not ids:
-        return [], 2, "a guess, as no ids could be read"
-    if list(ids) == [0, IGNORE_INDEX] or (IGNORE_INDEX in ids and len(own) > 8 and ends > _EVEN):
-        return (
-            ["values = [0, 255]  # stored value of each class; without this key 255 is no class"],
-            2,
-            "0 and 255 as background and foreground",
-        )
-    for stretched in (ids, own):
-        if is_stretched(stretched):
-            return (
-                [f"values = {list(stretched)}  # stored value of each class"],
-                len(stretched),
-                "evenly apart, as multiplied",
-            )
-    if not own:
-        return [], 2, "a guess, as 255 is no class"
-    if own[0] == 1:
-        return (
-            ["offset = 1", "void = [0]"],
-            own[-1],
-            "ids count from 1; 0, if it occurs, is taken for no class" + ", as is 255" * (IGNORE_INDEX in ids),
-        )
-    if own[-1] > 60 and own[-1] > 4 * len(own):
-        return [f"values = {own}  # stored value of each class"], len(own), "few values far apart"
-    return [], max(own[-1] + 1, 2), "ids from 0" + ("; 255 is no class" if IGNORE_INDEX in ids else "")
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:12])) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
-
-
 def _splits(
     root: Path, chosen: Mapping[str, Look], keys: set[Key], notes: list[str]
 ) -> tuple[list[str], dict[str, str]]:
@@ -414,18 +255,21 @@ def _splits(
     found = Counter(split for split, _ in keys)
     whole = all(set(look.group.files) == keys for look in chosen.values())
     if "" not in found:
-        names = {word: SPLIT_WORDS[word.lower()] for word in sorted(found)}
+        words = sorted(found, key=lambda word: -found[word])
+        names = {name: word for word in reversed(words) if (name := SPLIT_WORDS[word.lower()])}
+        if left := [word for word in words if word not in names.values()]:
+            notes.append(f"left out: the folders of {', '.join(left)}, as a split has one name")
         if not whole:
             notes.append("frames without all maps stop a training: complete them, or take their other files away")
-        if "val" not in names.values():
+        if "val" not in names:
             notes.append("no validation split: configs/own holds a part of train out for it")
-        return [f"{name} = {json.dumps(word)}  # {found[word]} frames" for word, name in names.items()], folders
+        return _split_lines(names), folders
     first = next(iter(chosen.values())).group
     lines = {stem: (stem, first.files["", stem].as_posix(), first.files["", stem].name) for _, stem in keys}
     if lists := split_lists(root, lines):
         if "val" not in lists:
             notes.append("no validation list: configs/own holds a part of train out for it")
-        return [f'{name} = "{file}"' for name, file in lists.items()], folders
+        return _split_lines(lists), folders
     notes.append("no splits were found: all frames are for training, and configs/own holds a part of them out")
     if whole:
         parted = {name: SPLIT if folder == "." else f"{SPLIT}/{folder}" for name, folder in folders.items()}
@@ -435,6 +279,11 @@ def _splits(
         notes.append(f"train names the first {MOST_STEMS} of {len(stems)} whole frames: write a list train.txt instead")
     listed = ",\n".join(f"    {json.dumps(stem, ensure_ascii=False)}" for stem in stems[:MOST_STEMS])
     return ["train = [  # the frames that have all maps", f"{listed},", "]"], folders
+
+
+def _split_lines(entries: Mapping[str, str]) -> list[str]:
+    names = [name for name in ("train", "val", "test") if name in entries]
+    return [f"{name} = {json.dumps(entries[name], ensure_ascii=False)}" for name in names]
 
 
 def _refusals(root: Path, text: str) -> list[str]:
