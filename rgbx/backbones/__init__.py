@@ -1,6 +1,6 @@
 """Backbones: timm networks with shared weights, private norms and fusion."""
 
-from rgbx.backbones.shared import SharedBackbone, count_private_parameters, to_channels_last
+from rgbx.backbones.shared import SharedBackbone, to_channels_last
 from rgbx.backbones.stems import ModalityStem, stem_weight
 from rgbx.backbones.weight_file import read_pickle, read_state_dict, trusting
 from rgbx.backbones.weight_summary import WeightSummary
@@ -9,7 +9,6 @@ __all__ = [
     "ModalityStem",
     "SharedBackbone",
     "WeightSummary",
-    "count_private_parameters",
     "read_pickle",
     "read_state_dict",
     "stem_weight",

@@ -18,6 +18,7 @@ import torch
 
 from rgbx._types import State
 from rgbx.backbones import read_pickle
+from rgbx.maps import STANDARD_MAPS, MapSpec
 
 LAST_CHECKPOINT = "last_checkpoint"
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
@@ -112,6 +113,24 @@ def model_weights(state: State, path: str | Path) -> dict[str, Any]:
     ):
         raise ValueError(f"checkpoint {path} has no `state_dict` of tensors; it holds {sorted(map(str, state))[:8]}")
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def dataset_meta(state: State, key: str) -> State:
+    """An entry of the training dataset's `metainfo`; empty where the checkpoint has none."""
+    found: object = state
+    for name in ("meta", "dataset_meta", key):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def specs_in(state: State) -> dict[str, MapSpec]:
+    """Specs of the maps that a checkpoint was trained on; none where it does not say."""
+    kinds = {item.name: type(getattr(STANDARD_MAPS["rgb"], item.name)) for item in dataclasses.fields(MapSpec)}
+    return {
+        name: MapSpec(**values)
+        for name, values in dataset_meta(state, "maps").items()
+        if isinstance(values, Mapping) and {key: type(value) for key, value in values.items()} == kinds
+    }
 
 
 def config_hint(path: str | Path) -> str:

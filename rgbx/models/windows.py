@@ -51,12 +51,13 @@ def slide(
     Returns:
         What `score` gives, of the whole image: head to name to [N, C, H, W].
     """
-    height, width = next(iter(inputs.values())).shape[-2:]
+    first = next(iter(inputs.values()))
+    height, width = first.shape[-2:]
     h, w = min(window[0], height), min(window[1], width)
     corners = [(y, x) for y in window_starts(height, h, stride[0]) for x in window_starts(width, w, stride[1])]
     total: Outputs = {}
-    weights = tent(h, w) if weight == "tent" else torch.ones(h, w)
-    seen = torch.zeros(height, width)
+    weights = tent(h, w).to(first.device) if weight == "tent" else None
+    seen = first.new_zeros(height, width, dtype=torch.float32)  # what the weights of all windows add up to
     for y, x in corners:
         found = score({name: image[..., y : y + h, x : x + w] for name, image in inputs.items()})
         if len(corners) == 1:
@@ -66,8 +67,9 @@ def slide(
                 sums = total.setdefault(head, {})
                 if name not in sums:
                     sums[name] = scores.new_zeros(*scores.shape[:2], height, width)
-                sums[name][..., y : y + h, x : x + w] += scores * weights.to(scores) if weight == "tent" else scores
-        seen[y : y + h, x : x + w] += weights
-    if weight != "tent":
+                sums[name][..., y : y + h, x : x + w] += scores if weights is None else scores * weights
+        if weights is not None:
+            seen[y : y + h, x : x + w] += weights
+    if weights is None:
         return total
-    return {head: {name: x / seen.to(x) for name, x in by_name.items()} for head, by_name in total.items()}
+    return {head: {name: x / seen for name, x in by_name.items()} for head, by_name in total.items()}
