@@ -51,7 +51,14 @@ def batch(size=(34, 50), count=2):
         "dense": torch.rand(count, 1, *size, generator=g) * 9 - 1,
         "label": torch.randint(0, 5, (count, *size), generator=g),
         "sample_id": [f"s{i}" for i in range(count)],
+        "paths": {name: [""] * count for name in ("edge", "thermal", "normal", "dense")},
     }
+
+
+def part(data, samples):
+    """Some samples, a slice, of a batch."""
+    files = {name: found[samples] for name, found in data["paths"].items()}
+    return {key: value[samples] for key, value in data.items() if key != "paths"} | {"paths": files}
 
 
 def run(model, data, mode="tensor", **options):

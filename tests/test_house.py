@@ -55,7 +55,7 @@ def test_mmengine_stays_in_its_rooms():
 
 def test_one_prediction_enters_few_files():
     entered = house.entries(house.trace_apart())
-    assert "models/predictor.py" in entered or "models/predict.py" in entered
+    assert "models/predict.py" in entered
     assert len(set(entered)) <= FILES_ENTERED, sorted(set(entered))
 
 

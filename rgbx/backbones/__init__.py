@@ -1,6 +1,6 @@
 """Backbones: timm networks with shared weights, private norms and fusion."""
 
-from rgbx.backbones.shared import SharedBackbone, count_private_parameters, to_channels_last
+from rgbx.backbones.shared import SharedBackbone, to_channels_last
 from rgbx.backbones.stems import ModalityStem, stem_weight
 from rgbx.backbones.weight_file import (
     cast,
@@ -18,7 +18,6 @@ __all__ = [
     "SharedBackbone",
     "WeightSummary",
     "cast",
-    "count_private_parameters",
     "existing_file",
     "read_pickle",
     "read_state_dict",

@@ -14,7 +14,7 @@ from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
-from rgbx.layers import StackLayout, concatenate_modalities, owner, replace_norms, separate_layers, stack_modalities
+from rgbx.layers import StackLayout, concatenate_modalities, replace_norms, separate_layers, stack_modalities
 
 FIRST_STRIDE = 4
 WEIGHTS = ("shared", "separate")
@@ -193,11 +193,6 @@ def _fuse_output(
     if not channels_last:
         return fusion(x)
     return fusion(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-def count_private_parameters(module: nn.Module) -> int:
-    """Parameters that belong to a single modality: those of private norms and stems, and all of separate encoders."""
-    return sum(p.numel() for name, p in module.named_parameters() if owner(name) is not None)
 
 
 def to_channels_last(module: nn.Module) -> None:

@@ -15,10 +15,11 @@ from torch.utils.data import default_collate
 from rgbx.cli.config import add_config_arguments, load_config
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.model import add_model_argument, config_model, model_from
-from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, specs_in, stored_in
+from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, stored_in
 from rgbx.datasets.listing import image_files
+from rgbx.datasets.sample import Sample, validate_sample
 from rgbx.models import PROTOCOLS, MultimodalModel, Predictor
-from rgbx.models.checkpoint import find_result, read_checkpoint
+from rgbx.models.checkpoint import find_result, read_checkpoint, specs_in
 from rgbx.tasks import ENSEMBLE, Map
 from rgbx.transforms import PackSample
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stored[task.target] = stored.get(task.target) or {}  # a PNG of the unit's defaults can be written anyway
     given = dict(parse_map(words) for words in arguments.map)
     files = map_files([*inputs, task.target], given, known, stored)
+    model.data_preprocessor.describe({name: files[name].spec for name in inputs})
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
     for job in jobs:
         files[task.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch))
@@ -89,16 +91,13 @@ def translate_one(
     """One image of the target [H, W] or [H, W, 3], float32 in its unit, of the size of the inputs.
 
     Raises:
-        ValueError: inputs of different sizes, or no such branch.
+        ValueError: inputs that a dataset would refuse, such as of different sizes, or no such branch.
     """
-    maps = {name: files[name].read(path) for name, path in job.files.items()}
-    sizes = {str(job.files[name]): array.shape[:2] for name, array in maps.items()}
-    if len(set(sizes.values())) > 1:
-        found = ", ".join(f"{path} is {height}×{width}" for path, (height, width) in sizes.items())
-        raise ValueError(f"the inputs must be registered and of one size: {found}")
-    pack = PackSample(maps={name: files[name].spec for name in maps})
-    batch = default_collate([pack({**maps, "sample_id": job.out.stem}, np.random.default_rng())])
-    (sample,) = predictor(batch)
+    specs = {name: files[name].spec for name in job.files}
+    read: Sample = {name: files[name].read(path) for name, path in job.files.items()}
+    read |= {"sample_id": job.out.stem, "paths": {name: str(path) for name, path in job.files.items()}}
+    validate_sample(read, specs, num_classes=0)
+    (sample,) = predictor(default_collate([PackSample(maps=specs)(read, np.random.default_rng())]))
     if branch not in sample["prediction"]:
         raise ValueError(f"--branch {branch}: there is {', '.join(sample['prediction'])}")
     values: np.ndarray = sample["prediction"][branch].cpu().numpy().transpose(1, 2, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rgbx._types import Options, State
 from rgbx.cli.errors import ConfigError
 from rgbx.maps import STANDARD_MAPS, UNITS, Encoding, MapSpec
 from rgbx.maps.normals import unit_length
+from rgbx.models.checkpoint import dataset_meta
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,6 @@ def map_files(
     return found
 
 
-def specs_in(state: State) -> dict[str, MapSpec]:
-    """Specs of the maps that a checkpoint was trained on; none where it does not say."""
-    maps = _dataset_meta(state, "maps")
-    keys = {item.name for item in fields(MapSpec)}
-    return {
-        name: MapSpec(**values) for name, values in maps.items() if isinstance(values, Mapping) and set(values) == keys
-    }
-
-
 def stored_in(state: State) -> dict[str, dict[str, Any] | None]:
     """How the files that a checkpoint was trained on hold its maps; None for those in a way of their dataset's own."""
-    return {name: None if words is None else dict(words) for name, words in _dataset_meta(state, "stored").items()}
-
-
-def _dataset_meta(state: State, key: str) -> State:
-    """An entry of the training dataset's `metainfo`; empty where the checkpoint has none."""
-    meta = (state.get("meta") or {}) if isinstance(state.get("meta"), Mapping) else {}
-    return (meta.get("dataset_meta") or {}).get(key) or {}
+    return {name: None if words is None else dict(words) for name, words in dataset_meta(state, "stored").items()}

@@ -71,6 +71,7 @@ class Session:
         self.tasks = Predictor(model, protocol, heads=heads).tasks
         self.protocol = Predictor(model, protocol, heads=heads).protocol
         self.metrics.check(self.tasks)
+        model.data_preprocessor.describe(self.whole_dataset.metainfo.get("maps", {}))
         self.evaluations: dict[str, Evaluations] = {}
         self.speed: dict[str, float] = {}
 

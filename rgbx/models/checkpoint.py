@@ -19,6 +19,7 @@ import torch
 
 from rgbx._types import State
 from rgbx.backbones import read_pickle, shown_keys
+from rgbx.maps import STANDARD_MAPS, MapSpec
 
 LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
@@ -115,6 +116,24 @@ def model_weights(state: State, path: str | Path) -> dict[str, Any]:
 
 def _is_of_model(name: object, value: object) -> bool:
     return isinstance(name, str) and (isinstance(value, torch.Tensor) or name.endswith(EXTRA_STATE))
+
+
+def dataset_meta(state: State, key: str) -> State:
+    """An entry of the training dataset's `metainfo`; empty where the checkpoint has none."""
+    found: object = state
+    for name in ("meta", "dataset_meta", key):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def specs_in(state: State) -> dict[str, MapSpec]:
+    """Specs of the maps that a checkpoint was trained on; none where it does not say."""
+    kinds = {item.name: type(getattr(STANDARD_MAPS["rgb"], item.name)) for item in dataclasses.fields(MapSpec)}
+    return {
+        name: MapSpec(**values)
+        for name, values in dataset_meta(state, "maps").items()
+        if isinstance(values, Mapping) and {key: type(value) for key, value in values.items()} == kinds
+    }
 
 
 def config_hint(path: str | Path) -> str:

@@ -6,6 +6,8 @@ import itertools
 import random
 from collections.abc import Sequence
 
+MOST_MODALITIES = 16
+
 
 class ModalityDropout:
     """Draws one subset of the modalities per training step.
@@ -19,7 +21,7 @@ class ModalityDropout:
         probability: share of the steps that see a proper subset.
 
     Raises:
-        ValueError: if the probability lies outside [0, 1].
+        ValueError: if the probability lies outside [0, 1], or for more than 16 modalities, whose subsets are too many.
 
     Source: after Neverova et al., "ModDrop" (arXiv 1501.00102), here one draw per step rather than per sample.
     """
@@ -27,6 +29,11 @@ class ModalityDropout:
     def __init__(self, modalities: Sequence[str], probability: float = 0.5) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f"modality dropout has probability {probability}; expected a value in [0, 1]")
+        if len(modalities) > MOST_MODALITIES:
+            raise ValueError(
+                f"modality dropout draws from all subsets, too many of {len(modalities)} modalities; expected at most "
+                f"{MOST_MODALITIES} of them, or modality_dropout=None"
+            )
         self.modalities, self.probability = tuple(modalities), probability
         sizes = range(1, len(self.modalities))
         self.subsets = [s for size in sizes for s in itertools.combinations(self.modalities, size)]

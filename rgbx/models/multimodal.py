@@ -10,7 +10,8 @@ Source: arXiv 2108.05009, section 3.4; several heads on one backbone are ours.
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,11 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._text import nearest
 from rgbx._types import Batch, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
+from rgbx.maps import STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.modality_dropout import ModalityDropout
-from rgbx.models.predict import Predictor
+from rgbx.models.predict import Predictor, check_inputs
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
@@ -45,6 +48,11 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
     "normal": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
 }
 KINDS = ("statistics", "range")
+BESIDE = ("sample_id", "paths", "label")  # what batches of any dataset hold beside maps
+MATRIX = 4  # longest side of what a batch may hold of each sample beside maps, such as a camera's matrix
+LOOKED_AT = 32  # rows and columns, about, by which values are judged
+MOST_OUTSIDE = 0.5  # share of the values
+METRE = {"millimetres": 1000, "centimetres": 100, "steps of 1/5000 m": 5000, "steps of 1/256 m": 256}
 
 
 class Statistics(nn.Module):
@@ -110,11 +118,80 @@ class Range(nn.Module):
         return torch.cat([turned[:, None], x[:, 1:]], 1)
 
 
-class Preprocessor(nn.Module):
-    """Moves a batch to the model's device, normalises every modality and reads every head's target.
+class Meaning(NamedTuple):
+    """What is known of a map that a batch may hold.
 
-    A map ``NAME`` is not measured where its mask ``NAME_valid`` in the batch is false; depth without a mask is taken as
-    measured where it is positive.
+    Attributes:
+        channels: that it may have.
+        dtype: "uint8", "float32" for any floating one, or "" for any real one.
+        unit: see `MapSpec`; "" where nobody says it.
+        positive: whether values of 0 and less are no measurement.
+    """
+
+    channels: tuple[int, ...]
+    dtype: str
+    unit: str
+    positive: bool
+
+
+class Span(NamedTuple):
+    """The values of a modality that a model was made for: centre ± spread, and low..high, which most should not leave.
+
+    Attributes:
+        channels: of the statistics; 0 where they do not say.
+        words: for messages.
+    """
+
+    channels: int
+    centre: float
+    spread: float
+    low: float
+    high: float
+    words: str
+
+    @classmethod
+    def of(cls, options: Options) -> Span:
+        """Of statistics, mean ± 6 std, or of a range."""
+        if "mean" not in options:
+            low, high = float(options["low"]), float(options["high"])
+            return cls(0, (low + high) / 2, (high - low) / 4, low, high, f"{low:g} to {high:g}")
+        mean, std = (np.atleast_1d(np.asarray(options[key], float)) for key in ("mean", "std"))
+        centre, spread = float(mean.mean()), float(std.max())
+        low, high = float((mean - 6 * std).min()), float((mean + 6 * std).max())
+        return cls(max(mean.size, std.size), centre, spread, low, high, f"{centre:.3g} ± {spread:.3g}")
+
+    def objection(
+        self,
+        values: Tensor,  # [n], measured
+        meaning: Meaning,
+    ) -> str:
+        """What speaks against the values, with the unit that they are likely in; nothing if they may be right."""
+        if meaning.dtype == "uint8":
+            return "nothing is above 1, of 255: was it divided before it became uint8?" if values.max() == 1 else ""
+        x, metres = values.float(), meaning.unit == "metre"
+        outside = float(((x < self.low) | (x > self.high)).float().mean())
+        small = metres and self.centre > 2 and float(x.max()) <= 1
+        if outside <= MOST_OUTSIDE and not small:
+            return ""
+        median, guess = float(x.median()), ""
+        for width in (1.5, 2) if metres and not small else ():
+            plausible = (u for u, f in METRE.items() if abs(median / f - self.centre) <= width * self.spread)
+            guess = guess or next((f": are these {unit}?" for unit in plausible), "")
+        return (
+            f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}"
+            f"{': is it scaled to 0..1?' if small else guess}"
+        )
+
+
+class Preprocessor(nn.Module):
+    """Checks a batch, moves it to the model's device, normalises every modality and reads every head's target.
+
+    A map ``NAME`` is not measured where its mask ``NAME_valid`` in the batch is false, nor where it is NaN or infinite.
+    Without a mask, metres and the map ``depth`` are measured where they are positive, unit vectors where any component
+    is not 0.
+
+    What a map is, its channels and dtype, is known of standard maps (see `MapSpec`), or by `describe`; statistics of
+    other channels, or of values in 0..1 for an 8-bit map, speak against the standard, and then they count.
 
     Args:
         modalities: names of the modalities the model knows; any non-empty subset may be in a batch.
@@ -143,35 +220,135 @@ class Preprocessor(nn.Module):
         build = Range if kind == "range" else _statistics
         options = input_options(self.modalities, kind, statistics, ranges)
         self.inputs = nn.ModuleDict({name: build(name, given) for name, given in options.items()})
+        self._spans = {name: Span.of(given) for name, given in options.items()}
+        self.register_load_state_dict_post_hook(_read_spans)
+        self._stated: dict[str, MapSpec] = {}
+        self._told: set[str] = set()  # maps of which a warning was given
+
+    def describe(self, maps: Mapping[str, MapSpec]) -> None:
+        """Says what the maps of the dataset are that batches come from, as its `metainfo` does."""
+        self._stated.update(maps)
 
     def forward(self, data: Batch, training: bool = False) -> dict[str, Any]:
         """What a model takes.
 
         Args:
-            data: a collated batch: ``NAME`` [N, c, H, W] and ``NAME_valid`` bool [N, 1, H, W] of modalities and
-                targets, ``sample_id``.
-            training: has no effect; it is the sign of a training step to those who wrap this.
+            data: a collated batch: ``NAME`` [N, c, H, W] in its unit and ``NAME_valid`` bool or uint8 [N, 1, H, W] of
+                modalities and targets, ``sample_id``, ``paths`` {NAME: N files}; what is no map is left alone.
+            training: whether it is a training step, which does not wait for a GPU: values that lie there already are
+                not looked at.
 
         Returns:
             ``inputs`` {modality: float32 [N, c, H, W]}, ``targets`` {head: `Target`} of those in the batch, and
             ``sample_id``.
 
         Raises:
-            ValueError: the batch holds none of the model's modalities.
+            ValueError: the batch holds none of the model's modalities, a map of an unknown name, or one of another
+                layout, number of channels, dtype, batch or size than the others and its meaning ask for.
+
+        Warns:
+            UserWarning: once a map, where its values lie outside what the model expects.
         """
+        meanings = self._checked(data)
+        self._look(data, meanings, training)
         device = next(self.buffers()).device
         batch = {
             key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for key, value in data.items()
         }
+        for name, meaning in meanings.items():
+            if (mask := measured(batch[name], batch.get(f"{name}_valid"), meaning)) is not None:
+                batch[f"{name}_valid"] = mask
         inputs = {
-            name: self.inputs[name](batch[name], measured(name, batch)) for name in self.modalities if name in batch
+            name: self.inputs[name](batch[name], batch.get(f"{name}_valid"))
+            for name in self.modalities
+            if name in batch
         }
-        if not inputs:
-            raise ValueError(f"the batch has {sorted(batch)}; expected at least one of {list(self.modalities)}")
         found = {name: task.read_target(batch) for name, task in self._tasks.items()}
         targets: dict[str, Target] = {name: target for name, target in found.items() if target is not None}
         return {"inputs": inputs, "targets": targets, "sample_id": batch.get("sample_id")}
+
+    def _checked(self, data: Batch) -> dict[str, Meaning]:
+        """What the maps of a batch that the model reads are, [N, c, H, W] each; refuses what they cannot be."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"the batch is a {type(data).__name__}; expected a dict of maps, {list(self.modalities)}")
+        targets = {task.target: task for task in self._tasks.values()}
+        self._check_names(data, targets)
+        present = [name for name in self.modalities if name in data]
+        if not present:
+            names = sorted(map(str, data))
+            hint = "".join(nearest(name.lower(), self.modalities) for name in names)
+            raise ValueError(f"the batch has {names}; expected at least one of {list(self.modalities)}{hint}")
+        maps = [name for name, task in targets.items() if isinstance(task, Map) and name in data]
+        meanings = {name: self._meaning(name) for name in dict.fromkeys([*present, *maps])}
+        for name, meaning in meanings.items():
+            check_map(name, data, meaning, data[present[0]], present[0], registered=name in present)
+        count = len(data[present[0]])
+        for name in targets:
+            if name in data and not (isinstance(data[name], Tensor) and data[name].ndim and len(data[name]) == count):
+                raise ValueError(
+                    f"{name}{_file(name, data)} is {_found(data[name])}; expected a tensor of the {count} samples that "
+                    f"{present[0]} has"
+                )
+        ids = data.get("sample_id")
+        if ids is not None and (isinstance(ids, str) or len(ids) != count):
+            raise ValueError(f"sample_id is {ids!r}; expected a list of {count}, one for each sample of {present[0]}")
+        return meanings
+
+    def _check_names(self, data: Batch, targets: Mapping[str, Task]) -> None:
+        """Refuses maps of names that nobody gave, and tells of standard ones that the model does not take."""
+        own = dict.fromkeys([*self.modalities, *targets])
+        paths = data.get("paths")
+        dataset = {*self._stated, *(paths if isinstance(paths, Mapping) else ())}
+        for key, value in data.items():
+            name = str(key).removesuffix("_valid")
+            if name in own or name in dataset or key in BESIDE:
+                continue
+            if name in STANDARD_MAPS:
+                self._tell(name, f"the batch holds {key!r}, which this model does not take; it takes {list(own)}")
+            elif _is_map(value) or str(key).lower() in own:
+                known = [*self.modalities, *targets, *(f"{name}_valid" for name in self.modalities)]
+                raise ValueError(
+                    f"the batch holds {key!r}, {_found(value)}, which this model does not know"
+                    f"{nearest(str(key).lower(), known)}; it takes {', '.join(known)}"
+                )
+
+    def _meaning(self, name: str) -> Meaning:
+        """By the dataset; or else as the standard map, unless the statistics contradict it."""
+        stated, standard, span = self._stated.get(name), STANDARD_MAPS.get(name), self._spans.get(name)
+        if span is None:
+            unit = next(str(getattr(task, "unit", "")) for task in self._tasks.values() if task.target == name)
+            known = stated or (MapSpec.of_unit(name, unit) if unit in UNITS else None)
+            channels = next(task.channels for task in self._tasks.values() if task.target == name)
+            return Meaning((channels,), known.dtype if known else "", unit, name == "depth" or unit == "metre")
+        known = stated or standard
+        if known is None or (stated is None and span.channels not in (0, 1, known.channels)):
+            return Meaning((span.channels,) if span.channels > 1 else (1, 3), "", "", name == "depth")
+        if span.channels not in (0, 1, known.channels):
+            raise ValueError(
+                f"the statistics of {name} have {span.channels} values; its maps have {known.channels} "
+                f"channel{'s' if known.channels > 1 else ''}"
+            )
+        if stated is None and known.dtype == "uint8" and span.centre <= 1:
+            return Meaning((known.channels,), "", "", False)
+        return Meaning((known.channels,), known.dtype, known.unit, name == "depth" or known.unit == "metre")
+
+    def _look(self, data: Batch, meanings: Mapping[str, Meaning], training: bool) -> None:
+        """Warns of maps whose values the model was not made for, by some pixels of each."""
+        for name, meaning in meanings.items():
+            if name not in self._spans or name in self._told or (training and data[name].device.type != "cpu"):
+                continue
+            rows, columns = (max(side // LOOKED_AT, 1) for side in data[name].shape[2:])
+            x, valid = data[name][..., ::rows, ::columns], data.get(f"{name}_valid")
+            mask = measured(x, None if valid is None else valid[..., ::rows, ::columns].to(x.device), meaning)
+            values = x if mask is None else x[mask.expand_as(x)]
+            if values.numel() and (said := self._spans[name].objection(values, meaning)):
+                self._tell(name, f"{name}{_file(name, data)}: {said}")
+
+    def _tell(self, name: str, text: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            warnings.warn(text, stacklevel=2)
 
     def clipped(
         self,
@@ -197,9 +374,144 @@ class Preprocessor(nn.Module):
         return mirrored
 
 
-def measured(name: str, batch: Mapping[str, Tensor]) -> Tensor | None:
-    """Where a map [N, C, H, W] of a batch was measured, bool [N, 1, H, W]; None where all of it counts."""
-    return batch.get(f"{name}_valid", batch[name] > 0 if name == "depth" else None)
+def _read_spans(module: nn.Module, _keys: object) -> None:
+    """Lets a preprocessor expect what a state dict that was loaded says."""
+    if not isinstance(module, Preprocessor):
+        return
+    for name, scaling in module.inputs.items():
+        values = dict(scaling.named_buffers())
+        if any(value.is_meta for value in values.values()):
+            continue
+        if isinstance(scaling, Range):
+            module._spans[name] = Span.of(dict(zip(("low", "high"), scaling.range.bounds.tolist(), strict=True)))
+        else:
+            module._spans[name] = Span.of({key: values[key].flatten().tolist() for key in ("mean", "std")})
+
+
+def measured(
+    x: Tensor,  # [N, C, H, W], in the map's unit
+    valid: Tensor | None,  # bool or uint8 [N, 1, H, W]
+    meaning: Meaning,
+) -> Tensor | None:
+    """Where a map was measured, bool [N, 1, H, W]: by its mask or else its values; None where all of it counts."""
+    mask = None if valid is None else valid != 0
+    if mask is None and meaning.positive:
+        mask = (x > 0).all(1, keepdim=True)
+    elif mask is None and meaning.unit == "unit_vector":
+        mask = (x != 0).any(1, keepdim=True)
+    if not x.is_floating_point():
+        return mask
+    finite = x.isfinite().all(1, keepdim=True)
+    return finite if mask is None else mask & finite
+
+
+def check_map(
+    name: str,
+    data: Batch,
+    meaning: Meaning,
+    like: Tensor,  # [N, c, H, W], the batch's first map
+    first: str,  # its name
+    *,
+    registered: bool,
+) -> None:
+    """Refuses a map of a batch that is no tensor [N, c, H, W] of its channels and dtype, or whose mask does not fit.
+
+    Args:
+        registered: whether it must be of the first map's size, as modalities are; targets need not be.
+
+    Raises:
+        ValueError: naming the map and its first file, what was found and what was expected.
+    """
+    x, where = data[name], f"{name}{_file(name, data)}"
+    channels = " or ".join(map(str, meaning.channels))
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] not in meaning.channels:
+        raise ValueError(
+            f"{where} is {_found(x)}; expected a tensor [N, {channels}, H, W]"
+            f"{f' of {meaning.dtype}' if meaning.dtype else ''}{_way_out(x, meaning.channels)}"
+        )
+    if not x.numel():
+        raise ValueError(f"{where} is {_found(x)}; expected at least one sample of at least one pixel")
+    real = x.dtype != torch.bool and not x.is_complex()
+    if not {"uint8": x.dtype == torch.uint8, "float32": x.is_floating_point()}.get(meaning.dtype, real):
+        raise ValueError(f"{where} is {_found(x)}, expected {meaning.dtype or 'real numbers'}{_values(x, meaning)}")
+    sizes = [(t.shape[0], *(t.shape[2:] if registered else ())) for t in (x, like)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{where} is {list(x.shape)}, but {first}{_file(first, data)} is {list(like.shape)}: the maps of a batch "
+            f"must be registered, of {'one size and ' if registered else ''}as many samples; resize or crop them first"
+        )
+    valid = data.get(f"{name}_valid")
+    expected = [x.shape[0], 1, *x.shape[2:]]
+    if valid is None:
+        return
+    if not isinstance(valid, Tensor) or list(valid.shape) != expected or valid.dtype not in (torch.bool, torch.uint8):
+        hint = ""
+        if isinstance(valid, Tensor) and [*valid.shape[:1], 1, *valid.shape[1:]] == expected:
+            hint = f": {name}_valid[:, None]"
+        raise ValueError(f"{name}_valid is {_found(valid)}; expected a tensor bool {expected}, True = measured{hint}")
+
+
+def _file(name: str, data: Batch) -> str:
+    """The first file of a map, in brackets, where the batch says it."""
+    paths = data.get("paths")
+    found = paths.get(name) if isinstance(paths, Mapping) else None
+    first = found[0] if isinstance(found, (list, tuple)) and found else found
+    return f" ({first})" if isinstance(first, str) and first else ""
+
+
+def _found(value: object) -> str:
+    """ "a tensor uint8 [1, 3, 4, 5]"."""
+    if isinstance(value, Tensor):
+        return f"a tensor {str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return f"a numpy array {value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _is_map(value: object) -> bool:
+    """Whether a value is an image rather than a number or a small matrix of each sample."""
+    if isinstance(value, np.ndarray):
+        return value.ndim >= 2
+    return isinstance(value, Tensor) and (value.ndim > 3 or (value.ndim == 3 and min(value.shape[1:]) > MATRIX))
+
+
+def _way_out(value: object, channels: Sequence[int]) -> str:
+    """How a map in another layout becomes [N, C, H, W]."""
+    if not isinstance(value, (Tensor, np.ndarray)):
+        return "; numpy.asarray and torch.from_numpy make one of an image"
+    x, shape, images = "x" if isinstance(value, Tensor) else "torch.from_numpy(x)", list(value.shape), (*channels, 4)
+    if len(shape) == 2:
+        made, shape = "[None, None]", [1, 1, *shape]
+    elif len(shape) == 3 and shape[0] in images:
+        made, shape = "[None]", [1, *shape]
+    elif len(shape) == 3 and shape[2] in images:
+        made, shape = ".permute(2, 0, 1)[None]", [1, shape[2]]
+    elif len(shape) == 3 and 1 in channels:
+        made, shape = "[:, None]", [shape[0], 1]
+    elif len(shape) == 4 and shape[1] not in images and shape[3] in (1, *images):
+        made, shape = ".permute(0, 3, 1, 2)", [shape[0], shape[3]]
+    else:
+        made = ""
+    if len(shape) > 1 and shape[1] not in channels and 3 in channels:
+        made += {1: ".expand(-1, 3, -1, -1)", 4: "[:, :3]"}.get(shape[1], "")
+    return f": {x}{made}" if made or x != "x" else ""
+
+
+def _values(
+    x: Tensor,  # [N, C, H, W]
+    meaning: Meaning,
+) -> str:
+    """The range of values of a wrong dtype, and how they become the right one."""
+    if x.dtype == torch.bool or x.is_complex():
+        return ""
+    low, high = (float(value) for value in x.double().nan_to_num().aminmax())
+    if meaning.dtype == "float32":
+        way = "x.float() / 1000 makes metres of millimetres" if meaning.positive else "x.float() in the map's unit"
+    elif low < 0:
+        way = "is it normalised already? The model does that"
+    elif high <= 1:
+        way = "is it divided by 255? (255 * x).round().to(torch.uint8)"
+    else:
+        way = "x.round().to(torch.uint8)" if high <= 255 else "scale it to 0..255 first"
+    return f"; its values lie in {low:.4g}..{high:.4g}: {way}"
 
 
 def input_options(
@@ -438,23 +750,27 @@ class MultimodalModel(nn.Module):
         """Predicts a collated batch in its own units, see `Predictor`, whose arguments the options are."""
         return Predictor(self, **options)(batch)
 
-    def outputs(self, inputs: Inputs, *, resize: str = "bilinear") -> Outputs:
+    def outputs(self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None) -> Outputs:
         """What every branch and the ensemble of every head put out, at the inputs' own size, whatever it is.
 
         Args:
             inputs: modality to normalised [N, c, H, W].
             resize: from the decoder's size, "bilinear" or "bicubic".
+            heads: those that are wanted; None for all.
 
         Raises:
-            ValueError: inputs with none of the modalities.
+            ValueError: inputs with none of the modalities, or that `check_inputs` refuses.
         """
-        return self._run(inputs, resize)[0]
+        return self._run(inputs, resize, heads)[0]
 
-    def _run(self, inputs: Inputs, resize: str = "bilinear") -> tuple[Outputs, Tensor | None]:
+    def _run(
+        self, inputs: Inputs, resize: str = "bilinear", heads: Collection[str] | None = None
+    ) -> tuple[Outputs, Tensor | None]:
         """The outputs, and what the fusion method adds to the loss of this call."""
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self.modalities)}")
+        check_inputs(present)
         height, width = next(iter(present.values())).shape[-2:]
         padded = {name: self._pad(x) for name, x in present.items()}
         size = next(iter(padded.values())).shape[-2:]
@@ -465,6 +781,8 @@ class MultimodalModel(nn.Module):
             features = self.backbone(padded)
             branches = () if self.backbone.single_branch else tuple(present)
             for name, head in self.named_heads():
+                if heads is not None and name not in heads:
+                    continue
                 names, stack = head(features, branches)
                 if stack.shape[-2:] != size:
                     stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
@@ -518,9 +836,14 @@ class MultimodalModel(nn.Module):
         shown = Shown(inputs, {})
         for name, head in self.named_heads():
             target = self._target(name, head, targets)
+            if target.truth.shape[-2:] != (size := outputs[name][ENSEMBLE].shape[-2:]):
+                raise ValueError(
+                    f"the target {head.task.target!r} of head {name!r} has size {list(target.truth.shape[-2:])}, the "
+                    f"inputs have {list(size)}; training needs them registered and of one size"
+                )
             found = head.task.losses(outputs[name], target)
             if head.opponent is not None and isinstance(head.task, Map):
-                images = head.task.shown(_own_images(outputs[name]), target.valid)
+                images = head.task.shown(outputs[name], target.valid)
                 found |= head.opponent.head_losses(inputs, images, head.task.normalise(*target))
                 shown.images[name] = {branch: image.detach() for branch, image in images.items()}
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
@@ -546,10 +869,3 @@ class MultimodalModel(nn.Module):
 
     def _named(self, head: str, loss: str) -> str:
         return loss if len(self.heads) == 1 else f"loss_{head}_{loss.removeprefix('loss_')}"
-
-
-def _own_images(
-    outputs: Mapping[str, Tensor],  # [N, C, H, W] each
-) -> dict[str, Tensor]:
-    """Without the ensemble of a single branch, which is the same image."""
-    return {name: x for name, x in outputs.items() if name != ENSEMBLE or len(outputs) != 2}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import typing
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from rgbx._types import Batch
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
+from rgbx.tasks.base import NotFiniteError
 from rgbx.tasks.protocol import PROTOCOLS, Protocol, Size
 
 Inputs = Mapping[str, Tensor]  # modality: normalised [N, c, H, W]
@@ -39,8 +40,8 @@ class Network(typing.Protocol):
     def tasks(self) -> Mapping[str, Task]:
         """The task of each head."""
 
-    def outputs(self, inputs: Inputs, *, resize: str = "bilinear") -> Outputs:
-        """What every branch and the ensemble of every head put out, at the inputs' size."""
+    def outputs(self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None) -> Outputs:
+        """What every branch and the ensemble of the heads, None for all, put out, at the inputs' size."""
 
     def modules(self) -> Iterator[nn.Module]: ...
 
@@ -116,6 +117,10 @@ class Predictor:
         Returns:
             Per sample a dict of ``sample_id`` and ``heads`` {head: `Prediction`}; of a model of one head also
             the fields of that prediction, ``prediction`` {branch or "ensemble": Tensor}, ``target`` and so on.
+
+        Raises:
+            ValueError: none of the modalities, maps that are not normalised or of different sizes, or a network that
+                answers NaN or infinity.
         """
         inputs = {name: x for name, x in inputs.items() if name in self.modalities}
         first = next(iter(inputs.values()), None)
@@ -126,10 +131,19 @@ class Predictor:
         sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
         with self._dropout(ids):
             totals = self.scores(inputs, sizes, stored)
-        found = {
-            name: task.finish(totals[name], targets.get(name), self.protocol, keep_probability=keep_probability)
-            for name, task in self.tasks.items()
-        }
+        found = {}
+        for name, task in self.tasks.items():
+            try:
+                found[name] = task.finish(
+                    totals[name], targets.get(name), self.protocol, keep_probability=keep_probability
+                )
+                _check_finite(found[name])
+            except NotFiniteError as error:
+                listed = ", ".join(repr(ids[i]) for i in error.samples)
+                raise ValueError(
+                    f"head {name!r}: the network answers NaN or infinity for sample {listed}, which is no prediction: "
+                    "training may have diverged, or dtype be too narrow"
+                ) from None
         return [_sample(each, {name: items[i] for name, items in found.items()}) for i, each in enumerate(ids)]
 
     @torch.no_grad()
@@ -146,8 +160,9 @@ class Predictor:
             Head to name to float32 [N, C, H, W].
 
         Raises:
-            ValueError: the model is in training mode.
+            ValueError: the model is in training mode, or maps that `check_inputs` refuses.
         """
+        check_inputs(inputs)
         if self.model.training:
             raise ValueError("the model is in training mode, in which predictions depend on the batch: call .eval()")
         sizes = sizes if isinstance(sizes, Mapping) else dict.fromkeys(self.tasks, sizes)
@@ -212,7 +227,7 @@ class Predictor:
     ) -> Outputs:
         rules, first = self.protocol, next(iter(padded.values()))
         with torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None):
-            outputs = self.model.outputs(padded, resize=rules.logits_to_label)
+            outputs = self.model.outputs(padded, resize=rules.logits_to_label, heads=self.tasks)
 
         def finished(
             x: Tensor,  # [N, C, rows, columns], padded
@@ -221,7 +236,7 @@ class Predictor:
             x = (self.tasks[head].mirror(x) if mirrored else x)[..., place[0], place[1]].float()
             return x if sizes is None else _resize(x, sizes[head], rules.logits_to_label, rules.align_corners)
 
-        return _each({name: outputs[name] for name in self.tasks}, finished)
+        return _each(outputs, finished)
 
     @contextmanager
     def _dropout(self, sample_ids: Sequence[str]) -> Iterator[None]:
@@ -244,6 +259,35 @@ class Predictor:
 def _sample(sample_id: str, heads: dict[str, Prediction]) -> dict[str, Any]:
     own = next(iter(heads.values()))._asdict() if len(heads) == 1 else {}
     return {"sample_id": sample_id, "heads": heads, **own}
+
+
+def _check_finite(found: Sequence[Prediction]) -> None:
+    """Refuses maps that are not finite; the device is asked once."""
+    maps = [[x for x in item.prediction.values() if x.is_floating_point()] for item in found]
+    finite = [torch.stack([x.isfinite().all() for x in each]).all() for each in maps if each]
+    if finite and not (good := torch.stack(finite)).all():
+        raise NotFiniteError([i for i, each in enumerate(good.tolist()) if not each])
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """Refuses maps that a network cannot take as one batch, before anything is resized, padded or repeated.
+
+    Raises:
+        ValueError: a map that is not [N, c, H, W] of a floating dtype, or of another batch or size than the first.
+    """
+    first = next(iter(inputs))
+    for name, x in inputs.items():
+        dtype = str(x.dtype).removeprefix("torch.")
+        if x.ndim != 4 or not x.is_floating_point():
+            raise ValueError(
+                f"input {name} is {dtype} {list(x.shape)}; expected normalised values, floating [N, c, H, W], as "
+                "data_preprocessor gives them"
+            )
+        if x.shape[0] != inputs[first].shape[0] or x.shape[2:] != inputs[first].shape[2:]:
+            raise ValueError(
+                f"input {name} has batch and size {[x.shape[0], *x.shape[2:]]}, {first} has "
+                f"{[inputs[first].shape[0], *inputs[first].shape[2:]]}; resize them to one size first"
+            )
 
 
 def _each(outputs: Outputs, function: Callable[[Tensor, str], Tensor]) -> Outputs:

@@ -71,7 +71,8 @@ def slide(
     Returns:
         What `score` gives, of the whole image: head to name to [N, C, H, W].
     """
-    height, width = next(iter(inputs.values())).shape[-2:]
+    first = next(iter(inputs.values()))
+    height, width = first.shape[-2:]
     h, w = min(window[0], height), min(window[1], width)
     if swapped:
         spans = swapped_spans((height, width), window, stride)
@@ -82,7 +83,8 @@ def slide(
         )
     places = [(rows, columns) for rows in spans[0] for columns in spans[1]]
     total: Outputs = {}
-    weights, seen = tent(h, w), torch.zeros(height, width)
+    weights = tent(h, w).to(first.device) if weight == "tent" else None
+    seen = first.new_zeros(height, width, dtype=torch.float32)  # what the weights of all windows add up to
     for rows, columns in places:
         found = score({name: image[..., rows, columns] for name, image in inputs.items()})
         if len(places) == 1:
@@ -92,9 +94,9 @@ def slide(
                 sums = total.setdefault(head, {})
                 if name not in sums:
                     sums[name] = scores.new_zeros(*scores.shape[:2], height, width)
-                sums[name][..., rows, columns] += scores * weights.to(scores) if weight == "tent" else scores
-        if weight == "tent":
+                sums[name][..., rows, columns] += scores if weights is None else scores * weights
+        if weights is not None:
             seen[rows, columns] += weights
-    if weight != "tent":
+    if weights is None:
         return total
-    return {head: {name: x / seen.to(x) for name, x in by_name.items()} for head, by_name in total.items()}
+    return {head: {name: x / seen for name, x in by_name.items()} for head, by_name in total.items()}

@@ -29,7 +29,18 @@ ENSEMBLE = "ensemble"
 _Class = TypeVar("_Class", bound="type[Task]")
 
 Branches = Mapping[str, Tensor]  # modality, or "ensemble": [N, C, H, W]
-Panel = tuple[str, np.ndarray]  # title and uint8 RGB [H, W, 3]
+
+
+class NotFiniteError(ValueError):
+    """A network's answer that is NaN or infinite, so that it means nothing.
+
+    Attributes:
+        samples: the places of these images in the batch.
+    """
+
+    def __init__(self, samples: Sequence[int]) -> None:
+        self.samples = tuple(samples)
+        super().__init__(f"scores of {list(samples)} in the batch are NaN or infinite; no class is the largest of them")
 
 
 class Target(NamedTuple):

@@ -31,11 +31,12 @@ from rgbx.metrics import (
     reliability_counts,
     scores,
 )
-from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, task
+from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, NotFiniteError, Prediction, Target, Task, task
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
+INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
 WRONG = (214, 62, 31)
 SCORES = {name: Score(name, FRACTION) for name in ("mIoU", "mAcc", "aAcc", "fwIoU")}
 BOUNDARY = Score("boundary_f", FRACTION)
@@ -80,9 +81,21 @@ class Classes(Task):
         self,
         batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
     ) -> Target | None:
-        """The label, int64 [N, H, W]."""
+        """The label, int64 [N, H, W].
+
+        Raises:
+            ValueError: a label of another shape, or of another dtype than integers.
+        """
         label = batch.get(self.target)
-        return None if label is None else Target(label)
+        if label is None:
+            return None
+        if label.ndim != 3 or label.dtype not in INTEGERS:
+            hint = f": {self.target}[:, 0]" if label.ndim == 4 and label.shape[1] == 1 else ""
+            raise ValueError(
+                f"{self.target} is {str(label.dtype).removeprefix('torch.')} {list(label.shape)}; expected class ids, "
+                f"integers [N, H, W]{hint}"
+            )
+        return Target(label.long())
 
     def activate(
         self,
@@ -120,10 +133,12 @@ class Classes(Task):
         output: Tensor,  # [B, K, H, W]
         protocol: Protocol,
     ) -> Tensor:
-        """Logits, probabilities, or the exponentials of the logits."""
+        """Logits, probabilities, or the exponentials of the logits; an infinite one becomes NaN."""
         if protocol.sum_of == "softmax":
             return output.softmax(1)
-        return output.clamp(max=_LARGEST_EXPONENT).exp() if protocol.sum_of == "exp" else output
+        if protocol.sum_of == "exp":
+            return output.clamp(max=_LARGEST_EXPONENT).exp().where(output < torch.inf, torch.nan)
+        return output
 
     def probability(
         self,
@@ -139,7 +154,7 @@ class Classes(Task):
     def finish(
         self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False
     ) -> list[Prediction]:
-        """Class ids uint8 [H, W]: the class of a pixel is the largest of its scores."""
+        """Class ids uint8 [H, W]: the class of a pixel is the largest of its scores; raises as `largest_class`."""
         ids = {name: largest_class(x)[1].to(torch.uint8) for name, x in total.items()}
         kept = self.probability(total[ENSEMBLE], protocol) if keep_probability else None
         confidence = None if kept is None else kept.amax(1)
@@ -372,7 +387,7 @@ class ClassEvaluation(Evaluation):
 
 
 def largest_class(
-    scores: Tensor,  # [N, K, ...] floating, without NaN
+    scores: Tensor,  # [N, K, ...] floating
 ) -> tuple[Tensor, Tensor]:
     """The largest score of each pixel and its class, the first one of equals.
 
@@ -381,11 +396,17 @@ def largest_class(
 
     Returns:
         The score [N, ...], and the class [N, ...], uint8 or int64.
+
+    Raises:
+        NotFiniteError: a pixel with NaN or infinity among its scores, of which none is the largest.
     """
     classes = scores.shape[1]
-    if scores.device.type != "cpu" or classes > 255:
-        return scores.max(1)
-    largest = scores.amax(1)
+    largest, index = scores.max(1) if scores.device.type != "cpu" or classes > 255 else (scores.amax(1), None)
+    finite = largest.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise NotFiniteError([i for i, good in enumerate(finite.tolist()) if not good])
+    if index is not None:
+        return largest, index
     rank = torch.arange(classes, 0, -1, dtype=torch.uint8).view(1, -1, *[1] * (scores.ndim - 2))
     first = ((scores == largest.unsqueeze(1)) * rank).amax(1)
     return largest, classes - first

@@ -68,7 +68,8 @@ class Map(Task):
     Args:
         head: the head's name.
         unit: of the values, see `MapSpec`; None takes that of the standard map of the target's name, or what the
-            dataset says.
+            dataset says, which must not be metre or unit_vector: what is measured, and how a mirror turns vectors, is
+            the head's to know.
         channels: C; by default 3 of rgb8, encoded and unit_vector, else 1.
         target: key of the map; by default the head's name.
         range: ``low`` and ``high`` in the unit, and ``scale``, see `MapRange`; by default that of the standard map.
@@ -120,11 +121,9 @@ class Map(Task):
         self,
         batch: Mapping[str, Tensor],  # NAME: [N, H, W] or [N, C, H, W]
     ) -> Target | None:
-        """The map in its unit; depth without a mask is measured where it is positive."""
+        """The map in its unit, measured where its mask says so, which `Preprocessor` completes."""
         truth = batch.get(self.target)
-        if truth is None:
-            return None
-        return Target(truth, batch.get(f"{self.target}_valid", truth > 0 if self.unit == "metre" else None))
+        return None if truth is None else Target(truth, batch.get(f"{self.target}_valid"))
 
     def activate(
         self,
@@ -209,9 +208,15 @@ class Map(Task):
         """What the target means, by the head, the dataset or as a standard map.
 
         Raises:
-            ValueError: a map that nobody describes.
+            ValueError: a map that nobody describes, or of a unit that the head itself has to state.
         """
         known = {**STANDARD_MAPS, **(meta.get("maps") or {})}
+        if self.unit is None and self.target in known and known[self.target].unit in ("metre", "unit_vector"):
+            unit = known[self.target].unit
+            raise ValueError(
+                f"the dataset's {self.target!r} is of unit {unit!r}, which its head does not know: state "
+                f"unit={unit!r} in the head"
+            )
         if self.target in known and self.stated_unit in (None, known[self.target].unit):
             return known[self.target]
         if self.unit is None:

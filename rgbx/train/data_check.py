@@ -39,7 +39,7 @@ def check_classes(model: MultimodalModel, dataset: Dataset[Batch]) -> None:
 
 
 def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
-    """Compares the first sample of a dataset that is trained on with a model.
+    """Compares the first sample of a dataset that is trained on with a model, which learns what the maps are.
 
     Args:
         model: takes its modalities and the targets of its heads.
@@ -52,7 +52,9 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
         ValueError: the samples lack a map or a target of the model.
     """
     sample = dataset[0]
-    given = getattr(dataset, "metainfo", {}).get("maps", sample)
+    maps = getattr(dataset, "metainfo", {}).get("maps", {})
+    model.data_preprocessor.describe(maps)
+    given = maps or sample
     for name in dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values())]):
         if name not in sample:
             there = [other for other in given if other in sample]

@@ -10,11 +10,11 @@ from PIL import Image
 
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.translate import list_jobs, main
-from rgbx.cli.translate_maps import map_files, parse_map, specs_in, stored_in
+from rgbx.cli.translate_maps import map_files, parse_map, stored_in
 from rgbx.datasets import Taskonomy
 from rgbx.maps import MapSpec, read_image
 from rgbx.models import Predictor, multimodal, multimodal_translator
-from rgbx.models.checkpoint import to_plain
+from rgbx.models.checkpoint import specs_in, to_plain
 
 RNG = np.random.default_rng(0)
 SIZE = (19, 26)
@@ -211,7 +211,7 @@ def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
     cases = {
         (f"rgb={tmp_path / 'rgb'}", f"thermal={tmp_path / 'th'}"): "lonely.png has no partner",
         (f"rgb={tmp_path / 'rgb'}", f"thermal={thermal}"): "files or folders, not both",
-        (f"rgb={rgb}", f"thermal={small}"): "is 8×8",
+        (f"rgb={rgb}", f"thermal={small}"): f"{small}): expected shape (19, 26), found (8, 8)",
         (f"rgb={tmp_path / 'no.png'}",): "no such file or folder",
         (f"rgb={rgb}", f"normal={rgb}"): "this model knows",
         ("rgb",): "--input takes MAP=PATH",

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from small_models import UNET, batch, equal, run
+from small_models import UNET, batch, equal, part, run
 
 from rgbx.models import multimodal, multimodal_translator
 from rgbx.models.build import build_complete
@@ -118,7 +118,7 @@ def test_accumulated_batches_equal_one_large_batch():
     """Without measurements missing, all losses are means over images, so two halves make a whole."""
     whole = batch(SIZE, count=4)
     whole["depth"] = whole["depth"].abs() + 0.1
-    halves = [{k: v[i : i + 2] for k, v in whole.items()} for i in (0, 2)]
+    halves = [part(whole, slice(i, i + 2)) for i in (0, 2)]
     first, second = build(), build()
     training_step(first, whole, wrappers(first))
     pair = wrappers(second, accumulative_counts=2)

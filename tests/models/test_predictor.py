@@ -43,7 +43,7 @@ class Filter:
             for name, c in zip(self.modalities, channels, strict=True)
         }
 
-    def outputs(self, inputs, *, resize="bilinear"):
+    def outputs(self, inputs, *, resize="bilinear", heads=None):
         self.modes.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
         found = {}
         for name, x in inputs.items():
@@ -56,6 +56,7 @@ class Filter:
         return {
             head: {name: (x[:, : task.channels].tanh() if task.kind == "map" else x) for name, x in found.items()}
             for head, task in self.tasks.items()
+            if heads is None or head in heads
         }
 
     def modules(self):
