@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rgbx.datasets.listing import find_folder, find_image, holdout_indices, image_files, list_lines
+from rgbx.datasets.listing import find_folder, holdout_indices, image_files, list_lines
 
 
 def test_lines_know_where_they_stand(tmp_path):
@@ -28,8 +28,6 @@ def touch(folder, *names):
 def test_images_by_stem(tmp_path):
     folder = touch(tmp_path / "rgb", "b.png", "a.JPG", "notes.txt", ".c.png")
     assert image_files(folder) == {"a": folder / "a.JPG", "b": folder / "b.png"}
-    assert find_image(folder, "a") == folder / "a.JPG"
-    assert find_image(folder, "z") == folder / "z.png"
     with pytest.raises(ValueError, match=r"a\.JPG and a\.png have one stem"):
         image_files(touch(folder, "a.png"))
     with pytest.raises(FileNotFoundError, match="empty: no images"):
