@@ -101,7 +101,7 @@ def inside(root: str | Path, text: str, where: str) -> str:
     path = text.strip().replace("\\", "/")
     if not path:
         raise ValueError(f"{where}: expected a path inside {root}, found {text!r}")
-    if not path.isprintable() or not _is_encodable(path):
+    if any(character < " " or character == "\x7f" for character in path) or not _is_encodable(path):
         raise ValueError(f"{where}: expected a path inside {root}, found control characters in {text!r}")
     if _DRIVE.match(path) or path.startswith("//"):
         raise ValueError(f"{where}: expected a path relative to {root}, found {text!r} with a drive or a server")

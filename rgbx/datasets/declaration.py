@@ -237,10 +237,8 @@ def _place(table: Table) -> tuple[str, str, str]:
     suffix = table.get("suffix", str, "what follows the stem in a file's name", ".png").replace("\\", "/")
     if ("." not in suffix and suffix != ANY) or posixpath.normpath(f"x{suffix}") != f"x{suffix}":
         raise table.wrong("suffix", "what follows the stem in a file's name, such as '.png' or '_depth.png', or '*'")
-    prefix = (
-        table.get("prefix", str, "what a file's name begins with, such as 'depth_'") if "prefix" in table.values else ""
-    )
-    if "/" in prefix or "\\" in prefix or "{" in prefix:
+    prefix = table.values.get("prefix", "")
+    if not isinstance(prefix, str) or set(prefix) & set("/\\{\0"):
         raise table.wrong("prefix", "what a file's name begins with, such as 'depth_'; folders stand in 'folder'")
     return folder, suffix, prefix
 

@@ -40,7 +40,7 @@ class FileDataset(DenseDataset):
         encodings: per map what it means and how its files hold it.
         label: how files of labels hold class ids; None where there are none.
         around: paths of the files that may be frames; by default those that lie beside the frames' own.
-        named: names of frames, without folders, that other splits or lists have.
+        named: names of frames that other splits or lists have, with their folders or without.
         described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
 
     Attributes:
@@ -127,5 +127,8 @@ class FileDataset(DenseDataset):
             raise error
         self.left_over = left_over(self.frames, names, list(around) or beside, named)
         if self.left_over:
-            told = (f"{len(files)} of {name} {first_of(files)}" for name, files in self.left_over.items())
-            _LOG.warning("%s: files that no frame takes: %s", type(self).__name__, ", ".join(told))
+            told = (
+                f"{len(files)} of {name} in {Path(files[0]).parent}, {first_of([Path(file).name for file in files])}"
+                for name, files in self.left_over.items()
+            )
+            _LOG.warning("%s: files that no frame takes: %s", type(self).__name__, "; ".join(told))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar
 
 from rgbx.datasets.declaration import Declaration, read_declaration
@@ -66,7 +66,7 @@ class FolderDataset(FileDataset):
             {name: item.encoding for name, item in declared.modalities.items()},
             declared.label.encoding if declared.label else None,
             around=listed.around,
-            named=listed.named | {PurePosixPath(frame.sample_id).name for frame in listed.frames},
+            named=listed.named | {frame.sample_id for frame in listed.frames},
             modalities=modalities,
             classes=declared.classes,
             palette=declared.palette,

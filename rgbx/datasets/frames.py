@@ -85,7 +85,7 @@ def left_over(
         frames: of the split.
         names: of the maps to look at.
         files: paths of the files that lie around.
-        named: names of frames, without folders, that other splits or lists have.
+        named: names of frames that other splits or lists have, with their folders or without.
 
     Returns:
         Paths per map, only of maps that have any.
@@ -93,18 +93,20 @@ def left_over(
     taken = {os.fspath(path) for frame in frames for path in frame.files.values()}
     rest = [os.path.split(path) for path in files if path not in taken]
     found: dict[str, list[str]] = {}
+    known = set(named)
     forms = {name: form for name in names if (form := _form(frames, name))}
     for name, (prefix, tail) in sorted(forms.items(), key=lambda item: -len("".join(item[1]))):
         suffixes = [tail + ending for ending in MAP_SUFFIXES]
-        own = [os.path.split(frame.files[name]) for frame in frames if name in frame.files]
-        places = dict.fromkeys((folder for folder, _ in own), True)
-        stems = {(folder, split_name(base, prefix, suffixes)) for folder, base in own}
+        own = [(frame, *os.path.split(frame.files[name])) for frame in frames if name in frame.files]
+        places = {base: base for base in {_base(folder, frame.sample_id) for frame, folder, _ in own}}
+        stems = {(folder, split_name(base, prefix, suffixes)) for _, folder, base in own}
         others = []
         for folder, base in rest:
-            stem = split_name(base, prefix, suffixes) if _lies_in(folder, places) and not is_hidden(base) else ""
+            place = _place(folder, places)
+            stem = split_name(base, prefix, suffixes) if place and not is_hidden(base) else ""
             if not stem:
                 others.append((folder, base))
-            elif stem not in named and (folder, stem) not in stems:
+            elif (folder, stem) not in stems and not {stem, f"{folder}{os.sep}{stem}"[len(place) + 1 :]} & known:
                 found.setdefault(name, []).append(f"{folder}{os.sep}{base}")
         rest = others
     return {name: sorted(found[name]) for name in names if name in found}
@@ -143,9 +145,15 @@ def _form(frames: Sequence[Frame], name: str) -> tuple[str, str] | None:
     return None
 
 
-def _lies_in(folder: str, places: dict[str, bool]) -> bool:
-    """Whether a folder is one of the places, or below one; remembers the answer there."""
+def _base(folder: str, sample_id: str) -> str:
+    """A file's folder without those that belong to the frame's name."""
+    inner = sample_id.rpartition("/")[0]
+    return folder.removesuffix(f"{os.sep}{inner}") if inner else folder
+
+
+def _place(folder: str, places: dict[str, str]) -> str:
+    """The one of the places that a folder is, or lies below; "" for none. Remembers the answer there."""
     if folder not in places:
         above = os.path.split(folder)[0]
-        places[folder] = above != folder and _lies_in(above, places)
+        places[folder] = _place(above, places) if above != folder else ""
     return places[folder]

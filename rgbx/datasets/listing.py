@@ -87,8 +87,11 @@ def split_name(name: str, prefix: str, suffixes: Iterable[str]) -> str:
         prefix: how the name in its folder begins.
         suffixes: how it may end, in any letter case.
     """
-    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
-    if suffix is None:
+    lower = name.lower()
+    for suffix in suffixes:
+        if lower.endswith(suffix.lower()):
+            break
+    else:
         return ""
     folder, slash, base = name[: len(name) - len(suffix)].rpartition("/")
     stem = base.removeprefix(prefix)

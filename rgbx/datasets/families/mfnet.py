@@ -28,9 +28,9 @@ MFNET_PALETTE = [
     [0, 0, 0], [64, 0, 128], [64, 64, 0], [0, 128, 192], [0, 0, 192], [128, 128, 0], [64, 64, 128], [192, 128, 128],
     [192, 64, 0],
 ]  # fmt: skip
-PACKED = "images/labels"
+PACKED = ("images/labels", "image/label", "image/labels")
 MFNET_VARIANTS: dict[str, dict[str, str]] = {
-    PACKED: {"rgb": "images", "thermal": "images", "label": "labels"},
+    "images/labels": {"rgb": "images", "thermal": "images", "label": "labels"},
     "image/label": {"rgb": "image", "thermal": "image", "label": "label"},
     "image/labels": {"rgb": "image", "thermal": "image", "label": "labels"},
     "RGB/Modal/Label": {"rgb": "RGB", "thermal": "Modal", "label": "Label"},

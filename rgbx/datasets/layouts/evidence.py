@@ -13,7 +13,9 @@ from rgbx._files import read_json, read_text
 from rgbx.datasets.declaration import Declaration
 from rgbx.datasets.families.deliver import DELIVER_WEATHERS
 from rgbx.datasets.families.mfnet import MFNET_VARIANTS, PACKED
+from rgbx.datasets.families.sunrgbd_scenes import CAMERAS, scene_folders
 from rgbx.datasets.families.taskonomy import TASKONOMY_DOMAINS
+from rgbx.datasets.families.visible_infrared import visible_infrared
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.listing import IMAGE_SUFFIXES, is_hidden
 from rgbx.datasets.rooms import MANIFEST
@@ -119,12 +121,13 @@ def nyudv2_folders(root: Path) -> Evidence:
 
 
 def mfnet(root: Path) -> Evidence:
-    variants = [variant for variant in MFNET_VARIANTS if variant != PACKED]
+    variants = [variant for variant in MFNET_VARIANTS if variant not in PACKED]
     evidence = [text for variant in variants for text in has_folders(root, *MFNET_VARIANTS[variant].values())]
-    for path in _images(root / MFNET_VARIANTS[PACKED]["rgb"]):
-        image = read_image(path)
-        if image.ndim == 3 and image.shape[2] == 4:
-            evidence.append(f"images/{path.name} has four channels")
+    for folder in dict.fromkeys(MFNET_VARIANTS[variant]["rgb"] for variant in PACKED):
+        for path in _images(root / folder):
+            image = read_image(path)
+            if image.ndim == 3 and image.shape[2] == 4:
+                evidence.append(f"{folder}/{path.name} has four channels")
     return evidence
 
 
@@ -137,6 +140,23 @@ def folders_of(declaration: Declaration, *names: str) -> Callable[[Path], Eviden
         return [text for at in placed for text in has_folders(root, *(at[name] for name in names or at))]
 
     return evidence
+
+
+def pairs(root: Path) -> Evidence:
+    """Folders of visible and of infrared images."""
+    declaration = visible_infrared(root)
+    if declaration is None:
+        return []
+    placed = [declaration.folders(split) for split in declaration.splits]
+    return [text for at in placed for text in has_folders(root, *at.values())]
+
+
+def sunrgbd_scenes(root: Path) -> Evidence:
+    """A folder of scenes below one of the cameras."""
+    images = root / "SUNRGBD" if (root / "SUNRGBD").is_dir() else root
+    cameras = [camera for camera in CAMERAS if (images / camera).is_dir()]
+    scene = next(scene_folders(images), None) if cameras else None
+    return [f"it has {', '.join(f'{camera}/' for camera in cameras)} and the scene {scene}"] if scene else []
 
 
 def deliver(root: Path) -> Evidence:
