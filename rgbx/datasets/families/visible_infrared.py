@@ -42,23 +42,24 @@ class VisibleInfrared(FolderDataset):
 
 def visible_infrared(root: Path) -> Declaration | None:
     """What a folder of such pairs declares; None where it is none."""
-    here = _folders(root)
+    here, before, after, splits = _folders(root), "", "", [ALL]
     parted = [split for split in SPLITS if _pair(_folders(root / split))]
     if pair := _pair(here):
         inner = [split for split in SPLITS if (root / pair[0] / split).is_dir()]
-        form, splits = ("{}/" + SPLIT, inner) if inner else ("{}", [ALL])
+        after, splits = (f"/{SPLIT}", inner) if inner else ("", [ALL])
     elif parted:
-        here = _folders(root / parted[0])
-        pair, form, splits = _pair(here), SPLIT + "/{}", parted
+        here, before, splits = _folders(root / parted[0]), f"{SPLIT}/", parted
+        pair = _pair(here)
     if not pair:
         return None
-    label = next((here[name] for name in _LABELS if name in here), None)
+    visible, infrared = (f"{before}{folder}{after}" for folder in pair)
+    label = next((f"{before}{here[name]}{after}" for name in _LABELS if name in here), None)
     return Declaration(
         "VisibleInfrared",
         MFNET_CLASSES if label else (),
         MFNET_PALETTE if label else [],
-        {"rgb": DeclaredMap(form.format(pair[0]), RGB), "thermal": DeclaredMap(form.format(pair[1]), THERMAL)},
-        DeclaredLabel(form.format(label)) if label else None,
+        {"rgb": DeclaredMap(visible, RGB), "thermal": DeclaredMap(infrared, THERMAL)},
+        DeclaredLabel(label) if label else None,
         {split: split for split in splits},
     )
 
