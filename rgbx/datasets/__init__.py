@@ -11,7 +11,9 @@ from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
 from rgbx.datasets.families.pst900 import PST900
 from rgbx.datasets.families.side_by_side import SideBySide
 from rgbx.datasets.families.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
+from rgbx.datasets.families.sunrgbd_scenes import SUNRGBDScenes
 from rgbx.datasets.families.taskonomy import Taskonomy
+from rgbx.datasets.families.visible_infrared import VisibleInfrared
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.layouts import build_dataset, propose, recognise, split_names
 from rgbx.datasets.rooms import SyntheticRooms
@@ -43,10 +45,12 @@ __all__ = [
     "NYUDv2Mat",
     "SUNRGBDFolders",
     "SUNRGBDLists",
+    "SUNRGBDScenes",
     "SampleKey",
     "SideBySide",
     "SyntheticRooms",
     "Taskonomy",
+    "VisibleInfrared",
     "build_dataset",
     "compute_class_weights",
     "count_labels",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rgbx._files import read_json
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
@@ -81,12 +82,12 @@ def _labelled(dataset: DenseDataset, index: int) -> Sample:
 
 def _kept(path: Path, fingerprint: str) -> LabelCounts | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record: Any = read_json(path)
         stamps = {name: list(stamp) for name, stamp in file_stamps(record["files"]).items()}
         if record["fingerprint"] != fingerprint or record["files"] != stamps:
             return None
         return LabelCounts(tuple(record["pixels"]), tuple(record["image_pixels"]))
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import difflib
 import math
+import posixpath
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rgbx._files import inside, read_text
+from rgbx.datasets.listing import ANY
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.labels import Colour
 
 SPLIT = "{split}"
-ANY_IMAGE = "*"
+_SPLIT_FORMS = "a list file NAME.txt, a folder's name, an array of stems, or a table of lists with timestamps"
+_FILE_KEYS = ("folder", "suffix", "prefix")
 _OWN_KEYS = {
     "metre": {"scale", "bits", "missing"},
     "sensor": {"scale", "add", "missing"},
@@ -35,11 +39,13 @@ class DeclaredMap:
         encoding: what the values mean.
         suffix: what follows the stem in the file's name, such as ".png" or "_depth.png"; "*" for any image, of which
             each frame has one.
+        prefix: what the file's name begins with, before the last part of the stem, such as "depth_".
     """
 
     folder: str
     encoding: Encoding
-    suffix: str = ANY_IMAGE
+    suffix: str = ANY
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,21 @@ class DeclaredLabel:
 
     folder: str
     encoding: LabelEncoding = field(default_factory=LabelEncoding)
-    suffix: str = ANY_IMAGE
+    suffix: str = ANY
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """A split of maps that were recorded at times of their own, paired by the nearest.
+
+    Attributes:
+        lists: by map, the first modality's among them, a list file with lines `timestamp path`.
+        max_gap: the largest difference of a pair in seconds.
+    """
+
+    lists: Mapping[str, str]
+    max_gap: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -61,8 +81,9 @@ class Declaration:
         palette: one [r, g, b] per class.
         modalities: by name, in the order of the model's stack.
         label: None for translation.
-        splits: per name a list file NAME.txt, an array of stems, or what replaces `{split}` in the folders, where every
-            file of the first modality is a frame. One text for all: with `{split}` in it for the name.
+        splits: per name a list file NAME.txt, an array of stems, lists with timestamps, or what replaces `{split}` in
+            the folders, where every file of the first modality is a frame. One text for all: with `{split}` in it for
+            the name.
         choices: values of further placeholders in folders, the default first.
     """
 
@@ -71,7 +92,7 @@ class Declaration:
     palette: list[list[int]]
     modalities: Mapping[str, DeclaredMap]
     label: DeclaredLabel | None
-    splits: Mapping[str, str | tuple[str, ...]] | str = SPLIT
+    splits: Mapping[str, str | tuple[str, ...] | Streams] | str = SPLIT
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -94,13 +115,18 @@ class Declaration:
         return {name: given.get(name, values[0]) for name, values in self.choices.items()}
 
     def folders(self, split: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The folder of each map, relative to the root."""
+        """The folder of each map, relative to the root.
+
+        Raises:
+            ValueError: the split leads out of the root, or a wrong choice.
+        """
         words = {SPLIT: split, **{f"{{{name}}}": value for name, value in self.chosen(given or {}).items()}}
         found = {}
         for name, item in self.maps.items():
-            found[name] = item.folder
+            folder = item.folder
             for word, value in words.items():
-                found[name] = found[name].replace(word, value)
+                folder = folder.replace(word, value)
+            found[name] = inside(".", folder, f"{self.name}: folder of {name} in split {split!r}")
         return found
 
 
@@ -122,21 +148,24 @@ def read_declaration(file: str | Path) -> Declaration:
         ValueError: not TOML, or a key that is missing, unknown or wrong.
     """
     file = Path(file)
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"{file}: no such file; it declares classes, label, modalities and splits")
+    text = read_text(file, limit=1 << 20)
     try:
-        top = Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+        top = Table(file, "", tomllib.loads(text))
+    except (ValueError, RecursionError) as error:  # a number may be too long for Python
         raise ValueError(f"{file}: not valid TOML: {error}") from error
     top.only(("classes", "label", "modalities", "splits"))
     tables = Table(file, "modalities", top.get("modalities", dict, "a table [modalities.NAME] per modality"))
     modalities = {name: _modality(Table(file, f"modalities.{name}", tables.values[name])) for name in tables.values}
     classes, palette, label = _classes_and_label(file, top)
     splits = Table(file, "splits", top.get("splits", dict, "a table with one entry per split"))
-    declared = {name: _split(splits, name) for name in splits.values}
+    names = (*modalities, *(("label",) if label else ()))
+    declared = {name: _split(splits, name, names) for name in splits.values}
     result = Declaration(str(file), classes, palette, modalities, label, declared)
     for name, value in declared.items():
-        parted = any(SPLIT in item.folder for item in result.maps.values())
+        places = [item.folder for item in result.maps.values()]
+        parted = any(SPLIT in place or f"{place}/".startswith(f"{value}/") for place in places)
         if isinstance(value, str) and not value.endswith(".txt") and not parted:
             raise splits.wrong(name, f"a list NAME.txt or an array of stems, as no folder holds {SPLIT}")
     return result
@@ -159,7 +188,7 @@ def _classes_and_label(file: Path, top: Table) -> tuple[tuple[str, ...], list[li
 
 def _label(table: Table, count: int, palette: list[list[int]] | None) -> DeclaredLabel:
     """The label of so many classes, whose colours are those of the palette where one is written."""
-    table.only(("folder", "suffix", "offset", "void", "values", "colours", "key"))
+    table.only((*_FILE_KEYS, "offset", "void", "values", "colours", "key"))
     colours = _label_colours(table, count, palette)
     void = table.values.get("void", [])
     meaning, fits = ("[red, green, blue] of 0..255", _is_colour) if colours else ("whole numbers", _is_whole)
@@ -178,8 +207,8 @@ def _label(table: Table, count: int, palette: list[list[int]] | None) -> Declare
     except ValueError as error:
         at = next((name for name in ("values", "colours") if name in table.values), "void")
         raise ValueError(f"{table.file}: [label] {at}: {error}") from error
-    folder, suffix = _folder_and_suffix(table)
-    return DeclaredLabel(folder, encoding, suffix)
+    folder, suffix, prefix = _place(table)
+    return DeclaredLabel(folder, encoding, suffix, prefix)
 
 
 def _label_colours(table: Table, count: int, palette: list[list[int]] | None) -> tuple[Colour, ...]:
@@ -201,11 +230,11 @@ def _modality(table: Table) -> DeclaredMap:
     own = _OWN_KEYS.get(unit, set())
     for key in {"scale", "add", "bits", "missing"} & table.values.keys() - own:
         raise ValueError(f"{table.file}: [{table.name}] {key}: unit {unit!r} has no {key}")
-    table.only(("folder", "suffix", "unit", "interpolation", "key", *sorted(own)))
+    table.only((*_FILE_KEYS, "unit", "interpolation", "key", *sorted(own)))
     interpolation = table.choice("interpolation", ("linear", "nearest"), UNITS[unit][2])
-    folder, suffix = _folder_and_suffix(table)
+    folder, suffix, prefix = _place(table)
     spec = MapSpec.of_unit(table.name.rpartition(".")[2], unit, interpolation)
-    return DeclaredMap(folder, _encoding(table, spec), suffix)
+    return DeclaredMap(folder, _encoding(table, spec), suffix, prefix)
 
 
 def _encoding(table: Table, spec: MapSpec) -> Encoding:
@@ -235,20 +264,28 @@ def _scale(table: Table, meaning: str, default: float | None = None) -> float:
     return float(scale)
 
 
-def _folder_and_suffix(table: Table) -> tuple[str, str]:
-    folder = table.get("folder", str, f"a folder relative to the root, which may hold {SPLIT}")
-    suffix = table.get("suffix", str, "what follows the stem in a file's name", ".png")
-    if Path(folder).is_absolute() or "{" in folder.replace(SPLIT, ""):
+def _place(table: Table) -> tuple[str, str, str]:
+    """Folder, suffix and prefix of the files."""
+    folder = table.get("folder", str, f"a folder relative to the root, which may hold {SPLIT}").replace("\\", "/")
+    if folder.startswith("/") or "{" in folder.replace(SPLIT, ""):
         raise table.wrong("folder", f"a folder relative to the root, with no placeholder but {SPLIT}")
-    if "." not in suffix and suffix != ANY_IMAGE:
+    inside(".", folder, table.place("folder"))
+    suffix = table.get("suffix", str, "what follows the stem in a file's name", ".png").replace("\\", "/")
+    if ("." not in suffix and suffix != ANY) or posixpath.normpath(f"x{suffix}") != f"x{suffix}":
         raise table.wrong("suffix", "what follows the stem in a file's name, such as '.png' or '_depth.png', or '*'")
-    return folder, suffix
+    prefix = table.values.get("prefix", "")
+    if not isinstance(prefix, str) or set(prefix) & set("/\\{\0"):
+        raise table.wrong("prefix", "what a file's name begins with, such as 'depth_'; folders stand in 'folder'")
+    return folder, suffix, prefix
 
 
-def _split(table: Table, name: str) -> str | tuple[str, ...]:
-    value = table.get(name, (str, list), "a list file NAME.txt, a folder's name, or an array of stems")
+def _split(table: Table, name: str, maps: Sequence[str]) -> str | tuple[str, ...] | Streams:
+    value = table.get(name, (str, list, dict), _SPLIT_FORMS)
     if isinstance(value, str):
+        inside(".", value, table.place(name))
         return value
+    if isinstance(value, dict):
+        return _streams(Table(table.file, f"splits.{name}", value), maps)
     if not all(isinstance(stem, str) and stem for stem in value):
         raise table.wrong(name, "an array of stems")
     return tuple(value)
@@ -260,6 +297,23 @@ def _is_number(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _streams(table: Table, maps: Sequence[str]) -> Streams:
+    table.only((*maps, "max_gap"))
+    gap = table.get("max_gap", (int, float), "seconds, at least 0", 0.02)
+    if not 0 <= gap < math.inf:
+        raise table.wrong("max_gap", "seconds, at least 0")
+    lists = {
+        name: table.get(name, str, "a list file with lines of timestamp and file name")
+        for name in maps
+        if name in table.values or name == maps[0]
+    }
+    if len(lists) < 2:
+        raise ValueError(f"{table.file}: [{table.name}]: expected lists of {maps[0]} and of another map, to be paired")
+    for name, file in lists.items():
+        inside(".", file, table.place(name))
+    return Streams(lists, float(gap))
 
 
 def _is_byte(value: object) -> bool:
@@ -286,13 +340,13 @@ class Table:
             if key not in known:
                 match = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
                 hint = f"did you mean {match[0]!r}?" if match else f"expected {', '.join(known)}"
-                raise ValueError(f"{self._place(key)}: no such key; {hint}")
+                raise ValueError(f"{self.place(key)}: no such key; {hint}")
 
     def get(self, key: str, kind: type | tuple[type, ...], expected: str, default: object = None) -> Any:
         """The value of a key, of the given type; without a default the key must be there."""
         if key not in self.values:
             if default is None:
-                raise ValueError(f"{self._place(key)} is missing; expected {expected}")
+                raise ValueError(f"{self.place(key)} is missing; expected {expected}")
             return default
         value = self.values[key]
         if not isinstance(value, kind) or isinstance(value, bool) or value in ("", [], {}):
@@ -310,7 +364,8 @@ class Table:
 
     def wrong(self, key: str, expected: str) -> ValueError:
         """The error for a value that cannot be used."""
-        return ValueError(f"{self._place(key)}: expected {expected}, found {self.values.get(key)!r}")
+        return ValueError(f"{self.place(key)}: expected {expected}, found {self.values.get(key)!r}")
 
-    def _place(self, key: str) -> str:
+    def place(self, key: str) -> str:
+        """File, table and key, for messages."""
         return f"{self.file}: [{self.name}] {key}" if self.name else f"{self.file}: {key}"

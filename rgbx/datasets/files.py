@@ -5,37 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
+from rgbx.datasets.frames import Frame, check_files, check_ids, first_of, left_over
 from rgbx.datasets.sample import DenseDataset, Described, Sample
 from rgbx.maps import Encoding, LabelEncoding
 
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame on disk.
-
-    Attributes:
-        sample_id: unique in its split; names the results.
-        files: the file behind each map and behind "label"; a test frame may have no label. Files of modalities that
-            nobody asks for may be listed: they are not opened.
-        origin: where the frame was listed ("…/train.txt:12"), for messages; "" where folders were listed.
-        mirrored: whether the frame is the mirror image of its files, which another frame may have too.
-    """
-
-    sample_id: str
-    files: Mapping[str, Path] = field(repr=False)
-    origin: str = ""
-    mirrored: bool = False
+_LOG = logging.getLogger("rgbx")
 
 
 class MissingFileError(FileNotFoundError):
-    """A file of a dataset's first frame is not there.
+    """Files of a dataset's frames are not there.
 
     Attributes:
         dataset: it has listed its frames, so what else is wrong with them can be examined.
@@ -54,11 +39,17 @@ class FileDataset(DenseDataset):
         frames: in the order of the split.
         encodings: per map what it means and how its files hold it.
         label: how files of labels hold class ids; None where there are none.
+        around: paths of the files that may be frames; by default those that lie beside the frames' own.
+        named: names of frames that other splits or lists have, with their folders or without.
         described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
 
+    Attributes:
+        left_over: per map the files that look like a frame's and are none, see `rgbx.datasets.frames.left_over`; the
+            log tells them in one line.
+
     Raises:
-        ValueError: no frame, or a modality that the layout does not have.
-        MissingFileError: a file of the first frame is not there, so that a wrong root fails here and not in a worker.
+        ValueError: no frame, two of one id, something that is no file, or a modality that the layout does not have.
+        MissingFileError: a file of any frame is not there, so that it fails here and not in a worker.
     """
 
     def __init__(
@@ -66,6 +57,9 @@ class FileDataset(DenseDataset):
         frames: Sequence[Frame],
         encodings: Mapping[str, Encoding],
         label: LabelEncoding | None = None,
+        *,
+        around: Iterable[str] = (),
+        named: Collection[str] = (),
         **described: Unpack[Described],
     ) -> None:
         modalities = described["modalities"]
@@ -80,7 +74,8 @@ class FileDataset(DenseDataset):
             raise ValueError(f"{type(self).__name__}: no frames")
         self.frames = list(frames)
         self.encodings, self.label = dict(encodings), label
-        self._check_files(self.frames[0])
+        self.left_over: dict[str, list[str]] = {}
+        self._compare(around, named)
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -127,9 +122,18 @@ class FileDataset(DenseDataset):
         """Train ids, uint8 [H, W], as the label files store them."""
         return label if self.label is None else self.label.encode(label)
 
-    def _check_files(self, frame: Frame) -> None:
-        for path in self.files_of(frame).values():
-            if not path.exists():
-                error = MissingFileError(f"{frame.origin}: {path}: no such file".removeprefix(": "))
-                error.dataset = self
-                raise error
+    def _compare(self, around: Iterable[str], named: Collection[str]) -> None:
+        names = (*(("label",) if self.label else ()), *self.modalities)
+        check_ids(self.frames)
+        missing, beside = check_files(self.frames, names)
+        if missing:
+            error = MissingFileError(missing)
+            error.dataset = self
+            raise error
+        self.left_over = left_over(self.frames, names, list(around) or beside, named)
+        if self.left_over:
+            told = (
+                f"{len(files)} of {name} in {Path(files[0]).parent}, {first_of([Path(file).name for file in files])}"
+                for name, files in self.left_over.items()
+            )
+            _LOG.warning("%s: files that no frame takes: %s", type(self).__name__, "; ".join(told))

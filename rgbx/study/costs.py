@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from rgbx._files import read_json
 from rgbx._types import Options
 from rgbx.maps import replace_file
 from rgbx.models import MultimodalModel
@@ -143,7 +144,7 @@ def write_costs(costs: Costs, path: Path) -> None:
 def read_costs(path: Path) -> Costs | None:
     """Costs that were kept; None where there are none of this format."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept: Any = read_json(path)
         methods = {
             name: Cost(tuple(cost["size"]), cost["parameters"], cost["flops"], tuple(cost["milliseconds"]))
             for name, cost in kept["methods"].items()

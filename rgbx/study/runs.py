@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rgbx._files import read_json
 from rgbx.evaluate.result import read_result
 from rgbx.evaluate.result_form import Result
 from rgbx.maps import replace_file
@@ -138,10 +139,10 @@ def read_note(run: Run) -> Note:
         ValueError: the file is no such note.
     """
     path = run.folder / "run.json"
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note: Any = read_json(path)
         found = note["format"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove the run's folder to run it anew") from error

@@ -28,7 +28,7 @@ from rgbx.maps import RGB, LabelEncoding
 
 
 class Labels(FileDataset):
-    """Labels in files; the rgb files do not exist, so whoever opens one fails."""
+    """Labels in files; the rgb files hold no image, so whoever reads one fails."""
 
     def __init__(self, root, count=4):
         frames = [Frame(f"{n}", {"rgb": root / "no.png", "label": root / f"{n}.png"}) for n in range(count)]
@@ -51,6 +51,7 @@ def root(tmp_path):
         label = rng.choice(np.array([0, 0, 0, 1, 2, 255], np.uint8)[: 4 + n % 3], size)
         Image.fromarray(label).save(tmp_path / f"{n}.png")
     Image.fromarray(np.zeros((5, 8, 3), np.uint8)).save(tmp_path / "rgb.png")
+    (tmp_path / "no.png").touch()
     return tmp_path
 
 

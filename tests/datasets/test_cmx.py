@@ -102,7 +102,10 @@ def test_depth_of_unknown_scale_is_relative(folders):
 
 
 def test_holdout(folders):
-    (folders / "train.txt").write_text("0\n1\n" * 80)
+    for name in range(160):
+        for folder in ("RGB", "Depth", "labels"):
+            (folders / folder / f"{name}.png").touch()
+    (folders / "train.txt").write_text("".join(f"{name}\n" for name in range(160)))
     parts = [len(NYUDv2CMX(folders, holdout=part)) for part in ("exclude", "only")]
     assert parts == [144, 16]
 

@@ -74,7 +74,10 @@ def test_what_is_missing_is_found_when_it_is_built(tmp_path):
     with pytest.raises(ValueError, match=r"FMB has the modalities 'rgb' and 'thermal', found \['depth'\]"):
         FMB(tmp_path, modalities=("rgb", "depth"))
     (tmp_path / "train" / "Infrared" / "00001.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"Infrared: thermal of 1 of 2 frames is missing, such as \['00001'\]"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"Infrared.00001\.png: no such file; thermal of 1 of 2 frames is missing, such as \['00001'\]",
+    ):
         FMB(tmp_path)
     assert len(FMB(tmp_path, modalities=("rgb",))) == 2
     with pytest.raises(FileNotFoundError, match=r"test.Visible: no such folder"):
@@ -118,7 +121,10 @@ def test_a_missing_file_names_a_folder_and_a_suffix_of_its_own(tmp_path):
     (tmp_path / "train" / "Visible" / "00001.png").rename(tmp_path / "train" / "Visible" / "00001.jpg")
     assert [frame.files["rgb"].suffix for frame in FMB(tmp_path).frames] == [".png", ".jpg", ".png"]
     (tmp_path / "train" / "Label" / "00002.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"Label: label of 1 of 3 frames is missing, such as \['00002'\]"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"Label.00002\.png: no such file; label of 1 of 3 frames is missing, such as \['00002'\]",
+    ):
         FMB(tmp_path)
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from rgbx.datasets.listing import find_folder, find_image, holdout_indices, image_files, list_lines
+from rgbx.datasets.listing import (
+    distinct_ids,
+    files_below,
+    files_by_stem,
+    find_folder,
+    holdout_indices,
+    image_files,
+    join_name,
+    lines_beside,
+    list_lines,
+    split_name,
+)
 
 
 def test_lines_know_where_they_stand(tmp_path):
@@ -28,8 +39,6 @@ def touch(folder, *names):
 def test_images_by_stem(tmp_path):
     folder = touch(tmp_path / "rgb", "b.png", "a.JPG", "notes.txt", ".c.png")
     assert image_files(folder) == {"a": folder / "a.JPG", "b": folder / "b.png"}
-    assert find_image(folder, "a") == folder / "a.JPG"
-    assert find_image(folder, "z") == folder / "z.png"
     with pytest.raises(ValueError, match=r"a\.JPG and a\.png have one stem"):
         image_files(touch(folder, "a.png"))
     with pytest.raises(FileNotFoundError, match="empty: no images"):
@@ -37,6 +46,66 @@ def test_images_by_stem(tmp_path):
     assert find_folder(tmp_path, "RGB1", "rgb") == folder
     with pytest.raises(FileNotFoundError, match="no folder a or b"):
         find_folder(tmp_path, "a", "b")
+
+
+def test_folders_below_are_searched_through_links_and_not_in_circles(tmp_path):
+    store, root = tmp_path / "store", tmp_path / "rgb"
+    touch(store, "2.png"), touch(root, "1.png"), touch(root / "night", "3.PNG")
+    (root / "day").symlink_to(store)
+    (root / "again").symlink_to(root)
+    (store / "back").symlink_to(root)
+    assert files_below(root) == ["1.png", "day/2.png", "night/3.PNG"]
+    assert files_below(tmp_path / "none") == []
+
+
+def test_hidden_files_are_nobodys(tmp_path):
+    touch(tmp_path, "0.png", "._0.png", ".DS_Store", "Thumbs.db", "desktop.ini")
+    for folder in (".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git"):
+        touch(tmp_path / folder, "1.png")
+    assert files_below(tmp_path) == ["0.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "suffix", "stem"),
+    [
+        ("0001.png", "", ".png", "0001"),
+        ("0001.PNG", "", ".png", "0001"),
+        ("0001.png", "", "_Ids.PNG", ""),
+        ("0001_IDS.png", "", "_Ids.PNG", "0001"),
+        ("day/rgb_1.png", "rgb_", ".png", "day/1"),
+        ("rgb_/1.png", "rgb_", ".png", ""),
+        ("RGB_1.png", "rgb_", ".png", ""),
+        ("rgb_.png", "rgb_", ".png", ""),
+        (".png", "", ".png", ""),
+        ("scene/rgb.png", "", "/rgb.png", "scene"),
+    ],
+)
+def test_stems_of_names(name, prefix, suffix, stem):
+    assert split_name(name, prefix, (suffix,)) == stem
+    if stem:
+        assert join_name(stem, prefix, suffix).lower() == name.lower()
+
+
+def test_arrays_are_taken_where_there_is_no_image(tmp_path):
+    names = ["0.npy", "1.npz", "notes.txt"]
+    assert files_by_stem(tmp_path, names) == {"0": tmp_path / "0.npy", "1": tmp_path / "1.npz"}
+    assert files_by_stem(tmp_path, [*names, "0.png"]) == {"0": tmp_path / "0.png"}
+    with pytest.raises(ValueError, match=r"a\.jpg and a\.PNG have one stem"):
+        files_by_stem(tmp_path, ["a.jpg", "a.PNG", "b.png"])
+    assert set(files_by_stem(tmp_path, ["a.jpg", "a.PNG", "b.png"], wanted={"b"})) == {"b"}
+
+
+def test_ids_have_folders_only_where_names_repeat():
+    assert distinct_ids(["rgb/0.png", "rgb/1.png"]) == ["0", "1"]
+    assert distinct_ids(["day/0.png", "night/0.png"]) == ["day/0", "night/0"]
+
+
+def test_lines_of_the_other_lists(tmp_path):
+    (tmp_path / "train.txt").write_text("a\n\nb\n")
+    (tmp_path / "val.txt").write_bytes("c\r\n".encode("utf-16"))
+    (tmp_path / "broken.txt").write_bytes(b"\xe9")
+    (tmp_path / "folder.txt").mkdir()
+    assert lines_beside(tmp_path / "test.txt") == ["a", "b", "c"]
 
 
 def test_parts_partition_the_list():

@@ -115,15 +115,17 @@ def test_exceptions(tmp_path):
     with pytest.raises(ValueError, match="variant must be one of"):
         MFNet(root, "test", variant="rgb/thermal")
     (root / "labels" / "00002N.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"test\.txt:2: .*00002N\.png: no such file"):
-        MFNet(root, "test")[1]
+    with pytest.raises(FileNotFoundError, match=r"test\.txt:2: .*00002N\.png: no such file; label of 1 of 2 frames"):
+        MFNet(root, "test")
+    save(root / "labels" / "00002N.png", grey(RNG, 0, 9))
     (root / "images").mkdir()
     with pytest.raises(ValueError, match="say which by variant="):
         MFNet(root, "test")
     assert len(MFNet(root, "test", variant="rgb/ther/labels")) == 2
     with pytest.raises(FileNotFoundError, match=r"expected the folders .*; found \['labels'"):
         MFNet(_only(tmp_path, "labels"))
-    save(root / "images" / "00001D.png", colours(RNG, 3))
+    for stem in ("00001D", "00002N"):
+        save(root / "images" / f"{stem}.png", colours(RNG, 3))
     with pytest.raises(ValueError, match=r"images.00001D\.png: expected 4 channels of 8 bits"):
         MFNet(root, "test", variant="images/labels")[0]
 

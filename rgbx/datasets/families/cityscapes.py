@@ -6,18 +6,19 @@ Packages leftImg8bit and gtFine; for depth also disparity and camera, all below 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from rgbx.datasets.files import FileDataset, Frame
+from rgbx._files import inside, read_json
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
+from rgbx.datasets.listing import files_below, split_name
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import IGNORE_INDEX, RGB, STANDARD_MAPS, Encoding, LabelEncoding, read_image
-from rgbx.maps.files import read_file
 
 _TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
     (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (11, "building", (70, 70, 70)),
@@ -72,7 +73,7 @@ class Cityscapes(FileDataset):
     ) -> None:
         if label_kind not in ("labelIds", "labelTrainIds"):
             raise ValueError(f"label_kind must be 'labelIds' or 'labelTrainIds', found {label_kind!r}")
-        self.root, self.split = Path(root), split
+        self.root, self.split = Path(root), inside(root, split, "split")
         self.label_kind = "labelTrainIds" if prepared else label_kind
         kinds = {
             "rgb": (self.root, *_KINDS["rgb"]),
@@ -153,10 +154,10 @@ def read_disparity_depth(disparity_path: str | Path, camera_path: str | Path) ->
 def _baseline_times_focal_length(path: Path) -> float:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; depth needs Cityscapes' camera package")
+    camera: Any = read_json(path)
     try:
-        camera = json.loads(read_file(path))
         product = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"camera {path}: expected extrinsic.baseline and intrinsic.fx, found {type(error).__name__}: {error}"
         ) from error
@@ -175,18 +176,19 @@ def frame_names(folder: Path, cities: Sequence[str] | None = None) -> list[str]:
     Raises:
         FileNotFoundError: a city that is not there, or no frame.
     """
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    files: dict[str, list[str]] = {}
+    for file in files_below(folder):
+        city, slash, name = file.rpartition("/")
+        if slash and (stem := split_name(name, "", ("_leftImg8bit.png",))):
+            files.setdefault(city, []).append(stem)
+    found = sorted(files)
     missing = [city for city in cities or () if city not in found]
     if missing:
         raise FileNotFoundError(f"{folder}: no cities {missing}; it has {found}")
-    names = [
-        path.name
-        for city in (found if cities is None else cities)
-        for path in sorted((folder / city).glob("*_leftImg8bit.png"))
-    ]
+    names = [name for city in (found if cities is None else cities) for name in files[city]]
     if not names:
         raise FileNotFoundError(f"{folder}: no files {{city}}/*_leftImg8bit.png")
-    return [name.removesuffix("_leftImg8bit.png") for name in names]
+    return names
 
 
 def frame_path(root: Path, package: str, split: str, name: str, suffix: str) -> Path:

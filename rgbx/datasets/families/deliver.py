@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, Unpack
 
 import cv2
 import numpy as np
 
-from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
+from rgbx.datasets.listing import files_below, split_name
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import HHA, RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding, MapSpec, read_image
 from rgbx.maps.files import read_colours
@@ -74,10 +76,12 @@ class DELIVER(FileDataset):
         if depth_encoding not in depths:
             raise ValueError(f"depth_encoding must be 'grey' or 'carla', found {depth_encoding!r}")
         self.root, self.split = Path(root), split
+        frames, others = _frames(self.root, split, conditions)
         super().__init__(
-            _frames(self.root, split, conditions),
+            frames,
             {"rgb": RGB, "hha": HHA, "depth": depths[depth_encoding], **_PICTURES},
             FirstChannel(offset=1, void=(0,)),
+            named={PurePath(frame.sample_id).name for frame in others},
             modalities=modalities,
             classes=DELIVER_CLASSES,
             palette=DELIVER_PALETTE,
@@ -142,24 +146,29 @@ class CarlaDepth(Encoding):
         return (steps * (1000 / (2**24 - 1))).astype(np.float32)
 
 
-def _frames(root: Path, split: str, conditions: Sequence[str] | None) -> list[Frame]:
+def _frames(root: Path, split: str, conditions: Sequence[str] | None) -> tuple[list[Frame], list[Frame]]:
+    """Frames that meet the conditions, and those that do not."""
     weathers, cases = _conditions(conditions)
     folder, suffix = _FILES["rgb"]
-    frames = []
-    for path in sorted((root / folder).glob(f"*/{split}/*/*{suffix}")):
-        weather, _, scene, name = path.relative_to(root / folder).parts
-        if weather not in weathers or (cases and not any(case in f"{scene}/{name}".lower() for case in cases)):
+    frames: list[Frame] = []
+    others: list[Frame] = []
+    for name in files_below(root / folder):
+        parts = name.split("/")
+        stem = split_name(name, "", (suffix,))
+        if len(parts) != 4 or parts[1] != split or not stem:
             continue
-        number = name.removesuffix(suffix)
-        place = f"{weather}/{split}/{scene}/{number}"
-        files = {key: root / kind / f"{place}{end}" for key, (kind, end) in _FILES.items()}
-        frames.append(Frame(f"{weather}/{scene}/{number}", files))
+        weather, _, scene, number = stem.split("/")
+        files = {key: root / kind / f"{stem}{end}" for key, (kind, end) in _FILES.items()} | {
+            "rgb": root / folder / name
+        }
+        fits = weather in weathers and (not cases or any(case in f"{scene}/{number}".lower() for case in cases))
+        (frames if fits else others).append(Frame(f"{weather}/{scene}/{number}", files))
     if not frames:
         found = sorted(str(path.relative_to(root)) for path in (root / folder).glob("*/*") if path.is_dir())
         raise FileNotFoundError(
             f"{root}: no frames {folder}/{{weather}}/{split}/*/*{suffix} with conditions {conditions}; found {found}"
         )
-    return frames
+    return frames, others
 
 
 def _conditions(conditions: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:

@@ -8,11 +8,27 @@ from typing import Unpack
 
 import numpy as np
 
-from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.listing import IMAGE_SUFFIXES, Holdout, find_folder, find_image, held_out, list_lines
+from rgbx._files import inside
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
+from rgbx.datasets.listing import (
+    IMAGE_SUFFIXES,
+    MAP_SUFFIXES,
+    Holdout,
+    distinct_ids,
+    files_below,
+    files_by_stem,
+    find_folder,
+    held_out,
+    join_name,
+    lines_beside,
+    list_lines,
+)
 from rgbx.datasets.sample import Common, Sample
-from rgbx.maps import HHA, RGB, Encoding, LabelEncoding
+from rgbx.maps import HHA, RGB, STANDARD_MAPS, Encoding, LabelEncoding
 
+METRES = Encoding(STANDARD_MAPS["depth"], scale=1)
+ARRAYS = (".npy", ".npz")
 COLUMNS = ("rgb", "label", "depth")  # written as rgb, masks, depth
 FOLDERS = {
     "rgb": ("RGB", "rgb"),
@@ -63,11 +79,12 @@ class ListDataset(FileDataset):
         holdout: Holdout = None,
         **common: Unpack[Common],
     ) -> None:
-        self.root, self.list_file = Path(root), Path(root) / list_file
+        self.root, self.list_file = Path(root), Path(root) / inside(root, list_file, "list_file")
         super().__init__(
             held_out(list_frames(self.root, self.list_file), holdout),
             {"rgb": RGB, "depth": depth},
             LabelEncoding(label_offset, void=tuple(range(label_offset))),
+            named=_stems_beside(self.list_file),
             modalities=modalities,
             classes=classes,
             palette=palette,
@@ -92,9 +109,9 @@ class CMXDataset(FileDataset):
 
     A line of a list is a name (`0`), an rgb file (`RGB/0.jpg`), or an rgb file and its label, separated by white space
     (`RGB/0.jpg Label/0.png`); as in these works only the name counts, and each map is looked for in its own folder.
-    Which suffix a folder's images have is found by looking. Labels count void as 0: train id = value - 1. HHA (Gupta et
-    al., ECCV 2014) is stored in the order of its name: red is the horizontal disparity, green the height above the
-    ground, blue the angle with gravity, and it is read in that order.
+    Which suffix a file has is found by looking; where Depth holds arrays (.npy), they are metres. Labels count void as
+    0: train id = value - 1. HHA (Gupta et al., ECCV 2014) is stored in the order of its name: red is the horizontal
+    disparity, green the height above the ground, blue the angle with gravity, and it is read in that order.
 
     Args:
         root: holds the folders and the lists.
@@ -117,10 +134,14 @@ class CMXDataset(FileDataset):
         **common: Unpack[Common],
     ) -> None:
         self.root = Path(root)
+        list_file = self.root / inside(root, f"{split}.txt", "split")
+        frames = named_frames(self.root, list_file, modalities, holdout)
+        arrays = [frame for frame in frames if "depth" in frame.files and frame.files["depth"].suffix in ARRAYS]
         super().__init__(
-            named_frames(self.root, self.root / f"{split}.txt", modalities, holdout),
-            {"rgb": RGB, "depth": depth, "hha": HHA},
+            frames,
+            {"rgb": RGB, "depth": METRES if arrays else depth, "hha": HHA},
             LabelEncoding(offset=1, void=(0,)),
+            named=_stems_beside(list_file),
             modalities=modalities,
             classes=classes,
             palette=palette,
@@ -129,26 +150,29 @@ class CMXDataset(FileDataset):
 
 
 def list_frames(root: Path, list_file: Path) -> list[Frame]:
-    """One frame per line; the stem of its rgb file is its id.
+    """One frame per line; the stem of its rgb file is its id, or where stems repeat, its path.
 
     Args:
         root: what the paths in the list are relative to.
-        list_file: UTF-8 text.
+        list_file: text.
 
     Raises:
         FileNotFoundError: no such list.
-        ValueError: an empty list, or a line that has not three columns.
+        ValueError: an empty list, or a line that has not three columns, or that leads out of the root.
     """
-    frames = []
+    rows = []
     for line, origin in list_lines(list_file, "rgb<TAB>masks<TAB>depth"):
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 3 or not all(columns):
             raise ValueError(
                 f"{origin}: expected 3 tab-separated columns rgb, masks, depth, found {len(columns)}: {line!r}"
             )
-        files = {name: root / column for name, column in zip(COLUMNS, columns, strict=True)}
-        frames.append(Frame(files["rgb"].stem, files, origin))
-    return frames
+        rows.append((dict(zip(COLUMNS, (inside(root, column, origin) for column in columns), strict=True)), origin))
+    ids = distinct_ids([paths["rgb"] for paths, _ in rows])
+    return [
+        Frame(own, {name: root / path for name, path in paths.items()}, origin)
+        for own, (paths, origin) in zip(ids, rows, strict=True)
+    ]
 
 
 def named_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: Holdout = None) -> list[Frame]:
@@ -166,14 +190,27 @@ def named_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout
     """
     lines = held_out(list_lines(list_file, "names, such as RGB/0.jpg Label/0.png"), holdout)
     named = [(_name(line, origin), origin) for line, origin in lines]
+    wanted = {name for name, _ in named}
     places = {}
     for kind in (*(name for name in modalities if name in FOLDERS), "label"):
         folder = find_folder(root, *FOLDERS[kind])
-        places[kind] = folder, find_image(folder, named[0][0]).suffix
+        places[kind] = folder, files_by_stem(folder, files_below(folder), wanted=wanted)
     return [
-        Frame(name, {kind: folder / f"{name}{suffix}" for kind, (folder, suffix) in places.items()}, origin)
+        Frame(
+            name, {kind: files.get(name, folder / join_name(name)) for kind, (folder, files) in places.items()}, origin
+        )
         for name, origin in named
     ]
+
+
+def _stems_beside(list_file: Path) -> set[str]:
+    """Stems of all that the lists in a folder name."""
+    return {_stem(word) for line in lines_beside(list_file) for word in line.split()}
+
+
+def _stem(word: str) -> str:
+    path = PurePosixPath(word.replace("\\", "/"))
+    return path.stem if path.suffix.lower() in MAP_SUFFIXES else path.name
 
 
 def _name(line: str, origin: str) -> str:
@@ -181,11 +218,11 @@ def _name(line: str, origin: str) -> str:
     columns = line.split()
     if len(columns) > 2:
         raise ValueError(f"{origin}: expected a name, or an rgb file and its label, found {len(columns)} columns")
-    path = PurePosixPath(columns[0])
+    path = PurePosixPath(inside(".", columns[0], origin))
     if path.suffix.lower() in IMAGE_SUFFIXES:
         path = path.with_suffix("")
-    inside = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in FOLDERS["rgb"] else path.parts
-    return str(PurePosixPath(*inside))
+    parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in FOLDERS["rgb"] else path.parts
+    return str(PurePosixPath(*parts))
 
 
 def _cut(array: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarray:

@@ -8,8 +8,18 @@ from typing import Literal, Unpack
 
 import numpy as np
 
-from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.listing import find_image, list_lines
+from rgbx._files import inside
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
+from rgbx.datasets.listing import (
+    Holdout,
+    files_below,
+    files_by_stem,
+    held_out,
+    join_name,
+    lines_beside,
+    list_lines,
+)
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import RGB, STANDARD_MAPS, THERMAL, Encoding, LabelEncoding, read_image
 
@@ -18,13 +28,16 @@ MFNET_PALETTE = [
     [0, 0, 0], [64, 0, 128], [64, 64, 0], [0, 128, 192], [0, 0, 192], [128, 128, 0], [64, 64, 128], [192, 128, 128],
     [192, 64, 0],
 ]  # fmt: skip
-PACKED = "images/labels"
+PACKED = ("images/labels", "image/label", "image/labels")
 MFNET_VARIANTS: dict[str, dict[str, str]] = {
-    PACKED: {"rgb": "images", "thermal": "images", "label": "labels"},
+    "images/labels": {"rgb": "images", "thermal": "images", "label": "labels"},
+    "image/label": {"rgb": "image", "thermal": "image", "label": "label"},
+    "image/labels": {"rgb": "image", "thermal": "image", "label": "labels"},
     "RGB/Modal/Label": {"rgb": "RGB", "thermal": "Modal", "label": "Label"},
     "rgb/ther/labels": {"rgb": "rgb", "thermal": "ther", "label": "labels"},
 }
 MFNET_LISTS = ("train", "val", "test", "test_day", "test_night")
+ALL = "all"
 FLIP = "_flip"  # ends the names of mirrored copies
 
 
@@ -46,10 +59,11 @@ class MFNet(FileDataset):
     Args:
         root: the folder with the images and the lists.
         split: "train", "val", "test", "test_day" or "test_night", the name of a list of stems in root; several lists
-            joined by "+", such as "train+val".
+            joined by "+", such as "train+val". "all" takes every image that is there, for copies without lists.
         modalities: of "rgb" and "thermal" (the sensor's own 8-bit scale, 0..255).
         variant: a key of `MFNET_VARIANTS`; None takes the one whose folders are there.
         flips: "skip" leaves mirrored copies out, for training that mirrors at random anyway.
+        holdout: see `rgbx.datasets.listing.holdout_indices`.
         common: `transforms` and `targets`, see `DenseDataset`.
 
     Raises:
@@ -64,6 +78,7 @@ class MFNet(FileDataset):
         modalities: Sequence[str] = ("rgb", "thermal"),
         variant: str | None = None,
         flips: Literal["keep", "skip"] = "keep",
+        holdout: Holdout = None,
         **common: Unpack[Common],
     ) -> None:
         if flips not in ("keep", "skip"):
@@ -71,17 +86,19 @@ class MFNet(FileDataset):
         self.root, self.split = Path(root), split
         self.variant = mfnet_variant(self.root) if variant is None else _known_variant(variant)
         folders = {name: self.root / folder for name, folder in MFNET_VARIANTS[self.variant].items()}
-        packed = self.variant == PACKED
+        self.packed = folders["rgb"] == folders["thermal"]
+        files = {name: files_by_stem(folder, files_below(folder)) for name, folder in folders.items()}
+        listed = [(stem, "") for stem in sorted(files["rgb"])] if split == ALL else _listed(self.root, split)
         frames = [
-            _frame(stem, folders, packed, origin)
-            for name in split.split("+")
-            for stem, origin in listed_stems(self.root / f"{name}.txt")
+            _frame(stem, folders, files, origin)
+            for stem, origin in listed
             if flips == "keep" or not stem.endswith(FLIP)
         ]
         super().__init__(
-            frames,
-            {"rgb": RGB, "thermal": ThermalInAlpha(STANDARD_MAPS["thermal"]) if packed else THERMAL},
+            held_out(frames, holdout),
+            {"rgb": RGB, "thermal": ThermalInAlpha(STANDARD_MAPS["thermal"]) if self.packed else THERMAL},
             LabelEncoding(),
+            named=set() if split == ALL else {Path(line.split()[0]).stem for line in lines_beside(self.root / "*.txt")},
             modalities=modalities,
             classes=MFNET_CLASSES,
             palette=MFNET_PALETTE,
@@ -90,7 +107,7 @@ class MFNet(FileDataset):
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """Decodes a packed image once; mirrors copies that have no files of their own."""
-        if self.variant == PACKED and {"rgb", "thermal"} <= set(names):
+        if self.packed and {"rgb", "thermal"} <= set(names):
             image = read_four_channels(frame.files["rgb"])
             arrays = {"rgb": np.ascontiguousarray(image[..., :3]), "thermal": image[..., 3].astype(np.float32)}
             arrays |= super().read_frame(frame, [name for name in names if name not in arrays])
@@ -123,21 +140,30 @@ def _known_variant(variant: str) -> str:
     return variant
 
 
+def _listed(root: Path, split: str) -> list[tuple[str, str]]:
+    """Stems of the lists whose names are joined by "+"."""
+    if not any((root / f"{name}.txt").is_file() for name in MFNET_LISTS):
+        raise FileNotFoundError(
+            f"{root}: no list {split}.txt, nor another of MFNet's; get the lists that its authors publish, or take "
+            f"split={ALL!r} with holdout='exclude' and 'only'"
+        )
+    return [pair for name in split.split("+") for pair in listed_stems(root / inside(root, f"{name}.txt", "split"))]
+
+
 def listed_stems(list_file: Path) -> list[tuple[str, str]]:
     """Stem of every line of a list and where it stands; a folder, a suffix or a second column on a line is dropped.
 
     Raises:
         FileNotFoundError, ValueError: no such list, or nothing in it.
     """
-    return [(Path(line.split()[0]).stem, origin) for line, origin in list_lines(list_file, "one stem each")]
+    lines = list_lines(list_file, "one stem each")
+    return [(Path(inside(".", line.split()[0], origin)).stem, origin) for line, origin in lines]
 
 
-def _frame(stem: str, folders: Mapping[str, Path], packed: bool, origin: str) -> Frame:
-    source = stem.removesuffix(FLIP)
-    if source != stem and find_image(folders["rgb"], stem).is_file():
-        source = stem
-    files = {name: find_image(folder, source) for name, folder in folders.items() if name != "thermal" or not packed}
-    return Frame(stem, {**files, "thermal": files["rgb"]} if packed else files, origin, mirrored=source != stem)
+def _frame(stem: str, folders: Mapping[str, Path], files: Mapping[str, Mapping[str, Path]], origin: str) -> Frame:
+    source = stem if stem in files["rgb"] else stem.removesuffix(FLIP)
+    found = {name: files[name].get(source, folder / join_name(source)) for name, folder in folders.items()}
+    return Frame(stem, found, origin, mirrored=source != stem)
 
 
 def read_four_channels(path: str | Path) -> np.ndarray:

@@ -21,6 +21,7 @@ from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps import IGNORE_INDEX
 
+_FILE = "the published NYU Depth V2 file"
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
 _RANKS = {"images": 4, "depths": 3, "rawDepths": 3, "labels": 3}
 
@@ -145,21 +146,26 @@ def _read_field(path: Path, field: str) -> np.ndarray:
     """One row of integers from a MATLAB 5 file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it goes with nyu_depth_v2_labeled.mat")
-    content = _needed("scipy.io").loadmat(path)
+    content = needed("scipy.io", _FILE).loadmat(path)
     if field not in content:
         raise ValueError(f"{path}: no field {field!r}; it has {sorted(key for key in content if key[0] != '_')}")
     return content[field].ravel().astype(int)
 
 
 def _open(path: Path) -> Any:
-    h5py = _needed("h5py")
+    h5py = needed("h5py", _FILE)
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path}: not a MATLAB v7.3 (HDF5) file")
     return h5py.File(path, "r")
 
 
-def _needed(module: str) -> Any:
+def needed(module: str, what: str) -> Any:
+    """A module that only MATLAB files need.
+
+    Raises:
+        ImportError: it is not installed; the message says what needs it.
+    """
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"the published NYU Depth V2 file needs {module}: pip install 'rgbx[mat]'") from error
+        raise ImportError(f"{what} needs {module}: pip install 'rgbx[mat]'") from error

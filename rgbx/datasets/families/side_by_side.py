@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rgbx.datasets.files import FileDataset, Frame
+from rgbx._files import inside
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import image_files
 from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import Encoding, MapSpec
@@ -40,7 +42,7 @@ class SideBySide(FileDataset):
         if len(set(names)) != 2:
             raise ValueError(f"names must be two, of the left and the right half, found {names!r}")
         self.root, self.split, self.names = Path(root), split, tuple(names)
-        images = image_files(self.root / split)
+        images = image_files(self.root / inside(root, split, "split"))
         super().__init__(
             [Frame(stem, dict.fromkeys(names, images[stem])) for stem in sorted(images)],
             {name: Encoding(MapSpec.of_unit(name, "rgb8")) for name in names},

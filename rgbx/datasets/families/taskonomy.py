@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from rgbx.datasets.files import FileDataset, Frame
-from rgbx.datasets.listing import Holdout, held_out, list_lines
+from rgbx._files import inside
+from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
+from rgbx.datasets.listing import Holdout, distinct_ids, held_out, lines_beside, list_lines
 from rgbx.datasets.sample import Transforms
 from rgbx.maps import RELATIVE_DEPTH, RGB, Encoding, MapSpec
 
@@ -63,13 +65,12 @@ class Taskonomy(FileDataset):
         transforms: Transforms = (),
     ) -> None:
         self.root, self.split = Path(root), split
-        self.list_file = self.root / (f"{split}_domain.txt" if list_file is None else list_file)
+        named = inside(root, f"{split}_domain.txt", "split")
+        self.list_file = self.root / (named if list_file is None else list_file)
         super().__init__(
-            [
-                _frame(self.root, line.strip(), origin)
-                for line, origin in held_out(list(list_lines(self.list_file, _LINE)), holdout)
-            ],
+            held_out(_frames(self.root, self.list_file), holdout),
             _ENCODINGS,
+            named={_id(line) for line in lines_beside(self.list_file)},
             modalities=(*sources, *targets),
             classes=(),
             palette=(),
@@ -78,8 +79,17 @@ class Taskonomy(FileDataset):
         )
 
 
-def _frame(root: Path, line: str, origin: str) -> Frame:
-    if "{domain}" not in line:
-        raise ValueError(f"{origin}: expected {_LINE}, found {line!r}")
-    files = {name: root / line.replace("{domain}", domain) for name, domain in TASKONOMY_DOMAINS.items()}
-    return Frame(Path(line).stem.removesuffix("_domain_{domain}"), files, origin)
+def _frames(root: Path, list_file: Path) -> list[Frame]:
+    """One frame per line; buildings number their points alike, so where views repeat their folders are in the ids."""
+    lines = [(inside(root, line, origin), origin) for line, origin in list_lines(list_file, _LINE)]
+    frames = []
+    for own, (line, origin) in zip(distinct_ids([line for line, _ in lines]), lines, strict=True):
+        if "{domain}" not in line:
+            raise ValueError(f"{origin}: expected {_LINE}, found {line!r}")
+        files = {name: root / line.replace("{domain}", domain) for name, domain in TASKONOMY_DOMAINS.items()}
+        frames.append(Frame(own.removesuffix("_domain_{domain}").removeprefix("{domain}/"), files, origin))
+    return frames
+
+
+def _id(line: str) -> str:
+    return PurePosixPath(line).stem.removesuffix("_domain_{domain}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from rgbx._files import read_json, read_text
 from rgbx.datasets.declaration import Declaration
 from rgbx.datasets.families.deliver import DELIVER_WEATHERS
 from rgbx.datasets.families.mfnet import MFNET_VARIANTS, PACKED
+from rgbx.datasets.families.sunrgbd_scenes import CAMERAS, scene_folders
 from rgbx.datasets.families.taskonomy import TASKONOMY_DOMAINS
+from rgbx.datasets.families.visible_infrared import visible_infrared
 from rgbx.datasets.folder import DECLARATION
-from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.listing import IMAGE_SUFFIXES, is_hidden
 from rgbx.datasets.rooms import MANIFEST
 from rgbx.maps.files import read_ids, read_image
 
@@ -40,15 +42,24 @@ def _first(root: Path, pattern: str) -> Evidence:
 
 
 def _lists(root: Path) -> Iterator[tuple[str, str]]:
-    """Names of the lists in a folder, each with its first line."""
+    """Names of the lists in a folder, each with its first line; what is no text is no list."""
     for path in sorted(root.glob("*.txt")):
         if path.stem.split("_")[0] in SPLITS:
-            with path.open(encoding="utf-8-sig", errors="replace") as file:
-                yield path.name, next((line.rstrip("\r\n") for line in file if line.strip()), "")
+            lines = _rows(path)
+            yield path.name, lines[0] if lines else ""
+
+
+def _rows(path: Path) -> list[str]:
+    """The lines of a text file that are not blank; none where it cannot be read."""
+    try:
+        return [line for line in read_text(path).split("\n") if line.strip()]
+    except (OSError, ValueError):
+        return []
 
 
 def _images(folder: Path, count: int = 1) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else ()
+    there = folder.iterdir() if folder.is_dir() else ()
+    files = (path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name))
     return list(islice(files, count))
 
 
@@ -80,7 +91,7 @@ NO_IDS = "no class ids: are the columns swapped?"  # the reader of NYUDv2's list
 def _void_of_masks(root: Path, count: int = 8) -> str:
     """How the masks of the lists' first frames mark void: NYUDv2's by 255, SUN RGB-D's by 0 below 37 classes."""
     for path in sorted(root.glob("*.txt")):
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        rows = [line.split("\t") for line in _rows(path)]
         masks = [root / row[1].strip() for row in rows if len(row) == 3][:count]
         try:
             values = {int(value) for mask in masks if mask.is_file() for value in np.unique(read_ids(mask))}
@@ -110,12 +121,13 @@ def nyudv2_folders(root: Path) -> Evidence:
 
 
 def mfnet(root: Path) -> Evidence:
-    variants = [variant for variant in MFNET_VARIANTS if variant != PACKED]
+    variants = [variant for variant in MFNET_VARIANTS if variant not in PACKED]
     evidence = [text for variant in variants for text in has_folders(root, *MFNET_VARIANTS[variant].values())]
-    for path in _images(root / MFNET_VARIANTS[PACKED]["rgb"]):
-        image = read_image(path)
-        if image.ndim == 3 and image.shape[2] == 4:
-            evidence.append(f"images/{path.name} has four channels")
+    for folder in dict.fromkeys(MFNET_VARIANTS[variant]["rgb"] for variant in PACKED):
+        for path in _images(root / folder):
+            image = read_image(path)
+            if image.ndim == 3 and image.shape[2] == 4:
+                evidence.append(f"{folder}/{path.name} has four channels")
     return evidence
 
 
@@ -128,6 +140,23 @@ def folders_of(declaration: Declaration, *names: str) -> Callable[[Path], Eviden
         return [text for at in placed for text in has_folders(root, *(at[name] for name in names or at))]
 
     return evidence
+
+
+def pairs(root: Path) -> Evidence:
+    """Folders of visible and of infrared images."""
+    declaration = visible_infrared(root)
+    if declaration is None:
+        return []
+    placed = [declaration.folders(split) for split in declaration.splits]
+    return [text for at in placed for text in has_folders(root, *at.values())]
+
+
+def sunrgbd_scenes(root: Path) -> Evidence:
+    """A folder of scenes below one of the cameras."""
+    images = root / "SUNRGBD" if (root / "SUNRGBD").is_dir() else root
+    cameras = [camera for camera in CAMERAS if (images / camera).is_dir()]
+    scene = next(scene_folders(images), None) if cameras else None
+    return [f"it has {', '.join(f'{camera}/' for camera in cameras)} and the scene {scene}"] if scene else []
 
 
 def deliver(root: Path) -> Evidence:
@@ -156,7 +185,7 @@ def rooms_manifest(root: Path) -> dict[str, Any]:
     """The manifest of rendered rooms; empty where there is none."""
     path = root / MANIFEST
     try:
-        fields = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        fields = read_json(path) if path.is_file() else {}
     except ValueError:
         return {}
     return fields if isinstance(fields, dict) and {"renderer", "seed", "size", "splits"} <= set(fields) else {}

@@ -42,8 +42,8 @@ def recognise(path: str | Path) -> list[Candidate]:
         raise FileNotFoundError(f"{root} is a file; expected the folder that holds the dataset")
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    found = [Candidate(layout, root, tuple(evidence)) for layout in LAYOUTS if (evidence := layout.evidence(root))]
-    return [item for item in found if item.layout is DECLARED] or found
+    layouts = [DECLARED] if DECLARED.evidence(root) else LAYOUTS
+    return [Candidate(layout, root, tuple(evidence)) for layout in layouts if (evidence := layout.evidence(root))]
 
 
 def split_names(path: str | Path) -> tuple[str, ...]:

@@ -15,13 +15,15 @@ from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.families.cityscapes import Cityscapes
 from rgbx.datasets.families.deliver import DELIVER
 from rgbx.datasets.families.fmb import FMB
-from rgbx.datasets.families.mfnet import MFNet
+from rgbx.datasets.families.mfnet import ALL, MFNet
 from rgbx.datasets.families.nyudv2 import NYUDv2CMX, NYUDv2ESANet, NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
 from rgbx.datasets.families.pst900 import PST900
 from rgbx.datasets.families.side_by_side import SideBySide
 from rgbx.datasets.families.sunrgbd import SUNRGBD, SUNRGBDFolders, SUNRGBDLists
+from rgbx.datasets.families.sunrgbd_scenes import SUNRGBDScenes
 from rgbx.datasets.families.taskonomy import Taskonomy
+from rgbx.datasets.families.visible_infrared import VisibleInfrared, visible_infrared
 from rgbx.datasets.folder import DECLARATION, FolderDataset
 from rgbx.datasets.layouts import evidence
 from rgbx.datasets.layouts.evidence import SPLITS
@@ -54,6 +56,11 @@ def _from_list(kind: Callable[..., DenseDataset]) -> Callable[..., DenseDataset]
 
 def _listed_splits(root: Path) -> list[str]:
     return [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+
+
+def _pair_splits(root: Path) -> tuple[str, ...]:
+    declared = visible_infrared(root)
+    return tuple(declared.splits) if declared else ()
 
 
 def _rendered_rooms(root: str | Path, split: str = "train", **options: Any) -> DenseDataset:
@@ -104,6 +111,15 @@ LAYOUTS: tuple[Layout, ...] = (
         lambda root: ("all",),
     ),
     Layout(
+        "SUNRGBDScenes",
+        "SUNRGBD/{kv1,kv2,realsense,xtion}/ with a folder per scene, SUNRGBDtoolbox/",
+        evidence.sunrgbd_scenes,
+        SUNRGBDScenes,
+        lambda root: (
+            ("train", "test") if any((at / "SUNRGBDtoolbox").is_dir() for at in (root, root.parent)) else ("all",)
+        ),
+    ),
+    Layout(
         "NYUDv2ESANet",
         "{train,test}/{rgb,depth,depth_raw,labels_40}/",
         evidence.folders_of(NYUDv2ESANet.declaration, "rgb", "label"),
@@ -124,13 +140,20 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         "MFNet",
-        "images/ of four channels and labels/, RGB/Modal/Label, or rgb/ther/labels",
+        "images/ (or image/) of four channels and labels/, RGB/Modal/Label, or rgb/ther/labels",
         evidence.mfnet,
         MFNet,
-        _listed_splits,
+        lambda root: _listed_splits(root) or (ALL,),
     ),
     Layout("FMB", "{train,test}/{Visible,Infrared,Label}/", evidence.folders_of(FMB.declaration), FMB),
     Layout("PST900", "{train,test}/{rgb,thermal,labels}/", evidence.folders_of(PST900.declaration), PST900),
+    Layout(
+        "VisibleInfrared",
+        "vi/ and ir/, Vis/ and Ir/, or visible/ and infrared/, flat, in {train,test}/ or around it",
+        evidence.pairs,
+        VisibleInfrared,
+        _pair_splits,
+    ),
     Layout("DELIVER", "{img,hha,depth,lidar,event,semantic}/{weather}/{split}/MAP_*/", evidence.deliver, DELIVER),
     Layout("Taskonomy", "{domain}/point_*_view_*_domain_{domain}.png", evidence.taskonomy, Taskonomy),
     Layout(

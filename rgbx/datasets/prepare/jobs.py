@@ -12,6 +12,7 @@ import numpy as np
 from rgbx.datasets.families.cityscapes import LABEL_IDS, METRIC_DEPTH, frame_names, frame_path, read_disparity_depth
 from rgbx.datasets.families.mfnet import FLIP, MFNET_LISTS, listed_stems, read_four_channels
 from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
+from rgbx.datasets.listing import is_hidden
 from rgbx.datasets.prepare.output import Job
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.files import encode_png
@@ -59,7 +60,8 @@ def cityscapes_jobs(root: str | Path, depth: DepthEncoder, *, splits: Sequence[s
         FileNotFoundError: no leftImg8bit, or no frame in a split.
     """
     images = Path(root) / "leftImg8bit"
-    found = sorted(path.name for path in images.iterdir() if path.is_dir()) if images.is_dir() else []
+    folders = images.iterdir() if images.is_dir() else ()
+    found = sorted(path.name for path in folders if path.is_dir() and not is_hidden(path.name))
     missing = [split for split in splits if split not in found]
     if missing or not found:
         raise FileNotFoundError(f"{images}: expected the splits {list(splits) or 'train and val'}, found {found}")

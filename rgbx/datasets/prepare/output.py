@@ -16,6 +16,7 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
+from rgbx._files import inside, read_text
 from rgbx.maps.files import file_hash, replace_file
 
 CHECKSUMS = "checksums.sha256"
@@ -59,8 +60,8 @@ def write_jobs(folder: str | Path, jobs: Sequence[Job], *, title: str = "") -> S
     folder = Path(folder)
     digests = _recorded(folder)
     for name in (name for job in jobs for name in job.names):
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise ValueError(f"{name!r} leads out of the output folder {folder}")
+        if inside(folder, name, "output") != name:
+            raise ValueError(f"output: {name!r} is no plain name of a file in {folder}")
         if name not in digests and (folder / name).exists():
             raise FileExistsError(f"{folder / name} is in the way: no earlier run wrote it; use another output folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def _recorded(folder: Path) -> dict[str, str]:
     """Checksums by name, as earlier runs noted them; a journal's last line may be torn."""
     digests = {}
     for file in (folder / CHECKSUMS, folder / _JOURNAL):
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        lines = read_text(file).splitlines() if file.exists() else []
         for number, line in enumerate(lines, start=1):
             match = _LINE.fullmatch(line)
             if match:

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from rgbx._files import read_json
 from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
@@ -147,9 +148,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             )
         return {}
     try:
-        fields = json.loads(path.read_text())
+        fields = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); delete it or use another root") from error
+        raise ValueError(f"{error}; delete it or use another root") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
         raise ValueError(f"{path}: expected an object with the field 'splits'")
     return fields

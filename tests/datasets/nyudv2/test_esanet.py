@@ -65,5 +65,8 @@ def test_exception(root):
     with pytest.raises(ValueError, match="depth_kind must be"):
         NYUDv2ESANet(root, "test", depth_kind="hha")
     (root / "test" / "depth" / "0009.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"test.depth: depth of 1 of 3 frames is missing, such as \['0009'\]"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"test.depth.0009\.png: no such file; depth of 1 of 3 frames is missing, such as \['0009'\]",
+    ):
         NYUDv2ESANet(root, "test")

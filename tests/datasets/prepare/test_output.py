@@ -101,6 +101,6 @@ def test_exception(tmp_path):
     (tmp_path / CHECKSUMS).write_text("my notes\n")
     with pytest.raises(ValueError, match=r"checksums\.sha256:1: expected a checksum.*'my notes'"):
         write_jobs(tmp_path, make_jobs())
-    for name in ("../a", "/tmp/a"):
-        with pytest.raises(ValueError, match="leads out of the output folder"):
+    for name, message in (("../a", "leads out of .*out"), ("/tmp/a", "is no plain name"), ("a//b", "is no plain name")):
+        with pytest.raises(ValueError, match=message):
             write_jobs(tmp_path / "out", [Job((name,), dict)])

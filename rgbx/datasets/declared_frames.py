@@ -1,0 +1,251 @@
+"""The frames of one split of a declaration: from folders, from lists of stems, or from lists with timestamps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from rgbx._files import inside, read_text
+from rgbx.datasets.declaration import SPLIT, Declaration, Streams
+from rgbx.datasets.frames import Frame
+from rgbx.datasets.listing import (
+    ANY,
+    MAP_SUFFIXES,
+    distinct_ids,
+    files_below,
+    files_by_stem,
+    join_name,
+    lines_beside,
+    list_lines,
+    split_name,
+    suffixes_of,
+)
+from rgbx.datasets.timestamps import pair_stamps, read_stamps, smallest_gap, stamped_columns
+
+_LOG = logging.getLogger("rgbx")
+
+
+class DeclaredFrames:
+    """Lists the frames of a split.
+
+    Args:
+        root: the folder that the declaration's paths are relative to.
+        declared: what lies where.
+        split: one of its splits.
+        modalities: those whose files must be there, beside those of the label.
+        choices: of the declaration's `choices`.
+
+    Attributes:
+        frames: in the order of the list, or of their names.
+        around: paths of the files that lie in the folders of the asked maps.
+        named: names of the frames of all lists of the declaration, without folders.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the declaration and the key, or the list and the line.
+    """
+
+    def __init__(
+        self, root: Path, declared: Declaration, split: str, modalities: Sequence[str], choices: Mapping[str, str]
+    ) -> None:
+        self.root, self.declared, self.maps = root, declared, declared.maps
+        self.where = f"{declared.name}: [splits] {split}"
+        entry = self._entry(split)
+        in_folders = isinstance(entry, str) and not entry.endswith(".txt")
+        self.folders = declared.folders(entry if in_folders and isinstance(entry, str) else split, choices)
+        self.first = next(iter(self.maps))
+        asked = [name for name in self.maps if name in modalities or name == "label"]
+        self.below = {self.folders[name]: self._scan(self.folders[name]) for name in asked}
+        self.around = [f"{root / folder}/{name}" for folder, names in self.below.items() for name in names]
+        self.named: set[str] = set() if in_folders else set(self._names(split))
+        if isinstance(entry, Streams):
+            self.frames = self._paired(entry)
+        elif isinstance(entry, tuple):
+            self.frames = self._listed([(stem, self.where) for stem in entry])
+        elif in_folders:
+            self.frames = self._all(asked)
+        else:
+            self.frames = self._listed(list_lines(root / inside(root, entry, self.where), "one stem each"))
+
+    def _entry(self, split: str) -> str | tuple[str, ...] | Streams:
+        splits = self.declared.splits
+        if isinstance(splits, str):
+            return splits.replace(SPLIT, inside(self.root, split, self.where))
+        if split not in splits:
+            raise ValueError(f"{self.declared.name}: [splits] has {list(splits)}, found split {split!r}")
+        return splits[split]
+
+    def _all(self, asked: Sequence[str]) -> list[Frame]:
+        """Every file of the first modality is a frame; where its suffix is free, of every asked map whose suffix is."""
+        free = [name for name in asked if self.maps[name].suffix == ANY]
+        if self.maps[self.first].suffix != ANY or not free:
+            free = [self.first]
+        stems = sorted({stem for name in free for stem in self._files(name)})
+        if not stems:
+            folder, item = self.root / self.folders[free[0]], self.maps[free[0]]
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{self.where}: {folder}: no such folder")
+            raise FileNotFoundError(f"{self.where}: no files {folder}/{item.prefix}*{item.suffix.removeprefix(ANY)}")
+        return self._frames([(stem, "") for stem in stems])
+
+    def _listed(self, lines: Sequence[tuple[str, str]]) -> list[Frame]:
+        """Frames of lines with stems, paths of the first modality's files, or timestamps and paths of several maps."""
+        told = [(line, origin) for line, origin in lines if not line.lstrip().startswith("#")]
+        rows = [stamped_columns(line) for line, _ in told]
+        if told and all(rows):
+            pairs = zip(rows, told, strict=True)
+            return self._recorded([(self._owners(row, origin), origin) for row, (_, origin) in pairs])
+        known = set(self._files(self.first))
+        return self._frames([(self._stem(line, known, origin), origin) for line, origin in lines])
+
+    def _paired(self, streams: Streams) -> list[Frame]:
+        """Frames of a list with timestamps per map."""
+        stamps = {
+            name: read_stamps(self.root / inside(self.root, file, self.where)) for name, file in streams.lists.items()
+        }
+        first = stamps.pop(self.first)
+        pairs = {name: pair_stamps(first, other, streams.max_gap) for name, other in stamps.items()}
+        told = []
+        for name, found in pairs.items():
+            if not found:
+                raise ValueError(
+                    f"{self.where}: no {name} was recorded within {streams.max_gap:g} s (max_gap) of any {self.first}; "
+                    f"the closest two are {smallest_gap(first, stamps[name]):g} s apart"
+                )
+            left = len(stamps[name]) - len(found)
+            if left or len(found) < len(first):
+                told.append(
+                    f"{len(first) - len(found)} of {len(first)} {self.first} without {name}, {left} {name} over"
+                )
+        if told:
+            _LOG.warning("%s: within %g s: %s", self.where, streams.max_gap, "; ".join(told))
+        rows = []
+        for i, item in enumerate(first):
+            if all(i in found for found in pairs.values()):
+                others = {name: stamps[name][found[i]].path for name, found in pairs.items()}
+                rows.append(({self.first: item.path, **others}, item.origin))
+        if not rows:
+            raise ValueError(f"{self.where}: no {self.first} has all of {list(pairs)} within {streams.max_gap:g} s")
+        return self._recorded(rows)
+
+    def _recorded(self, rows: Sequence[tuple[dict[str, str], str]]) -> list[Frame]:
+        """Frames whose files are named one by one; maps without one are found by the stem of the first."""
+        rows = [
+            ({name: self._path(name, path, origin) for name, path in paths.items()}, origin) for paths, origin in rows
+        ]
+        ids = distinct_ids([paths[self.first] for paths, _ in rows])
+        known = set(self._files(self.first))
+        by_stem = self._frames([(self._stem(paths[self.first], known, origin), origin) for paths, origin in rows])
+        return [
+            Frame(own, {**frame.files, **{name: self.root / path for name, path in paths.items()}}, origin)
+            for own, frame, (paths, origin) in zip(ids, by_stem, rows, strict=True)
+        ]
+
+    def _path(self, name: str, text: str, origin: str) -> str:
+        """A map's file, relative to the root; lists name it from the root, or from the map's folder."""
+        path, folder = inside(self.root, text, origin), self.folders[name]
+        return path if folder == "." or path.startswith(f"{folder}/") else f"{folder}/{path}"
+
+    def _owners(self, row: Sequence[tuple[float, str]], origin: str) -> dict[str, str]:
+        """The maps that the paths of a line belong to, by their folders."""
+        found = {}
+        for _, path in row:
+            fit = [name for name in self.maps if self._holds(name, inside(self.root, path, origin))]
+            if len(fit) != 1 or fit[0] in found:
+                raise ValueError(f"{origin}: {path} is of {fit or 'no map'}; the folders are {self.folders}")
+            found[fit[0]] = path
+        if self.first not in found:
+            raise ValueError(f"{origin}: expected a file of {self.first}, found {list(found)}")
+        return found
+
+    def _holds(self, name: str, path: str) -> bool:
+        folder, item = self.folders[name], self.maps[name]
+        inner = path if folder == "." else path.removeprefix(f"{folder}/")
+        return (folder == "." or inner != path) and bool(
+            split_name(inner, item.prefix, suffixes_of(item.suffix, [inner]))
+        )
+
+    def _stem(self, line: str, known: set[str], origin: str) -> str:
+        """The stem that a line means: as it is, or without the first modality's folder, prefix and suffix."""
+        path = inside(self.root, line, origin).removeprefix(f"{self.folders[self.first]}/")
+        forms = [form for form in self._forms(path) if form]
+        return next((form for form in forms if form in known), forms[0])
+
+    def _forms(self, name: str) -> list[str]:
+        """What a name may mean as a stem, the likeliest first; empty texts are none."""
+        item = self.maps[self.first]
+        suffixes = (*suffixes_of(item.suffix, ()), *MAP_SUFFIXES)
+        return [
+            split_name(name, item.prefix, suffixes),
+            split_name(name, "", suffixes),
+            name,
+            split_name(name, item.prefix, ("",)),
+        ]
+
+    def _names(self, split: str) -> Iterator[str]:
+        """What the lines of all lists may name, without folders."""
+        for line in self._lines(split):
+            for word in {line, *line.split()}:
+                yield from filter(None, self._forms(PurePosixPath(word.strip().replace("\\", "/")).name))
+
+    def _lines(self, split: str) -> Iterator[str]:
+        splits = self.declared.splits
+        if isinstance(splits, str):
+            yield from lines_beside(self.root / splits.replace(SPLIT, split))
+            return
+        for entry in splits.values():
+            if isinstance(entry, tuple):
+                yield from entry
+                continue
+            for file in entry.lists.values() if isinstance(entry, Streams) else [entry] * entry.endswith(".txt"):
+                try:
+                    yield from read_text(self.root / inside(self.root, file, self.where)).split("\n")
+                except (OSError, ValueError):  # another split's: it is refused where that is opened
+                    continue
+
+    def _scan(self, folder: str) -> list[str]:
+        """Names below a folder, without those in folders of other maps inside it."""
+        inner = [other for other in self.folders.values() if other != folder and _is_inside(other, folder)]
+        places = tuple(f"{other.removeprefix(f'{folder}/')}/" for other in inner)
+        return [name for name in files_below(self.root / folder) if not name.startswith(places)]
+
+    def _files(self, name: str, wanted: set[str] | None = None) -> dict[str, Path]:
+        """Files of a map by stem. Of maps in one folder, a file belongs to the one that says most about its name."""
+        folder, item = self.folders[name], self.maps[name]
+        names: Iterable[str] = self.below[folder] if folder in self.below else self._scan(folder)
+        for other, rival in self.maps.items():
+            if self.folders[other] == folder and _length(rival.prefix, rival.suffix) > _length(
+                item.prefix, item.suffix
+            ):
+                suffixes = suffixes_of(rival.suffix, ())
+                names = [name for name in names if not split_name(name, rival.prefix, suffixes)]
+        return files_by_stem(self.root / folder, list(names), item.prefix, item.suffix, wanted=wanted)
+
+    def _frames(self, stems: Sequence[tuple[str, str]]) -> list[Frame]:
+        """Frames of stems, each with its origin; a file that is not there has the name that it should have."""
+        wanted = {stem for stem, _ in stems}
+        found = {name: self._files(name, wanted) for name in self.maps if self.folders[name] in self.below}
+        places = [
+            (name, found.get(name, {}), self.root / self.folders[name], item.prefix, item.suffix)
+            for name, item in self.maps.items()
+            if name in found or item.suffix != ANY
+        ]
+        return [
+            Frame(
+                stem,
+                {
+                    name: files.get(stem) or folder / join_name(stem, prefix, suffix)
+                    for name, files, folder, prefix, suffix in places
+                },
+                origin,
+            )
+            for stem, origin in stems
+        ]
+
+
+def _is_inside(folder: str, other: str) -> bool:
+    return other == "." or folder.startswith(f"{other}/")
+
+
+def _length(prefix: str, suffix: str) -> int:
+    return len(prefix) + len(suffix.replace(ANY, ""))
