@@ -1,0 +1,97 @@
+"""Every command that a page prints has the options that stand there, and every file named exists; Python blocks run."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from rgbx.cli.main import COMMANDS
+from rgbx.models import multimodal_segmentor
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md"]
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
+CALLED = {"test": "evaluate"}  # tools whose module has another name
+TABLES = {"training": "train", "evaluation": "evaluate", "studies": "study", "doctor": "doctor", "weights": "convert"}
+SUBCOMMANDS = {"convert": ["asymfusion"], "prepare": ["nyudv2"]}  # those with the most options
+
+
+def printed(page):
+    """(command's module, option) of every command line and table of options of a page."""
+    text = page.read_text()
+    for tool, command, rest in COMMAND.findall(text):
+        name = CALLED.get(tool, tool) or command.replace("-", "_")
+        if tool or command in COMMANDS:
+            yield from ((name, option) for option in OPTION.findall(rest))
+    for row in re.findall(r"^\| (`--[^|]*)\|", text, re.MULTILINE):
+        yield from ((TABLES[page.stem], option) for option in OPTION.findall(row))
+
+
+@pytest.fixture(scope="module")
+def options_of():
+    """The options that a command knows, read off its help."""
+    known = {}
+
+    def options(name, capsys):
+        if name not in known:
+            with pytest.raises(SystemExit):
+                importlib.import_module(f"rgbx.cli.{name}").main([*SUBCOMMANDS.get(name, []), "--help"])
+            known[name] = set(OPTION.findall(capsys.readouterr().out))
+        return known[name]
+
+    return options
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_exist(page, options_of, capsys):
+    found = list(printed(page))
+    assert [(name, option) for name, option in found if option not in options_of(name, capsys)] == []
+    assert found or page.stem not in TABLES, "the pattern finds none of this page's commands"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_the_project_exist(page):
+    text = page.read_text()
+    mine = set(re.findall(r"^```\w+ (\S+)", text, re.MULTILINE))  # what the page itself writes
+    named = set(re.findall(r"(?<![\w./-])(?:configs|tools|benchmarks|rgbx|docs)/[\w./-]+\.\w+", text))
+    assert sorted(name for name in named - mine if not (ROOT / name).is_file()) == []
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """A folder with a checkpoint where the README's demo has it."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = multimodal_segmentor(modalities=("rgb", "depth"), num_classes=3, backbone="test_resnet").eval()
+    Path("work_dirs/demo").mkdir(parents=True)
+    torch.save(
+        {"state_dict": model.state_dict(), "model": model.recipe, "meta": {"epoch": 1}}, "work_dirs/demo/epoch_1.pth"
+    )
+    return model
+
+
+def test_readme_in_python(demo):
+    _, load, build = blocks("README.md")
+    names = {}
+    exec(load, names)
+    for found, given in (("both", ("rgb", "depth")), ("rgb_alone", ("rgb",))):
+        expected = demo.predict({name: names["batch"][name] for name in given})[0]["prediction"]["ensemble"]
+        assert torch.equal(names[found], expected) and expected.shape == (120, 160)
+    exec(build, names)
+    assert list(names["model"].tasks) == ["labels", "normal"]
+
+
+def test_evaluation_in_python(demo):
+    (block,) = blocks("docs/evaluation.md")
+    names = {"model": demo, "batch": {"rgb": torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8)}}
+    exec(block, names)
+    assert names["labels"].dtype == torch.uint8 and names["labels"].shape == (48, 64)
+    torch.testing.assert_close(names["probability"].sum(0), torch.ones(48, 64))
+    assert torch.equal(names["probability"].argmax(0), names["labels"].long())
