@@ -13,7 +13,7 @@ from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
 from rgbx.datasets.sample import Common, DenseDataset, Sample
-from rgbx.maps.files import encode_png, read_image, replace_file
+from rgbx.maps.files import encode_png, read_file, read_image, replace_file
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
@@ -146,8 +146,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             )
         return {}
     try:
-        fields = json.loads(path.read_text())
-    except ValueError as error:
+        fields = json.loads(read_file(path))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); delete it or use another root") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
         raise ValueError(f"{path}: expected an object with the field 'splits'")
