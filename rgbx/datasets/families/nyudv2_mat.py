@@ -156,7 +156,7 @@ def _read_field(path: Path, field: str) -> np.ndarray:
     loadmat = _needed("scipy.io").loadmat
     try:
         content = loadmat(io.BytesIO(read_file(path)))
-    except DECODER_ERRORS as error:
+    except Exception as error:  # of a type of scipy's own too
         raise ValueError(f"{path}: damaged, or no MATLAB 5 file ({error})") from error
     if field not in content:
         raise ValueError(f"{path}: no field {field!r}; it has {sorted(key for key in content if key[0] != '_')}")
