@@ -1,12 +1,12 @@
 """The sample contract: what every dataset yields, checked where it is read.
 
 A sample is one dict. At reading it holds the modalities (each described by a `MapSpec`), `label`
-(uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str) and
-`paths` (dict of str, the file behind each array). Transforms keep these keys, see `rgbx.transforms`;
-they may add maps, and a mask `{map}_valid` (uint8 [H, W]) of the pixels of a map that count. A
-dataset for image translation has no classes and no label; some of its modalities are `targets`, the
-others are the sources to translate from. A dataset subclasses `DenseDataset` and writes `read` and
-`__len__`.
+(uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str),
+`paths` (dict of str, the file behind each array), and for maps whose values cannot say which pixels
+were measured a mask `{map}_valid` (uint8 [H, W], 1 where a pixel counts). Transforms keep these keys,
+see `rgbx.transforms`; they may add maps and masks. A dataset for image translation has no classes
+and no label; some of its modalities are `targets`, the others are the sources to translate from. A
+dataset subclasses `DenseDataset` and writes `read` and `__len__`.
 """
 
 from __future__ import annotations

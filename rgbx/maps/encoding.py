@@ -54,7 +54,7 @@ class Encoding:
             which reading takes the largest of the file's type.
         add: of sensor, what reading adds to value / scale.
         bits: 8 or 16; reading checks them where they are given, and with `log`. Metres without bits may be whole
-            numbers or floats of 16 bits or more.
+            numbers of 16 bits or more and, where the scale is given, floats.
         log: of relative, the factor of a logarithmic file.
         half_step: reading metres, what is added to a value: 0.5 where it stands for the middle of its step.
         holes: reading metres, whether the value 0 is no measurement and stays 0.
@@ -257,7 +257,7 @@ class Encoding:
         if bits is not None:
             return dtype.kind == "u" and dtype.itemsize * 8 == bits
         if self.unit == "metre":
-            return dtype.itemsize > 1
+            return dtype.itemsize > 1 and (dtype.kind != "f" or self.scale is not None)
         return dtype.kind in "uf" if self.unit == "unit_vector" else True
 
     def _decode_numbers(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
@@ -356,6 +356,8 @@ class Encoding:
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1
         hint = "; an 8-bit depth image carries no metres unless its scale is known" if eight else ""
+        if self.unit == "metre" and raw.dtype.kind == "f" and self.scale is None:
+            hint = "; floats are read where their scale is stated: 1 if they are metres"
         found = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
         return f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {found}{hint}"
 

@@ -58,7 +58,7 @@ def read_file(path: str | Path, most: int = MOST_BYTES) -> bytes:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= most:
             with path.open("rb") as file:
-                return file.read(most)
+                return file.read(status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path}: no such file") from None
     except OSError as error:

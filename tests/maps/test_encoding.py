@@ -271,12 +271,18 @@ def test_numbers_that_mean_missing(tmp_path):
     ("encoding", "values", "message"),
     [
         (Encoding(DEPTH), np.array([[-3, 5, -3]], np.int16), r"depth \(metre\) holds -3 on 2 pixels.*`missing`"),
-        (Encoding(DEPTH, missing=(-1,)), np.array([[-1.0, -2.5]]), r"holds -2\.5 on 1 pixels"),
+        (Encoding(DEPTH, scale=1, missing=(-1,)), np.array([[-1.0, -2.5]]), r"holds -2\.5 on 1 pixels"),
         (Encoding(EDGE, scale=1), np.array([[-0.5, 1]]), r"edge \(relative\) holds -0\.5 on 1 pixels"),
         (Encoding(DEPTH), np.array([[1, 2]], np.int8), r"expected one channel of 16 bits, found 1 channel of 8 bits"),
         (Encoding(DEPTH, bits=16), np.array([[1, 2]], np.int16), r"16 bits \(int16\)"),
         (Encoding(DEPTH, bits=8), np.array([[1, 2]], np.float32), r"32 bits \(float32\)"),
-        (Encoding(DEPTH), np.array([[1e300, 2]]), r"holds 1e\+300 on 1 pixels, beyond 32-bit floats"),
+        (
+            Encoding(DEPTH),
+            np.array([[1.5, 2]]),
+            r"found 1 channel of 64 bits \(float64\); floats .* scale is stated: 1",
+        ),
+        (SunDepth(DEPTH), np.array([[8, 16]], np.int16), r"16 bits \(int16\)"),
+        (Encoding(DEPTH, scale=1), np.array([[1e300, 2]]), r"holds 1e\+300 on 1 pixels, beyond 32-bit floats"),
         (Encoding(THERMAL), np.array([[1e39, 2]]), r"holds 1e\+39 on 1 pixels, beyond 32-bit floats"),
         (Encoding(STANDARD_MAPS["normal"]), np.array([[[0, 0, 1], [0, 2.5, 0]]]), r"holds 2\.5 on 1 pixels.*-1\.\.1"),
         (

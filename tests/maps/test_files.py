@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -256,6 +257,15 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     with pytest.raises(OSError, match=r"loop\.png: cannot be read"):
         read_file(tmp_path / "loop.png")
+
+
+def test_a_small_file_takes_little_memory(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    tracemalloc.start()
+    assert read_file(tmp_path / "a.bin") == b"abc"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**6
 
 
 def test_large_files_are_refused_unread(tmp_path):

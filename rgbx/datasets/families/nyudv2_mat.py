@@ -8,6 +8,7 @@ frames). Needs the extra `mat`: pip install 'rgbx[mat]'.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,6 +21,8 @@ from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps import IGNORE_INDEX
+from rgbx.maps.arrays import DECODER_ERRORS
+from rgbx.maps.files import read_file
 
 _FILE = "the published NYU Depth V2 file"
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
@@ -88,11 +91,16 @@ class NYUDv2Mat(DenseDataset):
         """rgb uint8 [H, W, 3], depth float32 [H, W] in metres, label uint8 [H, W]; the id is the frame's number."""
         number = self.numbers[index]
         names = [*self.modalities, "label"]
-        arrays = {name: self._opened()[self.fields[name]][number - 1].T for name in names}
+        try:
+            arrays = {name: self._opened()[self.fields[name]][number - 1].T for name in names}
+        except DECODER_ERRORS as error:
+            raise ValueError(f"{self.path}: frame {number} cannot be read ({error})") from error
         ids = arrays["label"]
-        if ids.max(initial=0) >= len(self._lookup):
+        low, high = ids.min(initial=0), ids.max(initial=0)
+        if ids.dtype.kind not in "iu" or low < 0 or high >= len(self._lookup):
             raise ValueError(
-                f"{self.path}: labels of frame {number} hold {ids.max()}, expected 0..{len(self._lookup) - 1}"
+                f"{self.path}: labels of frame {number} hold {high if low >= 0 else low}, expected "
+                f"0..{len(self._lookup) - 1} as whole numbers, found {ids.dtype}"
             )
         arrays["label"] = self._lookup[ids]
         return {
@@ -146,10 +154,17 @@ def _read_field(path: Path, field: str) -> np.ndarray:
     """One row of integers from a MATLAB 5 file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it goes with nyu_depth_v2_labeled.mat")
-    content = needed("scipy.io", _FILE).loadmat(path)
+    loadmat = needed("scipy.io", _FILE).loadmat
+    try:
+        content = loadmat(io.BytesIO(read_file(path)))
+    except Exception as error:  # of a type of scipy's own too
+        raise ValueError(f"{path}: damaged, or no MATLAB 5 file ({error})") from error
     if field not in content:
         raise ValueError(f"{path}: no field {field!r}; it has {sorted(key for key in content if key[0] != '_')}")
-    return content[field].ravel().astype(int)
+    found = np.asarray(content[field]).ravel()
+    if found.dtype.kind not in "iuf" or not found.size or not (found == np.rint(found)).all():
+        raise ValueError(f"{path}: field {field!r} must hold whole numbers, found {found.dtype} {found[:5].tolist()}")
+    return found.astype(int)
 
 
 def _open(path: Path) -> Any:

@@ -88,6 +88,10 @@ class SunDepth(Encoding):
         raw = super().stored(path)
         return (raw >> 3) | (raw << 13)
 
+    def _fits(self, dtype: np.dtype) -> bool:
+        """Rotated bits are those of 16-bit whole numbers."""
+        return dtype == np.uint16
+
 
 class SUNRGBDFolders(FolderDataset):
     """Numbered folders: image/000001.jpg, depth/, depth_bfx/ and label37/000001.png, all that lie there.

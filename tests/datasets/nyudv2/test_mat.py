@@ -148,6 +148,23 @@ def test_exception(published_file, tmp_path):
         file["labels"][2, 0, 0] = 895
     with pytest.raises(ValueError, match=r"labels of frame 3 hold 895, expected 0\.\.894"):
         NYUDv2Mat(path)[0]
+    for wrong in (np.full((6, 16, 12), -2, np.int16), np.full((6, 16, 12), 1.5)):
+        with h5py.File(path, "r+") as file:
+            del file["labels"]
+            file["labels"] = wrong
+        with pytest.raises(ValueError, match=rf"labels of frame 3 hold .* whole numbers, found {wrong.dtype}"):
+            NYUDv2Mat(path)[0]
+    scipy_io = pytest.importorskip("scipy.io")
+    scipy_io.savemat(tmp_path / "splits.mat", {"trainNdxs": [[1.5], [2]]})
+    with pytest.raises(
+        ValueError, match=r"splits\.mat: field 'trainNdxs' must hold whole numbers, found float64 \[1\.5"
+    ):
+        read_split(tmp_path / "splits.mat", "train")
+    data = (tmp_path / "splits.mat").read_bytes()
+    for cut in (0, 100, 140, len(data) - 4):
+        (tmp_path / "splits.mat").write_bytes(data[:cut])
+        with pytest.raises(ValueError, match=r"splits\.mat: damaged, or no MATLAB 5 file"):
+            read_split(tmp_path / "splits.mat", "train")
     with h5py.File(path, "r+") as file:
         del file["depths"]
         file["depths"] = np.zeros((4, 16, 12), np.float32)
