@@ -7,16 +7,21 @@ original's best checkpoint) and deletes old files before the new one is written.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from rgbx._text import nearest
+from rgbx._types import Meta
 from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import write_last
+from rgbx.tasks import Task
 from rgbx.train.distributed import unwrap
 
+FURTHER = dict.fromkeys(("boundary", "calibration", "fid", "lpips"), True)  # what evaluators measure where asked to
 VALIDATED = "validated_epoch"  # in the message hub: the epoch that was validated last
 
 
@@ -48,6 +53,24 @@ class CheckpointHook(Hook):
         self.max_keep_ckpts = max_keep_ckpts
         self.save_best = save_best
         self.rule = rule
+
+    def check_metric(self, tasks: Mapping[str, Task], meta: Meta) -> None:
+        """Refuses a `save_best` that no validation could give.
+
+        Args:
+            tasks: of the model's heads.
+            meta: of the dataset that validates.
+
+        Raises:
+            ValueError: no head has such a score, whatever is measured.
+        """
+        names = {score.name for task in tasks.values() for score in task.table(meta, **FURTHER)}
+        wanted = (self.save_best or "auto").rpartition("/")[2]
+        if wanted not in names | {"auto"}:
+            raise ValueError(
+                f"save_best={self.save_best!r} is no score of the model's heads{nearest(wanted, names)}; "
+                f"they have {', '.join(sorted(names))}"
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Makes up for a validation that an interruption prevented."""

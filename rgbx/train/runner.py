@@ -27,6 +27,7 @@ from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
+from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.console import progress, shorten_console
 from rgbx.train.data_check import check_classes, check_labels, check_maps, check_norms, check_sizes, look_at
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
@@ -153,6 +154,9 @@ class Runner(ResumableRunner):
         for name, found in samples.items():
             check_sizes(loops[name].dataloader, found, name)
         check_norms(model, loader, samples["train_dataloader"])
+        if self.val_loop is not None:
+            for hook in [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]:
+                hook.check_metric(model.tasks, self.val_loop.dataloader.dataset.metainfo)
         if not self.keeps_scalars:
             warnings.append("visualizer.vis_backends lacks LocalVisBackend: no scalars are kept, no curves.png drawn")
         for warning in [*warnings, *check_labels(model, loader.dataset, samples["train_dataloader"])]:

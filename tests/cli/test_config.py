@@ -1,4 +1,5 @@
 import copy
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import parse_options
+from rgbx.cli.plan import check_training
 from rgbx.train.optim import EncoderDecoderConstructor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -89,6 +91,15 @@ def test_a_dumped_config_loads_again(write_config, tmp_path):
         ("model.update(num_classes=colours)", r"config\.py, line 5: NameError: name 'colours' is not defined"),
         ("import os\nwork_dir = os.path.join('a', 'b')", r"config\.py, line 6: a config cannot call what it imports"),
         ("from torch import tensor\n_x = tensor(3)", r"config\.py, line 6: a config cannot call what it imports"),
+        ("model.update(widht=6)", r"config\.py: model has no 'widht'; did you mean 'width'\?"),
+        ("train_cfg.update(max_epoch=6)", r"config\.py: train_cfg has no 'max_epoch'; did you mean 'max_epochs'\?"),
+        (
+            "val_dataloader.update(bach_size=6)",
+            r"config\.py: val_dataloader has no 'bach_size'; did you mean 'batch_size'",
+        ),
+        ("test_cfg = None", r"config\.py: it has test_dataloader, test_evaluator but no test_cfg"),
+        ("raise SystemExit(3)", r"config\.py, line 5: SystemExit: 3"),
+        ("_x = " + "[" * 500, r"config\.py, line 5: .*(too many nested|was never closed)"),
     ],
 )
 def test_mistakes_are_named_with_their_line(write_config, text, message):
@@ -243,6 +254,22 @@ def test_learning_rates_per_part_can_be_given(path):
         ("param_scheduler.3.power=1", "param_scheduler is a list of 1, expected an index below"),
         ("model.num_classes.x=1", "model.num_classes is 3 and has no 'x'"),
         ("width", "takes A.B=VALUE, found 'width'"),
+        ("model..width=6", "takes A.B=VALUE, found 'model..width=6'"),
+        (".model=6", "takes A.B=VALUE, found '.model=6'"),
+        ("model.width.=6", "takes A.B=VALUE, found 'model.width.=6'"),
+        ("model.width=[1,2", "--cfg-options model.width: '[1,2' cannot be read: Imbalanced brackets"),
+        ("model.width={[1]: 2}", "--cfg-options model.width: '{[1]: 2}' cannot be read: unhashable type: 'list'"),
+        ("model.width=" + "(" * 99, "has too many brackets in each other"),
+        ("model.width=" + "dict(a=" * 5000, "has too many brackets in each other"),
+        ("model.width=" + "1" * 200_000, "is too long"),
+        ("param_scheduler." + "9" * 500 + ".power=1", "expected an index below that, found '999"),
+        ("dataset=3", "train_dataloader.dataset is 3; expected dict(type=..., ...)"),
+        ("model=3", "config.py: model is 3; expected dict"),
+        ("model.type=3", "config.py: model is of type 3; expected dict(type=..., ...) of a class or builder"),
+        ("train_cfg=3", "config.py: train_cfg is 3; expected dict"),
+        ("custom_hooks=3", "config.py: custom_hooks is 3; expected list or tuple"),
+        ("default_hooks.checkpoint=3", "config.py: default_hooks.checkpoint is 3; expected dict(type=..., ...)"),
+        ("optim_wrapper=None", "it has train_dataloader, train_cfg but no optim_wrapper, which belongs to them"),
     ],
 )
 def test_options_that_nothing_would_read(write_config, option, message):
@@ -300,3 +327,99 @@ def test_modules_of_the_user_are_imported(write_config, tmp_path, monkeypatch):
 def test_custom_imports_are_checked(write_config, value, message):
     with pytest.raises(ConfigError, match=message):
         load_config(write_config(f"custom_imports = {value}"))
+
+
+def test_files_that_are_no_text(write_config, tmp_path):
+    path = write_config()
+    path.write_bytes(path.read_bytes() + "# Größe".encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"config\.py: it is not UTF-8 \(.* at byte \d+\)"):
+        load_config(path)
+    path.write_bytes(b"a = 1\0")
+    with pytest.raises(ConfigError, match=r"config\.py, line 1: .*null bytes"):
+        load_config(path)
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(ValueError, match=r"config .*pipe\.py is no file but a pipe or device"):
+        load_config(tmp_path / "pipe.py")
+
+
+@pytest.mark.parametrize("broken", ["x = (", "raise RuntimeError('no licence')", "raise SystemExit", "1 / 0"])
+def test_modules_that_cannot_be_imported(write_config, tmp_path, monkeypatch, broken):
+    (tmp_path / "broken_module.py").write_text(broken)
+    monkeypatch.syspath_prepend(tmp_path)
+    for text in ("custom_imports = dict(imports=['broken_module'])", "from broken_module import x\n_y = x"):
+        monkeypatch.delitem(sys.modules, "broken_module", raising=False)
+        with pytest.raises(ConfigError, match=r"import.*broken_module"):
+            load_config(write_config(text))
+
+
+CACHED = """
+from rgbx.datasets import CachedFrames
+
+train_dataloader.update(dataset=dict(type=CachedFrames, memory_gib=1, dataset=dict(length=9)))
+"""
+
+
+def test_a_dataset_in_another_one_shares_too(write_config):
+    """The wrapper of one loader, or of all of them, is given nothing that is of the dataset inside."""
+    config = load_config(write_config(SHARED + CACHED), options=["test_dataloader.dataset.length=4"])
+    wrapper = config.train_dataloader.dataset
+    assert sorted(dict.keys(wrapper)) == ["dataset", "memory_gib", "type"]
+    assert (wrapper.dataset.length, wrapper.dataset.root, wrapper.dataset.type.__name__) == (9, "data/halves", "Halves")
+    assert [config[f"{part}_dataloader"].dataset.length for part in ("val", "test")] == [3, 4]
+    around = SHARED.replace("dataset = dict(type=Halves", "dataset = dict(type=CachedFrames, dataset=dict(type=Halves")
+    around = around.replace("[dict(type=PackSample)])\n", "[dict(type=PackSample)]))\n", 1)
+    config = load_config(
+        write_config(around.replace("from rgbx.tr", "from rgbx.datasets import CachedFrames\nfrom rgbx.tr"))
+    )
+    assert [found.__name__ for found in of_loaders(config, "dataset", "type")] == ["CachedFrames"] * 3
+    assert of_loaders(config, "dataset", "dataset", "length") == [5, 3, 5]
+    assert of_loaders(config, "dataset", "length") == [None] * 3
+
+
+def test_arguments_that_a_class_tells_by_a_typed_dict():
+    rooms = CONFIGS / "rooms/asymfusion_r18_rooms_160x120.py"
+    with pytest.raises(ConfigError, match="has no 'num_frame'; did you mean 'num_frames'"):
+        load_config(rooms, options=["dataset.num_frame=3"])
+    config = load_config(rooms, options=["dataset.num_frames=3", "dataset.transforms=[]"])
+    assert of_loaders(config, "dataset", "num_frames") == [3] * 3
+
+
+def test_workers_that_there_are_not_are_asked_for_nothing(write_config):
+    text = "train_dataloader.update(num_workers=0, persistent_workers=True, prefetch_factor=4)"
+    loader = load_config(write_config(text)).train_dataloader
+    assert "persistent_workers" not in loader and "prefetch_factor" not in loader
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["param_scheduler.0.begin=2"],
+            r"param_scheduler\.0 begins after 2 epochs, but train_cfg\.max_epochs is 2: the run",
+        ),
+        (["train_cfg.max_epochs=0"], r"train_cfg\.max_epochs is 0; expected a whole number from 1 on"),
+        (["train_cfg.max_epochs=many"], r"train_cfg\.max_epochs is 'many'"),
+        (["train_cfg.val_interval=-1"], r"train_cfg\.val_interval is -1"),
+        (
+            ["train_dataloader=None", "train_cfg=None", "optim_wrapper=None"],
+            "it has nothing to train, as it lacks train_d",
+        ),
+    ],
+)
+def test_plans_that_cannot_be_carried_out(write_config, options, message):
+    with pytest.raises(ConfigError, match=rf"config\.py: {message}"):
+        check_training(load_config(write_config(), options=options), "config.py")
+
+
+@pytest.mark.parametrize(
+    ("option", "warning"),
+    [
+        ("train_cfg.val_interval=5", "train_cfg.val_interval is 5, max_epochs 2: only the last epoch is validated"),
+        ("train_cfg.val_begin=5", "val_begin is 5, max_epochs 2: nothing is validated, and no best is kept"),
+        ("param_scheduler.0.end=9", "param_scheduler.0 ends after 9 epochs, train_cfg.max_epochs is 2: it is cut off"),
+        ("train_cfg.max_epochs=3", None),
+    ],
+)
+def test_what_is_planned_in_vain_is_told(write_config, option, warning):
+    found = check_training(load_config(write_config(), options=[option]), "config.py")
+    assert len(found) == (warning is not None) and all(text.endswith(warning) for text in found)

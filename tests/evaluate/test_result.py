@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -294,3 +295,90 @@ def test_what_is_no_number_is_a_dash():
     score = Score("mIoU", "fraction")
     assert [shown(score, value) for value in (None, float("nan"), float("inf"))] == ["-"] * 3
     assert shown(score, 0.45678, digits=4) == "45.68"
+
+
+PICTURE = {"sample_id": "frame/000", "kind": "best", "value": None}
+DAMAGED = {
+    "not UTF-8": (b"\xff\xfe{\0}\0", "not valid JSON"),
+    "deep": (b"[" * 100_000, "not valid JSON"),
+    "no number": (b'{"format": NaN}', "not valid JSON .NaN is no JSON; what is not a number is null"),
+    "twice": (b'{"format": "a", "format": "b"}', "not valid JSON .an object has 'format' twice"),
+    "half a character": (b'{"format": "\\ud800"}', "not valid JSON .*surrogates"),
+    "a long number": (b'{"format": ' + b"9" * 5000 + b"}", "not valid JSON"),
+    "a list for a name": (b'{"format": ["rgbx-result/2"]}', "field 'format' is"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_files_are_refused_by_name(tmp_path, case):
+    content, message = DAMAGED[case]
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"r\.json: {message}"):
+        read_result(tmp_path / "r.json")
+
+
+def test_a_byte_order_mark_is_read(tmp_path):
+    write_result(make_result(), tmp_path / "r.json")
+    (tmp_path / "marked.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "r.json").read_bytes())
+    assert read_result(tmp_path / "marked.json") == read_result(tmp_path / "r.json")
+
+
+def test_pipes_folders_and_giants_are_no_result_files(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(ValueError, match=r"pipe\.json is no file but a pipe or device"):
+        read_result(tmp_path / "pipe.json")
+    with pytest.raises(ValueError, match="is no file but a folder"):
+        read_result(tmp_path)
+    write_result(make_result(), tmp_path / "r.json")
+    monkeypatch.setattr("rgbx.evaluate.result.MOST_BYTES", 100)
+    with pytest.raises(ValueError, match=r"r\.json: \d+ bytes are no result file; expected at most 100"):
+        read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (labels(["scores", 0, "digits"], 10**6), r"scores\[0\]\.digits: expected 0\.\.17, found 1000000"),
+        (
+            labels(["about", "palette"], [[0, 0, 0]] * 5000),
+            "palette: expected .* for each of 6 classes, found 5000 entries",
+        ),
+        (labels(["about", "classes", 2], 7), r"about\.classes\[2\]: expected str, found 7"),
+        (labels(["images", 1, "confusion"], [[0, 9, 4]]), r"images\[1\]\.confusion: expected list of \[true class"),
+        (labels(["images", 1, "confusion"], [[0, 1, -4]]), r"images\[1\]\.confusion: expected list of \[true class"),
+        (labels(["images", 1, "mIoU"], "0.5"), r"images\[1\]\.mIoU: expected a number or null, found '0\.5'"),
+        (labels(["images", 1, "values"], [3]), r"images\[1\]\.values: expected a number or null, found 1 entries"),
+        (labels(["subsets", "rgb", "rgb", "IoU", 3], 10**400), r"rgb\.IoU\[3\]: expected a number or null, found 1000"),
+        (labels(["subsets", "rgb", "rgb", "pixels", 0], -1), r"rgb\.pixels: expected counts"),
+        (labels(["subsets", "rgb", "rgb", "confusion", 0], [1, 2]), r"rgb\.confusion: expected rows of 6 counts"),
+        (
+            labels(["subsets", "rgb", "rgb", "reliability", "count"], [1]),
+            r"rgb\.reliability: expected lists of one length",
+        ),
+        (labels(["subsets", "rgb"], 3), r"subsets\.rgb: expected dict, found 3"),
+        (labels(["robustness", "corruptions", 0, "value"], {}), r"corruptions\[0\]\.value: expected a number or null"),
+        (labels(["pictures"], [PICTURE | {"files": {"x": "../x.png"}}]), r"files\.x: expected a file below the result"),
+        (
+            labels(["pictures"], [PICTURE | {"files": {"x": "/etc/x.png"}}]),
+            r"files\.x: expected a file below the result",
+        ),
+        (lambda r: r.update(versions=["1"]), "versions: expected dict, found 1 entries"),
+        (lambda r: r["protocol"].update(absent=[]), r"protocol\.absent: expected str, found 0 entries"),
+    ],
+)
+def test_what_a_report_could_not_show_is_named(tmp_path, change, message):
+    result = make_result()
+    change(result)
+    (tmp_path / "r.json").write_text(json.dumps(result))
+    with pytest.raises(ValueError, match=rf"r\.json: (heads\.labels\.)?.*{message}"):
+        read_result(tmp_path / "r.json")
+
+
+def test_what_may_be_absent_is_null(tmp_path):
+    result = make_result()
+    del result["heads"]["labels"]["pictures"], result["heads"]["labels"]["robustness"]["mean"]
+    del result["heads"]["labels"]["robustness"]["corruptions"][1]["value"]
+    (tmp_path / "r.json").write_text(json.dumps(result))
+    head = read_result(tmp_path / "r.json")["heads"]["labels"]
+    assert head["pictures"] is head["robustness"]["mean"] is head["robustness"]["corruptions"][1]["value"] is None
+    assert robustness_text(head)

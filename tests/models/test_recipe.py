@@ -140,7 +140,7 @@ SEGMENTOR, TRANSLATOR, THREE = GOOD["multimodal_segmentor"], GOOD["multimodal_tr
         ({"builder": "multimodal", "parameters": {}}, "a model needs 'modalities'"),
         (changed(SEGMENTOR, "parameters", "fuson", value=None), "fuson"),
         (changed(THREE, "parameters", "fuson", value=None), "'fuson'; did you mean 'fusion'"),
-        (changed(THREE, "parameters", "pretrained", value="hf-hub:x/y"), "no parameter 'pretrained'"),
+        (changed(THREE, "parameters", "pretrained", value="hf-hub:x/y"), "no option 'pretrained'"),
         (changed(THREE, "parameters", "modalities", value=[f"m{i}" for i in range(5000)]), "5000 modalities"),
         (changed(THREE, "parameters", "heads", value={f"h{i}": {} for i in range(5000)}), "5000 heads"),
         (changed(SEGMENTOR, "parameters", "decoder", "width", value=10**6), r"parameters\.decoder\.width is 1000000"),
@@ -149,6 +149,16 @@ SEGMENTOR, TRANSLATOR, THREE = GOOD["multimodal_segmentor"], GOOD["multimodal_tr
         (changed(THREE, "parameters", "backbone", value=deep(50)), "too large or too deep"),
         (changed(THREE, "parameters", "ranges", value=[[0.0] * 300] * 300), "too large or too deep"),
         (changed(TRANSLATOR, "parameters", "generator", "depth", value=10_000), "depth is 10000"),
+        (
+            changed(THREE, "parameters", "modalities", value=[f"m{i}" for i in range(17)]),
+            "has 17 modalities; .* most 16",
+        ),
+        (
+            changed(
+                THREE, "parameters", "heads", value={"range": {**HEADS["classes"]["labels"], "num_classes": 10**6}}
+            ),
+            r"parameters\.heads\.range\.num_classes is 1000000; expected a number of at most",
+        ),
         (changed(GOOD["generator"], "parameters", "backbone", "depth", value=10_000), "depth is 10000"),
     ],
 )

@@ -91,3 +91,12 @@ def test_unknown_metric_is_named(make_runner):
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="interval must be >= 1"):
         CheckpointHook(interval=0)
+
+
+@pytest.mark.parametrize("name", ["mIou", "rgb/mIuO", "PSNR"])
+def test_a_metric_that_no_validation_gives_is_refused_before_the_first_step(make_runner, name):
+    hooks = dict(checkpoint=dict(type=CheckpointHook, save_best=name))
+    with pytest.raises(ValueError, match=rf"save_best='{name}' is no score of the model's heads.*; they have .*mIoU"):
+        make_runner(default_hooks=hooks).prepare_training()
+    for known in ("auto", "mIoU", "rgb/aAcc", "boundary_f", None):
+        make_runner(default_hooks=dict(checkpoint=dict(type=CheckpointHook, save_best=known))).prepare_training()

@@ -65,3 +65,19 @@ def test_curves_of_several_heads(tmp_path, monkeypatch):
     assert labels == ["validation labels/mIoU (%)", "validation depth/MAE (m, lower is better)"]
     lines = {line.get_label(): line.get_ydata().tolist() for line in second.lines}
     assert lines == {"ensemble": [3.0], "rgb": [4.0]}
+
+
+def test_a_torn_last_line_is_left_out_and_any_other_damage_is_told(tmp_path):
+    write_log(
+        tmp_path / "20250101_000000", [{"loss": 4.0, "epoch": 1, "step": 1}, {"loss": 2.0, "epoch": 1, "step": 2}]
+    )
+    log = tmp_path / "20250101_000000/vis_data/scalars.json"
+    whole = log.read_text()
+    log.write_text(whole + '\n{"loss": 9.0, "ep')
+    assert read_scalars(tmp_path) == ({1: 3.0}, {})
+    log.write_text('{"loss": \n' + whole)
+    with pytest.raises(ValueError, match=r"scalars\.json, line 1: not valid JSON"):
+        read_scalars(tmp_path)
+    log.write_text(f"[1]\n{whole}")
+    with pytest.raises(ValueError, match=r"scalars\.json, line 1: expected an object, found \[1\]"):
+        read_scalars(tmp_path)

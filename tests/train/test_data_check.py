@@ -1,9 +1,21 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
+from small_models import small
 from tiny import Halves, tiny_segmentor
+from torch.utils.data import DataLoader
 
 from rgbx.models import multimodal_translator
-from rgbx.train.data_check import check_classes, check_maps
+from rgbx.train.data_check import (
+    MOST_FRAMES,
+    check_classes,
+    check_labels,
+    check_maps,
+    check_norms,
+    check_sizes,
+    look_at,
+)
 
 
 def model(modalities=("rgb",), target="depth", **ranges):
@@ -48,3 +60,81 @@ def test_only_what_was_measured_counts():
     assert warning.startswith("50 %")
     nothing = samples(depth=depth, depth_valid=torch.zeros_like(valid))
     assert check_maps(model(depth=(1, 10)), nothing) == []
+
+
+class Visited:
+    def __init__(self, length):
+        self.length, self.visits = length, []
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        self.visits.append(index)
+        return {"sample_id": str(index)}
+
+
+@pytest.mark.parametrize("length", [1, 5, MOST_FRAMES, 1000])
+def test_frames_of_all_parts_are_looked_at(length):
+    dataset = Visited(length)
+    assert len(look_at(dataset)) == min(length, MOST_FRAMES)
+    assert dataset.visits[0] == 0 and dataset.visits[-1] >= length * (1 - 1 / MOST_FRAMES) - 1
+    assert dataset.visits == sorted(set(dataset.visits))
+
+
+def test_no_more_than_there_is_time_for(monkeypatch):
+    monkeypatch.setattr("rgbx.train.data_check.PATIENCE", -1.0)
+    assert len(look_at(Visited(1000))) == 1
+
+
+def of_sizes(*sizes):
+    return [{"sample_id": f"f{i}", "rgb": torch.zeros(3, *size)} for i, size in enumerate(sizes)]
+
+
+def test_frames_of_several_sizes_need_batches_of_one():
+    mixed = of_sizes((4, 6), (4, 6), (5, 6))
+    with pytest.raises(
+        ValueError, match=r"val_dataloader has batch_size=2, .*'f0' and 'f2' is 4×6 and 5×6: .*batch_size=1"
+    ):
+        check_sizes(DataLoader(mixed, batch_size=2), mixed, "val_dataloader")
+    check_sizes(DataLoader(mixed, batch_size=1), mixed, "val_dataloader")
+    check_sizes(DataLoader(mixed[:2], batch_size=2), mixed[:2], "val_dataloader")
+
+
+def labelled(*labels):
+    return [{"sample_id": f"f{i}", "label": torch.tensor([label])} for i, label in enumerate(labels)]
+
+
+def test_labels_without_a_class_are_refused_and_absent_classes_told():
+    network = tiny_segmentor(("rgb",), 3)
+    void = labelled([255, 255], [255, 255])
+    with pytest.raises(
+        ValueError, match=r"nothing to learn: of the 2 training samples .* class of 0\.\.2, they hold \[255\]"
+    ):
+        check_labels(network, void, void)
+    (warning,) = check_labels(network, void * 9, void)
+    assert warning == "3 of 3 classes have no pixel in 2 of the 18 training samples, which may lie in others: 0, 1, 2"
+    some = labelled([0, 255], [2, 0])
+    assert check_labels(network, some, some) == ["1 of 3 classes have no pixel in the 2 training samples: 1"]
+    every = labelled([0, 1], [2, 255])
+    assert check_labels(network, every, every) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "drop_last", "size", "message"),
+    [
+        (3, 2, False, 32, "the last batch of an epoch has one sample of 32×32, of which stride 32 leaves one value"),
+        (3, 1, False, 32, "a batch has one sample of 32×32"),
+        (3, 2, True, 32, None),
+        (4, 2, False, 32, None),
+        (3, 2, False, 33, None),
+    ],
+)
+def test_batch_norm_needs_more_than_one_value(count, batch_size, drop_last, size, message):
+    network = small("classes")
+    samples = of_sizes(*[(size, size)] * count)
+    loader = DataLoader(samples, batch_size=batch_size, drop_last=drop_last)
+    refused = pytest.raises(ValueError, match=message) if message else nullcontext()
+    with refused:
+        check_norms(network, loader, samples)
+    check_norms(small("classes", norm_eval=True), loader, samples)

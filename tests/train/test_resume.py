@@ -212,3 +212,45 @@ def test_resuming_another_model_is_refused(make_runner, tmp_path):
     rewrite(tmp_path / "run/epoch_2.pth", forget)
     with pytest.raises(ValueError, match=r"does not fit.*backbone\.conv.*modalities\? It was trained with .*\.py$"):
         make_runner("run", epochs=2, resume=True, model=dict(width=8)).train()
+
+
+def place(*keys):
+    """Puts a value into a state at some keys."""
+
+    def change(state, value):
+        *parents, last = keys
+        for key in parents:
+            state = state[key]
+        state[last] = value
+
+    return change
+
+
+MOMENT = place("optimizer", "state", 0, "exp_avg")
+RATE = place("optimizer", "param_groups", 0, "lr")
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "message"),
+    [
+        (place("meta"), [1], "has no 'meta' and cannot be resumed"),
+        (place("meta", "epoch"), "2", r"its meta\.epoch is '2'; expected a whole number from 0 on"),
+        (place("meta", "iter"), -3, r"its meta\.iter is -3; expected a whole number"),
+        (place("meta", "seed"), 0.5, r"its meta\.seed is 0\.5; expected a whole number"),
+        (place("meta", "config"), 7, "it cannot be resumed: TypeError|it cannot be resumed: AttributeError"),
+        (place("optimizer"), {}, "it cannot be resumed"),
+        (RATE, "fast", r"its optimizer has lr='fast'; expected such as 0\.\d+"),
+        (MOMENT, torch.zeros(7), r"its optimizer's exp_avg of a tensor \[[\d, ]+\] is \[7\]"),
+        (MOMENT, 3, "its optimizer's exp_avg of a tensor .* is 3"),
+        (place("param_schedulers", 0, "step"), 3, "its LinearLR has step=3"),
+        (place("param_schedulers", 1, "last_step"), "x", "its PolyLR has last_step='x'; expected such as"),
+        (place("message_hub", "runtime_info", "best_score"), "high", "best_score is 'high'; expected"),
+        (place("message_hub", "log_scalars"), {"train/loss": [3]}, "it cannot be resumed"),
+        (place("state_dict"), {"x": torch.zeros(2)}, "does not fit the config's model"),
+    ],
+)
+def test_damaged_training_state_is_refused_by_its_field(make_runner, tmp_path, change, value, message):
+    make_runner(epochs=2, length=2).train()
+    rewrite(tmp_path / "run/epoch_2.pth", lambda state: change(state, value))
+    with pytest.raises(ValueError, match=rf"epoch_2\.pth.*{message}"):
+        make_runner(epochs=2, length=2, resume=True).train()
