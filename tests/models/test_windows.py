@@ -34,3 +34,8 @@ def test_a_sum_counts_overlaps():
     ones = {"rgb": torch.ones(1, 1, 1, 7)}
     found = slide(ones, lambda part: {"a": {"rgb": part["rgb"]}}, window=(1, 5), stride=(1, 2), weight="sum")
     assert found["a"]["rgb"].flatten().tolist() == [1, 1, 2, 2, 2, 1, 1]
+
+
+def test_a_sum_has_no_weights(monkeypatch):
+    monkeypatch.setattr("rgbx.models.windows.tent", None)
+    slide({"rgb": torch.ones(1, 1, 4, 7)}, squared, window=(4, 5), stride=(1, 2), weight="sum")
