@@ -359,3 +359,16 @@ def test_what_is_not_finite_is_not_measured(kind, spoilt, name, mask):
     expected = model({name: x, f"{name}_valid": ~hole})
     assert torch.equal(found["inputs"][name], expected["inputs"][name]) and found["inputs"][name].isfinite().all()
     assert torch.equal(found["targets"][name].valid, ~hole)
+
+
+def test_a_training_step_reads_no_value_from_its_device():
+    """Which would wait for a GPU; of tensors on the device "meta" no value can be read at all."""
+    with torch.device("meta"):
+        model = Preprocessor(("rgb", "depth", "normal"), {n: copy.deepcopy(task) for n, task in TASKS.items()})
+    data = {**frames(2), "normal": torch.rand(2, 3, 6, 8), "edge": torch.rand(2, 1, 6, 8)}
+    data |= {"label": torch.zeros(2, 6, 8).long(), "depth_valid": torch.ones(2, 1, 6, 8).bool()}
+    data = {name: x.to("meta") for name, x in data.items()}
+    found = model(data, training=True)
+    assert set(found["inputs"]) == {"rgb", "depth", "normal"} and set(found["targets"]) == set(TASKS)
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        model(data)
