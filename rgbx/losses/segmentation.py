@@ -81,7 +81,7 @@ class OhemCrossEntropy(nn.Module):
     ) -> Tensor:
         losses = _pixel_losses(logits, label)[label != IGNORE_INDEX]
         if losses.numel() == 0:
-            return logits.sum() * 0
+            return logits[:0].sum()
         count = max(1, round(self.min_kept * losses.numel()))
         limit = losses.detach().topk(count).values[-1].clamp(max=self.limit)
         return losses[losses >= limit].mean()

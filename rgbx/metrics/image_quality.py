@@ -99,6 +99,7 @@ def ssim(
     """
     _check_range(data_range)
     a, b, mask = checked(prediction, target, valid)
+    b = b if mask is None else b.where(mask, 0.0)
     if a.ndim != 3 or min(a.shape[-2:]) < SSIM_SIDE:
         raise ValueError(f"SSIM needs an image [C, H, W] of at least 11x11 pixels, found {tuple(a.shape)}")
     mean_a, mean_b, aa, bb, ab = _windows(torch.stack([a, b, a * a, b * b, a * b]))
@@ -118,7 +119,7 @@ def checked(
     target: Tensor,  # [..., C, H, W]
     valid: Tensor | None,  # bool [..., 1, H, W]
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The two as float64 and the mask, on one device.
+    """The two as float64 and the mask, on one device; targets that are NaN or infinite do not count.
 
     Raises:
         ValueError: shapes that do not fit, or a mask of another dtype.
@@ -132,7 +133,11 @@ def checked(
         if valid.shape != expected or valid.dtype != torch.bool:
             raise ValueError(f"expected a mask of bool {expected}, found {valid.dtype} {tuple(valid.shape)}")
         valid = valid.to(prediction.device)
-    return prediction.double(), target.to(prediction.device).double(), valid
+    truth = target.to(prediction.device).double()
+    if target.is_floating_point() and not (finite := truth.isfinite()).all():
+        measured = finite.all(-3, keepdim=True)
+        valid = measured if valid is None else valid & measured
+    return prediction.double(), truth, valid
 
 
 def _windows(

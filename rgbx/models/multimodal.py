@@ -174,13 +174,11 @@ class Span(NamedTuple):
         if outside <= MOST_OUTSIDE and not small:
             return ""
         median, guess = float(x.median()), ""
-        for width in (1.5, 2) if metres and not small else ():
-            plausible = (u for u, f in METRE.items() if abs(median / f - self.centre) <= width * self.spread)
-            guess = guess or next((f": are these {unit}?" for unit in plausible), "")
-        return (
-            f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}"
-            f"{': is it scaled to 0..1?' if small else guess}"
-        )
+        for unit, factor in METRE.items() if metres else ():
+            if not guess and abs(median / factor - self.centre) <= 1.5 * self.spread:
+                guess = f": are these {unit}?"
+        guess = ": is it scaled to 0..1?" if small else guess
+        return f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}{guess}"
 
 
 class Preprocessor(nn.Module):

@@ -24,6 +24,8 @@ from rgbx.tasks import Prediction, Target, Task
 from rgbx.tasks.base import NotFiniteError
 from rgbx.tasks.protocol import PROTOCOLS, Protocol, Size
 
+_CV_CHANNELS = 64  # of an array that OpenCV resizes: some versions take no more than 128
+
 Inputs = Mapping[str, Tensor]  # modality: normalised [N, c, H, W]
 Outputs = dict[str, dict[str, Tensor]]  # head: branch: [N, C, h, w]
 Sizes = Mapping[str, Size]  # head: (H, W) of its target
@@ -331,11 +333,18 @@ def _resize_by_opencv(
 ) -> Tensor:
     """To a size; or by a scale, where sides are rounded, half to even, and steps between pixels are 1/scale."""
     how = cv2.INTER_NEAREST if mode == "nearest" else cv2.INTER_LINEAR
-    images = (x.byte() if x.dtype == torch.bool else x).permute(0, 2, 3, 1).cpu().numpy()
     sides = None if size is None else (size[1], size[0])
-    found = [cv2.resize(np.ascontiguousarray(image), sides, fx=scale, fy=scale, interpolation=how) for image in images]
-    stack = torch.stack([torch.from_numpy(image.reshape(*image.shape[:2], -1)) for image in found])
-    return stack.permute(0, 3, 1, 2).contiguous().to(x)
+
+    def resized(
+        image: Tensor,  # [c, H, W]
+    ) -> Tensor:
+        array = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+        array = cv2.resize(array, sides, fx=scale, fy=scale, interpolation=how)
+        return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
+
+    images = x.byte() if x.dtype == torch.bool else x
+    found = [torch.cat([resized(part) for part in image.split(_CV_CHANNELS)]) for image in images]
+    return torch.stack(found).contiguous().to(x)
 
 
 def _pad_centred(inputs: Inputs, size: Size | None) -> tuple[Inputs, tuple[int, int]]:

@@ -176,6 +176,14 @@ def test_any_head_that_predicts_a_map(tmp_path, capsys):
             assert image.text["Description"].startswith("depth_dense: metre = value / 1000")
 
 
+def test_values_outside_the_model_s_range_are_told_with_their_file(tool, tmp_path):
+    base, _, rgb, thermal = tool
+    inputs = ["--input", f"rgb={rgb}", f"thermal={thermal}", "--map", "thermal", "scale=1"]
+    message = r"thermal \(.*t\.png\): the median is \d+.*, where the model expects "
+    with pytest.warns(UserWarning, match=message):
+        assert main([*base, *inputs, "--out", str(tmp_path / "c.png")]) == 0
+
+
 def test_folders_are_matched_by_stem(tool, tmp_path):
     base, network, *_ = tool
     for stem in ("x", "y"):

@@ -55,3 +55,9 @@ def test_depth_that_is_not_there():
     assert all(math.isnan(value) for value in found.values())
     with pytest.raises(ValueError, match="of one shape"):
         depth_sums(torch.ones(1, 2, 2), torch.ones(1, 2, 3))
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+def test_what_is_not_finite_was_not_measured(spoilt):
+    target, prediction = torch.tensor([[[1.0, spoilt, 2.0, 0.0]]]), torch.tensor([[[1.5, 3.0, 2.0, 1.0]]])
+    assert depth_sums(prediction, target) == depth_sums(prediction[..., ::2], target[..., ::2])

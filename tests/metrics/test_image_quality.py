@@ -112,3 +112,18 @@ def test_exceptions():
         ssim(a[:, :10], b[:, :10], data_range=255)
     with pytest.raises(ValueError, match=r"mask of bool \(1, 24, 31\)"):
         error_sums(a, b, torch.ones(24, 31, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf, -math.inf])
+def test_targets_that_are_not_finite_do_not_count(spoilt):
+    """As a mask of the other pixels, mask or not; one channel is enough."""
+    a, b = images(size=(16, 30))
+    hole = torch.zeros(1, 16, 30, dtype=torch.bool)
+    hole[0, 0, :5] = hole[0, 9, 2] = True
+    other = b.clone()
+    other[1].masked_fill_(hole[0], spoilt)
+    for valid in (None, torch.ones_like(hole), ~hole):
+        assert error_sums(a, other, valid) == error_sums(a, b, ~hole)
+        found = [ssim(a, x, data_range=255, valid=v) for x, v in ((other, valid), (b, ~hole))]
+        assert found[0] == pytest.approx(found[1], rel=1e-12) and not math.isnan(found[0])
+        assert psnr(a, other, data_range=255, valid=valid) == psnr(a, b, data_range=255, valid=~hole)

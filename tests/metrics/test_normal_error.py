@@ -77,3 +77,11 @@ def test_what_does_not_count():
 def test_exception():
     with pytest.raises(ValueError, match="three channels"):
         normal_sums(torch.ones(1, 2, 2), torch.ones(1, 2, 2))
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+def test_vectors_that_are_not_finite_do_not_count(spoilt):
+    prediction, truth = turned([0, 20, 50, 90])
+    truth[0, 0, 1] = spoilt
+    found, expected = normal_sums(prediction, truth), normal_sums(prediction[..., [0, 2, 3]], truth[..., [0, 2, 3]])
+    assert normal_scores(found) == normal_scores(expected) and found["pixels"] == 3

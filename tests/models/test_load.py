@@ -5,6 +5,7 @@ its checkpoints, and every fifth pixel of what it answered to `maps` with the te
 checkpoint draws (statistics, ranges, class weights, vectors of spectral norms) is kept by value.
 """
 
+import dataclasses
 import gzip
 import json
 import resource
@@ -19,6 +20,7 @@ import torch
 from small_models import UNET, batch, diverse, equal, run, small
 
 import rgbx
+from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import load
 
@@ -176,3 +178,60 @@ def test_predicting_imports_neither_the_engine_nor_what_draws(saved, tmp_path):
     assert done.stdout.strip() == "[]", done.stderr
     expected = model.predict(batch())[0]["heads"]["labels"].prediction
     assert equal(torch.load(tmp_path / "batch.out"), expected)
+
+
+def test_maps_are_what_the_checkpoint_s_dataset_says(tmp_path):
+    """Thermal as a picture of bytes, unlike the standard map; depth as ever."""
+    statistics = {"thermal": {"mean": [120.0] * 3, "std": [60.0] * 3}}
+    model = small("classes", modalities=("thermal", "depth"), statistics=statistics)
+    spec = MapSpec("thermal", 3, "uint8", "encoded", "linear")
+    meta = {"maps": {"thermal": dataclasses.asdict(spec), "depth": dataclasses.asdict(STANDARD_MAPS["depth"])}}
+    state = {"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": {"dataset_meta": meta}}
+    torch.save(state, tmp_path / "a.pth")
+    data = {"thermal": batch()["rgb"], "depth": batch()["depth"].abs()}
+    loaded = load(tmp_path / "a.pth")
+    assert equal(loaded.predict(data)[0]["prediction"], model.eval().predict(data)[0]["prediction"])
+    with pytest.raises(ValueError, match=r"thermal is a tensor float32 .*expected uint8; its values lie in 0..1"):
+        loaded.predict({**data, "thermal": data["thermal"] / 255})
+    with pytest.raises(ValueError, match=r"'Depth', .*; did you mean 'depth'"):
+        loaded.predict({"thermal": data["thermal"], "Depth": data["depth"]})
+    with pytest.warns(UserWarning, match="are these millimetres"):
+        loaded.predict({**data, "depth": 1000 * data["depth"].clamp(1, 5)})
+    holes = torch.rand(data["depth"].shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    found, expected = (
+        loaded.predict({**data, "depth": data["depth"].masked_fill(holes, value)}) for value in (torch.nan, 0)
+    )
+    assert equal(found[0]["prediction"], expected[0]["prediction"])
+
+
+@pytest.mark.parametrize(
+    "meta", [3, {"dataset_meta": [1]}, {"dataset_meta": {"maps": {"rgb": {"name": "rgb"}, "depth": None, 3: "x"}}}]
+)
+def test_a_description_that_is_none_is_left_alone(meta, tmp_path):
+    model = small("classes")
+    state = {"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": meta}
+    torch.save(state, tmp_path / "a.pth")
+    assert load(tmp_path / "a.pth").predict(batch())[0]["prediction"]["ensemble"].shape == (34, 50)
+
+
+def test_a_wrong_description_is_an_error_of_its_file(tmp_path):
+    model = small("classes")
+    maps = {"rgb": {**dataclasses.asdict(STANDARD_MAPS["rgb"]), "dtype": "int7"}}
+    state = {
+        "state_dict": model.state_dict(),
+        "model": to_plain(model.recipe),
+        "meta": {"dataset_meta": {"maps": maps}},
+    }
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth.*MapSpec 'rgb': dtype must be one of .* found 'int7'"):
+        load(tmp_path / "a.pth")
+
+
+def test_a_stranger_s_many_modalities_end_in_an_error(tmp_path):
+    model = small("classes", modality_dropout=0.5)
+    recipe = to_plain(model.recipe)
+    names = [f"m{i}" for i in range(64)]
+    recipe["parameters"] |= {"modalities": names, "statistics": {n: {"mean": [0.0], "std": [1.0]} for n in names}}
+    torch.save({"state_dict": model.state_dict(), "model": recipe}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth.*too many of 64 modalities; expected at most 16"):
+        load(tmp_path / "a.pth")

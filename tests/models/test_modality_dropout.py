@@ -29,3 +29,9 @@ def test_draws_are_those_of_the_seed():
 def test_probability_is_checked():
     with pytest.raises(ValueError, match=r"1\.5"):
         ModalityDropout(("a", "b"), 1.5)
+
+
+def test_too_many_modalities_are_refused():
+    with pytest.raises(ValueError, match="too many of 64 modalities; expected at most 16"):
+        ModalityDropout([f"m{i}" for i in range(64)])
+    assert len(ModalityDropout([f"m{i}" for i in range(16)]).subsets) == 2**16 - 2

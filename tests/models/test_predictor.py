@@ -387,3 +387,75 @@ def test_protocol_cen_keeps_dropout():
             assert not torch.equal(other[head].prediction["ensemble"], first[head].prediction["ensemble"])
         assert torch.equal(first[head].target, data[head][0])
     assert not any(module.training for module in model.modules())
+
+
+class Spoilt(Filter):
+    """Answers a value of its own in one place of a head's outputs."""
+
+    def __init__(self, value, head, place, **options):
+        super().__init__(**options)
+        self.value, self.head, self.place = value, head, place
+
+    def outputs(self, inputs, **options):
+        found = super().outputs(inputs, **options)
+        for name in ("rgb", "ensemble"):
+            if self.head in found:
+                found[self.head][name][self.place] = self.value
+        return found
+
+
+ANSWERS = {
+    "NaN": (torch.nan, (1, 2)),
+    "infinity": (torch.inf, (1, 0)),
+    "all classes": (-torch.inf, (1,)),  # exp of which is 0, as of any small score
+}
+SPOILT = [(a, p) for a in ANSWERS for p in OF_CLASSES if PROTOCOLS[p].sum_of != "exp" or a != "all classes"]
+
+
+@pytest.mark.parametrize(("answer", "protocol"), SPOILT)
+@pytest.mark.parametrize("classes", [CLASSES, 300])  # found in two ways
+def test_an_answer_that_is_no_number_is_an_error(answer, protocol, classes):
+    value, place = ANSWERS[answer]
+    rules = PROTOCOLS[protocol]
+    rules = dataclasses.replace(rules, **SMALL) if rules.pad_to else rules
+    task = Classes("labels", num_classes=CLASSES)
+    task.channels = classes
+    network = Spoilt(value, "labels", place, classes=classes, tasks={"labels": task})
+    inputs = images(9, 12, count=2)
+    with pytest.raises(ValueError, match="head 'labels': the network answers NaN or infinity for sample 'b'"):
+        Predictor(network, rules).predict(inputs, sample_id=["a", "b"])
+
+
+def test_so_is_that_of_any_head_that_is_asked_for():
+    tasks = {"labels": Classes("labels", num_classes=CLASSES), "depth": Map("depth"), "normal": Map("normal")}
+    inputs = images(9, 12, count=3)
+    network = Spoilt(torch.nan, "depth", ([0, 2], 0, 3, 4), tasks=tasks)
+    with pytest.raises(ValueError, match="head 'depth': the network answers NaN or infinity for sample '0', '2'"):
+        Predictor(network).predict(inputs)
+    assert list(Predictor(network, heads=["labels", "normal"]).predict(inputs)[0]["heads"]) == ["labels", "normal"]
+
+
+def test_only_the_heads_that_are_asked_for_are_decoded():
+    model, data, run = small("three").eval(), batch(), []
+    for name, head in model.named_heads():
+        head.register_forward_hook(lambda *_, name=name: run.append(name))
+    expected = model.predict(data)[0]["heads"]["dense"]
+    run.clear()
+    found = model.predict(data, heads=["dense"])[0]
+    assert run == ["dense"] and equal(found["prediction"], expected.prediction)
+
+
+@pytest.mark.parametrize("protocol", ["rgbx", "dformer-ms"])
+def test_inputs_of_other_sizes_are_not_resized_to_the_first(protocol):
+    inputs = images(9, 12, count=2)
+    for depth, message in (
+        (inputs["depth"][..., 1:, :], r"input depth has batch and size \[2, 8, 12\], rgb has \[2, 9, 12\]"),
+        (inputs["depth"][:1], r"input depth has batch and size \[1, 9, 12\]"),
+        (inputs["depth"][:, 0], r"input depth is float32 \[2, 9, 12\]; expected normalised values"),
+        (inputs["depth"].byte(), "input depth is uint8 .*; expected normalised values"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Predictor(Filter(), protocol).predict({**inputs, "depth": depth})
+        for mode in ("predict", "tensor"):
+            with pytest.raises(ValueError, match=message):
+                small("classes").eval()({**inputs, "depth": depth}, mode=mode)

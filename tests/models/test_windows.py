@@ -56,3 +56,8 @@ def test_swapped_windows_add_up_where_they_lie():
         for column in (0, 2):
             expected[row : row + 4, column : column + 3] += 1
     assert torch.equal(found, expected)
+
+
+def test_a_sum_has_no_weights(monkeypatch):
+    monkeypatch.setattr("rgbx.models.windows.tent", None)
+    slide({"rgb": torch.ones(1, 1, 4, 7)}, squared, window=(4, 5), stride=(1, 2), weight="sum")

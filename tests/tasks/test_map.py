@@ -227,3 +227,14 @@ def test_mistakes_name_the_sample():
         counted([sample(0)], fid={"seed": 1})
     with pytest.raises(ValueError, match=r"unknown options \['seeds'\]"):
         counted([sample(0)], fid={"weights": "x", "seeds": 1})
+
+
+@pytest.mark.parametrize("unit", ["metre", "unit_vector"])
+def test_a_unit_that_changes_an_answer_is_the_head_s_to_state(unit):
+    """A head that takes its unit from the dataset would mirror vectors like colours, and count holes of depth."""
+    head = Map("layout", range={"low": -1, "high": 1})
+    meta = {"maps": {"layout": MapSpec.of_unit("layout", unit)}}
+    with pytest.raises(ValueError, match=f"'layout' is of unit '{unit}', .*state unit='{unit}' in the head"):
+        head.spec(meta)
+    assert Map("layout", unit=unit, range={"low": -1, "high": 1}).spec(meta).unit == unit
+    assert head.spec({"maps": {"layout": MapSpec.of_unit("layout", "relative")}}).unit == "relative"
