@@ -120,7 +120,8 @@ def files_by_stem(
         folder: holds the files.
         names: relative to it, as `files_below` gives them.
         prefix: see `split_name`.
-        suffix: how the names end, in any letter case; `ANY` for any image's.
+        suffix: how the names end, in any letter case; `ANY` for any image's, and for an array's of a wanted stem that
+            has none, or in a folder that has none.
         wanted: only these stems; None takes all.
 
     Raises:
@@ -134,6 +135,9 @@ def files_by_stem(
             continue
         if files.setdefault(stem, name) != name:
             raise ValueError(f"{folder}: {files[stem]} and {name} have one stem; which is the frame's?")
+    if suffix == ANY and wanted is not None and suffixes != MAP_SUFFIXES and (left := set(wanted) - set(files)):
+        arrays = [name for name in names if not name.lower().endswith(IMAGE_SUFFIXES)]
+        return {**files_by_stem(folder, arrays, prefix, wanted=left), **{s: folder / n for s, n in files.items()}}
     return {stem: folder / name for stem, name in files.items()}
 
 

@@ -8,7 +8,7 @@ import torch
 from dataset_frames import decoded
 from PIL import Image
 
-from rgbx.datasets import NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
+from rgbx.datasets import SUNRGBD, NYUDv2CMX, NYUDv2Folders, NYUDv2Lists
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES
 from rgbx.models import Preprocessor
 
@@ -130,3 +130,15 @@ def test_exception(folders):
         NYUDv2CMX(folders, modalities=("rgb", "hha"))
     with pytest.raises(ValueError, match=r"'rgb' and 'depth' and 'hha', found \['thermal'\]"):
         NYUDv2CMX(folders, modalities=("rgb", "thermal"))
+
+
+@pytest.mark.parametrize("family", [NYUDv2CMX, SUNRGBD])
+def test_arrays_in_depth_are_metres(folders, family):
+    """As the authors of SA-Gate publish a sample: whatever the images of other copies mean, arrays have their unit."""
+    (folders / "train.txt").write_text("0\n1\n")
+    for path in (folders / "Depth").glob("*.png"):
+        path.unlink()
+        np.save(path.with_suffix(".npy"), RNG.random((4, 5), np.float32))
+    dataset = family(folders)
+    assert [frame.files["depth"].name for frame in dataset.frames] == ["0.npy", "1.npy"]
+    assert dataset.maps["depth"].unit == "metre" and dataset.encodings["depth"].scale == 1

@@ -90,6 +90,8 @@ def test_arrays_are_taken_where_there_is_no_image(tmp_path):
     names = ["0.npy", "1.npz", "notes.txt"]
     assert files_by_stem(tmp_path, names) == {"0": tmp_path / "0.npy", "1": tmp_path / "1.npz"}
     assert files_by_stem(tmp_path, [*names, "0.png"]) == {"0": tmp_path / "0.png"}
+    wanted = files_by_stem(tmp_path, ["0.png", "0.npy", "1.npy", "2.npz"], wanted={"0", "1", "7"})
+    assert wanted == {"0": tmp_path / "0.png", "1": tmp_path / "1.npy"}
     with pytest.raises(ValueError, match=r"a\.jpg and a\.PNG have one stem"):
         files_by_stem(tmp_path, ["a.jpg", "a.PNG", "b.png"])
     assert set(files_by_stem(tmp_path, ["a.jpg", "a.PNG", "b.png"], wanted={"b"})) == {"b"}

@@ -18,7 +18,8 @@ from rgbx.maps import UNITS
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 FENCED = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_, OWN, PAIRS, _ = re.split(r"^## (?:Add your dataset|Pairs for translation|Around any dataset)$", PAGE, flags=re.M)
+_HEADINGS = "Add your dataset|Pairs for translation|Maps recorded at times of their own|Around any dataset"
+_, OWN, PAIRS, TIMES, _ = re.split(rf"^## (?:{_HEADINGS})$", PAGE, flags=re.M)
 
 
 def test_add_your_dataset(place, run_tools, capsys):
@@ -73,3 +74,18 @@ def test_tables_name_what_there_is():
     assert named <= set(classes)
     for unit in UNITS:
         assert f"`{unit}`:" in PAGE, unit
+
+
+def test_maps_recorded_at_times_of_their_own(tmp_path):
+    ((_, _, splits),) = FENCED.findall(TIMES)
+    maps = {"rgb": ("1.000", "2.000"), "depth": ("1.015", "2.025")}
+    for name, times in maps.items():
+        (tmp_path / name).mkdir()
+        for time in times:
+            (tmp_path / name / f"{time}.png").touch()
+        (tmp_path / f"{name}.txt").write_text("".join(f"{time} {name}/{time}.png\n" for time in times))
+    declared = ("[modalities.rgb]", 'folder = "rgb"', 'unit = "rgb8"')
+    declared += ("[modalities.depth]", 'folder = "depth"', 'unit = "metre"', "scale = 5000")
+    (tmp_path / "dataset.toml").write_text("\n".join([*declared, splits]))
+    (frame,) = FolderDataset(tmp_path, "all").frames
+    assert (frame.sample_id, frame.files["depth"].name) == ("1.000", "1.015.png")

@@ -75,7 +75,11 @@ class NYUDv2Mat(DenseDataset):
             raise FileNotFoundError(f"{self.path}: no such file")
         self.fields = {"rgb": "images", "depth": depth_kind, "label": "labels"}
         self._lookup = read_class_mapping(mapping or self.path.parent / "classMapping40.mat")
-        numbers = read_split(splits or self.path.parent / "splits.mat", split)
+        split_file = splits or self.path.parent / "splits.mat"
+        numbers = read_split(split_file, split)
+        twice = sorted({number for number in numbers if numbers.count(number) > 1})
+        if twice:
+            raise ValueError(f"{split_file}: {SPLITS[split]} has {len(twice)} frames twice, such as {twice[:3]}")
         self.numbers = held_out(numbers, holdout)
         self._file: Any = None
         self._process: int | None = None
