@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config
-
 from rgbx._types import Options
+from rgbx.cli.config import Config
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.own import measure
 from rgbx.datasets.sample import DenseDataset, build_from
