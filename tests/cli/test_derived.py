@@ -7,13 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import rgbx
 import rgbx.cli.doctor
 import rgbx.cli.evaluate
 import rgbx.cli.train
 from rgbx.cli.config import load_config
-from rgbx.cli.derived import derive_from_data, derive_from_recipe
+from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.model import read_model
 
@@ -70,6 +71,9 @@ def test_two_commands(folder, tmp_path, capsys):
 
     for path in (folder / "depths").iterdir():  # a checkpoint keeps its own figures
         cv2.imwrite(str(path), cv2.imread(str(path), -1) * 2)
+    longer = [*arguments, "train_cfg.max_epochs=2"]
+    assert rgbx.cli.train.main([CONFIG, "--work-dir", str(work_dir), "--resume", *longer]) == 0
+    capsys.readouterr()
     assert rgbx.cli.evaluate.main([CONFIG, str(work_dir), *arguments]) == 0
     assert "Protocol rgbx, 1 frames" in capsys.readouterr().out
 
@@ -108,11 +112,14 @@ def test_models_of_a_config(folder):
         derive_from_data(config)
 
 
-def test_what_a_recipe_says():
+def test_what_a_checkpoint_says(tmp_path):
+    file = tmp_path / "epoch_1.pth"
     recipe = {"parameters": {"modalities": ["a"], "heads": {"labels": {"num_classes": 3}, "two": {"num_classes": 5}}}}
     model = {"modalities": "dataset", "num_classes": "dataset", "statistics": {}, "heads": {"two": {"num_classes": 9}}}
-    derive_from_recipe(model, recipe)
+    torch.save({"model": recipe, "state_dict": {}}, file)
+    derive_from_checkpoint(model, file)
     assert model == {"modalities": ["a"], "num_classes": 3, "statistics": {}, "heads": {"two": {"num_classes": 9}}}
     heads = {"heads": {"two": {"num_classes": "dataset"}}}
-    derive_from_recipe(heads, recipe)
+    derive_from_checkpoint(heads, file)
     assert heads["heads"]["two"]["num_classes"] == 5
+    derive_from_checkpoint(heads, "nowhere.pth")  # which nothing asks

@@ -236,6 +236,7 @@ def test_files_that_are_no_data(tmp_path):
     (tmp_path / "rgb/again").symlink_to(tmp_path)
     (tmp_path / "depth/0000.png").write_bytes(b"no image")
     assert {len(group.files) for group in find_groups(tmp_path)} == {COUNT}
+    (tmp_path / "rgb/again").unlink()
     assert "damaged" in " ".join(propose(tmp_path).notes)
     save(tmp_path / "rgb/a\nb.png", images(0)[0])
     with pytest.raises(ValueError, match="rename it"):
