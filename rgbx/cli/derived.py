@@ -7,14 +7,15 @@ transform of the training data. The numbers stand in the run's config and in eve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from rgbx._types import Options
+from rgbx.cli.config import Config
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.own import measure
 from rgbx.datasets.sample import DenseDataset, build_from
+from rgbx.models.checkpoint import read_checkpoint
 
 DATASET = "dataset"
 
@@ -61,11 +62,22 @@ def derive_from_data(config: Config, *, model_only: bool = False) -> str:
     return f"From the data: {', '.join(found['modalities'])}, {found['num_classes']} classes{told}"
 
 
-def derive_from_recipe(model: Options, recipe: Options | None) -> None:
-    """Replaces "dataset" in a config's model, in place, by what a checkpoint's recipe says."""
+def derive_from_checkpoint(model: Options, checkpoint: str | Path, *, trust: bool = False) -> None:
+    """Replaces "dataset" in a config's model, in place, by what a checkpoint's recipe says.
+
+    Args:
+        model: of a config; where it asks for nothing, no file is opened.
+        checkpoint: the file.
+        trust: see `rgbx.models.load`.
+
+    Raises:
+        FileNotFoundError, ValueError: no such checkpoint, or one that cannot be read.
+    """
+    parts = list(_asking(model))
+    recipe = read_checkpoint(Path(checkpoint), trust=trust).get("model") if parts else None
     parameters = (recipe or {}).get("parameters", {})
     heads = parameters.get("heads", {})
-    for part, key in list(_asking(model)):
+    for part, key in parts:
         name = next((name for name, head in (model.get("heads") or {}).items() if head is part), "labels")
         value = heads.get(name, {}).get(key) if key == "num_classes" else parameters.get(key)
         if value is not None:

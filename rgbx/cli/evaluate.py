@@ -13,7 +13,7 @@ import torch.distributed
 
 from rgbx._text import text_table
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
-from rgbx.cli.derived import derive_from_recipe
+from rgbx.cli.derived import derive_from_checkpoint
 from rgbx.cli.errors import ConfigError, building, command
 from rgbx.cli.model import add_model_argument, model_for
 from rgbx.cli.subsets import all_subsets
@@ -26,7 +26,7 @@ from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.session import Observer, Session
 from rgbx.models import PROTOCOLS, Protocol
-from rgbx.models.checkpoint import find_result, read_checkpoint
+from rgbx.models.checkpoint import find_result
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
@@ -192,9 +192,7 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     use_launcher(config, arguments)
     without_initial_weights(config)
     if isinstance(config.model, dict):
-        derive_from_recipe(
-            config.model, read_checkpoint(find_result(arguments.checkpoint), trust=arguments.trust).get("model")
-        )
+        derive_from_checkpoint(config.model, find_result(arguments.checkpoint), trust=arguments.trust)
         equal_class_weights(config.model)  # the checkpoint holds those that training counted
     config.load_from, config.resume, config.ema, config.visualizer = None, False, False, None
     if arguments.every > 1:

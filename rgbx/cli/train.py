@@ -12,7 +12,7 @@ from pathlib import Path
 import torch.distributed
 
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
-from rgbx.cli.derived import derive_from_data
+from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command
 from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
@@ -90,6 +90,8 @@ def configure(arguments: argparse.Namespace) -> Config:
         config.load_from = arguments.load_from
     if arguments.resume is not None or config.get("resume"):
         _resume(config, arguments.resume or "auto")
+    if config.get("resume") and isinstance(config.model, dict):  # a run keeps the figures that it began with
+        derive_from_checkpoint(config.model, config.load_from, trust=config.trust_checkpoint)
     if told := derive_from_data(config):
         print(told)
     return config

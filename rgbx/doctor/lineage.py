@@ -41,6 +41,7 @@ class HHALineage(Check):
         depth, files = self._read(frame, "metre"), self._read(frame, "encoded")
         if depth is None or files is None or files.shape != (*depth.shape, 3):
             return
+        depth = np.where(depth > 0, depth, np.float32(0))  # NaN is no measurement either
         measured = depth > 0
         if depth.shape[0] * NYUDV2_CAMERA_SIZE[1] != depth.shape[1] * NYUDV2_CAMERA_SIZE[0] or not measured.any():
             return  # of another shape: the cameras say nothing about it
@@ -53,7 +54,7 @@ class HHALineage(Check):
         """Depth [H, W] in metres, or the HHA [H, W, 3] beside it, also where nobody asks for it; None without one."""
         dataset, name = self.split.dataset, NAMES[unit]
         if name in self.maps:
-            return frame.sample[name] if frame.sample and self.maps[name].unit == unit else None
+            return (frame.sample or {}).get(name) if self.maps[name].unit == unit else None
         encoding = dataset.encodings.get(name) if isinstance(dataset, FileDataset) else None
         if encoding is None or encoding.spec.unit != unit:
             return None

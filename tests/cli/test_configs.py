@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dataset_frames import decoded, save, write_deliver, write_fmb, write_pst900
+from dataset_frames import colours, decoded, grey, save, write_deliver, write_fmb, write_pst900
 
 import rgbx
 import rgbx.cli.evaluate
 import rgbx.cli.train
 from rgbx.cli.config import load_config
+from rgbx.datasets import propose
 from rgbx.evaluate.result import read_result
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -126,6 +127,17 @@ def deliver(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def own(tmp_path):
+    """Three frames whose declaration is proposed; one of them is held out."""
+    for stem in "abc":
+        save(tmp_path / f"rgb/{stem}.png", colours(RNG, size=SIZE))
+        save(tmp_path / f"depth/{stem}.png", grey(RNG, 900, 4000, np.uint16, SIZE))
+        save(tmp_path / f"label/{stem}.png", np.kron(grey(RNG, 0, 3, size=(3, 4)), np.ones((16, 16), np.uint8)))
+    (tmp_path / "dataset.toml").write_text(propose(tmp_path).text)
+    return tmp_path
+
+
 HELD_OUT = ["train_dataloader.dataset.holdout=None", "val_dataloader.dataset.holdout=None"]
 CITIES = ["train_dataloader.dataset.cities=None", "val_dataloader.dataset.cities=None"]
 SMALL = [
@@ -190,6 +202,7 @@ CASES = {
     "pst900/asymfusion_r50_pst900.py": ("pst900", [CROP, *HELD_OUT]),
     "deliver/asymfusion_r50_deliver.py": ("deliver", [CROP]),
     "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
+    "own/asymfusion_r18.py": ("own", ["train_cfg.val_interval=1"]),
 }
 
 

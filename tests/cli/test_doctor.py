@@ -108,6 +108,26 @@ def test_wrong_targets(tmp_path, capsys):
     assert main([str(tmp_path), "--data-root", "x"]) == 2
 
 
+def test_sheet_of_maps_without_a_unit(tmp_path):
+    """A relative map and edges beside depth in metres: each has its own scale of colours."""
+    values = np.tile(np.linspace(0, 60000, 64).astype(np.uint16), (48, 1))
+    for name in ("rgb", "depth", "shade", "edge"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(
+            f"{tmp_path}/{name}/0.png", np.dstack([values // 256] * 3).astype(np.uint8) if name == "rgb" else values
+        )
+    units = {"rgb": '"rgb8"', "depth": '"metre"\nscale = 10000', "shade": '"relative"', "edge": '"relative"'}
+    tables = (f'[modalities.{name}]\nfolder = "{name}"\nunit = {unit}' for name, unit in units.items())
+    (tmp_path / "dataset.toml").write_text("\n".join([*tables, "[splits]", 'train = ["0"]']))
+    sheet = tmp_path / "sheet.png"
+    main([str(tmp_path), "--contact-sheet", str(sheet)])
+    assert sheet.is_file()
+    (split,) = diagnose(dataset_builders(str(tmp_path))).splits
+    panels = frame_panels(split, split.inspect(0), tuple(units))
+    assert [panel.shape for panel in panels.values()] == [(48, 64, 3)] * 4
+    assert all(len(np.unique(panel.reshape(-1, 3), axis=0)) > 40 for panel in panels.values())
+
+
 def test_sheet_shows_the_frames_that_findings_name(config, tmp_path):
     main([str(config)])
     path = tmp_path / "rooms/train/depth/000007.png"
