@@ -8,7 +8,7 @@ import pickle
 import re
 import reprlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -205,7 +205,7 @@ def _numbers(kind: torch.dtype) -> str:
     return "floating" if kind.is_floating_point else "complex" if kind.is_complex else "whole"
 
 
-def shown_keys(content: Mapping[Any, object]) -> list[str]:
+def shown_keys(content: Iterable[object]) -> list[str]:
     """The first keys of what a file holds, cut where they are long, for messages."""
     return sorted(reprlib.repr(key).strip("'") for key in itertools.islice(content, 50))[:8]
 

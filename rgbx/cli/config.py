@@ -161,7 +161,7 @@ def _complete_loaders(config: Config, path: str | Path) -> None:
             _share(loader.setdefault("dataset", ConfigDict()), shared)
 
 
-def _share(own: dict[str, Any], shared: dict[str, Any]) -> None:
+def _share(own: ConfigDict, shared: ConfigDict) -> None:
     """Gives a loader's dataset what it does not say itself; a dataset in another one takes it, not what is around."""
     if isinstance(own.get("dataset"), dict) and "dataset" not in shared:
         _share(own["dataset"], shared)

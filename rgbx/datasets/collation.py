@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -21,10 +20,10 @@ class Collation:
         collate: makes a batch of a list of samples.
     """
 
-    def __init__(self, collate: Callable[[Sequence[Batch]], Any]) -> None:
+    def __init__(self, collate: Callable[[Sequence[Batch]], Batch]) -> None:
         self.collate = collate
 
-    def __call__(self, samples: Sequence[Batch]) -> Any:
+    def __call__(self, samples: Sequence[Batch]) -> Batch:
         """The batch.
 
         Raises:

@@ -91,7 +91,8 @@ class ResumableRunner(mmengine.runner.Runner):
         with refusing(f"checkpoint {filename}", "it cannot be resumed"):
             self._continue(state, filename)
 
-    def _continue(self, state: dict[str, Any], filename: str) -> None:
+    def _continue(self, saved: State, filename: str) -> None:
+        state = dict(saved)
         _check_training_state(state, filename)
         changed, unknown = changes.changes_of_run(state, self.cfg, self.network.recipe)
         for key in ("state_dict", "ema_state_dict"):
