@@ -422,7 +422,7 @@ def check_map(
     """
     x, where = data[name], f"{name}{_file(name, data)}"
     channels = " or ".join(map(str, meaning.channels))
-    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] not in meaning.channels:
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] not in meaning.channels or x.layout != torch.strided:
         raise ValueError(
             f"{where} is {_found(x)}; expected a tensor [N, {channels}, H, W]"
             f"{f' of {meaning.dtype}' if meaning.dtype else ''}{_way_out(x, meaning.channels)}"
@@ -460,7 +460,8 @@ def _file(name: str, data: Batch) -> str:
 def _found(value: object) -> str:
     """ "a tensor uint8 [1, 3, 4, 5]"."""
     if isinstance(value, Tensor):
-        return f"a tensor {str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        dense = "" if value.layout == torch.strided else "sparse "
+        return f"a {dense}tensor {str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     return f"a numpy array {value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
 
 

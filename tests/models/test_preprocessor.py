@@ -157,6 +157,7 @@ LAYOUTS = {
     "depth [N, H, W]": (changed(depth=frames(5)["depth"][:, 0]), r"depth is .*\[5, 6, 8\].*: x\[:, None\]"),
     "depth [H, W]": (changed(depth=DEPTH[0, 0]), r"\[6, 8\].*: x\[None, None\]"),
     "numpy": (changed(rgb=RGB[0].permute(1, 2, 0).numpy()), r"numpy array uint8 \[6, 8, 3\].*from_numpy\(x\)\.permute"),
+    "sparse": (changed(depth=DEPTH.to_sparse()), "depth is a sparse tensor"),
     "a list": (changed(rgb=[RGB[0]]), "rgb is list; expected a tensor"),
     "no pixels": (changed(depth=DEPTH[..., :0]), "at least one pixel"),
     "no samples": ({"rgb": RGB[:0], "depth": DEPTH[:0]}, "at least one sample"),
