@@ -1,11 +1,15 @@
-"""Words for a terminal: the name that a misspelt one is closest to, percentages, aligned columns."""
+"""Words for people: the name that a misspelt one is closest to, percentages, aligned columns, CSV files."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # beginnings of what a spreadsheet would run
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -33,6 +37,19 @@ def check_options(given: Iterable[str], known: Collection[str], what: str) -> No
 def percent(fraction: float) -> str:
     """A fraction in percent with one decimal, a dash for NaN."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def csv_text(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file: numbers in full precision, nothing for None, and an apostrophe before texts that spreadsheets run."""
+    return "".join(f"{','.join(map(_csv_cell, row))}\n" for row in (header, *rows))
+
+
+def _csv_cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+        text = f"'{text}"
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"' if any(sign in text for sign in ',"\r\n') else text  # csv.writer leaves a lone \r unquoted
 
 
 def text_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from rgbx._text import text_table
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint
 from rgbx.cli.errors import ConfigError, building, command
-from rgbx.cli.model import add_model_argument, model_for
+from rgbx.cli.model import add_model_argument, model_from
 from rgbx.cli.subsets import all_subsets
 from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
@@ -24,9 +24,10 @@ from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
 from rgbx.evaluate.result import build_result, robustness_text, score_table, shown, write_result
 from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
+from rgbx.evaluate.selection import selection_facts
 from rgbx.evaluate.session import Observer, Session
-from rgbx.models import PROTOCOLS, Protocol
-from rgbx.models.checkpoint import find_result
+from rgbx.models import PROTOCOLS, Predictor, Protocol
+from rgbx.models.checkpoint import find_result, read_checkpoint
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configure(arguments, checkpoint.parent / "test")
     with building(arguments.config):
         runner = Runner.from_cfg(config)
-        runner.use_model(model_for(runner.network, checkpoint, arguments))
+        state = read_checkpoint(checkpoint, trust=arguments.trust)
+        runner.use_model(model_from(runner.network, state, checkpoint, arguments.model_from))
         session = _session(runner, config, arguments)
     observers = _observers(arguments, session)
     modalities = tuple(session.model.modalities)
@@ -61,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             session.evaluate(subset, observers)
         robustness = measure_robustness(session, every=arguments.every) if arguments.robustness else None
         if runner.rank == 0:
-            _write_outputs(arguments, checkpoint, session, Path(runner.log_dir), robustness)
+            chosen = selection_facts(state, str(checkpoint), session.frames())
+            _tell_choice(chosen)
+            _write_outputs(arguments, checkpoint, chosen, session, Path(runner.log_dir), robustness)
             _finish(arguments, observers)
         finish_together()
     finally:
@@ -75,17 +79,19 @@ def _session(runner: Runner, config: Config, arguments: argparse.Namespace) -> S
     device = next(runner.network.parameters()).device.type
     metrics = runner.build_metrics(config.test_evaluator)
     metrics.options |= {name: True for name in ("boundary", "calibration") if getattr(arguments, name)}
+    protocol = rules.get("protocol", "rgbx")
+    tasks = Predictor(runner.network, protocol, heads=arguments.heads).tasks
+    if arguments.report and any("calibration" in task.options for task in tasks.values()):
+        metrics.options["calibration"] = True  # for its reliability diagram
     session = Session(
         runner.network,
         runner.build_dataloader(config.test_dataloader, seed=runner.seed),
-        protocol=rules.get("protocol", "rgbx"),
+        protocol=protocol,
         dtype=autocast_dtype(rules.get("dtype"), device),
         heads=arguments.heads,
         metrics=metrics,
         watch=runner.watch("test"),
     )
-    if arguments.report and any("calibration" in task.options for task in session.tasks.values()):
-        metrics.options["calibration"] = True  # for its reliability diagram
     runner.check_classes(session.whole_dataset)
     return session
 
@@ -101,9 +107,20 @@ def _observers(arguments: argparse.Namespace, session: Session) -> list[Observer
     return observers
 
 
+def _tell_choice(chosen: Mapping[str, str]) -> None:
+    if "selected_on" in chosen:
+        LOG.info(f"The checkpoint was chosen on {chosen['selected_on']}")
+    if "overlap" in chosen:
+        LOG.warning(
+            f"{chosen['overlap']} scored here are frames that the checkpoint was chosen on, so their scores are better "
+            "than those of others: choose on other frames (val_dataloader), or score the last epoch_N.pth"
+        )
+
+
 def _write_outputs(
     arguments: argparse.Namespace,
     checkpoint: Path,
+    chosen: Mapping[str, str],
     session: Session,
     log_dir: Path,
     robustness: dict[str, Robustness] | None,
@@ -115,6 +132,7 @@ def _write_outputs(
         protocol=session.protocol,
         config=config_identity(arguments),
         checkpoint=checkpoint,
+        chosen=chosen,
         dataset=session.whole_dataset,
         every=arguments.every,
         speed=session.speed,
@@ -173,7 +191,7 @@ def subset_table(result: Result, head: str) -> str:
 
 
 def _heading(score: Score, percent: bool) -> str:
-    unit = "%" if score.percent and not percent else "" if score.percent else score.unit
+    unit = score.sign if not percent else score.beside
     return f"{score.name}{f' ({unit})' if unit else ''}{' ↓' * (score.lower and not percent)}"
 
 

@@ -11,7 +11,7 @@ from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
-from rgbx.models.checkpoint import config_hint, find_result, model_weights, read_checkpoint, specs_in
+from rgbx.models.checkpoint import config_hint, model_weights, specs_in
 from rgbx.models.load import fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
@@ -26,29 +26,13 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_for(ours: MultimodalModel | None, checkpoint: str | Path, arguments: argparse.Namespace) -> MultimodalModel:
+def model_from(
+    ours: MultimodalModel | None, state: State, checkpoint: Path, which: str | None = None
+) -> MultimodalModel:
     """A checkpoint's model, in evaluation mode on the CPU.
 
     Args:
         ours: what the config describes; None asks the checkpoint alone.
-        checkpoint: a file, or a work directory.
-        arguments: with `model_from`, see `add_model_argument`, and `trust`.
-
-    Raises:
-        FileNotFoundError: no such checkpoint.
-        ConfigError, ValueError: see `model_from`.
-    """
-    file = find_result(checkpoint)
-    return model_from(ours, read_checkpoint(file, trust=arguments.trust), file, arguments.model_from)
-
-
-def model_from(
-    ours: MultimodalModel | None, state: State, checkpoint: Path, which: str | None = None
-) -> MultimodalModel:
-    """As `model_for`, from what a checkpoint's file holds.
-
-    Args:
-        ours: what the config describes, or None.
         state: see `rgbx.models.checkpoint.read_checkpoint`.
         checkpoint: the file, for messages.
         which: "checkpoint" or "config", whose model counts where they differ; None refuses that they do.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -66,7 +68,7 @@ def metrics_of(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
     found: dict[str, float] = {}
     for head, evaluation in evaluations.items():
         prefix = f"{head}/" if len(evaluations) > 1 else ""
-        for name in sorted(evaluation.names, key=lambda name: name != ENSEMBLE):
+        for name in evaluation.names:
             branch = "" if name == ENSEMBLE else f"{name}/"
             found |= {f"{prefix}{branch}{key}": value for key, value in evaluation.logged(name).items()}
     return found
@@ -86,6 +88,14 @@ def file_sizes(batch: Batch, position: int) -> dict[str, int]:
         return {}
     files = {str(name): Path(column[position]) for name, column in paths.items()}
     return {name: path.stat().st_size for name, path in files.items() if path.is_file()}
+
+
+def frame_key(image: HasId, counter: Counter) -> str:
+    """16 hexadecimal digits of a counted image: of its id and its files' sizes, or without files its truth."""
+    sizes = getattr(image, "file_sizes", None)
+    if not sizes:
+        return counter.evaluation([image]).fingerprint()[:16]
+    return hashlib.sha256(json.dumps([image.sample_id, sorted(sizes.items())]).encode()).hexdigest()[:16]
 
 
 def gather_images(own: Sequence[Counted], size: int) -> list[Counted]:

@@ -69,9 +69,6 @@ class PictureObserver:
                     self._keep(kept, output["sample_id"], head, found)
             self._seen += 1
 
-    def finish(self) -> None:
-        """Nothing: further subsets may follow."""
-
     def _inputs(self, batch: Batch, position: int) -> Iterable[Panel]:
         for name in self.model.modalities:
             if name in batch:
@@ -198,9 +195,6 @@ class PredictionWriter:
                 self.model.tasks[head].write(path, as_array(found.prediction[ENSEMBLE]), self.dataset)
                 self._written.add(path)
                 self.count += 1
-
-    def finish(self) -> None:
-        """Nothing is left to do."""
 
     def _path(self, sample_id: str, head: str) -> Path:
         name = Path(self.dataset.prediction_name(sample_id))

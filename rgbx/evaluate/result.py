@@ -11,7 +11,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -135,7 +135,7 @@ def build_result(
     every: int = 1,
     speed: Mapping[str, float] | None = None,
     dtype: str | None = None,
-    selected_on: str | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> Result:
     """Everything a result file says.
 
@@ -149,15 +149,14 @@ def build_result(
         every: one in this many of its samples was evaluated.
         speed: `images_per_second` and `metric_share` of the headline.
         dtype: of autocast; None for full precision.
-        selected_on: the split by whose scores the checkpoint was chosen, where that is known.
+        chosen: how the checkpoint was, see `rgbx.evaluate.selection.selection_facts`.
     """
     first = next(iter(evaluations.values()))
-    chosen = {} if selected_on is None else {"selected_on": selected_on}
     return {
         "format": FORMAT,
         "protocol": plain(protocol.as_dict()),
         "config": dict(config),
-        "checkpoint": {"file": str(checkpoint), "sha256": file_hash(checkpoint), **chosen},
+        "checkpoint": {"file": str(checkpoint), "sha256": file_hash(checkpoint), **(chosen or {})},
         "dataset": {
             "type": type(dataset).__name__,
             "samples": len(next(iter(first.values())).images),
@@ -188,17 +187,12 @@ def _head_result(kind: str, evaluations: Mapping[str, Evaluation]) -> HeadResult
         "fingerprint": first.fingerprint(),
         "scores": [dataclasses.asdict(score) for score in first.table],
         "subsets": {
-            subset: {name: plain(found.scores(name)) for name in _ensemble_first(found.names)}
-            for subset, found in evaluations.items()
+            subset: {name: plain(found.scores(name)) for name in found.names} for subset, found in evaluations.items()
         },
         "images": [plain({"sample_id": image.sample_id, **first.image_scores(image)}) for image in first.images],
         "robustness": None,
         "pictures": None,
     }
-
-
-def _ensemble_first(names: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: name != ENSEMBLE)
 
 
 def _machine() -> str:

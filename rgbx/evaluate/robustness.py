@@ -14,6 +14,7 @@ from rgbx._types import Batch
 from rgbx.datasets import DenseDataset, EveryKth
 from rgbx.datasets.sample import Sample, Transform
 from rgbx.evaluate.metric import Metrics
+from rgbx.evaluate.result import shown
 from rgbx.evaluate.result_form import Robustness
 from rgbx.evaluate.session import Session
 from rgbx.tasks import ENSEMBLE, Score
@@ -108,12 +109,13 @@ def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]
     scores = {head: task.table(session.whole_dataset.metainfo)[0] for head, task in session.tasks.items()}
     clean = next(iter(session.evaluations.values()))
     reference = {head: clean[head].scores(ENSEMBLE)[score.name] for head, score in scores.items()}
+    counters = session.counters_of(Metrics())  # without the options of the session
     measured: dict[tuple[str, str, float], dict[str, float]] = {}
     for damage in damages(modalities):
         key = (damage.modality, damage.corruption, damage.strength)
         if key not in measured:
             loader = loader_like(session.loader, damaged_dataset(session.dataset, damage))
-            found, _ = session.count(loader, modalities, Metrics(table=False))
+            found, _ = session.count(loader, modalities, counters)
             measured[key] = {head: found[head].scores(ENSEMBLE)[score.name] for head, score in scores.items()}
         if damage.severity == SEVERITIES[-1]:
             _log(damage, scores, measured)
@@ -133,8 +135,7 @@ def _log(
 ) -> None:
     strengths = CORRUPTIONS[damage.corruption].strengths
     for head, score in scores.items():
-        factor = 100 if score.percent else 1
-        values = " ".join(f"{factor * measured[*damage[:2], strength][head]:.2f}" for strength in strengths)
+        values = " ".join(shown(score, measured[*damage[:2], strength][head]) for strength in strengths)
         of = f" of {head}" if len(scores) > 1 else ""
         logging.getLogger("rgbx").info(
             f"{damage.modality} with {damage.corruption} at severities 1 to 5: {score.name}{of} {values}"

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from rgbx._types import Batch
 from rgbx.datasets import EveryKth
-from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, gather_images, metrics_of
+from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, gather_images, metrics_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.predict import Predictor
+from rgbx.tasks import Counter
 from rgbx.tasks.protocol import Protocol as Rules
 
 Subset = tuple[str, ...]
@@ -30,9 +31,6 @@ class Observer(Protocol):
     def see(self, batch: Batch, outputs: Outputs) -> None:
         """A collated batch and its predictions."""
 
-    def finish(self) -> None:
-        """The run is over."""
-
 
 class Session:
     """Evaluates a model on the samples of a loader.
@@ -43,7 +41,7 @@ class Session:
         protocol: by whose rules, see `PROTOCOLS`.
         dtype: of autocast; None for full precision.
         heads: those evaluated; None for all that the protocol is for.
-        metrics: what is counted.
+        metrics: what is counted; the networks that it needs are read here.
         watch: called around each batch, such as by the progress bar of a runner.
 
     Attributes:
@@ -52,7 +50,8 @@ class Session:
             scores, and `metric_share`, the part of that time spent on counting and scoring.
 
     Raises:
-        ValueError: see `Predictor` and `Metrics.check`.
+        ValueError: see `Predictor`, `Metrics.check` and the tasks' counters.
+        OSError: a file of a network that a counter needs.
     """
 
     def __init__(
@@ -68,10 +67,11 @@ class Session:
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
         self.metrics = Metrics(table=False) if metrics is None else metrics
-        self.tasks = Predictor(model, protocol, heads=heads).tasks
-        self.protocol = Predictor(model, protocol, heads=heads).protocol
+        predictor = Predictor(model, protocol, heads=heads)
+        self.tasks, self.protocol = predictor.tasks, predictor.protocol
         self.metrics.check(self.tasks)
         model.data_preprocessor.describe(self.whole_dataset.metainfo.get("maps", {}))
+        self.counters = self.counters_of(self.metrics)
         self.evaluations: dict[str, Evaluations] = {}
         self.speed: dict[str, float] = {}
 
@@ -89,6 +89,15 @@ class Session:
     def headline(self) -> Subset:
         """The subset that was evaluated first."""
         return tuple(next(iter(self.evaluations)).split("+"))
+
+    def counters_of(self, metrics: Metrics) -> dict[str, Counter]:
+        """What counts the predictions of each head on this dataset."""
+        return metrics.counters(self.tasks, self.protocol, self.whole_dataset.metainfo)
+
+    def frames(self) -> list[str]:
+        """See `frame_key`: of each image, in the dataset's order; equal in every session, wherever the files lie."""
+        head, evaluation = next(iter(next(iter(self.evaluations.values())).items()))
+        return [frame_key(image, self.counters[head]) for image in evaluation.images]
 
     def check_subsets(self, subsets: Sequence[Subset]) -> None:
         """Refuses modalities before an hour of evaluation.
@@ -109,19 +118,25 @@ class Session:
     def evaluate(self, modalities: Sequence[str] | None = None, observers: Sequence[Observer] = ()) -> Evaluations:
         """Evaluates one subset of the modalities, by default all, and keeps what was counted."""
         names = tuple(self.model.modalities if modalities is None else modalities)
-        found, speed = self.count(self.loader, names, self.metrics, observers)
+        found, speed = self.count(self.loader, names, self.counters, observers)
+        for head, evaluation in found.items() if self.metrics.table else ():
+            title = f"{head}:\n" if len(found) > 1 else "\n"
+            logging.getLogger("rgbx").info("%s%s", title, self.counters[head].report(evaluation))
         self.evaluations["+".join(names)] = found
         self.speed = self.speed or speed
         return found
 
     def count(
-        self, loader: DataLoader[Batch], modalities: Subset, metrics: Metrics, observers: Sequence[Observer] = ()
+        self,
+        loader: DataLoader[Batch],
+        modalities: Subset,
+        counters: Mapping[str, Counter],
+        observers: Sequence[Observer] = (),
     ) -> tuple[Evaluations, dict[str, float]]:
         """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
         predictor, dataset = self.predictor(modalities), loader.dataset
-        counters = metrics.counters(self.tasks, self.protocol, self.whole_dataset.metainfo)
         records: dict[str, list[Any]] = {head: [] for head in counters}
-        keep = bool(metrics.options.get("calibration"))
+        keep = counters is self.counters and bool(self.metrics.options.get("calibration"))
         self.model.eval()
         for observer in observers:
             observer.start(len(loader.sampler), modalities)  # type: ignore[arg-type]  # of several processes, its share
@@ -145,11 +160,6 @@ class Session:
         found = {head: counters[head].evaluation(images) for head, images in gathered.items()}
         metrics_of(found)
         end = _now()
-        for head, evaluation in found.items() if metrics.table else ():
-            title = f"{head}:\n" if len(found) > 1 else "\n"
-            logging.getLogger("rgbx").info("%s%s", title, counters[head].report(evaluation))
-        for observer in observers:
-            observer.finish()
         spent = end - start
         return found, {"images_per_second": count / spent, "metric_share": (scoring + end - before) / spent}
 

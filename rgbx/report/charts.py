@@ -44,8 +44,7 @@ def histogram_svg(values: Sequence[float], score: Score) -> str:
     )
     median = statistics.median(values)
     x = MARGIN + WIDTH * (factor * median - start) / (step * (ticks - 1))
-    unit = "%" if score.percent else score.unit
-    title = f"{word(score)}, {unit}" if unit else word(score)
+    title = ", ".join(filter(None, [word(score), score.sign]))
     summary = f"{title} of {len(values)} images: from {number(score, min(values))} to {number(score, max(values))}"
     return (
         f'<svg class="histogram" viewBox="0 0 {WIDTH + 2 * MARGIN} {base + 32}" role="img" '

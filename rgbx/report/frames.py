@@ -45,9 +45,10 @@ class Frame(NamedTuple):
 def choose_frames(images: Sequence[Mapping[str, Json]], score: Score) -> list[Frame]:
     """Best, median and worst by the score of the single image; of two images best and worst, of one that one.
 
-    Images without a score (no pixel that counts) are left out, ties are decided by the order of evaluation.
+    Images without the score (no pixel that counts, or a score of whole sets) are left out, ties are decided by the
+    order of evaluation.
     """
-    scored = [image for image in images if image[score.name] is not None and not math.isnan(image[score.name])]
+    scored = [x for x in images if x.get(score.name) is not None and not math.isnan(x[score.name])]
     ranked = sorted(scored, key=lambda image: image[score.name] if score.lower else -image[score.name])
     places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
     chosen: dict[int, Frame] = {}

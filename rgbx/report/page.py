@@ -101,11 +101,11 @@ def summary(result: Result, head: HeadResult, *, alone: bool = True) -> str:
     if head["task"] == "map":
         pairs.append(("Target", f"{about.get('name')} in {UNITS.get(str(about.get('unit')), about.get('unit'))}"))
     pairs = [*pairs, *shared_facts(result)] if alone else pairs
-    unit = "% " if score.percent else f"{score.unit} " if score.unit else ""
     title = "mean IoU" if score.name == "mIoU" else word(score)
     return (
         f'<div class="headline"><p class="figure"><b>{number(score, main.value)}</b>'
-        f"<span>{escape(unit + title)}{', lower is better' * score.lower}</span></p>\n{facts(pairs)}</div>\n"
+        f"<span>{escape(f'{score.sign} {title}'.strip())}{', lower is better' * score.lower}</span></p>\n"
+        f"{facts(pairs)}</div>\n"
         f'{sections.predictions(head)}<p class="note">{_note(result, head)}</p>\n'
     )
 
@@ -149,6 +149,7 @@ def provenance(result: Result) -> str:
         ("checkpoint", result["checkpoint"]["file"]),
         ("checkpoint sha256", result["checkpoint"]["sha256"]),
         ("chosen on", result["checkpoint"].get("selected_on")),
+        ("chosen on what is scored here", result["checkpoint"].get("overlap")),
         ("dataset", result["dataset"]["type"]),
     ]
     for name, head in result["heads"].items():

@@ -139,7 +139,8 @@ def subsets(head: HeadResult) -> str:
         row["subset"] = listed(row["subset"])
     start: dict[str, Draw] = {"subset": text_cell("subset"), score.name: score_cell(score, strong=True)}
     start["difference"] = difference_cell(score, "difference")
-    unit = " is in percentage points" if score.percent else f" is in {score.unit}" if score.unit else " has no unit"
+    points = "percentage points" if score.percent else score.unit
+    unit = f" is in {points}" if points else " has no unit"
     return (
         f"<p>One checkpoint, given only some of its modalities. The difference of {escape(tables.word(score))}"
         f"{escape(unit)}.</p>\n"
@@ -170,7 +171,7 @@ def robustness(head: HeadResult) -> str:
     draws |= {key: shaded(key) for key in table.columns if key.startswith("severity") or key == "mean"}
     draws["drop"] = percent_cell("drop")
     table.columns["drop"] += "" if score.percent else ", %"
-    details = [*([] if score.percent or not score.unit else [score.unit]), *["lower is better"] * score.lower]
+    details = [*filter(None, [score.beside]), *["lower is better"] * score.lower]
     name = escape(tables.word(score) + f" ({', '.join(details)})" * bool(details))
     return (
         f"<p>{name}{images} with one modality damaged, at severities 1 (mild) to 5 (severe). Clean: "
@@ -219,8 +220,7 @@ def _frame(entry: Picture, head: HeadResult, folder: Path) -> str:
         _figure(title, entry, folder, smooth=title.startswith("input/") or head["task"] != "classes")
         for title in entry["files"]
     )
-    said = f"{tables.word(score)} {number(score, entry['value'])}"
-    said += f" {score.unit}" if score.unit and not score.percent else ""
+    said = f"{tables.word(score)} {number(score, entry['value'])} {score.beside}".strip()
     return (
         f'<article class="frame"><h3>{escape(entry["kind"].capitalize())} <span>{escape(entry["sample_id"])}, '
         f'{escape(said)}</span></h3>\n<div class="pictures">{figures}</div>\n'

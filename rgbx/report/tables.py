@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rgbx._text import csv_text
 from rgbx.evaluate.result import damage_rows, damaged_score, headline, score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Result, Scores
-from rgbx.tasks import ENSEMBLE
+from rgbx.tasks import ENSEMBLE, ensemble_first
 from rgbx.tasks.score import Score
 
 WORDS = {  # scores whose names are short for something
@@ -21,7 +21,6 @@ WORDS = {  # scores whose names are short for something
     "angle_median": "median angle",
 }
 BINS = ("count", "confidence", "accuracy")  # of a reliability diagram
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a text that a spreadsheet would run
 
 
 @dataclass
@@ -48,10 +47,8 @@ def headings(head: HeadResult) -> dict[str, str]:
     """Score -> heading; where not all scores of the head are fractions, with its unit, and ↓ where lower is better."""
     table = score_table(head)
     mixed = not all(score.percent for score in table)
-    units = {score.name: "%" if score.percent else score.unit for score in table}
     return {
-        score.name: (f"{word(score)}, {units[score.name]}" if mixed and units[score.name] else word(score))
-        + " ↓" * (mixed and score.lower)
+        score.name: ", ".join(filter(None, [word(score), score.sign * mixed])) + " ↓" * (mixed and score.lower)
         for score in table
     }
 
@@ -59,8 +56,7 @@ def headings(head: HeadResult) -> dict[str, str]:
 def prediction_table(head: HeadResult) -> Table:
     """The headline: one row per prediction of the first subset, the ensemble first."""
     predictions = headline(head).predictions
-    names = [ENSEMBLE, *(name for name in predictions if name != ENSEMBLE)]
-    rows = [{"prediction": name, **_scores(head, predictions[name])} for name in names]
+    rows = [{"prediction": name, **_scores(head, predictions[name])} for name in ensemble_first(predictions)]
     return Table({"prediction": "Prediction", **headings(head)}, rows)
 
 
@@ -220,13 +216,4 @@ def head_folder(folder: Path, result: Result, name: str) -> Path:
 def _write_csv(table: Table, path: Path) -> None:
     """Columns are the keys of the table; empty where nothing was measured."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([_csv_cell(key) for key in table.columns])
-        writer.writerows([[_csv_cell(row.get(key)) for key in table.columns] for row in table.rows])
-
-
-def _csv_cell(value: Json) -> Json:
-    """Numbers in full precision; an apostrophe before a text that a spreadsheet would take for a formula."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return repr(value) if isinstance(value, float) else value
+        file.write(csv_text(list(table.columns), [[row.get(key) for key in table.columns] for row in table.rows]))

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rgbx.evaluate.comparison import reasons_against
 from rgbx.evaluate.result_form import Result
 from rgbx.study.costs import Cost
 from rgbx.study.declaration import Study
@@ -138,17 +139,13 @@ def _scores_shown(states: Mapping[Run, State]) -> Shown:
 
 
 def _check_comparable(states: Mapping[Run, State]) -> None:
-    first: tuple[Run, State] | None = None
+    first: tuple[Run, Result] | None = None
     for run, state in states.items():
         if state.result is None:
             continue
-        first = first or (run, state)
-        for name, look in {
-            "frames (fingerprint)": lambda result, run: [result["heads"][h]["fingerprint"] for h in run.shown.heads],
-            "protocol": lambda result, run: result["protocol"],
-        }.items():
-            if first[1].result is not None and look(state.result, run) != look(first[1].result, run):
-                raise ValueError(
-                    f"{run.results} and {first[0].results} differ in {name}, so their scores cannot stand in one "
-                    "table; run the study in another --work-dir, or remove the runs that are wrong"
-                )
+        first = first or (run, state.result)
+        if reasons := reasons_against(first[1], state.result, list(run.shown.heads)):
+            raise ValueError(
+                f"{run.results} and {first[0].results} differ ({'; '.join(reasons)}), so their scores cannot stand in "
+                "one table; run the study in another --work-dir, or remove the runs that are wrong"
+            )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
+from rgbx import _text
 from rgbx.study.costs import Cost
 from rgbx.study.runs import ABSENT, CHANGED, DONE, FAILED, STARTED
 from rgbx.study.scores import Gathered, Row, Summary, summarise
@@ -108,24 +107,16 @@ def csv_text(gathered: Gathered) -> str:
     first, *others = [score.name for score in gathered.shown.scores]
     header = ["method", "seed", "state", *(f"{first} {subset}" for subset in gathered.subsets), *others]
     header += ["headline", "minus_baseline", "parameters", "flops", "latency_ms"]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(line for row in gathered.rows for line in _csv_lines(row, gathered.subsets))
-    return file.getvalue()
+    return _text.csv_text(header, [line for row in gathered.rows for line in _csv_lines(row, gathered.subsets)])
 
 
 def _csv_lines(row: Row, subsets: Sequence[str]) -> list[list[object]]:
     cost = row.cost
-    costs = ["", "", ""] if cost is None else [cost.parameters, cost.flops, _exact(cost.latency)]
+    costs = [None] * 3 if cost is None else [cost.parameters, cost.flops, cost.latency]
     lines = []
     for seed, state in row.states.items():
         found = [*(row.scores[subset] for subset in subsets), *row.further.values()]
-        scores = [_exact(values.get(seed)) for values in found]
-        gain = _exact((row.gains or {}).get(seed))
+        scores = [values.get(seed) for values in found]
+        gain = (row.gains or {}).get(seed)
         lines.append([row.method, seed, state.kind, *scores, row.headline, gain, *costs])
     return lines
-
-
-def _exact(value: float | None) -> str:
-    return "" if value is None else repr(value)

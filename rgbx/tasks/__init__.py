@@ -15,6 +15,7 @@ from rgbx.tasks.base import (
     Target,
     Task,
     build_task,
+    ensemble_first,
     find_task,
     task,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Target",
     "Task",
     "build_task",
+    "ensemble_first",
     "find_task",
     "task",
 ]

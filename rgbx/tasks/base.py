@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -87,7 +87,7 @@ class Evaluation(ABC):
     @property
     @abstractmethod
     def names(self) -> list[str]:
-        """The predictions: branches first, the ensemble last."""
+        """The predictions, see `ensemble_first`."""
 
     @abstractmethod
     def scores(self, name: str) -> dict[str, Any]:
@@ -110,8 +110,13 @@ class Evaluation(ABC):
         """SHA-256 of what was evaluated: ids, file sizes and truth, wherever the files lie."""
 
 
+def ensemble_first(names: Iterable[str]) -> list[str]:
+    """Names of predictions, each once: the ensemble, then branches in their order."""
+    return sorted(dict.fromkeys(names), key=lambda name: name != ENSEMBLE)
+
+
 class Counter(ABC):
-    """Counts predictions image by image; made by `Task.counter`."""
+    """Counts predictions image by image; made by `Task.counter`. Nothing in it depends on the images it has seen."""
 
     @abstractmethod
     def count(self, sample_id: str, found: Prediction, file_sizes: dict[str, int]) -> Any:

@@ -31,7 +31,18 @@ from rgbx.metrics import (
     reliability_counts,
     scores,
 )
-from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, NotFiniteError, Prediction, Target, Task, task
+from rgbx.tasks.base import (
+    ENSEMBLE,
+    Branches,
+    Counter,
+    Evaluation,
+    NotFiniteError,
+    Prediction,
+    Target,
+    Task,
+    ensemble_first,
+    task,
+)
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
@@ -328,9 +339,8 @@ class ClassEvaluation(Evaluation):
 
     @property
     def names(self) -> list[str]:
-        """The predictions: branches first, the ensemble last."""
-        names = list(dict.fromkeys(name for image in self.images for name in image.cells))
-        return [name for name in names if name != ENSEMBLE] + [ENSEMBLE] * (ENSEMBLE in names)
+        """The predictions, the ensemble first."""
+        return ensemble_first(name for image in self.images for name in image.cells)
 
     def confusion(self, name: str) -> Tensor:
         """Sum over the images, int64 [K, K]."""
@@ -365,7 +375,7 @@ class ClassEvaluation(Evaluation):
 
     def image_scores(self, record: ImageCounts) -> dict[str, Any]:
         """mIoU and aAcc over the classes that occur in the image, and its non-zero cells."""
-        name = ENSEMBLE if ENSEMBLE in record.cells else next(iter(record.cells))
+        name = ensemble_first(record.cells)[0]
         found = scores(record.confusion(name))
         return {"mIoU": found["mIoU"], "aAcc": found["aAcc"], "confusion": record.cells[name]}
 
@@ -437,8 +447,7 @@ def class_table(by_name: Mapping[str, Mapping[str, Any]], classes: Sequence[str]
         by_name: the scores of each prediction, as `rgbx.metrics.scores` gives them.
         classes: K class names.
     """
-    main = ENSEMBLE if ENSEMBLE in by_name else next(iter(by_name))
-    branches = [name for name in by_name if name != main]
+    main, *branches = ensemble_first(by_name)
 
     def row(label: str, pick: Any) -> list[str]:
         return [

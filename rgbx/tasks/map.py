@@ -37,7 +37,7 @@ from rgbx.metrics import (
     ssim,
 )
 from rgbx.tasks.adversarial import three_channels
-from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, task
+from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
 from rgbx.tasks.protocol import Protocol
@@ -393,8 +393,7 @@ class MapCounter(Counter):
 
     def report(self, evaluation: Evaluation) -> str:
         """One row per prediction."""
-        names = sorted(evaluation.names, key=lambda name: name != ENSEMBLE)
-        return score_table({name: evaluation.scores(name) for name in names}, self.spec)
+        return score_table({name: evaluation.scores(name) for name in evaluation.names}, self.spec)
 
 
 @dataclass(frozen=True)
@@ -412,6 +411,7 @@ class MapEvaluation(Evaluation):
     kernel: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     table: tuple[Score, ...] = ()
+    _found: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def target(self) -> MapSpec:
@@ -420,12 +420,16 @@ class MapEvaluation(Evaluation):
 
     @property
     def names(self) -> list[str]:
-        """The predictions: branches first, the ensemble last."""
-        names = list(dict.fromkeys(name for image in self.images for name in image.sums))
-        return [name for name in names if name != ENSEMBLE] + [ENSEMBLE] * (ENSEMBLE in names)
+        """The predictions, the ensemble first."""
+        return ensemble_first(name for image in self.images for name in image.sums)
 
     def scores(self, name: str) -> dict[str, Any]:
         """All scores of one prediction, in the target's unit or as fractions of 1; see `docs/translation.md`."""
+        if name not in self._found:  # FID and KID take long
+            self._found[name] = self._scores(name)
+        return dict(self._found[name])
+
+    def _scores(self, name: str) -> dict[str, Any]:
         images = [image for image in self.images if name in image.sums]
         found = image_set_scores(images, name, self.target.unit)
         if images and images[0].features:
@@ -436,7 +440,7 @@ class MapEvaluation(Evaluation):
 
     def image_scores(self, record: ImageScores) -> dict[str, Any]:
         """Scores of one image's ensemble, without those that need many images."""
-        name = ENSEMBLE if ENSEMBLE in record.sums else next(iter(record.sums))
+        name = ensemble_first(record.sums)[0]
         return image_set_scores([record], name, record.target.unit) | {"values": record.sums[name]["values"]}
 
     def about(self) -> dict[str, Any]:

@@ -28,21 +28,30 @@ class Score:
         """Whether people read it in percent."""
         return self.unit == FRACTION
 
+    @property
+    def beside(self) -> str:
+        """The unit beside a value as result files have it: none of fractions and plain numbers."""
+        return "" if self.percent else self.unit
+
+    @property
+    def sign(self) -> str:
+        """The unit beside a value as people read it: fractions in percent."""
+        return "%" if self.percent else self.unit
+
     def heading(self, subset: str = "") -> str:
         """Of a column: "mIoU rgb+depth" or "MAE rgb+edge, m ↓"."""
-        parts = [f"{self.name} {subset}".strip(), *([] if self.unit in ("", FRACTION) else [self.unit])]
-        return ", ".join(parts) + " ↓" * self.lower
+        return ", ".join(filter(None, [f"{self.name} {subset}".strip(), self.beside])) + " ↓" * self.lower
 
     @property
     def label(self) -> str:
         """Of an axis: "mIoU" or "MAE (m, lower is better)"."""
-        found = [*([] if self.unit in ("", FRACTION) else [self.unit]), *["lower is better"] * self.lower]
+        found = [*filter(None, [self.beside]), *["lower is better"] * self.lower]
         return f"{self.name} ({', '.join(found)})" if found else self.name
 
     @property
     def sentence(self) -> str:
         """Begins a note: "mIoU of the ensemble, as a fraction" or "MAE of the ensemble, in m, lower is better"."""
-        unit = {"": "", FRACTION: ", as a fraction"}.get(self.unit, f", in {self.unit}".replace("in of", "of"))
+        unit = f", in {self.beside}".replace("in of", "of") if self.beside else ", as a fraction" * self.percent
         return f"{self.name} of the ensemble{unit}" + ", lower is better (↓)" * self.lower
 
     def said(self, value: float | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from rgbx._types import Meta
-from rgbx.tasks.base import ENSEMBLE, Counter, Evaluation, Prediction, Target, Task
+from rgbx.tasks.base import Counter, Evaluation, Prediction, Target, Task, ensemble_first
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 
@@ -40,11 +40,19 @@ class SumTask(Task):
 
 @dataclass
 class ImageSums:
-    """What was measured of one image: per prediction the numbers that add up."""
+    """What was measured of one image.
+
+    Attributes:
+        sample_id: the dataset's name of the image.
+        sums: per prediction the numbers that add up.
+        file_sizes: bytes of each file the image was read from.
+        truth: SHA-256 of the target and of where it is valid.
+    """
 
     sample_id: str
     sums: dict[str, dict[str, float]]
     file_sizes: dict[str, int] = field(default_factory=dict)
+    truth: str = ""
 
 
 class SumCounter(Counter):
@@ -59,7 +67,7 @@ class SumCounter(Counter):
             raise ValueError(f"sample {sample_id!r} has no {self.task.target!r} to score against")
         target = Target(found.target, found.valid)
         sums = {name: self.task.measure(values, target) for name, values in found.prediction.items()}
-        return ImageSums(sample_id, sums, file_sizes)
+        return ImageSums(sample_id, sums, file_sizes, _digest(target))
 
     def evaluation(self, records: Sequence[ImageSums]) -> Evaluation:
         """The scores of all images."""
@@ -76,9 +84,8 @@ class SumEvaluation(Evaluation):
 
     @property
     def names(self) -> list[str]:
-        """The predictions: branches first, the ensemble last."""
-        names = dict.fromkeys(name for image in self.images for name in image.sums)
-        return sorted(names, key=lambda name: name == ENSEMBLE)
+        """The predictions, the ensemble first."""
+        return ensemble_first(name for image in self.images for name in image.sums)
 
     def scores(self, name: str) -> dict[str, Any]:
         """Of one prediction; numbers are rounded once at the end, so that the order of images does not matter."""
@@ -87,15 +94,23 @@ class SumEvaluation(Evaluation):
 
     def image_scores(self, record: ImageSums) -> dict[str, Any]:
         """Scores of one image's ensemble."""
-        return self.task.scores_of(record.sums.get(ENSEMBLE) or next(iter(record.sums.values())))
+        return self.task.scores_of(record.sums[ensemble_first(record.sums)[0]])
 
     def about(self) -> dict[str, Any]:
         """The target's name."""
         return {"name": self.task.target}
 
     def fingerprint(self) -> str:
-        """SHA-256 over the target and, image by image, id and file sizes."""
+        """SHA-256 over the target's name and, image by image, id, file sizes and truth."""
         digest = hashlib.sha256(json.dumps([self.task.kind, self.task.target]).encode())
         for image in self.images:
-            digest.update(json.dumps([image.sample_id, sorted(image.file_sizes.items())]).encode())
+            digest.update(json.dumps([image.sample_id, sorted(image.file_sizes.items()), image.truth]).encode())
         return digest.hexdigest()
+
+
+def _digest(target: Target) -> str:
+    parts = [x.detach().cpu().contiguous() for x in target if x is not None]
+    digest = hashlib.sha256(json.dumps([[str(x.dtype), list(x.shape)] for x in parts]).encode())
+    for x in parts:
+        digest.update(x.numpy().tobytes())
+    return digest.hexdigest()

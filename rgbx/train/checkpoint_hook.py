@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -17,16 +18,18 @@ from mmengine.runner import Runner
 from rgbx._text import nearest
 from rgbx._types import Meta
 from rgbx.evaluate.metric import headlines
+from rgbx.evaluate.selection import SELECTED, selection
 from rgbx.models.checkpoint import write_last
 from rgbx.tasks import Task
 from rgbx.train.distributed import unwrap
+from rgbx.train.loops import ValidationLoop
 
 FURTHER = dict.fromkeys(("boundary", "calibration", "fid", "lpips"), True)  # what evaluators measure where asked to
 VALIDATED = "validated_epoch"  # in the message hub: the epoch that was validated last
 
 
 class CheckpointHook(Hook):
-    """Writes `epoch_N.pth` (resumable) and `best_<metric>_epoch_N.pth` (weights only).
+    """Writes `epoch_N.pth` (resumable) and `best_<metric>_epoch_N.pth` (weights, and what chose them).
 
     `epoch_N.pth` is there before the validation of epoch N, and notes afterwards that it is done.
     A run that was interrupted in between validates first when it is resumed.
@@ -114,9 +117,12 @@ class CheckpointHook(Hook):
         name = f"{stem}{runner.epoch}.pth"
         hub.update_info("best_score", float(score))
         hub.update_info("best_ckpt", name)
-        runner.save_checkpoint(
-            runner.work_dir, name, save_optimizer=False, save_param_scheduler=False, meta={"epoch": runner.epoch}
-        )
+        meta: dict[str, Any] = {"epoch": runner.epoch}
+        if isinstance(runner.val_loop, ValidationLoop):
+            loader = runner.cfg.get("val_dataloader")
+            data = loader["dataset"] if isinstance(loader, dict) else runner.val_dataloader.dataset
+            meta[SELECTED] = selection(runner.val_loop.session, data, metric)
+        runner.save_checkpoint(runner.work_dir, name, save_optimizer=False, save_param_scheduler=False, meta=meta)
         runner.logger.info(f"Best {metric} so far: {score:.4g}, saved as {name}")
         return (previous if known else None), name
 

@@ -75,12 +75,19 @@ def reference(path, names):
     return counts
 
 
-def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path):
+def test_a_directory_stands_for_its_best_checkpoint(trained, tmp_path, capsys):
+    """Chosen on the very frames that are scored, which is said."""
     config, run = trained
     report = tmp_path / "scores.json"
     assert main([config, str(run), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
     assert "best_mIoU_epoch_" in found["checkpoint"]["file"]
+    assert (found["checkpoint"]["selected_on"], found["checkpoint"]["overlap"]) == ("Halves, by mIoU", "3 of 3 frames")
+    assert "3 of 3 frames scored here are frames that the checkpoint was chosen on" in capsys.readouterr().out
+    assert main([config, str(run / "epoch_2.pth"), "--json", str(report)]) == 0
+    last = json.loads(report.read_text())["checkpoint"]
+    assert last["selected_on"] == "no split: epoch 2 of its run, not selected" and "overlap" not in last
+    assert "chosen on no split: epoch 2" in capsys.readouterr().out
     assert list(found["heads"]["labels"]["subsets"]) == ["rgb+depth"]
     assert (run / "test").is_dir()
 

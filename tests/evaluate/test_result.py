@@ -31,7 +31,7 @@ class Counted:
 
     images = (SimpleNamespace(sample_id="a"), SimpleNamespace(sample_id="b"))
     table = (Score("MAE", "m", 2, lower=True), Score("share", "fraction"))
-    names = ("rgb", "ensemble")
+    names = ("ensemble", "rgb")
 
     def __init__(self, value=0.5):
         self.value = value
@@ -74,7 +74,7 @@ def checkpoint(tmp_path):
 
 
 def test_a_written_result_says_what_was_measured(checkpoint, tmp_path):
-    result = build(checkpoint, selected_on="val", dtype="bfloat16")
+    result = build(checkpoint, chosen={"selected_on": "val"}, dtype="bfloat16")
     write_result(result, tmp_path / "deep/results.json")
     found = read_result(tmp_path / "deep/results.json")
     assert found == result

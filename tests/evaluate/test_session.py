@@ -5,12 +5,14 @@ import logging
 import pytest
 import torch
 from session_data import Rooms, loader, made
+from small_models import small
 
-from rgbx.datasets import EveryKth
+from rgbx.datasets import EveryKth, SyntheticRooms
 from rgbx.evaluate.metric import Metrics, file_sizes, gather_images, headlines, metrics_of
 from rgbx.evaluate.session import Session
 from rgbx.metrics import confusion_matrix, scores
 from rgbx.models.precision import autocast_dtype
+from rgbx.transforms import PackSample
 
 
 class Watching:
@@ -24,9 +26,6 @@ class Watching:
 
     def see(self, batch, outputs):
         self.seen.append([(output["sample_id"], list(output["heads"])) for output in outputs])
-
-    def finish(self):
-        self.seen.append("finished")
 
 
 @pytest.mark.parametrize("kind", ["classes", "map", "both"])
@@ -50,12 +49,11 @@ def test_scores_equal_a_loop(kind):
         if "normal" in model.heads:
             mean = float(torch.cat([x.flatten() for x in errors]).double().mean())
             assert found["normal"].scores("ensemble")["MAE"] == pytest.approx(mean, rel=1e-5)
-        assert all(evaluation.names == [*subset, "ensemble"] for evaluation in found.values())
+        assert all(evaluation.names == ["ensemble", *subset] for evaluation in found.values())
     ids = [dataset[index]["sample_id"] for index in range(3)]
     batches = [[(name, list(model.heads)) for name in ids[:2]], [(ids[2], list(model.heads))]]
-    assert watching.seen[1:3] == watching.seen[5:7] == batches
-    assert watching.seen[0] == (3, ("rgb", "depth")) and watching.seen[4] == (3, ("depth",))
-    assert watching.seen[3] == watching.seen[7] == "finished"
+    assert watching.seen[1:3] == watching.seen[4:6] == batches
+    assert watching.seen[0] == (3, ("rgb", "depth")) and watching.seen[3] == (3, ("depth",))
     assert list(session.evaluations) == ["rgb+depth", "depth"] and session.headline == ("rgb", "depth")
     assert session.speed["images_per_second"] > 0 and 0 < session.speed["metric_share"] < 1
 
@@ -122,6 +120,32 @@ def test_subsets_are_refused_before_an_evaluation():
 class Unlabelled(Rooms):
     def __getitem__(self, index):
         return {key: value for key, value in super().__getitem__(index).items() if key != "label"}
+
+
+def test_what_counters_need_is_missed_before_an_evaluation(tmp_path):
+    heads = dict(rgb=dict(task="map"))
+    model = small(None, modalities=("depth", "normal"), heads=heads).eval()
+    rooms = loader(Rooms(modalities=("depth", "normal", "rgb"), targets=("rgb",)))
+    with pytest.raises(ValueError, match="fid needs 'weights'"):
+        Session(model, rooms, metrics=Metrics(fid=dict(seed=1)))
+    with pytest.raises(FileNotFoundError, match=r"inception\.pth"):
+        Session(model, rooms, metrics=Metrics(fid=dict(weights=str(tmp_path / "inception.pth"))))
+
+
+def test_frames_are_known_again_in_another_session(tmp_path):
+    """By id and sizes of files where there are files, also moved ones; by id and truth where there are none."""
+    model = made("classes")
+
+    def frames(**options):
+        session = Session(model, loader(SyntheticRooms(size=(24, 32), transforms=[PackSample()], **options)))
+        session.evaluate()
+        return session.frames()
+
+    first, moved = (frames(num_frames=3, root=tmp_path / name) for name in "ab")
+    assert first == moved and len(set(first)) == 3
+    assert not set(first) & set(frames(num_frames=2, split="test", root=tmp_path / "a"))
+    fresh = frames(num_frames=3)
+    assert fresh[1:2] == frames(num_frames=2)[1:] and not set(fresh) & set(first)
 
 
 def test_images_of_one_process_keep_their_order():

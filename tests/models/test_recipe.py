@@ -286,6 +286,32 @@ def test_equal_values_of_other_types_do_not_differ():
     assert recipe_differences(*stages) == []
 
 
+ADDITION = {"name": "addition"}
+
+
+def recipe_of(**options):
+    return check_recipe(small("classes", **options).recipe)
+
+
+@pytest.mark.parametrize("ours, theirs", [(None, ADDITION), (ADDITION, None)])
+def test_what_one_side_alone_has_is_one_line(ours, theirs):
+    pair = recipe_of(fusion=ours), recipe_of(fusion=theirs)
+    (line,) = recipe_differences(*pair)
+    assert line == f"fusion: {pair[0]['fusion']!r} against {pair[1]['fusion']!r}"
+
+
+def test_a_head_too():
+    one, both = recipe_of(), check_recipe(small("both").recipe)
+    name = next(name for name in both["heads"] if name not in one["heads"])
+    (line,) = recipe_differences(one, both)
+    assert line.startswith(f"heads.{name}: absent against {{'")
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_an_empty_dict_says_nothing(nothing):
+    assert recipe_differences({**recipe_of(), "stems": {}}, {**recipe_of(), "stems": nothing}) == []
+
+
 def test_recipes_of_the_first_version_equal_the_same_parameters_of_today():
     found = check_recipe({"builder": "multimodal_segmentor", "parameters": SEGMENTOR["parameters"]})
     assert found == rgbx.models.multimodal_segmentor(**SEGMENTOR["parameters"]).recipe["parameters"]

@@ -32,6 +32,10 @@ def images(*values):
     return [{"sample_id": f"s{i}", "mIoU": value} for i, value in enumerate(values)]
 
 
+def test_a_score_of_whole_sets_chooses_no_frame():
+    assert choose_frames(images(0.1, 0.2), Score("FID", lower=True)) == []
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

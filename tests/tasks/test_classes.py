@@ -30,7 +30,7 @@ def test_scores_are_of_the_whole_set():
     """Not the mean of the scores of images."""
     samples = outputs(0, 4)
     evaluation = evaluated(samples)
-    assert evaluation.names == ["rgb", "ensemble"]
+    assert evaluation.names == ["ensemble", "rgb"]
     right = sum(int((x.prediction["ensemble"] == x.target).sum()) for x in samples)
     assert evaluation.scores("ensemble")["aAcc"] == pytest.approx(right / 80)
     assert evaluation.logged("ensemble")["aAcc"] == pytest.approx(100 * right / 80)

@@ -142,6 +142,19 @@ def test_cen_stretches_colours_for_fid_and_kid_alone(monkeypatch, tmp_path):
     assert cen["FID"] == pytest.approx(frechet_distance(own, truth), rel=1e-3)
 
 
+def test_features_are_compared_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(task_map, "inception_features", lambda path: Corner())
+    (tmp_path / "weights").write_bytes(b"abc")
+    calls = []
+    monkeypatch.setattr(task_map, "frechet_distance", lambda *pair: calls.append(pair) or 1.0)
+    fid = {"weights": tmp_path / "weights", "subsets": 5, "subset_size": 3}
+    evaluation = counted([sample(index) for index in range(4)], fid=fid)
+    first, second = evaluation.scores("ensemble"), evaluation.scores("ensemble")
+    assert first == second and first is not second and len(calls) == 1
+    first["PSNR"] = 0
+    assert evaluation.scores("ensemble") == second
+
+
 def test_stretch_by_hand():
     assert stretch(torch.tensor([[[1.0, 2.0, 4.0]]])).tolist() == [[[0.0, 85.0, 255.0]]]
     assert stretch(torch.full((1, 2, 2), 3.0)).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]

@@ -38,6 +38,8 @@ def test_keeps_the_newest_and_the_best(make_runner, tmp_path):
     best = torch.load(tmp_path / "run/best_mIoU_epoch_2.pth", weights_only=True)
     assert "optimizer" not in best
     assert best["meta"]["epoch"] == 2
+    assert "selected" not in state["meta"] and best["meta"]["selected"]["by"] == "mIoU"
+    assert len(set(best["meta"]["selected"]["frames"])) == len(runner.val_dataloader.dataset)
 
 
 @pytest.mark.parametrize(

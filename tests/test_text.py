@@ -1,0 +1,27 @@
+"""CSV files: what spreadsheets would run is text, and numbers stay numbers."""
+
+import csv
+import io
+
+import pytest
+
+from rgbx._text import csv_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", '=cmd|"/c calc"!A1', "+SUM(A1)", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1+1", "-", "-1e", "+1-1"],
+)
+def test_formulas_become_text(text):
+    rows = list(csv.reader(io.StringIO(csv_text([text], [[text]]), newline="")))
+    assert rows == [[f"'{text}"], [f"'{text}"]]
+
+
+@pytest.mark.parametrize("cell", [-1.5, -3, 1e-17, "-1.5", "+2", "-.5e-3", "mIoU", "a=b", "", None, float("-inf")])
+def test_all_else_is_as_it_is(cell):
+    (row,) = list(csv.reader(io.StringIO(csv_text([cell, "x"], []))))
+    assert row == ["" if cell is None else str(cell), "x"]
+
+
+def test_numbers_are_in_full_precision():
+    assert csv_text(["a"], [[0.1 + 0.2], [-1 / 3]]) == "a\n0.30000000000000004\n-0.3333333333333333\n"
