@@ -25,6 +25,8 @@ _NO_PAGE = 0b101  # a smaller copy of another image, or its mask
 _LOSSY = (6, 7, 34712)  # JPEG, in two ways, and JPEG 2000
 _MOST_TAGS, _MOST_PAGES = 4096, 64
 _USUAL_SCANS = 16  # of a progressive JPEG; each further one costs as much as decoding anew
+# Huffman codes have a bit or more: at least one for each 8 × 8 block of a JPEG, so that 512 pixels take a byte
+_MOST_PIXELS_PER_BYTE = 1024
 
 TURNS = {  # how to show an image of each EXIF orientation but 1
     2: "mirrored left to right",
@@ -184,6 +186,8 @@ def _jpeg(data: bytes) -> Header | None:
     for marker, body in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             bits, height, width, channels = struct.unpack_from(">BHHB", body)
+            if marker < 0xC8 and len(data) < height * width // _MOST_PIXELS_PER_BYTE:
+                return None  # decoders paint what is missing in grey
             work = height * width * data.count(b"\xff\xda") // _USUAL_SCANS
             return Header("JPEG", height, width, channels, bits, lossy=True, work=work)
     return None

@@ -99,6 +99,11 @@ def test_what_decoders_would_make_room_for():
                      ).nbytes == 10**10  # fmt: skip
     assert header_of(tiff(IDS, more={257: 22, 278: 21})) is None
     assert header_of(tiff(IDS, more={322: 60000, 323: 50000})).pixels == 3 * 10**9
+    frame = b"\xff\xc0\0\x11\x08"
+    jpeg = encoded(RGB, "JPEG").replace(frame + struct.pack(">HH", 21, 34), frame + struct.pack(">HH", 8000, 8000))
+    assert header_of(jpeg) is None
+    flat = encoded(Image.new("RGB", (2000, 2000)), "JPEG", progressive=True, optimize=True)
+    assert header_of(flat).height == 2000
     scans = encoded(RGB, "JPEG") + b"\xff\xda" * 32000
     assert header_of(scans).pixels > 1000 * 21 * 34 and header_of(encoded(RGB, "JPEG")).pixels == 21 * 34
 
