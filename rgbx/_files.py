@@ -10,7 +10,8 @@ import re
 import stat
 from pathlib import Path
 
-TEXT_LIMIT = 64 << 20  # bytes
+MOST_BYTES = 1 << 28  # of a file that is read as a whole
+TEXT_LIMIT = 64 << 20
 _MARKS = (  # UTF-32's first, as it begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -25,17 +26,53 @@ _KINDS = {
 }
 
 
-def not_a_file(path: str | Path) -> str:
-    """What lies at a path where a file should, such as "a named pipe"; "" for a file, whatever links lead to it.
+def existing_file(path: str | Path, what: str = "") -> Path:
+    """The path of a regular file, or of a link to one; told before it is opened, as opening a pipe may wait for ever.
+
+    Args:
+        path: of the file.
+        what: what it should be, for messages: "weight file".
 
     Raises:
         FileNotFoundError: nothing lies there.
+        OSError: it cannot be reached.
+        ValueError: no regular file, or a path that no file can have.
     """
+    shown = f"{what} {path}".strip()
     try:
         mode = Path(path).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{path}: no such file") from None
-    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise FileNotFoundError(f"{shown}: no such file") from None
+    except OSError as error:
+        raise OSError(error.errno, f"{shown}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # a null byte
+        raise ValueError(f"{what} {str(path)!r} names no file ({error})".strip()) from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{shown}: expected a file, found {_KINDS.get(stat.S_IFMT(mode), 'none')}")
+    return Path(path)
+
+
+def read_file(path: str | Path, most: int = MOST_BYTES, what: str = "") -> bytes:
+    """All of a regular file.
+
+    Args:
+        path: of the file, or a link to it.
+        most: bytes that it may have.
+        what: see `existing_file`.
+
+    Raises:
+        FileNotFoundError, OSError: it is not there, or cannot be read.
+        ValueError: see `existing_file`; or a file of more bytes.
+    """
+    file = existing_file(path, what)
+    try:
+        size = file.stat().st_size
+        if size <= most:
+            with file.open("rb") as opened:
+                return opened.read(size)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: cannot be read ({error.strerror})") from None
+    raise ValueError(f"{f'{what} {path}'.strip()}: the file has {size} bytes; at most {most} are read")
 
 
 def read_text(path: str | Path, *, limit: int = TEXT_LIMIT) -> str:
@@ -49,12 +86,7 @@ def read_text(path: str | Path, *, limit: int = TEXT_LIMIT) -> str:
         FileNotFoundError: no such file.
         ValueError: no regular file, too large, of another encoding, or no text; named with file and line.
     """
-    if kind := not_a_file(path):
-        raise ValueError(f"{path} is {kind}, expected a text file")
-    with Path(path).open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"{path}: more than {limit >> 20} MiB, which is no list or declaration")
+    data = read_file(path, limit)
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)

@@ -4,7 +4,6 @@ from rgbx.backbones.shared import SharedBackbone, to_channels_last
 from rgbx.backbones.stems import ModalityStem, stem_weight
 from rgbx.backbones.weight_file import (
     cast,
-    existing_file,
     read_pickle,
     read_state_dict,
     repeats_values,
@@ -18,7 +17,6 @@ __all__ = [
     "SharedBackbone",
     "WeightSummary",
     "cast",
-    "existing_file",
     "read_pickle",
     "read_state_dict",
     "repeats_values",

@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rgbx._files import existing_file
+
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "segmenter", "teacher")
 """Keys under which training scripts save the weights beside other things, in the order of preference."""
 MOST_VALUES, DEEPEST = 500_000, 64  # of what lies in a file beside the values of tensors
@@ -73,21 +75,6 @@ def _tensors(content: object) -> dict[str, Tensor]:
     if inner is not None:
         return _tensors(inner)
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def existing_file(path: str | Path, what: str) -> Path:
-    """The path of a file of bytes.
-
-    Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: a folder, or a pipe or device, which a reader would wait for.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{what} {path} does not exist")
-    if not path.is_file():
-        raise ValueError(f"{what} {path} is no file but a {'folder' if path.is_dir() else 'pipe or device'}")
-    return path
 
 
 def read_pickle(path: str | Path, *, trust: bool = False, what: str = "file") -> Any:

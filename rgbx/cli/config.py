@@ -15,9 +15,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
+from rgbx._files import existing_file
 from rgbx._text import nearest, nearest_file
 from rgbx._types import Options
-from rgbx.backbones import existing_file
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
 from rgbx.cli.plan import check_form

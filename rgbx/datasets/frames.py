@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from rgbx._files import not_a_file
+from rgbx._files import existing_file
 from rgbx.datasets.listing import MAP_SUFFIXES, is_hidden, split_name
 
 
@@ -66,8 +66,8 @@ def check_files(frames: Sequence[Frame], names: Sequence[str]) -> tuple[str, lis
                 continue
             if not path.exists():
                 missing.setdefault(name, []).append((frame, path))
-            elif kind := not_a_file(path):
-                raise ValueError(f"{frame.origin}: {path} is {kind}, expected a file".removeprefix(": "))
+            else:
+                existing_file(path, f"{frame.origin}: {name}".removeprefix(": "))
     files = [
         f"{folder}{os.sep}{base}" for folder, bases in folders.items() for base, is_file in bases.items() if is_file
     ]

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from rgbx._files import existing_file
 from rgbx.maps.files import JPEG, PNG
 
 _TAIL = 4096
@@ -17,13 +18,15 @@ def file_fault(path: Path) -> str:
     Reads the first bytes and the last 4096 only, so that all files of a dataset can be asked.
     """
     try:
-        size = path.stat().st_size
+        size = existing_file(path).stat().st_size
         with path.open("rb") as file:
             head = file.read(len(PNG))
             file.seek(-min(size, _TAIL), 2)
             tail = file.read()
     except FileNotFoundError:
         return "missing"
+    except ValueError as error:
+        return str(error).removeprefix(f"{path}: ")
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if not size:

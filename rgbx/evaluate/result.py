@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 import rgbx
+from rgbx._files import read_file
 from rgbx._text import percent, text_table
-from rgbx.backbones import existing_file
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash, replace_file
 from rgbx.models.recipe import refusing
@@ -234,13 +234,8 @@ def read_result(path: str | Path) -> Result:
         ValueError: no file of JSON in UTF-8, a name twice in an object, an unknown format, or a field that is missing
             or of another kind, naming the file, the field, what was found and what is expected.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such result file")
-    file = existing_file(path, "result file")
-    if (size := file.stat().st_size) > MOST_BYTES:
-        raise ValueError(f"{path}: {size} bytes are no result file; expected at most {MOST_BYTES}")
+    data = read_file(path, MOST_BYTES, "result file")
     try:
-        data = file.read_bytes()
         found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_number)
         if b"\\u" in data:  # where half a character may hide, which no page can be written with
             json.dumps(found, ensure_ascii=False).encode()

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MOST_BYTES = 2**28  # of a file, and of the array that it becomes
+from rgbx._files import MOST_BYTES
+
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _MOST_CHANNELS = 64
 # What decoders raise for damaged bytes; `Image.DecompressionBombError` is a plain Exception.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import struct
 import uuid
 import zlib
@@ -20,7 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rgbx.maps.arrays import DECODER_ERRORS, MOST_BYTES, array_of
+from rgbx._files import MOST_BYTES, read_file
+from rgbx.maps.arrays import DECODER_ERRORS, array_of
 from rgbx.maps.header import JPEG, PNG, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
@@ -32,42 +32,6 @@ _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _JPEG_RGB = None if _RGB is None else _RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _CONVERTED = (np.uint8, np.uint16, np.float32)  # types whose channels OpenCV can turn round
 _LOOKED_AT = 100_000  # wrong values, for a message
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def read_file(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """All of a regular file; anything else is refused before it is opened, as opening a pipe may wait for ever.
-
-    Args:
-        path: of the file, or a link to it.
-        most: bytes that it may have.
-
-    Raises:
-        FileNotFoundError: no such file.
-        OSError: it cannot be read.
-        ValueError: no regular file, one of more bytes, or a path that no file can have.
-    """
-    path = Path(path)
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= most:
-            with path.open("rb") as file:
-                return file.read(status.st_size)
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except OSError as error:
-        raise OSError(error.errno, f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # a null byte
-        raise ValueError(f"{str(path)!r} names no file ({error})") from None
-    if stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path}: the file has {status.st_size} bytes; at most {most} are read")
-    raise ValueError(f"{path}: expected a file, found {_KINDS.get(stat.S_IFMT(status.st_mode), 'none')}")
 
 
 def read_image(path: str | Path, key: str = "") -> np.ndarray:

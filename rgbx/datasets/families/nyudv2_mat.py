@@ -17,12 +17,12 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
+from rgbx._files import read_file
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.arrays import DECODER_ERRORS
-from rgbx.maps.files import read_file
 
 _FILE = "the published NYU Depth V2 file"
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}

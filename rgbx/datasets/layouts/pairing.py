@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from rgbx._files import read_text
 from rgbx.datasets.declaration import SPLIT
 from rgbx.datasets.listing import IMAGE_SUFFIXES
 
@@ -269,9 +270,12 @@ def split_lists(root: Path, keys: Mapping[str, Sequence[str]]) -> dict[str, str]
     found: dict[str, str] = {}
     for path in sorted((*root.glob("*.txt"), *root.glob("*/*.txt"))):
         match = _SPLIT.search(path.stem)
-        if match is None or path.stat().st_size > 10_000_000:
+        if match is None:
             continue
-        lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig", "replace").splitlines() if line.strip()]
+        try:
+            lines = [line.strip() for line in read_text(path, limit=10_000_000).split("\n") if line.strip()]
+        except (OSError, ValueError):  # no list
+            continue
         if lines and known.issuperset(lines):
             found.setdefault(SPLIT_WORDS[match[1].lower()], path.relative_to(root).as_posix())
     return found
