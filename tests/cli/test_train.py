@@ -98,7 +98,7 @@ def test_foreign_pretrained_files_need_trust(write_config, resnet_base, work_dir
     command = [str(config), "--work-dir", str(work_dir), "--cfg-options", f"model.pretrained={path}"]
     assert main(command) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.search(r"error: weight file \S+foreign\.pth holds .*\(argparse\.Namespace\).*: pass --trust", error)
+    assert re.search(r"error: .*weight file \S+foreign\.pth holds .*\(argparse\.Namespace\).*: pass --trust", error)
     assert main([*command, "--trust"]) == 0
     log = max(work_dir.rglob("*.log")).read_text()
     assert f"pretrained weights {path} (prefix 'module.' removed): 90 of 100 tensors loaded\n" in log
@@ -158,7 +158,7 @@ def test_errors_of_workers_are_told_without_their_traceback(write_config, work_d
     assert main([str(config), "--work-dir", str(work_dir)]) == 2
     error = capsys.readouterr().err.strip()
     assert "Traceback" not in error
-    assert error.splitlines()[-1].startswith("error: sample 'half/")
+    assert "config.py: sample 'half/" in error.splitlines()[-1]
     assert "lacks 'thermal'" in error
 
 
