@@ -66,7 +66,7 @@ def test_links_count_as_files_and_broken_ones_do_not(root):
 def test_what_is_no_file(root, make, kind):
     (root / "ir/c.jpg").unlink()
     make(root / "ir/c.jpg")
-    with pytest.raises(ValueError, match=rf"l\.txt:2: .*c\.jpg is {kind}, expected a file"):
+    with pytest.raises(ValueError, match=rf"l\.txt:2: .*c\.jpg: expected a file, found {kind}"):
         Pairs(root, "abcd")
 
 

@@ -183,7 +183,7 @@ def test_other_files_are_refused(tmp_path, content, message):
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_result(tmp_path / "results.json")
-    with pytest.raises(FileNotFoundError, match="no such result file"):
+    with pytest.raises(FileNotFoundError, match="result file .*no such file"):
         read_result(tmp_path / "absent.json")
 
 
@@ -325,13 +325,13 @@ def test_a_byte_order_mark_is_read(tmp_path):
 
 def test_pipes_folders_and_giants_are_no_result_files(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(ValueError, match=r"pipe\.json is no file but a pipe or device"):
+    with pytest.raises(ValueError, match=r"pipe\.json: expected a file, found a named pipe"):
         read_result(tmp_path / "pipe.json")
-    with pytest.raises(ValueError, match="is no file but a folder"):
+    with pytest.raises(ValueError, match="expected a file, found a folder"):
         read_result(tmp_path)
     write_result(make_result(), tmp_path / "r.json")
     monkeypatch.setattr("rgbx.evaluate.result.MOST_BYTES", 100)
-    with pytest.raises(ValueError, match=r"r\.json: \d+ bytes are no result file; expected at most 100"):
+    with pytest.raises(ValueError, match=r"r\.json: the file has \d+ bytes; at most 100 are read"):
         read_result(tmp_path / "r.json")
 
 

@@ -49,7 +49,7 @@ def test_torn_file_is_named(tmp_path):
 
 
 def test_absent_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         checkpoint.read_checkpoint(tmp_path / "none.pth")
 
 

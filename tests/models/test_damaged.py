@@ -158,9 +158,9 @@ def test_damage_is_not_taken_for_python_objects(tmp_path):
 def test_pipes_and_folders_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")
     (tmp_path / "folder.pth").mkdir()
-    for name, kind in (("pipe", "pipe or device"), ("folder", "folder")):
+    for name, kind in (("pipe", "a named pipe"), ("folder", "a folder")):
         for read in (read_checkpoint, read_state_dict):
-            with pytest.raises(ValueError, match=rf"{name}\.pth is no file but a {kind}"):
+            with pytest.raises(ValueError, match=rf"{name}\.pth: expected a file, found {kind}"):
                 read(tmp_path / f"{name}.pth")
 
 
