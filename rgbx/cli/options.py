@@ -96,7 +96,7 @@ _BY_PATH: dict[str, set[str]] = {
     "compile": _parameters(torch.compile) or set(),
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
 }
-LONGEST_PATH, LONGEST_VALUE, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 50, 9
+LONGEST_PATH, LONGEST_VALUE, DEEPEST_VALUE, MOST_DIGITS = 1_000, 20_000, 50, 9
 _BESIDE_TYPE = {"type", "constructor", "paramwise_cfg", "optimizer", "priority", "_scope_"}
 
 
@@ -116,7 +116,7 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{shown}: {reprlib.repr(text)} is too long, or has too many brackets in each other")
         try:
             parsed[path] = _value(text)
-        except (TypeError, AssertionError, IndexError) as error:
+        except (TypeError, AssertionError, IndexError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{shown}: {reprlib.repr(text)} cannot be read: {error}") from error
     return parsed
 
