@@ -108,10 +108,13 @@ def read_json(path: str | Path) -> object:
     Raises:
         FileNotFoundError, ValueError: see `read_text`; or not JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
+    except ValueError as error:  # a number may be too long for Python
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
     except RecursionError:
         raise ValueError(f"{path}: not valid JSON: nested too deeply") from None
 

@@ -48,7 +48,11 @@ def test_only_files_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"a":\n 1,}', r"a\.json:2: not valid JSON"), ("[" * 200_000, r"a\.json: not valid JSON: nested too deeply")],
+    [
+        ('{"a":\n 1,}', r"a\.json:2: not valid JSON"),
+        ("[" * 200_000, r"a\.json: not valid JSON: nested too deeply"),
+        ("[" + "9" * 5000 + "]", r"a\.json: not valid JSON: Exceeds the limit"),
+    ],
 )
 def test_what_is_no_json(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)

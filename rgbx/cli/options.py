@@ -96,7 +96,7 @@ _BY_PATH: dict[str, set[str]] = {
     "compile": _parameters(torch.compile) or set(),
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
 }
-LONGEST_PATH, LONGEST_VALUE, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 50, 9
+LONGEST_PATH, LONGEST_VALUE, LONGEST_WORDS, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 2_000, 50, 9
 _BESIDE_TYPE = {"type", "constructor", "paramwise_cfg", "optimizer", "priority", "_scope_"}
 
 
@@ -116,8 +116,9 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{shown}: {reprlib.repr(text)} is too long, or has too many brackets in each other")
         try:
             parsed[path] = _value(text)
-        except (TypeError, AssertionError, IndexError) as error:
-            raise ConfigError(f"{shown}: {reprlib.repr(text)} cannot be read: {error}") from error
+        except (TypeError, AssertionError, IndexError, RecursionError, MemoryError) as error:
+            reason = "its brackets stand in a word" if isinstance(error, RecursionError) else error
+            raise ConfigError(f"{shown}: {reprlib.repr(text)} cannot be read: {reason}") from error
     return parsed
 
 
@@ -125,6 +126,8 @@ def _value(text: str) -> Any:
     try:
         return literal(ast.parse(text, mode="eval").body)
     except (ValueError, SyntaxError):
+        if len(text) > LONGEST_WORDS:  # mmengine's time grows with the square
+            raise TypeError(f"{len(text)} characters that are no Python literal") from None
         return DictAction._parse_iterable(text)
 
 

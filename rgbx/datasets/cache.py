@@ -101,8 +101,11 @@ class CachedFrames(DenseDataset):
         block = self.store.get(index)
         if block is None:
             return None
-        sample, stamps = decode_frame(block)
-        if self.check_files and {path: list(stamp) for path, stamp in _stamps(sample).items()} != stamps:
+        try:
+            sample, stamps = decode_frame(block)
+            if self.check_files and {path: list(stamp) for path, stamp in _stamps(sample).items()} != stamps:
+                return None
+        except ValueError:  # damaged on its disk: read anew, as if it were not there
             return None
         return sample
 

@@ -27,6 +27,7 @@ _OWN_KEYS = {
     "sensor": {"scale", "add", "missing"},
     "relative": {"scale", "missing"},
 }
+_DEEPEST = 20
 Kind = TypeVar("Kind")
 
 
@@ -155,6 +156,10 @@ def read_declaration(file: str | Path) -> Declaration:
         top = Table(file, "", tomllib.loads(text))
     except (ValueError, RecursionError) as error:  # a number may be too long for Python
         raise ValueError(f"{file}: not valid TOML: {error}") from error
+    if not _is_plain(top.values):
+        raise ValueError(
+            f"{file}: a whole number beyond 64 bits, or more than {_DEEPEST} tables or arrays in each other"
+        )
     top.only(("classes", "label", "modalities", "splits"))
     tables = Table(file, "modalities", top.get("modalities", dict, "a table [modalities.NAME] per modality"))
     modalities = {name: _modality(Table(file, f"modalities.{name}", tables.values[name])) for name in tables.values}
@@ -247,6 +252,8 @@ def _encoding(table: Table, spec: MapSpec) -> Encoding:
         return Encoding(spec, scale=scale, missing=missing, key=key)
     if spec.unit == "sensor":
         add = table.get("add", (int, float), "a number", 0.0)
+        if not _is_number(add):
+            raise table.wrong("add", "a number")
         scale = _scale(table, "raw units per unit", 1.0)
         return Encoding(spec, scale=scale, add=float(add), missing=missing, key=key)
     if spec.unit == "metre":
@@ -259,7 +266,7 @@ def _encoding(table: Table, spec: MapSpec) -> Encoding:
 
 def _scale(table: Table, meaning: str, default: float | None = None) -> float:
     scale = table.get("scale", (int, float), f"a number > 0: {meaning}", default)
-    if not scale > 0:
+    if not 0 < scale < math.inf:
         raise table.wrong("scale", f"a number > 0: {meaning}")
     return float(scale)
 
@@ -289,6 +296,14 @@ def _split(table: Table, name: str, maps: Sequence[str]) -> str | tuple[str, ...
     if not all(isinstance(stem, str) and stem for stem in value):
         raise table.wrong(name, "an array of stems")
     return tuple(value)
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """Whether all whole numbers have 64 bits, as TOML demands, and no value lies too deep to be shown."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in items)
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
 def _is_number(value: object) -> bool:

@@ -49,7 +49,8 @@ class DeclaredFrames:
         self, root: Path, declared: Declaration, split: str, modalities: Sequence[str], choices: Mapping[str, str]
     ) -> None:
         self.root, self.declared, self.maps = root, declared, declared.maps
-        self.where = f"{declared.name}: [splits] {split}"
+        self.owner = declared.name if str(root) in declared.name else f"{root}: {declared.name}"
+        self.where = f"{self.owner}: [splits] {split}"
         entry = self._entry(split)
         in_folders = isinstance(entry, str) and not entry.endswith(".txt")
         self.folders = declared.folders(entry if in_folders and isinstance(entry, str) else split, choices)
@@ -72,7 +73,7 @@ class DeclaredFrames:
         if isinstance(splits, str):
             return splits.replace(SPLIT, inside(self.root, split, self.where))
         if split not in splits:
-            raise ValueError(f"{self.declared.name}: [splits] has {list(splits)}, found split {split!r}")
+            raise ValueError(f"{self.owner}: [splits] has {list(splits)}, found split {split!r}")
         return splits[split]
 
     def _all(self, asked: Sequence[str]) -> list[Frame]:

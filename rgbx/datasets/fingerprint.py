@@ -37,7 +37,7 @@ def file_stamps(paths: Iterable[str]) -> FileStamps:
         try:
             status = Path(path).stat()
             stamps[path] = (status.st_size, status.st_mtime_ns)
-        except FileNotFoundError:
+        except OSError:
             stamps[path] = (-1, -1)
     return stamps
 

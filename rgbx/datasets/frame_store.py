@@ -8,6 +8,7 @@ before it is complete.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import multiprocessing
 from pathlib import Path
@@ -148,16 +149,24 @@ def encode_frame(sample: Sample, extra: object = None) -> np.ndarray:
 
 
 def decode_frame(block: np.ndarray) -> tuple[Sample, Any]:
-    """The sample of a block, uint8 [bytes], its arrays as views of it, and the value kept beside it."""
-    length = int(block[8:16].view(np.uint64)[0])
-    header = json.loads(block[_PREFIX : _PREFIX + length].tobytes())
-    begin = _aligned(_PREFIX + length)
-    sample: Sample = dict(header["sample"])
-    for key, (dtype, shape, place) in header["arrays"].items():
-        kind = np.dtype(dtype)
-        size = kind.itemsize * int(np.prod(shape))
-        sample[key] = block[begin + place : begin + place + size].view(kind).reshape(shape)
-    return sample, header["extra"]
+    """The sample of a block, uint8 [bytes], its arrays as views of it, and the value kept beside it.
+
+    Raises:
+        ValueError: a header that `encode_frame` did not write.
+    """
+    try:
+        length = int(block[8:16].view(np.uint64)[0])
+        header = json.loads(block[_PREFIX : _PREFIX + length].tobytes())
+        begin = _aligned(_PREFIX + length)
+        sample: Sample = {"sample_id": header["sample"]["sample_id"], "paths": dict(header["sample"]["paths"])}
+        sample |= header["sample"]
+        for key, (dtype, shape, place) in header["arrays"].items():
+            kind = np.dtype(dtype)
+            size = kind.itemsize * math.prod(shape)
+            sample[key] = block[begin + place : begin + place + size].view(kind).reshape(shape)
+        return sample, header["extra"]
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"damaged header of a kept frame: {error}") from error
 
 
 def _aligned(length: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions of each block, pooling in between
 FILES = "vgg16-397923af.pth or vgg19-dcbb9e9d.pth"
 LAYERS = {"relu1_1": 1 / 32, "relu2_1": 1 / 16, "relu3_1": 1 / 8, "relu4_1": 1 / 4, "relu5_1": 1.0}
+_KEYS = re.compile(r"features\.([0-9]{1,2})\.weight"), re.compile(r"features\.([0-9]{1,2})\.bias")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision trained its networks
 
 
@@ -109,9 +110,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    except Exception as error:  # damaged bytes make unpicklers raise errors of any kind
         raise ValueError(f"{path} is no weight file of torch ({error}); expected {FILES}") from error
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds a {type(state).__name__}; expected torchvision's state dict, {FILES}")
     return state
 
@@ -120,9 +121,9 @@ def _depths(
     state: Mapping[str, Tensor],  # key: [out, in, 3, 3] or [out]
     path: str | Path,
 ) -> tuple[int, ...]:
-    indices = {int(key.split(".")[1]) for key in state if key.startswith("features.") and key.endswith(".weight")}
+    indices = [{int(key[1]) for key in map(form.fullmatch, map(str, state)) if key} for form in _KEYS]
     for depths in DEPTHS.values():
-        if indices == {index for _, index in _convolutions(depths)}:
+        if indices == 2 * [{index for _, index in _convolutions(depths)}]:
             return depths
-    keys = ", ".join(list(state)[:3])
+    keys = ", ".join(map(str, list(state)[:3]))
     raise ValueError(f"{path} is no VGG16 or VGG19 of torchvision: its keys are {keys}, ...; expected {FILES}")

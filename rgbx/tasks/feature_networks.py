@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx._torchvision import ensure_torchvision
+from rgbx.backbones import read_pickle
 
 ensure_torchvision()
 
@@ -128,9 +129,9 @@ def read_weights(path: str | Path, what: str, hint: str) -> Mapping[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what}: {path}: no such file; {hint}. Nothing is downloaded")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{what}: {path} does not load ({type(error).__name__}); {hint}") from error
+        state = read_pickle(path, what=what)
+    except ValueError as error:
+        raise ValueError(f"{error}; {hint}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{what}: {path} holds a {type(state).__name__}, not a dict of tensors; {hint}")
     return state

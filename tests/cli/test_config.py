@@ -287,6 +287,19 @@ def test_option_values():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lighter(name='light', width=16)", "its brackets stand in a word"),
+        ("[" + "a," * 5000 + "b]", "10003 characters that are no Python literal"),
+        ("(a, b", "Imbalanced brackets"),
+    ],
+)
+def test_words_that_nobody_can_take_apart(text, message):
+    with pytest.raises(ConfigError, match=rf"--cfg-options model\.decoder: .* cannot be read: {message}"):
+        parse_options([f"model.decoder={text}"])
+
+
 def test_dicts_in_options():
     """As in configs, or as literals; what is neither stays a string."""
     nested = {"thermal": {"low": 14, "high": 30.5}, "names": ("a", [1])}

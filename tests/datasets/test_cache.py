@@ -199,6 +199,17 @@ def test_cut_files_are_read_anew(root):
     assert not list((root / "cache").glob("*/.*"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'{"sample"', b'{"sXmple"'), (b'"paths"', b'"pXths"'), (b'"|u1"', b'"|\xff1"')]
+)
+def test_damaged_files_are_read_anew(root, old, new):
+    whole = CachedFrames(Files(root), folder=root / "cache").read(1)
+    (path,) = (root / "cache").glob("*/0000001.frame")
+    path.write_bytes(path.read_bytes().replace(old, new))
+    again = CachedFrames(Files(root), folder=root / "cache").read(1)
+    assert again.keys() == whole.keys() and (again["rgb"] == whole["rgb"]).all()
+
+
 def test_full_stores_fall_back_to_files(root, monkeypatch):
     cached = CachedFrames(Files(root), memory_gib=3000 / 2**30)
     with pytest.warns(UserWarning, match="no room left"):

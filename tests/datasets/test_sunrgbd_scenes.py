@@ -90,6 +90,12 @@ def test_exceptions(tmp_path):
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"NYU0001\.png: no such file; rgb of 1 of 2 frames is missing"):
         SUNRGBDScenes(tmp_path)
+    for name in ("Metadata/SUNRGBDMeta.mat", "traintestSUNRGBD/allsplit.mat"):
+        whole = (tmp_path / "SUNRGBDtoolbox" / name).read_bytes()
+        (tmp_path / "SUNRGBDtoolbox" / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match=rf"{name}: the file is damaged"):
+            SUNRGBDScenes(tmp_path)
+        (tmp_path / "SUNRGBDtoolbox" / name).write_bytes(whole)
     (tmp_path / "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"allsplit\.mat: no such file; it is part of SUNRGBDtoolbox\.zip"):
         SUNRGBDScenes(tmp_path)

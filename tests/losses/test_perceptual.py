@@ -92,6 +92,15 @@ def test_other_networks_are_refused(tmp_path):
     torch.save([1], path)
     with pytest.raises(ValueError, match="holds a list"):
         PerceptualLoss(path)
+    convolutions = {f"features.{place}.weight": torch.zeros(1) for place in range(30)}
+    for state in ({**convolutions, 3: torch.zeros(1)}, {"features.x.weight": torch.zeros(1)}, {"features.0.weight": 3}):
+        torch.save(state, path)
+        with pytest.raises(ValueError, match=r"resnet\.pth (is no VGG16|holds a dict)"):
+            PerceptualLoss(path)
+    torch.save({"a": torch.zeros(3)}, path)
+    path.write_bytes(path.read_bytes().replace(b"torch._utils", b"torch.\xff\xfftils"))
+    with pytest.raises(ValueError, match=r"resnet\.pth is no weight file"):
+        PerceptualLoss(path)
     path.write_text("not a file of torch")
     with pytest.raises(ValueError, match="no weight file"):
         PerceptualLoss(path)

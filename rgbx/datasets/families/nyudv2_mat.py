@@ -9,8 +9,10 @@ frames). Needs the extra `mat`: pip install 'rgbx[mat]'.
 from __future__ import annotations
 
 import io
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -22,7 +24,7 @@ from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps import IGNORE_INDEX
-from rgbx.maps.arrays import DECODER_ERRORS
+from rgbx.maps.files import MOST_PIXELS
 
 _FILE = "the published NYU Depth V2 file"
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
@@ -95,10 +97,8 @@ class NYUDv2Mat(DenseDataset):
         """rgb uint8 [H, W, 3], depth float32 [H, W] in metres, label uint8 [H, W]; the id is the frame's number."""
         number = self.numbers[index]
         names = [*self.modalities, "label"]
-        try:
+        with reading_matlab(self.path):
             arrays = {name: self._opened()[self.fields[name]][number - 1].T for name in names}
-        except DECODER_ERRORS as error:
-            raise ValueError(f"{self.path}: frame {number} cannot be read ({error})") from error
         ids = arrays["label"]
         low, high = ids.min(initial=0), ids.max(initial=0)
         if ids.dtype.kind not in "iu" or low < 0 or high >= len(self._lookup):
@@ -121,7 +121,7 @@ class NYUDv2Mat(DenseDataset):
 
     def _check(self) -> None:
         """Looks at the fields' shapes only, and leaves no handle open for a worker to inherit."""
-        with _open(self.path) as file:
+        with reading_matlab(self.path), _open(self.path) as file:
             for field in (self.fields[name] for name in (*self.modalities, "label")):
                 if field not in file:
                     raise ValueError(f"{self.path}: no field {field!r}; it has {sorted(file)}")
@@ -130,6 +130,12 @@ class NYUDv2Mat(DenseDataset):
                     raise ValueError(
                         f"{self.path}: field {field!r} has the shape {shape}, expected {_RANKS[field]} axes "
                         f"and at least {max(self.numbers)} frames"
+                    )
+                kind, values = file[field].dtype, math.prod(shape[1:])
+                if kind.kind not in "iuf" or values > 3 * MOST_PIXELS:
+                    raise ValueError(
+                        f"{self.path}: field {field!r} has {values} values of {kind} per frame, expected real numbers "
+                        f"and at most {3 * MOST_PIXELS}"
                     )
 
 
@@ -151,24 +157,27 @@ def read_split(path: str | Path, split: str) -> list[int]:
     Raises:
         ImportError, FileNotFoundError, ValueError: naming the file and the field.
     """
-    return [int(number) for number in _read_field(Path(path), SPLITS[split])]
+    numbers = [int(number) for number in _read_field(Path(path), SPLITS[split])]
+    if min(numbers) < 1:
+        raise ValueError(f"{path}: {SPLITS[split]} must hold numbers from 1 on, found {min(numbers)}")
+    return numbers
 
 
 def _read_field(path: Path, field: str) -> np.ndarray:
     """One row of integers from a MATLAB 5 file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it goes with nyu_depth_v2_labeled.mat")
-    loadmat = needed("scipy.io", _FILE).loadmat
-    try:
-        content = loadmat(io.BytesIO(read_file(path)))
-    except Exception as error:  # of a type of scipy's own too
-        raise ValueError(f"{path}: damaged, or no MATLAB 5 file ({error})") from error
+    load = needed("scipy.io", _FILE).loadmat
+    with reading_matlab(path):
+        content = load(io.BytesIO(read_file(path)))
     if field not in content:
-        raise ValueError(f"{path}: no field {field!r}; it has {sorted(key for key in content if key[0] != '_')}")
-    found = np.asarray(content[field]).ravel()
-    if found.dtype.kind not in "iuf" or not found.size or not (found == np.rint(found)).all():
-        raise ValueError(f"{path}: field {field!r} must hold whole numbers, found {found.dtype} {found[:5].tolist()}")
-    return found.astype(int)
+        raise ValueError(f"{path}: no field {field!r}; it has {sorted(key for key in content if key[:1] != '_')}")
+    values = content[field]
+    if values.dtype.kind not in "iuf" or not values.size or not np.isin(values, np.arange(2**16)).all():
+        raise ValueError(
+            f"{path}: field {field!r} must hold whole numbers 0..65535, found {values.dtype} {values.shape}"
+        )
+    return values.ravel().astype(int)
 
 
 def _open(path: Path) -> Any:
@@ -176,6 +185,19 @@ def _open(path: Path) -> Any:
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path}: not a MATLAB v7.3 (HDF5) file")
     return h5py.File(path, "r")
+
+
+@contextmanager
+def reading_matlab(path: Path) -> Iterator[None]:
+    """What the libraries of MATLAB files raise for damaged ones in this block is a ValueError that names the file."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:  # of any kind, from a wrong checksum to a type that NumPy has not
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: the file is damaged ({type(error).__name__}: {error})") from error
 
 
 def needed(module: str, what: str) -> Any:

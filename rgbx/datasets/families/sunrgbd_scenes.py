@@ -14,7 +14,8 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from rgbx.datasets.families.nyudv2_mat import needed
+from rgbx._files import inside
+from rgbx.datasets.families.nyudv2_mat import needed, reading_matlab
 from rgbx.datasets.families.sunrgbd import SUNRGBD_CLASSES, SUNRGBD_PALETTE, SunDepth
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
@@ -117,7 +118,7 @@ def read_toolbox_label(path: Path, place: int) -> np.ndarray:
     Raises:
         ImportError, OSError, ValueError: naming the file and the frame.
     """
-    with needed("h5py", "the toolbox of SUN RGB-D").File(path, "r") as file:
+    with reading_matlab(path), needed("h5py", "the toolbox of SUN RGB-D").File(path, "r") as file:
         try:
             references = file["SUNRGBD2Dseg"]["seglabel"]
             stored = file[references[(place, 0) if references.shape[1] == 1 else (0, place)]][()].T
@@ -131,7 +132,10 @@ def read_toolbox_label(path: Path, place: int) -> np.ndarray:
 def _listed_scenes(toolbox: Path, split: str) -> list[str]:
     """Scenes in the order of SUNRGBDMeta.mat; "" in the places of those of another split."""
     entries = np.atleast_1d(_matlab(toolbox / _META, "SUNRGBDMeta"))
-    scenes = [str(Path(_relative(str(entry.rgbpath))).parent.parent) for entry in entries]
+    if not all(hasattr(entry, "rgbpath") for entry in entries):
+        raise ValueError(f"{toolbox / _META}: SUNRGBDMeta must hold a structure with the field rgbpath per frame")
+    paths = [inside(".", _relative(str(entry.rgbpath)), f"{toolbox / _META}: rgbpath") for entry in entries]
+    scenes = [str(Path(path).parent.parent) for path in paths]
     if split == ALL:
         return scenes
     chosen = {_relative(str(text)) for text in np.atleast_1d(_matlab(toolbox / _SPLIT, f"all{split}"))}
@@ -147,7 +151,8 @@ def _matlab(path: Path, field: str) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it is part of SUNRGBDtoolbox.zip")
     load = needed("scipy.io", "the toolbox of SUN RGB-D").loadmat
-    content = load(path, squeeze_me=True, struct_as_record=False, variable_names=[field])
+    with reading_matlab(path):
+        content = load(path, squeeze_me=True, struct_as_record=False, variable_names=[field])
     if field not in content:
         raise ValueError(f"{path}: no field {field!r}")
     return content[field]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rgbx._files import read_json, read_text
+from rgbx._files import read_text
 from rgbx.datasets.declaration import Declaration
 from rgbx.datasets.families.deliver import DELIVER_WEATHERS
 from rgbx.datasets.families.mfnet import MFNET_VARIANTS, PACKED
@@ -18,7 +18,7 @@ from rgbx.datasets.families.taskonomy import TASKONOMY_DOMAINS
 from rgbx.datasets.families.visible_infrared import visible_infrared
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.listing import IMAGE_SUFFIXES, is_hidden
-from rgbx.datasets.rooms import MANIFEST
+from rgbx.datasets.rooms.dataset import MANIFEST, read_manifest
 from rgbx.maps.files import read_ids, read_image
 
 Evidence = list[str]
@@ -183,12 +183,10 @@ def side_by_side(root: Path) -> Evidence:
 
 def rooms_manifest(root: Path) -> dict[str, Any]:
     """The manifest of rendered rooms; empty where there is none."""
-    path = root / MANIFEST
     try:
-        fields = read_json(path) if path.is_file() else {}
-    except ValueError:
+        return read_manifest(root / MANIFEST)
+    except (OSError, ValueError):
         return {}
-    return fields if isinstance(fields, dict) and {"renderer", "seed", "size", "splits"} <= set(fields) else {}
 
 
 def rendered_rooms(root: Path) -> Evidence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -21,6 +22,14 @@ FIRST_OF_VAL = 2**32  # scenes below it are train's and test's
 MANIFEST = "manifest.json"  # seed, size and renderer of the frames in a root
 STORED = {"depth": {"scale": 1000.0}, "thermal": {"scale": 100.0, "add": -273.15}, "edge": {"scale": 255.0, "bits": 8}}
 DEFAULT_FRAMES = {"train": 600, "test": 200, "val": 100}
+LARGEST = 2**12  # side of an image
+_EXPECTED = {
+    "renderer": "a whole number",
+    "seed": "a whole number",
+    "size": f"[height, width] of 8..{LARGEST}",
+    "splits": f"an object with the number of frames of some of {', '.join(SPLITS)}",
+    "paints": f"one of {PAINTS}",
+}
 
 
 class SyntheticRooms(DenseDataset):
@@ -120,7 +129,7 @@ class SyntheticRooms(DenseDataset):
         """Checks or starts the manifest of the root; returns the number of frames to use."""
         path = Path(self.root or "") / MANIFEST
         ours = {"renderer": RENDERER_VERSION, "seed": self.seed, "size": list(self.size), "paints": self.paints}
-        found = _read_manifest(path)
+        found = self._manifest(path)
         if found:
             found.setdefault("paints", "random")  # which older manifests do not say
         for field, value in ours.items():
@@ -130,7 +139,7 @@ class SyntheticRooms(DenseDataset):
                     f"{value!r}; use another root or the recorded {field}"
                 )
         splits = dict(found.get("splits", {}))
-        promised = int(splits.get(self.split, 0))
+        promised = splits.get(self.split, 0)
         if num_frames is None:
             num_frames = promised or DEFAULT_FRAMES[self.split]
         if num_frames > promised:
@@ -138,22 +147,50 @@ class SyntheticRooms(DenseDataset):
             replace_file(path, (json.dumps({**ours, "splits": splits}, indent=2) + "\n").encode())
         return num_frames
 
+    def _manifest(self, path: Path) -> dict[str, Any]:
+        """The manifest's fields; empty if there is none yet."""
+        if not path.exists():
+            if any((path.parent / split).exists() for split in SPLITS):
+                raise ValueError(
+                    f"{path} is missing, but {path.parent} holds frames: not a folder of rendered rooms; use another "
+                    "root"
+                )
+            return {}
+        try:
+            return read_manifest(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; delete it or use another root") from error
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest's fields; empty if there is none yet."""
-    if not path.exists():
-        if any((path.parent / split).exists() for split in SPLITS):
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The fields of a manifest: renderer, seed, size, splits (frames of each), and paints but in the oldest.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no JSON, or a field that is missing or wrong; the message names file and field.
+    """
+    fields = read_json(path)
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: expected an object with the fields renderer, seed, size and splits")
+    size, splits = fields.get("size"), fields.get("splits")
+    right = {
+        "renderer": _is_whole(fields.get("renderer"), 0),
+        "seed": _is_whole(fields.get("seed"), 0),
+        "size": isinstance(size, list) and len(size) == 2 and all(_is_whole(side, 8, LARGEST) for side in size),
+        "splits": isinstance(splits, dict)
+        and all(name in SPLITS and _is_whole(count, 1) for name, count in splits.items()),
+        "paints": fields.get("paints", "random") in PAINTS,
+    }
+    for field, is_right in right.items():
+        if not is_right:
             raise ValueError(
-                f"{path} is missing, but {path.parent} holds frames: not a folder of rendered rooms; use another root"
+                f"{path}: field {field!r} is {reprlib.repr(fields.get(field))}, expected {_EXPECTED[field]}"
             )
-        return {}
-    try:
-        fields = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{error}; delete it or use another root") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("splits"), dict):
-        raise ValueError(f"{path}: expected an object with the field 'splits'")
     return fields
+
+
+def _is_whole(value: object, low: int, high: int = 2**63 - 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _load(path: Path, name: str, size: tuple[int, int]) -> np.ndarray:

@@ -154,6 +154,13 @@ def test_real_visible_and_infrared_pairs(layouts, tmp_path):
         ('"metre"', '"meter"', r"unit: expected one of .*'metre'.*; did you mean 'metre'\?, found 'meter'"),
         ("scale = 1000", "", r"\[modalities\.depth\] scale is missing; expected a number > 0: raw units per metre"),
         ("scale = 1000", "scale = 0", r"\[modalities\.depth\] scale: expected a number > 0.*, found 0"),
+        (
+            "scale = 1000",
+            "scale = inf",
+            r"dataset\.toml: \[modalities\.depth\] scale: expected a number > 0.*, found inf",
+        ),
+        ("scale = 1000", f"scale = 0x{'f' * 5000}", r"dataset\.toml: a whole number beyond 64 bits"),
+        ("scale = 1000", f"scale.{'.a' * 300} = 1".replace("..", "."), r"dataset\.toml: .*20 tables or arrays in each"),
         ("scale = 1000", 'scale = "mm"', r"scale: expected a number > 0.*, found 'mm'"),
         ("scale = 1000", "scale = 1000\nbits = 12", r"bits: expected one of \[8, 16\], found 12"),
         ('unit = "rgb8"', 'unit = "rgb8"\nscale = 2', r"\[modalities\.rgb\] scale: unit 'rgb8' has no scale"),

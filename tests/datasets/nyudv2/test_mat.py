@@ -134,6 +134,15 @@ def test_exception(published_file, tmp_path):
         NYUDv2Mat(path, splits=tmp_path / "splits.mat")
     with pytest.raises(ValueError, match=r"no field 'mapClass'; it has \['testNdxs', 'trainNdxs'\]"):
         NYUDv2Mat(path, mapping=path.parent / "splits.mat")
+    scipy_io = pytest.importorskip("scipy.io")
+    for values, message in (
+        ([[0]], "from 1 on, found 0"),
+        ([[1.5]], "must hold whole numbers"),
+        ("text", "whole numbers"),
+    ):
+        scipy_io.savemat(tmp_path / "splits.mat", {"trainNdxs": values})
+        with pytest.raises(ValueError, match=rf"splits\.mat: .*{message}"):
+            NYUDv2Mat(path, splits=tmp_path / "splits.mat")
     with pytest.raises(ValueError, match="found 'val'"):
         NYUDv2Mat(path, "val")
     with pytest.raises(ValueError, match=r"found \['hha'\]"):
@@ -175,3 +184,20 @@ def test_exception(published_file, tmp_path):
     with pytest.raises(ValueError, match=r"no field 'depths'; it has \['images', 'labels', 'rawDepths'\]"):
         NYUDv2Mat(path)
     assert len(NYUDv2Mat(path, modalities=("rgb",))) == 3
+
+
+@pytest.mark.parametrize("name", ["splits.mat", "classMapping40.mat", "nyu_depth_v2_labeled.mat"])
+@pytest.mark.parametrize("place", [0.02, 0.1, 0.3, 0.5, 0.9])
+def test_damaged_files_are_named(published_file, name, place):
+    """Cut, and with bytes replaced, each library has errors of its own."""
+    file = published_file.path.parent / name
+    whole = file.read_bytes()
+    at = int(place * len(whole))
+    for data in (whole[:at], whole[:at] + b"\xa5" * 40 + whole[at + 40 :]):
+        file.write_bytes(data)
+        try:
+            dataset = NYUDv2Mat(published_file.path)
+            for index in range(len(dataset)):
+                dataset[index]
+        except ValueError as error:
+            assert name in str(error) or "nyu_depth_v2_labeled.mat" in str(error)

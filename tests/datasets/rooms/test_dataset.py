@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rgbx.datasets import STANDARD_MAPS, SyntheticRooms
+from rgbx.datasets import STANDARD_MAPS, SyntheticRooms, build_dataset
 from rgbx.datasets.rooms import CLASSES, MAPS, dataset
 from rgbx.datasets.rooms.classes import HEATER, HOT_HEATER
 from rgbx.maps import Encoding
@@ -105,6 +105,19 @@ def test_the_manifest_guards_seed_size_and_renderer(tmp_path: Path, monkeypatch:
     del manifest["paints"]  # as manifests were before there was a choice
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert len(rooms_on_disk(tmp_path)) == 3
+    for field, value in (
+        ("size", 24),
+        ("size", [24]),
+        ("size", [24, 1e400]),
+        ("splits", {"train": "3"}),
+        ("paints", 0),
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, field: value}))
+        with pytest.raises(ValueError, match=rf"manifest\.json: field '{field}' is .*, expected .*delete it"):
+            rooms_on_disk(tmp_path)
+        with pytest.raises(ValueError, match="has no known layout"):
+            build_dataset(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(dataset, "RENDERER_VERSION", 99)
     with pytest.raises(ValueError, match=r"'renderer' is \d+, expected 99"):
         rooms_on_disk(tmp_path)
