@@ -46,6 +46,12 @@ def derive_from_data(config: Config, *, model_only: bool = False) -> str:
     if not isinstance(dataset, DenseDataset):
         raise ConfigError(f"{config.filename}: values say {DATASET!r}, but the dataset is a {type(dataset).__name__}")
     found: dict[str, Any] = {"modalities": list(dataset.sources), "num_classes": dataset.num_classes}
+    if not dataset.num_classes and any(key == "num_classes" for _, key in parts):
+        raise ConfigError(
+            f"{config.filename}: num_classes is that of the dataset, but the {type(dataset).__name__} has no labels; "
+            "declare [classes] and [label] in its dataset.toml, or train a translation between its maps "
+            "(docs/datasets.md)"
+        )
     told = ""
     if transforms or any(key == "statistics" for _, key in parts):
         measured = measure(dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from rgbx.cli.config import DATALOADERS, Config, add_config_arguments, load_conf
 from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import FAILED, ConfigError, command
 from rgbx.datasets import build_dataset, propose, recognise, split_names
+from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.sample import build_from
 from rgbx.doctor import diagnose, text_report
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     diagnosis = diagnose(builders, samples=arguments.samples, seed=arguments.seed, optional=optional)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(text_report(diagnosis, width=min(shutil.get_terminal_size((120, 24)).columns, 140), colour=colour))
+    if arguments.write_toml:
+        print(_next_step(arguments.target))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps({"target": arguments.target, **diagnosis.as_dict()}, indent=2) + "\n")
@@ -83,6 +87,15 @@ def _declared(target: str, *, write: bool) -> bool:
     for note in proposal.notes:
         print(*([f"Note: {note}"] if note not in proposal.text else []), end="\n" * (note not in proposal.text))
     return False
+
+
+def _next_step(target: str) -> str:
+    """What to do with a folder whose declaration was just written."""
+    file = Path(target, DECLARATION)
+    if not read_declaration(file).classes:
+        return f"{file} has no labels: its maps can be translated into each other, see docs/datasets.md."
+    command = f"python tools/train.py configs/own/asymfusion_r18.py --data-root {shlex.quote(target)}"
+    return f"Next: see whether the reasons in {file} hold, name its classes, and train:\n\n    {command}"
 
 
 def dataset_builders(

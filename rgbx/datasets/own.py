@@ -67,7 +67,7 @@ class Measured(NamedTuple):
 
 
 def measure(dataset: DenseDataset, frames: int = MEASURED_FRAMES) -> Measured:
-    """Reads frames that lie evenly in a dataset; of metres only what was measured counts.
+    """Reads frames that lie evenly in a dataset; only what was measured counts.
 
     Args:
         dataset: transforms do not run.
@@ -86,6 +86,8 @@ def measure(dataset: DenseDataset, frames: int = MEASURED_FRAMES) -> Measured:
         for name in names:
             values = sample[name].reshape(-1, dataset.maps[name].channels).astype(np.float64)
             kept = np.isfinite(values) & ((values > 0) | (dataset.maps[name].unit != "metre"))
+            if f"{name}_valid" in sample:
+                kept &= sample[f"{name}_valid"].reshape(-1, 1) > 0
             values = np.where(kept, values, 0)
             sums[name] += [kept.sum(axis=0), values.sum(axis=0), (values**2).sum(axis=0)]
     statistics = {}

@@ -197,10 +197,13 @@ class LabelIds(Check):
         present = order[share[order] > 0]
         absent = [self.classes[k] for k in np.flatnonzero(counts == 0)]
         effective = float(np.exp(-(share[present] * np.log(share[present])).sum()))
-        top = ", ".join(f"{self.classes[k]} {share[k]:.0%}" for k in present[:3])
+        each = [f"{self.classes[k]} {_percent(share[k])}" for k in present]
+        top = ", ".join(each if len(each) <= 4 else [*each[:3], "...", each[-1]])
         void = float(self.histogram[IGNORE_INDEX] / max(self.histogram.sum(), 1))
-        text = f"{len(present)} of {self.num_classes} classes occur: {top}, ..., {self.classes[present[-1]]} "
-        text += f"{share[present[-1]]:.2g}; as balanced as {effective:.1f} equal classes; void {void:.1%}"
+        text = (
+            f"{len(present)} of {self.num_classes} classes occur: {top}; as balanced as {effective:.1f} equal classes; "
+        )
+        text += f"void {void:.1%}"
         if absent:
             text += f"; never in the sample: {', '.join(absent[:6])}" + (", ..." if len(absent) > 6 else "")
         return Finding(
@@ -217,6 +220,11 @@ class LabelIds(Check):
                 "absent": absent,
             },
         )
+
+
+def _percent(share: float) -> str:
+    """Two digits, so that a rare class is no 0%."""
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
 def _listed(values: Sequence[int]) -> str:

@@ -74,6 +74,24 @@ def test_folder(tmp_path, capsys):
     assert "4 read; thermal (sensor), rgb (rgb8)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_unknown_folder_is_declared_and_the_next_step_told(tmp_path, capsys, labelled):
+    root = tmp_path / "my frames"
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        maps = {"rgb": rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), "depth": np.full((40, 50), 2000, np.uint16)}
+        maps |= {"label": rng.integers(0, 3, (40, 50), dtype=np.uint8)} if labelled else {}
+        for name, array in maps.items():
+            (root / name).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(root / name / f"{index}.png"), array)
+    assert main([str(root), "--write-toml"]) < 2
+    printed = capsys.readouterr().out
+    assert (f"asymfusion_r18.py --data-root '{root}'\n" in printed) == labelled
+    assert ("dataset.toml has no labels: its maps can be translated" in printed) != labelled
+    assert main([str(root)]) < 2
+    assert "Next:" not in capsys.readouterr().out
+
+
 def test_real_folders(layouts, capsys):
     """Each is opened by the layout it has; frames of a container or halves of an image are no duplicates."""
     assert main([str(layouts / "nyudv2"), "--modalities", "rgb", "depth"]) == 0

@@ -22,6 +22,27 @@ _HEADINGS = "Add your dataset|Pairs for translation|Maps recorded at times of th
 _, OWN, PAIRS, TIMES, _ = re.split(rf"^## (?:{_HEADINGS})$", PAGE, flags=re.M)
 
 
+def test_two_commands(place, run_tools, capsys):
+    """Names with a prefix in one folder; 0 and 255 in masks, whose halves are one class each."""
+    (commands,) = FENCED.findall(re.search(r"^## From an unknown(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)[1])
+    Path("data/unknown").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(1, 9):
+        mask = np.repeat(np.array([[0, 255]], np.uint8), (20 + index, 76 - index), axis=1).repeat(72, 0)
+        depth = rng.integers(900, 5000, (72, 96), dtype=np.uint16)
+        colours = cv2.blur(rng.integers(0, 256, (72, 96, 3), dtype=np.uint8), (5, 5))
+        for name, array in (("rgb", colours), ("depth", depth), ("mask", mask)):
+            assert cv2.imwrite(f"data/unknown/{name}_{index:04d}.png", array)
+    run_tools(commands[2])
+    printed = capsys.readouterr().out
+    assert "train.py configs/own/asymfusion_r18.py --data-root data/unknown\n" in printed
+    assert "From the data: rgb, depth, 2 classes" in printed
+    assert len(list(place.rglob("work_dirs/**/epoch_2.pth"))) == 1
+    declared = FolderDataset("data/unknown")
+    np.testing.assert_array_equal(declared[7]["label"], (mask == 255).astype(np.uint8))
+    np.testing.assert_allclose(declared[7]["depth"], depth / 1000, rtol=1e-6)
+
+
 def test_add_your_dataset(place, run_tools, capsys):
     kinds = []
     for kind, file, text in FENCED.findall(OWN):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
+from rgbx.datasets.rooms import CLASSES
 
 NYU = dict(bits=8, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE)
 
@@ -136,6 +137,19 @@ def test_jpeg_labels_are_told_once(rooms, doctor):
         path.with_suffix(".jpg").unlink()
     found = doctor.find(doctor.examine(rooms), "label-format")
     assert len(found.frames) == 3 and "JPEG" in found.message
+
+
+def test_balance_names_each_class_once(rooms, doctor):
+    def two(label):
+        label[:] = 0
+        label[0, 0] = 2
+        return label
+
+    doctor.edit(sorted(rooms.glob("*/label/*.png")), two)
+    height, width = cv2.imread(str(rooms / "train/label/000.png"), -1).shape
+    share = 100 / (height * width)
+    message = doctor.find(doctor.examine(rooms), "label-balance").message
+    assert f"occur: {CLASSES[0]} 100%, {CLASSES[2]} {share:.2g}%; as balanced as 1.0 equal" in message
 
 
 def test_balance_counts_every_pixel(rooms, doctor):
