@@ -96,7 +96,7 @@ _BY_PATH: dict[str, set[str]] = {
     "compile": _parameters(torch.compile) or set(),
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
 }
-LONGEST_PATH, LONGEST_VALUE, LONGEST_WORDS, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 2_000, 50, 9
+LONGEST_PATH, LONGEST_VALUE, LONGEST_WORDS, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 1_000, 50, 9
 _BESIDE_TYPE = {"type", "constructor", "paramwise_cfg", "optimizer", "priority", "_scope_"}
 
 

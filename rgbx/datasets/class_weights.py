@@ -86,8 +86,10 @@ def _kept(path: Path, fingerprint: str) -> LabelCounts | None:
         stamps = {name: list(stamp) for name, stamp in file_stamps(record["files"]).items()}
         if record["fingerprint"] != fingerprint or record["files"] != stamps:
             return None
-        return LabelCounts(tuple(record["pixels"]), tuple(record["image_pixels"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        counts = LabelCounts(tuple(record["pixels"]), tuple(record["image_pixels"]))
+        whole = all(type(count) is int and 0 <= count < 2**63 for count in (*counts.pixels, *counts.image_pixels))
+        return counts if whole and len(counts.pixels) == len(counts.image_pixels) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import posixpath
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,6 +163,9 @@ def read_declaration(file: str | Path) -> Declaration:
         )
     top.only(("classes", "label", "modalities", "splits"))
     tables = Table(file, "modalities", top.get("modalities", dict, "a table [modalities.NAME] per modality"))
+    for name in tables.values:
+        if not re.fullmatch(r"\w[\w-]*", name) or name in ("label", "sample_id", "paths"):
+            raise ValueError(f"{file}: [modalities]: expected names of letters and digits but 'label', found {name!r}")
     modalities = {name: _modality(Table(file, f"modalities.{name}", tables.values[name])) for name in tables.values}
     classes, palette, label = _classes_and_label(file, top)
     splits = Table(file, "splits", top.get("splits", dict, "a table with one entry per split"))

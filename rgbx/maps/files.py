@@ -271,6 +271,10 @@ def _header(data: bytes, path: str | Path) -> Header:
             f"{path}: {header.kind} of {header.width} × {header.height} pixels would take {header.nbytes} bytes; at "
             f"most {MOST_BYTES} and {MOST_PIXELS} pixels are read: is it damaged? Cut larger images into parts"
         )
+    if header.least > len(data):
+        raise ValueError(
+            f"{path}: the file is truncated: {len(data)} bytes cannot hold {header.width} × {header.height} pixels"
+        )
     if header.several:
         raise ValueError(f"{path}: {header.kind} of several images; expected one: save each frame as a file of its own")
     return header

@@ -24,6 +24,7 @@ _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _NO_PAGE = 0b101  # a smaller copy of another image, or its mask
 _LOSSY = (6, 7, 34712)  # JPEG, in two ways, and JPEG 2000
 _MOST_TAGS, _MOST_PAGES = 4096, 64
+_PNG_SAMPLES, _DENSEST = {2: 3, 4: 2, 6: 4}, 1032  # by colour type; how many times deflate packs at most
 _USUAL_SCANS = 16  # of a progressive JPEG; each further one costs as much as decoding anew
 # Huffman codes have a bit or more: at least one for each 8 × 8 block of a JPEG, so that 512 pixels take a byte
 _MOST_PIXELS_PER_BYTE = 1024
@@ -54,6 +55,7 @@ class Header:
         indexed: whether its pixels are indices of a palette.
         inverted: whether 0 stands for white.
         work: pixels that decoding goes through beyond those of the image, such as a tile that is larger.
+        least: bytes that the file must have, as its compression packs no denser; decoders make up rows without data.
     """
 
     kind: Kind
@@ -66,6 +68,7 @@ class Header:
     indexed: bool = False
     inverted: bool = False
     work: int = 0
+    least: int = 0
 
     @property
     def pixels(self) -> int:
@@ -179,7 +182,8 @@ def _png(data: bytes) -> Header | None:
         if kind == b"IEND":
             break
     channels = 1 if colours == 0 and b"tRNS" not in kinds else 4
-    return Header("PNG", height, width, channels, bits, b"acTL" in kinds, indexed=colours == 3)
+    least = height * (width * _PNG_SAMPLES.get(colours, 1) * bits // 8) // _DENSEST
+    return Header("PNG", height, width, channels, bits, b"acTL" in kinds, indexed=colours == 3, least=least)
 
 
 def _jpeg(data: bytes) -> Header | None:

@@ -86,7 +86,9 @@ class LabelEncoding:
         Raises:
             ValueError: values that stand for no class and are not void; names the path.
         """
-        if stored.dtype == np.uint8 and not (self.values or self.colours):
+        if stored.dtype == np.uint8 and not self.colours:
+            if self.values and (wrong := cv2.LUT(stored, self._refused).astype(bool)).any():
+                raise self._unknown(path, stored[wrong])
             return cv2.LUT(stored, self.lookup)
         numbers, ids = self._known
         wide = _as_numbers(stored) if self.colours else stored.astype(np.int64)
@@ -131,6 +133,11 @@ class LabelEncoding:
             ids = {number: self._train_id(number) for number in {*range(256), *self.values, *self._void_numbers}}
             found = {number: train_id for number, train_id in ids.items() if train_id is not None}
         return np.array(sorted(found)), np.array([found[number] for number in sorted(found)], np.uint8)
+
+    @cached_property
+    def _refused(self) -> np.ndarray:
+        """uint8 [256]: 1 for each value 0..255 that stands for nothing."""
+        return np.array([self._train_id(value) is None for value in range(256)], np.uint8)
 
     @cached_property
     def _void_numbers(self) -> frozenset[int]:

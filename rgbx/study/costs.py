@@ -146,9 +146,14 @@ def read_costs(path: Path) -> Costs | None:
     try:
         kept: Any = read_json(path)
         methods = {
-            name: Cost(tuple(cost["size"]), cost["parameters"], cost["flops"], tuple(cost["milliseconds"]))
+            name: Cost(
+                (int(cost["size"][0]), int(cost["size"][1])),
+                int(cost["parameters"]),
+                int(cost["flops"]),
+                tuple(map(float, cost["milliseconds"])),
+            )
             for name, cost in kept["methods"].items()
         }
-        return Costs(kept["machine"], kept["key"], methods) if kept["format"] == FORMAT else None
-    except (OSError, ValueError, TypeError, KeyError):
+        return Costs(str(kept["machine"]), dict(kept["key"]), methods) if kept["format"] == FORMAT else None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,13 @@ from rgbx.train.changes import Flat, differences
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"
 Note = dict[str, Any]  # what `run.json` holds
+_KINDS: dict[str, tuple[tuple[type, ...], type]] = {  # of its fields, and of what stands in those
+    "sha256": ((str,), str),
+    "seconds": ((int, float), str),
+    "failure": ((str, type(None)), str),
+    "commits": ((list,), str),
+    "config": ((dict,), str),
+}
 _PLACE = re.compile(r"\brgbx\.(?:[a-z_0-9]+\.)+(?=\w)")  # of a class or builder
 LONGEST = 200  # characters of a failure
 
@@ -147,7 +155,12 @@ def read_note(run: Run) -> Note:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove the run's folder to run it anew") from error
     if found != FORMAT:
-        raise ValueError(f"{path}: field 'format' is {found!r}, expected {FORMAT!r}")
+        raise ValueError(f"{path}: field 'format' is {reprlib.repr(found)}, expected {FORMAT!r}")
+    for name, (kinds, inner) in _KINDS.items():
+        value = note.get(name)
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if name in note and not (isinstance(value, kinds) and all(isinstance(item, inner) for item in items)):
+            raise ValueError(f"{path}: field {name!r} is {reprlib.repr(value)}; remove the run's folder to run it anew")
     return note
 
 

@@ -48,12 +48,15 @@ def _entries(log: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
             raise ValueError(f"{log}, line {number}: not valid JSON ({error})") from error
-        if not isinstance(entry, dict):
-            raise ValueError(f"{log}, line {number}: expected an object, found {line[:60]}")
+        whole = (type(entry.get(key, 0)) is int for key in ("epoch", "step")) if isinstance(entry, dict) else (False,)
+        if not all(whole) or type(entry.get("loss", 0)) not in (int, float):
+            raise ValueError(
+                f"{log}, line {number}: expected an object with numbers for loss, epoch and step, found {line[:60]}"
+            )
         yield entry
 
 

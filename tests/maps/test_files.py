@@ -10,12 +10,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from dataset_frames import save
 from made_tiff import tiff
 from PIL import Image
 
+from rgbx.maps import LabelEncoding
 from rgbx.maps.files import (
     encode_png,
     exif_turn,
@@ -290,6 +292,20 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path, reader):
         (tmp_path / f"{number}.png").write_bytes(data)
         with pytest.raises(ValueError, match=rf"{number}\.png: PNG of 30000 × 30000 pixels would take"):
             reader(tmp_path / f"{number}.png")
+
+
+def test_rows_that_a_png_has_no_data_for(tmp_path):
+    """Deflate packs 1032 to 1 at most (RFC 1951: 258 bytes in two bits), and OpenCV fills in what is missing."""
+    data = bytearray(cv2.imencode(".png", GREY8)[1].tobytes())
+    data[20:24] = struct.pack(">I", 2**20)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "tall.png").write_bytes(data)
+    for read in (read_image, read_ids, LabelEncoding(values=(0, 255)).read):
+        with pytest.raises(ValueError, match=r"tall\.png: the file is truncated: \d+ bytes cannot hold \d+ × 1048576"):
+            read(tmp_path / "tall.png")
+    black = np.zeros((2000, 3000), np.uint8)
+    (tmp_path / "black.png").write_bytes(cv2.imencode(".png", black, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+    np.testing.assert_array_equal(read_image(tmp_path / "black.png"), black)
 
 
 def test_several_images_are_refused(tmp_path):

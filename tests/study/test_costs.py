@@ -69,6 +69,11 @@ def test_costs_are_kept_for_the_same_key(tmp_path):
     for text in ("{", "[]", '{"format": "x", "machine": "", "key": {}, "methods": {}}', '{"methods": {"a": {}}}'):
         path.write_text(text)
         assert read_costs(path) is None
+    write_costs(costs, path)
+    whole = path.read_text()
+    for old, new in (("0.25", '"fast"'), ('"flops": 5', '"flops": null'), ("[\n    4,", "[")):
+        path.write_text(whole.replace(old, new))
+        assert path.read_text() != whole and read_costs(path) is None
 
 
 def test_a_translator_is_counted_without_its_discriminator():

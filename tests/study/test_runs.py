@@ -11,7 +11,18 @@ import pytest
 
 from rgbx.study.commands import RunError, carry_out
 from rgbx.study.grid import Progress, duration, locked, run_all
-from rgbx.study.runs import ABSENT, CHANGED, DONE, FAILED, STARTED, last_line, move_aside, read_state, write_note
+from rgbx.study.runs import (
+    ABSENT,
+    CHANGED,
+    DONE,
+    FAILED,
+    FORMAT,
+    STARTED,
+    last_line,
+    move_aside,
+    read_state,
+    write_note,
+)
 from rgbx.study.scores import gather
 
 
@@ -156,9 +167,16 @@ def test_damaged_notes_are_named(declare, make_runs):
     (run,) = make_runs(declare(methods={"a": {}}, seeds=(0,)))
     run.folder.mkdir(parents=True)
     note = run.folder / "run.json"
-    for text, message in (("{", "damaged"), ("[]", "damaged"), ('{"format": "x"}', "'format' is 'x', expected")):
+    fields = {"seconds": "long", "commits": [1], "config": {"a": 1}, "failure": 3, "sha256": None}
+    wrong = [(json.dumps({"format": FORMAT, name: value}), f"field '{name}' is ") for name, value in fields.items()]
+    for text, message in (
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"format": "x"}', "'format' is 'x', expected"),
+        *wrong,
+    ):
         note.write_text(text)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=rf"run\.json.*{message}"):
             read_state(run)
 
 

@@ -47,6 +47,15 @@ def test_curves_of_translation(tmp_path, monkeypatch):
     assert lines == {"ensemble": [20.0], "rgb": [19.0]}
 
 
+@pytest.mark.parametrize(
+    "entry", [{"loss": "0.5", "epoch": 1}, {"loss": 0.5, "epoch": [1]}, {"mIoU": 0.5, "step": 1e400}, [1]]
+)
+def test_a_log_of_other_values_is_named(tmp_path, entry):
+    write_log(tmp_path / "first", [{"loss": 0.5, "epoch": 1}, entry, {"loss": 0.5, "epoch": 1}])
+    with pytest.raises(ValueError, match=r"scalars\.json, line 2: expected an object with numbers for loss, epoch"):
+        read_scalars(tmp_path)
+
+
 def test_curves_of_nothing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no training run's work directory"):
         plot_losses(tmp_path, tmp_path / "curves.png", {})

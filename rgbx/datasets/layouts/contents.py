@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rgbx.datasets.layouts.pairing import ARRAY_SUFFIXES, Group
+from rgbx.datasets.layouts.pairing import Group
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.files import read_ids, read_image, stored_kind
 
@@ -94,7 +94,7 @@ def stored(path: Path) -> np.ndarray:
     Raises:
         OSError, ValueError: missing, damaged, or no image.
     """
-    array = np.load(path, allow_pickle=False) if path.suffix.lower() in ARRAY_SUFFIXES else read_image(path)
+    array = read_image(path)
     if array.ndim not in (2, 3) or not array.size or array.shape[2:] > (4,):
         raise ValueError(f"{path}: expected an image, found an array of {array.shape}")
     return array

@@ -153,6 +153,7 @@ def test_real_visible_and_infrared_pairs(layouts, tmp_path):
         ("[splits]", "[other]", r"dataset\.toml: other: no such key; expected classes, label, modalities, splits"),
         ('"metre"', '"meter"', r"unit: expected one of .*'metre'.*; did you mean 'metre'\?, found 'meter'"),
         ("scale = 1000", "", r"\[modalities\.depth\] scale is missing; expected a number > 0: raw units per metre"),
+        ("[modalities.depth]", '[modalities.""]', r"dataset\.toml: \[modalities\]: expected names of .*, found ''"),
         ("scale = 1000", "scale = 0", r"\[modalities\.depth\] scale: expected a number > 0.*, found 0"),
         (
             "scale = 1000",
