@@ -183,7 +183,7 @@ def test_other_files_are_refused(tmp_path, content, message):
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_result(tmp_path / "results.json")
-    with pytest.raises(FileNotFoundError, match="result file .*no such file"):
+    with pytest.raises(FileNotFoundError, match=r"result file .*no such file"):
         read_result(tmp_path / "absent.json")
 
 
