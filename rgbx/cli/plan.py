@@ -54,7 +54,7 @@ def check_form(config: Config, path: str | Path) -> None:
         if node is not None and not (callable(kind) or isinstance(kind, str)):
             found = f"of type {kind!r}" if kind is not None else reprlib.repr(node)
             raise ConfigError(f"{path}: {name} is {found}; expected dict(type=..., ...) of a class or builder")
-    for parts in LOOPS.values() if config.get("model") is not None else ():  # else the config is of data alone
+    for parts in LOOPS.values():
         there = [name for name in parts if config.get(name) is not None]
         if there and len(there) < len(parts):
             lacks = next(name for name in parts if name not in there)

@@ -338,7 +338,7 @@ def test_files_that_are_no_text(write_config, tmp_path):
     with pytest.raises(ConfigError, match=r"config\.py, line 1: .*null bytes"):
         load_config(path)
     os.mkfifo(tmp_path / "pipe.py")
-    with pytest.raises(ValueError, match=r"config .*pipe\.py: expected a file, found a named pipe"):
+    with pytest.raises(ValueError, match=r"config .*pipe\.py is no file but a pipe or device"):
         load_config(tmp_path / "pipe.py")
 
 
