@@ -40,7 +40,7 @@ def check_form(config: Config, path: str | Path) -> None:
         path: its file, for messages.
 
     Raises:
-        ConfigError: a value of another kind, an argument that a class does not take, or a loop that lacks a part.
+        ConfigError: a value of another kind, or an argument that a class does not take.
     """
     for name, kinds in KINDS.items():
         value = config.get(name)
@@ -54,11 +54,6 @@ def check_form(config: Config, path: str | Path) -> None:
         if node is not None and not (callable(kind) or isinstance(kind, str)):
             found = f"of type {kind!r}" if kind is not None else reprlib.repr(node)
             raise ConfigError(f"{path}: {name} is {found}; expected dict(type=..., ...) of a class or builder")
-    for parts in LOOPS.values():
-        there = [name for name in parts if config.get(name) is not None]
-        if there and len(there) < len(parts):
-            lacks = next(name for name in parts if name not in there)
-            raise ConfigError(f"{path}: it has {', '.join(there)} but no {lacks}, which belongs to them")
     for place, node in _nodes(config._cfg_dict, ()):
         known = known_names(node, place) if place else None
         unknown = [key for key in dict.keys(node) if known and key not in known]
@@ -75,11 +70,16 @@ def check_training(config: Config, path: str | Path) -> list[str]:
         Warnings: what is planned in vain.
 
     Raises:
-        ConfigError: nothing to train, or epochs and schedules that contradict each other.
+        ConfigError: nothing to train, a loop that lacks a part, or epochs and schedules that contradict each other.
     """
     lacking = [name for name in LOOPS["train"] if config.get(name) is None]
     if lacking:
         raise ConfigError(f"{path}: it has nothing to train, as it lacks {', '.join(lacking)}")
+    for parts in LOOPS.values():
+        there = [name for name in parts if config.get(name) is not None]
+        if there and len(there) < len(parts):
+            lacks = next(name for name in parts if name not in there)
+            raise ConfigError(f"{path}: it has {', '.join(there)} but no {lacks}, which belongs to them")
     for name in ("max_epochs", "val_interval", "val_begin"):
         value = config.train_cfg.get(name, 1)
         if type(value) is not int or value < 1:

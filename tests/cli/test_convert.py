@@ -24,14 +24,15 @@ def model():
 
 @pytest.fixture
 def source(model, tmp_path):
-    """A file in the authors' format of almost no size: every tensor repeats one value."""
+    """A file in the authors' format: every tensor repeats one value."""
     shapes = {
         authors_key(key, model.modalities): x.shape
         for key, x in model.state_dict().items()
         if not key.startswith("data_preprocessor.")
     }
     shapes["alpha"] = torch.Size([2])
-    weights = {f"module.{key}": torch.full((1,) * len(s), 0.25).expand(s) for key, s in shapes.items()}
+    weights = {f"module.{key}": torch.full(s, 0.25) for key, s in shapes.items()}
+    weights |= {key: torch.tensor(7) for key in weights if key.endswith("num_batches_tracked")}
     path = tmp_path / "in" / "model-best.pth.tar"
     path.parent.mkdir()
     torch.save({"segmenter": weights, "epoch_start": 99, "best_val": 48.25}, path)

@@ -61,7 +61,7 @@ class Filter:
         statistics = {"depth": dict(mean=[4.0], std=[2.0])}
         self.data_preprocessor = Preprocessor(self.modalities, self.tasks, statistics=statistics)
 
-    def outputs(self, inputs, *, resize="bilinear"):
+    def outputs(self, inputs, *, resize="bilinear", heads=None):
         x = torch.cat([inputs[name] for name in self.modalities], 1)
         return {"labels": {"ensemble": F.conv2d(x, self.weight, padding=1)}}
 

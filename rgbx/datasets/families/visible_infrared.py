@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rgbx.datasets.declaration import SPLIT, Declaration, DeclaredLabel, DeclaredMap
 from rgbx.datasets.families.mfnet import ALL, MFNET_CLASSES, MFNET_PALETTE
 from rgbx.datasets.folder import FolderDataset
+from rgbx.datasets.listing import Holdout
+from rgbx.datasets.sample import Transforms
 from rgbx.maps import RGB, THERMAL
 
 SPLITS = ("train", "val", "test")
@@ -27,17 +29,34 @@ class VisibleInfrared(FolderDataset):
     Args:
         root: holds the folders.
         split: one that is there; the first of train, val, test and all by default.
-        options: see `FolderDataset`.
+        modalities, targets, holdout, transforms: see `FolderDataset`.
 
     Raises:
         FileNotFoundError, ValueError: no such pair of folders, or naming the file.
     """
 
-    def __init__(self, root: str | Path, split: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str | None = None,
+        *,
+        modalities: Sequence[str] | None = None,
+        targets: Sequence[str] = (),
+        holdout: Holdout = None,
+        transforms: Transforms = (),
+    ) -> None:
         declared = visible_infrared(Path(root))
         if declared is None:
             raise FileNotFoundError(f"{root}: no folders {' or '.join(_VISIBLE)} beside {' or '.join(_INFRARED)}")
-        super().__init__(root, split or next(iter(declared.splits)), declaration=declared, **options)
+        super().__init__(
+            root,
+            split or next(iter(declared.splits)),
+            modalities=modalities,
+            targets=targets,
+            holdout=holdout,
+            declaration=declared,
+            transforms=transforms,
+        )
 
 
 def visible_infrared(root: Path) -> Declaration | None:

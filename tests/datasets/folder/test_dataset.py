@@ -244,7 +244,8 @@ def test_two_classes_stored_as_0_and_255(own):
 
 def test_void_of_a_negative_number(own):
     stored = grey(RNG, -1, 3, np.int16)
-    (own / "labels/day/1_ids.tiff").write_bytes(tiff(stored))
+    for number in (1, 2):
+        (own / f"labels/day/{number}_ids.tiff").write_bytes(tiff(stored))
     dataset = declared(own, '"_ids.png"\noffset = 1\nvoid = [0]', '"_ids.tiff"\nvoid = [-1]')
     np.testing.assert_array_equal(dataset[0]["label"], np.where(stored == -1, 255, stored))
 
@@ -267,7 +268,8 @@ def test_labels_of_colours(own, palette, key):
 def test_maps_in_archives_with_their_keys(own):
     depth = RNG.random((12, 16)).astype(np.float32)
     depth[0, :3] = [-1, np.nan, np.inf]
-    np.savez(own / "depth/day/1.npz", metres=depth, other=depth)
+    for number in (1, 2):
+        np.savez(own / f"depth/day/{number}.npz", metres=depth, other=depth)
     more = 'suffix = ".npz"\nunit = "metre"\nscale = 1\nkey = "metres"\nmissing = [-1]'
     found = declared(own, 'unit = "metre"\nscale = 1000', more)[0]["depth"]
     expected = depth.copy()

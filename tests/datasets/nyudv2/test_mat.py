@@ -156,14 +156,13 @@ def test_exception(published_file, tmp_path):
             NYUDv2Mat(path)[0]
     scipy_io = pytest.importorskip("scipy.io")
     scipy_io.savemat(tmp_path / "splits.mat", {"trainNdxs": [[1.5], [2]]})
-    with pytest.raises(
-        ValueError, match=r"splits\.mat: field 'trainNdxs' must hold whole numbers, found float64 \[1\.5"
-    ):
+    message = r"splits\.mat: field 'trainNdxs' must hold whole numbers 0\.\.65535, found float64"
+    with pytest.raises(ValueError, match=message):
         read_split(tmp_path / "splits.mat", "train")
     data = (tmp_path / "splits.mat").read_bytes()
     for cut in (0, 100, 140, len(data) - 4):
         (tmp_path / "splits.mat").write_bytes(data[:cut])
-        with pytest.raises(ValueError, match=r"splits\.mat: damaged, or no MATLAB 5 file"):
+        with pytest.raises(ValueError, match=r"splits\.mat: the file is damaged"):
             read_split(tmp_path / "splits.mat", "train")
     with h5py.File(path, "r+") as file:
         del file["depths"]
