@@ -85,7 +85,8 @@ def _declared(target: str, *, write: bool) -> bool:
         f"{proposal.text}"
     )
     for note in proposal.notes:
-        print(*([f"Note: {note}"] if note not in proposal.text else []), end="\n" * (note not in proposal.text))
+        if note not in proposal.text:
+            print(f"Note: {note}")
     return False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import itertools
 import reprlib
@@ -15,6 +14,7 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from torch.utils.data import DataLoader
 
+from rgbx._text import nearest
 from rgbx._types import Options
 from rgbx.cli.errors import ConfigError
 from rgbx.train.adversarial import AdversarialConstructor
@@ -169,10 +169,10 @@ def _check(node: object, key: str, parents: Sequence[str], path: str) -> None:
     known = known_names(node, parents)
     if known is None or key in node or key in known:
         return
-    match = difflib.get_close_matches(key, [*known, *node], n=1, cutoff=0.6)
-    if match or known:
-        hint = f"did you mean {match[0]!r}?" if match else f"it has {', '.join(sorted(known))}"
-        raise ConfigError(f"--cfg-options {path}: {where} has no {key!r}; {hint}")
+    hint = nearest(key, [*known, *node])
+    if hint or known:
+        hint = hint or f"; it has {', '.join(sorted(known))}"
+        raise ConfigError(f"--cfg-options {path}: {where} has no {key!r}{hint}")
 
 
 def known_names(node: Options, parents: Sequence[str]) -> set[str] | None:

@@ -94,7 +94,7 @@ def translate_one(
         ValueError: inputs that a dataset would refuse, such as of different sizes, or no such branch.
     """
     specs = {name: files[name].spec for name in job.files}
-    read: Sample = {name: files[name].read(path) for name, path in job.files.items()}
+    read: Sample = {key: array for name, path in job.files.items() for key, array in files[name].read(path).items()}
     read |= {"sample_id": job.out.stem, "paths": {name: str(path) for name, path in job.files.items()}}
     validate_sample(read, specs, num_classes=0)
     (sample,) = predictor(default_collate([PackSample(maps=specs)(read, np.random.default_rng())]))

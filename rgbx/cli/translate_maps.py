@@ -11,6 +11,7 @@ import numpy as np
 
 from rgbx._types import Options, State
 from rgbx.cli.errors import ConfigError
+from rgbx.datasets.sample import Sample
 from rgbx.maps import STANDARD_MAPS, UNITS, Encoding, MapSpec
 from rgbx.maps.normals import unit_length
 from rgbx.models.checkpoint import dataset_meta
@@ -28,9 +29,10 @@ class MapFiles:
     spec: MapSpec
     options: Options = field(default_factory=dict)
 
-    def read(self, path: Path) -> np.ndarray:
-        """[H, W] or [H, W, C] in the map's unit; raises as `Encoding.read`."""
-        return Encoding(self.spec, **self.options).read(path)
+    def read(self, path: Path) -> Sample:
+        """The map [H, W] or [H, W, C] in its unit and, where it needs one, its mask; raises as `Encoding.read`."""
+        array, measured = Encoding(self.spec, **self.options).read_masked(path)
+        return {self.spec.name: array, **({} if measured is None else {f"{self.spec.name}_valid": measured})}
 
     def write(
         self,

@@ -5,7 +5,6 @@ Every mistake in a file is an error that names the file, the key, what was found
 
 from __future__ import annotations
 
-import difflib
 import math
 import posixpath
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rgbx._files import inside, read_text
+from rgbx._text import nearest
 from rgbx.datasets.listing import ANY
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.labels import Colour
@@ -357,9 +357,8 @@ class Table:
         known = list(known)
         for key in self.values:
             if key not in known:
-                match = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-                hint = f"did you mean {match[0]!r}?" if match else f"expected {', '.join(known)}"
-                raise ValueError(f"{self.place(key)}: no such key; {hint}")
+                hint = nearest(key, known) or f"; expected {', '.join(known)}"
+                raise ValueError(f"{self.place(key)}: no such key{hint}")
 
     def get(self, key: str, kind: type | tuple[type, ...], expected: str, default: object = None) -> Any:
         """The value of a key, of the given type; without a default the key must be there."""
@@ -377,8 +376,7 @@ class Table:
         choices = list(choices)
         value: Kind = self.get(key, object, f"one of {choices}", default)
         if value not in choices:
-            match = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0.6)
-            raise self.wrong(key, f"one of {choices}" + (f"; did you mean {match[0]!r}?" if match else ""))
+            raise self.wrong(key, f"one of {choices}{nearest(str(value), map(str, choices))}")
         return value
 
     def wrong(self, key: str, expected: str) -> ValueError:

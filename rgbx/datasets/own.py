@@ -84,10 +84,11 @@ def measure(dataset: DenseDataset, frames: int = MEASURED_FRAMES) -> Measured:
         sample = dataset.read(i * len(dataset) // count)
         sizes.append(sample[dataset.modalities[0]].shape[:2])
         for name in names:
-            values = sample[name].reshape(-1, dataset.maps[name].channels).astype(np.float64)
-            kept = np.isfinite(values) & ((values > 0) | (dataset.maps[name].unit != "metre"))
-            if f"{name}_valid" in sample:
-                kept &= sample[f"{name}_valid"].reshape(-1, 1) > 0
+            spec, mask = dataset.maps[name], sample.get(f"{name}_valid")
+            values = sample[name].reshape(-1, spec.channels).astype(np.float64)
+            kept = np.isfinite(values) & ((values > 0) | (not spec.zero_is_hole))
+            if mask is not None:
+                kept &= mask.reshape(-1, 1) > 0
             values = np.where(kept, values, 0)
             sums[name] += [kept.sum(axis=0), values.sum(axis=0), (values**2).sum(axis=0)]
     statistics = {}

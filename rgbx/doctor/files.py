@@ -15,16 +15,7 @@ from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_fault
 from rgbx.maps.files import exif_turn, stored_kind
-
-TURNS = {  # EXIF orientations: what a viewer does with the stored image
-    2: "mirrored left to right",
-    3: "half a turn",
-    4: "mirrored top to bottom",
-    5: "a quarter turn, mirrored",
-    6: "a quarter turn to the right",
-    7: "a quarter turn, mirrored",
-    8: "a quarter turn to the left",
-}
+from rgbx.maps.header import TURNS
 
 
 class Files(Check):
@@ -117,8 +108,9 @@ class Orientation(Check):
             yield self.finding(
                 "warning",
                 "certain",
-                f"an EXIF tag turns {name} in {counted(frames, self.split.sampled)} ({turn}: {TURNS[turn]}); "
-                "viewers follow it, reading does not, so the stored image may lie turned to the frame's other maps",
+                f"an EXIF tag says of {name} in {counted(frames, self.split.sampled)} that it is {TURNS[turn]} "
+                f"(orientation {turn}); viewers follow it, reading does not, so the stored image may lie turned to the "
+                "frame's other maps",
                 "Look at the contact sheet, which shows what is read. Where the map lies wrong, write its pixels as "
                 "viewers show them; then drop the tag.",
                 evidence={"map": name, "orientation": turn, "frames": len(frames)},

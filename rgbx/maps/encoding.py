@@ -196,7 +196,7 @@ class Encoding:
             raise ValueError(
                 f"{path}: {self.spec.name} has {self.spec.channels} channels, found an array {array.shape}"
             )
-        if hole is None or self.unit not in ("sensor", "relative") or self.spec.name == "depth":
+        if hole is None or self.unit not in ("sensor", "relative") or self.spec.zero_is_hole:
             return array, None
         return array, (~hole).astype(np.uint8)
 

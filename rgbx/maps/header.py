@@ -29,13 +29,13 @@ _USUAL_SCANS = 16  # of a progressive JPEG; each further one costs as much as de
 # Huffman codes have a bit or more: at least one for each 8 × 8 block of a JPEG, so that 512 pixels take a byte
 _MOST_PIXELS_PER_BYTE = 1024
 
-TURNS = {  # how to show an image of each EXIF orientation but 1
+TURNS = {  # how viewers show an image of each EXIF orientation but 1; turns are clockwise
     2: "mirrored left to right",
     3: "turned by 180°",
     4: "mirrored top to bottom",
-    5: "mirrored and turned by 90°",
+    5: "mirrored left to right, then turned by 270°",
     6: "turned by 90°",
-    7: "mirrored and turned by 270°",
+    7: "mirrored left to right, then turned by 90°",
     8: "turned by 270°",
 }
 Kind = Literal["PNG", "JPEG", "TIFF", "BMP", "WebP", "PNM", "OpenEXR"]

@@ -51,6 +51,11 @@ class MapSpec:
         channels, dtype, usual = UNITS[unit]
         return cls(name, channels, dtype, unit, interpolation or usual)
 
+    @property
+    def zero_is_hole(self) -> bool:
+        """Whether the value 0 says that a pixel was not measured, where no mask says it: of metres and of any depth."""
+        return self.unit == "metre" or self.name == "depth"
+
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         """Array shape at reading."""
         return (height, width) if self.channels == 1 else (height, width, self.channels)

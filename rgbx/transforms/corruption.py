@@ -89,7 +89,7 @@ class Corrupt:
             return sample
         strength = self.corruption.strengths[self.severity - 1]
         valid = sample.get(f"{self.key}_valid")
-        if array.dtype == np.float32 and array.ndim == 2 and (valid is not None or self.spec.unit == "metre"):
+        if array.dtype == np.float32 and array.ndim == 2 and (valid is not None or self.spec.zero_is_hole):
             filled, left = self._measured(array, array > 0 if valid is None else valid > 0, strength, rng)
             masks = {} if valid is None else {f"{self.key}_valid": left.astype(np.uint8)}
             return {**sample, self.key: filled, **masks}
@@ -110,8 +110,9 @@ class Corrupt:
         holed = np.where(valid, array, np.float32(np.nan))
         result = self.corruption.apply(holed, strength, rng, replace(self.spec, fill=np.nan)).astype(np.float32)
         left = np.isfinite(result)
-        if self.spec.unit == "metre":
+        if self.spec.zero_is_hole:
             left &= result != 0
+        if self.spec.unit == "metre":
             result = np.maximum(result, np.float32(_NEAREST_M))
         return np.where(left, result, np.float32(self.spec.fill)), left
 

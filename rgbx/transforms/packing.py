@@ -60,7 +60,7 @@ class PackSample:
             packed[name] = torch.from_numpy(_planes(array))
             if f"{name}_valid" in sample:
                 continue
-            if spec.unit == "metre" or name == "depth":
+            if spec.zero_is_hole:
                 packed[f"{name}_valid"] = torch.from_numpy(array[None] > 0)
             if spec.unit == "unit_vector":
                 packed[f"{name}_valid"] = torch.from_numpy(array.any(axis=2)[None])

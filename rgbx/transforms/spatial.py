@@ -93,7 +93,7 @@ def resize(
     Nearest takes the pixel whose area holds the new pixel's centre (OpenCV's plain nearest rounds
     down and lies up to half a pixel beside the linear image), so no value is ever computed. Unit vectors that are
     interpolated are of unit length again; where the nearest pixel has none, there is none. Other maps of floats are
-    interpolated between the pixels that were measured: those that `valid` names, or metres > 0; where the nearest pixel
+    interpolated between the pixels that were measured: those that `valid` names, or depth > 0; where the nearest pixel
     was not, the spec's fill is written.
     """
     if array.shape[:2] == size:
@@ -101,7 +101,7 @@ def resize(
     kind = cv2.INTER_NEAREST_EXACT
     if spec.interpolation == "linear":
         kind = _LINEAR_KINDS[interpolation]
-        known = array > 0 if valid is None and spec.unit == "metre" else valid
+        known = array > 0 if valid is None and spec.zero_is_hole else valid
         if spec.dtype == "float32" and spec.channels == 1 and known is not None and not known.all():
             return _resize_known(array, spec, size, kind, known > 0)
     result = cv2.resize(array, size[::-1], interpolation=kind)

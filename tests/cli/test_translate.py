@@ -92,6 +92,23 @@ def test_a_file_in_stated_units(tool, tmp_path, scale):
         assert image.text["Description"] == f"depth: metre = value / {scale}; 0 = no measurement"
 
 
+def test_what_a_file_did_not_measure_is_masked(tool, tmp_path):
+    """As `thermal_valid` tells it, and whatever lies behind the mask."""
+    base, network, rgb, _ = tool
+    celsius = RNG.uniform(15, 40, SIZE).astype(np.float32)
+    hole = RNG.random(SIZE) < 0.2
+    np.save(tmp_path / "t.npy", np.where(hole, np.float32(np.nan), celsius))
+    out = tmp_path / "c.png"
+    inputs = ["--input", f"rgb={rgb}", f"thermal={tmp_path / 't.npy'}", "--map", "thermal", "scale=1"]
+    assert main([*base, *inputs, "--out", str(out)]) == 0
+    colours = torch.from_numpy(cv2.imread(str(rgb))[..., ::-1].transpose(2, 0, 1).copy())[None]
+    batch = {"rgb": colours, "thermal": torch.from_numpy(celsius)[None, None]}
+    batch["thermal_valid"] = torch.from_numpy(~hole)[None, None]
+    values = Predictor(network)(batch)[0]["prediction"]["ensemble"][0].numpy()
+    stored = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(stored, np.round(1000 * values.astype(np.float64)))
+
+
 def test_a_subset_and_a_branch(tool, tmp_path):
     base, network, rgb, thermal = tool
     assert main([*base, "--input", f"rgb={rgb}", "--out", str(tmp_path / "one.png")]) == 0
@@ -274,7 +291,7 @@ def test_the_checkpoint_says_what_its_maps_mean():
 def test_a_relative_map_returns_exactly(tmp_path):
     stored = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     files = map_files(["shade"], {"shade": {"unit": "relative"}}, {})["shade"]
-    values = files.read(write(tmp_path / "a.png", stored))
+    values = files.read(write(tmp_path / "a.png", stored))[files.spec.name]
     assert values.max() == 1
     files.write(tmp_path / "b.png", values)
     assert np.array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED), stored)
@@ -293,7 +310,7 @@ def test_taskonomys_files_are_read_and_written_as_training_did(layouts, tmp_path
     files = map_files(names, {}, specs_in(state), stored_in(state))
     for name in names:
         path = dataset.frames[0].files[name]
-        values = files[name].read(path)
+        values = files[name].read(path)[name]
         assert np.array_equal(values, dataset[0][name]), name
         if name in ("depth", "texture"):
             files[name].write(tmp_path / f"{name}.png", values)

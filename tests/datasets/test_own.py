@@ -78,6 +78,25 @@ def test_statistics_are_those_of_the_measured_pixels(folder):
     assert two.frames == 2 and two.statistics["depth"]["mean"] == [pytest.approx(few[few > 0].mean(), rel=1e-5)]
 
 
+@pytest.mark.parametrize("unit", ["sensor", "relative"])
+@pytest.mark.parametrize("name", ["depth", "thermal"])
+def test_figures_count_what_was_measured(folder, unit, name):
+    """Floats with NaN: masked in a sensor's map, 0 in depth."""
+    root, random = folder(TRAIN), np.random.default_rng(1)
+    text = (root / "dataset.toml").read_text()
+    told = f'[modalities.{name}]\nfolder = "all/depth"\nsuffix = ".npy"\nunit = "{unit}"\nscale = 10\n'
+    (root / "dataset.toml").write_text(text.partition("[modalities.depth]")[0] + told + f"[splits]\n{TRAIN}\n")
+    known = []
+    for stem in "012345":
+        values = random.uniform(5, 9, (100, 150)).astype(np.float32)
+        hole = random.random(values.shape) < 0.4
+        np.save(root / f"all/depth/{stem}.npy", np.where(hole, np.float32(np.nan), values))
+        known += [values[~hole].astype(np.float64) / 10] * (stem != "3")
+    found = measure(declared_part(root)).statistics[name]
+    assert found["mean"] == [pytest.approx(np.concatenate(known).mean(), rel=1e-4)]
+    assert found["std"] == [pytest.approx(np.concatenate(known).std(), rel=1e-4)]
+
+
 def test_a_map_of_one_value_has_no_statistics(folder):
     root = folder(TRAIN)
     for path in (root / "all/depth").iterdir():

@@ -56,7 +56,7 @@ def test_smoke():
 
 
 @pytest.mark.parametrize(
-    ("turn", "words"), [(6, "turned by 90°"), (8, "turned by 270°"), (5, "mirrored and turned by 90°")]
+    ("turn", "words"), [(6, "turned by 90°"), (8, "turned by 270°"), (5, "mirrored left to right, then turned by 270°")]
 )
 def test_a_turn_is_named_where_sizes_differ(tmp_path, turn, words):
     exif = Image.Exif()

@@ -9,9 +9,9 @@ import zlib
 import numpy as np
 import pytest
 from made_tiff import tiff
-from PIL import Image
+from PIL import Image, ImageOps
 
-from rgbx.maps.header import PNG, header_of, turn_of
+from rgbx.maps.header import PNG, TURNS, header_of, turn_of
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
@@ -114,3 +114,19 @@ def test_any_part_of_a_file_ends(kind):
     for length in range(0, len(data), 7):
         header_of(data[:length])
         turn_of(data[:length])
+
+
+@pytest.mark.parametrize("turn", list(TURNS))
+def test_the_words_of_a_turn_say_what_pillow_does(tmp_path, turn):
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        shown = np.array(ImageOps.exif_transpose(image))
+    said = stored[:, ::-1] if "left to right" in TURNS[turn] else stored
+    said = said[::-1] if "top to bottom" in TURNS[turn] else said
+    quarters = next(
+        (n for n, words in enumerate(("", "by 90°", "by 180°", "by 270°")) if n and words in TURNS[turn]), 0
+    )
+    np.testing.assert_array_equal(np.rot90(said, -quarters), shown)

@@ -277,8 +277,9 @@ def test_no_value_of_a_hole_reaches_another_pixel(size):
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic", "area"])
-def test_metres_that_are_resized_linearly_mix_with_no_hole(interpolation):
-    spec = MapSpec("depth", 1, "float32", "metre", "linear")
+@pytest.mark.parametrize("unit", ["metre", "relative"])
+def test_depth_that_is_resized_linearly_mixes_with_no_hole(interpolation, unit):
+    spec = MapSpec("depth", 1, "float32", unit, "linear")
     depth = np.where(RNG.random((40, 60)) > 0.3, np.float32(5), np.float32(0))
     transforms = (
         Resize((25, 31), interpolation=interpolation, maps={"depth": spec}),

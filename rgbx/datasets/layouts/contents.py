@@ -27,7 +27,7 @@ class Look:
         self.fault = ""
         for path in spread(self.paths, MAP_FILES):
             try:
-                self.arrays.append(stored(path))
+                self.arrays.append(read_image(path))
             except (OSError, ValueError) as error:
                 self.fault = self.fault or " ".join(str(error).split())
 
@@ -86,18 +86,6 @@ class Look:
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
     """At most `count` of them, evenly."""
     return [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else list(paths)
-
-
-def stored(path: Path) -> np.ndarray:
-    """A file as it is: [H, W] or [H, W, C].
-
-    Raises:
-        OSError, ValueError: missing, damaged, or no image.
-    """
-    array = read_image(path)
-    if array.ndim not in (2, 3) or not array.size or array.shape[2:] > (4,):
-        raise ValueError(f"{path}: expected an image, found an array of {array.shape}")
-    return array
 
 
 def depth_scale(values: np.ndarray, *, floats: bool, holes: float) -> tuple[float, str]:

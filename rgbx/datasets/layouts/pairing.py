@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 from rgbx._files import read_text
 from rgbx.datasets.declaration import SPLIT
-from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.listing import ANY, IMAGE_SUFFIXES, is_hidden
 
 MOST_FILES = 100_000
-ANY_IMAGE = "*"  # the suffix of a declaration whose files have several
 ARRAY_SUFFIXES = (".npy",)
 SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -84,7 +83,7 @@ class Group:
         endings = Counter(path.suffix for path in self.files.values())
         if self.place.prefix or self.place.word or len(endings) == 1 or not self._plain(endings):
             return self.place.word + endings.most_common(1)[0][0]
-        return ANY_IMAGE
+        return ANY
 
     def _plain(self, endings: Iterable[str]) -> bool:
         return all(e.lower() in IMAGE_SUFFIXES for e in endings) and not any("/" in stem for _, stem in self.files)
@@ -92,7 +91,7 @@ class Group:
     def keep_declared(self) -> list[Path]:
         """Drops what the suffix does not reach; returns it."""
         suffix = self.suffix
-        dropped = {} if suffix == ANY_IMAGE else {k: p for k, p in self.files.items() if not p.name.endswith(suffix)}
+        dropped = {} if suffix == ANY else {k: p for k, p in self.files.items() if not p.name.endswith(suffix)}
         self.files = {key: path for key, path in self.files.items() if key not in dropped}
         return list(dropped.values())
 
@@ -105,7 +104,7 @@ class Group:
     @property
     def name(self) -> str:
         """How messages call it: `images/*.png`."""
-        return f"{self.place.folder}/{self.place.prefix}*{self.suffix.removeprefix(ANY_IMAGE)}".removeprefix("./")
+        return f"{self.place.folder}/{self.place.prefix}*{self.suffix.removeprefix(ANY)}".removeprefix("./")
 
 
 def kind_of(text: str) -> str:
@@ -145,12 +144,12 @@ def data_files(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(names):
             path = Path(folder, name)
             if not str(path.relative_to(root)).isprintable():
                 raise ValueError(f"{str(path)!a}: the name holds characters that no list can hold; rename it")
-            if path.suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES) and name[0] != "." and path.is_file():
+            if path.suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES) and not is_hidden(name) and path.is_file():
                 yield path.relative_to(root)
                 count += 1
                 if count == MOST_FILES:

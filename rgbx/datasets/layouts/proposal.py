@@ -18,7 +18,7 @@ import numpy as np
 
 from rgbx.datasets.declaration import SPLIT, read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
-from rgbx.datasets.layouts.contents import FEW_IDS, Look, depth_scale, label_ids, listed, spread, stored
+from rgbx.datasets.layouts.contents import FEW_IDS, Look, depth_scale, label_ids, listed, spread
 from rgbx.datasets.layouts.pairing import (
     SPLIT_WORDS,
     Group,
@@ -29,7 +29,7 @@ from rgbx.datasets.layouts.pairing import (
 )
 from rgbx.datasets.sample import validate_sample
 from rgbx.maps import IGNORE_INDEX
-from rgbx.maps.files import read_ids
+from rgbx.maps.files import read_colours, read_ids
 
 LABEL_FILES = 256  # read to learn the classes, evenly spread
 MOST_STEMS = 2000  # that a proposal lists
@@ -228,7 +228,11 @@ def _coloured(look: Look, paths: Sequence[Path], folder: str, notes: list[str]) 
     """The tables for labels that hold a colour per class."""
     colours: Counter[tuple[int, ...]] = Counter()
     for path in paths:
-        found, counts = np.unique(stored(path)[..., :3].reshape(-1, 3), axis=0, return_counts=True)
+        try:
+            found, counts = np.unique(read_colours(path).reshape(-1, 3), axis=0, return_counts=True)
+        except (OSError, ValueError) as error:
+            notes.append(f"label: {' '.join(str(error).split())}")
+            break
         colours.update({tuple(map(int, colour)): int(number) for colour, number in zip(found, counts, strict=True)})
         if len(colours) > IGNORE_INDEX:
             notes.append(

@@ -254,3 +254,30 @@ def test_an_unknown_folder_says_what_may_be_declared(tmp_path):
 )  # fmt: skip
 def test_stretched_ids(values, expected):
     assert is_stretched(values) is expected
+
+
+@pytest.mark.parametrize("damage", ["empty", "archive", "grey"])
+def test_odd_files_among_readable_ones(tmp_path, damage):
+    """Arrays that are none are passed over; of labels in colours, the odd one is told by name."""
+    random = np.random.default_rng(0)
+    for index in range(10):
+        rgb = random.integers(0, 256, (24, 32, 3)).astype(np.uint8)
+        label = np.repeat(np.array([[[0, 0, 255]], [[255, 0, 0]]], np.uint8), 12, axis=0).repeat(32, axis=1)
+        for name, array in (("images", rgb), ("masks", label)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            cv2.imwrite(f"{tmp_path}/{name}/{index}.png", array)
+        (tmp_path / "depth").mkdir(exist_ok=True)
+        np.save(tmp_path / f"depth/{index}.npy", random.uniform(1, 4, (24, 32)).astype(np.float32))
+    first = tmp_path / "depth/0.npy"
+    if damage == "grey":
+        cv2.imwrite(f"{tmp_path}/masks/9.png", np.full((24, 32), 7, np.uint8))
+        (tmp_path / "masks/5.png").write_bytes(b"")
+    elif damage == "empty":
+        first.write_bytes(b"")
+    else:
+        with first.open("wb") as file:
+            np.savez(file, a=np.zeros(3))
+    proposal = propose(tmp_path)
+    assert list(proposal.maps) == ["rgb", "depth", "label"] and "scale = 1 " in proposal.text
+    told = "masks/5.png" if damage == "grey" else "depth/0.npy"
+    assert any(told in note for note in proposal.notes)
