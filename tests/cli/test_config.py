@@ -97,7 +97,6 @@ def test_a_dumped_config_loads_again(write_config, tmp_path):
             "val_dataloader.update(bach_size=6)",
             r"config\.py: val_dataloader has no 'bach_size'; did you mean 'batch_size'",
         ),
-        ("test_cfg = None", r"config\.py: it has test_dataloader, test_evaluator but no test_cfg"),
         ("raise SystemExit(3)", r"config\.py, line 5: SystemExit: 3"),
         ("_x = " + "[" * 500, r"config\.py, line 5: .*(too many nested|was never closed)"),
     ],
@@ -269,7 +268,6 @@ def test_learning_rates_per_part_can_be_given(path):
         ("train_cfg=3", "config.py: train_cfg is 3; expected dict"),
         ("custom_hooks=3", "config.py: custom_hooks is 3; expected list or tuple"),
         ("default_hooks.checkpoint=3", "config.py: default_hooks.checkpoint is 3; expected dict(type=..., ...)"),
-        ("optim_wrapper=None", "it has train_dataloader, train_cfg but no optim_wrapper, which belongs to them"),
     ],
 )
 def test_options_that_nothing_would_read(write_config, option, message):
@@ -351,7 +349,7 @@ def test_files_that_are_no_text(write_config, tmp_path):
     with pytest.raises(ConfigError, match=r"config\.py, line 1: .*null bytes"):
         load_config(path)
     os.mkfifo(tmp_path / "pipe.py")
-    with pytest.raises(ValueError, match=r"config .*pipe\.py is no file but a pipe or device"):
+    with pytest.raises(ValueError, match=r"config .*pipe\.py: expected a file, found a named pipe"):
         load_config(tmp_path / "pipe.py")
 
 
@@ -417,6 +415,8 @@ def test_workers_that_there_are_not_are_asked_for_nothing(write_config):
             ["train_dataloader=None", "train_cfg=None", "optim_wrapper=None"],
             "it has nothing to train, as it lacks train_d",
         ),
+        (["optim_wrapper=None"], "it has nothing to train, as it lacks optim_wrapper"),
+        (["test_cfg=None"], "it has test_dataloader, test_evaluator but no test_cfg, which belongs to them"),
     ],
 )
 def test_plans_that_cannot_be_carried_out(write_config, options, message):
