@@ -16,6 +16,7 @@ from rgbx.cli.config import Config, add_config_arguments, load_config, without_i
 from rgbx.cli.derived import derive_from_checkpoint
 from rgbx.cli.errors import ConfigError, building, command
 from rgbx.cli.model import add_model_argument, model_from
+from rgbx.cli.plan import check_loops
 from rgbx.cli.subsets import all_subsets
 from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
@@ -204,6 +205,7 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
     if config.get("test_dataloader") is None:
         raise ConfigError(f"{arguments.config} has no test_dataloader")
+    check_loops(config, arguments.config)
     if arguments.every < 1:
         raise ConfigError(f"--every must be >= 1, found {arguments.every}")
     config.work_dir = str(arguments.work_dir or work_dir)

@@ -63,6 +63,19 @@ def check_form(config: Config, path: str | Path) -> None:
             raise ConfigError(f"{path}: {'.'.join(place)} has no {unknown[0]!r}{hint}")
 
 
+def check_loops(config: Config, path: str | Path) -> None:
+    """Whether each loop of a config that is to be run is there with all its parts, or not at all.
+
+    Raises:
+        ConfigError: a loop that lacks a part.
+    """
+    for parts in LOOPS.values():
+        there = [name for name in parts if config.get(name) is not None]
+        if there and len(there) < len(parts):
+            lacks = next(name for name in parts if name not in there)
+            raise ConfigError(f"{path}: it has {', '.join(there)} but no {lacks}, which belongs to them")
+
+
 def check_training(config: Config, path: str | Path) -> list[str]:
     """Whether a training can be carried out as its config plans it.
 
@@ -75,11 +88,7 @@ def check_training(config: Config, path: str | Path) -> list[str]:
     lacking = [name for name in LOOPS["train"] if config.get(name) is None]
     if lacking:
         raise ConfigError(f"{path}: it has nothing to train, as it lacks {', '.join(lacking)}")
-    for parts in LOOPS.values():
-        there = [name for name in parts if config.get(name) is not None]
-        if there and len(there) < len(parts):
-            lacks = next(name for name in parts if name not in there)
-            raise ConfigError(f"{path}: it has {', '.join(there)} but no {lacks}, which belongs to them")
+    check_loops(config, path)
     for name in ("max_epochs", "val_interval", "val_begin"):
         value = config.train_cfg.get(name, 1)
         if type(value) is not int or value < 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.files import FileDataset
-from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.listing import MAP_SUFFIXES
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
@@ -31,7 +31,7 @@ class Files(Check):
             for frame in split.dataset.frames:
                 for path in split.dataset.files_of(frame).values():
                     self.count += 1
-                    if path.suffix.lower() in IMAGE_SUFFIXES and (fault := file_fault(path)):
+                    if path.suffix.lower() in MAP_SUFFIXES and (fault := file_fault(path)):
                         self.faults[path] = (fault, frame.sample_id)
 
     def see(self, frame: InspectedFrame) -> None:

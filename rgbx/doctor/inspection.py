@@ -10,7 +10,7 @@ import numpy as np
 
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset, Frame, MissingFileError
-from rgbx.datasets.listing import IMAGE_SUFFIXES
+from rgbx.datasets.listing import MAP_SUFFIXES
 from rgbx.datasets.sample import DenseDataset, Sample, validate_sample
 from rgbx.doctor.columns import mixed_up
 from rgbx.doctor.finding import Finding
@@ -106,32 +106,41 @@ class Split:
     def _read_files(self, frame: InspectedFrame) -> None:
         decoded: dict[Path, np.ndarray] = {}  # one file may hold several maps
         for name, path in frame.files.items():
-            if path.suffix.lower() not in IMAGE_SUFFIXES:
+            if path.suffix.lower() not in MAP_SUFFIXES:
                 continue
             try:
                 fault = file_fault(path) or png_fault(path)
                 if fault:
                     frame.damage[path] = fault
                 elif name == "label":
-                    frame.raw[name] = _stored_label(path)
+                    frame.raw[name] = _stored_label(path, self._key(name))
                 else:
-                    frame.raw[name] = decoded[path] if path in decoded else decoded.setdefault(path, read_image(path))
+                    if path not in decoded:
+                        decoded[path] = read_image(path, self._key(name))
+                    frame.raw[name] = decoded[path]
             except Exception as error:
                 frame.damage[path] = one_line(error).removeprefix(f"{path}: ")
         frame.swapped = mixed_up(frame.raw, self.dataset.maps)
+
+    def _key(self, name: str) -> str:
+        """Which array of an archive a map is, as the dataset declares."""
+        if not isinstance(self.dataset, FileDataset):
+            return ""
+        encoding = self.dataset.label if name == "label" else self.dataset.encodings[name]
+        return "" if encoding is None else encoding.key
 
 
 def _image_files(sample: Sample) -> dict[str, Path]:
     """The files behind a sample that hold one frame each, unlike those that hold a whole dataset."""
     paths = {name: Path(path) for name, path in dict(sample.get("paths", {})).items()}
-    return {name: path for name, path in paths.items() if path.suffix.lower() in IMAGE_SUFFIXES}
+    return {name: path for name, path in paths.items() if path.suffix.lower() in MAP_SUFFIXES}
 
 
-def _stored_label(path: Path) -> np.ndarray:
+def _stored_label(path: Path, key: str) -> np.ndarray:
     try:
-        return read_ids(path)
+        return read_ids(path, key)
     except ValueError:  # colours or 16 bits, which the label check names
-        return read_image(path)
+        return read_image(path, key)
 
 
 def one_line(error: BaseException) -> str:

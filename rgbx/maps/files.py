@@ -118,7 +118,7 @@ def read_stored_ids(path: str | Path, key: str = "") -> np.ndarray:
     return values if values.dtype.kind in "iu" else _whole(values, path)
 
 
-def read_ids(path: str | Path) -> np.ndarray:
+def read_ids(path: str | Path, key: str = "") -> np.ndarray:
     """Reads class ids as stored, see `read_stored_ids`.
 
     Returns:
@@ -127,7 +127,7 @@ def read_ids(path: str | Path) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: see `read_stored_ids`, or ids outside 0..255.
     """
-    values = read_stored_ids(path)
+    values = read_stored_ids(path, key)
     if values.dtype == np.uint8 or values.size == 0:
         return values.astype(np.uint8)
     if values.min() < 0 or values.max() > IGNORE_INDEX:

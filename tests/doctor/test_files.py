@@ -151,3 +151,22 @@ def test_blank(rooms, doctor):
     diagnosis = doctor.examine(rooms)
     assert doctor.problems(diagnosis) == ["blank warning"]
     assert doctor.find(diagnosis, "blank").frames == {"train/002"}
+
+
+@pytest.mark.parametrize("kind", ["depth", "label"])
+def test_arrays_are_looked_at_like_images(rooms, doctor, kind):
+    """Depth and labels as .npy: clean ones are, a cut one is named, and collapsed depth is found in them too."""
+    for path in sorted((rooms / "train" / kind).iterdir()):
+        np.save(path.with_suffix(".npy"), cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        path.unlink()
+    assert doctor.problems(doctor.examine(rooms)) == []
+    if kind == "depth":
+        for path in (rooms / "train/depth").iterdir():
+            np.save(path, np.load(path) // 256 * 256)
+        assert doctor.problems(doctor.examine(rooms)) == ["depth-bits error"]
+    else:
+        cut = rooms / "train/label/004.npy"
+        cut.write_bytes(cut.read_bytes()[:100])
+        diagnosis = doctor.examine(rooms)
+        assert doctor.problems(diagnosis) == ["files error"]
+        assert str(cut) in doctor.find(diagnosis, "files").files

@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 from rgbx._files import read_text
 from rgbx.datasets.declaration import SPLIT
-from rgbx.datasets.listing import ANY, IMAGE_SUFFIXES, is_hidden
+from rgbx.datasets.listing import ANY, IMAGE_SUFFIXES, MAP_SUFFIXES, is_hidden
 
 MOST_FILES = 100_000
-ARRAY_SUFFIXES = (".npy",)
 SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
@@ -149,7 +148,7 @@ def data_files(root: Path) -> Iterator[Path]:
             path = Path(folder, name)
             if not str(path.relative_to(root)).isprintable():
                 raise ValueError(f"{str(path)!a}: the name holds characters that no list can hold; rename it")
-            if path.suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES) and not is_hidden(name) and path.is_file():
+            if path.suffix.lower() in MAP_SUFFIXES and not is_hidden(name) and path.is_file():
                 yield path.relative_to(root)
                 count += 1
                 if count == MOST_FILES:
