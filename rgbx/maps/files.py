@@ -175,10 +175,10 @@ def read_colours(path: str | Path, *, transparent: bool = False) -> np.ndarray:
 
 
 def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
-    """[H, W] of [H, W], or of [H, W, C] whose colour channels are all equal.
+    """[H, W] of [H, W], or of [H, W, C] whose colour channels are all equal and whose alpha, if any, is one value.
 
     Raises:
-        ValueError: other channels; names the path.
+        ValueError: other channels, or an alpha that says something; names the path.
     """
     if image.ndim == 2:
         return image
@@ -187,6 +187,11 @@ def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
         raise ValueError(
             f"{path}: expected a grey image, found {image.shape[2]} channels with different values; "
             f"is this a colour picture of the measurement?{_layout_hint(image)}"
+        )
+    if (image[..., 3:] != image[:1, :1, 3:]).any():
+        raise ValueError(
+            f"{path}: expected a grey image, found a grey one with an alpha that differs between pixels; does it hold "
+            "another map, or what was measured? Save the grey values alone"
         )
     return np.ascontiguousarray(first)
 
