@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import posixpath
-import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from rgbx._files import inside, read_text
 from rgbx._text import nearest
 from rgbx.datasets.listing import ANY
+from rgbx.datasets.sample import check_names
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.labels import Colour
 
@@ -163,10 +163,10 @@ def read_declaration(file: str | Path) -> Declaration:
         )
     top.only(("classes", "label", "modalities", "splits"))
     tables = Table(file, "modalities", top.get("modalities", dict, "a table [modalities.NAME] per modality"))
-    for name in tables.values:
-        if not re.fullmatch(r"\w[\w-]*", name) or name in ("label", "sample_id", "paths"):
-            raise ValueError(f"{file}: [modalities]: expected names of letters and digits but 'label', found {name!r}")
-    modalities = {name: _modality(Table(file, f"modalities.{name}", tables.values[name])) for name in tables.values}
+    check_names(tables.values, f"{file}: [modalities]")
+    modalities = {
+        name: _modality(name, Table(file, f"modalities.{name}", tables.values[name])) for name in tables.values
+    }
     classes, palette, label = _classes_and_label(file, top)
     splits = Table(file, "splits", top.get("splits", dict, "a table with one entry per split"))
     names = (*modalities, *(("label",) if label else ()))
@@ -234,7 +234,7 @@ def _label_colours(table: Table, count: int, palette: list[list[int]] | None) ->
     return tuple((red, green, blue) for red, green, blue in colours)
 
 
-def _modality(table: Table) -> DeclaredMap:
+def _modality(name: str, table: Table) -> DeclaredMap:
     unit = table.choice("unit", UNITS)
     own = _OWN_KEYS.get(unit, set())
     for key in {"scale", "add", "bits", "missing"} & table.values.keys() - own:
@@ -242,7 +242,7 @@ def _modality(table: Table) -> DeclaredMap:
     table.only((*_FILE_KEYS, "unit", "interpolation", "key", *sorted(own)))
     interpolation = table.choice("interpolation", ("linear", "nearest"), UNITS[unit][2])
     folder, suffix, prefix = _place(table)
-    spec = MapSpec.of_unit(table.name.rpartition(".")[2], unit, interpolation)
+    spec = MapSpec.of_unit(name, unit, interpolation)
     return DeclaredMap(folder, _encoding(table, spec), suffix, prefix)
 
 
@@ -280,7 +280,7 @@ def _place(table: Table) -> tuple[str, str, str]:
     folder = table.get("folder", str, f"a folder relative to the root, which may hold {SPLIT}").replace("\\", "/")
     if folder.startswith("/") or "{" in folder.replace(SPLIT, ""):
         raise table.wrong("folder", f"a folder relative to the root, with no placeholder but {SPLIT}")
-    inside(".", folder, table.place("folder"))
+    inside(table.file.parent, folder, table.place("folder"))
     suffix = table.get("suffix", str, "what follows the stem in a file's name", ".png").replace("\\", "/")
     if ("." not in suffix and suffix != ANY) or posixpath.normpath(f"x{suffix}") != f"x{suffix}":
         raise table.wrong("suffix", "what follows the stem in a file's name, such as '.png' or '_depth.png', or '*'")
@@ -293,7 +293,7 @@ def _place(table: Table) -> tuple[str, str, str]:
 def _split(table: Table, name: str, maps: Sequence[str]) -> str | tuple[str, ...] | Streams:
     value = table.get(name, (str, list, dict), _SPLIT_FORMS)
     if isinstance(value, str):
-        inside(".", value, table.place(name))
+        inside(table.file.parent, value, table.place(name))
         return value
     if isinstance(value, dict):
         return _streams(Table(table.file, f"splits.{name}", value), maps)
@@ -331,7 +331,7 @@ def _streams(table: Table, maps: Sequence[str]) -> Streams:
     if len(lists) < 2:
         raise ValueError(f"{table.file}: [{table.name}]: expected lists of {maps[0]} and of another map, to be paired")
     for name, file in lists.items():
-        inside(".", file, table.place(name))
+        inside(table.file.parent, file, table.place(name))
     return Streams(lists, float(gap))
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import inspect
 import operator
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import cv2
@@ -29,6 +30,8 @@ Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
 Config = dict[str, Any]  # dict(type=Class, **arguments)
 Transforms = Sequence[Transform | Config]
+_NAME = re.compile(r"[\w-]+")
+_TAKEN = ("label", "sample_id", "paths", "ensemble")  # keys of samples and of predictions
 
 
 class Common(TypedDict, total=False):
@@ -91,6 +94,7 @@ class DenseDataset(Dataset[Sample]):
             raise ValueError(f"modalities must be a sequence of distinct names, found {modalities!r}")
         if len(classes) != len(palette):
             raise ValueError(f"{len(classes)} classes but {len(palette)} palette colours")
+        check_names(modalities, "modalities")
         known = {**STANDARD_MAPS, **(maps or {})}
         missing = [name for name in modalities if name not in known]
         if missing:
@@ -178,6 +182,24 @@ class DenseDataset(Dataset[Sample]):
         for transform in self.transforms:
             sample = transform(sample, rng)
         return sample
+
+
+def check_names(modalities: Iterable[str], where: str) -> None:
+    """Refuses names of modalities that a sample, a prediction or a file of weights could not have as keys.
+
+    Args:
+        modalities: the names.
+        where: begins the message.
+
+    Raises:
+        ValueError: naming the first that is wrong.
+    """
+    for name in modalities:
+        if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith("_valid"):
+            raise ValueError(
+                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)} and NAME_valid, "
+                f"which mean something else, found {name!r}"
+            )
 
 
 def build_from(config: Config) -> Any:

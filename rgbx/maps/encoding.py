@@ -59,6 +59,7 @@ class Encoding:
         half_step: reading metres, what is added to a value: 0.5 where it stands for the middle of its step.
         holes: reading metres, whether the value 0 is no measurement and stays 0.
         normalise: reading vectors, whether to make them unit vectors; without it, writing them gives the same file.
+        clips: of relative, whether larger values than `scale` count as 1; without it they are refused.
         missing: stored numbers that stand for "not measured", beside NaN and the infinities.
         key: the array of an `.npz` with several.
 
@@ -75,6 +76,7 @@ class Encoding:
     half_step: float = 0.0
     holes: bool = True
     normalise: bool = False
+    clips: bool = False
     missing: tuple[float, ...] = ()
     key: str = ""
 
@@ -207,7 +209,7 @@ class Encoding:
             FileNotFoundError, ValueError: see `read`.
         """
         if self.unit in _COLOURS:
-            return read_rgb(path, self.key)
+            return read_rgb(path, self.key, self.spec.name)
         if self.unit in ("sensor", "relative"):
             raw = read_grey(path, self.key)
         else:
@@ -278,8 +280,16 @@ class Encoding:
             return np.where(raw == np.iinfo(np.uint16).max, np.float32(0), scaled)
         if self.unit == "relative":
             if self.scale is None and raw.dtype.kind != "u":
-                raise ValueError(f"{path}: a {raw.dtype} image has no largest value; state which raw value counts as 1")
+                raise ValueError(
+                    f"{path}: {self.spec.name} (relative) holds {raw.dtype}, which has no largest value; state as "
+                    "scale which stored value counts as 1"
+                )
             highest = step if self.scale is not None else kind(np.iinfo(raw.dtype).max)
+            if not self.clips and (wrong := numbers > highest).any():
+                raise ValueError(
+                    f"{path}: {self.spec.name} (relative) holds {counted(raw[wrong])}; expected at most the scale, "
+                    f"{self.steps:g}, which counts as 1. If they stand for no measurement, name them in `missing`"
+                )
             return np.clip(numbers / highest, 0, 1).astype(np.float32, copy=False)
         if not self.half_step:
             return (numbers / step).astype(np.float32, copy=False)

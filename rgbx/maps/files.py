@@ -53,8 +53,13 @@ def read_image(path: str | Path, key: str = "") -> np.ndarray:
     return _decode(data, path) if found is None else found
 
 
-def read_rgb(path: str | Path, key: str = "") -> np.ndarray:
+def read_rgb(path: str | Path, key: str = "", name: str = "rgb") -> np.ndarray:
     """Reads an 8-bit colour or grey image; alpha is dropped, grey is repeated.
+
+    Args:
+        path: see `read_image`.
+        key: see `read_image`.
+        name: of the map, for messages.
 
     Returns:
         uint8 [H, W, 3], RGB order.
@@ -68,11 +73,13 @@ def read_rgb(path: str | Path, key: str = "") -> np.ndarray:
     found = array_of(data, path, key)
     image = _decode(data, path) if found is None else found
     if image.dtype != np.uint8:
-        raise ValueError(f"rgb {path}: expected 8 bits per channel, found {image.dtype}; is this a depth image?")
+        raise ValueError(
+            f"{name} {path}: expected colours of 8 bits per channel, found {image.dtype}; is this a depth image?"
+        )
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] not in (3, 4):
-        raise ValueError(f"rgb {path}: expected [H, W, 3], found an array {image.shape}{_layout_hint(image)}")
+        raise ValueError(f"{name} {path}: expected [H, W, 3], found an array {image.shape}{_layout_hint(image)}")
     return np.ascontiguousarray(image[:, :, :3])
 
 
@@ -168,10 +175,10 @@ def read_colours(path: str | Path, *, transparent: bool = False) -> np.ndarray:
 
 
 def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
-    """[H, W] of [H, W], or of [H, W, C] whose colour channels are all equal.
+    """[H, W] of [H, W], or of [H, W, C] whose colour channels are all equal and whose alpha, if any, is one value.
 
     Raises:
-        ValueError: other channels; names the path.
+        ValueError: other channels, or an alpha that says something; names the path.
     """
     if image.ndim == 2:
         return image
@@ -180,6 +187,11 @@ def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
         raise ValueError(
             f"{path}: expected a grey image, found {image.shape[2]} channels with different values; "
             f"is this a colour picture of the measurement?{_layout_hint(image)}"
+        )
+    if (image[..., 3:] != image[:1, :1, 3:]).any():
+        raise ValueError(
+            f"{path}: expected a grey image, found a grey one with an alpha that differs between pixels; does it hold "
+            "another map, or what was measured? Save the grey values alone"
         )
     return np.ascontiguousarray(first)
 

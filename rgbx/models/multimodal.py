@@ -340,7 +340,11 @@ class Preprocessor(nn.Module):
             x, valid = data[name][..., ::rows, ::columns], data.get(f"{name}_valid")
             mask = measured(x, None if valid is None else valid[..., ::rows, ::columns].to(x.device), meaning)
             values = x if mask is None else x[mask.expand_as(x)]
-            if values.numel() and (said := self._spans[name].objection(values, meaning)):
+            said = self._spans[name].objection(values, meaning) if values.numel() else ""
+            if not said and meaning.positive and valid is None and (negative := x < 0).any():
+                lowest, share = float(x[negative].min()), float(negative.float().mean())
+                said = f"{lowest:.4g} is below 0, on {share:.0%} of the pixels: they are taken as not measured"
+            if said:
                 self._tell(name, f"{name}{_file(name, data)}: {said}")
 
     def _tell(self, name: str, text: str) -> None:

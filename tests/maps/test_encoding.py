@@ -163,7 +163,7 @@ def test_other_mistakes(tmp_path):
         (Encoding(THERMAL), [0, 27315, 65535], [0, 27315, 65535]),
         (Encoding(EDGE), [0, 1, 65535], [0, 1 / 65535, 1]),
         (Encoding(EDGE, bits=8), [0, 1, 255], [0, 1 / 255, 1]),
-        (Encoding(EDGE, scale=4), [0, 2, 5], [0, 0.5, 1]),
+        (Encoding(EDGE, scale=4, clips=True), [0, 2, 5], [0, 0.5, 1]),
     ],
 )
 def test_values_by_hand(tmp_path, encoding, stored, expected):
@@ -175,8 +175,10 @@ def test_values_by_hand(tmp_path, encoding, stored, expected):
 
 def test_float_files(tmp_path):
     save(tmp_path / "float.tiff", np.array([[0, 2, 5]], np.float32))
-    np.testing.assert_allclose(Encoding(EDGE, scale=4).read(tmp_path / "float.tiff"), [[0, 0.5, 1]], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"float\.tiff: a float32 image has no largest value"):
+    np.testing.assert_allclose(Encoding(EDGE, scale=5).read(tmp_path / "float.tiff"), [[0, 0.4, 1]], rtol=1e-6)
+    clipped = Encoding(EDGE, scale=4, clips=True).read(tmp_path / "float.tiff")
+    np.testing.assert_allclose(clipped, [[0, 0.5, 1]], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"float\.tiff: edge \(relative\) holds float32, .* no largest value.* scale"):
         Encoding(EDGE).read(tmp_path / "float.tiff")
 
 
@@ -273,6 +275,13 @@ def test_numbers_that_mean_missing(tmp_path):
         (Encoding(DEPTH), np.array([[-3, 5, -3]], np.int16), r"depth \(metre\) holds -3 on 2 pixels.*`missing`"),
         (Encoding(DEPTH, scale=1, missing=(-1,)), np.array([[-1.0, -2.5]]), r"holds -2\.5 on 1 pixels"),
         (Encoding(EDGE, scale=1), np.array([[-0.5, 1]]), r"edge \(relative\) holds -0\.5 on 1 pixels"),
+        (Encoding(EDGE, scale=4), np.array([[0, 4, 5, 9]], np.uint8), r"\(relative\) holds 5, 9 on 2 .* scale, 4,"),
+        (Encoding(EDGE, scale=1), np.array([[0.5, 1.25]]), r"holds 1\.25 on 1 pixels; expected at most the scale, 1,"),
+        (
+            Encoding(STANDARD_MAPS["hha"]),
+            np.array([[[1, 2, 3]]], np.uint16),
+            r"expected colours of 8 bits .*, found uint16",
+        ),
         (Encoding(DEPTH), np.array([[1, 2]], np.int8), r"expected one channel of 16 bits, found 1 channel of 8 bits"),
         (Encoding(DEPTH, bits=16), np.array([[1, 2]], np.int16), r"16 bits \(int16\)"),
         (Encoding(DEPTH, bits=8), np.array([[1, 2]], np.float32), r"32 bits \(float32\)"),
@@ -288,7 +297,7 @@ def test_numbers_that_mean_missing(tmp_path):
         (
             Encoding(STANDARD_MAPS["rgb"]),
             np.array([[[0.5, 0.2, 1]]]),
-            r"expected 8 bits per channel, found float64",
+            r"expected colours of 8 bits per channel, found float64",
         ),
     ],
 )

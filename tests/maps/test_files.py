@@ -490,3 +490,12 @@ def test_an_orientation_changes_no_pixel(tmp_path, turn):
     for order, dtype in (("<", np.uint16), (">", np.float32)):
         (tmp_path / "b.tiff").write_bytes(tiff(GREY8.astype(dtype), order=order, more={274: turn}))
         np.testing.assert_array_equal(read_image(tmp_path / "b.tiff"), GREY8)
+
+
+def test_alpha_of_a_grey_image_may_say_nothing(tmp_path):
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for alpha, name in ((np.full_like(grey, 255), "opaque.npy"), (grey[::-1], "other.npy")):
+        np.save(tmp_path / name, np.stack([grey, grey, grey, alpha], axis=2))
+    np.testing.assert_array_equal(read_grey(tmp_path / "opaque.npy"), grey)
+    with pytest.raises(ValueError, match=r"other\.npy: .* alpha that differs between pixels"):
+        read_grey(tmp_path / "other.npy")

@@ -295,6 +295,8 @@ OUTSIDE = [
     ("statistics", {"depth": 5000 * DEPTH}, "are these steps of 1/5000 m"),
     ("statistics", {"depth": (DEPTH - 1) / 3}, r"depth: the median is 0\.\d+, .*: is it scaled to 0\.\.1"),
     ("statistics", {"depth": 30 + DEPTH}, r"the median is 32\.\d+, where the model expects 2\.8\d ± 1\.42 m$"),
+    ("statistics", {"depth": -DEPTH}, r"depth: -\d\.\d+ is below 0, on 100% of the pixels: .* not measured"),
+    ("range", {"depth": DEPTH * torch.tensor([1.0, -1.0]).repeat(4)}, "is below 0, on 50% of the pixels"),
     ("statistics", {"thermal": torch.full((1, 1, 6, 8), 293.0)}, "thermal: the median is 293, .* expects 20 ± 5$"),
     ("statistics", {"rgb": RGB // 255 + RGB % 2}, "rgb: nothing is above 1, of 255"),
     (

@@ -27,8 +27,8 @@ _ENCODINGS = {
     "normal": Encoding(MapSpec.of_unit("normal", "unit_vector", "linear")),
     "shade": Encoding(MapSpec.of_unit("shade", "relative")),
     "depth": LOG_DEPTH,
-    "texture": Encoding(MapSpec.of_unit("texture", "relative"), scale=11355.0),
-    "edge": Encoding(MapSpec.of_unit("edge", "relative"), scale=11584.0),
+    "texture": Encoding(MapSpec.of_unit("texture", "relative"), scale=11355.0, clips=True),
+    "edge": Encoding(MapSpec.of_unit("edge", "relative"), scale=11584.0, clips=True),
 }
 
 
