@@ -433,7 +433,7 @@ def check_map(
         )
     if not x.numel():
         raise ValueError(f"{where} is {_found(x)}; expected at least one sample of at least one pixel")
-    real = x.dtype != torch.bool and not x.is_complex()
+    real = x.dtype != torch.bool and not x.is_complex() and not x.is_quantized
     if not {"uint8": x.dtype == torch.uint8, "float32": x.is_floating_point()}.get(meaning.dtype, real):
         raise ValueError(f"{where} is {_found(x)}, expected {meaning.dtype or 'real numbers'}{_values(x, meaning)}")
     sizes = [(t.shape[0], *(t.shape[2:] if registered else ())) for t in (x, like)]

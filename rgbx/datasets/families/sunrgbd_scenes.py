@@ -19,7 +19,7 @@ from rgbx.datasets.families.nyudv2_mat import needed, reading_matlab
 from rgbx.datasets.families.sunrgbd import SUNRGBD_CLASSES, SUNRGBD_PALETTE, SunDepth
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import Holdout, files_below, files_by_stem, held_out, join_name
+from rgbx.datasets.listing import Holdout, files_below, files_by_stem, held_out, is_hidden, join_name
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import RGB, STANDARD_MAPS, LabelEncoding
 
@@ -94,9 +94,14 @@ class SUNRGBDScenes(FileDataset):
 
 def scene_folders(images: Path) -> Iterator[str]:
     """Folders that hold image/ and depth/, relative, in their order; nothing below them is looked at."""
+    seen: set[str] = set()  # links may lead round
 
     def visit(place: Path) -> Iterator[str]:
-        inner = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+        real = os.path.realpath(place)
+        if real in seen:
+            return
+        seen.add(real)
+        inner = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not is_hidden(entry.name))
         if {"image", "depth"} <= set(inner):
             yield place.relative_to(images).as_posix()
             return
