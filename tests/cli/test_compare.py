@@ -49,4 +49,4 @@ def test_heads_can_be_chosen(tmp_path, capsys):
 
 def test_a_file_that_is_not_there(files, capsys):
     assert main([files[0], "nowhere.json"]) == 2
-    assert capsys.readouterr().err == "error: nowhere.json: no such result file\n"
+    assert capsys.readouterr().err == "error: result file nowhere.json: no such file\n"

@@ -123,8 +123,8 @@ def test_deterministic(write_config, work_dir):
     ("arguments", "message"),
     [
         (["--cfg-options", "modle.width=3"], "did you mean 'model'?"),
-        (["--load-from", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
-        (["--resume", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
+        (["--load-from", "nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+        (["--resume", "nowhere.pth"], "checkpoint nowhere.pth: no such file"),
         (["--resume", "a.pth", "--load-from", "b.pth"], "exclude each other"),
         (["--launcher", "pytorch"], "needs torchrun"),
         (["--cfg-options", "model.widths=[1]"], "model has no 'widths'; did you mean 'width'?"),

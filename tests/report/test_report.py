@@ -206,7 +206,7 @@ def test_what_cannot_be_shown_is_named(write_result, tmp_path, change, message):
 
 
 def test_absent_files_are_named(tmp_path, write_result):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.json: no such result file"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json: no such file"):
         write_report(tmp_path / "nothing.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
