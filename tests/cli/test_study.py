@@ -38,6 +38,12 @@ modalities = ("rgb+depth", "rgb")
 """
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Configs name their rooms relative to where one is: what is rendered must not land in this repository."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def write_study(tmp_path):
     def write(text="", name="mine.py"):
