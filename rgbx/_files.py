@@ -8,6 +8,7 @@ import os
 import posixpath
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
@@ -75,18 +76,19 @@ def read_file(path: str | Path, most: int = MOST_BYTES, what: str = "") -> bytes
     raise ValueError(f"{f'{what} {path}'.strip()}: the file has {size} bytes; at most {most} are read")
 
 
-def read_text(path: str | Path, *, limit: int = TEXT_LIMIT) -> str:
+def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> str:
     r"""A text file of a user: UTF-8, or any Unicode with a byte-order mark; lines end with "\n", whatever ended them.
 
     Args:
         path: a regular file, or a link to one.
         limit: its largest size in bytes.
+        what: see `existing_file`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no regular file, too large, of another encoding, or no text; named with file and line.
     """
-    data = read_file(path, limit)
+    data = read_file(path, limit, what)
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -102,21 +104,40 @@ def read_text(path: str | Path, *, limit: int = TEXT_LIMIT) -> str:
     return text
 
 
-def read_json(path: str | Path) -> object:
-    """The value of a JSON file.
+def read_json(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> object:
+    """The value of a JSON file, as RFC 8259 has it: without NaN, with each name once in an object.
+
+    Args:
+        path, limit, what: see `read_text`.
 
     Raises:
         FileNotFoundError, ValueError: see `read_text`; or not JSON.
     """
-    text = read_text(path)
+    text = read_text(path, limit=limit, what=what)
     try:
-        return json.loads(text)
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        if "\\u" in text:  # where half a character may hide, which no file can be written with
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
     except ValueError as error:  # a number may be too long for Python
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     except RecursionError:
         raise ValueError(f"{path}: not valid JSON: nested too deeply") from None
+
+
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {twice[:60]!r} twice")
+    return found
+
+
+def _no_number(text: str) -> object:
+    raise ValueError(f"{text} is no JSON; what is not a number is null")
 
 
 def inside(root: str | Path, text: str, where: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Certainty, Finding, Severity, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
+from rgbx.maps import METRE_STEPS
 
 # Medians of a split's depth in metres that are taken as normal. Rooms: NYU Depth V2's is 2.6 m (frames 1.0 to 5.9 m).
 # Roads: tens of metres. A scene that the classes do not tell gets the union of both, with a margin.
@@ -18,7 +19,7 @@ SCENES = {
     "road": (3.0, 80.0, {"road", "sidewalk", "sky", "vegetation", "car", "truck", "bus", "building"}),
     "any": (0.3, 80.0, set()),
 }
-DIVISORS = {1: "metres", 100: "centimetres", 256: "1/256 m", 1000: "millimetres", 5000: "1/5000 m", 10000: "1/10000 m"}
+DIVISORS = {1: "metres", **METRE_STEPS}
 HOLES_WARNING = 0.4
 EMPTY_FRAME = 0.95
 

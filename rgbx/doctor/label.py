@@ -13,7 +13,7 @@ from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.maps import IGNORE_INDEX
-from rgbx.maps.files import JPEG, stored_kind
+from rgbx.maps.files import lossy_kind, stored_kind
 
 _NEARLY_ALL = 0.8
 
@@ -26,7 +26,7 @@ class LabelFormat(Check):
     def __init__(self, split: Split) -> None:
         super().__init__(split)
         self.wrong: dict[str, tuple[str, str]] = {}
-        self.lossy: dict[str, str] = {}
+        self.lossy: dict[str, tuple[str, str]] = {}
 
     def see(self, frame: InspectedFrame) -> None:
         raw = frame.raw.get("label")
@@ -34,10 +34,8 @@ class LabelFormat(Check):
             return
         if frame.refusal and (raw.ndim != 2 or raw.max() > IGNORE_INDEX):
             self.wrong[frame.sample_id] = (f"{stored_kind(raw)}, values up to {raw.max()}", frame.where("label"))
-        with frame.files["label"].open("rb") as file:
-            lossy = file.read(len(JPEG)) == JPEG
-        if lossy:
-            self.lossy[frame.sample_id] = frame.where("label")
+        if kind := lossy_kind(frame.files["label"]):
+            self.lossy[frame.sample_id] = (kind, frame.where("label"))
 
     def findings(self) -> Iterable[Finding]:
         if self.wrong:
@@ -55,10 +53,11 @@ class LabelFormat(Check):
             yield self.finding(
                 "error",
                 "certain",
-                f"labels are stored as JPEG in {counted(self.lossy, self.split.sampled)}: it invents ids at edges",
+                f"labels are stored as {' and '.join(sorted({kind for kind, _ in self.lossy.values()}))} with loss in "
+                f"{counted(self.lossy, self.split.sampled)}: it invents ids at edges",
                 "Make the labels anew from their source, as PNG.",
                 evidence={"frames": len(self.lossy)},
-                files=self.lossy.values(),
+                files=[where for _, where in self.lossy.values()],
                 frames=self.lossy,
             )
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import rgbx
-from rgbx._files import read_file
+from rgbx._files import read_json
 from rgbx._text import percent, text_table
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash, replace_file
@@ -231,16 +231,10 @@ def read_result(path: str | Path) -> Result:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no file of JSON in UTF-8, a name twice in an object, an unknown format, or a field that is missing
+        ValueError: no file of JSON, see `rgbx._files.read_json`, an unknown format, or a field that is missing
             or of another kind, naming the file, the field, what was found and what is expected.
     """
-    data = read_file(path, MOST_BYTES, "result file")
-    try:
-        found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_number)
-        if b"\\u" in data:  # where half a character may hide, which no page can be written with
-            json.dumps(found, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    found: Json = read_json(path, limit=MOST_BYTES, what="result file")
     with refusing(str(path), "its fields cannot be used"):
         found = upgrade(found, str(path))
         check_result(found, name=str(path))
@@ -257,19 +251,6 @@ def read_result(path: str | Path) -> Result:
 
 
 _FIXED_SINCE = ("cmx-ss", "cmx-ms")  # 0.1.0 called these rules so before it had their authors' own
-
-
-def _unique(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has {twice[:60]!r} twice")
-    return found
-
-
-def _no_number(text: str) -> Json:
-    raise ValueError(f"{text} is no JSON; what is not a number is null")
 
 
 _SCORE_FIELDS = dataclasses.fields(Score)

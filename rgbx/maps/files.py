@@ -196,6 +196,16 @@ def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(first)
 
 
+def lossy_kind(path: str | Path) -> str:
+    """ "JPEG" or "WebP" where a file's compression changes values, "" where it keeps them.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`.
+    """
+    header = header_of(_load(path))
+    return header.kind if header is not None and header.lossy else ""
+
+
 def exif_turn(path: str | Path) -> int:
     """The EXIF orientation of an image file, which reading ignores: 1 (upright, or none is stated) to 8.
 

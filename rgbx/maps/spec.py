@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 IGNORE_INDEX = 255
+METRE_STEPS = {  # how many stored units a metre usually has, the likelier first
+    1000: "millimetres",
+    5000: "1/5000 m",
+    100: "centimetres",
+    256: "1/256 m",
+    10000: "1/10000 m",
+}
 UNITS = {  # channels, dtype and interpolation of a map that says no more than its unit
     "rgb8": (3, "uint8", "linear"),
     "metre": (1, "float32", "nearest"),

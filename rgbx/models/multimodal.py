@@ -23,7 +23,7 @@ from rgbx._text import nearest
 from rgbx._types import Batch, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
-from rgbx.maps import STANDARD_MAPS, UNITS, MapSpec
+from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
@@ -52,7 +52,6 @@ BESIDE = ("sample_id", "paths", "label")  # what batches of any dataset hold bes
 MATRIX = 4  # longest side of what a batch may hold of each sample beside maps, such as a camera's matrix
 LOOKED_AT = 32  # rows and columns, about, by which values are judged
 MOST_OUTSIDE = 0.5  # share of the values
-METRE = {"millimetres": 1000, "centimetres": 100, "steps of 1/5000 m": 5000, "steps of 1/256 m": 256}
 
 
 class Statistics(nn.Module):
@@ -174,9 +173,9 @@ class Span(NamedTuple):
         if outside <= MOST_OUTSIDE and not small:
             return ""
         median, guess = float(x.median()), ""
-        for unit, factor in METRE.items() if metres else ():
+        for factor, unit in METRE_STEPS.items() if metres else ():
             if not guess and abs(median / factor - self.centre) <= 1.5 * self.spread:
-                guess = f": are these {unit}?"
+                guess = f": are these {unit.replace('1/', 'steps of 1/')}?"
         guess = ": is it scaled to 0..1?" if small else guess
         return f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}{guess}"
 

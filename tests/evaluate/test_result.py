@@ -255,7 +255,7 @@ def test_what_is_wrong_in_an_old_file_is_named(tmp_path, name, change, message):
     result = json.loads((OLD / f"{name}.json").read_text())
     change(result)
     (tmp_path / "r.json").write_text(json.dumps(result))
-    with pytest.raises(ValueError, match=rf"r\.json: {message}"):
+    with pytest.raises(ValueError, match=rf"r\.json(:1)?: {message}"):
         read_result(tmp_path / "r.json")
 
 
@@ -299,11 +299,11 @@ def test_what_is_no_number_is_a_dash():
 
 PICTURE = {"sample_id": "frame/000", "kind": "best", "value": None}
 DAMAGED = {
-    "not UTF-8": (b"\xff\xfe{\0}\0", "not valid JSON"),
+    "not UTF-8": (b'{"format": "\xe9"}', "not UTF-8"),
     "deep": (b"[" * 100_000, "not valid JSON"),
-    "no number": (b'{"format": NaN}', "not valid JSON .NaN is no JSON; what is not a number is null"),
-    "twice": (b'{"format": "a", "format": "b"}', "not valid JSON .an object has 'format' twice"),
-    "half a character": (b'{"format": "\\ud800"}', "not valid JSON .*surrogates"),
+    "no number": (b'{"format": NaN}', "not valid JSON: NaN is no JSON; what is not a number is null"),
+    "twice": (b'{"format": "a", "format": "b"}', "not valid JSON: an object has 'format' twice"),
+    "half a character": (b'{"format": "\\ud800"}', "not valid JSON: .*surrogates"),
     "a long number": (b'{"format": ' + b"9" * 5000 + b"}", "not valid JSON"),
     "a list for a name": (b'{"format": ["rgbx-result/2"]}', "field 'format' is"),
 }
@@ -313,7 +313,7 @@ DAMAGED = {
 def test_damaged_files_are_refused_by_name(tmp_path, case):
     content, message = DAMAGED[case]
     (tmp_path / "r.json").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"r\.json: {message}"):
+    with pytest.raises(ValueError, match=rf"r\.json(:1)?: {message}"):
         read_result(tmp_path / "r.json")
 
 

@@ -209,7 +209,7 @@ def test_absent_files_are_named(tmp_path, write_result):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json: no such file"):
         write_report(tmp_path / "nothing.json")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
+    with pytest.raises(ValueError, match=r"bad\.json:1: not valid JSON"):
         write_report(tmp_path / "bad.json")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from rgbx.datasets.declaration import SPLIT, Declaration, DeclaredLabel, DeclaredMap
+from rgbx.datasets.families.lists import Chosen
 from rgbx.datasets.families.mfnet import ALL, MFNET_CLASSES, MFNET_PALETTE
 from rgbx.datasets.folder import FolderDataset
-from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import Transforms
 from rgbx.maps import RGB, THERMAL
 
 SPLITS = ("train", "val", "test")
@@ -29,34 +28,17 @@ class VisibleInfrared(FolderDataset):
     Args:
         root: holds the folders.
         split: one that is there; the first of train, val, test and all by default.
-        modalities, targets, holdout, transforms: see `FolderDataset`.
+        chosen: see `Chosen`.
 
     Raises:
         FileNotFoundError, ValueError: no such pair of folders, or naming the file.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str | None = None,
-        *,
-        modalities: Sequence[str] | None = None,
-        targets: Sequence[str] = (),
-        holdout: Holdout = None,
-        transforms: Transforms = (),
-    ) -> None:
+    def __init__(self, root: str | Path, split: str | None = None, **chosen: Unpack[Chosen]) -> None:
         declared = visible_infrared(Path(root))
         if declared is None:
             raise FileNotFoundError(f"{root}: no folders {' or '.join(_VISIBLE)} beside {' or '.join(_INFRARED)}")
-        super().__init__(
-            root,
-            split or next(iter(declared.splits)),
-            modalities=modalities,
-            targets=targets,
-            holdout=holdout,
-            declaration=declared,
-            transforms=transforms,
-        )
+        super().__init__(root, split or next(iter(declared.splits)), declaration=declared, **chosen)
 
 
 def visible_infrared(root: Path) -> Declaration | None:

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.layouts.pairing import Group
-from rgbx.maps import IGNORE_INDEX
+from rgbx.maps import IGNORE_INDEX, METRE_STEPS
 from rgbx.maps.files import read_ids, read_image, stored_kind
 
 MAP_FILES = 8  # read of each map, evenly spread
 FEW_IDS, EVEN = 64, 0.85  # of labels found by their content: distinct values, and the share of equal neighbours
-UNITS = {1000: "millimetres", 5000: "1/5000 m", 256: "1/256 m", 10000: "1/10000 m", 100: "centimetres"}
 
 
 class Look:
@@ -112,8 +111,10 @@ def depth_scale(values: np.ndarray, *, floats: bool, holes: float) -> tuple[floa
         scale, why = 100, f"as millimetres the median would be {middle / 1000:.2g} m: "
     else:
         scale, why = 1000, ""
-    others = [f"{1 / step * middle:.3g} m in {unit}" for step, unit in UNITS.items() if step != scale][:2]
-    return float(scale), f"{UNITS[scale]}: {why}{seen.format(middle / scale, high / scale)}; not {' or '.join(others)}"
+    others = [f"{1 / step * middle:.3g} m in {unit}" for step, unit in METRE_STEPS.items() if step != scale][:2]
+    return float(
+        scale
+    ), f"{METRE_STEPS[scale]}: {why}{seen.format(middle / scale, high / scale)}; not {' or '.join(others)}"
 
 
 def is_stretched(values: Sequence[int]) -> bool:

@@ -80,7 +80,14 @@ def propose(root: str | Path) -> Proposal:
     keys = set.intersection(*(set(look.group.files) for look in chosen.values()))
     if not keys or len(chosen) < 2:
         return Proposal(None, notes=(*_unpaired(groups), *notes))
-    return _declare(root, chosen, keys, notes)
+    try:
+        return _declare(root, chosen, keys, notes)
+    except NoClassesError:
+        return Proposal(None, notes=tuple(notes))
+
+
+class NoClassesError(Exception):
+    """No class can be told from the labels, so that whatever is declared would be refused; a note says why."""
 
 
 def _unpaired(groups: Sequence[Group]) -> tuple[str, ...]:
@@ -213,6 +220,8 @@ def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
             notes.append(f"label: {' '.join(str(error).split())}")
             break
     ids = [int(value) for value in np.flatnonzero(counts)]
+    if not ids:
+        raise NoClassesError
     lines, count, reason = label_ids(ids, counts)
     seen = f"of {len(paths)} of {len(look.paths)} label files"
     said = f"# {count} classes, as the values {listed(ids)} {seen} say: {reason}"
@@ -238,7 +247,9 @@ def _coloured(look: Look, paths: Sequence[Path], folder: str, notes: list[str]) 
             notes.append(
                 f"label: {look.group.name} holds more colours than classes can have, as JPEG or resizing leave"
             )
-            break
+            raise NoClassesError
+    if not colours:
+        raise NoClassesError
     palette = [list(colour) for colour in sorted(colours)[:FEW_IDS]]
     said = f"# {len(palette)} classes, one per colour of {len(paths)} of {len(look.paths)} label files"
     return [

@@ -7,6 +7,7 @@ import tomllib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from rgbx.datasets import FolderDataset, build_dataset, propose
 from rgbx.datasets.layouts.contents import depth_scale, is_stretched
@@ -281,3 +282,18 @@ def test_odd_files_among_readable_ones(tmp_path, damage):
     assert list(proposal.maps) == ["rgb", "depth", "label"] and "scale = 1 " in proposal.text
     told = "masks/5.png" if damage == "grey" else "depth/0.npy"
     assert any(told in note for note in proposal.notes)
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_labels_that_reading_refuses_make_no_declaration(tmp_path, colours):
+    """JPEG: whatever were declared for it would be refused, so nothing is, and the reason is told."""
+    random = np.random.default_rng(0)
+    for stem in "abc":
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (24, 32, 3), np.uint8)).save(tmp_path / f"images/{stem}.png")
+        ids = np.kron(random.integers(0, 3, (3, 4)), np.ones((8, 8), int)).astype(np.uint8)
+        palette = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)
+        Image.fromarray(palette[ids] if colours else ids).save(tmp_path / f"masks/{stem}.jpg")
+    proposal = propose(tmp_path)
+    assert proposal.text is None and any("JPEG" in note for note in proposal.notes), proposal.notes
