@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from rgbx.evaluate.result import score_table, shown
 from rgbx.evaluate.result_form import HeadResult, Json
@@ -22,6 +23,13 @@ class Cell:
     value: float | str | None = None
     style: str = ""
     name: str = ""
+
+
+class Link(NamedTuple):
+    """A text that leads to a place of the page."""
+
+    text: str
+    place: str
 
 
 Draw = Callable[[Mapping[str, Json]], Cell]
@@ -113,23 +121,20 @@ def swatch(colour: Sequence[int]) -> str:
 
 def facts(pairs: Sequence[tuple[str, Json]]) -> str:
     """Names and values, those without a value left out."""
-    items = [f"<div><dt>{escape(key)}</dt>{_fact(key, str(value))}</div>" for key, value in pairs if value]
+    items = [f"<div><dt>{escape(key)}</dt>{_fact(key, value)}</div>" for key, value in pairs if value]
     return f'<dl class="facts">{"".join(items)}</dl>'
 
 
-def _fact(key: str, value: str) -> str:
+def _fact(key: str, value: Json) -> str:
     name = ' class="hash"' if key.endswith(("sha256", "fingerprint")) else ""
-    return f"<dd{name}>{breakable(value)}</dd>"
+    if isinstance(value, Link):
+        return f'<dd><a href="{escape(value.place)}">{escape(value.text)}</a></dd>'
+    return f"<dd{name}>{breakable(str(value))}</dd>"
 
 
 def breakable(text: str) -> str:
     """Escaped, with places where long file names may break."""
     return escape(text).replace("_", "_<wbr>").replace("/", "/<wbr>")
-
-
-def listed(subset: str) -> str:
-    """ "rgb+depth" as "rgb + depth"."""
-    return subset.replace("+", " + ")
 
 
 def scroll_box(inner: str, label: str) -> str:

@@ -130,8 +130,12 @@ class Counter(ABC):
     def evaluation(self, records: Sequence[Any]) -> Evaluation:
         """The scores of all images, in the dataset's order."""
 
-    def report(self, evaluation: Evaluation) -> str:
-        """A table for the terminal; empty for none."""
+    def report(self, found: Mapping[str, Mapping[str, Any]]) -> str:
+        """A table for the terminal; empty for none.
+
+        Args:
+            found: the scores of each prediction, see `Evaluation.scores`, by its title; the ensemble's come first.
+        """
         return ""
 
 
