@@ -1,7 +1,7 @@
 """Words for people: titles of predictions, the name that a misspelt one is closest to, percentages, tables, CSV.
 
-Wherever scores or pictures are shown, three things are told apart. "RGB branch": what a model predicts from RGB while it
-is given all its modalities. "RGB alone": what it predicts when RGB is all that it is given. "both", of more than two
+Wherever scores or pictures are shown, three things are told apart. "RGB branch": what a model predicts from RGB while
+it is given all its modalities. "RGB alone": what it predicts when RGB is all that it is given. "both", of more than two
 "all": what it predicts from all of them.
 """
 

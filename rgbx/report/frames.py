@@ -118,7 +118,7 @@ def draw_frame(
     inputs: Mapping[str, np.ndarray],  # uint8 RGB [H, W, 3] each
     others: Mapping[str, Prediction] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Truth, ensemble, branches, ensembles of other subsets, and errors by title, uint8 RGB [H, W, 3].
+    """Truth, ensemble and its errors, branches, and ensembles of other subsets by title, uint8 RGB [H, W, 3].
 
     Args:
         found: of one head for one sample.
@@ -130,10 +130,6 @@ def draw_frame(
     about = head["about"]
     maps = drawn(task, found, about)
     pictures = {name: maps.pop(name) for name in ("truth", ENSEMBLE) if name in maps}
-    pictures |= {branch_title(name): picture for name, picture in maps.items()} if len(maps) > 1 else {}
-    titles = subset_titles(head["subsets"])
-    for subset, given in (others or {}).items():
-        pictures[titles[subset]] = drawn(task, given, about)[ENSEMBLE]
     truth, valid = (None if values is None else as_array(values) for values in (found.target, found.valid))
     if truth is not None:
         size = truth.shape[-2:]
@@ -142,6 +138,10 @@ def draw_frame(
         errors = task.error(as_array(found.prediction[ENSEMBLE]), truth, background, about, valid)
         if errors is not None:
             pictures[ERRORS] = errors
+    pictures |= {branch_title(name): picture for name, picture in maps.items()} if len(maps) > 1 else {}
+    titles = subset_titles(head["subsets"])
+    for subset, given in (others or {}).items():
+        pictures[titles[subset]] = drawn(task, given, about)[ENSEMBLE]
     return pictures
 
 

@@ -110,14 +110,15 @@ def summary(result: Result, head: HeadResult, *, alone: bool = True) -> str:
     ends = headline_interval(head, result["protocol"].get("absent", "skip"))
     sign = f" {score.sign}" if score.sign else ""
     interval = f"95 % interval {number(score, ends[0])} to {number(score, ends[1])}{sign}" if ends else "no interval"
-    percents = all(score.percent for score in score_table(head))
-    units = "Scores are percentages." if percents else "↓: lower is better."
+    scores = score_table(head)
+    units = "Scores are percentages. " * all(each.percent for each in scores)
+    units += "↓: lower is better. " * any(each.lower for each in scores)
     return (
         f'<div class="headline"><div><p class="figure"><b>{number(score, main.value)}</b>'
         f"<span>{escape(f'{score.sign} {title}'.strip())}{', lower is better' * score.lower}</span></p>\n"
         f'<p class="interval"><a href="#rules">{interval}</a></p></div>\n'
         f"{facts(pairs)}</div>\n{_warning(result) * alone}"
-        f'{sections.predictions(head)}<p class="note">{units} {sections.words(head)}</p>\n'
+        f'{sections.predictions(head)}<p class="note">{units}{sections.words(head)}</p>\n'
     )
 
 

@@ -15,10 +15,8 @@ from rgbx.report import tables
 from rgbx.report.charts import confusion_html, histogram_svg, reliability_svg
 from rgbx.report.frames import ERRORS
 from rgbx.report.markup import (
-    DASH,
     Cell,
     Draw,
-    breakable,
     count_cell,
     difference_cell,
     number,
@@ -38,8 +36,10 @@ CONFUSIONS_SHOWN = 8
 PNG = b"\x89PNG\r\n\x1a\n"
 ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 8: "eighth", 10: "tenth"}
 ENDINGS = {1: "st", 2: "nd", 3: "rd"}
-MIX = """<p class="mix" hidden><label>Colours over RGB <input type="range" min="0" max="100" value="60"></label></p>
-"""
+MIX = (
+    '<p class="mix" hidden><label>Colours over the image '
+    '<input type="range" min="0" max="100" value="70"></label></p>\n'
+)
 INTERVAL = (
     "<b>95 % interval</b>: where the score would mostly lie on other images of the kind, from 2000 draws of the images "
     "with replacement. It says nothing about how much another training would change the score."
@@ -95,11 +95,11 @@ def words(head: HeadResult) -> str:
         said.append(f"<b>{escape(first)}</b>: the model is given {escape(given)}{joined}.")
     if len(found) > 2:
         name = next(name for name in found if name != ENSEMBLE)
-        title = escape(modality_title(name))
-        said.append(f"<b>{title} branch</b>: what its {title} branch alone answers while the model is given {first}.")
+        said.append(f"<b>{escape(branch_title(name))}</b>: the answer of one branch, the model still given {first}.")
     single = next((key for key in titles if "+" not in key and key != subset), None)
     if single is not None:
-        said.append(f"<b>{escape(titles[single])}</b>: the same model is given nothing else.")
+        only = escape(modality_title(single))
+        said.append(f"<b>{escape(titles[single])}</b>: the same model, given {only} and nothing else.")
     if len(head["subsets"]) > 1:
         points = "percentage points" if score.percent else score.unit
         said.append(f"Differences of {escape(tables.word(score))} are in {points}." if points else "")
@@ -126,25 +126,21 @@ def classes(head: HeadResult) -> str:
     def named(row: Mapping[str, Json]) -> Cell:
         return Cell(f"{swatch(colours[row['id']])}{escape(row['class'])}", row["class"])
 
-    def best(row: Mapping[str, Json]) -> Cell:
-        title = row["best"] and modality_title(row["best"])
-        return Cell(escape(title or DASH), title)
-
     draws: dict[str, Draw] = {"class": named, "gap": difference_cell(Score("IoU", FRACTION), "gap", scale=scale)}
     draws |= {"IoU": percent_cell("IoU", strong=True)}
     draws |= {key: percent_cell(key) for key in (*branches, *others)}
-    draws |= {"best": best, "Acc": percent_cell("Acc"), "share": percent_cell("share", digits=2)}
+    draws |= {"Acc": percent_cell("Acc"), "share": percent_cell("share", digits=2)}
     wins = sum(1 for row in table.rows if (row["gap"] or 0) > 0)
     counted = sum(1 for row in table.rows if row["gap"] is not None)
     explained = (
-        f"The gap is {titles[first]} minus the better branch, in percentage points: "
+        f"The gap is “{titles[first]}” minus the best branch, in percentage points: "
         f"right of the line, joining the branches helped ({wins} of {counted} classes). "
     )
     if not branches:
-        del draws["gap"], draws["best"]
+        del draws["gap"]
         explained = ""
     table = tables.Table(columns, table.rows, sorted_by=table.sorted_by)
-    accuracy = f"Accuracy: of {titles[first]}, the share of a class’s true pixels that are right."
+    accuracy = f"Accuracy, given {titles[first]}: the share of a class’s true pixels that are right."
     return (
         f"<p>IoU of every class. {explained}{accuracy} Choose a column’s heading to sort by it.</p>\n"
         f"{sortable_table(table, draws, caption='IoU per class, in percent', name='classes')}"
@@ -172,7 +168,7 @@ def confusion(head: HeadResult) -> str:
     table = tables.Table(columns, rows, sorted_by="pixels")
     title = escape(subset_titles(head["subsets"])[headline(head).subset])
     return (
-        f"<p>Where the pixels of each true class went, of {title}: a row adds up to 100, in whole percent, and the "
+        f"<p>Where the pixels of each true class went, given {title}. A row adds up to 100, in whole percent; the "
         "outlined diagonal is what was right.</p>\n"
         f"{confusion_html(matrix, names, colours)}\n<h3>Most pixels lost</h3>\n"
         f"{sortable_table(table, draws, caption='The largest confusions')}"
@@ -224,10 +220,10 @@ def robustness(head: HeadResult) -> str:
     table.columns["drop"] += "" if score.percent else ", %"
     details = [*filter(None, [score.beside]), *["lower is better"] * score.lower]
     name = escape(tables.word(score) + f" ({', '.join(details)})" * bool(details))
-    titles = subset_titles(head["subsets"])
+    title = subset_titles(head["subsets"])[headline(head).subset]
     return (
-        f"<p>{name}{images} of {titles[headline(head).subset]}, with one modality damaged, at severities 1 (mild) to "
-        f"5 (severe). Clean: <b>{number(score, clean)}</b>; mean over all corruptions: <b>{number(score, measured['mean'])}</b>. "
+        f"<p>{name}{images}, given {escape(title)} with one modality damaged, at severities 1 (mild) to 5 (severe). "
+        f"Clean: <b>{number(score, clean)}</b>; mean over all corruptions: <b>{number(score, measured['mean'])}</b>. "
         "The stronger the colour, the worse it is than the clean score.</p>\n"
         f"{sortable_table(table, draws, caption='Scores by corruption and severity', name='robustness')}"
     )
@@ -260,7 +256,7 @@ def frames(head: HeadResult, folder: Path) -> str:
     name, title = escape(tables.word(headline(head).score)), subset_titles(head["subsets"])[headline(head).subset]
     mixed = head["task"] == "classes" and any("input/rgb" in entry["files"] for entry in entries)
     return (
-        f"<p>The frames with the best, the median and the worst {name} of a single image, of {escape(title)}. "
+        f"<p>The frames with the best, the median and the worst {name} of a single image, given {escape(title)}. "
         f"{errors if any(ERRORS in entry['files'] for entry in entries) else ''}</p>\n{MIX * mixed}"
         + "".join(_frame(entry, head, folder) for entry in entries)
     )
@@ -281,7 +277,7 @@ def _frame(entry: Picture, head: HeadResult, folder: Path) -> str:
 def _figure(title: str, entry: Picture, head: HeadResult, folder: Path) -> str:
     """One picture; those of classes can be laid over RGB."""
     first = subset_titles(head["subsets"])[headline(head).subset]
-    caption = {ENSEMBLE: first, ERRORS: f"errors of {first}"}.get(title) or title
+    caption = {ENSEMBLE: first, ERRORS: f"errors, given {first}"}.get(title) or title
     if title.startswith("input/"):
         caption = modality_title(title.removeprefix("input/"))
     alt = escape(f"{caption} of the {entry['kind']} frame, {entry['sample_id']}")
@@ -348,9 +344,7 @@ def protocol_sentence(protocol: Mapping[str, Json]) -> str:
     twice = ", also mirrored" if protocol.get("flip") else ""
     parts = f"in windows of {window[0]}×{window[1]} pixels where it is larger" if window else "whole"
     joined = ", and the predictions are added up" if protocol.get("flip") or len(scales) > 1 else ""
-    source = f" Source: {breakable(str(protocol['source']))}." if protocol.get("source") else ""
-    name = escape(str(protocol["name"]))
-    return f"Protocol <b>{name}</b>: each image is predicted {parts}, {size}{twice}{joined}.{source}"
+    return f"Protocol <b>{escape(str(protocol['name']))}</b>: each image is predicted {parts}, {size}{twice}{joined}."
 
 
 def _series(texts: list[str]) -> str:

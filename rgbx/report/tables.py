@@ -44,12 +44,11 @@ def word(score: Score) -> str:
 
 
 def headings(head: HeadResult) -> dict[str, str]:
-    """Score -> heading; where not all scores of the head are fractions, with its unit, and ↓ where lower is better."""
+    """Score -> heading; ↓ where lower is better, and with its unit where not all scores of the head are fractions."""
     table = score_table(head)
     mixed = not all(score.percent for score in table)
     return {
-        score.name: ", ".join(filter(None, [word(score), score.sign * mixed])) + " ↓" * (mixed and score.lower)
-        for score in table
+        score.name: ", ".join(filter(None, [word(score), score.sign * mixed])) + " ↓" * score.lower for score in table
     }
 
 
@@ -67,9 +66,9 @@ def summary_table(head: HeadResult) -> Table:
         {"given": title, "difference": _minus(scores.get(main.score.name), main.value), **_scores(head, scores)}
         for title, scores in titled(head["subsets"]).items()
     ]
-    first = rows[0]["given"]
+    first, rows[0]["difference"] = rows[0]["given"], None
     names = headings(head)
-    columns = {"given": "Prediction", main.score.name: names[main.score.name], "difference": f"against {first}"}
+    columns = {"given": "Prediction", main.score.name: names[main.score.name], "difference": f"minus {first}"}
     return Table({**columns, **names}, rows)
 
 

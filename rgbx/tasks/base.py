@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rgbx._registry import Registry
 from rgbx._text import check_options
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 
@@ -130,7 +130,7 @@ class Counter(ABC):
     def evaluation(self, records: Sequence[Any]) -> Evaluation:
         """The scores of all images, in the dataset's order."""
 
-    def report(self, found: Mapping[str, Mapping[str, Any]]) -> str:
+    def report(self, found: Mapping[str, Scores]) -> str:
         """A table for the terminal; empty for none.
 
         Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rgbx._text import percent, text_table
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
@@ -315,7 +315,7 @@ class ClassCounter(Counter):
         """The scores of all images."""
         return ClassEvaluation(records, self.protocol.absent, self.meta, self.table)
 
-    def report(self, found: Mapping[str, Mapping[str, Any]]) -> str:
+    def report(self, found: Mapping[str, Scores]) -> str:
         """IoU per class."""
         return f"IoU of each class, in percent:\n{class_table(found, self.classes)}"
 
@@ -439,7 +439,7 @@ def sum_cells(
     return total.index_add_(0, true * num_classes + predicted, pixels).view(num_classes, num_classes)
 
 
-def class_table(found: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
+def class_table(found: Mapping[str, Scores], classes: Sequence[str]) -> str:
     """IoU per class of each prediction, in percent.
 
     Args:

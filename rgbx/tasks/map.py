@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rgbx._text import text_table
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import colour_input, colour_map, scale_of
@@ -391,7 +391,7 @@ class MapCounter(Counter):
         """The scores of all images."""
         return MapEvaluation(records, self.kernel, self.weights, self.table)
 
-    def report(self, found: Mapping[str, Mapping[str, Any]]) -> str:
+    def report(self, found: Mapping[str, Scores]) -> str:
         """One row per prediction."""
         return score_table(found, self.spec)
 

@@ -79,8 +79,8 @@ def test_a_checkpoint_is_measured_as_its_config(config, tmp_path, capsys):
 
 def test_subsets_can_be_chosen(config, capsys):
     assert main([config, "--size", "64x64", "--repeats", "1", "--modalities", "depth", "depth+rgb"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[4:6]]
-    assert names == ["depth", "rgb+depth"]
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[4:6]]
+    assert names == ["depth alone", "both"]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_table():
         Profile(("rgb",), 64, "bfloat16", 11_400_000, 22_800_000_000, None, ()),
     ]
     assert profile_table(rows).splitlines() == [
-        "modalities  batch     dtype  M params  GFLOP  peak MiB  median ms  p95 ms  images/s",
-        "----------  -----  --------  --------  -----  --------  ---------  ------  --------",
-        "rgb+depth       2   float32     11.50  45.60       300     200.00  290.00      10.0",
-        "rgb            64  bfloat16     11.40  22.80         -          -       -         -",
+        "given      batch     dtype  M params  GFLOP  peak MiB  median ms  p95 ms  images/s",
+        "---------  -----  --------  --------  -----  --------  ---------  ------  --------",
+        "both           2   float32     11.50  45.60       300     200.00  290.00      10.0",
+        "RGB alone     64  bfloat16     11.40  22.80         -          -       -         -",
     ]
 
 

@@ -280,9 +280,9 @@ def test_robustness_in_a_terminal():
     robustness = {"every": 1, "score": "mIoU", "clean": 0.4, "corruptions": rows, "mean": 0.32}
     head = {"scores": [entry], "robustness": robustness, "subsets": {}}
     assert robustness_text(head).splitlines() == [
-        "modality  corruption     1     2  mean  relative drop",
-        "--------  ----------  ----  ----  ----  -------------",
-        "rgb       noise       36.0  28.0  32.0           20.0",
+        "damaged  by        1     2  mean  relative drop",
+        "-------  -----  ----  ----  ----  -------------",
+        "RGB      noise  36.0  28.0  32.0           20.0",
         "clean 40.0, mean over corruptions 32.0",
     ]
     lower = {**head, "scores": [{**entry, "unit": "m", "lower": True}]}

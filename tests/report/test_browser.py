@@ -75,11 +75,11 @@ def test_images_load_and_every_column_sorts(write_result, tmp_path):
     page.write_text(write_report(write_result()).read_text().replace("</body>", CHECK + "</body>"))
     found = run(page, tmp_path)
     assert found["images"] == [8] * 21
-    assert found["headings"][:3] == ["Class", "gap", "ensemble"]
-    assert found["order"] == [None, "descending", *[None] * 6]
+    assert found["headings"][:3] == ["Class", "gap", "both"]
+    assert found["order"] == [None, "descending", *[None] * 7]
     assert found["focusable"]
     for heading, pair in zip(found["headings"], found["clicks"], strict=True):
-        textual = heading in ("Class", "best branch")
+        textual = heading == "Class"
         expected = ["ascending", "descending"] if textual else ["descending", "ascending"]
         assert [order for order, _, _ in pair] == expected, heading
         for order, cells, sorted_columns in pair:
