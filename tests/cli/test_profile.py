@@ -53,7 +53,7 @@ def test_every_combination_is_measured(config, tmp_path, capsys):
     assert all(row["median_ms"] > 0 and row["peak_bytes"] > 0 for row in found["rows"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith(found["machine"])
-    assert sum(line.startswith(("rgb", "depth")) for line in printed) == 12
+    assert sum(line.startswith(("both ", "RGB alone ", "depth alone ")) for line in printed) == 12
     assert "without the kernels' own scratch" in printed[-1]
 
 

@@ -357,6 +357,7 @@ def test_pipes_folders_and_giants_are_no_result_files(tmp_path, monkeypatch):
         ),
         (labels(["subsets", "rgb"], 3), r"subsets\.rgb: expected dict, found 3"),
         (labels(["robustness", "corruptions", 0, "value"], {}), r"corruptions\[0\]\.value: expected a number or null"),
+        (labels(["pictures"], [PICTURE | {"files": {}, "legend": {"a": [1, 2]}}]), r"legend\.a: expected \[r, g, b\]"),
         (labels(["pictures"], [PICTURE | {"files": {"x": "../x.png"}}]), r"files\.x: expected a file below the result"),
         (
             labels(["pictures"], [PICTURE | {"files": {"x": "/etc/x.png"}}]),
