@@ -1,4 +1,4 @@
-"""`rgbx COMMAND ...`: every command under one name; only the one that is asked for is imported."""
+"""`rgbx COMMAND ...`: every command under one name; its module is imported once its arguments are known to be right."""
 
 from __future__ import annotations
 
@@ -8,21 +8,8 @@ from collections.abc import Sequence
 
 from rgbx import __version__
 from rgbx._text import nearest
-from rgbx.cli.errors import FAILED
-
-COMMANDS = {  # the name of a command, whose module is rgbx.cli.NAME, and what it is for
-    "train": "train what a config describes, or resume a training",
-    "evaluate": "score a checkpoint, by subset of its modalities",
-    "translate": "turn folders of maps into files of another map",
-    "doctor": "look for mistakes in a dataset",
-    "prepare": "bring downloaded datasets into their folders",
-    "profile": "measure parameters, operations, time and memory",
-    "report": "make a page of result files",
-    "compare": "say whether two results differ by more than chance",
-    "convert": "turn checkpoints of other programs into one of this",
-    "study": "run a grid of trainings and tests, and tell what came out",
-    "render-rooms": "write a dataset of made rooms",
-}
+from rgbx.cli.arguments import ALIASES, COMMANDS, parse, program
+from rgbx.cli.errors import FAILED, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,17 +21,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"rgbx {__version__}")
         return 0
-    name = given[0]
+    name = ALIASES.get(given[0], given[0])
     if name not in COMMANDS:
-        print(f"error: rgbx has no command {name!r}{nearest(name, COMMANDS)} (rgbx --help lists all)", file=sys.stderr)
+        known = nearest(name, [*COMMANDS, *ALIASES])
+        print(f"error: rgbx has no command {name!r}{known} (rgbx --help lists all)", file=sys.stderr)
         return FAILED
-    command = importlib.import_module(f"rgbx.cli.{name.replace('-', '_')}")
-    sys.argv[0] = f"{sys.argv[0]} {name}"  # what its help calls it
-    return int(command.main(given[1:]))
+    return run_command(lambda _: _carry_out(name, given))
+
+
+def _carry_out(name: str, given: Sequence[str]) -> int:
+    arguments = parse(name, given[1:], [*program(), given[0]])
+    return int(importlib.import_module(f"rgbx.cli.{COMMANDS[name].module}").main(arguments))
 
 
 def overview() -> str:
-    """How the command is used."""
+    """How the command is used, on one screen."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items()]
+    lines = [f"  {name:{width}}  {command.purpose}" for name, command in COMMANDS.items()]
     return "\n".join(["usage: rgbx COMMAND ...", "", *lines, "", "rgbx COMMAND --help tells its options."])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
