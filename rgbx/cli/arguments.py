@@ -22,6 +22,10 @@ from rgbx._text import nearest, nearest_file
 WHOSE_MODEL = ("checkpoint", "config")
 
 
+class ConfigError(ValueError):
+    """A config, or an option on the command line, that cannot be used."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A command of `rgbx`.
@@ -88,7 +92,7 @@ def parse(name: str, words: Sequence[str] | None = None, called: Sequence[str] =
 
     Raises:
         SystemExit: --help, or arguments that cannot be read.
-        FileNotFoundError, ValueError: see `Command.check`.
+        FileNotFoundError, ConfigError: see `Command.check`.
     """
     given = [str(word) for word in (sys.argv[1:] if words is None else words)]
     start = list(called) or program()
@@ -192,12 +196,12 @@ def split_option(option: str) -> tuple[str, str]:
     """The path and the text of an override "a.b=value".
 
     Raises:
-        ValueError: another form.
+        ConfigError: another form.
     """
     path, equals, text = option.partition("=")
     if not equals or not all(part.strip() for part in path.split(".")):
         shown = repr(option if len(option) <= 60 else f"{option[:57]}...")
-        raise ValueError(f"--cfg-options takes A.B=VALUE, found {shown}")
+        raise ConfigError(f"--cfg-options takes A.B=VALUE, found {shown}")
     return path, text
 
 
@@ -206,15 +210,15 @@ def named_paths(texts: Iterable[str], option: str = "--input") -> dict[str, Path
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: another form, or a map named twice.
+        ConfigError: another form, or a map named twice.
     """
     paths: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not name or not equals or not path:
-            raise ValueError(f"{option} takes MAP=PATH, such as rgb=a.png, found {text!r}")
+            raise ConfigError(f"{option} takes MAP=PATH, such as rgb=a.png, found {text!r}")
         if name in paths:
-            raise ValueError(f"{option} names {name!r} twice")
+            raise ConfigError(f"{option} names {name!r} twice")
         if not Path(path).exists():
             raise FileNotFoundError(f"{option} {text}: no such file or folder{nearest_file(Path(path))}")
         paths[name] = Path(path)
@@ -279,7 +283,7 @@ def _check_train(arguments: argparse.Namespace) -> None:
     existing_config(arguments.config)
     _check_options(arguments)
     if arguments.resume not in (None, "auto") and arguments.load_from:
-        raise ValueError("--resume CHECKPOINT and --load-from exclude each other")
+        raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
     for path in (arguments.resume, arguments.load_from):
         if path not in (None, "auto"):
             existing_file(path, "checkpoint")
@@ -373,9 +377,9 @@ def _add_translate(parser: Parser) -> None:
 def _check_translate(arguments: argparse.Namespace) -> None:
     *configs, checkpoint = arguments.model
     if len(configs) > 1:
-        raise ValueError(f"expected a config and a checkpoint, or a checkpoint alone; found {arguments.model}")
+        raise ConfigError(f"expected a config and a checkpoint, or a checkpoint alone; found {arguments.model}")
     if arguments.cfg_options and not configs:
-        raise ValueError("--cfg-options are of a config; only a checkpoint is given")
+        raise ConfigError("--cfg-options are of a config; only a checkpoint is given")
     for config in configs:
         existing_config(config)
     find_result(checkpoint)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rgbx.cli.arguments import parse
+from rgbx.cli.arguments import ConfigError, parse
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
@@ -20,10 +20,6 @@ FAILED, INTERRUPTED = 2, 130
 
 
 Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process
-
-
-class ConfigError(ValueError):
-    """A config, or an option on the command line, that cannot be used."""
 
 
 def run_command(function: Callable[[Given], int], given: Given = None) -> int:
