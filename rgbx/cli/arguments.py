@@ -611,14 +611,14 @@ COMMANDS: dict[str, Command] = {
     "profile": Command(
         "measure a model: parameters, operations, time and memory",
         "profile",
-        "work_dirs/rooms --size 120x160 --batches 1 8",
+        "work_dirs/rooms --size 120x160 --modalities rgb rgb+depth",
         _add_profile,
         _check_profile,
     ),
     "study": Command(
         "run a declared grid of methods and seeds, and tabulate it",
         "study",
-        "configs/studies/rooms.py --jobs 2",
+        "configs/studies/rooms.py --data-root data/rooms --dry-run",
         _add_study,
         _check_study,
     ),
@@ -646,7 +646,7 @@ COMMANDS: dict[str, Command] = {
     "render-rooms": Command(
         "render a dataset of synthetic rooms",
         "render_rooms",
-        "data/rooms --contact-sheet rooms.png",
+        "data/rooms --train 60 --val 10 --test 20 --size 60x80",
         _add_render_rooms,
     ),
 }
