@@ -48,11 +48,11 @@ def protocol_row(name: str, result: Result, head: HeadResult) -> str:
 
 def robustness_rows(head: HeadResult) -> list[str]:
     """The score under every corruption at its severities."""
-    score = damaged_score(head)
-    return [
-        f"| {modality_title(row.modality)} | {row.corruption} | {' '.join(shown(score, value) for value in row.values.values())} |"
-        for row in damage_rows(head)
-    ]
+    score, lines = damaged_score(head), []
+    for row in damage_rows(head):
+        values = " ".join(shown(score, value) for value in row.values.values())
+        lines.append(f"| {modality_title(row.modality)} | {row.corruption} | {values} |")
+    return lines
 
 
 def main() -> None:

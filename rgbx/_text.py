@@ -43,9 +43,12 @@ def subset_title(modalities: Sequence[str], known: Collection[str]) -> str:
 
 
 def subset_titles(subsets: Iterable[str]) -> dict[str, str]:
-    """The title of each subset as result files name it, such as "rgb+depth"; together they hold all modalities."""
+    """The title of each subset as result files name it, such as "rgb+depth".
+
+    Together they hold all modalities; a single one is not called "both" or "all", but by its modalities.
+    """
     parts = {subset: subset.split("+") for subset in subsets}
-    known = {name for names in parts.values() for name in names}
+    known = {name for names in parts.values() for name in names} if len(parts) > 1 else ()
     return {subset: subset_title(names, known) for subset, names in parts.items()}
 
 

@@ -44,4 +44,5 @@ def test_a_branch_is_no_subset():
     """What a model that is given both predicts from RGB is not what it predicts from RGB alone."""
     titles = subset_titles(["rgb+near_infrared", "rgb", "near_infrared"])
     assert list(titles.values()) == ["both", "RGB alone", "near infrared alone"]
+    assert subset_titles(["rgb+depth"]) == {"rgb+depth": "RGB + depth"}  # there is nothing that it is more than
     assert branch_title("rgb") == "RGB branch" and branch_title("rgb") not in titles.values()
