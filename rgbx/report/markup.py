@@ -94,7 +94,7 @@ def count_cell(key: str) -> Draw:
 
 
 def difference_cell(score: Score, key: str, *, scale: float | None = None) -> Draw:
-    """Cells of differences of a score, after a bar to the right or left of zero if `scale` is given.
+    """Cells of differences of a score, after a bar to the right or left of zero if `scale` is given, in another colour where it is worse.
 
     Args:
         score: what differs.
@@ -107,7 +107,8 @@ def difference_cell(score: Score, key: str, *, scale: float | None = None) -> Dr
         html = f'<span class="signed">{difference(score, value)}</span>'
         if scale and value is not None:
             sign, share = "less" if value < 0 else "more", min(abs(value) / scale, 1)
-            bar = f'<i class="{sign}" style="--v:{share:.3f}"></i>'
+            worse = " worse" * ((value < 0) != score.lower)
+            bar = f'<i class="{sign}{worse}" style="--v:{share:.3f}"></i>'
             html = f'<span class="gap" aria-hidden="true">{bar}</span>{html}'
         return Cell(html, value, name="n")
 

@@ -42,7 +42,8 @@ MIX = (
 )
 INTERVAL = (
     "<b>95 % interval</b>: where the score would mostly lie on other images of the kind, from 2000 draws of the images "
-    "with replacement. It says nothing about how much another training would change the score."
+    "with replacement. It says nothing about how much another training would change the score. There is none where the "
+    "scores of the single images do not add up to the headline."
 )
 MEANINGS = {
     "mIoU": "mean over the classes of the IoU, which is the pixels of a class that truth and prediction share, divided "

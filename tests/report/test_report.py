@@ -341,8 +341,10 @@ def test_a_map_has_its_own_scores_and_units(write_result, tmp_path):
 
 def test_what_is_worse_is_shaded(write_result):
     """Of a score whose low values are good the rise, of others the fall."""
-    for kind in ("classes", "map"):
+    for kind, bars in (("classes", {"less worse"}), ("map", {"more worse"})):
         page = render(write_result(kind=kind))
+        summary = page.tags[: page.tags.index(("nav", {"aria-label": "Sections"}))]
+        assert {a["class"] for tag, a in summary if tag == "i"} == bars  # branches, alone: worse than both
         shades = [float(a["style"].removeprefix("--v:")) for _, a in page.tags if a.get("class") == "n lost"]
         assert shades[:5] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
 
