@@ -13,36 +13,7 @@ from rgbx.maps.spec import IGNORE_INDEX
 HOLE = (0, 0, 0)
 IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 SCALES = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO}
-OKABE_ITO = (  # in an order that begins with what differs most in lightness and hue
-    (0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167),
-    (86, 180, 233), (213, 94, 0), (240, 228, 66), (0, 0, 0),
-)  # fmt: skip
-GOLDEN_ANGLE = 180 * (3 - 5**0.5)  # degrees
-LIGHTNESS, CHROMA = np.array([62.0, 40.0, 82.0]), np.array([60.0, 36.0])
 TITLES = {"rgb": "RGB", "hha": "HHA"}
-
-
-def default_palette(count: int) -> list[list[int]]:
-    """Colours of classes without any of their own, told apart also by the colour-blind as far as so many can be.
-
-    Up to eight are those of Okabe and Ito. More are points of the CIELAB space (CIE 15:2004, D65) whose hue turns by
-    the golden angle from class to class, so that neighbours differ most, and whose lightness goes round three steps,
-    since lightness is what every eye sees.
-
-    Args:
-        count: of classes.
-
-    Source: Okabe and Ito, Color Universal Design, 2008; the golden angle 360°·(1 − 1/φ).
-    """
-    if count <= len(OKABE_ITO):
-        return [list(colour) for colour in OKABE_ITO[:count]]
-    steps = np.arange(count)
-    hue = np.deg2rad(steps * GOLDEN_ANGLE % 360)
-    lightness, chroma = LIGHTNESS[steps % len(LIGHTNESS)], CHROMA[steps // len(LIGHTNESS) % len(CHROMA)]
-    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], -1).astype(np.float32)
-    rgb = cv2.cvtColor(lab[None], cv2.COLOR_Lab2RGB)[0]
-    found: list[list[int]] = (255 * rgb.clip(0, 1)).round().astype(int).tolist()
-    return found
 
 
 def scale_of(name: str, unit: str = "") -> str:
@@ -55,6 +26,21 @@ def scale_of(name: str, unit: str = "") -> str:
 def modality_title(name: str) -> str:
     """How a modality is written above a picture."""
     return TITLES.get(name, name)
+
+
+def usual_limits(
+    values: np.ndarray,  # [...], any unit
+    valid: np.ndarray | None = None,  # bool [...]
+) -> tuple[float, float]:
+    """The values that get the lowest and the highest colour: the 2nd and 98th percentile; 0 and 1 where there are none.
+
+    Args:
+        values: a map.
+        valid: where it was measured.
+    """
+    measured = values[np.isfinite(values) if valid is None else valid & np.isfinite(values)]
+    low, high = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def colour_map(
@@ -74,7 +60,7 @@ def colour_map(
     valid = np.isfinite(values) if valid is None else valid & np.isfinite(values)
     if not valid.any():
         return np.full((*values.shape, 3), HOLE, np.uint8)
-    low, high = np.percentile(values[valid], (2, 98)) if limits is None else limits
+    low, high = usual_limits(values, valid) if limits is None else limits
     scaled = np.clip((np.where(valid, values, low) - low) / max(high - low, 1e-12), 0, 1)
     levels = (255 * (1 - scaled if name.endswith("_r") else scaled)).round().astype(np.uint8)
     picture = cv2.applyColorMap(levels, SCALES[name.removesuffix("_r")])[..., ::-1].copy()

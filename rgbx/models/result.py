@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from rgbx._types import Batch, Meta
+from rgbx.maps import MapSpec
+from rgbx.maps.colour import colour_input, modality_title
+from rgbx.maps.drawing import Panel, draw_strip, holes_legend
 from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
 from rgbx.models.predict import Predictor
 from rgbx.tasks import ENSEMBLE, Prediction, Task
-from rgbx.tasks.result import Answer, HeadResult
+from rgbx.tasks.result import Answer, HeadResult, map_bar
 
 
 class Result(Mapping[str, HeadResult]):
@@ -27,6 +30,7 @@ class Result(Mapping[str, HeadResult]):
         paths: the file behind each map; "" where it was no file.
         inputs: modality to [C, H, W] in its unit, and ``NAME_valid`` bool [1, H, W], as the model saw them.
         heads: by name.
+        specs: what the maps mean, as far as somebody says it.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class Result(Mapping[str, HeadResult]):
         paths: Mapping[str, str],
         inputs: Mapping[str, np.ndarray],
         heads: Mapping[str, HeadResult],
+        specs: Mapping[str, MapSpec] | None = None,
     ) -> None:
         self.sample_id, self.paths, self.inputs, self._heads = sample_id, dict(paths), inputs, dict(heads)
+        self._specs = dict(specs or {})
 
     def __getitem__(self, name: str) -> HeadResult:
         try:
@@ -52,6 +58,31 @@ class Result(Mapping[str, HeadResult]):
 
     def __repr__(self) -> str:
         return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}>"
+
+    def panels(self) -> list[Panel]:
+        """Pictures of the inputs and of every head, with their titles and what their colours stand for."""
+        return [*map(self._input_panel, self.paths), *(panel for head in self.values() for panel in head.panels())]
+
+    def strip(self, *, height: int | None = None) -> np.ndarray:
+        """Inputs and answers side by side, with titles, bars of values and a legend, uint8 RGB [h, w, 3].
+
+        Args:
+            height: of the pictures, in pixels; None for that of the frame.
+        """
+        return draw_strip(self.panels(), self.legend(), height=height)
+
+    def legend(self) -> dict[str, Sequence[int]]:
+        """Name to colour of the classes that occur, and of what the inputs did not measure."""
+        names = {name: colour for head in self.values() for name, colour in head.legend().items()}
+        masks = [mask for key, mask in self.inputs.items() if key.endswith("_valid")]
+        return {**names, **holes_legend(masks)}
+
+    def _input_panel(self, name: str) -> Panel:
+        image, valid = self.inputs[name], self.inputs.get(f"{name}_valid")
+        spec = self._specs.get(name)
+        known = spec is not None and image.shape[0] == 1
+        bar = map_bar(spec, image[0], None if valid is None else valid[0]) if spec is not None and known else None
+        return Panel(modality_title(name), colour_input(name, image, valid), bar)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes every head as a file, ``FOLDER/HEAD/SAMPLE_ID.png``; see `save` of the heads' results.
@@ -90,11 +121,12 @@ def predict_frames(
         keep_probability: whether results hold probabilities, [K, H, W] each.
     """
     group: list[Packed] = []
+    specs = {name: item.spec for name, item in inputs.items() if item.spec is not None}
 
     def answered() -> Iterator[Result]:
         found = predictor(as_batch(group), keep_probability=True) if group else []
         for sample, output in zip(group, found, strict=True):
-            yield _result(sample, output["heads"], predictor, about, keep_probability)
+            yield _result(sample, output["heads"], predictor, about, keep_probability, specs)
 
     for frame in frames:
         try:
@@ -129,7 +161,12 @@ def _alike(a: Packed, b: Packed) -> bool:
 
 
 def _result(
-    sample: Packed, heads: Mapping[str, Prediction], predictor: Predictor, about: Meta, keep_probability: bool
+    sample: Packed,
+    heads: Mapping[str, Prediction],
+    predictor: Predictor,
+    about: Meta,
+    keep_probability: bool,
+    specs: Mapping[str, MapSpec],
 ) -> Result:
     inputs = {key: x.numpy() for key, x in sample.items() if isinstance(x, Tensor)}
     found = {}
@@ -145,7 +182,7 @@ def _result(
             _again(predictor, sample, name, task),
         )
         found[name] = task.result(answer)
-    return Result(sample["sample_id"], sample["paths"], inputs, found)
+    return Result(sample["sample_id"], sample["paths"], inputs, found, specs)
 
 
 def _again(predictor: Predictor, sample: Packed, head: str, task: Task) -> Callable[[str], np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,18 @@ import numpy as np
 
 from rgbx._types import Meta
 from rgbx.maps import IGNORE_INDEX, Encoding, MapSpec
-from rgbx.maps.colour import class_legend, colour_input, colour_labels, default_palette
+from rgbx.maps.colour import (
+    class_legend,
+    colour_input,
+    colour_labels,
+    colour_map,
+    modality_title,
+    scale_of,
+    usual_limits,
+)
+from rgbx.maps.drawing import Bar, Panel, with_bar, with_legend
 from rgbx.maps.files import encode_png, replace_file
+from rgbx.maps.palette import default_palette
 
 if TYPE_CHECKING:
     from rgbx.tasks.base import Task
@@ -78,9 +88,25 @@ class HeadResult:
         """What each modality says alone, by its name; none where they are merged to one branch."""
         return {name: type(self)(self.task, self.answer, name) for name in self.answer.values if name != ENSEMBLE}
 
-    def picture(self) -> np.ndarray:
-        """uint8 RGB [H, W, 3]."""
-        return self.task.draw(self.answer.values[self.branch], self.answer.about)
+    @property
+    def title(self) -> str:
+        """What stands above its picture."""
+        of = "" if self.branch == ENSEMBLE else f" from {modality_title(self.branch)}"
+        return f"predicted {self.answer.head}{of}"
+
+    def legend(self) -> dict[str, Sequence[int]]:
+        """Name to colour of what the picture shows; empty where colours need no names."""
+        return self.task.legend([self.answer.values[self.branch]], self.answer.about)
+
+    def picture(self, *, legend: bool = True) -> np.ndarray:
+        """uint8 RGB [H, W, 3], with a legend beside or below it where colours need one."""
+        drawn = self.task.draw(self.answer.values[self.branch], self.answer.about)
+        names = self.legend() if legend else {}
+        return with_legend(drawn, names) if names else drawn
+
+    def panels(self) -> list[Panel]:
+        """What a page or strip shows of it, without the legend."""
+        return [Panel(self.title, self.picture(legend=False))]
 
     def background(self, name: str = "rgb") -> np.ndarray:
         """An input as a picture, uint8 RGB [H, W, 3]; the first where the frame has none of that name.
@@ -94,6 +120,10 @@ class HeadResult:
             raise ValueError(f"the frame has no input {name!r}; it has {', '.join(there)}")
         chosen = name if name in there else there[0]
         return colour_input(chosen, inputs[chosen], inputs.get(f"{chosen}_valid"))
+
+    def facts(self) -> dict[str, Any]:
+        """What is worth a table, in plain values."""
+        return {}
 
     def save(self, path: str | Path) -> None:
         """Writes a picture as PNG."""
@@ -151,9 +181,21 @@ class ClassesResult(HeadResult):
         """Name to colour of the classes that occur, in the order of the classes."""
         return class_legend([self.ids], self._about)
 
-    def picture(self) -> np.ndarray:
-        """The classes in the colours of the palette, uint8 RGB [H, W, 3]."""
-        return colour_labels(self.ids, self.palette)
+    def picture(self, *, legend: bool = True) -> np.ndarray:
+        """The classes in the colours of the palette, uint8 RGB [H, W, 3], with their names below."""
+        drawn = colour_labels(self.ids, self.palette)
+        return with_legend(drawn, self.legend()) if legend else drawn
+
+    def panels(self) -> list[Panel]:
+        """The overlay on the first input, and the confidence."""
+        sure = Bar((0.0, 1.0), "viridis")
+        drawn = colour_map(self.confidence, None, sure.scale, sure.limits)
+        return [Panel(self.title, self.overlay()), Panel(f"confidence of {self.answer.head}", drawn, sure)]
+
+    def facts(self) -> dict[str, Any]:
+        """Mean confidence, and the share of the pixels of each class that occurs."""
+        areas = {name: share for name, share in self.areas.items() if share}
+        return {"confidence": float(self.confidence.mean()), "areas": areas}
 
     def overlay(self, alpha: float = 0.5, on: str = "rgb") -> np.ndarray:
         """The classes over an input, uint8 RGB [H, W, 3].
@@ -167,7 +209,9 @@ class ClassesResult(HeadResult):
         """
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}; expected 0, the input alone, to 1, the classes alone")
-        mixed = (1 - alpha) * self.background(on).astype(np.float32) + alpha * self.picture().astype(np.float32)
+        mixed = (1 - alpha) * self.background(on).astype(np.float32) + alpha * self.picture(legend=False).astype(
+            np.float32
+        )
         return mixed.round().astype(np.uint8)
 
     def save(self, path: str | Path) -> None:
@@ -202,6 +246,37 @@ class MapResult(HeadResult):
         """ "metre", "unit_vector", "rgb8", "relative" or "sensor", see `rgbx.maps.MapSpec`."""
         return self.spec.unit
 
+    @property
+    def bar(self) -> Bar | None:
+        """What the colours of its picture stand for; None for colours and normals, which are shown as they are."""
+        return map_bar(self.spec, self.values)
+
+    def picture(self, *, legend: bool = True, limits: tuple[float, float] | None = None) -> np.ndarray:
+        """uint8 RGB [H, W, 3], with a bar of its values beside it.
+
+        Args:
+            legend: whether the bar is drawn.
+            limits: values of the lowest and highest colour, such as (0, 10) for all frames of a video; by default the
+                2nd and 98th percentile.
+        """
+        bar = self.bar
+        if bar is None:
+            return super().picture(legend=False)
+        bar = bar if limits is None else replace(bar, limits=limits)
+        drawn = colour_map(self.values, None, bar.scale, bar.limits)
+        return with_bar(Panel("", drawn, bar)) if legend else drawn
+
+    def panels(self) -> list[Panel]:
+        """The map, and what its colours stand for."""
+        return [Panel(self.title, self.picture(legend=False), self.bar)]
+
+    def facts(self) -> dict[str, Any]:
+        """Unit, and of one channel the least, the median and the largest value."""
+        if self.bar is None:
+            return {"unit": self.unit}
+        least, median, largest = (float(value) for value in np.percentile(self.values, (0, 50, 100)))
+        return {"unit": self.unit, "least": least, "median": median, "largest": largest}
+
     def save(self, path: str | Path, **options: Any) -> None:
         """Writes the values as the files of the training hold them: a PNG of 16 bits, of colours 8, that says its unit.
 
@@ -226,6 +301,17 @@ class MapResult(HeadResult):
                 f"{spec.name!r} is a sensor's, and nothing says how a file holds it: save(path, scale=STEPS_PER_UNIT)"
             )
         return Encoding(spec, **(trained or {})).to_write()
+
+
+def map_bar(
+    spec: MapSpec,
+    values: np.ndarray,  # [H, W] or [H, W, C], in the map's unit
+    valid: np.ndarray | None = None,  # bool [H, W]
+) -> Bar | None:
+    """What the colours of a map's picture stand for; None of several channels, which are shown as they are."""
+    if spec.channels > 1:
+        return None
+    return Bar(usual_limits(values, valid), scale_of(spec.name, spec.unit), spec.unit)
 
 
 def png_path(path: str | Path) -> Path:
