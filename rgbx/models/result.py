@@ -59,6 +59,11 @@ class Result(Mapping[str, HeadResult]):
     def __repr__(self) -> str:
         return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}>"
 
+    @property
+    def input_titles(self) -> list[str]:
+        """What stands above the pictures of the inputs, which come first of the `panels`."""
+        return [modality_title(name) for name in self.paths]
+
     def panels(self) -> list[Panel]:
         """Pictures of the inputs and of every head, with their titles and what their colours stand for."""
         return [*map(self._input_panel, self.paths), *(panel for head in self.values() for panel in head.panels())]
@@ -84,19 +89,30 @@ class Result(Mapping[str, HeadResult]):
         bar = map_bar(spec, image[0], None if valid is None else valid[0]) if spec is not None and known else None
         return Panel(modality_title(name), colour_input(name, image, valid), bar)
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes every head as a file, ``FOLDER/HEAD/SAMPLE_ID.png``; see `save` of the heads' results.
+    def place(self, folder: str | Path, suffix: str = "") -> Path:
+        """Where something of the frame is kept in a folder: under its name, which may hold folders.
+
+        Raises:
+            ValueError: a name that leads out of the folder.
+        """
+        name = Path(f"{self.sample_id}{suffix}")
+        if name.is_absolute() or ".." in name.parts or not name.parts:
+            raise ValueError(f"sample {self.sample_id!r} cannot be saved: its name leads out of {folder}")
+        return Path(folder) / name
+
+    def save(self, folder: str | Path) -> dict[str, Path]:
+        """Writes every head as ``FOLDER/HEAD/SAMPLE_ID.png``: class ids of 8 bits, maps of 16, see the heads' `save`.
+
+        Returns:
+            The file of each head.
 
         Raises:
             ValueError: a sample's name that leads out of the folder, or what the heads refuse.
         """
-        name = Path(f"{self.sample_id}.png")
-        if name.is_absolute() or ".." in name.parts:
-            raise ValueError(f"sample {self.sample_id!r} cannot be saved: {name} leads out of {folder}")
-        paths = [Path(folder) / head / name for head in self]
-        for path, head in zip(paths, self.values(), strict=True):
-            head.save(path)
-        return paths
+        files = {name: self.place(Path(folder, name), ".png") for name in self}
+        for name, file in files.items():
+            self[name].save(file)
+        return files
 
 
 def predict_frames(

@@ -91,8 +91,8 @@ class HeadResult:
     @property
     def title(self) -> str:
         """What stands above its picture."""
-        of = "" if self.branch == ENSEMBLE else f" from {modality_title(self.branch)}"
-        return f"predicted {self.answer.head}{of}"
+        by = "" if self.branch == ENSEMBLE else f"{modality_title(self.branch)} branch: "
+        return f"{by}predicted {self.answer.head}"
 
     def legend(self) -> dict[str, Sequence[int]]:
         """Name to colour of what the picture shows; empty where colours need no names."""
@@ -193,9 +193,13 @@ class ClassesResult(HeadResult):
         return [Panel(self.title, self.overlay()), Panel(f"confidence of {self.answer.head}", drawn, sure)]
 
     def facts(self) -> dict[str, Any]:
-        """Mean confidence, and the share of the pixels of each class that occurs."""
-        areas = {name: share for name, share in self.areas.items() if share}
-        return {"confidence": float(self.confidence.mean()), "areas": areas}
+        """Mean confidence, and id, name, colour and share of the pixels of each class that occurs."""
+        present = [
+            {"id": k, "name": name, "colour": list(self.palette[k]), "share": share}
+            for k, (name, share) in enumerate(self.areas.items())
+            if share
+        ]
+        return {"confidence": float(self.confidence.mean()), "classes": present}
 
     def overlay(self, alpha: float = 0.5, on: str = "rgb") -> np.ndarray:
         """The classes over an input, uint8 RGB [H, W, 3].
