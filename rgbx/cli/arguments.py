@@ -301,7 +301,8 @@ def _add_test(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="A+B",
-        help="subsets to evaluate in turn, such as: rgb+depth rgb (all modalities; with --robustness every subset)",
+        help="subsets to evaluate, such as: rgb+depth rgb; the largest is the headline (all modalities; with "
+        "--robustness every subset)",
     )
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads to evaluate (all)")
     parser.add_argument(
@@ -316,7 +317,7 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument(
         "--robustness",
         action="store_true",
-        help="also damage each modality of the first subset: every corruption that suits it, at five severities",
+        help="also damage each modality of the largest subset: every corruption that suits it, at five severities",
     )
     parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
@@ -327,7 +328,7 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument(
         "--save-predictions",
         metavar="DIR",
-        help="write the ensemble under the first subset there, as the dataset stores its own labels or maps",
+        help="write the ensemble under the largest subset there, as the dataset stores its own labels or maps",
     )
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
 
