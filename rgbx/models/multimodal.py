@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._protocol import Protocol
 from rgbx._text import nearest
 from rgbx._types import Batch, Meta, Options
 from rgbx.fusion import fusion_penalty
@@ -31,7 +32,6 @@ from rgbx.models.result import predict_frames
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
-from rgbx.tasks.protocol import Protocol
 
 ENSEMBLES = ("learned", "mean")
 PADDINGS = ("zeros", "reflect", "none")
