@@ -14,7 +14,7 @@ import numpy as np
 
 from rgbx._files import read_text
 from rgbx.evaluate.result_form import Json
-from rgbx.maps.colour import colour_map
+from rgbx.maps.colour import colour_map, modality_title
 from rgbx.maps.drawing import SIGNS, Bar, Panel
 from rgbx.maps.files import replace_file
 from rgbx.models.result import Result
@@ -134,7 +134,7 @@ def _facts(records: Sequence[Record], heads: Sequence[str]) -> list[tuple[str, J
     shown = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
     return [
         ("Frames", f"{len(records)} of {shown} pixels (height × width)"),
-        ("From", ", ".join(maps)),
+        ("From", ", ".join(map(modality_title, maps))),
         ("Predicted", ", ".join(heads)),
     ]
 
@@ -281,13 +281,13 @@ _DOCUMENT = """<!doctype html>
 {facts}
 </header>
 <main>
-{classes}<section aria-labelledby="overview">
+<section aria-labelledby="overview">
 <h2 id="overview">Overview</h2>
 <p class="order"><label>Order <select id="order">{order}</select></label></p>
 <ol class="thumbnails" id="thumbnails">
 {thumbnails}</ol>
 </section>
-<section aria-labelledby="frames">
+{classes}<section aria-labelledby="frames">
 <h2 id="frames">Frames</h2>
 {frames}</section>
 </main>
