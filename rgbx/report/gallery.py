@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from rgbx._files import read_text
+from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
-from rgbx.maps.colour import colour_map, modality_title
+from rgbx.maps.colour import colour_map
 from rgbx.maps.drawing import SIGNS, Bar, Panel
 from rgbx.maps.files import replace_file
 from rgbx.models.result import Result
