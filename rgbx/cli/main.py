@@ -11,6 +11,7 @@ from rgbx._text import nearest
 from rgbx.cli.errors import FAILED
 
 COMMANDS = {  # the name of a command, whose module is rgbx.cli.NAME, and what it is for
+    "init": "plan a training of a folder within a budget of time",
     "train": "train what a config describes, or resume a training",
     "evaluate": "score a checkpoint, by subset of its modalities",
     "translate": "turn folders of maps into files of another map",

@@ -1,4 +1,4 @@
-"""Trains what a config describes."""
+"""Trains what a config describes, or a folder by the config that is planned for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch.distributed
 from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command
+from rgbx.cli.init import CONFIG, RECORD, add_init_arguments, default_work_dir, write_plan
 from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
 from rgbx.models.checkpoint import find_last
@@ -27,6 +28,8 @@ from rgbx.train.runner import Runner
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
+    if Path(arguments.config).is_dir():
+        arguments.config = str(_config_of(arguments))
     config = configure(arguments)
     warnings = check_training(config, arguments.config)
     with building(arguments.config):
@@ -48,6 +51,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _config_of(arguments: argparse.Namespace) -> Path:
+    """The config of a dataset's folder, planned where there is none yet.
+
+    Raises:
+        ConfigError: the folder is that of a training.
+    """
+    folder = Path(arguments.config)
+    if find_last(folder) is not None or (folder / RECORD).is_file():
+        raise ConfigError(
+            f"{folder} is the folder of a training, not of a dataset: `rgbx train {folder / CONFIG}` trains it, with "
+            "--resume from its last epoch on"
+        )
+    work_dir = Path(arguments.work_dir) if arguments.work_dir else default_work_dir(folder)
+    config = work_dir / CONFIG
+    if config.is_file() and not arguments.overwrite:
+        print(f"Training by {config}, which was planned before; --overwrite plans anew.")
+        return config
+    return write_plan(argparse.Namespace(**vars(arguments), folder=str(folder)))
 
 
 def _plot(runner: Runner) -> None:
@@ -150,8 +173,11 @@ def _without_resume(argv: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Train what a config describes.")
+    parser = argparse.ArgumentParser(
+        description="Train what a config describes, or a folder by the config that is planned for it."
+    )
     add_config_arguments(parser)
+    add_init_arguments(parser.add_argument_group("planning, where a folder stands in place of a config"))
     parser.add_argument(
         "--resume",
         nargs="?",
