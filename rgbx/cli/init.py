@@ -56,7 +56,7 @@ def write_plan(arguments: argparse.Namespace) -> Path:
         if file.exists() and not arguments.overwrite:
             raise ConfigError(f"{file} is there already: --overwrite replaces it, --work-dir DIR writes elsewhere")
     device = find_device(arguments.device)
-    data = read_folder(root, dict(arguments.split))
+    data = read_folder(root, dict(arguments.split), arguments.modalities)
     machine = this_machine(device)
     weights = cache(partial(find_initial, wanted=arguments.pretrained))
     plan = plan_training(data, machine, arguments.budget, DryRun(data, machine, device, weights), weights)
@@ -140,6 +140,7 @@ def add_init_arguments(parser: argparse._ActionsContainer) -> None:
         "--split", nargs="+", type=_split, default=[], metavar="PART=NAME",
         help="names of the folder's splits that are not the usual ones, such as train=day val=dusk",
     )  # fmt: skip
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="take these of the folder's maps (all)")
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier plan")
 
 

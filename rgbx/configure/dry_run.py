@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
@@ -13,41 +14,64 @@ from torch.optim import AdamW
 
 from rgbx._types import Batch, Options
 from rgbx.configure.facts import Data, Machine
-from rgbx.configure.planner import Costs, Trial, Weights
+from rgbx.configure.planner import WIDTHS, Costs, Trial, Weights
 from rgbx.datasets.sample import SampleKey
 from rgbx.models import MultimodalModel, multimodal_segmentor, multimodal_translator
 from rgbx.profile.measure import peak_bytes
 from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.loops import training_step
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
-from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomScaleCrop, collate
+from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomCrop, RandomScaleCrop, collate
 
 SCALE = (0.5, 1.75)
 VALIDATED = 8  # frames of a validation batch, where they are of one size
+_DEEPEST = 7  # blocks of a U-Net
 
 
-def model_options(data: Data, backbone: str, pretrained: str | None) -> dict[str, Any]:
-    """What a model of the data is built from, by its builder."""
+def model_options(data: Data, trial: Trial, pretrained: str | None) -> dict[str, Any]:
+    """What a model of the data is built from, by its builder; for a translation of a size of crops."""
+    if data.target:
+        width = WIDTHS[trial.backbone]
+        return {
+            "type": multimodal_translator,
+            "modalities": data.modalities,
+            "target": data.target,
+            "target_channels": data.maps[data.target].channels,
+            "generator": {
+                "name": "unet", "width": width, "depth": min(_DEEPEST, int(math.log2(min(trial.crop)))),
+                "dropout": 0.0 if width < 64 else 0.5,
+            },
+            "discriminator": {"name": "patch", "width": width, "layers": 3},
+            "ranges": _ranges(data),
+        }  # fmt: skip
     return {
         "type": multimodal_segmentor,
         "modalities": data.modalities,
         "num_classes": len(data.classes),
-        "backbone": backbone,
+        "backbone": trial.backbone,
         "pretrained": pretrained,
-        "decoder": {"width": 256 if backbone == "resnet50" else 128, "dropout": 0.1},
+        "decoder": {"width": 256 if trial.backbone == "resnet50" else 128, "dropout": 0.1},
         "statistics": data.measured.statistics,
     }
 
 
+def _ranges(data: Data) -> dict[str, dict[str, float]]:
+    """Of each map, from the values that were seen, or those that its unit can have."""
+    known = {"rgb8": (0.0, 255.0), "encoded": (0.0, 255.0), "unit_vector": (-1.0, 1.0)}
+    found = {}
+    for name, spec in data.maps.items():
+        low, high = known.get(spec.unit) or data.measured.ranges.get(name, (0.0, 1.0))
+        found[name] = {"low": 0.0 if spec.zero_is_hole else low, "high": high}
+    return found
+
+
 def training_transforms(data: Data, crop: tuple[int, int]) -> list[Options]:
     """What happens to a training sample."""
-    jitter = [{"type": ColorJitter}] if "rgb" in data.modalities and not data.target else []
-    return [
-        {"type": RandomScaleCrop, "size": crop, "scale": SCALE},
-        {"type": HorizontalFlip},
-        *jitter,
-        {"type": PackSample},
-    ]
+    if data.target:
+        return [{"type": RandomCrop, "size": crop}, {"type": HorizontalFlip}, {"type": PackSample}]
+    jitter = [{"type": ColorJitter}] if "rgb" in data.modalities else []
+    cut = {"type": RandomScaleCrop, "size": crop, "scale": SCALE}
+    return [cut, {"type": HorizontalFlip}, *jitter, {"type": PackSample}]
 
 
 class DryRun:
@@ -69,7 +93,7 @@ class DryRun:
     def __call__(self, trial: Trial) -> Costs:
         """The costs of a trial; memory is inf where it does not fit."""
         start, working = time.monotonic(), time.process_time()
-        model = self._model(trial.backbone)
+        model = self._model(trial)
         dataset = self.data.dataset(self.data.train, training_transforms(self.data, trial.crop))
         began = time.perf_counter()
         samples = [dataset[SampleKey(i * len(dataset) // trial.batch, 0)] for i in range(trial.batch)]
@@ -87,13 +111,14 @@ class DryRun:
         free = 1.0 if self.device.type == "cuda" else min(1.0, busy)
         return Costs(step, memory, load, frame, save, spent, free)
 
-    def _model(self, backbone: str) -> MultimodalModel:
-        if backbone not in self._models:
-            options = model_options(self.data, backbone, self.weights(backbone).value)
+    def _model(self, trial: Trial) -> MultimodalModel:
+        pretrained = None if self.data.target else self.weights(trial.backbone).value
+        options = model_options(self.data, trial, pretrained)
+        if (known := repr(options)) not in self._models:
             model = options.pop("type")(**options)
             model.data_preprocessor.describe(self.data.maps)
-            self._models[backbone] = model.to(self.device)
-        return self._models[backbone].train()
+            self._models = {known: model.to(self.device)}
+        return self._models[known].train()
 
     def _optimizer(self, model: MultimodalModel) -> AutocastOptimWrapper:
         kind = AdversarialConstructor if model.alternates else EncoderDecoderConstructor

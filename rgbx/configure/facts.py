@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,6 @@ ERROR = 0.02 / 3  # of the statistics, as a standard error: 2 % is three of them
 PATIENCE = 20.0  # seconds of reading frames for them
 DIAGNOSED = 32  # frames of each split that the doctor reads
 _ROLES = {"train": ("train", "training", "all"), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
-_MAPS_ALONE = ("sources", "targets")
 
 
 class DataError(ValueError):
@@ -84,9 +82,20 @@ class Data:
     warnings: tuple[str, ...] = ()
 
     def dataset(self, part: Part, transforms: Sequence[Options] = ()) -> DenseDataset:
-        """The frames of a part; a proposal is read without its file."""
-        declared = {"declaration": _declared(self.declaration)} if self.declaration else {}
-        return self.type(self.root, **self.options, **part.options, **declared, transforms=transforms)
+        """The frames of a part."""
+        return _open(self.root, self.type, {**self.options, **part.options}, self.declaration, transforms)
+
+
+def _open(
+    root: Path,
+    kind: Callable[..., DenseDataset],
+    options: Options,
+    declaration: str,
+    transforms: Sequence[Options] = (),
+) -> DenseDataset:
+    """A dataset; a proposal is read without its file."""
+    declared = {"declaration": _declared(declaration)} if declaration else {}
+    return kind(root, **options, **declared, transforms=transforms)
 
 
 @dataclass(frozen=True)
@@ -132,12 +141,15 @@ def _free_memory() -> int:
         return free
 
 
-def read_folder(root: str | Path, splits: Mapping[str, str] | None = None) -> Data:
+def read_folder(
+    root: str | Path, splits: Mapping[str, str] | None = None, modalities: Sequence[str] | None = None
+) -> Data:
     """Recognises a folder, or proposes how it may be declared; examines and measures it.
 
     Args:
         root: the folder; nothing is written.
         splits: the name of the folder's split for "train", "val" or "test", where it is not its usual one.
+        modalities: those to take; None takes all.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -145,31 +157,36 @@ def read_folder(root: str | Path, splits: Mapping[str, str] | None = None) -> Da
     """
     root = Path(root).expanduser().resolve()
     layout, text, notes = _layout(root)
-    builders = _builders(root, text)
+    asked: dict[str, Any] = {} if modalities is None else {"modalities": tuple(modalities)}
+    builders = _builders(root, text, asked)
     diagnosis = diagnose(builders, samples=DIAGNOSED, optional=True)
     _refuse_errors(root, diagnosis)
     found = {split.name: split for split in diagnosis.splits}
     train = _pick("train", found, splits) or _only(root, found)
     dataset = found[train].dataset
     options, target = _translation(root, dataset) if not dataset.num_classes else ({}, "")
+    options = {**asked, **options}
     kind: Callable[..., DenseDataset] = FolderDataset if text or (root / DECLARATION).is_file() else build_dataset
-    chosen: dict[str, Any] = {
-        "root": root, "layout": layout, "type": kind, "target": target, "classes": tuple(dataset.classes),
-        "options": options, "declaration": text,
-    }  # fmt: skip
     parts = _parts(root, train, found, splits or {}, options, builders)
-    reading = Data(
-        **chosen, **parts, modalities=(), maps={}, measured=Measured({}, (0, 0), 0, 0.0, {}, (), 0.0, {})
-    ).dataset(parts["train"])
+    reading = _open(root, kind, {**options, **parts[0].options}, text)
     try:
         measured = measure(reading, error=ERROR, seconds=PATIENCE)
     except ValueError as error:
         raise DataError(f"{root}: {error}") from error
-    warnings = [f.message for f in diagnosis.findings if f.severity == "warning"]
     return Data(
-        **chosen, **parts, modalities=tuple(reading.sources), maps={**reading.maps, **reading.added_maps},
-        measured=measured, warnings=(*notes, *warnings),
-    )  # fmt: skip
+        root,
+        layout,
+        kind,
+        tuple(reading.sources),
+        target,
+        {**reading.maps, **reading.added_maps},
+        tuple(dataset.classes),
+        *parts,
+        measured,
+        options=options,
+        declaration=text,
+        warnings=(*notes, *(f.message for f in diagnosis.findings if f.severity == "warning")),
+    )
 
 
 def _layout(root: Path) -> tuple[str, str, tuple[str, ...]]:
@@ -183,7 +200,9 @@ def _layout(root: Path) -> tuple[str, str, tuple[str, ...]]:
         return str(known[0]), "", ()
     if len(known) > 1:
         listed = "; ".join(map(str, known))
-        raise DataError(f"{root} has several known layouts, so write a {DECLARATION} that says how it is meant: {listed}")
+        raise DataError(
+            f"{root} has several known layouts, so write a {DECLARATION} that says how it is meant: {listed}"
+        )
     nested = any(recognise(path) for path in root.iterdir() if path.is_dir())
     proposal = None if nested else propose(root)
     if proposal is None or proposal.text is None:
@@ -203,11 +222,12 @@ def _declared(text: str) -> Declaration:
         return read_declaration(file)
 
 
-def _builders(root: Path, text: str) -> dict[str, Callable[..., DenseDataset]]:
+def _builders(root: Path, text: str, asked: Options) -> dict[str, Callable[..., DenseDataset]]:
     if not text:
-        return {name: partial(build_dataset, root, name) for name in split_names(root)}
+        return {name: partial(build_dataset, root, name, **asked) for name in split_names(root)}
     declaration = _declared(text)
-    return {name: partial(FolderDataset, root, name, declaration=declaration) for name in declaration.splits}
+    kept = {"declaration": declaration, **asked}
+    return {name: partial(FolderDataset, root, name, **kept) for name in declaration.splits}
 
 
 def _refuse_errors(root: Path, diagnosis: Diagnosis) -> None:
@@ -264,41 +284,42 @@ def _parts(
     splits: Mapping[str, str],
     options: Options,
     builders: Mapping[str, Callable[..., DenseDataset]],
-) -> dict[str, Part]:
-    """The frames of the three loaders."""
+) -> tuple[Part, Part, Part]:
+    """The frames of the three loaders.
+
+    Raises:
+        DataError: nothing to choose a checkpoint on.
+    """
     val, test = (_pick(role, found, splits) for role in ("val", "test"))
-    if test and not _labelled(found[test]):
-        test = ""
-    parts: dict[str, Part] = {}
+    test = test if test and test != train and _labelled(found[test]) else ""
+    scored = Part({"split": test}, len(found[test]), f"the split {test!r}") if test else None
     if val and val != train:
-        parts["train"] = Part({"split": train}, len(found[train]), f"the split {train!r}")
-        parts["val"] = Part({"split": val}, len(found[val]), f"the split {val!r} chooses the checkpoint")
+        learnt = Part({"split": train}, len(found[train]), f"the split {train!r}")
+        chosen = Part({"split": val}, len(found[val]), f"the split {val!r} chooses the checkpoint")
     else:
-        try:
-            held = {holdout: len(builders[train](holdout=holdout, **options)) for holdout in ("exclude", "only")}
-        except TypeError as error:
-            if not test:
-                name = type(found[train].dataset).__name__
-                raise DataError(
-                    f"{root}: {name} has no validation split and can hold none out; name one by --split val=NAME"
-                ) from error
-            parts["train"] = Part({"split": train}, len(found[train]), f"the split {train!r}")
-            parts["val"] = Part({"split": test}, len(found[test]), f"there is no validation split but {test!r}")
-        except ValueError as error:
-            raise DataError(f"{root}: {error}") from error
-        else:
-            why = "there is no validation split"
-            parts["train"] = Part(
-                {"split": train, "holdout": "exclude"}, held["exclude"], f"{why}: blocks of frames are held out"
-            )
-            parts["val"] = Part(
-                {"split": train, "holdout": "only"}, held["only"], f"{why}: the checkpoint is chosen on held-out blocks"
-            )
-    if test and test != train:
-        parts["test"] = Part({"split": test}, len(found[test]), f"the split {test!r}")
-    else:
-        parts["test"] = parts["val"]._replace(reason="there is no labelled test split: what chose the checkpoint is scored")
-    return parts
+        learnt, chosen = _held_out(root, train, builders[train], options, scored)
+    last = "there is no labelled test split: what chose the checkpoint is scored"
+    return learnt, chosen, scored or chosen._replace(reason=last)
+
+
+def _held_out(
+    root: Path, train: str, build: Callable[..., DenseDataset], options: Options, scored: Part | None
+) -> tuple[Part, Part]:
+    """What is trained on and what chooses the checkpoint, where there is no split for that."""
+    why = "there is no validation split"
+    try:
+        out, held = (len(build(holdout=holdout, **options)) for holdout in ("exclude", "only"))
+    except TypeError as error:
+        if scored is None:
+            raise DataError(f"{root}: {why}, and none can be held out here; name one by --split val=NAME") from error
+        whole = Part({"split": train}, len(build(**options)), f"the split {train!r}")
+        return whole, scored._replace(reason=f"{why}, and none can be held out here: the checkpoint is chosen on it")
+    except ValueError as error:
+        raise DataError(f"{root}: {error}") from error
+    return (
+        Part({"split": train, "holdout": "exclude"}, out, f"{why}: blocks of frames are held out"),
+        Part({"split": train, "holdout": "only"}, held, f"{why}: the checkpoint is chosen on held-out blocks"),
+    )
 
 
 def _labelled(split: Split) -> bool:

@@ -13,12 +13,16 @@ from rgbx.datasets.class_weights import LabelCounts, enet
 
 # Two recipes that were trained on NYU Depth V2 at 320x240, in batches of 8: configs/nyudv2/asymfusion_r18_*.py
 SHORT, LONG = (720, 1.5e-3, 0.2), (18000, 2e-4, 0.5)  # steps, learning rate, factor of a pretrained encoder
+# and two of translations, on rendered rooms and on NYU Depth V2: configs/*/translate_*.py
+SHORT_TRANSLATION, LONG_TRANSLATION = (2100, 1e-3, 1.0), (35600, 2e-4, 1.0)
+WIDTHS = {"unet16": 16, "unet64": 64}  # of the U-Net of a translation and of its discriminator
 BATCH = 8
 USED = 0.95  # of a budget: machines are not always as fast as when they were measured
 STARTUP = 15.0  # seconds from the command to the first step
 OF_VALIDATION = 0.08  # of the time, at most
 MEMORY = 0.6  # of what is free
 STRIDE, SMALLEST, LARGEST = 32, 64, 512 * 1024  # of a crop: sides' divisor, least side, most pixels
+LARGEST_TRANSLATION = 256 * 384
 LITTLE = 200  # pixels of a frame's shorter side below which crops are whole frames
 FEW_EPOCHS, LONG_EPOCHS, MOST_EPOCHS, MOST_STEPS = 5, 60, 200, 3000
 FEWEST, ENOUGH = 1500, 5000  # samples that a training should see at least
@@ -149,14 +153,19 @@ class _Made:
     """The choices so far, and what later ones need of earlier ones."""
 
     def __init__(
-        self, data: Data, machine: Machine, budget: float, dry: Callable[[Trial], Costs], weights: Callable[..., Weights]
+        self,
+        data: Data,
+        machine: Machine,
+        budget: float,
+        dry: Callable[[Trial], Costs],
+        weights: Callable[..., Weights],
     ) -> None:
         self.data, self.machine, self.budget, self.dry, self.weights = data, machine, budget, dry, weights
         self.choices: dict[str, Choice] = {}
         self.spent = 0.0
         self.planned = 0.0
 
-    def add(self, name: str, value: Any, reason: str, **measured: Any) -> None:
+    def add(self, name: str, value: object, reason: str, **measured: object) -> None:
         self.choices[name] = Choice(name, value, reason, measured)
 
     def value(self, name: str) -> Any:
@@ -166,13 +175,17 @@ class _Made:
         """What follows from the frames alone."""
         data, seen = self.data, self.data.measured
         self.add("layout", data.type.__name__, data.layout)
-        self.add("modalities", data.modalities, "all maps that the folder has, in its order")
+        self.add("modalities", data.modalities, "the maps that the folder has, in its order")
+        if data.target:
+            self.add("target", data.target, "there are no labels: this map is made from the others")
+            ends = {name: seen.ranges[name] for name in (*data.modalities, data.target) if name in seen.ranges}
+            self.add("ranges", ends, "of each map, the range that -1..1 stands for, as all but 0.1 % of its values lie")
         for name in ("train", "val", "test"):
             part: Part = getattr(data, name)
             self.add(name, part.options, part.reason, frames=part.frames)
         every = "all" if not seen.error else f"{seen.frames} of {data.train.frames}"
         sure = "" if not seen.error else f"; standard error {100 * seen.error:.1f} %"
-        if seen.statistics:
+        if seen.statistics and not data.target:
             self.add(
                 "statistics", seen.statistics, f"mean and standard deviation of what was measured in {every} training "
                 f"frames, in the unit of the map{sure}", frames=seen.frames, standard_error=seen.error,
@@ -239,22 +252,22 @@ class _Made:
         """The largest of the usual networks and crops with which the budget shows the frames often enough."""
         frames = self.data.train.frames
         whole, part = self._crops()
-        deep = self.machine.device == "cuda" and self.data.target == ""
-        if deep:
+        usual = "resnet18" if not self.data.target else "unet64" if self.machine.device == "cuda" else "unet16"
+        if self.machine.device == "cuda" and not self.data.target:
             costs = self._try(Trial("resnet50", whole, min(BATCH, self._most())))
             if self._samples(costs, min(BATCH, self._most())) >= LONG_EPOCHS * frames:
                 self._add_backbone("resnet50", f"the budget shows each frame more than {LONG_EPOCHS} times")
                 return whole, "whole frames: the budget is long", costs
         batch = min(2, self._most())
-        costs = self._try(Trial("resnet18", part, batch))
+        costs = self._try(Trial(usual, part, batch))
         samples = self._samples(costs, batch)
         told = f"the budget shows about {samples:.0f} samples, {samples / frames:.1f} times each training frame"
-        self._add_backbone("resnet18", f"small networks learn most in short time; {told}")
+        self._add_backbone(usual, f"small networks learn most in short time; {told}")
         wanted = min(max(FEW_EPOCHS * frames, FEWEST), ENOUGH)
         if whole == part:
             return part, f"whole frames, as they are small or cannot be cut; {told}", costs
         if samples >= LONG_EPOCHS * frames * math.prod(whole) / math.prod(part):
-            return whole, f"whole frames: {told}", self._try(Trial("resnet18", whole, batch))
+            return whole, f"whole frames: {told}", self._try(Trial(usual, whole, batch))
         if samples >= wanted:
             return part, f"four fifths of a frame's sides; {told}", costs
         least = max(math.sqrt(samples / wanted), 0.5)
@@ -264,11 +277,14 @@ class _Made:
         return (
             small,
             f"smaller than four fifths of a frame's sides, as with these {told}, and {wanted} are wanted",
-            self._try(Trial("resnet18", small, batch)),
+            self._try(Trial(usual, small, batch)),
         )
 
     def _add_backbone(self, name: str, reason: str) -> None:
         self.add("backbone", name, reason)
+        if self.data.target:
+            self.add("pretrained", None, "a U-Net starts from random weights")
+            return
         found = self.weights(name)
         self.add("pretrained", found.value, found.reason)
 
@@ -303,7 +319,9 @@ class _Made:
 
     def _most(self) -> int:
         """The largest batch, a power of two, with which an epoch has four."""
-        return 2 ** max(1, min(6, int(math.log2(max(self.data.train.frames, 1) / 4 + 1e-9)) if self.data.train.frames >= 8 else 1))
+        return 2 ** max(
+            1, min(6, int(math.log2(max(self.data.train.frames, 1) / 4 + 1e-9)) if self.data.train.frames >= 8 else 1)
+        )
 
     def _samples(self, costs: Costs, batch: int) -> float:
         """How many samples can be trained on."""
@@ -311,7 +329,7 @@ class _Made:
         return usable / self.batch_seconds(costs, batch) * batch
 
     def batch_seconds(self, costs: Costs, batch: int) -> float:
-        """Seconds from batch to batch, workers loading beside the steps, or taking turns with them on the same cores."""
+        """Seconds from batch to batch: workers load beside the steps, or take turns with them on the same cores."""
         seen = 1.0
         if self.value("modality_dropout"):
             seen = 1 - DROPOUT / 2  # of a proper subset's modalities about half are there
@@ -328,15 +346,15 @@ class _Made:
     def _crops(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Of whole frames, and of four fifths of their sides."""
         height, width = self._smallest_frame()
-        shrink = min(1.0, math.sqrt(LARGEST / (height * width)))
+        shrink = min(1.0, math.sqrt((LARGEST_TRANSLATION if self.data.target else LARGEST) / (height * width)))
         whole = self._rounded(height * shrink, width * shrink)
         if min(height, width) < LITTLE:
             return whole, whole
         return whole, self._rounded(0.8 * height * shrink, 0.8 * width * shrink)
 
-    @staticmethod
-    def _rounded(height: float, width: float) -> tuple[int, int]:
-        return max(SMALLEST, int(height + 0.5) // STRIDE * STRIDE), max(SMALLEST, int(width + 0.5) // STRIDE * STRIDE)
+    def _rounded(self, height: float, width: float) -> tuple[int, int]:
+        least = STRIDE if self.data.target else SMALLEST  # a segmentation's crops are padded
+        return max(least, int(height + 0.5) // STRIDE * STRIDE), max(least, int(width + 0.5) // STRIDE * STRIDE)
 
     def choose_schedule(self) -> None:
         """Epochs, validations, learning rates, from the time of an epoch."""
@@ -362,11 +380,13 @@ class _Made:
         most = max(MOST_EPOCHS, -(-MOST_STEPS // steps))
         epochs, interval = _epochs(usable, epoch, validation, most)
         self.planned = STARTUP + epochs * epoch + -(-epochs // interval) * validation
+        over = "; even one takes longer than the budget" if self.planned > self.budget else ""
         capped = epochs == most and self.planned < 0.8 * USED * self.budget
         self.add(
             "max_epochs", epochs,
-            f"an epoch of {steps} steps takes {_time(epoch)}, a validation {_time(validation)}: {_time(self.planned)} "
-            f"in all, of {_time(self.budget)}" + (", as more epochs of so few frames teach little" if capped else ""),
+            f"an epoch of {steps} steps takes {time_text(epoch)}, a validation {time_text(validation)}: "
+            f"{time_text(self.planned)} in all, of {time_text(self.budget)}"
+            + (", as more epochs of so few frames teach little" if capped else over),
             epoch_seconds=round(epoch, 2), steps=steps, planned_seconds=round(self.planned, 1),
         )  # fmt: skip
         self.add(
@@ -387,15 +407,18 @@ class _Made:
             "warmup", warmup, "epochs over which the learning rate rises" if warmup else
             "few epochs: the learning rate rises over the first half of one",
         )  # fmt: skip
-        rate, encoder = learning_rates(steps * epochs, batch, pretrained=self.value("pretrained") is not None)
+        ends = (SHORT_TRANSLATION, LONG_TRANSLATION) if self.data.target else (SHORT, LONG)
+        rate, encoder = learning_rates(steps * epochs, batch, ends, pretrained=self.value("pretrained") is not None)
+        short, long = ends
         self.add(
-            "lr", rate, f"for {steps * epochs} steps of {batch} samples, between the recipes of {SHORT[0]} steps "
-            f"({SHORT[1]:g}) and of {LONG[0]} ({LONG[1]:g})",
+            "lr", rate, f"for {steps * epochs} steps of {batch} samples, between the recipes of {short[0]} steps "
+            f"({short[1]:g}) and of {long[0]} ({long[1]:g})",
         )  # fmt: skip
-        self.add(
-            "encoder_lr_mult", encoder, "a pretrained encoder is changed more slowly than what is new" if encoder < 1
-            else "nothing is pretrained: all learns alike",
-        )  # fmt: skip
+        if not self.data.target:
+            self.add(
+                "encoder_lr_mult", encoder, "a pretrained encoder is changed more slowly than what is new"
+                if encoder < 1 else "nothing is pretrained: all learns alike",
+            )  # fmt: skip
 
     def _steps(self, frames: int, batch: int) -> int:
         return frames // batch if frames >= 4 * batch else -(-frames // batch)
@@ -412,15 +435,22 @@ def _epochs(usable: float, epoch: float, validation: float, most: int) -> tuple[
         epochs -= 1
 
 
-def learning_rates(steps: int, batch: int, *, pretrained: bool) -> tuple[float, float]:
-    """The decoder's learning rate, and the encoder's factor, between those of two recipes by the number of steps.
+def learning_rates(
+    steps: int,
+    batch: int,
+    ends: tuple[tuple[int, float, float], tuple[int, float, float]] = (SHORT, LONG),
+    *,
+    pretrained: bool,
+) -> tuple[float, float]:
+    """The learning rate, and the factor of a pretrained encoder, between those of two recipes by the number of steps.
 
-    Rates follow the root of the batch, as those of Adam do.
+    Rates follow the root of the batch, as suits Adam.
     """
-    place = math.log(max(steps, 1) / SHORT[0]) / math.log(LONG[0] / SHORT[0])
+    short, long = ends
+    place = math.log(max(steps, 1) / short[0]) / math.log(long[0] / short[0])
     place = min(max(place, 0.0), 1.0)
-    rate = SHORT[1] * (LONG[1] / SHORT[1]) ** place * math.sqrt(batch / BATCH)
-    factor = SHORT[2] + (LONG[2] - SHORT[2]) * place if pretrained else 1.0
+    rate = short[1] * (long[1] / short[1]) ** place * math.sqrt(batch / BATCH)
+    factor = short[2] + (long[2] - short[2]) * place if pretrained else 1.0
     return float(f"{rate:.2g}"), float(f"{factor:.2g}")
 
 
@@ -428,7 +458,7 @@ def _few(names: tuple[str, ...]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
     """ "41 min"."""
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

@@ -9,9 +9,9 @@ from typing import Any
 
 from rgbx import __version__
 from rgbx._text import text_table
-from rgbx.configure.dry_run import SCALE, VALIDATED
+from rgbx.configure.dry_run import VALIDATED, model_options, training_transforms
 from rgbx.configure.facts import Data, Machine
-from rgbx.configure.planner import Plan, _time
+from rgbx.configure.planner import Plan, Trial, time_text
 
 _WIDTH = 118
 
@@ -25,17 +25,28 @@ def config_text(data: Data, machine: Machine, plan: Plan, *, work_dir: str, comm
         command: that wrote it, for its head.
     """
     head = _head(data, machine, plan, command)
-    return "\n".join([head, _imports(data, plan), "", _datasets(data, plan, work_dir), _model(plan), _schedule(plan), _run(plan)])
+    return "\n".join(
+        [
+            head,
+            _imports(data, plan),
+            "",
+            _datasets(data, plan, work_dir),
+            _model(data, plan),
+            _schedule(data, plan),
+            _run(data, plan),
+        ]
+    )
 
 
 def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     measured = data.measured
-    what = f"{' and '.join(data.modalities)} of {data.root.name}"
+    goal = f" to {data.target}" if data.target else ""
+    what = f"{' and '.join(data.modalities)}{goal} of {data.root.name}"
     lines = [
         f'"""{what}, written by `{command}`.',
         "",
         *_wrapped(
-            f"Planned for {_time(plan.planned)} of a budget of {_time(plan.budget)} on {machine.name}, from "
+            f"Planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on {machine.name}, from "
             f"{measured.frames} of {data.train.frames} training frames and from measured steps. Every value is free to "
             "be edited: its reason stands above it, and with all figures in plan.json beside this file."
         ),
@@ -47,7 +58,10 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
         )
     for warning in data.warnings:
         lines += ["", *_wrapped(f"Warning: {warning}")]
-    return "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if i else line for i, line in enumerate(lines)) + '\n"""\n'
+    return (
+        "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if i else line for i, line in enumerate(lines))
+        + '\n"""\n'
+    )
 
 
 def _wrapped(text: str) -> list[str]:
@@ -55,23 +69,28 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _imports(data: Data, plan: Plan) -> str:
-    every = "EveryKth, " if max(plan["train_every"], plan["val_every"]) > 1 else ""
-    jitter = "ColorJitter, " if "rgb" in data.modalities else ""
-    names = ", ".join(sorted((f"{every}{data.type.__name__}").split(", "), key=str.lower))
+    every = ["EveryKth"] if max(plan["train_every"], plan["val_every"]) > 1 else []
+    transforms = {item["type"].__name__ for item in training_transforms(data, plan["crop"])}
+    builder = "multimodal_translator" if data.target else "multimodal_segmentor"
+    constructor = (
+        ["from rgbx.train.adversarial import AdversarialConstructor"] if data.target
+        else []
+    )  # fmt: skip
     return "\n".join(
         [
             "from mmengine.hooks import LoggerHook",
             "from mmengine.optim import LinearLR, PolyLR",
             "from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer",
-            "from torch.optim import AdamW",
+            f"from torch.optim import {'Adam' if data.target else 'AdamW'}",
             "",
-            f"from rgbx.datasets import {names}",
+            f"from rgbx.datasets import {', '.join([*every, data.type.__name__])}",
             "from rgbx.evaluate.metric import Metrics",
-            "from rgbx.models import multimodal_segmentor",
+            f"from rgbx.models import {builder}",
+            *constructor,
             "from rgbx.train.checkpoint_hook import CheckpointHook",
             "from rgbx.train.console import ProgressBarHook",
-            "from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor",
-            f"from rgbx.transforms import {jitter}HorizontalFlip, PackSample, RandomScaleCrop",
+            f"from rgbx.train.optim import AutocastOptimWrapper{'' if data.target else ', EncoderDecoderConstructor'}",
+            f"from rgbx.transforms import {', '.join(sorted(transforms | {'PackSample'}))}",
         ]
     )
 
@@ -86,18 +105,16 @@ def _reason(plan: Plan, *names: str) -> str:
 
 
 def _datasets(data: Data, plan: Plan, work_dir: str) -> str:
-    shared = {"modalities": data.modalities} if not data.target else data.options
+    shared = data.options if data.target else {**data.options, "modalities": data.modalities}
     options = "".join(f", {name}={_literal(value)}" for name, value in shared.items())
     same = len(data.measured.sizes) == 1
     crop, workers, batch = plan["crop"], plan["num_workers"], plan["batch_size"]
-    jitter = "            dict(type=ColorJitter),\n" if "rgb" in data.modalities else ""
-    train = f"""[
-            dict(type=RandomScaleCrop, size={crop}, scale={SCALE}),
-            dict(type=HorizontalFlip),
-{jitter}            dict(type=PackSample),
-        ]"""
+    steps = "".join(f"            {_call(item)},\n" for item in training_transforms(data, crop))
+    train = f"[\n{steps}        ]"
     checked = min(VALIDATED, max(1, data.val.frames)) if same else 1
-    sizes = "frames are of one size" if same else f"frames are of {len(data.measured.sizes)} sizes, so that they come alone"
+    sizes = (
+        "frames are of one size" if same else f"frames are of {len(data.measured.sizes)} sizes, so that they come alone"
+    )
     return f"""data_root = {_literal(str(data.root))}
 work_dir = {_literal(work_dir)}
 
@@ -148,31 +165,34 @@ def _literal(value: object) -> str:
 def _numbers(values: Sequence[float]) -> str:
     """A list of many numbers on lines of their own."""
     text = ", ".join(f"{value:.4g}" for value in values)
-    return f"[{text}]" if len(text) < 60 else "[\n        " + "\n        ".join(textwrap.wrap(text + ",", 110)) + "\n    ]"
+    return (
+        f"[{text}]" if len(text) < 60 else "[\n        " + "\n        ".join(textwrap.wrap(text + ",", 110)) + "\n    ]"
+    )
 
 
-def _model(plan: Plan) -> str:
-    weights = plan["class_weights"]
-    loss = '"cross_entropy"' if weights is None else f'dict(name="cross_entropy", class_weights={_numbers(weights)})'
-    width = 256 if plan["backbone"] == "resnet50" else 128
-    statistics = plan["statistics"] if "statistics" in plan.choices else None
-    told = ["statistics"] if statistics else []
-    return f"""{_reason(plan, "num_classes", "void", "backbone", "pretrained", "class_weights", *told, "modality_dropout")}
-model = dict(
-    type=multimodal_segmentor,
-    modalities={_literal(plan["modalities"])},
-    num_classes={plan["num_classes"]},
-    backbone={_literal(plan["backbone"])},
-    pretrained={_literal(plan["pretrained"])},
-    decoder=dict(width={width}, dropout=0.1),
-    loss={loss},
-    statistics={_literal(statistics)},
-    modality_dropout={plan["modality_dropout"]},
-)
-"""
+def _call(options: Mapping[str, Any]) -> str:
+    """A dict of a config on one line."""
+    given = ", ".join(
+        f"{name}={value.__name__ if name == 'type' else _literal(value)}" for name, value in options.items()
+    )
+    return f"dict({given})"
 
 
-def _schedule(plan: Plan) -> str:
+def _model(data: Data, plan: Plan) -> str:
+    options = model_options(data, Trial(plan["backbone"], plan["crop"], plan["batch_size"]), plan["pretrained"])
+    values = {name: value.__name__ if name == "type" else _literal(value) for name, value in options.items()}
+    if not data.target:
+        weights = plan["class_weights"]
+        counted = f'dict(name="cross_entropy", class_weights={_numbers(weights or ())})'
+        values["loss"] = '"cross_entropy"' if weights is None else counted
+    values["modality_dropout"] = repr(plan["modality_dropout"])
+    wanted = ("target", "ranges", "num_classes", "void", "backbone", "pretrained", "class_weights", "statistics")
+    told = [name for name in (*wanted, "modality_dropout") if name in plan.choices]
+    lines = "".join(f"    {name}={value},\n" for name, value in values.items())
+    return f"{_reason(plan, *told)}\nmodel = dict(\n{lines})\n"
+
+
+def _schedule(data: Data, plan: Plan) -> str:
     warmup = plan["warmup"]
     if warmup:
         rising = f"dict(type=LinearLR, start_factor=1e-3, begin=0, end={warmup}, convert_to_iter_based=True)"
@@ -181,15 +201,22 @@ def _schedule(plan: Plan) -> str:
         half = max(1, plan.choices["max_epochs"].measured["steps"] // 2)
         rising = f"dict(type=LinearLR, start_factor=1e-3, by_epoch=False, begin=0, end={half})"
         falling = f"dict(type=PolyLR, power=0.9, eta_min=0.0, by_epoch=False, begin={half})"
+    told = [name for name in ("lr", "encoder_lr_mult", "dtype") if name in plan.choices]
+    if data.target:
+        kind, optimizer = "AdversarialConstructor", f"type=Adam, lr={plan['lr']:g}, betas=(0.5, 0.999)"
+        parts = "dict()"
+    else:
+        kind, optimizer = "EncoderDecoderConstructor", f"type=AdamW, lr={plan['lr']:g}, weight_decay=0.01"
+        parts = f"dict(encoder_lr_mult={plan['encoder_lr_mult']:g}, decoder_lr_mult=1.0)"
     return f"""{_reason(plan, "max_epochs", "val_interval")}
 train_cfg = dict(by_epoch=True, max_epochs={plan["max_epochs"]}, val_interval={plan["val_interval"]})
 
-{_reason(plan, "lr", "encoder_lr_mult", "dtype")}
+{_reason(plan, *told)}
 optim_wrapper = dict(
     type=AutocastOptimWrapper,
-    constructor=EncoderDecoderConstructor,
-    optimizer=dict(type=AdamW, lr={plan["lr"]:g}, weight_decay=0.01),
-    paramwise_cfg=dict(encoder_lr_mult={plan["encoder_lr_mult"]:g}, decoder_lr_mult=1.0),
+    constructor={kind},
+    optimizer=dict({optimizer}),
+    paramwise_cfg={parts},
     dtype="auto",
 )
 {_reason(plan, "warmup")}
@@ -200,7 +227,8 @@ param_scheduler = [
 """
 
 
-def _run(plan: Plan) -> str:
+def _run(data: Data, plan: Plan) -> str:
+    drawn = "pictures=4" if data.target else ""
     return f"""# The run is logged, saved so that it can be resumed, and the best by the first score is kept.
 {_reason(plan, "checkpoint_interval")}
 default_hooks = dict(
@@ -208,7 +236,7 @@ default_hooks = dict(
     checkpoint=dict(type=CheckpointHook, interval={plan["checkpoint_interval"]}, max_keep_ckpts=2, save_best="auto"),
     progress=dict(type=ProgressBarHook),
 )
-val_cfg = dict()
+val_cfg = dict({drawn})
 val_evaluator = dict(type=Metrics)
 test_cfg = dict()
 test_evaluator = dict(type=Metrics)
@@ -237,17 +265,18 @@ def summary(data: Data, plan: Plan) -> str:
     """The choices that matter most, a line each."""
     crop = "x".join(map(str, plan["crop"]))
     statistics = plan["statistics"] if "statistics" in plan.choices else {}
-    weighted = "" if plan["class_weights"] is None else ", rare ones weighted"
+    weighted = ", rare ones weighted" if "class_weights" in plan.choices and plan["class_weights"] else ""
+    goal = ("target", data.target) if data.target else ("classes", f"{len(data.classes)}{weighted}")
     figures = "; ".join(f"{name} {_figures(v['mean'])} ± {_figures(v['std'])}" for name, v in statistics.items())
     rows = [
         ("folder", data.layout),
         ("frames", f"{data.train.frames} train, {data.val.frames} val, {data.test.frames} test"),
         ("maps", ", ".join(data.modalities) + (f"; {figures}" if figures else "")),
-        ("classes", f"{len(data.classes)}{weighted}"),
+        goal,
         ("network", f"{plan['backbone']}, weights: {plan['pretrained'] or 'none'}"),
         ("batch", f"{plan['batch_size']} crops of {crop}, {plan['num_workers']} workers"),
         ("training", f"{plan['max_epochs']} epochs, lr {plan['lr']:g}, validated every {plan['val_interval']}"),
-        ("time", f"{_time(plan.planned)} of {_time(plan.budget)}"),
+        ("time", f"{time_text(plan.planned)} of {time_text(plan.budget)}"),
     ]
     return text_table(("choice", "value"), [(name, textwrap.shorten(value, 100)) for name, value in rows], texts=2)
 
