@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rgbx.backbones.weight_source import find_weights
-from rgbx.configure.facts import Data, Machine, Part
+from rgbx.configure.facts import Data, DataError, Machine, Part
 from rgbx.datasets.class_weights import LabelCounts, enet
 
 # Two recipes that were trained on NYU Depth V2 at 320x240, in batches of 8: configs/nyudv2/asymfusion_r18_*.py
@@ -142,14 +142,14 @@ def plan_training(
         dry: measures a trial.
         weights: for a backbone.
     """
-    made = _Made(data, machine, budget, dry, weights)
+    made = _Planner(data, machine, budget, dry, weights)
     made.choose_data()
     made.choose_step()
     made.choose_schedule()
     return Plan(made.choices, budget, made.planned)
 
 
-class _Made:
+class _Planner:
     """The choices so far, and what later ones need of earlier ones."""
 
     def __init__(
@@ -258,8 +258,9 @@ class _Made:
             if self._samples(costs, min(BATCH, self._most())) >= LONG_EPOCHS * frames:
                 self._add_backbone("resnet50", f"the budget shows each frame more than {LONG_EPOCHS} times")
                 return whole, "whole frames: the budget is long", costs
-        batch = min(2, self._most())
-        costs = self._try(Trial(usual, part, batch))
+        batch = 2
+        part, costs = self._fitting(usual, part, batch)
+        whole = part if costs.memory * math.prod(whole) > self._free() * math.prod(part) else whole
         samples = self._samples(costs, batch)
         told = f"the budget shows about {samples:.0f} samples, {samples / frames:.1f} times each training frame"
         self._add_backbone(usual, f"small networks learn most in short time; {told}")
@@ -291,9 +292,9 @@ class _Made:
     def _grow_batch(self, crop: tuple[int, int], costs: Costs) -> tuple[int, Costs, str]:
         """Doubles the batch while memory, frames and patience allow it."""
         backbone = self.value("backbone")
-        batch = min(BATCH if backbone == "resnet50" else 2, self._most())
+        batch = min(BATCH, self._most()) if backbone == "resnet50" else 2
         most = min(self._most(), 2 * BATCH if self.machine.device == "cuda" else BATCH)
-        free = MEMORY * self.machine.memory
+        free = self._free()
         why = f"the batch of the recipes whose learning rates are used here, {BATCH}" if most >= BATCH else ""
         while batch < most:
             if 2 * costs.memory > free:
@@ -312,16 +313,33 @@ class _Made:
             batch = larger
         return batch, costs, why or f"{self.data.train.frames} training frames give few batches"
 
+    def _fitting(self, backbone: str, crop: tuple[int, int], batch: int) -> tuple[tuple[int, int], Costs]:
+        """The crop, or the largest smaller one whose step fits into memory.
+
+        Raises:
+            DataError: none does.
+        """
+        while (costs := self._try(Trial(backbone, crop, batch))).memory > self._free():
+            smaller = self._rounded(0.7 * crop[0], 0.7 * crop[1])
+            if smaller == crop:
+                raise DataError(
+                    f"a step of {batch} crops of {crop[0]}x{crop[1]} does not fit into the {self._free() / 2**30:.1f} "
+                    f"GiB that {MEMORY:.0%} of the free memory are"
+                )
+            crop = smaller
+        return crop, costs
+
+    def _free(self) -> float:
+        return MEMORY * self.machine.memory
+
     def _try(self, trial: Trial) -> Costs:
         costs = self.dry(trial)
         self.spent += costs.spent
         return costs
 
     def _most(self) -> int:
-        """The largest batch, a power of two, with which an epoch has four."""
-        return 2 ** max(
-            1, min(6, int(math.log2(max(self.data.train.frames, 1) / 4 + 1e-9)) if self.data.train.frames >= 8 else 1)
-        )
+        """The largest batch, a power of two, with which an epoch has four; at least 2."""
+        return 2 ** int(math.log2(max(self.data.train.frames, 8) / 4))
 
     def _samples(self, costs: Costs, batch: int) -> float:
         """How many samples can be trained on."""

@@ -43,10 +43,10 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     goal = f" to {data.target}" if data.target else ""
     what = f"{' and '.join(data.modalities)}{goal} of {data.root.name}"
     lines = [
-        f'"""{what}, written by `{command}`.',
+        f'"""A training of {what}.',
         "",
         *_wrapped(
-            f"Planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on {machine.name}, from "
+            f"Written by `{command}`: planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on {machine.name}, from "
             f"{measured.frames} of {data.train.frames} training frames and from measured steps. Every value is free to "
             "be edited: its reason stands above it, and with all figures in plan.json beside this file."
         ),
