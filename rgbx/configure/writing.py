@@ -46,7 +46,8 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
         f'"""A training of {what}.',
         "",
         *_wrapped(
-            f"Written by `{command}`: planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on {machine.name}, from "
+            f"Written by `{command}`: planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on "
+            f"{machine.name}, from "
             f"{measured.frames} of {data.train.frames} training frames and from measured steps. Every value is free to "
             "be edited: its reason stands above it, and with all figures in plan.json beside this file."
         ),
