@@ -309,13 +309,11 @@ def _held_out(
     why = "there is no validation split"
     try:
         out, held = (len(build(holdout=holdout, **options)) for holdout in ("exclude", "only"))
-    except TypeError as error:
-        if scored is None:
-            raise DataError(f"{root}: {why}, and none can be held out here; name one by --split val=NAME") from error
-        whole = Part({"split": train}, len(build(**options)), f"the split {train!r}")
-        return whole, scored._replace(reason=f"{why}, and none can be held out here: the checkpoint is chosen on it")
     except ValueError as error:
-        raise DataError(f"{root}: {error}") from error
+        if scored is None:
+            raise DataError(f"{root}: {why}, and {error}") from error
+        whole = Part({"split": train}, len(build(**options)), f"the split {train!r}")
+        return whole, scored._replace(reason=f"{why}, and none can be held out: the checkpoint is chosen on it")
     return (
         Part({"split": train, "holdout": "exclude"}, out, f"{why}: blocks of frames are held out"),
         Part({"split": train, "holdout": "only"}, held, f"{why}: the checkpoint is chosen on held-out blocks"),

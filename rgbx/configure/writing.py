@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rgbx import __version__
 from rgbx._text import text_table
+from rgbx._types import Options
 from rgbx.configure.dry_run import VALIDATED, model_options, training_transforms
 from rgbx.configure.facts import Data, Machine
 from rgbx.configure.planner import Plan, Trial, time_text
@@ -144,7 +144,7 @@ test_dataloader = dict(
 """
 
 
-def _part(options: Mapping[str, Any], every: int, transforms: str) -> str:
+def _part(options: Options, every: int, transforms: str) -> str:
     """A loader's dataset."""
     given = "".join(f"{name}={_literal(value)},\n        " for name, value in options.items())
     inner = f"dict(\n        {given}transforms={transforms},\n    )"
@@ -171,7 +171,7 @@ def _numbers(values: Sequence[float]) -> str:
     )
 
 
-def _call(options: Mapping[str, Any]) -> str:
+def _call(options: Options) -> str:
     """A dict of a config on one line."""
     given = ", ".join(
         f"{name}={value.__name__ if name == 'type' else _literal(value)}" for name, value in options.items()

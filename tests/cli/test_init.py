@@ -13,7 +13,7 @@ import pytest
 import rgbx
 import rgbx.cli.init
 import rgbx.cli.train
-from rgbx.cli.init import seconds
+from rgbx.cli.arguments import seconds
 
 QUICK = ["--budget", "5s", "--pretrained", "none", "--device", "cpu"]
 
