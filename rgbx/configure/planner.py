@@ -175,7 +175,7 @@ class _Planner:
         """What follows from the frames alone."""
         data, seen = self.data, self.data.measured
         self.add("layout", data.type.__name__, data.layout)
-        self.add("modalities", data.modalities, "the maps that the folder has, in its order")
+        self.add("modalities", data.modalities, "the maps that this layout reads; --modalities takes others")
         if data.target:
             self.add("target", data.target, "there are no labels: this map is made from the others")
             ends = {name: seen.ranges[name] for name in (*data.modalities, data.target) if name in seen.ranges}

@@ -99,13 +99,11 @@ def _built(candidate: Candidate, split: str, options: Options) -> DenseDataset:
     try:
         return candidate.layout.build(candidate.root, split, **options)
     except TypeError as error:
-        refused = next(
-            (name for name in ("modalities", "holdout") if name in options and f"'{name}'" in str(error)), ""
-        )
-        if not refused:
+        named = [name for name in ("modalities", "holdout") if name in options and f"'{name}'" in str(error)]
+        if not named:
             raise
     name = candidate.layout.name
-    if refused == "modalities":
+    if named[0] == "modalities":
         raise ValueError(f"{candidate.root} is {name}, for translation: give sources= and targets=, not modalities=")
     dataset = _built(candidate, split, {key: value for key, value in options.items() if key != "holdout"})
     if not isinstance(dataset, FileDataset):
