@@ -1,4 +1,4 @@
-"""Turns checkpoints of other projects into checkpoints of rgbx, and says what became of every tensor."""
+"""Turns checkpoints of other projects into checkpoints of rgbx, saying what became of every tensor, and slims its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rgbx.cli.errors import command
-from rgbx.convert import KeyReport, convert_asymfusion
+from rgbx.convert import KeyReport, convert_asymfusion, slim
 from rgbx.models import MultimodalModel
 
 
@@ -16,6 +16,19 @@ from rgbx.models import MultimodalModel
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses, converts, reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
+    return _slim(arguments) if arguments.format == "slim" else _convert(arguments)
+
+
+def _slim(arguments: argparse.Namespace) -> int:
+    before, after = slim(arguments.source, arguments.out, trust=arguments.trust, overwrite=arguments.force)
+    print(
+        f"{arguments.out} is written: {after / 1e6:.1f} MB of {before / 1e6:.1f}. It predicts and is fine-tuned from; it "
+        "resumes no training."
+    )
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
     _check_free(arguments.report, arguments)
     model, report = convert_asymfusion(
         arguments.source,
@@ -58,7 +71,7 @@ def _write_report(arguments: argparse.Namespace, report: KeyReport, found: dict[
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Convert a checkpoint of another project to one of rgbx.")
+    parser = argparse.ArgumentParser(description="Convert a checkpoint of another project to one of rgbx, or slim one.")
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     asymfusion = formats.add_parser(
         "asymfusion",
@@ -78,10 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
     asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
-    asymfusion.add_argument("--force", action="store_true", help="replace OUT and FILE where they exist")
-    asymfusion.add_argument(
-        "--trust",
-        action="store_true",
-        help="read a file that holds arbitrary Python objects, which can run any code",
+    slimmed = formats.add_parser(
+        "slim",
+        help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
+        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history and config, "
+        "with weights of 16 bits.",
     )
+    slimmed.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
+    slimmed.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
+    for parser_of_format in (asymfusion, slimmed):
+        parser_of_format.add_argument("--force", action="store_true", help="replace files that exist")
+        parser_of_format.add_argument(
+            "--trust",
+            action="store_true",
+            help="read a file that holds arbitrary Python objects, which can run any code",
+        )
     return parser

@@ -15,8 +15,31 @@ from matplotlib.patches import Patch
 from tqdm import tqdm
 
 from rgbx.datasets.rooms import CLASSES, PAINTS, PALETTE, SyntheticRooms, render
+from rgbx.datasets.rooms.dataset import SPLITS
+from rgbx.maps.files import encode_png, replace_file
 
 _SHEET_ROWS = 8
+_DECLARATION = """# Rendered rooms of rgbx, by `rgbx render-rooms FOLDER --declare`.
+[classes]
+names = [
+{names}]
+palette = [
+{colours}]
+
+[label]
+folder = "label"
+
+[modalities.rgb]
+folder = "rgb"
+unit = "rgb8"
+
+[modalities.depth]
+folder = "depth"
+unit = "metre"
+scale = 1000  # millimetres
+
+[splits]
+{splits}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for split, count in (("train", options.train), ("val", options.val), ("test", options.test)):
         if not count:
+            continue
+        if options.declare:
+            found = SyntheticRooms(split=split, num_frames=count, size=options.size, seed=options.seed, paints=options.paints)
+            write_declared(found, options.out)
+            print(f"{split}: {count} frames, and {split}.txt")
             continue
         try:
             rooms = SyntheticRooms(
@@ -61,6 +89,29 @@ def render_split(rooms: SyntheticRooms, *, workers: int = 1) -> int:
         return sum(bar(map(rooms.write, range(len(rooms)))))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return sum(bar(pool.imap_unordered(rooms.write, range(len(rooms)), chunksize=8)))
+
+
+def write_declared(rooms: SyntheticRooms, folder: Path) -> None:
+    """Writes the frames of a dataset as `{map}/{split}_000.png` and a list of them, and a `dataset.toml` that says so.
+
+    Args:
+        rooms: of rgb and depth, rendered on the fly.
+        folder: what is there is replaced.
+    """
+    stems = [f"{rooms.split}_{index:03d}" for index in range(len(rooms))]
+    for index, stem in enumerate(stems):
+        frame = rooms.read(index)
+        files = {"rgb": frame["rgb"], "depth": np.rint(1000 * frame["depth"]).astype(np.uint16), "label": frame["label"]}
+        for name, values in files.items():
+            path = folder / name / f"{stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, encode_png(values))
+    replace_file(folder / f"{rooms.split}.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    there = "".join(f'{split} = "{split}.txt"\n' for split in SPLITS if (folder / f"{split}.txt").is_file())
+    names = "".join(f'    "{name}",\n' for name in rooms.classes)
+    colours = "".join(f"    {list(colour)},\n" for colour in rooms.palette)
+    text = _DECLARATION.format(names=names, colours=colours, splits=there)
+    replace_file(folder / "dataset.toml", text.encode())
 
 
 def contact_sheet(
@@ -123,6 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
     parser.add_argument(
         "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
+    )
+    parser.add_argument(
+        "--declare",
+        action="store_true",
+        help="write OUT/{rgb,depth,label}/SPLIT_000.png with lists and a dataset.toml instead, as one's own data are",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument(
