@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import copy
 import importlib
@@ -16,37 +15,15 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from rgbx._files import existing_file
-from rgbx._text import nearest, nearest_file
+from rgbx._text import nearest
 from rgbx._types import Options
+from rgbx.cli.arguments import existing_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
 from rgbx.cli.plan import check_form
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 OF_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context")
-
-
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "config": {"help": "config file, such as configs/rooms/....py"},
-    "--work-dir": {"help": "where logs and checkpoints go"},
-    "--data-root": {"help": "root folder of every dataset of the config"},
-    "--cfg-options": {"nargs": "+", "default": [], "metavar": "A.B=VALUE", "help": "override values of the config"},
-    "--trust": {
-        "action": "store_true",
-        "help": "read checkpoints and weights that hold arbitrary Python objects, which can run any code",
-    },
-    "--launcher": {
-        "choices": ("none", "pytorch"),
-        "default": "none",
-        "help": "pytorch: one of the processes that torchrun started",
-    },
-}
-
-
-def add_config_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Some of the arguments that commands with a config have; all of them where none is named."""
-    for name in names or ARGUMENTS:
-        parser.add_argument(name, **ARGUMENTS[name])
 
 
 def load_config(path: str | Path, *, options: Sequence[str] = (), data_root: str | None = None) -> Config:
@@ -193,8 +170,7 @@ def _dicts(value: object) -> Iterator[Any]:
 
 
 def _parse(path: Path) -> Config:
-    if not path.exists():
-        raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
+    existing_config(path)
     files: dict[Path, Path] = {}
     _check_chain(path, files)
     try:

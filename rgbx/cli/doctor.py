@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rgbx._types import Options
-from rgbx.cli.config import DATALOADERS, Config, add_config_arguments, load_config
+from rgbx.cli.arguments import existing_dataset
+from rgbx.cli.config import DATALOADERS, Config, load_config
 from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import FAILED, ConfigError, command
 from rgbx.datasets import build_dataset, propose, recognise, split_names
@@ -25,13 +26,12 @@ from rgbx.doctor import diagnose, text_report
 from rgbx.maps import replace_file
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+@command("doctor")
+def main(arguments: argparse.Namespace) -> int:
     """Parses, opens the splits, examines, reports.
 
     Exit code 0 clean or facts only, 1 warnings, 2 errors (also of the command itself).
     """
-    arguments = _parser().parse_args(argv)
     if not _declared(arguments.target, write=arguments.write_toml):
         return FAILED
     builders = dataset_builders(
@@ -117,8 +117,7 @@ def dataset_builders(
         return _from_config(config, target, split, {} if modalities is None else {"modalities": tuple(modalities)})
     if data_root or options:
         raise ConfigError("--data-root and --cfg-options need a config; the target here is a folder")
-    if not Path(target).is_dir():
-        raise FileNotFoundError(f"{target}: neither a config (*.py) nor a folder")
+    existing_dataset(target)
     names = (split,) if split else split_names(target)
     return {name: partial(build_dataset, target, name, modalities=modalities) for name in names}
 
@@ -141,28 +140,3 @@ def _from_config(config: Config, target: str, split: str | None, changes: Option
             f"--split {split}: {target} has {', '.join(name for group in names.values() for name in group)}"
         )
     return {", ".join(names[key]): partial(build_from, dataset) for key, dataset in found.items()}
-
-
-def _samples(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames (0 reads all)")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Reads a sample of a dataset and reports what is wrong with it.",
-        epilog="Exit code: 0 clean or facts only, 1 warnings, 2 errors.",
-    )
-    parser.add_argument("target", metavar="CONFIG|PATH", help="config file, or folder of a dataset")
-    parser.add_argument(
-        "--write-toml", action="store_true", help=f"write the proposed {DECLARATION} of a folder of unknown layout"
-    )
-    parser.add_argument("--split", help="examine this split only, such as train; for a folder any name")
-    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="examine these instead of the dataset's own")
-    parser.add_argument("--samples", type=_samples, default=64, metavar="N", help="frames per split; 0 reads all (64)")
-    parser.add_argument("--seed", type=int, default=0, help="which frames are drawn (0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings, with all evidence")
-    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw some of the frames")
-    add_config_arguments(parser, "--data-root", "--cfg-options")
-    return parser

@@ -12,26 +12,24 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rgbx.cli.arguments import ConfigError, parse
+
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
 FAILED, INTERRUPTED = 2, 130
 
 
-Command = Callable[..., int]  # takes the command line, None for that of the process
+Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process
 
 
-class ConfigError(ValueError):
-    """A config, or an option on the command line, that cannot be used."""
-
-
-def run_command(function: Command, argv: Sequence[str] | None) -> int:
-    """Runs a command and turns what a user can cause into a sentence on stderr and an exit code.
+def run_command(function: Callable[[Given], int], given: Given = None) -> int:
+    """Runs a function of a command line, and turns what a user can cause into a sentence on stderr and an exit code.
 
     RGBX_DEBUG=1 in the environment lets errors through with their traceback.
     """
     try:
         with interrupts_repeated():
-            return function(argv)
+            return function(given)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -42,16 +40,27 @@ def run_command(function: Command, argv: Sequence[str] | None) -> int:
         return FAILED
 
 
-def command(function: Command) -> Command:
-    """Decorator of a command's `main`, see `run_command`."""
-    return functools.wraps(function)(lambda argv=None: run_command(function, argv))
+def command(name: str) -> Callable[[Callable[[argparse.Namespace], int]], Callable[..., int]]:
+    """Decorator of a command's `main`, which gets its arguments; see `run_command`.
 
+    What is decorated also takes the words of a command line, or None for those of the process, which
+    `rgbx.cli.arguments.parse` reads.
 
-def positive(text: str) -> int:
-    """An argument's type: whole numbers from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
-    return int(text)
+    Args:
+        name: of the command, a key of `rgbx.cli.arguments.COMMANDS`.
+    """
+
+    def decorate(body: Callable[[argparse.Namespace], int]) -> Callable[..., int]:
+        def carried_out(given: Given) -> int:
+            return body(given if isinstance(given, argparse.Namespace) else parse(name, given))
+
+        def main(given: Given = None) -> int:
+            return run_command(carried_out, given)
+
+        functools.update_wrapper(main, body)
+        return main
+
+    return decorate
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 import torch.distributed
 
+from rgbx._runs import find_result
 from rgbx._text import text_table
-from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
+from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint
 from rgbx.cli.errors import ConfigError, building, command
-from rgbx.cli.model import add_model_argument, model_from
+from rgbx.cli.model import model_from
 from rgbx.cli.plan import check_loops
 from rgbx.cli.subsets import all_subsets
 from rgbx.cli.train import use_launcher
@@ -28,7 +29,7 @@ from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.selection import selection_facts
 from rgbx.evaluate.session import Observer, Session
 from rgbx.models import PROTOCOLS, Predictor, Protocol
-from rgbx.models.checkpoint import find_result, read_checkpoint
+from rgbx.models.checkpoint import read_checkpoint
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
@@ -39,13 +40,12 @@ from rgbx.train.runner import Runner
 LOG = logging.getLogger("rgbx")
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+@command("test")
+def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, evaluates each subset of modalities, damages them where asked to, reports.
 
     Exit code 0, 2 for a user's error, 130 for Ctrl-C.
     """
-    arguments = build_parser().parse_args(argv)
     checkpoint = find_result(arguments.checkpoint)
     config = configure(arguments, checkpoint.parent / "test")
     with building(arguments.config):
@@ -233,49 +233,3 @@ def config_identity(arguments: argparse.Namespace) -> dict[str, str]:
     """The config's file, and the SHA-256 of what it resolves to, wherever its data and results lie."""
     resolved = load_config(arguments.config, options=arguments.cfg_options).pretty_text
     return {"file": str(arguments.config), "sha256": hashlib.sha256(resolved.encode()).hexdigest()}
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """What tools/test.py understands."""
-    parser = argparse.ArgumentParser(description="Evaluate a checkpoint on the test split.")
-    add_config_arguments(parser)
-    parser.add_argument(
-        "checkpoint",
-        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
-    )
-    add_model_argument(parser)
-    parser.add_argument(
-        "--modalities",
-        nargs="+",
-        default=[],
-        metavar="A+B",
-        help="subsets to evaluate in turn, such as: rgb+depth rgb (all modalities; with --robustness every subset)",
-    )
-    parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads to evaluate (all)")
-    parser.add_argument(
-        "--protocol",
-        choices=sorted(PROTOCOLS),
-        help="rules of the evaluation (the config's test_cfg.protocol, or rgbx); for maps rgbx, rgbx-sliding or cen",
-    )
-    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every Kth frame of the test split (1)")
-    parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
-    parser.add_argument("--boundary", action="store_true", help="also score the boundaries of classes")
-    parser.add_argument("--calibration", action="store_true", help="also score the confidence in classes")
-    parser.add_argument(
-        "--robustness",
-        action="store_true",
-        help="also damage each modality of the first subset: every corruption that suits it, at five severities",
-    )
-    parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
-    parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
-    parser.add_argument("--draw-count", type=int, default=4, metavar="N", help="how many (4)")
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the result file there (results.json in the run's log directory)"
-    )
-    parser.add_argument(
-        "--save-predictions",
-        metavar="DIR",
-        help="write the ensemble under the first subset there, as the dataset stores its own labels or maps",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
-    return parser

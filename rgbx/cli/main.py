@@ -1,32 +1,27 @@
-"""`rgbx COMMAND ...`: every command under one name; only the one that is asked for is imported."""
+"""`rgbx COMMAND ...`: every command under one name; its module is imported once its arguments are known to be right."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
+import argcomplete
+
 from rgbx import __version__
 from rgbx._text import nearest
-from rgbx.cli.errors import FAILED
+from rgbx.cli.arguments import ALIASES, COMMANDS, Parser, parse, program
+from rgbx.cli.errors import FAILED, run_command
 
-COMMANDS = {  # the name of a command, whose module is rgbx.cli.NAME, and what it is for
-    "train": "train what a config describes, or resume a training",
-    "evaluate": "score a checkpoint, by subset of its modalities",
-    "translate": "turn folders of maps into files of another map",
-    "doctor": "look for mistakes in a dataset",
-    "prepare": "bring downloaded datasets into their folders",
-    "profile": "measure parameters, operations, time and memory",
-    "report": "make a page of result files",
-    "compare": "say whether two results differ by more than chance",
-    "convert": "turn checkpoints of other programs into one of this",
-    "study": "run a grid of trainings and tests, and tell what came out",
-    "render-rooms": "write a dataset of made rooms",
-}
+SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
+IN_BASH = 'eval "$(rgbx --completion bash)"'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the command's exit code, or 2 for a command that there is not."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what the words so far can go on with
+        argcomplete.autocomplete(_parser_of_all(), always_complete_options=False, exit_method=sys.exit)
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] in ("-h", "--help"):
         print(overview())
@@ -34,17 +29,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"rgbx {__version__}")
         return 0
-    name = given[0]
+    if given[0] == "--completion":
+        return _print_completion(given[1:])
+    name = ALIASES.get(given[0], given[0])
     if name not in COMMANDS:
-        print(f"error: rgbx has no command {name!r}{nearest(name, COMMANDS)} (rgbx --help lists all)", file=sys.stderr)
+        known = nearest(name, [*COMMANDS, *ALIASES])
+        print(f"error: rgbx has no command {name!r}{known} (rgbx --help lists all)", file=sys.stderr)
         return FAILED
-    command = importlib.import_module(f"rgbx.cli.{name.replace('-', '_')}")
-    sys.argv[0] = f"{sys.argv[0]} {name}"  # what its help calls it
-    return int(command.main(given[1:]))
+    return run_command(lambda _: _carry_out(name, given))
+
+
+def _carry_out(name: str, given: Sequence[str]) -> int:
+    arguments = parse(name, given[1:], [*program(), given[0]])
+    return int(importlib.import_module(f"rgbx.cli.{COMMANDS[name].module}").main(arguments))
+
+
+def _parser_of_all() -> Parser:
+    """The command line as a shell completes it."""
+    parser = Parser(prog="rgbx", add_help=False)
+    for option in ("--help", "--version"):
+        parser.add_argument(option, action="store_true")
+    parser.add_argument("--completion", choices=SHELLS)
+    commands = parser.add_subparsers()
+    for name, command in COMMANDS.items():
+        command.add(commands.add_parser(name, help=command.purpose))
+    return parser
+
+
+def _print_completion(shells: Sequence[str]) -> int:
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        print(f"error: --completion takes one of {', '.join(SHELLS)}; found {' '.join(shells)!r}", file=sys.stderr)
+        return FAILED
+    print(argcomplete.shellcode(["rgbx"], shell=shells[0]))
+    return 0
 
 
 def overview() -> str:
-    """How the command is used."""
+    """How the command is used, on one screen."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join(["usage: rgbx COMMAND ...", "", *lines, "", "rgbx COMMAND --help tells its options."])
+    lines = [f"  {name:{width}}  {command.purpose}" for name, command in COMMANDS.items()]
+    hints = ("rgbx COMMAND --help tells its options and has an example.", f"Completion in bash: {IN_BASH}")
+    return "\n".join(["usage: rgbx COMMAND ...", "", *lines, "", *hints])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

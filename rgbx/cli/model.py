@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rgbx._runs import config_hint
 from rgbx._types import State
 from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
-from rgbx.models.checkpoint import config_hint, model_weights, specs_in
+from rgbx.models.checkpoint import model_weights, specs_in
 from rgbx.models.load import fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
-
-WHICH = ("checkpoint", "config")
-
-
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """`--model-from`, for commands that take a config and a checkpoint."""
-    parser.add_argument(
-        "--model-from", choices=WHICH, help="whose model counts where config and checkpoint describe different ones"
-    )
 
 
 def model_from(

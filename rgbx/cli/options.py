@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from rgbx._text import nearest
 from rgbx._types import Options
+from rgbx.cli.arguments import split_option
 from rgbx.cli.errors import ConfigError
 from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.changes import literal
@@ -108,10 +109,8 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     """
     parsed = {}
     for option in options:
-        path, equals, text = option.partition("=")
+        path, text = split_option(option)
         shown = f"--cfg-options {reprlib.repr(path)[1:-1]}"
-        if not equals or not all(part.strip() for part in path.split(".")):
-            raise ConfigError(f"--cfg-options takes A.B=VALUE, found {reprlib.repr(option)}")
         if len(path) > LONGEST_PATH or len(text) > LONGEST_VALUE or _depth(text) > DEEPEST_VALUE:
             raise ConfigError(f"{shown}: {reprlib.repr(text)} is too long, or has too many brackets in each other")
         try:

@@ -11,14 +11,12 @@ from pathlib import Path
 import torch
 
 from rgbx._text import text_table
-from rgbx.cli.config import add_config_arguments
-from rgbx.cli.errors import command, positive
+from rgbx.cli.errors import command
 from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
 from rgbx.maps import replace_file
 from rgbx.profile.measure import Profile, describe_machine, find_device, measure_complexity, profile_model
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMAT = "rgbx-profile/1"
 METHOD = (
     "From normalised maps to the outputs of all heads. Parameters: of a model for these modalities alone, without "
@@ -30,10 +28,9 @@ MEMORY = {
 }
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+@command("profile")
+def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, measures every combination, prints a table; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    arguments = _parser().parse_args(argv)
     model = read_model(arguments.model, options=arguments.cfg_options, trust=arguments.trust)
     subsets = [model.layout.order(text.split("+")) for text in arguments.modalities] or all_subsets(model.modalities)
     device = find_device(arguments.device)
@@ -48,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             size=arguments.size,
             modalities=subset,
             batch=batch,
-            dtype=DTYPES[dtype],
+            dtype=getattr(torch, dtype),
             repeats=arguments.repeats,
         )
         for subset, batch, dtype in itertools.product(subsets, arguments.batches, arguments.dtypes)
@@ -83,28 +80,3 @@ def _write(arguments: argparse.Namespace, machine: str, device: torch.device, ro
         "rows": [row.as_dict() for row in rows],
     }
     replace_file(Path(arguments.json), (json.dumps(report, indent=2) + "\n").encode())
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 480x640")
-    return int(height), int(width)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure a model: parameters, FLOPs, memory, latency.")
-    parser.add_argument(
-        "model", metavar="CONFIG|CHECKPOINT", help="config, whose datasets are not needed, or checkpoint"
-    )
-    parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="image size (480x640)")
-    parser.add_argument("--batches", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="precisions (float32)")
-    parser.add_argument(
-        "--modalities", nargs="+", default=[], metavar="A+B", help="subsets, such as: rgb rgb+depth (every subset)"
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
-    parser.add_argument("--repeats", type=positive, default=30, metavar="N", help="timed passes per row (30)")
-    parser.add_argument("--json", metavar="FILE", help="write the measurements there")
-    add_config_arguments(parser, "--cfg-options", "--trust")
-    return parser

@@ -6,7 +6,6 @@ import argparse
 import multiprocessing
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from tqdm import tqdm
 
-from rgbx.datasets.rooms import CLASSES, PAINTS, PALETTE, SyntheticRooms, render
+from rgbx.cli.errors import command
+from rgbx.datasets.rooms import CLASSES, PALETTE, SyntheticRooms, render
 from rgbx.datasets.rooms.dataset import SPLITS
 from rgbx.maps.files import encode_png, replace_file
 
@@ -42,29 +42,24 @@ scale = 1000  # millimetres
 {splits}"""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parses the command line, renders what is missing and draws the sheet."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+@command("render-rooms")
+def main(options: argparse.Namespace) -> int:
+    """Renders what is missing and draws the sheet; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     for split, count in (("train", options.train), ("val", options.val), ("test", options.test)):
         if not count:
             continue
+        rooms = SyntheticRooms(
+            split=split,
+            num_frames=count,
+            size=options.size,
+            seed=options.seed,
+            paints=options.paints,
+            root=None if options.declare else options.out,
+        )
         if options.declare:
-            found = SyntheticRooms(split=split, num_frames=count, size=options.size, seed=options.seed, paints=options.paints)
-            write_declared(found, options.out)
-            print(f"{split}: {count} frames, and {split}.txt")
+            write_declared(rooms, options.out)
+            print(f"{split}: {count} frames, listed in {split}.txt")
             continue
-        try:
-            rooms = SyntheticRooms(
-                split=split,
-                num_frames=count,
-                size=options.size,
-                seed=options.seed,
-                paints=options.paints,
-                root=options.out,
-            )
-        except ValueError as error:  # OUT was rendered with other settings
-            parser.error(str(error))
         written = render_split(rooms, workers=options.workers)
         print(f"{split}: {written} frames rendered, {count - written} were there already")
     if options.contact_sheet is not None:
@@ -72,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         frames = [render(options.seed, scene, options.size, options.paints) for scene in scenes]
         contact_sheet(frames).savefig(options.contact_sheet, dpi=100)
         print(f"contact sheet of {len(frames)} frames: {options.contact_sheet}")
+    return 0
 
 
 def render_split(rooms: SyntheticRooms, *, workers: int = 1) -> int:
@@ -149,39 +145,3 @@ def _panels() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         "edge": lambda edge: np.repeat(1 - edge[..., None], 3, axis=2),
         "label": lambda label: palette[label],
     }
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 120x160") from None
-    if min(height, width) < 8:
-        raise argparse.ArgumentTypeError(f"{text!r} is too small; the smallest size is 8x8")
-    return height, width
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Render synthetic rooms to OUT/{train,val,test}/{map}/000000.png. Frames that are "
-        "there already are kept, so an interrupted run can be repeated."
-    )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
-    parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
-    parser.add_argument("--val", type=int, default=100, metavar="N", help="validation frames (100)")
-    parser.add_argument("--test", type=int, default=200, metavar="N", help="test frames (200)")
-    parser.add_argument("--size", type=_size, default=(120, 160), metavar="HxW", help="image size (120x160)")
-    parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
-    parser.add_argument(
-        "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
-    )
-    parser.add_argument(
-        "--declare",
-        action="store_true",
-        help="write OUT/{rgb,depth,label}/SPLIT_000.png with lists and a dataset.toml instead, as one's own data are",
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes (1)")
-    parser.add_argument(
-        "--contact-sheet", type=Path, metavar="PNG", help="also draw the first train frames, one per row"
-    )
-    return parser

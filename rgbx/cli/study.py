@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
-from rgbx.cli.config import add_config_arguments
-from rgbx.cli.errors import INTERRUPTED, ConfigError, command, positive
+from rgbx.cli.errors import INTERRUPTED, ConfigError, command
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
 from rgbx.maps import replace_file
 from rgbx.profile.measure import find_device
@@ -31,13 +30,12 @@ from rgbx.study.table import csv_text, markdown_table
 SOME_FAILED = 1
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+@command("study")
+def main(arguments: argparse.Namespace) -> int:
     """Parses, runs what is not done, measures costs, writes the table.
 
     Exit code 0, 1 if runs failed, 2 for a user's error, 130 for Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
     declared = read_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs/studies", declared.file.stem))
     environment = child_environment(arguments.device, arguments.jobs)
@@ -158,7 +156,7 @@ def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: ar
 
 def command_line(arguments: argparse.Namespace) -> str:
     """The command that repeats the study, without places outside the working directory."""
-    words = ["python", "tools/study.py", relative(Path(arguments.study))]
+    words = ["rgbx", "study", relative(Path(arguments.study))]
     if arguments.data_root:
         words += ["--data-root", relative(Path(arguments.data_root))]
     for name in ("dtype", "device", "jobs"):
@@ -206,23 +204,3 @@ def _visible(index: int, visible: str | None) -> str:
             f"--device is 'cuda:{index}', but CUDA_VISIBLE_DEVICES={visible!r} shows {len(names)} devices"
         )
     return names[index]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Run a declared grid of methods and seeds, and tabulate it.")
-    parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
-    parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
-    parser.add_argument("--out", metavar="DIR", help="where STUDY.md, STUDY.csv and STUDY.png go (the work dir)")
-    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (1)")
-    parser.add_argument("--only", nargs="+", metavar="METHOD", help="run only these methods")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="run only these seeds of the study")
-    parser.add_argument("--dry-run", action="store_true", help="print the grid and what is done, and stop")
-    parser.add_argument("--table-only", action="store_true", help="run nothing; tabulate what is done")
-    parser.add_argument("--rerun-changed", action="store_true", help="run anew what was run with another config")
-    parser.add_argument("--no-latency", action="store_true", help="do not time the methods")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16", "auto"), help="precision of training and testing"
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (cuda where there is one)")
-    add_config_arguments(parser, "--data-root", "--cfg-options", "--trust")
-    return parser

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from rgbx._text import nearest, nearest_file
+from rgbx._text import nearest
+from rgbx.cli.arguments import existing_study
 from rgbx.cli.config import Config, load_config, read_values
 from rgbx.cli.errors import ConfigError, sentence
 from rgbx.cli.evaluate import config_identity
@@ -27,9 +28,7 @@ from rgbx.train.changes import flatten
 
 def read_study(path: str | Path) -> Study:
     """Reads and checks a study file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"study {path} does not exist{nearest_file(path)}")
+    path = existing_study(path)
     return declare_study(read_values(path), path)
 
 

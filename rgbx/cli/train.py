@@ -11,22 +11,21 @@ from pathlib import Path
 
 import torch.distributed
 
-from rgbx.cli.config import Config, add_config_arguments, load_config, without_initial_weights
+from rgbx._runs import find_last
+from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command
 from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
-from rgbx.models.checkpoint import find_last
 from rgbx.profile.measure import measure_complexity
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+@command("train")
+def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    arguments = _parser().parse_args(argv)
     config = configure(arguments)
     warnings = check_training(config, arguments.config)
     with building(arguments.config):
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _plot(runner)
         finish_together()
     except KeyboardInterrupt:
-        print(f"\n{resume_hint(sys.argv[1:] if argv is None else argv, config.work_dir)}", file=sys.stderr)
+        print(f"\n{resume_hint(arguments.command_line, config.work_dir)}", file=sys.stderr)
         return INTERRUPTED
     finally:
         if torch.distributed.is_initialized():
@@ -73,8 +72,6 @@ def configure(arguments: argparse.Namespace) -> Config:
     Raises:
         ConfigError: arguments that contradict each other.
     """
-    if arguments.resume not in (None, "auto") and arguments.load_from:
-        raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
     config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
     config.work_dir = str(
         arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
@@ -116,58 +113,32 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
     """
     if arguments.launcher == "pytorch" and "RANK" not in os.environ:
         raise ConfigError(
-            "--launcher pytorch needs torchrun: torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch"
+            "--launcher pytorch needs torchrun: torchrun --nproc-per-node 2 -m rgbx train CONFIG --launcher pytorch"
         )
     config.launcher = arguments.launcher
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
 
-def resume_hint(argv: Sequence[str], work_dir: str) -> str:
+def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
     """What to do after an interruption: the same command, with --resume."""
     last = find_last(work_dir)
     if last is None:
         return "Interrupted before the first epoch was saved: start again with the same command."
-    own = [sys.argv[0]] if not Path(sys.argv[0]).name.startswith("rgbx ") else sys.argv[0].rsplit(" ", 1)
-    command = [*own, *_without_resume(argv), "--resume"]
+    words = [*_without_resume(command_line), "--resume"]
     if "RANK" in os.environ:
-        command = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *command]
-    elif command[0].endswith(".py"):
-        command = ["python", *command]
-    return f"Interrupted; {last} is complete. Resume with: {shlex.join(command)}"
+        started = words[1:] if words[0] == "python" else words
+        words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *started]
+    return f"Interrupted; {last} is complete. Resume with: {shlex.join(words)}"
 
 
-def _without_resume(argv: Sequence[str]) -> list[str]:
-    """The arguments without --resume, which argparse also takes abbreviated, and its value."""
+def _without_resume(words: Sequence[str]) -> list[str]:
+    """The words without --resume, which argparse also takes abbreviated, and its value."""
     kept: list[str] = []
     after_flag = False
-    for word in map(str, argv):
+    for word in words:
         name = word.partition("=")[0]
         is_flag = len(name) > 2 and "--resume".startswith(name)
         if not is_flag and not (after_flag and not word.startswith("-")):
             kept.append(word)
         after_flag = is_flag and "=" not in word
     return kept
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Train what a config describes.")
-    add_config_arguments(parser)
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="continue from the last epoch in the work directory, or from a file",
-    )
-    parser.add_argument(
-        "--load-from", metavar="CHECKPOINT", help="start from the weights that fit, also of other classes or modalities"
-    )
-    parser.add_argument("--seed", type=_seed, help="of everything random (0)")
-    parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
-    return parser
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 0..2**32-1")
-    return int(text)

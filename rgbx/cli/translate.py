@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch.utils.data import default_collate
 
-from rgbx.cli.config import add_config_arguments, load_config
+from rgbx._runs import find_result
+from rgbx.cli.arguments import named_paths
+from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, command
-from rgbx.cli.model import add_model_argument, config_model, model_from
+from rgbx.cli.model import config_model, model_from
 from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, stored_in
 from rgbx.datasets.listing import image_files
 from rgbx.datasets.sample import Sample, validate_sample
-from rgbx.models import PROTOCOLS, MultimodalModel, Predictor
-from rgbx.models.checkpoint import find_result, read_checkpoint, specs_in
+from rgbx.models import MultimodalModel, Predictor
+from rgbx.models.checkpoint import read_checkpoint, specs_in
+from rgbx.profile.measure import find_device
 from rgbx.tasks import ENSEMBLE, Map
 from rgbx.transforms import PackSample
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+@command("translate")
+def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, translates file after file; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    arguments = _parser().parse_args(argv)
-    inputs = parse_inputs(arguments.input)
+    inputs = named_paths(arguments.input)
     model, state = read_translator(arguments)
     head, task = find_map(model, arguments.head)
     predictor = Predictor(model, arguments.protocol, modalities=tuple(inputs), heads=[head])
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model.data_preprocessor.describe({name: files[name].spec for name in inputs})
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
     for job in jobs:
-        files[task.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch))
+        files[task.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch or ENSEMBLE))
     print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {task.target} written: {arguments.out}")
     return 0
 
@@ -52,17 +53,13 @@ def read_translator(arguments: argparse.Namespace) -> tuple[MultimodalModel, Map
     """The checkpoint's model on the device, in evaluation mode, and what else the checkpoint says.
 
     Raises:
-        ConfigError: more than a config and a checkpoint, or a config of another model.
+        ConfigError: a config of another model.
     """
     *configs, checkpoint = arguments.model
-    if len(configs) > 1:
-        raise ConfigError(f"expected a config and a checkpoint, or a checkpoint alone; found {arguments.model}")
-    if arguments.cfg_options and not configs:
-        raise ConfigError("--cfg-options are of a config; only a checkpoint is given")
     file = find_result(checkpoint)
     state = read_checkpoint(file, trust=arguments.trust)
     ours = config_model(load_config(configs[0], options=arguments.cfg_options)) if configs else None
-    return model_from(ours, state, file, arguments.model_from).to(arguments.device), state
+    return model_from(ours, state, file, arguments.model_from).to(find_device(arguments.device)), state
 
 
 def find_map(model: MultimodalModel, head: str | None) -> tuple[str, Map]:
@@ -111,23 +108,6 @@ class Job(NamedTuple):
     out: Path
 
 
-def parse_inputs(texts: Sequence[str]) -> dict[str, Path]:
-    """["rgb=a.png", ...] as {"rgb": Path("a.png"), ...}.
-
-    Raises:
-        ConfigError: another form, or a map named twice.
-    """
-    inputs: dict[str, Path] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not name or not equals or not path:
-            raise ConfigError(f"--input takes MAP=PATH, such as rgb=a.png, found {text!r}")
-        if name in inputs:
-            raise ConfigError(f"--input names {name!r} twice")
-        inputs[name] = Path(path)
-    return inputs
-
-
 def list_jobs(inputs: Mapping[str, Path], out: Path, *, overwrite: bool = False) -> list[Job]:
     """What to translate: one job for files, one per stem for folders.
 
@@ -137,13 +117,10 @@ def list_jobs(inputs: Mapping[str, Path], out: Path, *, overwrite: bool = False)
         overwrite: whether results may replace files that are there; inputs are never replaced.
 
     Raises:
-        FileNotFoundError: no such input, or an image without its partner, which is named.
+        FileNotFoundError: an image without its partner, which is named.
         FileExistsError: a result is there already.
         ConfigError: files beside folders, or a result that is no PNG.
     """
-    for name, path in inputs.items():
-        if not path.exists():
-            raise FileNotFoundError(f"--input {name}={path}: no such file or folder")
     folders = [path.is_dir() for path in inputs.values()]
     if any(folders) and not all(folders):
         raise ConfigError("--input takes files or folders, not both at once")
@@ -174,47 +151,3 @@ def _folder_jobs(inputs: Mapping[str, Path], out: Path) -> list[Job]:
             there = next(files[stem] for files in found.values() if stem in files)
             raise FileNotFoundError(f"{there} has no partner: {inputs[absent[0]]} holds no image {stem!r}")
     return [Job({name: files[stem] for name, files in found.items()}, out / f"{stem}.png") for stem in stems]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Translate registered maps to another map.")
-    parser.add_argument(
-        "model",
-        nargs="+",
-        metavar="[CONFIG] CHECKPOINT",
-        help="a checkpoint or work directory; a config before it must describe the same model",
-    )
-    add_model_argument(parser)
-    parser.add_argument("--head", help="which of the model's heads to translate with, where several predict maps")
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="MAP=PATH",
-        help="any of the model's maps: all files, or all folders whose files share their stems",
-    )
-    parser.add_argument("--out", required=True, metavar="PATH", help="the PNG to write, or the folder of them")
-    parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
-    parser.add_argument(
-        "--map",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("MAP", "KEY=VALUE"),
-        help="what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as "
-        "depth scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or "
-        "depth unit=relative log=11.1; by default as in the files that the model was trained on",
-    )
-    parser.add_argument("--branch", default=ENSEMBLE, help="write the image of one modality instead of the ensemble's")
-    parser.add_argument("--protocol", choices=_protocols(), default="rgbx", help="(rgbx)")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu or cuda:1"
-    )
-    add_config_arguments(parser, "--cfg-options", "--trust")
-    for unused in ("--work-dir", "--data-root", "--launcher"):  # that all commands with a config have
-        parser.add_argument(unused, help=argparse.SUPPRESS)
-    return parser
-
-
-def _protocols() -> list[str]:
-    return sorted(name for name, rules in PROTOCOLS.items() if rules.tasks is None or Map.kind in rules.tasks)

@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 import torch.distributed
 
+from rgbx._protocol import Protocol as Rules
 from rgbx._text import nearest
 from rgbx._types import Batch, Meta
 from rgbx.tasks import ENSEMBLE, Counter, Evaluation, Score, Task
-from rgbx.tasks.protocol import Protocol as Rules
 
 Evaluations = dict[str, Evaluation]  # head to what was counted
 

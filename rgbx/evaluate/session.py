@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader
 
+from rgbx._protocol import Protocol as Rules
 from rgbx._types import Batch
 from rgbx.datasets import EveryKth
 from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, gather_images, metrics_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.predict import Predictor
 from rgbx.tasks import Counter
-from rgbx.tasks.protocol import Protocol as Rules
 
 Subset = tuple[str, ...]
 Outputs = Sequence[Mapping[str, Any]]  # what `Predictor` gives, one per sample

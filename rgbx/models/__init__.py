@@ -1,11 +1,11 @@
 """Complete models: built from plain parameters, loaded from checkpoints, used to predict."""
 
+from rgbx._protocol import PROTOCOLS, Protocol
 from rgbx.models.build import multimodal, multimodal_segmentor, multimodal_translator
 from rgbx.models.load import load
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import Head, MultimodalModel, Preprocessor
 from rgbx.models.predict import Predictor
-from rgbx.tasks.protocol import PROTOCOLS, Protocol
 
 __all__ = [
     "PROTOCOLS",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import signal
 import threading
 from collections import deque
@@ -17,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from rgbx._runs import LAST_CHECKPOINT
 from rgbx._types import State
 from rgbx.backbones import read_pickle, shown_keys
 from rgbx.maps import STANDARD_MAPS, MapSpec
 
-LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
 
 
@@ -81,22 +80,6 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     return state
 
 
-def find_result(path: str | Path) -> Path:
-    """The checkpoint to evaluate: the file itself, or a directory's best one, or its last.
-
-    Raises:
-        FileNotFoundError: no such file, or a directory without checkpoints.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    best = sorted(path.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)
-    found = best[-1] if best else find_last(path)
-    if found is None:
-        raise FileNotFoundError(f"{path} is neither a checkpoint nor a directory that holds one")
-    return found
-
-
 def model_weights(state: State, path: str | Path) -> dict[str, Any]:
     """The model's tensors of a checkpoint: its `state_dict`, or the file itself if it is one.
 
@@ -136,36 +119,11 @@ def specs_in(state: State) -> dict[str, MapSpec]:
     }
 
 
-def config_hint(path: str | Path) -> str:
-    """Names the config that training left beside a checkpoint, for messages; empty where there is none."""
-    configs = sorted(Path(path).parent.glob("*.py"), key=lambda file: file.stat().st_mtime)
-    return f" It was trained with {configs[-1]}" if configs else ""
-
-
 def write_last(work_dir: str | Path, filename: str) -> None:
     """Notes which checkpoint to resume from, by name only: the directory may be moved or copied."""
     temporary = Path(work_dir, f".{LAST_CHECKPOINT}.tmp")
     temporary.write_text(filename)
     temporary.replace(Path(work_dir, LAST_CHECKPOINT))
-
-
-def find_last(work_dir: str | Path) -> Path | None:
-    """The checkpoint that `--resume` continues from, or None where no epoch was finished.
-
-    Only files inside `work_dir` count, also where an older note holds an absolute path.
-    """
-    work_dir = Path(work_dir)
-    note = work_dir / LAST_CHECKPOINT
-    if note.is_file():
-        name = Path(note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()).name
-        if name in {file.name for file in work_dir.iterdir() if file.is_file()}:
-            return work_dir / name
-    epochs = {
-        int(found[1]): path
-        for path in work_dir.glob("epoch_*.pth")
-        if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))
-    }
-    return epochs[max(epochs)] if epochs else None
 
 
 def to_plain(value: object) -> Any:

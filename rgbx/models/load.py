@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rgbx._runs import config_hint, find_result
 from rgbx._types import Options, State
 from rgbx.backbones import cast, repeats_values, to_channels_last
 from rgbx.models.build import GENERATORS, build_complete
-from rgbx.models.checkpoint import EXTRA_STATE, config_hint, find_result, model_weights, read_checkpoint, specs_in
+from rgbx.models.checkpoint import EXTRA_STATE, model_weights, read_checkpoint, specs_in
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
 

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._protocol import PROTOCOLS, Protocol, Size
 from rgbx._types import Batch
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
 from rgbx.tasks.base import NotFiniteError
-from rgbx.tasks.protocol import PROTOCOLS, Protocol, Size
 
 _CV_CHANNELS = 64  # of an array that OpenCV resizes: some versions take no more than 128
 

@@ -49,7 +49,7 @@ class Commands:
         self._lock, self._stopping = threading.Lock(), False
 
     def __call__(self, name: str, arguments: Sequence[str], log: Path) -> int:
-        """Runs `rgbx-NAME` with its output appended to a log; returns its exit code.
+        """Runs `rgbx NAME` with its output appended to a log; returns its exit code.
 
         Raises:
             StoppedError: `stop` was called.
@@ -143,7 +143,7 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
 
 def _run_command(run: Run, call: Call, name: str, arguments: Sequence[str]) -> None:
     with run.log.open("a") as file:
-        file.write(f"$ rgbx-{name} {shlex.join(arguments)}\n")
+        file.write(f"$ rgbx {name} {shlex.join(arguments)}\n")
     start = run.log.stat().st_size
     code = call(name, arguments, run.log)
     if code:

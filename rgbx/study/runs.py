@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from rgbx._files import read_json
+from rgbx._runs import find_last
 from rgbx.evaluate.result import read_result
 from rgbx.evaluate.result_form import Result
 from rgbx.maps import replace_file
-from rgbx.models.checkpoint import find_last
 from rgbx.study.declaration import Overrides
 from rgbx.study.shown import Shown
 from rgbx.train.changes import Flat, differences

@@ -6,6 +6,7 @@ Every file of this package is imported, so that a new task is a new file.
 import importlib
 import pkgutil
 
+from rgbx._protocol import PROTOCOLS, Protocol
 from rgbx.tasks.base import (
     ENSEMBLE,
     TASKS,
@@ -21,7 +22,6 @@ from rgbx.tasks.base import (
 )
 from rgbx.tasks.classes import Classes, ClassEvaluation
 from rgbx.tasks.map import Map, MapEvaluation
-from rgbx.tasks.protocol import PROTOCOLS, Protocol
 from rgbx.tasks.score import Score
 from rgbx.tasks.sums import SumTask
 

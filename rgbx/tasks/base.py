@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rgbx._protocol import Protocol
 from rgbx._registry import Registry
 from rgbx._text import check_options
 from rgbx._types import Meta, Options
-from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 
 ENSEMBLE = "ensemble"

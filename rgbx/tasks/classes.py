@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rgbx._protocol import Protocol
 from rgbx._text import percent, text_table
 from rgbx._types import Meta, Options
 from rgbx.losses import build_loss
@@ -43,7 +44,6 @@ from rgbx.tasks.base import (
     ensemble_first,
     task,
 )
-from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows

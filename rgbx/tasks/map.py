@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rgbx._protocol import Protocol
 from rgbx._text import text_table
 from rgbx._types import Meta, Options
 from rgbx.losses import PerceptualLoss, l1_loss
@@ -40,7 +41,6 @@ from rgbx.tasks.adversarial import three_channels
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
-from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import FRACTION, Score
 
 TRUTH = "truth"

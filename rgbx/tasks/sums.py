@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from rgbx._protocol import Protocol
 from rgbx._types import Meta
 from rgbx.tasks.base import Counter, Evaluation, Prediction, Target, Task, ensemble_first
-from rgbx.tasks.protocol import Protocol
 from rgbx.tasks.score import Score
 
 

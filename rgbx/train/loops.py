@@ -14,12 +14,12 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from rgbx._protocol import Protocol
 from rgbx._types import Batch, Options
 from rgbx.evaluate.metric import Metrics, metrics_of
 from rgbx.evaluate.pictures import PictureObserver
 from rgbx.evaluate.session import Session
 from rgbx.models.precision import autocast_dtype
-from rgbx.tasks.protocol import Protocol
 from rgbx.train.distributed import unwrap
 
 

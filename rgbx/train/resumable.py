@@ -16,6 +16,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
+from rgbx._runs import find_last
 from rgbx._types import State
 from rgbx.backbones import cast
 from rgbx.models import checkpoint as files
@@ -65,7 +66,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if self._has_loaded:
             return
         if self._resume:
-            source = self._load_from or files.find_last(self.work_dir)
+            source = self._load_from or find_last(self.work_dir)
             if source is None:
                 self.logger.info(f"Nothing to resume in {self.work_dir}: starting at epoch 1.")
             else:

@@ -174,7 +174,7 @@ def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
             "modalities ['thermal'] given; this model knows ['rgb', 'depth']",
         ),
         (["{run}/epoch_2.pth", "--cfg-options", "model.width=8"], "does not fit the config's model"),
-        (["{run}/epoch_7.pth"], "neither a checkpoint nor a directory"),
+        (["{run}/epoch_7.pth"], "no such file or work directory"),
         (["{run}/foreign.pth"], "pass --trust"),
         (["{run}/epoch_2.pth", "--draw", "x", "--draw-count", "0"], "must be >= 1"),
         (["{run}/epoch_2.pth", "--every", "0"], "--every must be >= 1"),

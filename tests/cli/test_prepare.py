@@ -78,8 +78,8 @@ def test_depth_too_far_is_told(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nyudv2", "nowhere.mat", "out"], "nowhere.mat: no such file"),
-        (["cityscapes", "nowhere", "out"], "expected the splits train and val, found []"),
-        (["mfnet", "nowhere", "out"], "none of the lists train.txt"),
+        (["cityscapes", ".", "out"], "expected the splits train and val, found []"),
+        (["mfnet", ".", "out"], "none of the lists train.txt"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):

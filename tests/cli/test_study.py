@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rgbx.cli.study
+from rgbx.cli.arguments import build_parser, parse
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.study import child_environment, main
@@ -136,7 +137,7 @@ def test_runs_what_is_not_done_and_tabulates(write_study, calls, tmp_path, capsy
     text = (tmp_path / "work/mine.md").read_text()
     assert "| fused | 0.550 ± 0.071 | 0.550 ± 0.071 | — | — |" in text
     assert "| rgb, alone | — | 0.600 (n = 1) | +0.000 (n = 1) | +0.000 |" in text
-    assert "python tools/study.py mine.py --data-root rooms\n" in text and str(tmp_path) not in text
+    assert "rgbx study mine.py --data-root rooms\n" in text and str(tmp_path) not in text
     rows = list(csv.DictReader((tmp_path / "work/mine.csv").open()))
     assert [row["mIoU rgb+depth"] for row in rows] == ["0.5", "0.6", ""]
     assert (tmp_path / "work/mine.png").is_file()
@@ -208,7 +209,7 @@ def test_a_method_replaces_dicts_of_the_config_and_of_the_budget(write_study, tm
         "methods['y'] = {'model.fusion': {'name': 'y'}, 'optim_wrapper.optimizer': {'type': 'SGD', 'lr': 1e-3}}\n"
     )
     study = read_study(write_study(text))
-    arguments = rgbx.cli.study._parser().parse_args([str(study.file)])
+    arguments = parse("study", [study.file])
     configs = {
         name: load_config(study.config, options=as_options(method_overrides(study, name, arguments)))
         for name in study.methods
@@ -224,7 +225,7 @@ def test_a_method_replaces_dicts_of_the_config_and_of_the_budget(write_study, tm
 def test_switches_reach_the_config(write_study, tmp_path):
     study = read_study(write_study())
     words = ["--dtype", "bfloat16", "--cfg-options", "model.norm=shared", "train_cfg.max_epochs=7"]
-    arguments = rgbx.cli.study._parser().parse_args([str(study.file), *words])
+    arguments = parse("study", [study.file, *words])
     run = resolve_runs(study, tmp_path, arguments)[0]
     assert run.resolved["optim_wrapper.dtype"] == run.resolved["test_cfg.dtype"] == "'bfloat16'"
     assert (run.resolved["model.norm"], run.resolved["train_cfg.max_epochs"]) == ("'shared'", "7")
@@ -303,7 +304,7 @@ def test_termination_is_an_interruption(write_study, calls, tmp_path):
 def test_studies_of_the_repository_resolve(path, tmp_path):
     """Every override is of something that is read, every model is built; the rest is as it must be."""
     study = read_study(path)
-    runs = resolve_runs(study, tmp_path, rgbx.cli.study._parser().parse_args([str(path)]))
+    runs = resolve_runs(study, tmp_path, parse("study", [path]))
     assert len({run.sha256 for run in runs}) == len(runs) == len({run.folder for run in runs})
     assert all(read_state(run).kind == "not run" for run in runs)
 
@@ -345,7 +346,7 @@ def test_the_page_shows_a_study(tmp_path):
     folder = tmp_path / "configs/studies"
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (folder / "example.py").write_text(example)
-    parser = rgbx.cli.study._parser()
+    parser = build_parser("study")
     runs = resolve_runs(read_study(folder / "example.py"), tmp_path, parser.parse_args(["example.py"]))
     assert len(runs) == 9 and {run.resolved["train_cfg.max_epochs"] for run in runs} == {"6"}
     switches = {word for action in parser._actions for word in action.option_strings} - {"-h", "--help"}

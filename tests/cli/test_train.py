@@ -167,20 +167,21 @@ def test_errors_of_workers_are_told_without_their_traceback(write_config, work_d
 )
 def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setattr("sys.argv", ["tools/train.py"])
-    assert "start again with the same command" in resume_hint(["c.py"], str(tmp_path))
+    assert "start again with the same command" in resume_hint(["rgbx", "train", "c.py"], str(tmp_path))
     (tmp_path / "epoch_1.pth").touch()
     (tmp_path / "last_checkpoint").write_text("epoch_1.pth")
     command = ["c.py", *given, "--data-root", "my data", "--launcher", "none", "--cfg-options", "a=(1, 2)", "b=3"]
     expected = "c.py --data-root 'my data' --launcher none --cfg-options 'a=(1, 2)' b=3 --resume"
-    assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: python tools/train.py {expected}")
-    monkeypatch.setattr("sys.argv", ["/a place/rgbx train"])
-    assert resume_hint(command, str(tmp_path)).endswith(f"Resume with: '/a place/rgbx' train {expected}")
-    monkeypatch.setattr("sys.argv", ["tools/train.py"])
+
+    def hint(*called):
+        return resume_hint([*called, *command], str(tmp_path)).partition("Resume with: ")[2]
+
+    assert hint("python", "tools/train.py") == f"python tools/train.py {expected}"
+    assert hint("/a place/rgbx", "train") == f"'/a place/rgbx' train {expected}"
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    hint = resume_hint(command, str(tmp_path))
-    assert hint.endswith(f"Resume with: torchrun --nproc-per-node 2 tools/train.py {expected}")
+    assert hint("python", "tools/train.py") == f"torchrun --nproc-per-node 2 tools/train.py {expected}"
+    assert hint("python", "-m", "rgbx", "train") == f"torchrun --nproc-per-node 2 -m rgbx train {expected}"
 
 
 def wait_for(path, process, seconds=60):

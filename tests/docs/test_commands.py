@@ -1,54 +1,48 @@
 """Every command that a page prints has the options that stand there, and every file named exists; Python blocks run."""
 
-import importlib
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from rgbx.cli.main import COMMANDS
+from rgbx.cli.arguments import ALIASES, COMMANDS, build_parser
 from rgbx.models import multimodal_segmentor
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md"]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
-CALLED = {"test": "evaluate"}  # tools whose module has another name
-TABLES = {"training": "train", "evaluation": "evaluate", "studies": "study", "doctor": "doctor", "weights": "convert"}
-SUBCOMMANDS = {"convert": ["asymfusion"], "prepare": ["nyudv2"]}  # those with the most options
+TABLES = {"training": "train", "evaluation": "test", "studies": "study", "doctor": "doctor", "weights": "convert"}
 
 
 def printed(page):
-    """(command's module, option) of every command line and table of options of a page."""
+    """(command, option) of every command line and table of options of a page."""
     text = page.read_text()
     for tool, command, rest in COMMAND.findall(text):
-        name = CALLED.get(tool, tool) or command.replace("-", "_")
-        if tool or command in COMMANDS:
+        name = tool.replace("_", "-") or ALIASES.get(command, command)
+        if tool or name in COMMANDS:
             yield from ((name, option) for option in OPTION.findall(rest))
     for row in re.findall(r"^\| (`--[^|]*)\|", text, re.MULTILINE):
         yield from ((TABLES[page.stem], option) for option in OPTION.findall(row))
 
 
-@pytest.fixture(scope="module")
-def options_of():
-    """The options that a command knows, read off its help."""
-    known = {}
-
-    def options(name, capsys):
-        if name not in known:
-            with pytest.raises(SystemExit):
-                importlib.import_module(f"rgbx.cli.{name}").main([*SUBCOMMANDS.get(name, []), "--help"])
-            known[name] = set(OPTION.findall(capsys.readouterr().out))
-        return known[name]
-
-    return options
+def options_of(name):
+    """The options that a command knows, also those of its datasets or formats."""
+    parsers, known = [build_parser(name)], set()
+    while parsers:
+        for action in parsers.pop()._actions:
+            known.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    return known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_options_exist(page, options_of, capsys):
+def test_options_exist(page):
     found = list(printed(page))
-    assert [(name, option) for name, option in found if option not in options_of(name, capsys)] == []
+    assert [(name, option) for name, option in found if option not in options_of(name)] == []
     assert found or page.stem not in TABLES, "the pattern finds none of this page's commands"
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from made_result import make_joint_result, make_map_result, make_result
 
+from rgbx._protocol import PROTOCOLS, Protocol
 from rgbx.evaluate.result import (
     FORMAT,
     build_result,
@@ -20,7 +21,6 @@ from rgbx.evaluate.result import (
     shown,
     write_result,
 )
-from rgbx.tasks.protocol import PROTOCOLS, Protocol
 from rgbx.tasks.score import Score
 
 OLD = Path(__file__).with_name("results_0.1.0")

@@ -32,6 +32,7 @@ from safetensors.torch import save as safetensors_of
 from small_models import small
 
 import rgbx
+from rgbx._runs import find_last
 from rgbx.backbones import read_state_dict
 from rgbx.cli.config import load_config, read_values
 from rgbx.cli.options import apply_options, parse_options
@@ -55,7 +56,7 @@ from rgbx.evaluate.result import headline, read_result
 from rgbx.losses.perceptual import PerceptualLoss
 from rgbx.maps import STANDARD_MAPS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.files import exif_turn, read_colours, read_grey, read_ids, read_image, read_rgb, read_stored_ids
-from rgbx.models.checkpoint import find_last, model_weights, read_checkpoint, to_plain
+from rgbx.models.checkpoint import model_weights, read_checkpoint, to_plain
 from rgbx.report import write_report
 from rgbx.study.costs import read_costs
 from rgbx.study.declaration import declare_study

@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
+from rgbx import _runs
 from rgbx.datasets import STANDARD_MAPS, SampleKey
 from rgbx.models import checkpoint
 from rgbx.models.checkpoint import to_plain
@@ -104,17 +105,17 @@ def test_last_checkpoint_stays_inside_its_directory(tmp_path):
         folder.mkdir()
         (folder / "epoch_2.pth").touch()
     (here / "last_checkpoint").write_text(str(there / "epoch_2.pth"))  # as mmengine writes it
-    assert checkpoint.find_last(here) == here / "epoch_2.pth"
+    assert _runs.find_last(here) == here / "epoch_2.pth"
 
 
 def test_last_checkpoint_without_a_note(tmp_path):
-    assert checkpoint.find_last(tmp_path / "nowhere") is None
+    assert _runs.find_last(tmp_path / "nowhere") is None
     for name in ("epoch_9.pth", "epoch_10.pth", "best_mIoU_epoch_11.pth", ".epoch_12.pth.tmp"):
         (tmp_path / name).touch()
-    assert checkpoint.find_last(tmp_path).name == "epoch_10.pth"
+    assert _runs.find_last(tmp_path).name == "epoch_10.pth"
     checkpoint.write_last(tmp_path, "epoch_9.pth")
-    assert checkpoint.find_last(tmp_path).name == "epoch_9.pth"
-    assert checkpoint.find_result(tmp_path).name == "best_mIoU_epoch_11.pth"
+    assert _runs.find_last(tmp_path).name == "epoch_9.pth"
+    assert _runs.find_result(tmp_path).name == "best_mIoU_epoch_11.pth"
 
 
 def test_weights_of_a_bare_state_dict():

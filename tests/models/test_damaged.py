@@ -11,8 +11,9 @@ import torch
 from small_models import batch, small
 
 import rgbx
+from rgbx._runs import find_last
 from rgbx.backbones import read_state_dict
-from rgbx.models.checkpoint import find_last, model_weights, read_checkpoint, to_plain
+from rgbx.models.checkpoint import model_weights, read_checkpoint, to_plain
 
 ODD = [None, -1, 2**70, float("nan"), "", "x" * 5000, [], {}, {1: 2}, {(1, 2): 3}, "\0", b"bytes", torch.ones(3), 1j]
 TENSORS = {

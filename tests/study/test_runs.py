@@ -63,7 +63,7 @@ def test_commands_get_the_overrides_and_the_subsets(declare, make_runs, fake_com
         *options,
     ]
     log = (folder / "log.txt").read_text()
-    assert f"$ rgbx-train base.py --work-dir {folder} --resume --data-root here --cfg-options" in log
+    assert f"$ rgbx train base.py --work-dir {folder} --resume --data-root here --cfg-options" in log
 
 
 def test_finished_runs_are_left_alone(declare, make_runs, fake_commands):

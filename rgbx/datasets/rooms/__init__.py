@@ -1,9 +1,9 @@
 """Synthetic rooms: a scene is drawn (`scene`) and painted (`paints`), its rays are cast (`raycast`), and sensors
 see it (`rendering`)."""
 
+from rgbx._choices import PAINTS
 from rgbx.datasets.rooms.classes import CLASSES, PALETTE
 from rgbx.datasets.rooms.dataset import MANIFEST, SyntheticRooms
-from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import MAPS, cast_scene, make_scene, render, render_scene
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from rgbx._choices import PAINTS
 from rgbx._files import read_json
 from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
-from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps.files import encode_png, read_image, replace_file

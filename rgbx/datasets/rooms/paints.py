@@ -22,7 +22,6 @@ from rgbx.datasets.rooms.classes import (
 )
 
 HUES = {"red": (0.0, 0.12), "blue": (0.52, 0.70), "green": (0.25, 0.42)}
-PAINTS = ("random", "class")
 CLASS_COLOURS = {
     FLOOR: (0.55, 0.42, 0.30),
     WALL: (0.80, 0.80, 0.70),

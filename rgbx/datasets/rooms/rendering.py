@@ -30,8 +30,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from rgbx._choices import PAINTS
 from rgbx.datasets.rooms.classes import SIDE_CLASSES
-from rgbx.datasets.rooms.paints import PAINTS
 from rgbx.datasets.rooms.raycast import HitBuffer, cast_room, draw_item
 from rgbx.datasets.rooms.scene import Board, Scene, sample_scene
 

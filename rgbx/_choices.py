@@ -1,0 +1,4 @@
+"""Names that users choose from, where the command line knows them before anything heavy is imported."""
+
+PAINTS = ("random", "class")  # of the surfaces of rendered rooms
+PRECISIONS = ("float32", "bfloat16", "float16")

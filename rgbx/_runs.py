@@ -1,0 +1,61 @@
+"""What training leaves in a work directory: which checkpoint is the best, the last, and the config."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rgbx._files import existing_file
+from rgbx._text import nearest
+
+LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
+
+
+def find_result(path: str | Path) -> Path:
+    """The checkpoint to evaluate: the file itself, or a work directory's best one, or its last.
+
+    Raises:
+        FileNotFoundError: nothing lies there, or a directory without checkpoints.
+        ValueError: neither a file nor a directory.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        if not path.exists():
+            near = nearest(path.name, (item.name for item in path.parent.glob("*")))
+            raise FileNotFoundError(f"checkpoint {path}: no such file or work directory{near}")
+        return existing_file(path, "checkpoint")  # says what it is
+    best = sorted(path.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)
+    found = best[-1] if best else find_last(path)
+    if found is None:
+        raise FileNotFoundError(
+            f"the folder {path} holds no checkpoint (best_*.pth or epoch_*.pth): give a checkpoint's file, or the work "
+            "directory of a training that has finished an epoch"
+        )
+    return found
+
+
+def find_last(work_dir: str | Path) -> Path | None:
+    """The checkpoint that `--resume` continues from, or None where no epoch was finished.
+
+    Only files inside `work_dir` count, also where an older note holds an absolute path.
+    """
+    work_dir = Path(work_dir)
+    note = work_dir / LAST_CHECKPOINT
+    if note.is_file():
+        name = Path(note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()).name
+        if name in {file.name for file in work_dir.iterdir() if file.is_file()}:
+            return work_dir / name
+    epochs = {
+        int(found[1]): path
+        for path in work_dir.glob("epoch_*.pth")
+        if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))
+    }
+    return epochs[max(epochs)] if epochs else None
+
+
+def config_hint(path: str | Path) -> str:
+    """Names the config that training left beside a checkpoint, for messages; empty where there is none."""
+    configs = sorted(Path(path).parent.glob("*.py"), key=lambda file: file.stat().st_mtime)
+    return f" It was trained with {configs[-1]}" if configs else ""

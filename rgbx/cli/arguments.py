@@ -1,0 +1,667 @@
+"""What every command takes: read, and checked as far as files and names go, before torch is imported.
+
+A command is an entry of `COMMANDS`; `main` of its module gets what `parse` returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rgbx._choices import PAINTS, PRECISIONS
+from rgbx._files import existing_file
+from rgbx._protocol import PROTOCOLS
+from rgbx._runs import find_result
+from rgbx._text import nearest, nearest_file
+
+WHOSE_MODEL = ("checkpoint", "config")
+
+
+class ConfigError(ValueError):
+    """A config, or an option on the command line, that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `rgbx`.
+
+    Attributes:
+        purpose: what it is for, in the list of all commands.
+        module: of `rgbx.cli`, whose `main` carries it out.
+        example: the words of one command line, without `rgbx NAME`.
+        add: adds its arguments to a parser.
+        check: refuses what can be known to fail before the module is imported; raises as `main` would.
+    """
+
+    purpose: str
+    module: str
+    example: str
+    add: Callable[[Parser], None]
+    check: Callable[[argparse.Namespace], object] = lambda arguments: None
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that names the nearest option or choice where one is misspelt.
+
+    Attributes:
+        example: a command line, shown at the end of the help.
+    """
+
+    example = ""
+
+    def format_help(self) -> str:
+        """The help, and the example in one line, however wide the terminal is."""
+        return super().format_help() + (f"\nexample:\n  {self.example}\n" if self.example else "")
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with one sentence; --help tells the rest."""
+        self.exit(2, f"error: {message} ({self.prog} --help tells what it takes)\n")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but what is left over is refused here, where this parser's options are known."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            known = [text for action in self._actions for text in action.option_strings]
+            self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], known)}")
+        return found, rest
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            found = f"{value!r} is none of {', '.join(names)}{nearest(str(value), names)}"
+            raise argparse.ArgumentError(action, found)
+
+
+def parse(name: str, words: Sequence[str] | None = None, called: Sequence[str] = ()) -> argparse.Namespace:
+    """Reads the arguments of a command, and checks them.
+
+    Args:
+        name: of the command, a key of `COMMANDS`.
+        words: the arguments; None takes those of the process.
+        called: the words before them, for help and for advice; by default those that started this process.
+
+    Returns:
+        The arguments, and as `command_line` all words that a shell would need to do the same.
+
+    Raises:
+        SystemExit: --help, or arguments that cannot be read.
+        FileNotFoundError, ConfigError: see `Command.check`.
+    """
+    given = [str(word) for word in (sys.argv[1:] if words is None else words)]
+    start = list(called) or program()
+    arguments = build_parser(name, start).parse_args(given)
+    arguments.command_line = [*start, *given]
+    COMMANDS[name].check(arguments)
+    return arguments
+
+
+def program() -> list[str]:
+    """The words that started this process."""
+    script = Path(sys.argv[0])
+    if script.parts[-2:] == ("rgbx", "__main__.py") or script.parts[-3:] == ("rgbx", "cli", "main.py"):
+        return ["python", "-m", "rgbx"]
+    return ["python", sys.argv[0]] if script.suffix == ".py" else [sys.argv[0]]
+
+
+def build_parser(name: str, called: Sequence[str] = ()) -> Parser:
+    """The parser of a command.
+
+    Args:
+        name: a key of `COMMANDS`.
+        called: the words before the arguments, see `parse`.
+    """
+    first, *rest = called or ("rgbx", name)
+    command = COMMANDS[name]
+    parser = Parser(prog=shlex.join([Path(first).name, *rest]), description=f"{command.purpose.capitalize()}.")
+    command.add(parser)
+    parser.example = f"rgbx {name} {command.example}"
+    return parser
+
+
+# --- what arguments may be -------------------------------------------------------------------------------------------
+
+
+def positive(text: str) -> int:
+    """An argument's type: whole numbers from 1 on."""
+    return _whole(text, 1, f"{text!r} is not an integer of at least 1")
+
+
+def _whole(text: str, least: int, otherwise: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(otherwise)
+    return int(text)
+
+
+def _samples(text: str) -> int:
+    return _whole(text, 0, f"{text!r} is not a number of frames (0 reads all)")
+
+
+def _seed(text: str) -> int:
+    wrong = f"{text!r} is not an integer of 0..2**32-1"
+    if (seed := _whole(text, 0, wrong)) >= 2**32:
+        raise argparse.ArgumentTypeError(wrong)
+    return seed
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 480x640")
+    return int(height), int(width)
+
+
+def _rendered_size(text: str) -> tuple[int, int]:
+    if min(size := _size(text)) < 8:
+        raise argparse.ArgumentTypeError(f"{text!r} is too small; the smallest size is 8x8")
+    return size
+
+
+def existing_config(path: str | Path) -> Path:
+    """The path of a config, or of another file of Python, if it is there.
+
+    Raises:
+        FileNotFoundError: it is not; a similar name in its folder is told.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
+    return path
+
+
+def existing_study(path: str | Path) -> Path:
+    """The path of a study file, if it is there; raises as `existing_config`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"study {path} does not exist{nearest_file(path)}")
+    return path
+
+
+def existing_dataset(target: str) -> Path:
+    """A config, or the folder of a dataset, if it is there; raises FileNotFoundError as `existing_config`."""
+    if target.endswith(".py"):
+        return existing_config(target)
+    if not Path(target).is_dir():
+        raise FileNotFoundError(f"{target}: neither a config (*.py) nor a folder{nearest_file(Path(target))}")
+    return Path(target)
+
+
+def split_option(option: str) -> tuple[str, str]:
+    """The path and the text of an override "a.b=value".
+
+    Raises:
+        ConfigError: another form.
+    """
+    path, equals, text = option.partition("=")
+    if not equals or not all(part.strip() for part in path.split(".")):
+        shown = repr(option if len(option) <= 60 else f"{option[:57]}...")
+        raise ConfigError(f"--cfg-options takes A.B=VALUE, found {shown}")
+    return path, text
+
+
+def named_paths(texts: Iterable[str], option: str = "--input") -> dict[str, Path]:
+    """["rgb=a.png", ...] as {"rgb": Path("a.png"), ...}, of what is there.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ConfigError: another form, or a map named twice.
+    """
+    paths: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not path:
+            raise ConfigError(f"{option} takes MAP=PATH, such as rgb=a.png, found {text!r}")
+        if name in paths:
+            raise ConfigError(f"{option} names {name!r} twice")
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{option} {text}: no such file or folder{nearest_file(Path(path))}")
+        paths[name] = Path(path)
+    return paths
+
+
+# --- arguments that several commands have ----------------------------------------------------------------------------
+
+SHARED: dict[str, dict[str, Any]] = {
+    "config": {"help": "config file, such as configs/rooms/....py"},
+    "--work-dir": {"help": "where logs and checkpoints go"},
+    "--data-root": {"help": "root folder of every dataset of the config"},
+    "--cfg-options": {"nargs": "+", "default": [], "metavar": "A.B=VALUE", "help": "override values of the config"},
+    "--trust": {
+        "action": "store_true",
+        "help": "read checkpoints and weights that hold arbitrary Python objects, which can run any code",
+    },
+    "--launcher": {
+        "choices": ("none", "pytorch"),
+        "default": "none",
+        "help": "pytorch: one of the processes that torchrun started",
+    },
+    "--device": {"default": "auto", "help": "cpu, cuda or cuda:N (cuda where there is one)"},
+    "--model-from": {
+        "choices": WHOSE_MODEL,
+        "help": "whose model counts where config and checkpoint describe different ones",
+    },
+}
+OF_CONFIGS = ("config", "--work-dir", "--data-root", "--cfg-options", "--trust", "--launcher")
+
+
+def _add_shared(parser: Parser, *names: str) -> None:
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    for option in arguments.cfg_options:
+        split_option(option)
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def _add_train(parser: Parser) -> None:
+    _add_shared(parser, *OF_CONFIGS)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="continue from the last epoch in the work directory, or from a file",
+    )
+    parser.add_argument(
+        "--load-from", metavar="CHECKPOINT", help="start from the weights that fit, also of other classes or modalities"
+    )
+    parser.add_argument("--seed", type=_seed, help="of everything random (0)")
+    parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
+
+
+def _check_train(arguments: argparse.Namespace) -> None:
+    existing_config(arguments.config)
+    _check_options(arguments)
+    if arguments.resume not in (None, "auto") and arguments.load_from:
+        raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
+    for path in (arguments.resume, arguments.load_from):
+        if path not in (None, "auto"):
+            existing_file(path, "checkpoint")
+
+
+def _add_test(parser: Parser) -> None:
+    _add_shared(parser, *OF_CONFIGS)
+    parser.add_argument(
+        "checkpoint",
+        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
+    )
+    _add_shared(parser, "--model-from")
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="subsets to evaluate in turn, such as: rgb+depth rgb (all modalities; with --robustness every subset)",
+    )
+    parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads to evaluate (all)")
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(PROTOCOLS),
+        help="rules of the evaluation (the config's test_cfg.protocol, or rgbx); for maps rgbx, rgbx-sliding or cen",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="only every Kth frame of the test split (1)")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
+    parser.add_argument("--boundary", action="store_true", help="also score the boundaries of classes")
+    parser.add_argument("--calibration", action="store_true", help="also score the confidence in classes")
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also damage each modality of the first subset: every corruption that suits it, at five severities",
+    )
+    parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
+    parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
+    parser.add_argument("--draw-count", type=int, default=4, metavar="N", help="how many (4)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the result file there (results.json in the run's log directory)"
+    )
+    parser.add_argument(
+        "--save-predictions",
+        metavar="DIR",
+        help="write the ensemble under the first subset there, as the dataset stores its own labels or maps",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
+
+
+def _check_test(arguments: argparse.Namespace) -> None:
+    existing_config(arguments.config)
+    find_result(arguments.checkpoint)
+    _check_options(arguments)
+
+
+def _add_translate(parser: Parser) -> None:
+    parser.add_argument(
+        "model",
+        nargs="+",
+        metavar="[CONFIG] CHECKPOINT",
+        help="a checkpoint or work directory; a config before it must describe the same model",
+    )
+    _add_shared(parser, "--model-from")
+    parser.add_argument("--head", help="which of the model's heads to translate with, where several predict maps")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="MAP=PATH",
+        help="any of the model's maps: all files, or all folders whose files share their stems",
+    )
+    parser.add_argument("--out", required=True, metavar="PATH", help="the PNG to write, or the folder of them")
+    parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
+    parser.add_argument(
+        "--map",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("MAP", "KEY=VALUE"),
+        help="what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as "
+        "depth scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or "
+        "depth unit=relative log=11.1; by default as in the files that the model was trained on",
+    )
+    parser.add_argument("--branch", help="write the image of one modality instead of the ensemble's")
+    suiting = sorted(name for name, rules in PROTOCOLS.items() if rules.tasks is None or "map" in rules.tasks)
+    parser.add_argument("--protocol", choices=suiting, default="rgbx", help="(rgbx)")
+    _add_shared(parser, "--device", "--cfg-options", "--trust")
+    for unused in ("--work-dir", "--data-root", "--launcher"):  # that all commands with a config have
+        parser.add_argument(unused, help=argparse.SUPPRESS)
+
+
+def _check_translate(arguments: argparse.Namespace) -> None:
+    *configs, checkpoint = arguments.model
+    if len(configs) > 1:
+        raise ConfigError(f"expected a config and a checkpoint, or a checkpoint alone; found {arguments.model}")
+    if arguments.cfg_options and not configs:
+        raise ConfigError("--cfg-options are of a config; only a checkpoint is given")
+    for config in configs:
+        existing_config(config)
+    find_result(checkpoint)
+    named_paths(arguments.input)
+    _check_options(arguments)
+
+
+def _add_doctor(parser: Parser) -> None:
+    parser.epilog = "Exit code: 0 clean or facts only, 1 warnings, 2 errors."
+    parser.add_argument("target", metavar="CONFIG|PATH", help="config file, or folder of a dataset")
+    parser.add_argument(
+        "--write-toml", action="store_true", help="write the proposed dataset.toml of a folder of unknown layout"
+    )
+    parser.add_argument("--split", help="examine this split only, such as train; for a folder any name")
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="examine these instead of the dataset's own")
+    parser.add_argument("--samples", type=_samples, default=64, metavar="N", help="frames per split; 0 reads all (64)")
+    parser.add_argument("--seed", type=int, default=0, help="which frames are drawn (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings, with all evidence")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw some of the frames")
+    _add_shared(parser, "--data-root", "--cfg-options")
+
+
+def _check_doctor(arguments: argparse.Namespace) -> None:
+    existing_dataset(arguments.target)
+    _check_options(arguments)
+
+
+_AGAIN = "An interrupted run can be repeated: what is complete is kept. No file of others is overwritten."
+
+
+def _add_prepare(parser: Parser) -> None:
+    parser.epilog = _AGAIN
+    datasets = parser.add_subparsers(dest="dataset", required=True, metavar="DATASET")
+    nyudv2 = datasets.add_parser(
+        "nyudv2",
+        help="nyu_depth_v2_labeled.mat to lists of rgb, masks, depth",
+        description="Write OUT/{rgb,masks,depth}/000001.png ..., train.txt (795 frames) and val.txt (the 654 test "
+        "frames) from the published file. Masks hold 0..39 and 255 = void. Depth is the filled one, 16 bits at 5000 "
+        "per metre; 0 = no measurement, and depths beyond 13.1 m, which the published file does not have, are written "
+        f"as 13.107 m and counted. {_AGAIN}",
+    )
+    nyudv2.add_argument("mat", type=Path, metavar="MAT", help="nyu_depth_v2_labeled.mat")
+    nyudv2.add_argument("--mapping", type=Path, metavar="FILE", help="classMapping40.mat (beside MAT)")
+    nyudv2.add_argument("--splits", type=Path, metavar="FILE", help="splits.mat (beside MAT)")
+    cityscapes = datasets.add_parser(
+        "cityscapes",
+        help="disparity to depth, label ids to train ids",
+        description="Write OUT/depth/SPLIT/CITY/*_depth.png and OUT/gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png, read "
+        "by Cityscapes(ROOT, prepared=OUT); OUT may be ROOT. Depth = baseline * fx / disparity, 16 bits at 256 per "
+        "metre; 0 = no measurement, and depths beyond 256.0 m are written as 255.996 m and counted. Train ids are "
+        f"0..18 and 255 = ignore. {_AGAIN}",
+    )
+    cityscapes.add_argument("root", type=Path, metavar="ROOT", help="holds leftImg8bit, gtFine, disparity and camera")
+    cityscapes.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
+    mfnet = datasets.add_parser(
+        "mfnet",
+        help="four-channel images to rgb and thermal",
+        description="Write OUT/rgb/*.png, OUT/ther/*.png (8 bits) and OUT/labels/*.png of all listed frames, and the "
+        f"lists. Nothing is lost: labels and lists are copied byte for byte. {_AGAIN}",
+    )
+    mfnet.add_argument("root", type=Path, metavar="ROOT", help="holds images, labels and the lists")
+    for part in (nyudv2, cityscapes, mfnet):
+        part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+
+
+def _check_prepare(arguments: argparse.Namespace) -> None:
+    if arguments.dataset == "nyudv2":
+        for path in filter(None, (arguments.mat, arguments.mapping, arguments.splits)):
+            existing_file(path)
+    elif not arguments.root.is_dir():
+        raise FileNotFoundError(f"{arguments.root}: no such folder{nearest_file(arguments.root)}")
+
+
+def _add_profile(parser: Parser) -> None:
+    parser.add_argument(
+        "model",
+        metavar="CONFIG|CHECKPOINT",
+        help="config, whose datasets are not needed, or checkpoint or work directory",
+    )
+    parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="image size (480x640)")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
+    parser.add_argument("--dtypes", nargs="+", choices=PRECISIONS, default=["float32"], help="precisions (float32)")
+    parser.add_argument(
+        "--modalities", nargs="+", default=[], metavar="A+B", help="subsets, such as: rgb rgb+depth (every subset)"
+    )
+    parser.add_argument("--repeats", type=positive, default=30, metavar="N", help="timed passes per row (30)")
+    parser.add_argument("--json", metavar="FILE", help="write the measurements there")
+    _add_shared(parser, "--device", "--cfg-options", "--trust")
+
+
+def _check_profile(arguments: argparse.Namespace) -> None:
+    existing_config(arguments.model) if arguments.model.endswith(".py") else find_result(arguments.model)
+    _check_options(arguments)
+
+
+def _add_study(parser: Parser) -> None:
+    parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
+    parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
+    parser.add_argument("--out", metavar="DIR", help="where STUDY.md, STUDY.csv and STUDY.png go (the work dir)")
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (1)")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="run only these methods")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="run only these seeds of the study")
+    parser.add_argument("--dry-run", action="store_true", help="print the grid and what is done, and stop")
+    parser.add_argument("--table-only", action="store_true", help="run nothing; tabulate what is done")
+    parser.add_argument("--rerun-changed", action="store_true", help="run anew what was run with another config")
+    parser.add_argument("--no-latency", action="store_true", help="do not time the methods")
+    parser.add_argument("--dtype", choices=(*PRECISIONS, "auto"), help="precision of training and testing")
+    _add_shared(parser, "--device", "--data-root", "--cfg-options", "--trust")
+
+
+def _check_study(arguments: argparse.Namespace) -> None:
+    existing_study(arguments.study)
+    _check_options(arguments)
+
+
+def _add_compare(parser: Parser) -> None:
+    parser.add_argument("a", metavar="A", help="a results.json")
+    parser.add_argument("b", metavar="B", help="another, of the same protocol and images; the table tells B minus A")
+    parser.add_argument("--heads", nargs="+", metavar="NAME", help="heads to compare (all that both have)")
+    parser.add_argument("--force", action="store_true", help="compare although protocol or dataset differ, and say so")
+    parser.add_argument("--json", metavar="FILE", help="also write the comparison there, in the files' own units")
+    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="bootstrap draws (2000)")
+    parser.add_argument("--level", type=float, default=0.95, metavar="P", help="of the intervals (0.95)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (0)")
+
+
+def _check_compare(arguments: argparse.Namespace) -> None:
+    for path in (arguments.a, arguments.b):
+        existing_file(path, "result file")
+
+
+def _add_report(parser: Parser) -> None:
+    parser.add_argument("results", metavar="RESULTS_JSON", help="written by rgbx test")
+    parser.add_argument("folder", metavar="DIR", help="where the report goes; an earlier one is replaced")
+
+
+def _check_report(arguments: argparse.Namespace) -> None:
+    existing_file(arguments.results, "result file")
+
+
+def _add_convert(parser: Parser) -> None:
+    formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
+    asymfusion = formats.add_parser(
+        "asymfusion",
+        help="RefineNet on ResNet-50, -101 or -152 of AsymFusion's authors",
+        description="Convert a checkpoint of github.com/yikaiw/AsymFusion. ResNet depth, class count and number of "
+        "modalities are read off its tensors; each of them must have its place, and all that are there are reported.",
+    )
+    asymfusion.add_argument("source", type=Path, metavar="IN", help="their file, such as model-best.pth.tar")
+    asymfusion.add_argument(
+        "out", type=Path, metavar="OUT", help="the checkpoint to write, such as asymfusion_r101.pth"
+    )
+    asymfusion.add_argument(
+        "--modalities",
+        nargs="+",
+        choices=("rgb", "depth"),
+        help="what the file must hold, in the order in which the authors' code was given them (rgb depth)",
+    )
+    asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
+    asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
+    slim = formats.add_parser(
+        "slim",
+        help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
+        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history and config, "
+        "with weights of 16 bits.",
+    )
+    slim.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
+    slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
+    for each in (asymfusion, slim):
+        each.add_argument("--force", action="store_true", help="replace files that exist")
+        each.add_argument(
+            "--trust",
+            action="store_true",
+            help="read a file that holds arbitrary Python objects, which can run any code",
+        )
+
+
+def _check_convert(arguments: argparse.Namespace) -> None:
+    existing_file(arguments.source, "checkpoint")
+
+
+def _add_render_rooms(parser: Parser) -> None:
+    parser.epilog = (
+        "Writes OUT/{train,val,test}/{map}/000000.png. Frames that are there already are kept, so an interrupted run "
+        "can be repeated; with --declare they are written again."
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
+    parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
+    parser.add_argument("--val", type=int, default=100, metavar="N", help="validation frames (100)")
+    parser.add_argument("--test", type=int, default=200, metavar="N", help="test frames (200)")
+    parser.add_argument("--size", type=_rendered_size, default=(120, 160), metavar="HxW", help="image size (120x160)")
+    parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
+    parser.add_argument(
+        "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
+    )
+    parser.add_argument(
+        "--declare",
+        action="store_true",
+        help="write OUT/{rgb,depth,label}/SPLIT_000.png, lists and a dataset.toml instead, as data of one's own are",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes (1)")
+    parser.add_argument(
+        "--contact-sheet", type=Path, metavar="PNG", help="also draw the first train frames, one per row"
+    )
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command(
+        "train what a config describes, or resume a training",
+        "train",
+        "configs/rooms/asymfusion_r18_rooms_160x120.py --work-dir work_dirs/rooms",
+        _add_train,
+        _check_train,
+    ),
+    "test": Command(
+        "score a checkpoint on the test split, by subsets of modalities",
+        "evaluate",
+        "configs/rooms/asymfusion_r18_rooms_160x120.py work_dirs/rooms --modalities rgb depth rgb+depth",
+        _add_test,
+        _check_test,
+    ),
+    "translate": Command(
+        "turn registered maps into files of another map",
+        "translate",
+        "work_dirs/normals --input rgb=photos depth=depths --out normals",
+        _add_translate,
+        _check_translate,
+    ),
+    "doctor": Command(
+        "look for what is wrong with a dataset",
+        "doctor",
+        "data/my_dataset --contact-sheet sheet.png",
+        _add_doctor,
+        _check_doctor,
+    ),
+    "prepare": Command(
+        "bring a downloaded public dataset into its folders",
+        "prepare",
+        "mfnet downloads/ir_seg_dataset data/mfnet",
+        _add_prepare,
+        _check_prepare,
+    ),
+    "profile": Command(
+        "measure a model: parameters, operations, time and memory",
+        "profile",
+        "work_dirs/rooms --size 120x160 --modalities rgb rgb+depth",
+        _add_profile,
+        _check_profile,
+    ),
+    "study": Command(
+        "run a declared grid of methods and seeds, and tabulate it",
+        "study",
+        "configs/studies/rooms.py --data-root data/rooms --dry-run",
+        _add_study,
+        _check_study,
+    ),
+    "compare": Command(
+        "say whether two results differ by more than chance",
+        "compare",
+        "work_dirs/a/results.json work_dirs/b/results.json",
+        _add_compare,
+        _check_compare,
+    ),
+    "report": Command(
+        "write report.html and CSV files from a result file",
+        "report",
+        "work_dirs/rooms/results.json reports/rooms",
+        _add_report,
+        _check_report,
+    ),
+    "convert": Command(
+        "turn a checkpoint of another program into one of rgbx",
+        "convert",
+        "asymfusion model-best.pth.tar asymfusion_r101.pth",
+        _add_convert,
+        _check_convert,
+    ),
+    "render-rooms": Command(
+        "render a dataset of synthetic rooms",
+        "render_rooms",
+        "data/rooms --train 60 --val 10 --test 20 --size 60x80",
+        _add_render_rooms,
+    ),
+}
+ALIASES = {"evaluate": "test"}
