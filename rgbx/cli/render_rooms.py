@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
