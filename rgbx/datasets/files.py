@@ -79,9 +79,9 @@ class FileDataset(DenseDataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Beside the base's, how files hold modalities with a scale (`Encoding.as_dict`), for translating others."""
-        scaled = [name for name, spec in self.maps.items() if spec.unit in ("metre", "sensor", "relative")]
-        return {**super().metainfo, "stored": {name: self.encodings[name].as_dict() for name in scaled}}
+        """Beside the base's, how files hold the modalities that are no colours (`Encoding.as_dict`), to read others."""
+        numbers = [name for name, spec in self.maps.items() if spec.unit not in ("rgb8", "encoded")]
+        return {**super().metainfo, "stored": {name: self.encodings[name].as_dict() for name in numbers}}
 
     def __len__(self) -> int:
         return len(self.frames)

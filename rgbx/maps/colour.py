@@ -28,6 +28,21 @@ def modality_title(name: str) -> str:
     return TITLES.get(name, name)
 
 
+def usual_limits(
+    values: np.ndarray,  # [...], any unit
+    valid: np.ndarray | None = None,  # bool [...]
+) -> tuple[float, float]:
+    """The values that get the lowest and the highest colour: the 2nd and 98th percentile; 0 and 1 where there are none.
+
+    Args:
+        values: a map.
+        valid: where it was measured.
+    """
+    measured = values[np.isfinite(values) if valid is None else valid & np.isfinite(values)]
+    low, high = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
+    return float(low), float(high)
+
+
 def colour_map(
     values: np.ndarray,  # [H, W], any unit
     valid: np.ndarray | None = None,  # bool [H, W]
@@ -45,7 +60,7 @@ def colour_map(
     valid = np.isfinite(values) if valid is None else valid & np.isfinite(values)
     if not valid.any():
         return np.full((*values.shape, 3), HOLE, np.uint8)
-    low, high = np.percentile(values[valid], (2, 98)) if limits is None else limits
+    low, high = usual_limits(values, valid) if limits is None else limits
     scaled = np.clip((np.where(valid, values, low) - low) / max(high - low, 1e-12), 0, 1)
     levels = (255 * (1 - scaled if name.endswith("_r") else scaled)).round().astype(np.uint8)
     picture = cv2.applyColorMap(levels, SCALES[name.removesuffix("_r")])[..., ::-1].copy()

@@ -44,6 +44,7 @@ from rgbx.tasks.base import (
     ensemble_first,
     task,
 )
+from rgbx.tasks.result import Answer, ClassesResult
 from rgbx.tasks.score import FRACTION, Score
 
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
@@ -188,6 +189,10 @@ class Classes(Task):
     def counter(self, protocol: Protocol, meta: Meta, **options: Any) -> ClassCounter:
         """Counts pixels by true and predicted class."""
         return ClassCounter(self, protocol, meta, **options)
+
+    def result(self, answer: Answer) -> ClassesResult:
+        """What `MultimodalModel.predict` gives of this head's ensemble for one frame."""
+        return ClassesResult(self, answer, ENSEMBLE)
 
     def draw(
         self,

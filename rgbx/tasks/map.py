@@ -41,6 +41,7 @@ from rgbx.tasks.adversarial import three_channels
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
+from rgbx.tasks.result import Answer, MapResult
 from rgbx.tasks.score import FRACTION, Score
 
 TRUTH = "truth"
@@ -235,6 +236,10 @@ class Map(Task):
     def counter(self, protocol: Protocol, meta: Meta, **options: Any) -> MapCounter:
         """Measures errors, and similarity of pictures."""
         return MapCounter(self, meta, stretched=self.target in protocol.stretched, **options)
+
+    def result(self, answer: Answer) -> MapResult:
+        """What `MultimodalModel.predict` gives of this head's ensemble for one frame."""
+        return MapResult(self, answer, ENSEMBLE)
 
     def draw(
         self,
