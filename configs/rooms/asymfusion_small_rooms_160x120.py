@@ -1,6 +1,6 @@
-"""The demo: AsymFusion on a small network and synthetic rooms, from random weights, in minutes on two CPU cores.
+"""The demo: AsymFusion on a residual network of half a million parameters and synthetic rooms, from random weights.
 
-With modality dropout, one checkpoint serves RGB and depth, RGB alone and depth alone.
+With modality dropout, one checkpoint serves RGB and depth, RGB alone and depth alone. `data/samples/rooms.pth` was trained so.
 """
 
 from mmengine.config import read_base
@@ -8,5 +8,5 @@ from mmengine.config import read_base
 with read_base():
     from .asymfusion_r18_rooms_160x120 import *
 
-model.update(backbone="mobilenetv4_conv_small")
-train_cfg.update(max_epochs=20, val_interval=20)
+model.update(backbone="test_resnet")
+train_cfg.update(max_epochs=20, val_interval=10)

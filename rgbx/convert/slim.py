@@ -39,7 +39,8 @@ def slim(source: str | Path, out: str | Path, *, trust: bool = False, overwrite:
     check_target(source, out, overwrite=overwrite)
     state = read_checkpoint(source, trust=trust)
     model = model_of(state, source)
-    weights = {name: _halved(name, x, source) for name, x in model.state_dict().items()}
+    large = {name for name, x in model.named_parameters(remove_duplicate=False) if x.ndim > 1}
+    weights = {name: _halved(name, x, source) if name in large else x for name, x in model.state_dict().items()}
     found = state.get("meta")
     meta = {key: found[key] for key in KEPT if key in found} if isinstance(found, dict) else {}
     content: State = {"meta": meta, "model": model.recipe, "state_dict": weights}
@@ -62,9 +63,7 @@ def _halved(
     value: Tensor,  # [...]
     source: Path,
 ) -> Tensor:
-    """In float16 where it is a weight of two axes or more."""
-    if not value.is_floating_point() or value.ndim < 2:
-        return value
+    """In float16."""
     half = value.to(torch.float16).contiguous()
     if not half.isfinite().all():
         largest = float(value.abs().max())
