@@ -3,7 +3,7 @@
     python benchmarks/threads.py [--steps N] [--rounds N]
 
 GNU OpenMP lets a thread that waits for the others spin, by default for some milliseconds: beside another busy process,
-threads that wait hold the cores that those they wait for need. `rgbx` sets GOMP_SPINCOUNT to 1000 (see docs/training.md).
+threads that wait hold the cores that those they wait for need. `rgbx` sets GOMP_SPINCOUNT=1000 (docs/training.md).
 Every measurement is a process of its own; settings alternate, so that what else runs meets all alike.
 """
 

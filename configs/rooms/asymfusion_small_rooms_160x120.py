@@ -1,6 +1,7 @@
 """The demo: AsymFusion on a residual network of half a million parameters and synthetic rooms, from random weights.
 
-With modality dropout, one checkpoint serves RGB and depth, RGB alone and depth alone. `data/samples/rooms.pth` was trained so.
+With modality dropout, one checkpoint serves RGB and depth, RGB alone and depth alone: so was `data/samples/rooms.pth`
+trained.
 """
 
 from mmengine.config import read_base

@@ -543,8 +543,8 @@ def _add_convert(parser: Parser) -> None:
     slim = formats.add_parser(
         "slim",
         help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
-        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history and config, "
-        "with weights of 16 bits.",
+        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history, config, "
+        "and with weights of 16 bits.",
     )
     slim.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
     slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")

@@ -1,4 +1,4 @@
-"""Turns checkpoints of other projects into checkpoints of rgbx, saying what became of every tensor, and slims its own."""
+"""Turns checkpoints of other projects into checkpoints of rgbx, telling of every tensor, and slims its own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _slim(arguments: argparse.Namespace) -> int:
     before, after = slim(arguments.source, arguments.out, trust=arguments.trust, overwrite=arguments.force)
     print(
-        f"{arguments.out} is written: {after / 1e6:.1f} MB of {before / 1e6:.1f}. It predicts and is fine-tuned from; it "
-        "resumes no training."
+        f"{arguments.out} is written: {after / 1e6:.1f} MB of {before / 1e6:.1f}. It predicts and is fine-tuned from, "
+        "but resumes no training."
     )
     return 0
 

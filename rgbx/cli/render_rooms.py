@@ -98,7 +98,11 @@ def write_declared(rooms: SyntheticRooms, folder: Path) -> None:
     stems = [f"{rooms.split}_{index:03d}" for index in range(len(rooms))]
     for index, stem in enumerate(stems):
         frame = rooms.read(index)
-        files = {"rgb": frame["rgb"], "depth": np.rint(1000 * frame["depth"]).astype(np.uint16), "label": frame["label"]}
+        files = {
+            "rgb": frame["rgb"],
+            "depth": np.rint(1000 * frame["depth"]).astype(np.uint16),
+            "label": frame["label"],
+        }
         for name, values in files.items():
             path = folder / name / f"{stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
