@@ -1,11 +1,11 @@
-"""CSV files: what spreadsheets would run is text, and numbers stay numbers."""
+"""Titles of predictions; CSV files: what spreadsheets would run is text, and numbers stay numbers."""
 
 import csv
 import io
 
 import pytest
 
-from rgbx._text import csv_text
+from rgbx._text import branch_title, csv_text, subset_title, subset_titles
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,24 @@ def test_all_else_is_as_it_is(cell):
 
 def test_numbers_are_in_full_precision():
     assert csv_text(["a"], [[0.1 + 0.2], [-1 / 3]]) == "a\n0.30000000000000004\n-0.3333333333333333\n"
+
+
+@pytest.mark.parametrize(
+    ("subset", "known", "title"),
+    [
+        (("rgb",), ("rgb", "depth"), "RGB alone"),
+        (("rgb", "depth"), ("rgb", "depth"), "both"),
+        (("rgb", "depth"), ("rgb", "depth", "thermal"), "RGB + depth"),
+        (("rgb", "depth", "thermal"), ("rgb", "depth", "thermal"), "all"),
+    ],
+)
+def test_titles(subset, known, title):
+    assert subset_title(subset, known) == title
+
+
+def test_a_branch_is_no_subset():
+    """What a model that is given both predicts from RGB is not what it predicts from RGB alone."""
+    titles = subset_titles(["rgb+near_infrared", "rgb", "near_infrared"])
+    assert list(titles.values()) == ["both", "RGB alone", "near infrared alone"]
+    assert subset_titles(["rgb+depth"]) == {"rgb+depth": "RGB + depth"}  # there is nothing that it is more than
+    assert branch_title("rgb") == "RGB branch" and branch_title("rgb") not in titles.values()

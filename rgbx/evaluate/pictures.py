@@ -12,22 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from rgbx._text import branch_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
-from rgbx.maps.colour import colour_input, modality_title
+from rgbx.maps.colour import colour_input
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 
 Panel = tuple[str, np.ndarray]  # title and uint8 RGB [H, W, 3]
-
-
-def subset_title(modalities: Sequence[str], known: Sequence[str]) -> str:
-    """A subset above its prediction: "RGB alone", "both", "rgb + thermal"."""
-    if len(modalities) == 1:
-        return f"{modality_title(modalities[0])} alone"
-    if len(modalities) == len(known):
-        return "both" if len(known) == 2 else "all"
-    return " + ".join(modality_title(name) for name in modalities)
 
 
 class PictureObserver:
@@ -88,7 +80,7 @@ class PictureObserver:
             del maps[ENSEMBLE]  # of a single branch
         of = f"{head}: " if len(self.model.heads) > 1 else ""
         for name, picture in drawn(task, found._replace(prediction=maps), self.meta).items():
-            title = f"from {modality_title(name)}" if name in self.model.modalities else name
+            title = branch_title(name) if name in self.model.modalities else name
             kept[f"{of}{title}"] = picture
         there = [as_array(x) for x in (*maps.values(), found.target) if x is not None]
         self.legends[sample_id] = {**self.legends.get(sample_id, {}), **task.legend(there, self.meta)}

@@ -13,7 +13,6 @@ from rgbx.maps.spec import IGNORE_INDEX
 HOLE = (0, 0, 0)
 IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 SCALES = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO}
-TITLES = {"rgb": "RGB", "hha": "HHA"}
 
 
 def scale_of(name: str, unit: str = "") -> str:
@@ -21,11 +20,6 @@ def scale_of(name: str, unit: str = "") -> str:
     if unit == "metre" or name == "depth":
         return "viridis_r"
     return "inferno" if name == "thermal" else "viridis"
-
-
-def modality_title(name: str) -> str:
-    """How a modality is written above a picture."""
-    return TITLES.get(name, name)
 
 
 def usual_limits(

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rgbx._text import modality_title
 from rgbx._types import Batch, Meta
 from rgbx.maps import MapSpec
-from rgbx.maps.colour import colour_input, modality_title
+from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import Panel, draw_strip, holes_legend
 from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
 from rgbx.models.predict import Predictor

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rgbx._protocol import Protocol
 from rgbx._registry import Registry
 from rgbx._text import check_options
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.tasks.result import ENSEMBLE as ENSEMBLE
 from rgbx.tasks.result import Answer, HeadResult
 from rgbx.tasks.score import Score
@@ -131,8 +131,12 @@ class Counter(ABC):
     def evaluation(self, records: Sequence[Any]) -> Evaluation:
         """The scores of all images, in the dataset's order."""
 
-    def report(self, evaluation: Evaluation) -> str:
-        """A table for the terminal; empty for none."""
+    def report(self, found: Mapping[str, Scores]) -> str:
+        """A table for the terminal; empty for none.
+
+        Args:
+            found: the scores of each prediction, see `Evaluation.scores`, by its title; the ensemble's come first.
+        """
         return ""
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rgbx._protocol import Protocol
 from rgbx._text import text_table
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import colour_input, colour_map, scale_of
@@ -396,9 +396,9 @@ class MapCounter(Counter):
         """The scores of all images."""
         return MapEvaluation(records, self.kernel, self.weights, self.table)
 
-    def report(self, evaluation: Evaluation) -> str:
+    def report(self, found: Mapping[str, Scores]) -> str:
         """One row per prediction."""
-        return score_table({name: evaluation.scores(name) for name in evaluation.names}, self.spec)
+        return score_table(found, self.spec)
 
 
 @dataclass(frozen=True)
@@ -516,11 +516,11 @@ def describe_score(name: str, unit: str) -> Score:
     return Score(name, measured, digits, lower=not higher)
 
 
-def score_table(by_name: Mapping[str, Mapping[str, float]], target: MapSpec) -> str:
-    """One row per prediction; KID as published, times 100."""
-    keys = [key for key in next(iter(by_name.values())) if key not in _NOT_SHOWN]
+def score_table(found: Mapping[str, Mapping[str, float]], target: MapSpec) -> str:
+    """One row per prediction, by its title; KID as published, times 100."""
+    keys = [key for key in next(iter(found.values())) if key not in _NOT_SHOWN]
     header = [f"{target.name} ({target.unit})", *("KIDx100" if key == "KID" else key for key in keys)]
-    rows = [[name, *(_cell(100 * row[k] if k == "KID" else row[k]) for k in keys)] for name, row in by_name.items()]
+    rows = [[name, *(_cell(100 * row[k] if k == "KID" else row[k]) for k in keys)] for name, row in found.items()]
     return text_table(header, rows)
 
 

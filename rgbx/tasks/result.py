@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgbx._text import modality_title
 from rgbx._types import Meta
 from rgbx.maps import IGNORE_INDEX, Encoding, MapSpec
 from rgbx.maps.colour import (
@@ -17,7 +18,6 @@ from rgbx.maps.colour import (
     colour_input,
     colour_labels,
     colour_map,
-    modality_title,
     scale_of,
     usual_limits,
 )

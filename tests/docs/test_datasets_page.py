@@ -61,7 +61,7 @@ def test_add_your_dataset(place, run_tools, capsys):
     assert (place / "work_dirs/mine/epoch_2.pth").is_file()
     assert cv2.imread("work_dirs/depth.png", cv2.IMREAD_UNCHANGED).dtype == np.uint16
     log = (place / "work_dirs/mine").rglob("*.log")
-    assert any("rgb+depth+thermal" in path.read_text() for path in log)
+    assert any("RGB + depth + thermal" in path.read_text() for path in log)
 
 
 def test_statistics_of_the_config_are_those_of_the_images(place, run_tools):
