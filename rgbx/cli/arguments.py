@@ -618,12 +618,21 @@ def _add_convert(parser: Parser) -> None:
     )
     asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
     asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
-    asymfusion.add_argument("--force", action="store_true", help="replace OUT and FILE where they exist")
-    asymfusion.add_argument(
-        "--trust",
-        action="store_true",
-        help="read a file that holds arbitrary Python objects, which can run any code",
+    slim = formats.add_parser(
+        "slim",
+        help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
+        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history, config, "
+        "and with weights of 16 bits.",
     )
+    slim.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
+    slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
+    for each in (asymfusion, slim):
+        each.add_argument("--force", action="store_true", help="replace files that exist")
+        each.add_argument(
+            "--trust",
+            action="store_true",
+            help="read a file that holds arbitrary Python objects, which can run any code",
+        )
 
 
 def _check_convert(arguments: argparse.Namespace) -> None:
@@ -633,7 +642,7 @@ def _check_convert(arguments: argparse.Namespace) -> None:
 def _add_render_rooms(parser: Parser) -> None:
     parser.epilog = (
         "Writes OUT/{train,val,test}/{map}/000000.png. Frames that are there already are kept, so an interrupted run "
-        "can be repeated."
+        "can be repeated; with --declare they are written again."
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
     parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
@@ -643,6 +652,11 @@ def _add_render_rooms(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
     parser.add_argument(
         "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
+    )
+    parser.add_argument(
+        "--declare",
+        action="store_true",
+        help="write OUT/{rgb,depth,label}/SPLIT_000.png, lists and a dataset.toml instead, as data of one's own are",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument(
@@ -722,7 +736,7 @@ COMMANDS: dict[str, Command] = {
         _check_report,
     ),
     "convert": Command(
-        "turn a checkpoint of another program into one of rgbx",
+        "turn a checkpoint of another program into one of rgbx, or slim one",
         "convert",
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,
