@@ -94,7 +94,7 @@ def count_cell(key: str) -> Draw:
 
 
 def difference_cell(score: Score, key: str, *, scale: float | None = None) -> Draw:
-    """Cells of differences of a score, after a bar to the right or left of zero, red where worse, if `scale` is given.
+    """Cells of differences of a score; with a `scale` after a bar from zero to either side, coloured where it is worse.
 
     Args:
         score: what differs.
