@@ -1,11 +1,11 @@
-"""CSV files: what spreadsheets would run is text, and numbers stay numbers."""
+"""The nearest of known names. CSV files: what spreadsheets would run is text, and numbers stay numbers."""
 
 import csv
 import io
 
 import pytest
 
-from rgbx._text import csv_text
+from rgbx._text import csv_text, nearest, one_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,16 @@ def test_all_else_is_as_it_is(cell):
 
 def test_numbers_are_in_full_precision():
     assert csv_text(["a"], [[0.1 + 0.2], [-1 / 3]]) == "a\n0.30000000000000004\n-0.3333333333333333\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("rbg", "; did you mean 'rgb'?"), ("Depth", "; did you mean 'depth'?"), ("lidar", ""), ("depth" * 30_000, "")],
+)
+def test_the_nearest_name(name, hint):
+    assert nearest(name, ["rgb", "depth", "thermal"]) == hint
+    assert one_of(("rgb", "depth", "thermal"), name) == f"rgb, depth, thermal{hint}"
+
+
+def test_names_may_be_other_things_than_text():
+    assert one_of((None, "same"), "none") == "None, same; did you mean 'None'?"
