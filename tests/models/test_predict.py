@@ -356,6 +356,8 @@ def test_a_batch_is_predicted_as_ever():
     assert found[1]["probability"]["ensemble"].shape == (5, 34, 50)
     with pytest.raises(ValueError, match="a batch or maps by name, not both"):
         model.predict(data, rgb="a.png")
+    with pytest.raises(ValueError, match=r"by their names, such as predict\(rgb=\.\.\.\).*found str"):
+        model.predict("a.png")
 
 
 def test_results_are_written_and_read_back(model, root, tmp_path):
