@@ -162,7 +162,9 @@ def test_a_recipe_that_does_not_fit_its_tensors_costs_no_memory(saved):
 
 FRESH = """import sys, torch, rgbx
 data = torch.load(sys.argv[2])
-found = rgbx.load(sys.argv[1]).predict(data)
+model = rgbx.load(sys.argv[1])
+found = model.predict(data)
+model.predict(rgb=data["rgb"][0], depth=data["depth"][0].clamp(min=0)).strip()
 torch.save(found[0]["heads"]["labels"].prediction, sys.argv[2] + ".out")
 heavy = ("mmengine", "matplotlib", "albumentations", "segmentation_models_pytorch", "mmcv", "pandas")
 print([name for name in heavy if name in sys.modules])
