@@ -390,6 +390,18 @@ def test_results_are_written_and_read_back(model, root, tmp_path):
 
 
 def test_classes_as_pictures(model, root):
+    bars = {panel.title: panel.bar and panel.bar.sign for panel in model.predict(**files(root, "a")).panels()}
+    assert bars == {
+        "RGB": None,
+        "depth": "m",
+        "thermal": "°C",
+        "HHA": None,
+        "normal": None,
+        "predicted labels": None,
+        "confidence of labels": "",
+        "predicted normal": None,
+        "predicted depth": "m",
+    }
     result = model.predict(**files(root, "a", ("rgb", "depth")))
     head, rgb = result["labels"], cv2.imread(str(root / "rgb/a.png"))[..., ::-1].astype(float)
     assert head.classes == ("floor", "wall", "box", "ball", "lamp") and head.palette[1] == [200, 0, 0]
