@@ -185,7 +185,10 @@ def read_folder(
         measured,
         options=options,
         declaration=text,
-        warnings=(*notes, *(f"{f.message} -> {f.fix}" for f in diagnosis.findings if f.severity == "warning")),
+        warnings=(
+            *notes,
+            *(f"{f.split}: {f.message} -> {f.fix}" for f in diagnosis.findings if f.severity == "warning"),
+        ),
     )
 
 
