@@ -163,8 +163,8 @@ def label_ids(ids: Sequence[int], counts: np.ndarray) -> tuple[list[str], int, s
 def named_ids(root: Path) -> tuple[str, dict[int, str]]:
     """A list of class names in a folder, and the names by stored value; "" where there is none that is clear.
 
-    Lines are `ID NAME` (or with a colon, comma or tab between them), or names alone, which count from 0. Names of files,
-    and numbers, are those of frames.
+    Lines are `ID NAME` (or with a colon, comma or tab between them), or names alone, which count from 0. Numbers and
+    names of files are those of frames.
     """
     for list_name in NAME_LISTS:
         try:

@@ -307,6 +307,7 @@ def test_labels_that_reading_refuses_make_no_declaration(tmp_path, colours):
         ("0: wall\n1: unlabelled\n2: chair\n", ["wall", "chair"], {"values": [0, 2], "void": [1]}),
         ("wall\nfloor\n", ["class 0", "class 1", "class 2"], {}),  # 2 has no name
         ("0 wall\nfloor\n2 chair\n", ["class 0", "class 1", "class 2"], {}),  # not clear
+        ("a.png\nb.png\nc.png\n", ["class 0", "class 1", "class 2"], {}),  # frames
     ],
 )
 def test_lists_of_class_names(tmp_path, text, names, label):
