@@ -95,6 +95,15 @@ def test_importing_is_silent_and_offline():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_waiting_threads_do_not_spin_unless_asked_to():
+    """GNU OpenMP reads the environment when torch loads it, which `import rgbx` does not yet."""
+    code = "import rgbx, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    bare = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    for given, expected in (({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=bare | given, capture_output=True, text=True)
+        assert done.stdout.split() == [expected, "False"], given
+
+
 def test_the_picture_shows_every_room():
     picture = (ROOT / "docs/images/architecture.svg").read_text()
     page = (ROOT / "docs/architecture.md").read_text()

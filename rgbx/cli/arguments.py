@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from rgbx._choices import PAINTS, PRECISIONS
 from rgbx._files import existing_file
 from rgbx._protocol import PROTOCOLS
-from rgbx._runs import find_last, find_result
+from rgbx._runs import config_hint, find_last, find_result
 from rgbx._text import nearest, nearest_file
 
 WHOSE_MODEL = ("checkpoint", "config")
@@ -192,19 +192,35 @@ def existing_config(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: it is not; a similar name in its folder is told.
+        ConfigError: it is a work directory; the config that a training left there is told.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
+    if path.is_dir() and (kept := config_hint(path / "any")):
+        raise ConfigError(f"{path} is a work directory; a config is expected here.{kept}")
     return path
 
 
 def existing_study(path: str | Path) -> Path:
-    """The path of a study file, if it is there; raises as `existing_config`."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"study {path} does not exist{nearest_file(path)}")
-    return path
+    """The path of a study file, if it is there; raises as `existing_config`, and ValueError for a folder."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"study {path} does not exist{nearest_file(Path(path))}")
+    return existing_file(path, "study")
+
+
+def existing_root(root: str | Path) -> Path:
+    """The root folder of a dataset, if it is there.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    if not Path(root).exists():
+        raise FileNotFoundError(
+            f"data root {root} does not exist{nearest_file(Path(root))}; --data-root names the folder of the dataset, "
+            f"data/README.md where to get published ones, and `rgbx render-rooms {root}` makes one of rendered rooms"
+        )
+    return Path(root)
 
 
 def existing_dataset(target: str) -> Path:
@@ -279,7 +295,10 @@ def _add_shared(parser: Parser, *names: str) -> None:
         parser.add_argument(name, **SHARED[name])
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
+def _check_config(arguments: argparse.Namespace) -> None:
+    """What is said about a config, where a command takes one."""
+    if getattr(arguments, "data_root", None):
+        existing_root(arguments.data_root)
     for option in arguments.cfg_options:
         split_option(option)
 
@@ -311,8 +330,8 @@ def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"{folder}: no such folder{nearest_file(folder)}")
     if find_last(folder) is not None or (folder / RECORD).is_file():
         raise ConfigError(
-            f"{folder} is the folder of a training, not of a dataset: `rgbx train {folder / CONFIG}` trains it, with "
-            "--resume from its last epoch on"
+            f"{folder} is a work directory, not the folder of a dataset.{config_hint(folder / CONFIG)}; `rgbx train` "
+            "takes that config, with --resume from its last epoch on"
         )
     source = arguments.pretrained
     if source not in WEIGHTS and not source.startswith("hf-hub:") and (Path(source).suffix or "/" in source):
@@ -346,10 +365,12 @@ def _add_train(parser: Parser) -> None:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="continue from the last epoch in the work directory, or from a file",
+        help="continue from the last epoch in the work directory, or from a checkpoint or another work directory",
     )
     parser.add_argument(
-        "--load-from", metavar="CHECKPOINT", help="start from the weights that fit, also of other classes or modalities"
+        "--load-from",
+        metavar="CHECKPOINT",
+        help="start from the weights that fit, also of other classes or modalities; a file or a work directory",
     )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
     parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
@@ -357,14 +378,16 @@ def _add_train(parser: Parser) -> None:
 
 
 def _check_train(arguments: argparse.Namespace) -> None:
-    if existing_config(arguments.config).is_dir():
+    if Path(arguments.config).is_dir():
         _check_planning(Path(arguments.config), arguments)
-    _check_options(arguments)
+    else:
+        existing_config(arguments.config)
+    _check_config(arguments)
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
     for path in (arguments.resume, arguments.load_from):
         if path not in (None, "auto"):
-            existing_file(path, "checkpoint")
+            find_result(path)
 
 
 def _add_test(parser: Parser) -> None:
@@ -413,7 +436,7 @@ def _add_test(parser: Parser) -> None:
 def _check_test(arguments: argparse.Namespace) -> None:
     existing_config(arguments.config)
     find_result(arguments.checkpoint)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_translate(parser: Parser) -> None:
@@ -462,7 +485,7 @@ def _check_translate(arguments: argparse.Namespace) -> None:
         existing_config(config)
     find_result(checkpoint)
     named_paths(arguments.input)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_doctor(parser: Parser) -> None:
@@ -482,7 +505,7 @@ def _add_doctor(parser: Parser) -> None:
 
 def _check_doctor(arguments: argparse.Namespace) -> None:
     existing_dataset(arguments.target)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 _AGAIN = "An interrupted run can be repeated: what is complete is kept. No file of others is overwritten."
@@ -550,7 +573,7 @@ def _add_profile(parser: Parser) -> None:
 
 def _check_profile(arguments: argparse.Namespace) -> None:
     existing_config(arguments.model) if arguments.model.endswith(".py") else find_result(arguments.model)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_study(parser: Parser) -> None:
@@ -570,7 +593,7 @@ def _add_study(parser: Parser) -> None:
 
 def _check_study(arguments: argparse.Namespace) -> None:
     existing_study(arguments.study)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_compare(parser: Parser) -> None:
@@ -618,12 +641,21 @@ def _add_convert(parser: Parser) -> None:
     )
     asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
     asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
-    asymfusion.add_argument("--force", action="store_true", help="replace OUT and FILE where they exist")
-    asymfusion.add_argument(
-        "--trust",
-        action="store_true",
-        help="read a file that holds arbitrary Python objects, which can run any code",
+    slim = formats.add_parser(
+        "slim",
+        help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
+        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history, config, "
+        "and with weights of 16 bits.",
     )
+    slim.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
+    slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
+    for each in (asymfusion, slim):
+        each.add_argument("--force", action="store_true", help="replace files that exist")
+        each.add_argument(
+            "--trust",
+            action="store_true",
+            help="read a file that holds arbitrary Python objects, which can run any code",
+        )
 
 
 def _check_convert(arguments: argparse.Namespace) -> None:
@@ -633,7 +665,7 @@ def _check_convert(arguments: argparse.Namespace) -> None:
 def _add_render_rooms(parser: Parser) -> None:
     parser.epilog = (
         "Writes OUT/{train,val,test}/{map}/000000.png. Frames that are there already are kept, so an interrupted run "
-        "can be repeated."
+        "can be repeated; with --declare they are written again."
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
     parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
@@ -643,6 +675,11 @@ def _add_render_rooms(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which world of scenes (0)")
     parser.add_argument(
         "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
+    )
+    parser.add_argument(
+        "--declare",
+        action="store_true",
+        help="write OUT/{rgb,depth,label}/SPLIT_000.png, lists and a dataset.toml instead, as data of one's own are",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument(
@@ -722,7 +759,7 @@ COMMANDS: dict[str, Command] = {
         _check_report,
     ),
     "convert": Command(
-        "turn a checkpoint of another program into one of rgbx",
+        "turn a checkpoint of another program into one of rgbx, or slim one",
         "convert",
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,

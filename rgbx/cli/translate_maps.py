@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rgbx._text import one_of
 from rgbx.cli.errors import ConfigError
 from rgbx.maps import UNITS
 
@@ -31,7 +32,7 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
                 f"--map takes a name and unit=, scale=, add=, bits= or log=, such as: thermal scale=100; found {text!r}"
             ) from None
     if options.get("unit", "metre") not in UNITS:
-        raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {', '.join(UNITS)}")
+        raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")
     if "=" in name or not options:
         raise ConfigError(f"--map takes a name and what its files hold, such as: depth scale=5000; found {words}")
     return name, options

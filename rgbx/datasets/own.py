@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rgbx._text import one_of
 from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
 from rgbx.datasets.listing import Holdout
@@ -41,7 +42,7 @@ def declared_part(root: str | Path, part: str = "train", **options: Any) -> Fold
     """
     file = Path(root, DECLARATION)
     if part not in PARTS:
-        raise ValueError(f"part is {part!r}; expected one of {PARTS}")
+        raise ValueError(f"part is {part!r}; expected one of {one_of(PARTS, part)}")
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; `tools/doctor.py {root} --write-toml` proposes one")
     splits = read_declaration(file).splits

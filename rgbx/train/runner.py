@@ -48,6 +48,7 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    began = False  # whether it has come to its first step
     _train_loop: Any
     _val_loop: Any
 
@@ -239,6 +240,7 @@ class Runner(ResumableRunner):
         self.load_or_resume()
         self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)
         self._compile()
+        self.began = True
         model = self.train_loop.run()
         self.call_hook("after_run")
         return model

@@ -66,6 +66,7 @@ def lay_profile(_, root):
 
 def lay_study(_, root):
     shutil.copytree(Path(__file__).parents[2] / "configs", "configs")
+    (root / "data/rooms").mkdir(parents=True)
 
 
 def lay_results(_, root):
