@@ -21,7 +21,7 @@ FLOORS = [
     ("models",),
     ("evaluate",),
     ("report", "train", "profile", "convert"),
-    ("study",),
+    ("study", "configure"),
     ("cli",),
 ]
 ASIDE = {

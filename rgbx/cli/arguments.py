@@ -6,6 +6,7 @@ A command is an entry of `COMMANDS`; `main` of its module gets what `parse` retu
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,10 +17,13 @@ from typing import Any, NoReturn
 from rgbx._choices import PAINTS, PRECISIONS
 from rgbx._files import existing_file
 from rgbx._protocol import PROTOCOLS
-from rgbx._runs import find_result
+from rgbx._runs import find_last, find_result
 from rgbx._text import nearest, nearest_file
 
 WHOSE_MODEL = ("checkpoint", "config")
+CONFIG, RECORD = "config.py", "plan.json"  # what planning a training writes
+WEIGHTS = ("auto", "none", "timm")  # or a file
+_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 class ConfigError(ValueError):
@@ -163,6 +167,26 @@ def _rendered_size(text: str) -> tuple[int, int]:
     return size
 
 
+def seconds(text: str) -> float:
+    """An argument's type: a duration, such as 30min, 1h or 8h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
+    if not found or found[2] not in _SECONDS or not float(found[1]) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; expected such as 30min, 1h or 8h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _role(text: str) -> tuple[str, str]:
+    role, equals, name = text.partition("=")
+    if role not in ("train", "val", "test") or not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not train=NAME, val=NAME or test=NAME")
+    return role, name
+
+
+def work_dir_of(folder: str | Path, given: str | Path | None = None) -> Path:
+    """Where the training of a dataset's folder goes: as given, or by the folder's name."""
+    return Path(given) if given else Path("work_dirs", Path(folder).expanduser().resolve().name)
+
+
 def existing_config(path: str | Path) -> Path:
     """The path of a config, or of another file of Python, if it is there.
 
@@ -260,11 +284,63 @@ def _check_options(arguments: argparse.Namespace) -> None:
         split_option(option)
 
 
+def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
+    parser.add_argument("--budget", type=seconds, default=3600.0, metavar="TIME", help="such as 30min, 1h, 8h (1h)")
+    parser.add_argument("--device", **SHARED["--device"])
+    parser.add_argument(
+        "--pretrained",
+        default="auto",
+        metavar="auto|none|timm|FILE",
+        help="weights that the encoder starts from; auto takes timm's where they can be had (auto)",
+    )
+    parser.add_argument(
+        "--split",
+        nargs="+",
+        type=_role,
+        default=[],
+        metavar="PART=NAME",
+        help="splits of the folder that have other names than usual, such as train=day val=dusk",
+    )
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="take these of the folder's maps (all)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier plan")
+
+
+def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
+    """Whether a folder is there and is a dataset's, and weights that are named by their path."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder{nearest_file(folder)}")
+    if find_last(folder) is not None or (folder / RECORD).is_file():
+        raise ConfigError(
+            f"{folder} is the folder of a training, not of a dataset: `rgbx train {folder / CONFIG}` trains it, with "
+            "--resume from its last epoch on"
+        )
+    source = arguments.pretrained
+    if source not in WEIGHTS and not source.startswith("hf-hub:") and (Path(source).suffix or "/" in source):
+        existing_file(Path(source).expanduser(), "weight file")
+
+
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
+def _add_init(parser: Parser) -> None:
+    parser.epilog = "Exit code: 0, or 2 where the folder cannot be trained on; nothing is written then."
+    parser.add_argument("folder", help="that holds the dataset")
+    parser.add_argument("--work-dir", help=f"where {CONFIG} and {RECORD} go (work_dirs/ and the folder's name)")
+    _add_planning(parser)
+
+
+def _check_init(arguments: argparse.Namespace) -> None:
+    folder = Path(arguments.folder).expanduser()
+    _check_planning(folder, arguments)
+    for name in (CONFIG, RECORD):
+        file = work_dir_of(folder, arguments.work_dir) / name
+        if file.exists() and not arguments.overwrite:
+            raise ConfigError(f"{file} is there already: --overwrite replaces it, --work-dir DIR writes elsewhere")
+
+
 def _add_train(parser: Parser) -> None:
-    _add_shared(parser, *OF_CONFIGS)
+    parser.add_argument("config", metavar="CONFIG|FOLDER", help="config file, or the folder of a dataset: see init")
+    _add_shared(parser, *OF_CONFIGS[1:])
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -277,10 +353,12 @@ def _add_train(parser: Parser) -> None:
     )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
     parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
+    _add_planning(parser.add_argument_group("planning, where a folder stands in place of a config"))
 
 
 def _check_train(arguments: argparse.Namespace) -> None:
-    existing_config(arguments.config)
+    if existing_config(arguments.config).is_dir():
+        _check_planning(Path(arguments.config), arguments)
     _check_options(arguments)
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
@@ -587,8 +665,15 @@ def _add_render_rooms(parser: Parser) -> None:
 
 
 COMMANDS: dict[str, Command] = {
+    "init": Command(
+        "plan a training of a folder within a budget of time",
+        "init",
+        "data/my_dataset --budget 1h",
+        _add_init,
+        _check_init,
+    ),
     "train": Command(
-        "train what a config describes, or resume a training",
+        "train a config, or a folder by a plan, or resume a training",
         "train",
         "configs/rooms/asymfusion_r18_rooms_160x120.py --work-dir work_dirs/rooms",
         _add_train,

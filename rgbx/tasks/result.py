@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgbx._text import modality_title
+from rgbx._text import branch_title
 from rgbx._types import Meta
 from rgbx.maps import IGNORE_INDEX, Encoding, MapSpec
 from rgbx.maps.colour import (
@@ -91,7 +91,7 @@ class HeadResult:
     @property
     def title(self) -> str:
         """What stands above its picture."""
-        by = "" if self.branch == ENSEMBLE else f"{modality_title(self.branch)} branch: "
+        by = "" if self.branch == ENSEMBLE else f"{branch_title(self.branch)}: "
         return f"{by}predicted {self.answer.head}"
 
     def legend(self) -> dict[str, Sequence[int]]:
