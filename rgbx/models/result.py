@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgbx._text import modality_title
+from rgbx._text import modality_title, nearest
 from rgbx._types import Batch, Meta
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import Panel, draw_strip, holes_legend
@@ -58,6 +58,21 @@ class Result(Mapping[str, HeadResult]):
 
     def __repr__(self) -> str:
         return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}>"
+
+    def of_branch(self, name: str) -> Result:
+        """The branch of one modality in place of the ensemble, of every head.
+
+        Raises:
+            ValueError: a head without such a branch; models that merge their modalities have none.
+        """
+        for head, found in self.items():
+            if name not in found.branches:
+                known = ", ".join((ENSEMBLE, *found.branches))
+                raise ValueError(
+                    f"there is no branch {name!r} of {head}{nearest(name, found.branches)}; it has {known}"
+                )
+        heads = {head: found.branches[name] for head, found in self.items()}
+        return Result(self.sample_id, self.paths, self.inputs, heads, self._read)
 
     @property
     def input_titles(self) -> list[str]:

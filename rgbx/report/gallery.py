@@ -58,8 +58,8 @@ def add_to_gallery(result: Result, folder: str | Path) -> None:
         "files": {name: file.relative_to(folder).as_posix() for name, file in files.items() if file.is_file()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RECORDS).open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with (folder / RECORDS).open("ab", buffering=0) as lines:  # whole, also where several processes add to it
+        lines.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
 
 
 def write_gallery(folder: str | Path, *, title: str = "") -> Path:
