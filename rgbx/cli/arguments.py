@@ -896,7 +896,7 @@ COMMANDS: dict[str, Command] = {
         _check_report,
     ),
     "convert": Command(
-        "turn a checkpoint of another program into one of rgbx, or slim one",
+        "turn another program's checkpoint into rgbx's, or slim one",
         "convert",
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,
