@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rgbx.evaluate.result import damage_rows, damaged_score, headline, read_result, shown
+from rgbx._text import modality_title
+from rgbx.evaluate.result import damage_rows, damaged_score, headline, read_result, shown, titled
 from rgbx.evaluate.result_form import HeadResult, Result
 from rgbx.tasks import PROTOCOLS
 
@@ -35,9 +36,10 @@ def run_protocol(name: str, switches: list[str], options: argparse.Namespace) ->
 
 
 def protocol_row(name: str, result: Result, head: HeadResult) -> str:
-    """The score of the ensemble and the branches, and how it was measured."""
+    """The score given all modalities, those of the branches, and how they were measured."""
     found, speed = headline(head), result["speed"]
-    scores = " / ".join(shown(found.score, row[found.score.name], digits=4) for row in found.predictions.values())
+    rows = titled({found.subset: found.predictions}).values()
+    scores = " / ".join(shown(found.score, row[found.score.name], digits=4) for row in rows)
     return (
         f"| {name} | {result['dataset']['samples']} | {scores} "
         f"| {speed['images_per_second']:.2f} | {speed['metric_share']:.1%} |"
@@ -46,11 +48,11 @@ def protocol_row(name: str, result: Result, head: HeadResult) -> str:
 
 def robustness_rows(head: HeadResult) -> list[str]:
     """The score under every corruption at its severities."""
-    score = damaged_score(head)
-    return [
-        f"| {row.modality} | {row.corruption} | {' '.join(shown(score, value) for value in row.values.values())} |"
-        for row in damage_rows(head)
-    ]
+    score, lines = damaged_score(head), []
+    for row in damage_rows(head):
+        values = " ".join(shown(score, value) for value in row.values.values())
+        lines.append(f"| {modality_title(row.modality)} | {row.corruption} | {values} |")
+    return lines
 
 
 def main() -> None:
@@ -74,13 +76,14 @@ def main() -> None:
         result, head = run_protocol(name, ["--protocol", name, *several], options)
         score = headline(head).score
         unit = "%" if score.percent else score.unit
-        title = f"| protocol | frames | {score.name} of ensemble / branches, {unit} | images/s | metric's share |"
+        titles = " / ".join(titled({headline(head).subset: headline(head).predictions}))
+        title = f"| protocol | frames | {score.name}, {unit}: {titles} | images/s | metric's share |"
         lines = lines or [title, "|---|---|---|---|---|"]
         lines.append(protocol_row(name, result, head))
     if options.every_damage:
         result, head = run_protocol("robustness", ["--robustness", "--every", str(options.every_damage)], options)
         lines += ["", f"Damaged, {result['dataset']['samples']} frames:", ""]
-        lines += [f"| modality | corruption | {damaged_score(head).name} at severities 1 to 5 |", "|---|---|---|"]
+        lines += [f"| damaged | by | {damaged_score(head).name} at severities 1 to 5 |", "|---|---|---|"]
         lines += robustness_rows(head)
     text = "\n".join(lines) + "\n"
     print(text)

@@ -23,17 +23,18 @@ from pathlib import Path
 
 import torch
 
+from rgbx._text import subset_titles
 from rgbx.evaluate.result import read_result
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/rooms/asymfusion_r18_rooms_160x120.py"
 NETWORKS = {
-    "rgb only": ["model.modalities=('rgb',)", "model.modality_dropout=None", "train_cfg.max_epochs=10"],
-    "depth only": ["model.modalities=('depth',)", "model.modality_dropout=None", "train_cfg.max_epochs=10"],
+    "RGB": ["model.modalities=('rgb',)", "model.modality_dropout=None", "train_cfg.max_epochs=10"],
+    "depth": ["model.modalities=('depth',)", "model.modality_dropout=None", "train_cfg.max_epochs=10"],
     "both": ["model.modality_dropout=None", "train_cfg.max_epochs=10"],
     "both, modality dropout": ["train_cfg.max_epochs=30"],
 }
-SUBSETS = {"rgb only": ["rgb"], "depth only": ["depth"]}
+SUBSETS = {"RGB": ["rgb"], "depth": ["depth"]}
 ALL_SUBSETS = ["rgb", "depth", "rgb+depth"]
 
 
@@ -65,25 +66,26 @@ def run_one(network: str, seed: int, work_dir: Path, threads: int) -> dict[str, 
 
 def summarise(results: dict[str, dict[int, dict[str, float]]]) -> str:
     """A Markdown table of mean ± standard deviation over the seeds, and the bars that fusion should clear."""
-    lines = ["| trained on | tested on | mIoU | seeds |", "|---|---|---|---|"]
+    lines = ["| trained on | given in the test | mIoU | seeds |", "|---|---|---|---|"]
     mean: dict[tuple[str, str], float] = {}
+    titles = subset_titles(ALL_SUBSETS)
     for network, by_seed in results.items():
         for subset in SUBSETS.get(network, ALL_SUBSETS):
             values = [row[subset] for row in by_seed.values()]
             mean[network, subset] = statistics.mean(values)
             spread = statistics.stdev(values) if len(values) > 1 else float("nan")
             each = ", ".join(f"{value:.3f}" for value in values)
-            lines.append(f"| {network} | {subset} | {mean[network, subset]:.3f} ± {spread:.3f} | {each} |")
-    single = max(mean["rgb only", "rgb"], mean["depth only", "depth"])
+            lines.append(f"| {network} | {titles[subset]} | {mean[network, subset]:.3f} ± {spread:.3f} | {each} |")
+    single = max(mean["RGB", "rgb"], mean["depth", "depth"])
     both, dropped = mean["both", "rgb+depth"], "both, modality dropout"
     lines += [
         "",
         f"- both above the better single modality: {both - single:+.3f}",
         f"- what modality dropout adds to both: {mean[dropped, 'rgb+depth'] - both:+.3f}",
     ]
-    for name in ("rgb", "depth"):
-        share = mean[dropped, name] / mean[f"{name} only", name]
-        lines.append(f"- {name} alone from the checkpoint with modality dropout: {share:.2f} of its own network")
+    for network, (name,) in SUBSETS.items():
+        share = mean[dropped, name] / mean[network, name]
+        lines.append(f"- {titles[name]} from the checkpoint with modality dropout: {share:.2f} of its own network")
     return "\n".join(lines)
 
 

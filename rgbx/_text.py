@@ -1,4 +1,9 @@
-"""Words for people: the name that a misspelt one is closest to, percentages, aligned columns, CSV files."""
+"""Words for people: titles of predictions, the name that a misspelt one is closest to, percentages, tables, CSV.
+
+Wherever scores or pictures are shown, three things are told apart. "RGB branch": what a model predicts from RGB while
+it is given all its modalities. "RGB alone": what it predicts when RGB is all that it is given. "both", of more than two
+"all": what it predicts from all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,42 @@ from pathlib import Path
 
 LONGEST_NAME = 100  # that is compared with others
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # beginnings of what a spreadsheet would run
+_TITLES = {"rgb": "RGB", "hha": "HHA"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def modality_title(name: str) -> str:
+    """A modality as people read it: "rgb" as "RGB"."""
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def branch_title(name: str) -> str:
+    """What a model that is given all its modalities predicts from one of them: "RGB branch"."""
+    return f"{modality_title(name)} branch"
+
+
+def subset_title(modalities: Sequence[str], known: Collection[str]) -> str:
+    """What a model is given: "RGB alone", "both", "all", or of more than two "RGB + thermal".
+
+    Args:
+        modalities: that are present.
+        known: all that there are.
+    """
+    if len(modalities) == 1:
+        return f"{modality_title(modalities[0])} alone"
+    if len(modalities) == len(known):
+        return "both" if len(known) == 2 else "all"
+    return " + ".join(map(modality_title, modalities))
+
+
+def subset_titles(subsets: Iterable[str]) -> dict[str, str]:
+    """The title of each subset as result files name it, such as "rgb+depth".
+
+    Together they hold all modalities; a single one is not called "both" or "all", but by its modalities.
+    """
+    parts = {subset: subset.split("+") for subset in subsets}
+    known = {name for names in parts.values() for name in names} if len(parts) > 1 else ()
+    return {subset: subset_title(names, known) for subset, names in parts.items()}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,11 +1,11 @@
-"""The nearest of known names. CSV files: what spreadsheets would run is text, and numbers stay numbers."""
+"""Titles of predictions; the nearest of known names; CSV files: numbers stay numbers, formulas become text."""
 
 import csv
 import io
 
 import pytest
 
-from rgbx._text import csv_text, nearest, one_of
+from rgbx._text import branch_title, csv_text, nearest, one_of, subset_title, subset_titles
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,24 @@ def test_the_nearest_name(name, hint):
 
 def test_names_may_be_other_things_than_text():
     assert one_of((None, "same"), "none") == "None, same; did you mean 'None'?"
+
+
+@pytest.mark.parametrize(
+    ("subset", "known", "title"),
+    [
+        (("rgb",), ("rgb", "depth"), "RGB alone"),
+        (("rgb", "depth"), ("rgb", "depth"), "both"),
+        (("rgb", "depth"), ("rgb", "depth", "thermal"), "RGB + depth"),
+        (("rgb", "depth", "thermal"), ("rgb", "depth", "thermal"), "all"),
+    ],
+)
+def test_titles(subset, known, title):
+    assert subset_title(subset, known) == title
+
+
+def test_a_branch_is_no_subset():
+    """What a model that is given both predicts from RGB is not what it predicts from RGB alone."""
+    titles = subset_titles(["rgb+near_infrared", "rgb", "near_infrared"])
+    assert list(titles.values()) == ["both", "RGB alone", "near infrared alone"]
+    assert subset_titles(["rgb+depth"]) == {"rgb+depth": "RGB + depth"}  # there is nothing that it is more than
+    assert branch_title("rgb") == "RGB branch" and branch_title("rgb") not in titles.values()

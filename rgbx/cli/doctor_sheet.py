@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from rgbx._text import modality_title
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
 from rgbx.maps import MapSpec
-from rgbx.maps.colour import class_legend, colour_labels, colour_map, modality_title, scale_of
+from rgbx.maps.colour import class_legend, colour_labels, colour_map, scale_of
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel

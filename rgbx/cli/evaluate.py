@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 
 from rgbx._runs import find_result
-from rgbx._text import text_table
+from rgbx._text import branch_title, modality_title, subset_titles, text_table
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint
 from rgbx.cli.errors import ConfigError, building, command, leaving_nothing
@@ -23,7 +23,7 @@ from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
-from rgbx.evaluate.result import build_result, robustness_text, score_table, shown, write_result
+from rgbx.evaluate.result import build_result, damaged_score, robustness_text, score_table, shown, write_result
 from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.selection import selection_facts
@@ -33,7 +33,8 @@ from rgbx.models.checkpoint import read_checkpoint
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
-from rgbx.tasks import ENSEMBLE, Score
+from rgbx.report.tables import word
+from rgbx.tasks import ENSEMBLE, Score, ensemble_first
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
 
@@ -61,14 +62,13 @@ def main(arguments: argparse.Namespace) -> int:
         session.check_subsets(subsets)
     try:
         for subset in subsets:
-            LOG.info(f"Modalities: {' + '.join(subset)}")
+            LOG.info(f"Given {' + '.join(map(modality_title, subset))}")
             session.evaluate(subset, observers)
         robustness = measure_robustness(session, every=arguments.every) if arguments.robustness else None
         if runner.rank == 0:
             chosen = selection_facts(state, str(checkpoint), session.frames())
             _tell_choice(chosen)
-            _write_outputs(arguments, checkpoint, chosen, session, Path(runner.log_dir), robustness)
-            _finish(arguments, observers)
+            _write_outputs(arguments, checkpoint, chosen, session, Path(runner.log_dir), robustness, observers)
         finish_together()
     finally:
         if torch.distributed.is_initialized():
@@ -126,8 +126,9 @@ def _write_outputs(
     session: Session,
     log_dir: Path,
     robustness: dict[str, Robustness] | None,
+    observers: Sequence[Observer],
 ) -> None:
-    """Prints the tables and writes the files that the arguments ask for."""
+    """Prints details first, then the scores and where the files are that the arguments ask for."""
     result = build_result(
         session.evaluations,
         {name: task.kind for name, task in session.tasks.items()},
@@ -142,50 +143,64 @@ def _write_outputs(
     )
     for name, measured in (robustness or {}).items():
         result["heads"][name]["robustness"] = measured
-    frames = f"{result['dataset']['samples']} frames" + (f" (1 in {arguments.every})" if arguments.every > 1 else "")
-    for name, head in result["heads"].items():
-        of = f"Head {name}: " if len(result["heads"]) > 1 else ""
-        LOG.info(f"{of}Protocol {session.protocol.name}, {frames}, {subset_table(result, name)}")
-        if robustness:
-            LOG.info(f"{of}{score_table(head)[0].name} with one modality damaged, {frames}:\n{robustness_text(head)}")
-    speed = session.speed
-    LOG.info(f"{speed['images_per_second']:.2f} images/s; scoring took {100 * speed['metric_share']:.1f} % of it")
+    _tell_details(result, session)
     file = Path(arguments.json or log_dir / "results.json")
     write_result(result, file)
-    LOG.info(f"Results are in {file}")
+    places = {"results": str(file)}
     if arguments.report:
-        write_frames(result, session.dataset, session.predictor(session.headline), session.tasks, arguments.report)
+        predict = {subset: session.predictor(subset.split("+")) for subset in session.evaluations}
+        write_frames(result, session.dataset, predict, session.tasks, arguments.report)
         write_result(result, Path(arguments.report, "results.json"))
-        LOG.info(f"The report is {write_report(Path(arguments.report, 'results.json'))}")
-
-
-def _finish(arguments: argparse.Namespace, observers: Sequence[Observer]) -> None:
+        places["report"] = str(write_report(Path(arguments.report, "results.json")))
     for observer in observers:
         if isinstance(observer, PictureObserver):
-            LOG.info(f"{len(observer.draw(arguments.draw))} pictures are in {arguments.draw}")
+            places[f"{len(observer.draw(arguments.draw))} pictures"] = arguments.draw
         if isinstance(observer, PredictionWriter):
-            LOG.info(f"{observer.count} predictions are in {arguments.save_predictions}")
+            places[f"{observer.count} predictions"] = arguments.save_predictions
+    part = f" (1 in {arguments.every})" if arguments.every > 1 else ""
+    for name in result["heads"]:
+        of = f"Head {name}, " if len(result["heads"]) > 1 else ""
+        frames = f"{result['dataset']['samples']} frames{part}"
+        LOG.info(f"{of}{frames}, protocol {session.protocol.name}, {subset_table(result, name)}\n")
+    width = max(map(len, places))
+    LOG.info("Files:\n" + "\n".join(f"{name.ljust(width)}  {place}" for name, place in places.items()))
+
+
+def _tell_details(result: Result, session: Session) -> None:
+    """What is not the last table: classes, damages, speed."""
+    several = len(result["heads"]) > 1
+    for name, table in session.reports().items() if session.metrics.table else ():
+        if table and result["heads"][name]["task"] != "map":  # of a map, the last table says it all
+            LOG.info(f"{f'Head {name}: ' * several}{table}\n")
+    for name, head in result["heads"].items():
+        if head["robustness"]:
+            score = word(damaged_score(head))
+            LOG.info(f"{f'Head {name}: ' * several}{score} with one modality damaged:\n{robustness_text(head)}\n")
+    speed = session.speed
+    LOG.info(f"{speed['images_per_second']:.2f} images/s; scoring took {100 * speed['metric_share']:.1f} % of it")
 
 
 def subset_table(result: Result, head: str) -> str:
-    """The scores of a head: one row per subset, of the ensemble; of a map also one per branch, as images differ more.
+    """The scores of a head: a row for each subset of modalities that the model was given.
 
-    Fractions are in percent with two decimals.
+    Of maps, also a row for each branch, as images differ more. Fractions are in percent with two decimals.
     """
     entry = result["heads"][head]
-    scores = score_table(entry)
+    scores, titles = score_table(entry), subset_titles(entry["subsets"])
     percent = all(score.percent for score in scores)
-    with_branches = entry["task"] != "classes"
     rows = []
     for subset, predictions in entry["subsets"].items():
-        for name, found in predictions.items():
-            if with_branches or name == ENSEMBLE:
-                cells = [shown(s, found.get(s.name), digits=4 if s.percent else None) for s in scores]
-                rows.append([subset, *([name] if with_branches else []), *cells])
-    kept = [i for i, score in enumerate(scores) if any(row[-len(scores) + i] != "-" for row in rows)]
-    texts = 2 if with_branches else 1
-    header = ["modalities", *(["image"] if with_branches else []), *(_heading(scores[i], percent) for i in kept)]
-    table = text_table(header, [[*row[:texts], *(row[texts + i] for i in kept)] for row in rows], texts=texts)
+        shown_ones = [ENSEMBLE]
+        if entry["task"] != "classes" and len(predictions) > 2:
+            shown_ones = ensemble_first(predictions)
+        for name in shown_ones:
+            title = titles[subset] if name == ENSEMBLE else f"{titles[subset]}: {branch_title(name)}"
+            rows.append(
+                [title, *(shown(s, predictions[name].get(s.name), digits=4 if s.percent else None) for s in scores)]
+            )
+    kept = [0, *(i for i in range(1, len(scores) + 1) if any(row[i] != "-" for row in rows))]
+    header = ["given", *(_heading(score, percent) for score in scores)]
+    table = text_table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
     about = entry["about"]
     return (
         f"in percent:\n{table}" if percent else f"{about.get('name', head)} ({about.get('unit', 'no unit')}):\n{table}"
@@ -194,7 +209,7 @@ def subset_table(result: Result, head: str) -> str:
 
 def _heading(score: Score, percent: bool) -> str:
     unit = score.sign if not percent else score.beside
-    return f"{score.name}{f' ({unit})' if unit else ''}{' ↓' * (score.lower and not percent)}"
+    return f"{word(score)}{f' ({unit})' if unit else ''}{' ↓' * score.lower}"
 
 
 def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:

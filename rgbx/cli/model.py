@@ -11,7 +11,7 @@ from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
-from rgbx.models.checkpoint import model_weights, specs_in
+from rgbx.models.checkpoint import dataset_in, model_weights
 from rgbx.models.load import fit, load, model_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
@@ -120,4 +120,4 @@ def load_tensors(model: MultimodalModel, state: State, checkpoint: str | Path) -
     own = model.state_dict()
     fitting = {**tensors, **{name: own[name] for name in stated if name in own}}
     model.load_state_dict({**own, **fit(model, fitting, checkpoint, "the config's model")})
-    model.data_preprocessor.describe(specs_in(state))
+    model.describe(dataset_in(state))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from rgbx._text import text_table
+from rgbx._text import subset_titles, text_table
 from rgbx.cli.errors import command
 from rgbx.cli.model import read_model
 from rgbx.cli.subsets import all_subsets
@@ -58,7 +58,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def profile_table(rows: Sequence[Profile]) -> str:
     """One line per measurement; a dash where the device ran out of memory."""
-    header = ["modalities", "batch", "dtype", "M params", "GFLOP", "peak MiB", "median ms", "p95 ms", "images/s"]
+    titles = subset_titles("+".join(row.modalities) for row in rows)
+    header = ["given", "batch", "dtype", "M params", "GFLOP", "peak MiB", "median ms", "p95 ms", "images/s"]
     cells = []
     for row in rows:
         measured = ["-"] * 4
@@ -66,7 +67,7 @@ def profile_table(rows: Sequence[Profile]) -> str:
             times = [f"{1000 * row.median:.2f}", f"{1000 * row.p95:.2f}", f"{row.batch / row.median:.1f}"]
             measured = [f"{row.peak_bytes / 2**20:.0f}", *times]
         size = [f"{row.parameters / 1e6:.2f}", f"{row.flops / 1e9:.2f}"]
-        cells.append(["+".join(row.modalities), str(row.batch), row.dtype, *size, *measured])
+        cells.append([titles["+".join(row.modalities)], str(row.batch), row.dtype, *size, *measured])
     return text_table(header, cells)
 
 

@@ -1,4 +1,4 @@
-"""Trains what a config describes."""
+"""Trains what a config describes, or a folder by the config that is planned for it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 import torch.distributed
 
 from rgbx._runs import find_last, find_result
+from rgbx.cli.arguments import CONFIG, work_dir_of
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
+from rgbx.cli.init import write_plan
 from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
 from rgbx.profile.measure import measure_complexity
@@ -26,6 +28,8 @@ from rgbx.train.runner import Runner
 @command("train")
 def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    if Path(arguments.config).is_dir():
+        arguments.config = str(_config_of(arguments))
     config = configure(arguments)
     warnings = check_training(config, arguments.config)
     runner: Runner | None = None
@@ -43,6 +47,15 @@ def main(arguments: argparse.Namespace) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _config_of(arguments: argparse.Namespace) -> Path:
+    """The config of a dataset's folder, planned where there is none yet."""
+    config = work_dir_of(arguments.config, arguments.work_dir) / CONFIG
+    if config.is_file() and not arguments.overwrite:
+        print(f"Training by {config}, which was planned before; --overwrite plans anew.")
+        return config
+    return write_plan(argparse.Namespace(**vars(arguments), folder=arguments.config))
 
 
 def _train(runner: Runner, warnings: Sequence[str]) -> None:

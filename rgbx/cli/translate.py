@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import default_collate
 
 from rgbx._runs import find_result
+from rgbx._types import Meta
 from rgbx.cli.arguments import named_paths
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.model import config_model, model_from
-from rgbx.cli.translate_maps import MapFiles, map_files, parse_map, stored_in
-from rgbx.datasets.listing import image_files
-from rgbx.datasets.sample import Sample, validate_sample
+from rgbx.cli.translate_maps import map_option, parse_map
 from rgbx.models import MultimodalModel, Predictor
-from rgbx.models.checkpoint import read_checkpoint, specs_in
+from rgbx.models.checkpoint import dataset_in, read_checkpoint
+from rgbx.models.inputs import Frame, MapInput, map_inputs, paired, read_frame
+from rgbx.models.result import as_batch
 from rgbx.profile.measure import find_device
 from rgbx.tasks import ENSEMBLE, Map
-from rgbx.transforms import PackSample
 
 
 @command("translate")
@@ -35,16 +34,14 @@ def main(arguments: argparse.Namespace) -> int:
     predictor = Predictor(model, arguments.protocol, modalities=tuple(inputs), heads=[head])
     if absent := [name for name in model.modalities if name not in inputs]:
         print(f"The model also takes {', '.join(absent)}, which --input does not give: translating without.")
-    known, stored = specs_in(state), stored_in(state)
-    with suppress(ValueError):  # a map that the user has to describe
-        known[task.target] = task.spec({"maps": known})
-    stored[task.target] = stored.get(task.target) or {}  # a PNG of the unit's defaults can be written anyway
-    given = dict(parse_map(words) for words in arguments.map)
-    files = map_files([*inputs, task.target], given, known, stored)
-    model.data_preprocessor.describe({name: files[name].spec for name in inputs})
+    files = read_maps([*inputs, task.target], task, dataset_in(state), arguments.map)
+    encodings = {name: files[name].encoding for name in files}
+    model.data_preprocessor.describe({name: encodings[name].spec for name in inputs})
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
+    written = encodings[task.target].to_write()
     for job in jobs:
-        files[task.target].write(job.out, translate_one(predictor, job, files, branch=arguments.branch or ENSEMBLE))
+        values = translate_one(predictor, job, files, branch=arguments.branch or ENSEMBLE)
+        written.write(job.out, written.nearest(values))
     print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {task.target} written: {arguments.out}")
     return 0
 
@@ -82,19 +79,40 @@ def find_map(model: MultimodalModel, head: str | None) -> tuple[str, Map]:
     return name, maps[name]
 
 
+def read_maps(names: Sequence[str], task: Map, dataset: Meta, said: Sequence[Sequence[str]]) -> dict[str, MapInput]:
+    """What the files of each map hold.
+
+    Args:
+        names: of the maps that are read or written.
+        task: whose target is written.
+        dataset: see `rgbx.models.checkpoint.dataset_in`.
+        said: the words of each `--map`.
+
+    Raises:
+        ConfigError: options for a map that is not used.
+        ValueError: see `rgbx.models.inputs.map_inputs`.
+    """
+    given = dict(parse_map(words) for words in said)
+    if unused := sorted(set(given) - set(names)):
+        raise ConfigError(f"--map describes {unused}, but the maps are {list(names)}")
+    known, stored = dict(dataset["maps"]), dict(dataset["stored"])
+    with suppress(ValueError):  # a map that the user has to describe
+        known[task.target] = task.spec({"maps": known})
+    if stored.get(task.target) is None:
+        stored.pop(task.target, None)  # a PNG of the unit's defaults can be written anyway
+    return map_inputs(names, given, {"maps": known, "stored": stored}, saying=map_option, usual=True)
+
+
 def translate_one(
-    predictor: Predictor, job: Job, files: Mapping[str, MapFiles], *, branch: str = ENSEMBLE
+    predictor: Predictor, job: Job, files: Mapping[str, MapInput], *, branch: str = ENSEMBLE
 ) -> np.ndarray:
     """One image of the target [H, W] or [H, W, 3], float32 in its unit, of the size of the inputs.
 
     Raises:
         ValueError: inputs that a dataset would refuse, such as of different sizes, or no such branch.
     """
-    specs = {name: files[name].spec for name in job.files}
-    read: Sample = {key: array for name, path in job.files.items() for key, array in files[name].read(path).items()}
-    read |= {"sample_id": job.out.stem, "paths": {name: str(path) for name, path in job.files.items()}}
-    validate_sample(read, specs, num_classes=0)
-    (sample,) = predictor(default_collate([PackSample(maps=specs)(read, np.random.default_rng())]))
+    read = read_frame(Frame(job.out.stem, job.files), {name: files[name] for name in job.files})
+    (sample,) = predictor(as_batch([read]))
     if branch not in sample["prediction"]:
         raise ValueError(f"--branch {branch}: there is {', '.join(sample['prediction'])}")
     values: np.ndarray = sample["prediction"][branch].cpu().numpy().transpose(1, 2, 0)
@@ -143,11 +161,4 @@ def _file_job(inputs: Mapping[str, Path], out: Path) -> Job:
 def _folder_jobs(inputs: Mapping[str, Path], out: Path) -> list[Job]:
     if out.suffix.lower() == ".png" or (out.exists() and not out.is_dir()):
         raise ConfigError(f"--out {out} is a file, and the inputs are folders: give a folder")
-    found = {name: image_files(folder) for name, folder in inputs.items()}
-    stems = sorted(set().union(*found.values()))
-    for stem in stems:
-        absent = [name for name, files in found.items() if stem not in files]
-        if absent:
-            there = next(files[stem] for files in found.values() if stem in files)
-            raise FileNotFoundError(f"{there} has no partner: {inputs[absent[0]]} holds no image {stem!r}")
-    return [Job({name: files[stem] for name, files in found.items()}, out / f"{stem}.png") for stem in stems]
+    return [Job(files, out / f"{stem}.png") for stem, files in paired(inputs).items()]

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from rgbx._files import inside, read_text
 from rgbx._text import nearest
-from rgbx.datasets.listing import ANY
 from rgbx.datasets.sample import check_names
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
+from rgbx.maps.folders import ANY
 from rgbx.maps.labels import Colour
 
 SPLIT = "{split}"

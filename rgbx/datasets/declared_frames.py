@@ -10,19 +10,9 @@ from rgbx._files import inside, read_text
 from rgbx._text import one_of
 from rgbx.datasets.declaration import SPLIT, Declaration, Streams
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import (
-    ANY,
-    MAP_SUFFIXES,
-    distinct_ids,
-    files_below,
-    files_by_stem,
-    join_name,
-    lines_beside,
-    list_lines,
-    split_name,
-    suffixes_of,
-)
+from rgbx.datasets.listing import distinct_ids, lines_beside, list_lines
 from rgbx.datasets.timestamps import pair_stamps, read_stamps, smallest_gap, stamped_columns
+from rgbx.maps.folders import ANY, MAP_SUFFIXES, files_below, files_by_stem, join_name, split_name, suffixes_of
 
 _LOG = logging.getLogger("rgbx")
 

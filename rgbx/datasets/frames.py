@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from rgbx._files import existing_file
-from rgbx.datasets.listing import MAP_SUFFIXES, is_hidden, split_name
+from rgbx.maps.folders import MAP_SUFFIXES, is_hidden, split_name
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
-from rgbx.maps.files import exif_turn
-from rgbx.maps.header import TURNS
+from rgbx.maps.files import turns_told
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
@@ -274,22 +273,8 @@ def _check_array(sample: Sample, name: str, dtype: str, size: tuple[int, ...], c
         raise ValueError(
             f"{_where(sample, name)}: expected shape {expected}, "
             f"found {array.shape}; all maps and the label must be registered and of "
-            f"one size at reading{_turns(sample)}"
+            f"one size at reading{turns_told(sample['paths'])}"
         )
-
-
-def _turns(sample: Sample) -> str:
-    """What EXIF tags say about the files of a sample whose sizes differ, for messages."""
-    told = []
-    for name, path in sample["paths"].items():
-        try:
-            turn = exif_turn(path)
-        except (OSError, ValueError):
-            continue
-        if turn != 1:
-            told.append(f"the EXIF tag of {path} says that {name} is {TURNS[turn]}")
-    hint = "; reading ignores the tag: turn the pixels, or the other maps, and remove it" if told else ""
-    return "".join(f"; {text}" for text in told) + hint
 
 
 def _check_values(sample: Sample, spec: MapSpec) -> None:

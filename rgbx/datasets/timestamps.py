@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from rgbx.datasets.listing import MAP_SUFFIXES, list_lines
+from rgbx.datasets.listing import list_lines
+from rgbx.maps.folders import MAP_SUFFIXES
 
 
 class Stamped(NamedTuple):

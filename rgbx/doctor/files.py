@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.files import FileDataset
-from rgbx.datasets.listing import MAP_SUFFIXES
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
 from rgbx.doctor.inspection import InspectedFrame, Split
 from rgbx.doctor.integrity import file_fault
 from rgbx.maps.files import exif_turn, stored_kind
+from rgbx.maps.folders import MAP_SUFFIXES
 from rgbx.maps.header import TURNS
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset, Frame, MissingFileError
-from rgbx.datasets.listing import MAP_SUFFIXES
 from rgbx.datasets.sample import DenseDataset, Sample, validate_sample
 from rgbx.doctor.columns import mixed_up
 from rgbx.doctor.finding import Finding
 from rgbx.doctor.integrity import file_fault, png_fault
 from rgbx.maps.files import read_ids, read_image
+from rgbx.maps.folders import MAP_SUFFIXES
 
 
 @dataclass

@@ -162,6 +162,41 @@ def compare_results(
     return Comparison(reasons, draws, level, seed, found)
 
 
+def headline_interval(
+    head: HeadResult, absent: str = "skip", *, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float] | None:
+    """Between which values the headline of a head would mostly lie on other images of the kind.
+
+    Args:
+        head: of a result.
+        absent: how its protocol treats classes without pixels, "skip" or "zero".
+        draws: resamples of the images.
+        level: of the percentile interval.
+        seed: of the draws.
+
+    Returns:
+        Low and high end, as the file has the score; None for less than two images, or where the file's images do not
+        add up to the score, as of a median over all pixels.
+    """
+    main = headline(head)
+    if len(head["images"]) < 2 or main.value is None:
+        return None
+    weights = draw_weights(len(head["images"]), draws, seed=seed)
+    if head["task"] == "classes":
+        counts = _counts(head)
+        if not math.isclose(float(_whole(counts, absent)[0]), main.value, abs_tol=1e-6):
+            return None
+        drawn = _with_mean(counts, weights, absent)[:, 0]
+    else:
+        images = _values(head, main.score.name)
+        rule = next((rule for rule in RULES if _gives([images], [main.value], rule)), None)
+        if rule is None:
+            return None
+        drawn = add_up(*images, weights, rule)
+    low, high = (float(end) for end in percentile_interval(drawn, level=level))
+    return None if math.isnan(low) else (low, high)
+
+
 def _in_order(head: HeadResult) -> list[Scores]:
     return sorted(head["images"], key=lambda image: image["sample_id"])
 
@@ -185,7 +220,7 @@ def _compare_classes(pair: Pair, weights: Weights, absent: tuple[str, str], leve
     classes = pair[0]["about"]["classes"]
     if classes != pair[1]["about"]["classes"]:
         raise ValueError(f"the classes differ: {len(classes)} in A, {len(pair[1]['about']['classes'])} in B")
-    counts = [_counts(head, rule, name) for head, rule, name in zip(pair, absent, "AB", strict=True)]
+    counts = [_checked_counts(head, rule, name) for head, rule, name in zip(pair, absent, "AB", strict=True)]
     a, b = (_whole(*parts) for parts in zip(counts, absent, strict=True))
     drawn = [_with_mean(*parts) for parts in zip(counts, weights, absent, strict=True)]
     samples = drawn[1] - drawn[0]
@@ -193,9 +228,14 @@ def _compare_classes(pair: Pair, weights: Weights, absent: tuple[str, str], leve
     return rows + [_row(IOU, "confusions", a[k], b[k], samples[:, k], level, name) for k, name in enumerate(classes, 1)]
 
 
-def _counts(head: HeadResult, absent: str, name: str) -> Tensor:
-    """The images by their ids, int64 [I, 3, K], checked against the scores of the file."""
-    counts = image_counts([image["confusion"] for image in _in_order(head)], len(head["about"]["classes"]))
+def _counts(head: HeadResult) -> Tensor:
+    """The images by their ids, int64 [I, 3, K]."""
+    return image_counts([image["confusion"] for image in _in_order(head)], len(head["about"]["classes"]))
+
+
+def _checked_counts(head: HeadResult, absent: str, name: str) -> Tensor:
+    """The same, checked against the scores of the file."""
+    counts = _counts(head)
     found, noted = float(_whole(counts, absent)[0]), headline(head).predictions[ENSEMBLE]["mIoU"]
     if not math.isclose(found, math.nan if noted is None else noted, abs_tol=1e-6):
         said = "-" if noted is None else percent(noted)

@@ -14,20 +14,21 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 import rgbx
 from rgbx._files import read_json
-from rgbx._text import percent, text_table
+from rgbx._text import branch_title, modality_title, percent, subset_titles, text_table
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash, replace_file
 from rgbx.models.recipe import refusing
 from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
 
 MOST_BYTES = 2**25  # of a result file
+T = TypeVar("T")
 
 
 class Headline(NamedTuple):
@@ -48,6 +49,24 @@ def headline(head: HeadResult) -> Headline:
     """The first subset with its predictions ("ensemble", "rgb", ...), and the score that counts."""
     subset, predictions = next(iter(head["subsets"].items()))
     return Headline(subset, predictions, score_table(head)[0])
+
+
+def titled(subsets: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
+    """The predictions of all subsets by what people call them, in the order in which they are shown.
+
+    Args:
+        subsets: "rgb+depth" to its predictions, "ensemble" and branches.
+
+    Returns:
+        Of the first subset the ensemble, "both", and, where there are several, its branches, "RGB branch"; of the
+        others the ensemble, "RGB alone".
+    """
+    titles, found = subset_titles(subsets), {}
+    for subset, predictions in subsets.items():
+        found[titles[subset]] = predictions[ENSEMBLE]
+        if len(found) == 1 and len(predictions) > 2:
+            found |= {branch_title(name): entry for name, entry in predictions.items() if name != ENSEMBLE}
+    return found
 
 
 def score_table(head: HeadResult) -> tuple[Score, ...]:
@@ -111,7 +130,7 @@ def robustness_text(head: HeadResult) -> str:
     severities = sorted({severity for row in rows for severity in row.values})
     lines = [
         [
-            row.modality,
+            modality_title(row.modality),
             row.corruption,
             *(shown(score, row.values.get(severity)) for severity in severities),
             shown(score, row.mean),
@@ -119,7 +138,7 @@ def robustness_text(head: HeadResult) -> str:
         ]
         for row in rows
     ]
-    header = ["modality", "corruption", *map(str, severities), "mean", f"relative {'rise' if score.lower else 'drop'}"]
+    header = ["damaged", "by", *map(str, severities), "mean", f"relative {'rise' if score.lower else 'drop'}"]
     clean, mean = shown(score, measured["clean"]), shown(score, measured["mean"])
     return f"{text_table(header, lines, texts=2)}\nclean {clean}, mean over corruptions {mean}"
 

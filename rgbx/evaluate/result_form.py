@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NotRequired, TypedDict
 
-from rgbx.maps.colour import modality_title
+from rgbx._text import branch_title
 from rgbx.tasks import ENSEMBLE, Score
 from rgbx.tasks.classes import BOUNDARY, CALIBRATION, SCORES
 from rgbx.tasks.map import describe_score, score_names
@@ -46,12 +46,16 @@ class Robustness(TypedDict):
 
 
 class Picture(TypedDict):
-    """A frame of a report; `files` lie below the result file, by title, those of the inputs under "input/NAME"."""
+    """A frame of a report; `files` lie below the result file, by title, those of the inputs under "input/NAME".
+
+    `legend` has the colours of what occurs in them by its name, in the dataset's order.
+    """
 
     sample_id: str
     kind: str
     value: float | None
     files: dict[str, str]
+    legend: NotRequired[dict[str, list[int]]]
 
 
 class HeadResult(TypedDict):
@@ -128,6 +132,9 @@ def check_result(result: Json, *, name: str = "result") -> None:
                 inside = bool(file) and "\0" not in file and ".." not in PurePath(file).parts
                 inside = inside and not PurePath(file).is_absolute()
                 _expect(inside, "a file below the result file", file, f"{place}.pictures[{number}].files.{title}")
+            for name, colour in (picture.get("legend") or {}).items():
+                right = _is_colour(colour)
+                _expect(right, "[r, g, b] of 0..255", colour, f"{place}.pictures[{number}].legend.{name}")
         if entry["task"] == "classes":
             _check_classes(entry, place)
 
@@ -261,7 +268,7 @@ def _picture_title(name: str) -> str:
     """Of a picture of 0.1.0: "rgb", "label", "prediction/rgb", "prediction/ensemble" or "error"."""
     if name.startswith("prediction/"):
         branch = name.removeprefix("prediction/")
-        return branch if branch == ENSEMBLE else f"{modality_title(branch)} branch"
+        return branch if branch == ENSEMBLE else branch_title(branch)
     return {"label": "truth", "error": f"errors of the {ENSEMBLE}"}.get(name, f"input/{name}")
 
 
@@ -295,7 +302,7 @@ _SCORE: Form = {"name": str, "unit": str, "digits": int, "lower": bool}
 _DAMAGE: dict[str, Form] = {"modality": str, "corruption": str, "severity": int}
 _DATA: dict[str, Form] = {"type": str, "samples": int, "every": int}
 _PREDICTIONS: Form = {"*": {"*": dict}}
-_PICTURE: dict[str, Form] = {"sample_id": str, "kind": str, "files": {"*": str}}
+_PICTURE: dict[str, Form] = {"sample_id": str, "kind": str, "files": {"*": str}, "legend?": {"*": list}}
 _RELIABILITY: Form = {"count": [int], "confidence": [NUMBER], "accuracy": [NUMBER]}
 _SHARED: dict[str, Form] = {
     "protocol": {"name": str, "source?": str, "absent?": str},

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
 
+from rgbx._text import modality_title
 from rgbx._types import Batch
 from rgbx.datasets import DenseDataset, EveryKth
 from rgbx.datasets.sample import Sample, Transform
@@ -138,7 +139,7 @@ def _log(
         values = " ".join(shown(score, measured[*damage[:2], strength][head]) for strength in strengths)
         of = f" of {head}" if len(scores) > 1 else ""
         logging.getLogger("rgbx").info(
-            f"{damage.modality} with {damage.corruption} at severities 1 to 5: {score.name}{of} {values}"
+            f"{modality_title(damage.modality)} with {damage.corruption}, severities 1 to 5: {score.name}{of} {values}"
         )
 
 

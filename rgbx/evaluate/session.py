@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from rgbx._protocol import Protocol as Rules
 from rgbx._types import Batch
 from rgbx.datasets import EveryKth
 from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, gather_images, metrics_of
+from rgbx.evaluate.result import titled
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.predict import Predictor
 from rgbx.tasks import Counter
@@ -119,12 +119,20 @@ class Session:
         """Evaluates one subset of the modalities, by default all, and keeps what was counted."""
         names = tuple(self.model.modalities if modalities is None else modalities)
         found, speed = self.count(self.loader, names, self.counters, observers)
-        for head, evaluation in found.items() if self.metrics.table else ():
-            title = f"{head}:\n" if len(found) > 1 else "\n"
-            logging.getLogger("rgbx").info("%s%s", title, self.counters[head].report(evaluation))
         self.evaluations["+".join(names)] = found
         self.speed = self.speed or speed
         return found
+
+    def reports(self) -> dict[str, str]:
+        """Head to a table for the terminal of what was evaluated, see `titled`."""
+        subsets = {
+            head: {
+                subset: {name: found[head].scores(name) for name in found[head].names}
+                for subset, found in self.evaluations.items()
+            }
+            for head in self.counters
+        }
+        return {head: self.counters[head].report(titled(found)) for head, found in subsets.items()}
 
     def count(
         self,

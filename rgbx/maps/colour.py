@@ -13,7 +13,6 @@ from rgbx.maps.spec import IGNORE_INDEX
 HOLE = (0, 0, 0)
 IGNORED = (96, 96, 96)  # grey, as palettes often hold black
 SCALES = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO}
-TITLES = {"rgb": "RGB", "hha": "HHA"}
 
 
 def scale_of(name: str, unit: str = "") -> str:
@@ -23,9 +22,19 @@ def scale_of(name: str, unit: str = "") -> str:
     return "inferno" if name == "thermal" else "viridis"
 
 
-def modality_title(name: str) -> str:
-    """How a modality is written above a picture."""
-    return TITLES.get(name, name)
+def usual_limits(
+    values: np.ndarray,  # [...], any unit
+    valid: np.ndarray | None = None,  # bool [...]
+) -> tuple[float, float]:
+    """The values that get the lowest and the highest colour: the 2nd and 98th percentile; 0 and 1 where there are none.
+
+    Args:
+        values: a map.
+        valid: where it was measured.
+    """
+    measured = values[np.isfinite(values) if valid is None else valid & np.isfinite(values)]
+    low, high = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def colour_map(
@@ -45,7 +54,7 @@ def colour_map(
     valid = np.isfinite(values) if valid is None else valid & np.isfinite(values)
     if not valid.any():
         return np.full((*values.shape, 3), HOLE, np.uint8)
-    low, high = np.percentile(values[valid], (2, 98)) if limits is None else limits
+    low, high = usual_limits(values, valid) if limits is None else limits
     scaled = np.clip((np.where(valid, values, low) - low) / max(high - low, 1e-12), 0, 1)
     levels = (255 * (1 - scaled if name.endswith("_r") else scaled)).round().astype(np.uint8)
     picture = cv2.applyColorMap(levels, SCALES[name.removesuffix("_r")])[..., ::-1].copy()

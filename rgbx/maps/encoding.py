@@ -22,11 +22,13 @@ map is 0, which is how Taskonomy stores depth (`log` = 11.1).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from rgbx._types import Options
 from rgbx.maps.files import (
     counted,
     encode_png,
@@ -35,6 +37,7 @@ from rgbx.maps.files import (
     read_image,
     read_rgb,
     replace_file,
+    rgb_of,
     stored_kind,
 )
 from rgbx.maps.normals import unit_length
@@ -135,17 +138,47 @@ class Encoding:
             return math.log(self.largest) / self.log  # of the whole number before the one that is no measurement
         return self.largest / self.steps + self.lowest
 
-    def as_dict(self) -> dict[str, float | int] | None:
-        """The options given, with which `Encoding(spec, **options)` reads the same files alike.
+    def as_dict(self) -> dict[str, Any] | None:
+        """The options that are not the unit's defaults, with which `Encoding(spec, **options)` reads files alike.
 
         Returns:
-            An empty dict where the defaults of the unit serve, None where scale, add, bits and log do not say it all.
+            Plain values by name; None where files are read in a way of a subclass.
         """
-        if type(self) is not Encoding or self.half_step or not self.holes or self.missing:
+        if type(self) is not Encoding:
             return None
-        words = {"scale": self.scale, "add": self.add, "log": self.log}
-        given: dict[str, float | int] = {word: float(value) for word, value in words.items() if value is not None}
-        return given if self.bits is None else {**given, "bits": self.bits}
+        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "spec"}
+        return {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+
+    @classmethod
+    def of_dict(cls, spec: MapSpec, options: Options) -> Encoding:
+        """The encoding that `as_dict` told, where it came from a file of somebody else.
+
+        Raises:
+            ValueError: options that there are not, or of another kind.
+        """
+        for name, value in options.items():
+            if name not in _DEFAULTS or not _is_option(_DEFAULTS[name], value):
+                raise ValueError(f"{spec.name}: there is no option {name}={value!r} of how files hold a map")
+        found: dict[str, Any] = {name: tuple(value) if name == "missing" else value for name, value in options.items()}
+        return cls(spec, **found)
+
+    def to_write(self) -> Encoding:
+        """The same without what only reading has; by the unit's defaults where a value stands for more than itself."""
+        if type(self) is not Encoding or self.half_step or not self.holes:
+            return Encoding(self.spec)
+        return Encoding(self.spec, self.scale, self.add, self.bits, self.log)
+
+    def nearest(
+        self,
+        values: np.ndarray,  # [H, W] or [H, W, 3], in the map's unit
+    ) -> np.ndarray:
+        """A network's answer as `write` takes it: normals of length 1, which networks do not learn.
+
+        What lies in the last thousandth of a logarithmic range becomes the largest value of such a file.
+        """
+        if self.unit == "unit_vector":
+            return unit_length(values)
+        return values if self.log is None else np.minimum(values, self.highest)
 
     def describe(self) -> str:
         """What a file's values mean, in one line."""
@@ -191,7 +224,25 @@ class Encoding:
         return self._read(path)
 
     def _read(self, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-        raw = self.stored(path)
+        return self._masked(self.stored(path), path)
+
+    def take(
+        self,
+        raw: np.ndarray,  # [H, W] or [H, W, C], stored numbers
+        where: str,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `read_masked` gives, of an array that holds what a file would; `where` stands in messages."""
+        if self.unit in _COLOURS:
+            raw = rgb_of(raw, where, self.spec.name)
+        elif self.unit in ("sensor", "relative"):
+            raw = one_channel(raw, where)
+        return self._masked(self._checked(raw, where), where)
+
+    def _masked(
+        self,
+        raw: np.ndarray,  # [H, W] or [H, W, C]
+        path: str | Path,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         hole = self._holes_of(raw)
         array = self.decode(raw, path)
         if array.shape != self.spec.shape(*array.shape[:2]):
@@ -211,14 +262,21 @@ class Encoding:
         if self.unit in _COLOURS:
             return read_rgb(path, self.key, self.spec.name)
         if self.unit in ("sensor", "relative"):
-            raw = read_grey(path, self.key)
-        else:
-            raw = read_image(path, self.key)
+            return self._checked(read_grey(path, self.key), path)
+        return self._checked(read_image(path, self.key), path)
+
+    def _checked(
+        self,
+        raw: np.ndarray,  # [H, W] or [H, W, C]
+        path: str | Path,
+    ) -> np.ndarray:
+        """Stored numbers of the channels and type that the map has, [H, W] or [H, W, C]; refuses others."""
+        if self.unit in ("metre", "unit_vector"):
             if self.unit == "metre" and raw.dtype.kind == "f":  # OpenEXR has three channels or more
                 raw = one_channel(raw, path)
             if (raw.ndim == 3) != (self.unit == "unit_vector"):
                 raise ValueError(self._unexpected(path, raw))
-        if self._fits(raw.dtype):
+        if self.unit in _COLOURS or self._fits(raw.dtype):
             return raw
         raise ValueError(self._unexpected(path, raw))
 
@@ -370,6 +428,16 @@ class Encoding:
             hint = "; floats are read where their scale is stated: 1 if they are metres"
         found = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
         return f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {found}{hint}"
+
+
+_DEFAULTS = {item.name: item.default for item in fields(Encoding) if item.name != "spec"}
+
+
+def _is_option(default: object, value: object) -> bool:
+    """Whether a plain value may stand where a default does, of which None stands for a number."""
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and all(type(item) in (int, float) for item in value)
+    return type(value) in ((int, float) if default is None or isinstance(default, float) else (type(default),))
 
 
 RGB, DEPTH, THERMAL, HHA = (Encoding(STANDARD_MAPS[name]) for name in ("rgb", "depth", "thermal", "hha"))

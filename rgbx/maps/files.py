@@ -13,6 +13,7 @@ import os
 import struct
 import uuid
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from PIL import Image
 
 from rgbx._files import MOST_BYTES, read_file
 from rgbx.maps.arrays import DECODER_ERRORS, array_of
-from rgbx.maps.header import JPEG, PNG, Header, header_of, turn_of, upright
+from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
 MOST_PIXELS = 2**26
@@ -71,7 +72,15 @@ def read_rgb(path: str | Path, key: str = "", name: str = "rgb") -> np.ndarray:
     if data.startswith(JPEG) and _JPEG_RGB is not None and not key:
         return _decode(data, path, _JPEG_RGB)
     found = array_of(data, path, key)
-    image = _decode(data, path) if found is None else found
+    return rgb_of(_decode(data, path) if found is None else found, path, name)
+
+
+def rgb_of(image: np.ndarray, path: str | Path = "", name: str = "rgb") -> np.ndarray:
+    """uint8 [H, W, 3] of colours or grey [H, W] or [H, W, C] of 8 bits; alpha is dropped, grey is repeated.
+
+    Raises:
+        ValueError: another type or other channels; names the map and the path.
+    """
     if image.dtype != np.uint8:
         raise ValueError(
             f"{name} {path}: expected colours of 8 bits per channel, found {image.dtype}; is this a depth image?"
@@ -216,6 +225,20 @@ def exif_turn(path: str | Path) -> int:
         FileNotFoundError, ValueError: see `read_image`.
     """
     return turn_of(_load(path))
+
+
+def turns_told(paths: Mapping[str, str]) -> str:
+    """What EXIF tags say about the files of maps whose sizes differ, for messages; nothing where there are none."""
+    told = []
+    for name, path in paths.items():
+        try:
+            turn = exif_turn(path)
+        except (OSError, ValueError):
+            continue
+        if turn != 1:
+            told.append(f"the EXIF tag of {path} says that {name} is {TURNS[turn]}")
+    hint = "; reading ignores the tag: turn the pixels, or the other maps, and remove it" if told else ""
+    return "".join(f"; {text}" for text in told) + hint
 
 
 def counted(wrong: np.ndarray) -> str:

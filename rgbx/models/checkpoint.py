@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from rgbx._runs import LAST_CHECKPOINT
-from rgbx._types import State
+from rgbx._types import Options, State
 from rgbx.backbones import read_pickle, shown_keys
-from rgbx.maps import STANDARD_MAPS, MapSpec
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
 
@@ -117,6 +117,47 @@ def specs_in(state: State) -> dict[str, MapSpec]:
         for name, values in dataset_meta(state, "maps").items()
         if isinstance(values, Mapping) and {key: type(value) for key, value in values.items()} == kinds
     }
+
+
+def stored_in(state: State) -> dict[str, Options | None]:
+    """How the files that a checkpoint was trained on hold its maps, options of `rgbx.maps.Encoding`.
+
+    None for those in a way of their dataset's own, and for what no `Encoding` has.
+    """
+    specs, found = {**STANDARD_MAPS, **specs_in(state)}, dataset_meta(state, "stored")
+    return {name: _options_of(specs[name], words) for name, words in found.items() if name in specs}
+
+
+def _options_of(spec: MapSpec, words: object) -> Options | None:
+    try:
+        return Encoding.of_dict(spec, words).as_dict() if isinstance(words, Mapping) else None
+    except ValueError:
+        return None
+
+
+def dataset_in(state: State) -> dict[str, Any]:
+    """What a checkpoint says of the dataset that it was trained on, as its `metainfo` did; nothing that is damaged.
+
+    Returns:
+        ``maps`` and ``stored``, and ``classes`` and ``palette`` where they are names and as many colours.
+    """
+    found: dict[str, Any] = {"maps": specs_in(state), "stored": stored_in(state)}
+    whole = state.get("meta")
+    meta = whole.get("dataset_meta") if isinstance(whole, Mapping) else None
+    classes, palette = (meta.get(key) for key in ("classes", "palette")) if isinstance(meta, Mapping) else ((), ())
+    if isinstance(classes, (list, tuple)) and classes and all(isinstance(name, str) for name in classes):
+        found["classes"] = tuple(classes)
+        if isinstance(palette, (list, tuple)) and len(palette) == len(classes) and all(map(_is_colour, palette)):
+            found["palette"] = [list(colour) for colour in palette]
+    return found
+
+
+def _is_colour(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in value)
+    )
 
 
 def write_last(work_dir: str | Path, filename: str) -> None:

@@ -12,7 +12,7 @@ from rgbx._runs import config_hint, find_result
 from rgbx._types import Options, State
 from rgbx.backbones import cast, repeats_values, to_channels_last
 from rgbx.models.build import GENERATORS, build_complete
-from rgbx.models.checkpoint import EXTRA_STATE, model_weights, read_checkpoint, specs_in
+from rgbx.models.checkpoint import EXTRA_STATE, dataset_in, model_weights, read_checkpoint
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
 
@@ -62,7 +62,7 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
     if parameters["backbone"]["name"] not in GENERATORS:
         to_channels_last(model)
     with refusing(f"checkpoint {path}"):
-        model.data_preprocessor.describe(specs_in(state))
+        model.describe(dataset_in(state))
     return model
 
 

@@ -12,20 +12,23 @@ from __future__ import annotations
 import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
-from rgbx._types import Batch, Options
+from rgbx._types import Batch, Meta, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
+from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
+from rgbx.models.result import predict_frames
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
@@ -551,7 +554,7 @@ def _statistics(name: str, given: Options | None) -> Statistics:
     return Statistics(**known)
 
 
-class Backbone(Protocol):
+class Backbone(typing.Protocol):
     """What a model asks of a network, a module; `SharedBackbone` and `ImageGenerator` give it."""
 
     layout: StackLayout
@@ -645,6 +648,7 @@ class MultimodalModel(nn.Module):
         layout, modalities: the backbone's.
         data_preprocessor: see `Preprocessor`.
         recipe: how it was built, for its checkpoints.
+        trained_on: see `describe`.
 
     Raises:
         ValueError: a name that would be taken twice, an unknown padding, or dropout beside a merging of modalities.
@@ -670,6 +674,7 @@ class MultimodalModel(nn.Module):
         self.layout: StackLayout = backbone.layout
         self.modalities: tuple[str, ...] = backbone.layout.modalities
         self.recipe: dict[str, Any] | None = None
+        self.trained_on: dict[str, Any] = {}
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -748,9 +753,76 @@ class MultimodalModel(nn.Module):
             losses["loss_fusion"] = penalty
         return losses if mode == "loss" else (losses, kept)
 
-    def predict(self, batch: Batch, **options: Any) -> list[dict[str, Any]]:
-        """Predicts a collated batch in its own units, see `Predictor`, whose arguments the options are."""
-        return Predictor(self, **options)(batch)
+    def describe(self, dataset: Meta) -> None:
+        """Says on what it was trained.
+
+        Args:
+            dataset: ``maps``, ``stored``, ``classes`` and ``palette``, see `rgbx.models.checkpoint.dataset_in`.
+        """
+        self.trained_on = dict(dataset)
+        self.data_preprocessor.describe(dataset.get("maps", {}))
+
+    def predict(
+        self,
+        batch: Batch | None = None,
+        /,
+        *,
+        batch_size: int = 1,
+        keep_probability: bool | None = None,
+        sample_id: object = None,
+        protocol: str | Protocol = "rgbx",
+        dtype: torch.dtype | None = None,
+        modalities: Sequence[str] | None = None,
+        heads: Sequence[str] | None = None,
+        **maps: Any,
+    ) -> Any:
+        """Predicts on files, arrays, tensors or images, of any subset of the modalities.
+
+            model.predict(rgb="a.jpg", depth="b.png", depth_scale=1000)["labels"].ids
+
+        A file is read as those of the training were: the checkpoint knows how they hold their maps. An array [H, W] or
+        [H, W, C], tensor [H, W] or [C, H, W], or PIL image holds a map in its unit: colours uint8 0 to 255, depth in
+        metres, NaN where nothing was measured. Arrays of whole numbers, of maps that are no colours, hold what a file
+        would. Options of `rgbx.maps.Encoding` and ``unit`` replace what the checkpoint says of one map:
+        ``depth_scale=1000`` are millimetres, ``thermal_scale=100, thermal_add=-273.15`` hundredths of a kelvin.
+
+        Args:
+            batch: a collated batch in place of maps; then the answer is that of `Predictor`, tensors on its device.
+            batch_size: how many frames of one size are computed together.
+            keep_probability: whether results hold the probabilities of all classes; None keeps those of a single frame,
+                others are computed anew when asked for.
+            sample_id: the name of the frame, or of each; by default the stem of its first file, or a number.
+            protocol, dtype, modalities, heads: see `Predictor`.
+            maps: ``NAME=`` and ``NAME_valid=`` (not 0 where measured): a file, array, tensor or image each; or a list
+                of them each; or a folder each, whose images are matched by their stems; or an iterator each. None, also
+                in lists, is a map that is not there. ``NAME_OPTION=`` as above.
+
+        Returns:
+            A `Result` of one frame; a list of them of lists; of folders and iterators an iterator, which reads as it is
+            asked and holds no frame back but those of a batch.
+
+        Raises:
+            FileNotFoundError: no such file, or an image of a folder without its partner, which is named.
+            ValueError: what a map, or maps together, cannot be; the message names file, finding and way out.
+        """
+        predictor = Predictor(self, protocol, dtype=dtype, modalities=modalities, heads=heads)
+        if batch is not None:
+            if maps:
+                raise ValueError(f"predict takes a batch or maps by name, not both; found a batch and {sorted(maps)}")
+            return predictor(batch, keep_probability=bool(keep_probability))
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        values, options = split_arguments(maps, self.modalities)
+        given = frames_of(values, sample_id)
+        found = predict_frames(
+            predictor,
+            map_inputs(self.modalities, options, self.trained_on),
+            given.frames,
+            about=self.trained_on,
+            batch_size=batch_size,
+            keep_probability=given.kind == "one" if keep_probability is None else keep_probability,
+        )
+        return next(found) if given.kind == "one" else list(found) if given.kind == "list" else found
 
     def outputs(self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None) -> Outputs:
         """What every branch and the ensemble of every head put out, at the inputs' own size, whatever it is.

@@ -99,6 +99,15 @@ class Predictor:
         return self.predict(**found, stored=_of_8_bits(batch, self.modalities), keep_probability=keep_probability)
 
     @torch.no_grad()
+    def totals(self, batch: Batch) -> Outputs:
+        """What the protocol adds up for a collated batch in its own units, at its size, see `scores`."""
+        inputs = {
+            name: x for name, x in self.model.data_preprocessor(batch)["inputs"].items() if name in self.modalities
+        }
+        with self._dropout(batch["sample_id"]):
+            return self.scores(inputs, _size(next(iter(inputs.values()))), _of_8_bits(batch, self.modalities))
+
+    @torch.no_grad()
     def predict(
         self,
         inputs: Inputs,

@@ -1,4 +1,4 @@
-"""A result file as a page to read, with its tables as CSV files."""
+"""A result file as a page to read, with its tables as CSV files; predictions as a page to look through."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 from rgbx.evaluate.result import read_result
+from rgbx.report.gallery import add_to_gallery, write_gallery
 from rgbx.report.page import render_page
 from rgbx.report.tables import write_csv_files
 
-__all__ = ["write_report"]
+__all__ = ["add_to_gallery", "write_gallery", "write_report"]
 
 
 def write_report(result_file: str | Path, folder: str | Path | None = None) -> Path:

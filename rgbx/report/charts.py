@@ -14,7 +14,8 @@ from rgbx.tasks.score import Score
 WIDTH, HEIGHT, MARGIN = 320, 90, 26  # of a histogram's bars and the space around them, in SVG units
 BINS_PER_TICK = 4
 SIDE, LEFT, TOP, STRIP = 200, 34, 8, 34  # of the diagram and of the histogram below it, in SVG units
-DARK = 0.72  # a share whose cell takes light letters
+DARK = 0.55  # a share whose cell takes light letters
+MANY = 20  # classes whose confusion matrix has small cells
 
 
 def histogram_svg(values: Sequence[float], score: Score) -> str:
@@ -132,24 +133,29 @@ def confusion_html(confusion: Sequence[Sequence[int]], classes: Sequence[str], p
         classes: K names.
         palette: K colours.
     """
-    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in classes)
+    head = "".join(
+        f'<th scope="col"><span>{escape(name)}{swatch(colour)}</span></th>'
+        for name, colour in zip(classes, palette, strict=False)
+    )
     rows = []
     for k, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
         total = sum(counts)
-        cells = "".join(_confusion_cell(count / total if total else 0.0, j == k) for j, count in enumerate(counts))
+        cells = "".join(_confusion_cell(count, total, j == k) for j, count in enumerate(counts))
         rows.append(f"<tr><th scope=row>{swatch(palette[k])}{escape(name)}</th>{cells}</tr>\n")
     caption = "Confusion matrix: rows are true classes, columns predicted ones, in percent of the true pixels"
+    size = "small" if len(classes) > MANY else "large"
     html = (
-        f'<table class="confusion"><caption class="unseen">{caption}</caption>\n'
-        f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table>"
+        f'<table class="confusion {size}"><caption class="unseen">{caption}</caption>\n'
+        f"<thead><tr><td>true ↓ predicted →</td>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table>"
     )
-    return scroll_box(html, "Confusion matrix")
+    return f'{scroll_box(html, "Confusion matrix")}<p class="pointed" hidden></p>'
 
 
-def _confusion_cell(share: float, diagonal: bool) -> str:
-    if not share and not diagonal:
+def _confusion_cell(count: int, total: int, diagonal: bool) -> str:
+    if not count and not diagonal:
         return "<td>"  # the end tag may be left out; 40 classes have 1600 cells
+    share = count / total if total else 0.0
     names = " ".join(name for name, wanted in (("d", diagonal), ("x", share > DARK)) if wanted)
     text = f"{100 * share:.0f}" if round(100 * share) else ""
     attribute = f' class="{names}"' if names else ""
-    return f"<td{attribute} style=--v:{share:.4f}>{text}"
+    return f"<td{attribute} data-n={count} style=--v:{share:.4f}>{text}"

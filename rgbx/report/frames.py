@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import default_collate
 
+from rgbx._text import branch_title, subset_titles
 from rgbx.evaluate.pictures import as_array, drawn
 from rgbx.evaluate.result import score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
-from rgbx.maps.colour import colour_input, modality_title
+from rgbx.maps.colour import colour_input
 from rgbx.report.tables import head_folder
 from rgbx.tasks import ENSEMBLE, Prediction, Score, Task
 
@@ -62,7 +63,7 @@ def choose_frames(images: Sequence[Mapping[str, Json]], score: Score) -> list[Fr
 def write_frames(
     result: Result,
     dataset: Frames,
-    predict: Callable[[Sample], Sequence[Sample]],
+    predict: Mapping[str, Callable[[Sample], Sequence[Sample]]],
     tasks: Mapping[str, Task],
     folder: str | Path,
 ) -> None:
@@ -71,7 +72,8 @@ def write_frames(
     Args:
         result: gets the `pictures` of its heads.
         dataset: as it was evaluated: of packed samples, with `metainfo`.
-        predict: from a collated batch of one sample to what `rgbx.models.Predictor` gives.
+        predict: subset of modalities, the result's headline first, to what gives from a collated batch of one sample
+            what `rgbx.models.Predictor` gives.
         tasks: of the heads.
         folder: where results.json will lie; the files go into its `pictures/`, by heads where there are several.
 
@@ -86,14 +88,18 @@ def write_frames(
         head["pictures"] = entries = []
         for frame in choose_frames(head["images"], score_table(head)[0]):
             sample = _find(dataset, frame.sample_id, order[frame.sample_id])
-            (output,) = predict(default_collate([sample]))
+            batch = default_collate([sample])
+            found, *others = ((subset, each(batch)[0]["heads"][name]) for subset, each in predict.items())
             inputs = {
                 f"input/{key}": colour_input(key, as_array(sample[key]), _mask(sample, key))
                 for key in names
                 if key in sample
             }
-            pictures = {**inputs, **draw_frame(output["heads"][name], tasks[name], head, inputs)}
-            entries.append(_write(frame, pictures, Path(folder), place))
+            pictures = {**inputs, **draw_frame(found[1], tasks[name], head, inputs, dict(others))}
+            entry = _write(frame, pictures, Path(folder), place)
+            maps = [found[1].target, *(x for _, given in (found, *others) for x in given.prediction.values())]
+            legend = tasks[name].legend([as_array(x) for x in maps if x is not None], head["about"])
+            entries.append({**entry, "legend": {text: list(colour) for text, colour in legend.items()}})
 
 
 def _find(dataset: Frames, sample_id: str, likely: int) -> Sample:
@@ -110,19 +116,20 @@ def draw_frame(
     task: Task,
     head: HeadResult,
     inputs: Mapping[str, np.ndarray],  # uint8 RGB [H, W, 3] each
+    others: Mapping[str, Prediction] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Truth, branches, ensemble and its errors by title, uint8 RGB [H, W, 3].
+    """Truth, ensemble and its errors, branches, and ensembles of other subsets by title, uint8 RGB [H, W, 3].
 
     Args:
         found: of one head for one sample.
         task: of the head, which draws.
         head: its result.
         inputs: the modalities as pictures; the first lies behind the errors where its size fits.
+        others: what the head predicts from other subsets of the modalities.
     """
-    about, pictures = head["about"], {}
-    for name, picture in drawn(task, found, about).items():
-        pictures[name if name in ("truth", ENSEMBLE) else f"{modality_title(name)} branch"] = picture
-    pictures[ENSEMBLE] = pictures.pop(ENSEMBLE)  # after the branches
+    about = head["about"]
+    maps = drawn(task, found, about)
+    pictures = {name: maps.pop(name) for name in ("truth", ENSEMBLE) if name in maps}
     truth, valid = (None if values is None else as_array(values) for values in (found.target, found.valid))
     if truth is not None:
         size = truth.shape[-2:]
@@ -131,6 +138,10 @@ def draw_frame(
         errors = task.error(as_array(found.prediction[ENSEMBLE]), truth, background, about, valid)
         if errors is not None:
             pictures[ERRORS] = errors
+    pictures |= {branch_title(name): picture for name, picture in maps.items()} if len(maps) > 1 else {}
+    titles = subset_titles(head["subsets"])
+    for subset, given in (others or {}).items():
+        pictures[titles[subset]] = drawn(task, given, about)[ENSEMBLE]
     return pictures
 
 

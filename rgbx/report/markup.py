@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from rgbx.evaluate.result import score_table, shown
 from rgbx.evaluate.result_form import HeadResult, Json
@@ -22,6 +23,13 @@ class Cell:
     value: float | str | None = None
     style: str = ""
     name: str = ""
+
+
+class Link(NamedTuple):
+    """A text that leads to a place of the page."""
+
+    text: str
+    place: str
 
 
 Draw = Callable[[Mapping[str, Json]], Cell]
@@ -86,7 +94,7 @@ def count_cell(key: str) -> Draw:
 
 
 def difference_cell(score: Score, key: str, *, scale: float | None = None) -> Draw:
-    """Cells of differences of a score, after a bar to the right or left of zero if `scale` is given.
+    """Cells of differences of a score; with a `scale` after a bar from zero to either side, coloured where it is worse.
 
     Args:
         score: what differs.
@@ -99,7 +107,8 @@ def difference_cell(score: Score, key: str, *, scale: float | None = None) -> Dr
         html = f'<span class="signed">{difference(score, value)}</span>'
         if scale and value is not None:
             sign, share = "less" if value < 0 else "more", min(abs(value) / scale, 1)
-            bar = f'<i class="{sign}" style="--v:{share:.3f}"></i>'
+            worse = " worse" * ((value < 0) != score.lower)
+            bar = f'<i class="{sign}{worse}" style="--v:{share:.3f}"></i>'
             html = f'<span class="gap" aria-hidden="true">{bar}</span>{html}'
         return Cell(html, value, name="n")
 
@@ -113,23 +122,20 @@ def swatch(colour: Sequence[int]) -> str:
 
 def facts(pairs: Sequence[tuple[str, Json]]) -> str:
     """Names and values, those without a value left out."""
-    items = [f"<div><dt>{escape(key)}</dt>{_fact(key, str(value))}</div>" for key, value in pairs if value]
+    items = [f"<div><dt>{escape(key)}</dt>{_fact(key, value)}</div>" for key, value in pairs if value]
     return f'<dl class="facts">{"".join(items)}</dl>'
 
 
-def _fact(key: str, value: str) -> str:
+def _fact(key: str, value: Json) -> str:
     name = ' class="hash"' if key.endswith(("sha256", "fingerprint")) else ""
-    return f"<dd{name}>{breakable(value)}</dd>"
+    if isinstance(value, Link):
+        return f'<dd><a href="{escape(value.place)}">{escape(value.text)}</a></dd>'
+    return f"<dd{name}>{breakable(str(value))}</dd>"
 
 
 def breakable(text: str) -> str:
     """Escaped, with places where long file names may break."""
     return escape(text).replace("_", "_<wbr>").replace("/", "/<wbr>")
-
-
-def listed(subset: str) -> str:
-    """ "rgb+depth" as "rgb + depth"."""
-    return subset.replace("+", " + ")
 
 
 def scroll_box(inner: str, label: str) -> str:

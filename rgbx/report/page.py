@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path, PurePosixPath
 
+from rgbx._text import modality_title
+from rgbx.evaluate.comparison import headline_interval
 from rgbx.evaluate.result import headline, score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Result, look_up
 from rgbx.report import sections
-from rgbx.report.markup import breakable, facts, listed, number, percent
+from rgbx.report.markup import Link, breakable, facts, number, percent
 from rgbx.report.tables import word
 
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -39,21 +41,25 @@ def render_page(result: Result, folder: str | Path) -> str:
     heads = result["heads"]
     title = f"{PurePosixPath(result['config']['file']).stem} on {result['dataset']['type']}"
     groups = {name: head_sections(head, Path(folder)) for name, head in heads.items()}
-    origin = ("provenance", "Where the numbers come from", provenance(result))
+    ends = [
+        ("rules", "What the numbers mean", sections.rules(result)),
+        ("provenance", "Where the numbers come from", provenance(result)),
+    ]
     if len(heads) == 1:
         ((name, head),) = heads.items()
         kind = f"{KINDS.get(head['task'], head['task'].capitalize())} result"
         opening = summary(result, head)
-        parts = [*groups[name], origin]
+        parts = [*groups[name], *ends]
         body, links = "".join(_section(*part) for part in parts), f"<ul>{_links(parts)}</ul>"
     else:
-        kind, opening = f"Result of {len(heads)} heads", facts(shared_facts(result))
-        body = "".join(_group(result, name, groups[name]) for name in heads) + _section(*origin)
+        kind, opening = f"Result of {len(heads)} heads", facts(shared_facts(result)) + _warning(result)
+        body = "".join(_group(result, name, groups[name]) for name in heads)
+        body += "".join(_section(*part) for part in ends)
         links = "".join(
             f'<ul><li><a href="#head-{name}"><b>{escape(name)}</b></a></li>{_links(_prefixed(name, groups[name]))}</ul>'
             for name in heads
         )
-        links += f"<ul>{_links([origin])}</ul>"
+        links += f"<ul>{_links(ends)}</ul>"
     return _DOCUMENT.format(
         title=escape(title),
         policy=CONTENT_POLICY,
@@ -71,7 +77,6 @@ def head_sections(head: HeadResult, folder: Path) -> list[Section]:
         ("classes", "Classes", sections.classes(head)),
         ("confusion", "Confusion", sections.confusion(head)),
         ("calibration", "Calibration", sections.calibration(head)),
-        ("subsets", "Missing modalities", sections.subsets(head)),
         ("robustness", "Damaged modalities", sections.robustness(head)),
         ("images", "Images", sections.images(head)),
         ("frames", "Frames", sections.frames(head, folder)),
@@ -97,40 +102,44 @@ def summary(result: Result, head: HeadResult, *, alone: bool = True) -> str:
     """The one number with what it means, the other scores, and one row per prediction."""
     subset, _, score = main = headline(head)
     about = head["about"]
-    pairs = [("Prediction", f"ensemble of {listed(subset)}" if "+" in subset else subset)]
+    pairs = [("Given", " + ".join(map(modality_title, subset.split("+"))))]
     if head["task"] == "map":
         pairs.append(("Target", f"{about.get('name')} in {UNITS.get(str(about.get('unit')), about.get('unit'))}"))
     pairs = [*pairs, *shared_facts(result)] if alone else pairs
     title = "mean IoU" if score.name == "mIoU" else word(score)
+    ends = headline_interval(head, result["protocol"].get("absent", "skip"))
+    sign = f" {score.sign}" if score.sign else ""
+    interval = f"95 % interval {number(score, ends[0])} to {number(score, ends[1])}{sign}" if ends else "no interval"
+    scores = score_table(head)
+    units = "Scores are percentages. " * all(each.percent for each in scores)
+    units += "↓: lower is better. " * any(each.lower for each in scores)
     return (
-        f'<div class="headline"><p class="figure"><b>{number(score, main.value)}</b>'
+        f'<div class="headline"><div><p class="figure"><b>{number(score, main.value)}</b>'
         f"<span>{escape(f'{score.sign} {title}'.strip())}{', lower is better' * score.lower}</span></p>\n"
-        f"{facts(pairs)}</div>\n"
-        f'{sections.predictions(head)}<p class="note">{_note(result, head)}</p>\n'
-    )
-
-
-def _note(result: Result, head: HeadResult) -> str:
-    """How to read the scores."""
-    table = score_table(head)
-    units = "All numbers are percentages." if all(score.percent for score in table) else "↓: lower is better."
-    if head["task"] != "classes":
-        return units
-    absent = "Means skip classes that are in neither truth nor prediction."
-    if look_up(result, "protocol.absent") == "zero":
-        absent = "Means count classes that are in neither truth nor prediction as 0."
-    return (
-        f"{units} IoU: intersection over union of a class. {absent} Weighted IoU weighs classes by their true pixels."
+        f'<p class="interval"><a href="#rules">{interval}</a></p></div>\n'
+        f"{facts(pairs)}</div>\n{_warning(result) * alone}"
+        f'{sections.predictions(head)}<p class="note">{units}{sections.words(head)}</p>\n'
     )
 
 
 def shared_facts(result: Result) -> list[tuple[str, Json]]:
     """What all heads have in common."""
     return [
-        ("Protocol", result["protocol"]["name"]),
         ("Evaluated", stated_share(result)),
         ("Checkpoint", PurePosixPath(result["checkpoint"]["file"]).name),
+        ("Protocol", Link(result["protocol"]["name"], "#rules")),
     ]
+
+
+def _warning(result: Result) -> str:
+    """Where the checkpoint was chosen on the very frames that are scored."""
+    overlap = result["checkpoint"].get("overlap")
+    if not overlap:
+        return ""
+    return (
+        f'<p class="warning">The checkpoint was chosen on {escape(overlap)} scored here, so that its scores are better '
+        "than on frames it has never seen.</p>\n"
+    )
 
 
 def stated_share(result: Result) -> str:

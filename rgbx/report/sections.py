@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path, PurePosixPath
 
-from rgbx.evaluate.result import damaged_score, headline
-from rgbx.evaluate.result_form import HeadResult, Json, Picture
-from rgbx.maps.colour import modality_title
+from rgbx._text import branch_title, modality_title, subset_titles
+from rgbx.evaluate.result import damaged_score, headline, score_table, titled
+from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.report import tables
 from rgbx.report.charts import confusion_html, histogram_svg, reliability_svg
 from rgbx.report.frames import ERRORS
@@ -19,7 +19,6 @@ from rgbx.report.markup import (
     Draw,
     count_cell,
     difference_cell,
-    listed,
     number,
     percent,
     percent_cell,
@@ -34,10 +33,38 @@ from rgbx.tasks.classes import IGNORED
 from rgbx.tasks.score import FRACTION, Score
 
 CONFUSIONS_SHOWN = 8
-CLASSES_SHOWN = 14
 PNG = b"\x89PNG\r\n\x1a\n"
 ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 8: "eighth", 10: "tenth"}
 ENDINGS = {1: "st", 2: "nd", 3: "rd"}
+MIX = (
+    '<p class="mix" hidden><label>Colours over the image '
+    '<input type="range" min="0" max="100" value="70"></label></p>\n'
+)
+INTERVAL = (
+    "<b>95 % interval</b>: where the score would mostly lie on other images of the kind, from 2000 draws of the images "
+    "with replacement. It says nothing about how much another training would change the score. There is none where the "
+    "scores of the single images do not add up to the headline."
+)
+MEANINGS = {
+    "mIoU": "mean over the classes of the IoU, which is the pixels of a class that truth and prediction share, divided "
+    "by those that either has",
+    "mAcc": "mean over the classes of the share of a class’s true pixels that are right",
+    "aAcc": "share of all pixels that are right",
+    "fwIoU": "mean of the classes’ IoU, weighed by their true pixels",
+    "boundary_f": "how well the outlines of classes meet those of the truth, within 0.75 % of the image’s diagonal",
+    "ece": "mean distance between how sure the prediction is and how often it is right; lower is better",
+    "MAE": "mean absolute error; lower is better",
+    "RMSE": "root of the mean squared error; lower is better",
+    "AbsRel": "mean of the error divided by the true value; lower is better",
+    "delta1": "share of pixels within a factor of 1.25 of the truth",
+    "angle_mean": "mean angle between prediction and truth; lower is better",
+    "angle_median": "median of these angles; lower is better",
+    "PSNR": "ratio of the largest value to the error, on a logarithmic scale; higher is better",
+    "SSIM": "likeness of local structure, at most 1",
+    "FID": "distance between the distributions of network features of predictions and truth; lower is better",
+    "KID": "a distance of the same kind, without bias for few images; lower is better",
+    "LPIPS": "distance of network features, image by image; lower is better",
+}
 
 
 def ordinal(count: int) -> str:
@@ -47,12 +74,37 @@ def ordinal(count: int) -> str:
 
 
 def predictions(head: HeadResult) -> str:
-    """One row per prediction of the first subset, and what the scores are."""
-    table = tables.prediction_table(head)
-    for row in table.rows:
-        row["prediction"] = row["prediction"].replace("_", " ")
-    draws = score_draws(table, head, {"prediction": text_cell("prediction")})
-    return sortable_table(table, draws, caption="Scores of every prediction")
+    """One row per prediction: of the first subset the ensemble and its branches, of each other subset the ensemble."""
+    table, score = tables.summary_table(head), headline(head).score
+    start: dict[str, Draw] = {"given": text_cell("given"), score.name: score_cell(score, strong=True)}
+    if len(table.rows) > 1:
+        scale = max((abs(row["difference"]) for row in table.rows if row["difference"] is not None), default=0.0)
+        start["difference"] = difference_cell(score, "difference", scale=scale)
+    draws = score_draws(table, head, start)
+    return sortable_table(table, draws, caption="Scores of every prediction", name="predictions")
+
+
+def words(head: HeadResult) -> str:
+    """What the names of predictions mean that this head has."""
+    subset, found, score = headline(head)
+    titles = subset_titles(head["subsets"])
+    modalities = [modality_title(name) for name in subset.split("+")]
+    first, said = titles[subset], []
+    if len(modalities) > 1:
+        given = " and ".join(filter(None, [", ".join(modalities[:-1]), modalities[-1]]))
+        joined = "" if len(found) < 3 else ", and its branches answer together"
+        said.append(f"<b>{escape(first)}</b>: the model is given {escape(given)}{joined}.")
+    if len(found) > 2:
+        name = next(name for name in found if name != ENSEMBLE)
+        said.append(f"<b>{escape(branch_title(name))}</b>: the answer of one branch, the model still given {first}.")
+    single = next((key for key in titles if "+" not in key and key != subset), None)
+    if single is not None:
+        only = escape(modality_title(single))
+        said.append(f"<b>{escape(titles[single])}</b>: the same model, given {only} and nothing else.")
+    if len(head["subsets"]) > 1:
+        points = "percentage points" if score.percent else score.unit
+        said.append(f"Differences of {escape(tables.word(score))} are in {points}." if points else "")
+    return " ".join(filter(None, said))
 
 
 def classes(head: HeadResult) -> str:
@@ -61,7 +113,15 @@ def classes(head: HeadResult) -> str:
     if table is None:
         return ""
     colours = head["about"]["palette"]
-    branches = [key for key in table.columns if key.startswith("IoU of ")]
+    branches = {key: key.removeprefix("IoU of ") for key in table.columns if key.startswith("IoU of ")}
+    branches = branches if len(branches) > 1 else {}
+    titles = subset_titles(head["subsets"])
+    first, *others = head["subsets"]
+    columns = {**table.columns, "IoU": titles[first], **{key: branch_title(name) for key, name in branches.items()}}
+    for subset in others:
+        columns[subset] = titles[subset]
+        for row in table.rows:
+            row[subset] = head["subsets"][subset][ENSEMBLE]["IoU"][row["id"]]
     scale = max((abs(row["gap"]) for row in table.rows if row["gap"] is not None), default=0.0)
 
     def named(row: Mapping[str, Json]) -> Cell:
@@ -69,19 +129,21 @@ def classes(head: HeadResult) -> str:
 
     draws: dict[str, Draw] = {"class": named, "gap": difference_cell(Score("IoU", FRACTION), "gap", scale=scale)}
     draws |= {"IoU": percent_cell("IoU", strong=True)}
-    draws |= {key: percent_cell(key) for key in branches}
-    draws |= {"best": text_cell("best"), "Acc": percent_cell("Acc"), "share": percent_cell("share", digits=2)}
+    draws |= {key: percent_cell(key) for key in (*branches, *others)}
+    draws |= {"Acc": percent_cell("Acc"), "share": percent_cell("share", digits=2)}
     wins = sum(1 for row in table.rows if (row["gap"] or 0) > 0)
     counted = sum(1 for row in table.rows if row["gap"] is not None)
     explained = (
-        "The gap is the ensemble minus the best single branch, in percentage points: "
-        f"right of the line, combining the branches helped ({wins} of {counted} classes). "
+        f"The gap is “{titles[first]}” minus the best branch, in percentage points: "
+        f"right of the line, joining the branches helped ({wins} of {counted} classes). "
     )
     if not branches:
-        del draws["gap"], draws["best"]
+        del draws["gap"]
         explained = ""
+    table = tables.Table(columns, table.rows, sorted_by=table.sorted_by)
+    accuracy = f"Accuracy, given {titles[first]}: the share of a class’s true pixels that are right."
     return (
-        f"<p>IoU of every class. {explained}Choose a column’s heading to sort by it.</p>\n"
+        f"<p>IoU of every class. {explained}{accuracy} Choose a column’s heading to sort by it.</p>\n"
         f"{sortable_table(table, draws, caption='IoU per class, in percent', name='classes')}"
     )
 
@@ -105,9 +167,10 @@ def confusion(head: HeadResult) -> str:
     draws = {"true": named("true"), "predicted": named("predicted")}
     draws |= {"share": percent_cell("share"), "pixels": count_cell("pixels")}
     table = tables.Table(columns, rows, sorted_by="pixels")
+    title = escape(subset_titles(head["subsets"])[headline(head).subset])
     return (
-        "<p>Each row is a true class and adds up to 100: where its pixels went, in whole percent. "
-        "The outlined diagonal is what was right.</p>\n"
+        f"<p>Where the pixels of each true class went, given {title}. A row adds up to 100, in whole percent; the "
+        "outlined diagonal is what was right.</p>\n"
         f"{confusion_html(matrix, names, colours)}\n<h3>Most pixels lost</h3>\n"
         f"{sortable_table(table, draws, caption='The largest confusions')}"
     )
@@ -116,35 +179,17 @@ def confusion(head: HeadResult) -> str:
 def calibration(head: HeadResult) -> str:
     """One reliability diagram per prediction."""
     panels = []
-    for name, scores in headline(head).predictions.items():
+    for title, scores in titled(head["subsets"]).items():
         if scores.get("reliability"):
-            svg = reliability_svg(name, scores["reliability"], scores["ece"])
+            svg = reliability_svg(title, scores["reliability"], scores["ece"])
             ece = f"calibration error {percent(scores['ece'])} %"
-            panels.append(f"<figure>{svg}<figcaption><b>{escape(name)}</b> {ece}</figcaption></figure>")
+            panels.append(f"<figure>{svg}<figcaption><b>{escape(title)}</b> {ece}</figcaption></figure>")
     if not panels:
         return ""
     return (
         "<p>How often a pixel is right, given how sure the prediction is. Below the diagonal a prediction is too "
         "sure of itself; the error is the mean distance from it, weighted by pixels. The bars show how the pixels "
         f'are spread over confidence.</p>\n<div class="panels">{"".join(panels)}</div>\n'
-    )
-
-
-def subsets(head: HeadResult) -> str:
-    """One row per subset of modalities."""
-    table, score = tables.subset_table(head), headline(head).score
-    if len(table.rows) < 2:
-        return ""
-    for row in table.rows:
-        row["subset"] = listed(row["subset"])
-    start: dict[str, Draw] = {"subset": text_cell("subset"), score.name: score_cell(score, strong=True)}
-    start["difference"] = difference_cell(score, "difference")
-    points = "percentage points" if score.percent else score.unit
-    unit = f" is in {points}" if points else " has no unit"
-    return (
-        f"<p>One checkpoint, given only some of its modalities. The difference of {escape(tables.word(score))}"
-        f"{escape(unit)}.</p>\n"
-        f"{sortable_table(table, score_draws(table, head, start), caption='Scores by modalities present')}"
     )
 
 
@@ -167,15 +212,19 @@ def robustness(head: HeadResult) -> str:
     def named(row: Mapping[str, Json]) -> Cell:
         return Cell(escape(row["corruption"].replace("_", " ")), row["corruption"])
 
-    draws: dict[str, Draw] = {"corruption": named, "modality": text_cell("modality")}
+    def damaged(row: Mapping[str, Json]) -> Cell:
+        return Cell(escape(modality_title(row["modality"])), row["modality"])
+
+    draws: dict[str, Draw] = {"corruption": named, "modality": damaged}
     draws |= {key: shaded(key) for key in table.columns if key.startswith("severity") or key == "mean"}
     draws["drop"] = percent_cell("drop")
     table.columns["drop"] += "" if score.percent else ", %"
     details = [*filter(None, [score.beside]), *["lower is better"] * score.lower]
     name = escape(tables.word(score) + f" ({', '.join(details)})" * bool(details))
+    title = subset_titles(head["subsets"])[headline(head).subset]
     return (
-        f"<p>{name}{images} with one modality damaged, at severities 1 (mild) to 5 (severe). Clean: "
-        f"<b>{number(score, clean)}</b>; mean over all corruptions: <b>{number(score, measured['mean'])}</b>. "
+        f"<p>{name}{images}, given {escape(title)} with one modality damaged, at severities 1 (mild) to 5 (severe). "
+        f"Clean: <b>{number(score, clean)}</b>; mean over all corruptions: <b>{number(score, measured['mean'])}</b>. "
         "The stronger the colour, the worse it is than the clean score.</p>\n"
         f"{sortable_table(table, draws, caption='Scores by corruption and severity', name='robustness')}"
     )
@@ -205,10 +254,11 @@ def frames(head: HeadResult, folder: Path) -> str:
     errors = "Errors are bright."
     if head["task"] == "classes":
         errors = "In the error map, wrong pixels are red and pixels without a label grey."
-    name = escape(tables.word(headline(head).score))
+    name, title = escape(tables.word(headline(head).score)), subset_titles(head["subsets"])[headline(head).subset]
+    mixed = head["task"] == "classes" and any("input/rgb" in entry["files"] for entry in entries)
     return (
-        f"<p>The frames with the best, the median and the worst {name} of a single image. "
-        f"{errors if any(ERRORS in entry['files'] for entry in entries) else ''}</p>\n"
+        f"<p>The frames with the best, the median and the worst {name} of a single image, given {escape(title)}. "
+        f"{errors if any(ERRORS in entry['files'] for entry in entries) else ''}</p>\n{MIX * mixed}"
         + "".join(_frame(entry, head, folder) for entry in entries)
     )
 
@@ -216,24 +266,29 @@ def frames(head: HeadResult, folder: Path) -> str:
 def _frame(entry: Picture, head: HeadResult, folder: Path) -> str:
     """Heading, pictures and legend of one frame."""
     score = headline(head).score
-    figures = "".join(
-        _figure(title, entry, folder, smooth=title.startswith("input/") or head["task"] != "classes")
-        for title in entry["files"]
-    )
-    said = f"{tables.word(score)} {number(score, entry['value'])} {score.beside}".strip()
+    figures = "".join(_figure(title, entry, head, folder) for title in entry["files"])
+    said = f"{tables.word(score)} {number(score, entry['value'])} {score.sign}".strip()
     return (
         f'<article class="frame"><h3>{escape(entry["kind"].capitalize())} <span>{escape(entry["sample_id"])}, '
         f'{escape(said)}</span></h3>\n<div class="pictures">{figures}</div>\n'
-        f"{_legend(entry['sample_id'], head)}</article>\n"
+        f"{_legend(entry, head)}</article>\n"
     )
 
 
-def _figure(title: str, entry: Picture, folder: Path, *, smooth: bool) -> str:
-    caption = modality_title(title.removeprefix("input/"))
+def _figure(title: str, entry: Picture, head: HeadResult, folder: Path) -> str:
+    """One picture; those of classes can be laid over RGB."""
+    first = subset_titles(head["subsets"])[headline(head).subset]
+    caption = {ENSEMBLE: first, ERRORS: f"errors, given {first}"}.get(title) or title
+    if title.startswith("input/"):
+        caption = modality_title(title.removeprefix("input/"))
     alt = escape(f"{caption} of the {entry['kind']} frame, {entry['sample_id']}")
     uri = picture_uri(folder, entry["files"][title])
-    look = ' class="smooth"' if smooth else ""
-    return f'<figure><img{look} src="{uri}" alt="{alt}"><figcaption>{escape(caption)}</figcaption></figure>'
+    of_classes = head["task"] == "classes" and title != ERRORS and not title.startswith("input/")
+    look = ' class="smooth"' if head["task"] != "classes" or title.startswith("input/") else ""
+    look += " data-rgb" if title == "input/rgb" else ""
+    image = f'<img{look} src="{uri}" alt="{alt}">'
+    image = f'<div class="over">{image}</div>' if of_classes else image
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def picture_uri(folder: Path, relative: str) -> str:
@@ -252,18 +307,46 @@ def picture_uri(folder: Path, relative: str) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def _legend(sample_id: str, head: HeadResult) -> str:
-    """The classes of the frame's truth and ensemble, most pixels first."""
-    if head["task"] != "classes":
-        return ""
-    pixels: dict[int, int] = {}
-    for true, predicted, count in next((i["confusion"] for i in head["images"] if i["sample_id"] == sample_id), []):
-        for k in {true, predicted}:
-            pixels[k] = pixels.get(k, 0) + count
-    ranked = sorted(pixels, key=lambda k: -pixels[k])
-    names, colours = head["about"]["classes"], head["about"]["palette"]
-    items = [f"<li>{swatch(colours[k])}{escape(names[k])}</li>" for k in ranked[:CLASSES_SHOWN]]
-    if len(ranked) > CLASSES_SHOWN:
-        items.append(f"<li>and {len(ranked) - CLASSES_SHOWN} more</li>")
-    items.append(f"<li>{swatch(IGNORED)}not labelled</li>")
-    return f'<ul class="legend">{"".join(items)}</ul>\n'
+def _legend(entry: Picture, head: HeadResult) -> str:
+    """What occurs in the pictures of a frame, in the dataset's order; of older files in truth and ensemble."""
+    legend = entry.get("legend")
+    if legend is None and head["task"] == "classes":
+        cells: list[list[int]] = next(
+            (image["confusion"] for image in head["images"] if image["sample_id"] == entry["sample_id"]), []
+        )
+        there = sorted({k for true, predicted, _ in cells for k in (true, predicted)})
+        legend = {head["about"]["classes"][k]: head["about"]["palette"][k] for k in there}
+        legend |= {"not labelled": list(IGNORED)}
+    items = [f"<li>{swatch(colour)}{escape(name)}</li>" for name, colour in (legend or {}).items()]
+    return f'<ul class="legend">{"".join(items)}</ul>\n' if items else ""
+
+
+def rules(result: Result) -> str:
+    """In plain sentences: what the protocol does, what the scores are, and what an interval says."""
+    absent = result["protocol"].get("absent", "skip")
+    lines = [protocol_sentence(result["protocol"])]
+    names = [score.name for head in result["heads"].values() for score in score_table(head)]
+    for name in dict.fromkeys(names):
+        if meaning := MEANINGS.get(name):
+            lines.append(f"<b>{escape(tables.word(Score(name)))}</b>: {meaning}.")
+    if any(head["task"] == "classes" for head in result["heads"].values()):
+        how = "count as 0 in means" if absent == "zero" else "are left out of means"
+        lines.append(f"Classes that are in neither truth nor prediction {how}.")
+    lines.append(INTERVAL)
+    return "".join(f"<p>{line}</p>\n" for line in lines)
+
+
+def protocol_sentence(protocol: Mapping[str, Json]) -> str:
+    """What a protocol does to an image, by its rules."""
+    scales, window = protocol.get("scales") or [1], protocol.get("window")
+    size = (
+        "at its own size" if list(scales) == [1] else f"at {_series([f'{scale:g}' for scale in scales])} times its size"
+    )
+    twice = ", also mirrored" if protocol.get("flip") else ""
+    parts = f"in windows of {window[0]}×{window[1]} pixels where it is larger" if window else "whole"
+    joined = ", and the predictions are added up" if protocol.get("flip") or len(scales) > 1 else ""
+    return f"Protocol <b>{escape(str(protocol['name']))}</b>: each image is predicted {parts}, {size}{twice}{joined}."
+
+
+def _series(texts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))

@@ -24,12 +24,42 @@ document.querySelectorAll("table.sortable").forEach((table) => {
     });
   });
 });
-// A cell of the confusion matrix tells what it holds when it is pointed at.
+// A cell of the confusion matrix tells what it holds, and which row and column it is in, when it is pointed at.
 document.querySelectorAll("table.confusion").forEach((table) => {
+  const [head, ...rows] = table.rows;
+  const told = table.closest(".scroll").nextElementSibling;
+  told.hidden = false;
+  const start = "Point at a cell to read it.";
+  told.textContent = start;
+  let marked = [];
+  const mark = (cells) => {
+    marked.forEach((cell) => cell.classList.remove("at"));
+    marked = cells;
+    marked.forEach((cell) => cell.classList.add("at"));
+  };
   table.addEventListener("pointerover", ({ target }) => {
-    if (target.tagName !== "TD" || target.title || !target.style.getPropertyValue("--v")) return;
-    const predicted = table.tHead.rows[0].cells[target.cellIndex].textContent;
-    const share = (100 * target.style.getPropertyValue("--v")).toFixed(1);
-    target.title = `${target.parentNode.cells[0].textContent} predicted as ${predicted}: ${share} %`;
+    if (target.tagName !== "TD" || target.parentNode === head) return;
+    const [name, predicted] = [target.parentNode.cells[0], head.cells[target.cellIndex]];
+    const share = 100 * (target.style.getPropertyValue("--v") || 0);
+    const pixels = Number(target.dataset.n || 0).toLocaleString("en").replaceAll(",", "\u2009");
+    told.textContent = target.classList.contains("d")
+      ? `${name.textContent}: ${share.toFixed(1)} % right (${pixels} pixels)`
+      : `${name.textContent} predicted as ${predicted.textContent}: ${share.toFixed(1)} % of it (${pixels} pixels)`;
+    target.title = told.textContent;
+    mark([name, predicted]);
+  });
+  table.addEventListener("pointerleave", () => mark([]));
+});
+// Pictures of classes lie over the RGB of their frame, as strongly as the slider says.
+document.querySelectorAll(".mix").forEach((line) => {
+  const [slider, section] = [line.querySelector("input"), line.closest("section")];
+  const mix = () => section.style.setProperty("--mix", slider.value / 100);
+  line.hidden = false;
+  slider.addEventListener("input", mix);
+  mix();
+  section.querySelectorAll("article").forEach((frame) => {
+    const rgb = frame.querySelector("img[data-rgb]");
+    if (rgb) frame.style.setProperty("--rgb", `url("${rgb.src}")`);
+    else frame.style.setProperty("--mix", 1);
   });
 });

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rgbx._text import csv_text
-from rgbx.evaluate.result import damage_rows, damaged_score, headline, score_table
+from rgbx.evaluate.result import damage_rows, damaged_score, headline, score_table, titled
 from rgbx.evaluate.result_form import HeadResult, Json, Result, Scores
 from rgbx.tasks import ENSEMBLE, ensemble_first
 from rgbx.tasks.score import Score
@@ -44,12 +44,11 @@ def word(score: Score) -> str:
 
 
 def headings(head: HeadResult) -> dict[str, str]:
-    """Score -> heading; where not all scores of the head are fractions, with its unit, and ↓ where lower is better."""
+    """Score -> heading; ↓ where lower is better, and with its unit where not all scores of the head are fractions."""
     table = score_table(head)
     mixed = not all(score.percent for score in table)
     return {
-        score.name: ", ".join(filter(None, [word(score), score.sign * mixed])) + " ↓" * (mixed and score.lower)
-        for score in table
+        score.name: ", ".join(filter(None, [word(score), score.sign * mixed])) + " ↓" * score.lower for score in table
     }
 
 
@@ -58,6 +57,19 @@ def prediction_table(head: HeadResult) -> Table:
     predictions = headline(head).predictions
     rows = [{"prediction": name, **_scores(head, predictions[name])} for name in ensemble_first(predictions)]
     return Table({"prediction": "Prediction", **headings(head)}, rows)
+
+
+def summary_table(head: HeadResult) -> Table:
+    """What the page begins with: predictions by their titles, see `titled`, and each headline against the first."""
+    main = headline(head)
+    rows = [
+        {"given": title, "difference": _minus(scores.get(main.score.name), main.value), **_scores(head, scores)}
+        for title, scores in titled(head["subsets"]).items()
+    ]
+    first, rows[0]["difference"] = rows[0]["given"], None
+    names = headings(head)
+    columns = {"given": "Prediction", main.score.name: names[main.score.name], "difference": f"minus {first}"}
+    return Table({**columns, **names}, rows)
 
 
 def headline_table(result: Result, head: HeadResult) -> Table:

@@ -96,7 +96,7 @@ def _notes(gathered: Gathered, costs: Costs | None) -> list[str]:
     study, shown = gathered.study, gathered.shown
     lines = [
         f"{shown.headline.sentence}: mean ± sample standard deviation over the seeds; n where it is another. "
-        "Each column is one checkpoint with only these modalities present; — where a method is not tested so. "
+        "The columns are one checkpoint, given all modalities or only these; — where a method is not tested so. "
         "A method's headline is the first column that it has."
     ]
     lines += [f"{score.sentence}: of each method's headline." for score in shown.scores[1:]]

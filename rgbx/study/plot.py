@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rgbx._text import subset_titles
 from rgbx.study.scores import Gathered, Row
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -73,9 +74,9 @@ def _draw_others(axes: Axes, names: Sequence[str], gathered: Gathered) -> None:
             markersize=4.5,
             capsize=2,
             linewidth=1,
-            label=f"{name} only" if "+" not in name else name,
+            label=subset_titles(gathered.subsets)[name],
         )
-    axes.set_xlabel(f"{gathered.shown.headline.name} of the same checkpoints\nwith only these modalities present")
+    axes.set_xlabel(f"{gathered.shown.headline.name} of the same checkpoints,\ngiven only these modalities")
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names))
 
 
@@ -89,7 +90,11 @@ def _secondary(row: Row, subset: str) -> bool:
 
 def _label(row: Row, gathered: Gathered) -> str:
     """The method's name, with its modalities where they are not those of the first column."""
-    return row.method if row.headline == gathered.subsets[0] else f"{row.method}  [{row.headline}]"
+    return (
+        row.method
+        if row.headline == gathered.subsets[0]
+        else f"{row.method}  [{subset_titles(gathered.subsets)[row.headline]}]"
+    )
 
 
 def _dress(axes: Axes, rows: Sequence[Row]) -> None:

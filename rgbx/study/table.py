@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rgbx import _text
+from rgbx._text import subset_titles
 from rgbx.study.costs import Cost
 from rgbx.study.runs import ABSENT, CHANGED, DONE, FAILED, STARTED
 from rgbx.study.scores import Gathered, Row, Summary, summarise
@@ -33,9 +34,10 @@ def markdown_table(gathered: Gathered) -> str:
 def _score_columns(gathered: Gathered) -> list[Column]:
     seeds, first, rows = len(gathered.study.seeds), gathered.shown.headline, gathered.rows
     columns: list[Column] = []
+    titles = subset_titles(gathered.subsets)
     for subset in gathered.subsets:
         cells = [score_cell(row, subset, seeds, digits=first.digits) for row in rows]
-        columns.append((first.heading(subset), "---:", cells))
+        columns.append((first.heading(titles[subset]), "---:", cells))
     for score in gathered.shown.scores[1:]:
         summaries = [summarise(list(row.further[score.name].values())) for row in rows]
         cells = [NOTHING if found is None else summary_text(found, seeds, digits=score.digits) for found in summaries]

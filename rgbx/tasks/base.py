@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from rgbx._protocol import Protocol
 from rgbx._registry import Registry
 from rgbx._text import check_options
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
+from rgbx.tasks.result import ENSEMBLE as ENSEMBLE
+from rgbx.tasks.result import Answer, HeadResult
 from rgbx.tasks.score import Score
 
-ENSEMBLE = "ensemble"
 _Class = TypeVar("_Class", bound="type[Task]")
 
 Branches = Mapping[str, Tensor]  # modality, or "ensemble": [N, C, H, W]
@@ -130,8 +131,12 @@ class Counter(ABC):
     def evaluation(self, records: Sequence[Any]) -> Evaluation:
         """The scores of all images, in the dataset's order."""
 
-    def report(self, evaluation: Evaluation) -> str:
-        """A table for the terminal; empty for none."""
+    def report(self, found: Mapping[str, Scores]) -> str:
+        """A table for the terminal; empty for none.
+
+        Args:
+            found: the scores of each prediction, see `Evaluation.scores`, by its title; the ensemble's come first.
+        """
         return ""
 
 
@@ -249,6 +254,10 @@ class Task(nn.Module, ABC):
     ) -> np.ndarray | None:
         """Where a prediction is wrong, as uint8 RGB [H, W, 3]; None for a task without such a picture."""
         return None
+
+    def result(self, answer: Answer) -> HeadResult:
+        """What `MultimodalModel.predict` gives of this head's ensemble for one frame."""
+        return HeadResult(self, answer, ENSEMBLE)
 
     def legend(
         self,

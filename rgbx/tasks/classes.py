@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rgbx._protocol import Protocol
 from rgbx._text import percent, text_table
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
@@ -44,6 +44,7 @@ from rgbx.tasks.base import (
     ensemble_first,
     task,
 )
+from rgbx.tasks.result import Answer, ClassesResult
 from rgbx.tasks.score import FRACTION, Score
 
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
@@ -189,6 +190,10 @@ class Classes(Task):
         """Counts pixels by true and predicted class."""
         return ClassCounter(self, protocol, meta, **options)
 
+    def result(self, answer: Answer) -> ClassesResult:
+        """What `MultimodalModel.predict` gives of this head's ensemble for one frame."""
+        return ClassesResult(self, answer, ENSEMBLE)
+
     def draw(
         self,
         values: np.ndarray,  # [H, W], class ids
@@ -315,10 +320,9 @@ class ClassCounter(Counter):
         """The scores of all images."""
         return ClassEvaluation(records, self.protocol.absent, self.meta, self.table)
 
-    def report(self, evaluation: Evaluation) -> str:
-        """IoU and accuracy per class."""
-        by_name = {name: evaluation.scores(name) for name in evaluation.names}
-        return class_table(by_name, self.classes)
+    def report(self, found: Mapping[str, Scores]) -> str:
+        """IoU per class."""
+        return f"IoU of each class, in percent:\n{class_table(found, self.classes)}"
 
 
 @dataclass(frozen=True)
@@ -440,24 +444,13 @@ def sum_cells(
     return total.index_add_(0, true * num_classes + predicted, pixels).view(num_classes, num_classes)
 
 
-def class_table(by_name: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """IoU and accuracy per class of the ensemble, then the IoU of each branch, in percent.
+def class_table(found: Mapping[str, Scores], classes: Sequence[str]) -> str:
+    """IoU per class of each prediction, in percent.
 
     Args:
-        by_name: the scores of each prediction, as `rgbx.metrics.scores` gives them.
+        found: the scores of each prediction, as `rgbx.metrics.scores` gives them, by its title.
         classes: K class names.
     """
-    main, *branches = ensemble_first(by_name)
-
-    def row(label: str, pick: Any) -> list[str]:
-        return [
-            label,
-            percent(pick(by_name[main], "IoU")),
-            percent(pick(by_name[main], "Acc")),
-            *(percent(pick(by_name[name], "IoU")) for name in branches),
-        ]
-
-    rows = [row(label, lambda found, key, k=k: found[key][k]) for k, label in enumerate(classes)]
-    mean = row("mean", lambda found, key: found[f"m{key}"])
-    header = ["class", "IoU", "Acc", *(f"{name} IoU" for name in branches)]
-    return text_table(header, [*rows, mean], rule_before_last=True)
+    rows = [[name, *(percent(scores["IoU"][k]) for scores in found.values())] for k, name in enumerate(classes)]
+    mean = ["mean", *(percent(scores["mIoU"]) for scores in found.values())]
+    return text_table(["class", *found], [*rows, mean], rule_before_last=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rgbx._protocol import Protocol
 from rgbx._text import one_of, text_table
-from rgbx._types import Meta, Options
+from rgbx._types import Meta, Options, Scores
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import colour_input, colour_map, scale_of
@@ -41,6 +41,7 @@ from rgbx.tasks.adversarial import three_channels
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
+from rgbx.tasks.result import Answer, MapResult
 from rgbx.tasks.score import FRACTION, Score
 
 TRUTH = "truth"
@@ -238,6 +239,10 @@ class Map(Task):
         """Measures errors, and similarity of pictures."""
         return MapCounter(self, meta, stretched=self.target in protocol.stretched, **options)
 
+    def result(self, answer: Answer) -> MapResult:
+        """What `MultimodalModel.predict` gives of this head's ensemble for one frame."""
+        return MapResult(self, answer, ENSEMBLE)
+
     def draw(
         self,
         values: np.ndarray,  # [C, H, W], in the unit
@@ -393,9 +398,9 @@ class MapCounter(Counter):
         """The scores of all images."""
         return MapEvaluation(records, self.kernel, self.weights, self.table)
 
-    def report(self, evaluation: Evaluation) -> str:
+    def report(self, found: Mapping[str, Scores]) -> str:
         """One row per prediction."""
-        return score_table({name: evaluation.scores(name) for name in evaluation.names}, self.spec)
+        return score_table(found, self.spec)
 
 
 @dataclass(frozen=True)
@@ -513,11 +518,11 @@ def describe_score(name: str, unit: str) -> Score:
     return Score(name, measured, digits, lower=not higher)
 
 
-def score_table(by_name: Mapping[str, Mapping[str, float]], target: MapSpec) -> str:
-    """One row per prediction; KID as published, times 100."""
-    keys = [key for key in next(iter(by_name.values())) if key not in _NOT_SHOWN]
+def score_table(found: Mapping[str, Mapping[str, float]], target: MapSpec) -> str:
+    """One row per prediction, by its title; KID as published, times 100."""
+    keys = [key for key in next(iter(found.values())) if key not in _NOT_SHOWN]
     header = [f"{target.name} ({target.unit})", *("KIDx100" if key == "KID" else key for key in keys)]
-    rows = [[name, *(_cell(100 * row[k] if k == "KID" else row[k]) for k in keys)] for name, row in by_name.items()]
+    rows = [[name, *(_cell(100 * row[k] if k == "KID" else row[k]) for k in keys)] for name, row in found.items()]
     return text_table(header, rows)
 
 

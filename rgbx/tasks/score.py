@@ -38,9 +38,9 @@ class Score:
         """The unit beside a value as people read it: fractions in percent."""
         return "%" if self.percent else self.unit
 
-    def heading(self, subset: str = "") -> str:
-        """Of a column: "mIoU rgb+depth" or "MAE rgb+edge, m ↓"."""
-        return ", ".join(filter(None, [f"{self.name} {subset}".strip(), self.beside])) + " ↓" * self.lower
+    def heading(self, title: str = "") -> str:
+        """Of a column: "mIoU RGB alone" or "MAE both, m ↓"."""
+        return ", ".join(filter(None, [f"{self.name} {title}".strip(), self.beside])) + " ↓" * self.lower
 
     @property
     def label(self) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rgbx._text import branch_title
 from rgbx.tasks import Score
 
 
@@ -93,7 +94,7 @@ def _plot_score(axes: Axes, key: str, score: Score, metrics: Mapping[int, Mappin
     for name in sorted(own, key=lambda name: (name != key, name)):
         points = sorted(epoch for epoch in metrics if name in metrics[epoch])
         values = [metrics[epoch][name] for epoch in points]
-        label = "ensemble" if name == key else name[len(head) :].removesuffix(f"/{score.name}")
+        label = "ensemble" if name == key else branch_title(name[len(head) :].removesuffix(f"/{score.name}"))
         axes.plot(points, values, ".-", label=label, linewidth=2 if name == key else 1)
     axes.set_ylabel(f"validation {head}{f'{score.name} (%)' if score.percent else score.label}")
     axes.legend(frameon=False)

@@ -67,6 +67,12 @@ class Runner(ResumableRunner):
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
+    def dump_config(self) -> None:
+        """Keeps the config in the work directory, but never over the file that it was read from."""
+        source = Path(self.cfg.filename) if self.cfg.filename else None
+        if source is None or source.resolve() != Path(self.work_dir, source.name).resolve():
+            super().dump_config()
+
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""
         if self.distributed:

@@ -209,18 +209,21 @@ def test_table():
     head = {"task": "classes", "scores": scores, "subsets": {name: {"ensemble": row} for name, row in subsets.items()}}
     assert subset_table({"heads": {"labels": {**head, "about": {}}}}, "labels").splitlines() == [
         "in percent:",
-        "modalities   mIoU   mAcc   aAcc",
-        "----------  -----  -----  -----",
-        "rgb          1.23   2.00  30.00",
-        "rgb+depth   51.20  60.00  70.00",
+        "given       mIoU  mean accuracy  pixel accuracy",
+        "---------  -----  -------------  --------------",
+        "RGB alone   1.23           2.00           30.00",
+        "both       51.20          60.00           70.00",
     ]
     errors = [{"name": "MAE", "unit": "m", "digits": 3, "lower": True}]
-    found = {"rgb": {"ensemble": {"MAE": 0.25}, "rgb": {"MAE": 0.3}}}
+    branches = {"ensemble": {"MAE": 0.25}, "rgb": {"MAE": 0.3}, "thermal": {"MAE": 0.35}}
+    found = {"rgb+thermal": branches, "rgb": {"ensemble": {"MAE": 0.5}, "rgb": {"MAE": 0.5}}}
     depth = {"task": "map", "scores": errors, "subsets": found, "about": {"name": "depth", "unit": "metre"}}
     assert subset_table({"heads": {"depth": depth}}, "depth").splitlines() == [
         "depth (metre):",
-        "modalities  image     MAE (m) ↓",
-        "----------  --------  ---------",
-        "rgb         ensemble      0.250",
-        "rgb         rgb           0.300",
+        "given                 MAE (m) ↓",
+        "--------------------  ---------",
+        "both                      0.250",
+        "both: RGB branch          0.300",
+        "both: thermal branch      0.350",
+        "RGB alone                 0.500",
     ]

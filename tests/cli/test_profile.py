@@ -53,7 +53,7 @@ def test_every_combination_is_measured(config, tmp_path, capsys):
     assert all(row["median_ms"] > 0 and row["peak_bytes"] > 0 for row in found["rows"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith(found["machine"])
-    assert sum(line.startswith(("rgb", "depth")) for line in printed) == 12
+    assert sum(line.startswith(("both ", "RGB alone ", "depth alone ")) for line in printed) == 12
     assert "without the kernels' own scratch" in printed[-1]
 
 
@@ -79,8 +79,8 @@ def test_a_checkpoint_is_measured_as_its_config(config, tmp_path, capsys):
 
 def test_subsets_can_be_chosen(config, capsys):
     assert main([config, "--size", "64x64", "--repeats", "1", "--modalities", "depth", "depth+rgb"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[4:6]]
-    assert names == ["depth", "rgb+depth"]
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[4:6]]
+    assert names == ["depth alone", "both"]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_table():
         Profile(("rgb",), 64, "bfloat16", 11_400_000, 22_800_000_000, None, ()),
     ]
     assert profile_table(rows).splitlines() == [
-        "modalities  batch     dtype  M params  GFLOP  peak MiB  median ms  p95 ms  images/s",
-        "----------  -----  --------  --------  -----  --------  ---------  ------  --------",
-        "rgb+depth       2   float32     11.50  45.60       300     200.00  290.00      10.0",
-        "rgb            64  bfloat16     11.40  22.80         -          -       -         -",
+        "given      batch     dtype  M params  GFLOP  peak MiB  median ms  p95 ms  images/s",
+        "---------  -----  --------  --------  -----  --------  ---------  ------  --------",
+        "both           2   float32     11.50  45.60       300     200.00  290.00      10.0",
+        "RGB alone     64  bfloat16     11.40  22.80         -          -       -         -",
     ]
 
 

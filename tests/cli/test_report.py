@@ -29,9 +29,9 @@ def test_report_of_a_test_run(write_config, tmp_path):
     assert list(result["subsets"]) == ["rgb", "rgb+depth"]
     assert [entry["kind"] for entry in result["pictures"]] == ["best", "median", "worst"]
     files = result["pictures"][0]["files"]
-    assert list(files) == ["input/rgb", "input/depth", "truth", "RGB branch", "ensemble", ERRORS]
+    assert list(files) == ["input/rgb", "input/depth", "truth", "ensemble", ERRORS, "both"]
     pictures = {name: np.asarray(Image.open(out / file)) for name, file in files.items()}
-    assert (pictures["RGB branch"] == pictures["ensemble"]).all()  # of rgb alone
+    assert result["pictures"][0]["legend"].keys() <= {*result["about"]["classes"], "not labelled"}
     wrong = pictures[ERRORS][..., 0] > 2.0 * pictures[ERRORS][..., 1]
     scored = (pictures[ERRORS] != IGNORED).any(-1)
     best = next(image for image in result["images"] if image["sample_id"] == result["pictures"][0]["sample_id"])

@@ -8,16 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from rgbx.cli.errors import ConfigError
 from rgbx.cli.translate import list_jobs, main
-from rgbx.cli.translate_maps import map_files, parse_map, stored_in
+from rgbx.cli.translate_maps import map_option, parse_map
 from rgbx.datasets import Taskonomy
-from rgbx.maps import MapSpec, read_image
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec, read_image
 from rgbx.models import Predictor, multimodal, multimodal_translator
-from rgbx.models.checkpoint import specs_in, to_plain
+from rgbx.models.checkpoint import dataset_in, specs_in, to_plain
+from rgbx.models.inputs import map_inputs
 
 RNG = np.random.default_rng(0)
 SIZE = (19, 26)
+DEPTH = STANDARD_MAPS["depth"]
 
 
 def model_of(target, modalities=("rgb", "thermal"), **ranges):
@@ -236,7 +237,7 @@ def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
     cases = {
         (f"rgb={tmp_path / 'rgb'}", f"thermal={tmp_path / 'th'}"): "lonely.png has no partner",
         (f"rgb={tmp_path / 'rgb'}", f"thermal={thermal}"): "files or folders, not both",
-        (f"rgb={rgb}", f"thermal={small}"): f"{small}): expected shape (19, 26), found (8, 8)",
+        (f"rgb={rgb}", f"thermal={small}"): f"rgb ({rgb}) is 19×26, thermal ({small}) is 8×8",
         (f"rgb={tmp_path / 'no.png'}",): "no such file or folder",
         (f"rgb={rgb}", f"normal={rgb}"): "this model knows",
         ("rgb",): "--input takes MAP=PATH",
@@ -278,63 +279,65 @@ def test_the_checkpoint_says_what_its_maps_mean():
     spec = MapSpec("depth", 1, "float32", "relative", "nearest")
     known = specs_in({"meta": {"dataset_meta": {"maps": {"depth": dataclasses.asdict(spec), "other": None}}}})
     assert known == {"depth": spec} and specs_in({"meta": None}) == specs_in({}) == {}
-    assert map_files(["depth"], {}, known)["depth"].spec == spec
-    assert map_files(["depth"], {}, {})["depth"].spec.unit == "metre"
-    found = map_files(["depth"], dict([parse_map(["depth", "unit=metre", "scale=256"])]), known)["depth"]
-    assert found.spec.unit == "metre" and found.options == {"scale": 256.0}
-    shade = map_files(["shade"], {"shade": {"unit": "relative", "bits": 8}}, {})["shade"]
+    assert encodings(["depth"], maps=known)["depth"].spec == spec
+    assert encodings(["depth"])["depth"].spec.unit == "metre"
+    found = encodings(["depth"], ["depth", "unit=metre", "scale=256"], maps=known)["depth"]
+    assert found.spec.unit == "metre" and found.as_dict() == {"scale": 256.0}
+    shade = encodings(["shade"], ["shade", "unit=relative", "bits=8"])["shade"]
     assert (shade.spec.channels, shade.spec.dtype) == (1, "float32")
     with pytest.raises(ValueError, match="say what the files of 'shade' hold: --map shade unit=UNIT"):
-        map_files(["shade"], {}, {})
+        encodings(["shade"])
+
+
+def encodings(names, *said, maps=None, stored=None):
+    """How the command reads files, by what a checkpoint and the user say."""
+    dataset = {"maps": maps or {}, "stored": stored or {}}
+    found = map_inputs(names, dict(map(parse_map, said)), dataset, saying=map_option, usual=True)
+    return {name: item.encoding for name, item in found.items()}
 
 
 def test_a_relative_map_returns_exactly(tmp_path):
     stored = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    files = map_files(["shade"], {"shade": {"unit": "relative"}}, {})["shade"]
-    values = files.read(write(tmp_path / "a.png", stored))[files.spec.name]
+    shade = encodings(["shade"], ["shade", "unit=relative"])["shade"]
+    values = shade.read(write(tmp_path / "a.png", stored))
     assert values.max() == 1
-    files.write(tmp_path / "b.png", values)
+    shade.write(tmp_path / "b.png", shade.nearest(values))
     assert np.array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED), stored)
-
-
-def taskonomy_state(layouts, **maps):
-    """What a checkpoint trained on Taskonomy says, after having been a file."""
-    dataset = Taskonomy(layouts / "taskonomy", "val", **maps)
-    return dataset, {"meta": {"dataset_meta": to_plain(dataset.metainfo)}}
 
 
 def test_taskonomys_files_are_read_and_written_as_training_did(layouts, tmp_path):
     """Logarithmic depth and texture over its divisor, with nothing said but the checkpoint."""
     names = ("depth", "texture", "shade", "normal", "rgb")
-    dataset, state = taskonomy_state(layouts, sources=names[:-1])
-    files = map_files(names, {}, specs_in(state), stored_in(state))
+    dataset = Taskonomy(layouts / "taskonomy", "val", sources=names[:-1])
+    said = dataset_in({"meta": {"dataset_meta": to_plain(dataset.metainfo)}})
+    found = encodings(names, **{key: said[key] for key in ("maps", "stored")})
     for name in names:
         path = dataset.frames[0].files[name]
-        values = files[name].read(path)[name]
+        values = found[name].read(path)
         assert np.array_equal(values, dataset[0][name]), name
         if name in ("depth", "texture"):
-            files[name].write(tmp_path / f"{name}.png", values)
+            written = found[name].to_write()
+            written.write(tmp_path / f"{name}.png", written.nearest(values))
             stored, theirs = (cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in (tmp_path / f"{name}.png", path))
             assert np.array_equal(stored, theirs if name == "depth" else np.minimum(theirs, 11355))
-    files["depth"].write(tmp_path / "beyond.png", np.ones((2, 2), np.float32))
+    depth = found["depth"]
+    depth.write(tmp_path / "beyond.png", depth.nearest(np.ones((2, 2), np.float32)))
     assert cv2.imread(str(tmp_path / "beyond.png"), cv2.IMREAD_UNCHANGED).tolist() == [[65534] * 2] * 2
-    said = map_files(
-        ["depth"], dict([parse_map(["depth", "unit=metre", "scale=512"])]), specs_in(state), stored_in(state)
-    )
-    assert said["depth"].options == {"scale": 512.0}
+    own = encodings(["depth"], ["depth", "unit=metre", "scale=512"], maps=said["maps"], stored=said["stored"])
+    assert own["depth"].as_dict() == {"scale": 512.0}
 
 
 def test_files_in_a_way_of_their_datasets_own_have_to_be_described():
-    stored = {"depth": None}
-    with pytest.raises(ConfigError, match="say what yours hold, such as --map depth"):
-        map_files(["depth"], {}, {}, stored)
-    assert map_files(["depth"], {"depth": {"scale": 1000.0}}, {}, stored)["depth"].options == {"scale": 1000.0}
+    with pytest.raises(ValueError, match="say what yours hold, such as --map depth"):
+        encodings(["depth"], stored={"depth": None})
+    assert encodings(["depth"], ["depth", "scale=1000"], stored={"depth": None})["depth"] == Encoding(DEPTH, 1000)
 
 
 def test_normals_are_written_as_unit_vectors(tmp_path):
     vectors = RNG.normal(size=(5, 7, 3)).astype(np.float32) * 0.2
     vectors[0, 0] = 0
-    map_files(["normal"], {}, {})["normal"].write(tmp_path / "n.png", vectors)
+    normal = encodings(["normal"])["normal"]
+    normal.write(tmp_path / "n.png", normal.nearest(vectors))
     stored = read_image(tmp_path / "n.png") / 32767.5 - 1
     assert np.allclose(np.linalg.norm(stored, axis=2)[1:], 1, atol=1e-4)
     assert np.allclose(np.cross(stored[1:], vectors[1:]), 0, atol=1e-4)

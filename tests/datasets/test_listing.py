@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rgbx.datasets.listing import (
-    distinct_ids,
-    files_below,
-    files_by_stem,
-    find_folder,
-    holdout_indices,
-    image_files,
-    join_name,
-    lines_beside,
-    list_lines,
-    split_name,
-)
+from rgbx.datasets.listing import distinct_ids, find_folder, holdout_indices, lines_beside, list_lines
+from rgbx.maps.folders import files_below, files_by_stem, image_files, join_name, split_name
 
 
 def test_lines_know_where_they_stand(tmp_path):

@@ -31,7 +31,7 @@ def test_commands(place, run_tools, capsys):
         config.write(SHORT)
     run_tools(re.sub("--train 1200", "--train 4 --val 2 --test 2", COMMANDS))
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("PSNR", "SSIM", "MAE", "depth+thermal"))
+    assert all(word in printed for word in ("PSNR", "SSIM", "MAE", "both: depth branch", "thermal alone"))
     assert len(list(Path("pictures").rglob("*.png"))) > 0
     assert cv2.imread("room.png", cv2.IMREAD_UNCHANGED).shape == (128, 128, 3)
 

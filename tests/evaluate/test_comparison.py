@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_result import make_joint_result, make_map_result, make_result
 
-from rgbx.evaluate.comparison import Row, compare_results, comparison_text, reasons_against
+from rgbx.evaluate.comparison import Row, compare_results, comparison_text, headline_interval, reasons_against
 from rgbx.metrics.bootstrap import draw_weights
 from rgbx.tasks import Score
 
@@ -247,3 +247,32 @@ def test_heads_are_those_in_common_or_named():
 )
 def test_verdict(low, high, lower, said):
     assert Row("x", Score("x", lower=lower), "images", 1.0, 2.0, 1.0, low, high).verdict == said
+
+
+def test_the_interval_of_one_result_agrees_with_a_loop(pair):
+    head = pair[0]["heads"]["labels"]
+    stack, weights = dense(pair[0]), draw_weights(9, 200, seed=3)
+    drawn = [np.nanmean(iou(np.einsum("i,ijk->jk", row, stack))) for row in weights.numpy()]
+    assert headline_interval(head, draws=200, seed=3) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
+    zero = [np.nan_to_num(iou(np.einsum("i,ijk->jk", row, stack))).mean() for row in weights.numpy()]
+    whole = np.nan_to_num(iou(stack.sum(0))).mean()
+    other = {**head, "subsets": {"rgb": {"ensemble": {"mIoU": float(whole)}}}}
+    assert headline_interval(other, "zero", draws=200, seed=3) == pytest.approx(tuple(np.percentile(zero, [2.5, 97.5])))
+
+
+def test_the_interval_of_a_map_weighs_images_by_their_pixels():
+    """Of two images three different sets can be drawn, so the interval's ends are those of one image twice."""
+    head = copy.deepcopy(make_map_result(images=2)["heads"]["depth"])
+    values = sorted(image["MAE"] for image in head["images"])
+    assert headline_interval(head) == pytest.approx(tuple(values))
+
+
+@pytest.mark.parametrize("kind", ["one image", "of all pixels", "other images"])
+def test_where_images_do_not_make_the_score_there_is_no_interval(kind):
+    if kind == "of all pixels":  # such as a median
+        head = copy.deepcopy(make_map_result(images=5)["heads"]["depth"])
+        next(iter(head["subsets"].values()))["ensemble"]["MAE"] *= 1.01
+    else:
+        head = make_result(images=1 if kind == "one image" else 3)["heads"]["labels"]
+        head["images"] = head["images"][: 1 if kind == "one image" else 2]
+    assert headline_interval(head) is None

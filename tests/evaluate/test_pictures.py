@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from session_data import Rooms, loader, made
 
-from rgbx.evaluate.pictures import PictureObserver, PredictionWriter, subset_title
+from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
 from rgbx.evaluate.session import Session
 from rgbx.maps.colour import HOLE, IGNORED, class_legend, colour_input, colour_labels, colour_map
 from rgbx.tasks import Map, Prediction
@@ -45,19 +45,6 @@ def test_other_inputs():
     assert colour_input("normal", normal).tolist() == [[[127, 0, 255]]]
 
 
-@pytest.mark.parametrize(
-    ("subset", "known", "title"),
-    [
-        (("rgb",), ("rgb", "depth"), "RGB alone"),
-        (("rgb", "depth"), ("rgb", "depth"), "both"),
-        (("rgb", "depth"), ("rgb", "depth", "thermal"), "RGB + depth"),
-        (("rgb", "depth", "thermal"), ("rgb", "depth", "thermal"), "all"),
-    ],
-)
-def test_titles(subset, known, title):
-    assert subset_title(subset, known) == title
-
-
 def test_depth_is_drawn_on_the_scale_of_the_truth():
     task, truth = Map("depth"), np.linspace(1, 3, 24, dtype=np.float32).reshape(1, 4, 6)
     drawn = task.draw(truth, {}, truth=truth)
@@ -75,10 +62,10 @@ def test_depth_is_drawn_on_the_scale_of_the_truth():
 @pytest.mark.parametrize(
     ("kind", "by_subset", "titles"),
     [
-        ("classes", False, ["RGB", "depth", "truth", "from RGB", "from depth", "ensemble"]),
+        ("classes", False, ["RGB", "depth", "truth", "RGB branch", "depth branch", "ensemble"]),
         ("map", True, ["RGB", "depth", "truth", "both", "depth alone"]),
         ("both", False, ["RGB", "depth", *(f"{h}: {x}" for h in ("labels", "normal") for x in
-                                           ("truth", "from RGB", "from depth", "ensemble"))]),
+                                           ("truth", "RGB branch", "depth branch", "ensemble"))]),
     ],
 )  # fmt: skip
 def test_evenly_spaced_samples_are_kept(kind, by_subset, titles, tmp_path):

@@ -280,9 +280,9 @@ def test_robustness_in_a_terminal():
     robustness = {"every": 1, "score": "mIoU", "clean": 0.4, "corruptions": rows, "mean": 0.32}
     head = {"scores": [entry], "robustness": robustness, "subsets": {}}
     assert robustness_text(head).splitlines() == [
-        "modality  corruption     1     2  mean  relative drop",
-        "--------  ----------  ----  ----  ----  -------------",
-        "rgb       noise       36.0  28.0  32.0           20.0",
+        "damaged  by        1     2  mean  relative drop",
+        "-------  -----  ----  ----  ----  -------------",
+        "RGB      noise  36.0  28.0  32.0           20.0",
         "clean 40.0, mean over corruptions 32.0",
     ]
     lower = {**head, "scores": [{**entry, "unit": "m", "lower": True}]}
@@ -357,6 +357,7 @@ def test_pipes_folders_and_giants_are_no_result_files(tmp_path, monkeypatch):
         ),
         (labels(["subsets", "rgb"], 3), r"subsets\.rgb: expected dict, found 3"),
         (labels(["robustness", "corruptions", 0, "value"], {}), r"corruptions\[0\]\.value: expected a number or null"),
+        (labels(["pictures"], [PICTURE | {"files": {}, "legend": {"a": [1, 2]}}]), r"legend\.a: expected \[r, g, b\]"),
         (labels(["pictures"], [PICTURE | {"files": {"x": "../x.png"}}]), r"files\.x: expected a file below the result"),
         (
             labels(["pictures"], [PICTURE | {"files": {"x": "/etc/x.png"}}]),

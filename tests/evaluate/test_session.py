@@ -1,7 +1,5 @@
 """The one loop of evaluation: what it counts, for which heads and subsets, and who watches."""
 
-import logging
-
 import pytest
 import torch
 from session_data import Rooms, loader, made
@@ -80,13 +78,16 @@ def test_a_protocol_is_for_its_heads():
     assert list(Session(model, loader(Rooms()), heads=["normal"]).evaluate()) == ["normal"]
 
 
-def test_options_reach_the_heads_that_take_them(caplog):
+def test_options_reach_the_heads_that_take_them():
     model = made("both")
-    with caplog.at_level(logging.INFO, "rgbx"):
-        logging.getLogger("rgbx").propagate = True
-        found = Session(model, loader(Rooms()), metrics=Metrics(boundary=True)).evaluate()
+    session = Session(model, loader(Rooms()), metrics=Metrics(boundary=True))
+    found = session.evaluate()
+    session.evaluate(("depth",))
     assert [score.name for score in found["labels"].table][-1] == "boundary_f"
-    assert "labels:\nclass" in caplog.text and "normal:\nnormal (unit_vector)" in caplog.text
+    labels, normals = (table.splitlines() for table in session.reports().values())
+    titles = ["both", "RGB branch", "depth branch", "depth alone"]
+    assert labels[1].split("  ")[-4:] == titles  # headings of columns
+    assert [line.split("  ")[0] for line in normals[2:]] == titles and normals[0].startswith("normal (unit_vector)")
     with pytest.raises(ValueError, match=r"no head of this model \(of task map\) has the option 'boundary'"):
         Session(made("map"), loader(Rooms()), metrics=Metrics(boundary=True))
     with pytest.raises(ValueError, match="'boundry'; did you mean 'boundary'"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from dataset_frames import decoded, save
@@ -191,16 +194,29 @@ def test_float_files(tmp_path):
         Encoding(EDGE, scale=11355.0),
         Encoding(EDGE),
         Encoding(RELATIVE_DEPTH, log=11.1),
+        Encoding(DEPTH, 25.5, bits=8, half_step=0.5, holes=False),
+        Encoding(THERMAL, missing=(65535, -1.5), key="t"),
+        Encoding(EDGE, 11355.0, clips=True),
     ],
 )
 def test_its_words_make_an_equal_encoding(encoding):
-    assert Encoding(encoding.spec, **encoding.as_dict()) == encoding
-    assert set(encoding.as_dict()) == {name for name in ("scale", "add", "bits", "log") if getattr(encoding, name)}
+    words = json.loads(json.dumps(encoding.as_dict()))
+    assert Encoding.of_dict(encoding.spec, words) == encoding
+    assert set(words) == {f.name for f in fields(encoding)[1:] if getattr(encoding, f.name) != f.default}
 
 
-@pytest.mark.parametrize(
-    "encoding", [Encoding(DEPTH, 25.5, bits=8, half_step=0.5), SunDepth(DEPTH), ThermalInAlpha(THERMAL)]
-)
+@pytest.mark.parametrize("words", [{"scale": "1"}, {"half": 1}, {"missing": 3}, {"bits": True}, {"scale": -1.0}])
+def test_words_of_nobody_are_refused(words):
+    with pytest.raises(ValueError, match="depth"):
+        Encoding.of_dict(DEPTH, words)
+
+
+def test_what_only_reading_has_is_not_written():
+    assert Encoding(THERMAL, 100, add=-273.15, missing=(0,)).to_write() == Encoding(THERMAL, 100, add=-273.15)
+    assert Encoding(DEPTH, 25.5, bits=8, half_step=0.5).to_write() == SunDepth(DEPTH).to_write() == Encoding(DEPTH)
+
+
+@pytest.mark.parametrize("encoding", [SunDepth(DEPTH), ThermalInAlpha(THERMAL)])
 def test_other_encodings_cannot_be_told_in_these_words(encoding):
     assert encoding.as_dict() is None
 
@@ -263,7 +279,6 @@ def test_numbers_that_mean_missing(tmp_path):
     thermal, mask = Encoding(THERMAL, scale=100, missing=(65535,)).read_masked(tmp_path / "b.png")
     assert thermal.tolist() == [[0, 10, 0]] and mask.tolist() == [[1, 1, 0]]
     assert Encoding(THERMAL).read_masked(tmp_path / "b.png")[1] is None
-    assert Encoding(THERMAL, missing=(65535,)).as_dict() is None
     for name, missing in (("rgb", (3,)), ("depth", (np.nan,))):
         with pytest.raises(ValueError, match=rf"{name}: missing is"):
             Encoding(STANDARD_MAPS[name], missing=missing)

@@ -37,6 +37,19 @@ addEventListener("load", () => {
     return [th.getAttribute("aria-sort"), column(i), document.querySelectorAll("table.classes [aria-sort]").length];
   }));
   found.told = document.getElementById("told").textContent;
+  const matrix = document.querySelector("table.confusion");
+  const point = (row, cell) => {
+    matrix.rows[row].cells[cell].dispatchEvent(new Event("pointerover", { bubbles: true }));
+    return document.querySelector(".pointed").textContent;
+  };
+  found.pointed = [point(1, 1), point(1, 2)];
+  found.marked = [...matrix.querySelectorAll(".at")].map((cell) => cell.textContent);
+  const [slider, over] = [document.querySelector(".mix input"), document.querySelector(".over")];
+  slider.value = 25;
+  slider.dispatchEvent(new Event("input"));
+  found.mixed = getComputedStyle(over.firstChild).opacity;
+  const rgb = over.closest("article").querySelector("img[data-rgb]").src;
+  found.behind = getComputedStyle(over).backgroundImage.includes(rgb);
   const frame = document.createElement("pre");
   frame.id = "found";
   frame.textContent = JSON.stringify(found);
@@ -70,16 +83,18 @@ def number(text):
     return None if text == "–" else float(text.replace("−", "-"))
 
 
-def test_images_load_and_every_column_sorts(write_result, tmp_path):
+def test_images_load_columns_sort_and_cells_tell(write_result, tmp_path):
     page = tmp_path / "checked.html"
-    page.write_text(write_report(write_result()).read_text().replace("</body>", CHECK + "</body>"))
+    path = write_result()
+    page.write_text(write_report(path).read_text().replace("</body>", CHECK + "</body>"))
     found = run(page, tmp_path)
+    confusion = json.loads(path.read_text())["heads"]["labels"]["subsets"]["rgb+depth"]["ensemble"]["confusion"]
     assert found["images"] == [8] * 21
-    assert found["headings"][:3] == ["Class", "gap", "ensemble"]
-    assert found["order"] == [None, "descending", *[None] * 6]
+    assert found["headings"][:3] == ["Class", "gap", "both"]
+    assert found["order"] == [None, "descending", *[None] * 7]
     assert found["focusable"]
     for heading, pair in zip(found["headings"], found["clicks"], strict=True):
-        textual = heading in ("Class", "best branch")
+        textual = heading == "Class"
         expected = ["ascending", "descending"] if textual else ["descending", "ascending"]
         assert [order for order, _, _ in pair] == expected, heading
         for order, cells, sorted_columns in pair:
@@ -91,6 +106,12 @@ def test_images_load_and_every_column_sorts(write_result, tmp_path):
             assert len(measured) == len(values) or values[-1] in (None, "–")  # what was not measured stays last
     assert found["turned"] == ["ascending", [*found["first"][-2::-1], "–"]]  # it was sorted already, so it turns
     assert found["told"] == "Sorted by share of pixels, ascending"
+    right, wrong = (f"{pixels:,}".replace(",", "\u2009") for pixels in confusion[0][:2])
+    shares = [f"{100 * pixels / sum(confusion[0]):.1f}" for pixels in confusion[0][:2]]
+    assert found["pointed"][0] == f"wall: {shares[0]} % right ({right} pixels)"
+    assert found["pointed"][1] == f"wall predicted as floor: {shares[1]} % of it ({wrong} pixels)"
+    assert found["marked"] == ["floor", "wall"]
+    assert (found["mixed"], found["behind"]) == ("0.25", True)
 
 
 @pytest.mark.parametrize("kind", ["classes", "map", "joint"])

@@ -24,6 +24,9 @@ class Drawing:
         grey = np.repeat(values.reshape(*values.shape[-2:], 1), 3, 2).astype(np.uint8)
         return np.where(valid[0, ..., None], grey, 0).astype(np.uint8) if masked and valid is not None else grey
 
+    def legend(self, maps, about):
+        return {str(value): [value, 0, 0] for value in sorted({int(x) for values in maps for x in np.unique(values)})}
+
     def error(self, values, truth, background, about, valid=None):
         return None if self.target == "plain" else np.where((values != truth)[..., None], 255, background)
 
@@ -55,28 +58,35 @@ def test_choice(values, expected):
 
 def test_pictures_come_in_order():
     found = Prediction(
-        {"ensemble": torch.ones(2, 2), "rgb": torch.zeros(2, 2)},
+        {"ensemble": torch.ones(2, 2), "rgb": torch.zeros(2, 2), "depth": torch.full((2, 2), 3)},
         torch.tensor([[0, 1], [1, 7]]),
         torch.tensor([[[True, True], [True, False]]]),
     )
+    head = {"about": ABOUT, "subsets": {"rgb+depth": {}, "rgb": {}}}
+    alone = {"rgb": Prediction({"ensemble": torch.full((2, 2), 5), "rgb": torch.full((2, 2), 6)})}
     inputs = {"input/rgb": np.full((2, 2, 3), 9, np.uint8)}
-    drawn = draw_frame(found, Drawing("label"), {"about": ABOUT}, inputs)
-    assert list(drawn) == ["truth", "RGB branch", "ensemble", "errors of the ensemble"]
+    drawn = draw_frame(found, Drawing("label"), head, inputs, alone)
+    titles = ["truth", "ensemble", "errors of the ensemble", "RGB branch", "depth branch", "RGB alone"]
+    assert list(drawn) == titles
+    assert [int(drawn[title].max()) for title in titles[3:]] == [0, 3, 5]  # a branch is not the modality alone
     assert drawn["truth"][..., 0].tolist() == [[0, 1], [1, 0]]
     assert drawn["errors of the ensemble"][..., 0].tolist() == [[255, 9], [9, 255]]
-    other = draw_frame(found, Drawing("label"), {"about": ABOUT}, {"input/rgb": np.zeros((4, 4, 3), np.uint8)})
+    other = draw_frame(found, Drawing("label"), head, {"input/rgb": np.zeros((4, 4, 3), np.uint8)})
     assert other["errors of the ensemble"][0, 1, 0] == 128  # a background of another size
-    assert list(draw_frame(found, Drawing("plain"), {"about": ABOUT}, {})) == ["truth", "RGB branch", "ensemble"]
-    unknown = draw_frame(Prediction(found.prediction), Drawing("label"), {"about": ABOUT}, {})
-    assert list(unknown) == ["RGB branch", "ensemble"]
+    single = found._replace(prediction={key: found.prediction[key] for key in ("ensemble", "rgb")})
+    assert list(draw_frame(single, Drawing("plain"), head, {})) == ["truth", "ensemble"]  # its branch is the same
+    unknown = draw_frame(Prediction(found.prediction), Drawing("label"), head, {})
+    assert list(unknown) == ["ensemble", "RGB branch", "depth branch"]
 
 
 def evaluated(scores):
-    head = {"task": "classes", "about": ABOUT, "scores": [score("mIoU")]}
+    head = {"task": "classes", "about": ABOUT, "scores": [score("mIoU")], "subsets": {"rgb+depth": {}}}
     return {**head, "images": [{"sample_id": f"half/{i}", "mIoU": value} for i, value in scores.items()]}
 
 
 def predictor(seen):
+    """What predicts given both, noting the samples."""
+
     def predict(batch):
         seen.extend(batch["sample_id"])
         label = batch["label"][0].clone()
@@ -84,7 +94,7 @@ def predictor(seen):
         found = {"ensemble": label, "rgb": torch.zeros_like(label), "depth": label}
         return [{"heads": dict.fromkeys(("labels", "other"), Prediction(found, batch["label"][0]))}]
 
-    return predict
+    return {"rgb+depth": predict}
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])  # also where the order is not the dataset's
@@ -99,8 +109,10 @@ def test_frames_are_predicted_again(tmp_path, order):
     assert seen == [entry["sample_id"] for entry in entries] == ["half/1", "half/2", "half/3"]
     first = entries[0]["files"]
     assert first["input/rgb"] == "pictures/best_half_1_rgb.png"
-    titles = ["input/rgb", "input/depth", "truth", "RGB branch", "depth branch", "ensemble", "errors of the ensemble"]
+    titles = ["input/rgb", "input/depth", "truth", "ensemble", "errors of the ensemble", "RGB branch", "depth branch"]
     assert list(first) == titles
+    there = sorted({0, *np.unique(dataset[1]["label"]).tolist()})  # of truth and all predictions, in one order
+    assert entries[0]["legend"] == {str(value): [value, 0, 0] for value in there}
     truth, ensemble = [np.asarray(Image.open(tmp_path / first[name])) for name in ("truth", "ensemble")]
     assert (truth[:-1] == ensemble[:-1]).all()
     rgb = np.asarray(Image.open(tmp_path / first["input/rgb"]))
@@ -137,4 +149,4 @@ def test_large_pictures_are_thinned(tmp_path):
 def test_a_frame_that_is_not_there(tmp_path):
     result = {"heads": {"labels": evaluated({9: 0.5})}}
     with pytest.raises(ValueError, match="'half/9' of the result is not in the dataset"):
-        write_frames(result, Halves(length=4), lambda batch: [], {"labels": Drawing("label")}, tmp_path)
+        write_frames(result, Halves(length=4), {"rgb+depth": lambda batch: []}, {"labels": Drawing("label")}, tmp_path)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from rgbx.evaluate.comparison import headline_interval
+from rgbx.models import PROTOCOLS
 from rgbx.report import write_report
 from rgbx.report.charts import histogram_svg, reliability_svg
 from rgbx.report.markup import difference, number, percent
-from rgbx.report.sections import ordinal
+from rgbx.report.sections import ordinal, protocol_sentence
 from rgbx.tasks.score import Score
 
 
@@ -28,7 +30,7 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
-        if tag not in ("meta", "img", "wbr", "path", "circle", "rect", "polygon", "polyline"):
+        if tag not in ("meta", "img", "input", "wbr", "path", "circle", "rect", "polygon", "polyline"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -81,8 +83,72 @@ def test_the_page_says_what_was_measured(write_result):
         assert entry["sample_id"] in page.told
     assert [alt for tag, a in page.tags if tag == "img" and (alt := a["alt"]) and not alt.strip()] == []
     scores = result["subsets"]["rgb+depth"]["ensemble"]
-    row = next(row for row in page.rows if row[0] == "ensemble")
-    assert row[1:4] == [f"{100 * scores[key]:.1f}" for key in ("mIoU", "mAcc", "aAcc")]
+    row = next(row for row in page.rows if row[0] == "both")
+    assert [row[1], *row[3:5]] == [f"{100 * scores[key]:.1f}" for key in ("mIoU", "mAcc", "aAcc")]
+
+
+def test_a_branch_is_told_from_the_modality_alone(write_result):
+    """Three numbers that belong to RGB stand under three names, in the first table and in that of the classes."""
+
+    def change(result):
+        subsets = result["heads"]["labels"]["subsets"]
+        subsets["rgb+depth"]["rgb"]["mIoU"], subsets["rgb"]["ensemble"]["mIoU"] = 0.931, 0.513
+        subsets["rgb+depth"]["rgb"]["IoU"][0], subsets["rgb"]["ensemble"]["IoU"][0] = 0.274, 0.113
+        subsets["rgb"]["rgb"]["mIoU"] = subsets["rgb"]["rgb"]["IoU"][0] = 0.5  # of its own branch nothing is shown
+
+    page = render(write_result(change))
+    first = {row[0]: row[1] for row in page.rows[1:6]}
+    assert list(first) == ["both", "RGB branch", "depth branch", "RGB alone", "depth alone"]
+    assert (first["RGB branch"], first["RGB alone"]) == ("93.1", "51.3")
+    header = next(row for row in page.rows if row[:3] == ["Class", "gap", "both"])
+    wall = next(row for row in page.rows if row[0] == "wall")
+    assert [wall[header.index(title)] for title in ("RGB branch", "RGB alone")] == ["27.4", "11.3"]
+    for row in page.rows:
+        assert not {"rgb", "ensemble"} & set(row), row
+    for text in ("RGB branch: the answer of one branch, the model still given both.", "given RGB and nothing else"):
+        assert text in page.told
+
+
+def test_the_page_opens_with_an_interval_and_a_warning(write_result):
+    def change(result):
+        result["checkpoint"]["overlap"] = "7 of 9 frames"
+
+    path = write_result(change)
+    low, high = headline_interval(read(path))
+    told = render(path).told
+    opening = told[: told.index("Classes")]
+    assert f"95 % interval {100 * low:.1f} to {100 * high:.1f} %" in opening
+    assert "chosen on 7 of 9 frames scored here" in opening
+    assert "The checkpoint was chosen on" not in render(write_result()).told
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("rgbx", "each image is predicted whole, at its own size."),
+        ("rgbx-sliding", "in windows of 1024×1024 pixels where it is larger, at its own size."),
+        ("cmx-ms", "at 0.75, 1 and 1.25 times its size, also mirrored, and the predictions are added up."),
+    ],
+)
+def test_a_protocol_is_a_plain_sentence(name, sentence):
+    assert protocol_sentence(PROTOCOLS[name].as_dict()).endswith(sentence)
+
+
+def test_a_legend_keeps_the_order_of_the_classes(write_result):
+    """What the file says of the pictures; of an older file what occurs in truth and ensemble."""
+
+    def change(result):
+        head = result["heads"]["labels"]
+        for image in head["images"]:
+            image["confusion"] = [[3, 1, 90], [1, 1, 5]]
+        head["pictures"][0]["sample_id"] = head["images"][0]["sample_id"]
+        head["pictures"][1]["legend"] = {"floor": [1, 2, 3], "not labelled": [96, 96, 96]}
+
+    html = write_report(write_result(change)).read_text()
+    legends = [part.split("</ul>")[0] for part in html.split('<ul class="legend">')[1:]]
+    texts = [[item.split("</i>")[1].removesuffix("</li>") for item in each.split("<li>")[1:]] for each in legends]
+    assert texts[:2] == [["floor", "table &amp; lamp", "not labelled"], ["floor", "not labelled"]]
+    assert "#010203" in legends[1]
 
 
 def test_classes_stand_by_falling_gap(write_result):
@@ -95,7 +161,7 @@ def test_classes_stand_by_falling_gap(write_result):
         if iou["ensemble"] is not None:
             gaps[name] = iou["ensemble"] - max(iou["rgb"], iou["depth"])
     expected = [*sorted(gaps, key=gaps.get, reverse=True), "sofa"]  # which occurs nowhere
-    start = next(i for i, row in enumerate(page.rows) if row[:2] == ["Class", "gap"])
+    start = next(i for i, row in enumerate(page.rows) if row[:3] == ["Class", "gap", "both"])
     rows = page.rows[start + 1 : start + 7]
     assert [row[0] for row in rows] == expected
     assert [row[1] for row in rows[:-1]] == [f"{100 * gaps[n]:+.1f}".replace("-", "−") for n in expected[:-1]]
@@ -125,7 +191,7 @@ def test_names_are_text_not_markup(write_result):
 def test_confusion_rows_add_up_to_a_hundred(write_result):
     path = write_result(right=0.9)
     page, result = render(path), read(path)
-    start = next(i for i, row in enumerate(page.rows) if row[0] == "" and row[1:] == result["about"]["classes"])
+    start = next(i for i, row in enumerate(page.rows) if row[1:] == result["about"]["classes"])
     matrix = result["subsets"]["rgb+depth"]["ensemble"]["confusion"]
     for row, counts in zip(page.rows[start + 1 :], matrix, strict=False):
         whole = [round(100 * n / sum(counts)) if sum(counts) else 0 for n in counts]
@@ -176,10 +242,10 @@ def test_optional_parts_may_be_absent(write_result):
 
     page = render(write_result(strip, pictures=False))
     ids = {a["id"] for tag, a in page.tags if tag == "section"}
-    assert ids == {"classes", "confusion", "provenance"}
+    assert ids == {"classes", "confusion", "rules", "provenance"}
     assert "of the split" not in page.told
     assert not [row for row in page.rows if "boundary F" in row or "gap" in row]
-    assert "best single branch" not in page.told
+    assert "best branch" not in page.told and "no interval" in page.told  # of one image
 
 
 def labels(change):
@@ -260,11 +326,11 @@ def test_a_map_has_its_own_scores_and_units(write_result, tmp_path):
     path = write_result(kind="map", images=20)
     page, head = render(path), read(path, "depth")
     ids = {a["id"] for tag, a in page.tags if tag == "section"}
-    assert ids == {"subsets", "robustness", "images", "frames", "provenance"}
+    assert ids == {"robustness", "images", "frames", "rules", "provenance"}
     scores = head["subsets"]["rgb+thermal"]["ensemble"]
-    rows = [row for row in page.rows if row and row[0] in ("Prediction", "ensemble")]
-    assert rows[0] == ["Prediction", "MAE, m ↓", "AbsRel, % ↓", "delta1, %", "RMSE, m ↓"]
-    assert rows[1][1:3] == [f"{scores['MAE']:.3f}", f"{100 * scores['AbsRel']:.1f}"]
+    rows = [row for row in page.rows if row and row[0] in ("Prediction", "both")]
+    assert rows[0] == ["Prediction", "MAE, m ↓", "minus both", "AbsRel, % ↓", "delta1, %", "RMSE, m ↓"]
+    assert [rows[1][1], rows[1][3]] == [f"{scores['MAE']:.3f}", f"{100 * scores['AbsRel']:.1f}"]
     assert "depth in metres" in page.told
     write_report(path, tmp_path / "out")
     assert {file.stem for file in (tmp_path / "out").glob("*.csv")} == {"headline", "subsets", "robustness", "images"}
@@ -275,8 +341,10 @@ def test_a_map_has_its_own_scores_and_units(write_result, tmp_path):
 
 def test_what_is_worse_is_shaded(write_result):
     """Of a score whose low values are good the rise, of others the fall."""
-    for kind in ("classes", "map"):
+    for kind, bars in (("classes", {"less worse"}), ("map", {"more worse"})):
         page = render(write_result(kind=kind))
+        summary = page.tags[: page.tags.index(("nav", {"aria-label": "Sections"}))]
+        assert {a["class"] for tag, a in summary if tag == "i"} == bars  # branches, alone: worse than both
         shades = [float(a["style"].removeprefix("--v:")) for _, a in page.tags if a.get("class") == "n lost"]
         assert shades[:5] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
 

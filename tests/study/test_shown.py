@@ -123,7 +123,7 @@ def test_a_table_of_two_heads(translated, mean_and_sd, tmp_path):
     costs = Costs("m", {}, {"fused": Cost((4, 6), 10, 20)})
     gathered = gather(study, {run: read_state(run) for run in runs}, costs.methods)
     heading, _, fused, plain = [line.split(" | ") for line in markdown_table(gathered).splitlines()]
-    assert heading[1:7] == ["MAE rgb+depth, m ↓", "MAE rgb, m ↓", "delta1", "labels/mIoU", "minus plain", "by seed"]
+    assert heading[1:7] == ["MAE both, m ↓", "MAE RGB alone, m ↓", "delta1", "labels/mIoU", "minus plain", "by seed"]
     own = {method: [values[method, seed, "rgb+depth"]["MAE"] for seed in (0, 1)] for method in study.methods}
     mean, sd = mean_and_sd(own["fused"])
     assert (fused[1], fused[3], fused[4]) == (f"{mean:.3f} ± {sd:.3f}", "0.900 ± 0.000", "0.250 ± 0.000")

@@ -17,6 +17,7 @@ COSTS = {
     "fused": Cost((12, 16), 1_234_567, 3_456_000_000, (10.0, 20.0, 12.0)),
     "none, at all": Cost((12, 16), 1_000_000, 3_000_000_000, (5.0, 10.0, 24.0)),
 }
+TITLES = {"rgb+depth": "both", "rgb": "RGB alone", "depth": "depth alone"}
 METHODS = {"fused": {}, "none, at all": {"model.fusion": None}, "rgb only": {"model.modalities": ("rgb",)}}
 
 
@@ -48,8 +49,8 @@ def test_means_and_deviations(gathered, scores, mean_and_sd):
     assert list(table) == list(METHODS)
     for method, subset in (("fused", "rgb+depth"), ("fused", "depth"), ("none, at all", "rgb"), ("rgb only", "rgb")):
         mean, sd = mean_and_sd([scores[method, seed, subset] for seed in range(3)])
-        assert table[method][f"mIoU {subset}"] == f"{mean:.3f} ± {sd:.3f}"
-    assert (table["rgb only"]["mIoU rgb+depth"], table["rgb only"]["mIoU depth"]) == ("—", "—")
+        assert table[method][f"mIoU {TITLES[subset]}"] == f"{mean:.3f} ± {sd:.3f}"
+    assert (table["rgb only"]["mIoU both"], table["rgb only"]["mIoU depth alone"]) == ("—", "—")
 
 
 def test_differences_are_paired_by_seed(gathered, scores, mean_and_sd):
@@ -102,13 +103,13 @@ def test_what_is_missing_is_said(study, make_runs, write_results, scores):
     gathered = gather(study, states, {})
     table = cells(markdown_table(gathered))
     mean = (scores["fused", 0, "rgb+depth"] + scores["fused", 2, "rgb+depth"]) / 2
-    assert table["fused"]["mIoU rgb+depth"].startswith(f"{mean:.3f} ± ")
-    assert table["fused"]["mIoU rgb+depth"].endswith("(n = 2), 1 failed")
-    assert table["fused"]["mIoU rgb"].endswith("(n = 2)")
+    assert table["fused"]["mIoU both"].startswith(f"{mean:.3f} ± ")
+    assert table["fused"]["mIoU both"].endswith("(n = 2), 1 failed")
+    assert table["fused"]["mIoU RGB alone"].endswith("(n = 2)")
     gain = scores["fused", 0, "rgb+depth"] - scores["none, at all", 0, "rgb+depth"]  # the one seed that both have
     assert table["fused"]["minus none, at all"] == f"{gain:+.3f} (n = 1)"
-    assert table["none, at all"]["mIoU rgb+depth"].endswith("(n = 2), 1 not run")
-    assert table["rgb only"]["mIoU rgb"] == "3 not run"
+    assert table["none, at all"]["mIoU both"].endswith("(n = 2), 1 not run")
+    assert table["rgb only"]["mIoU RGB alone"] == "3 not run"
     assert "latency, ms" not in table["fused"]
     assert missing_runs(gathered)[0] == "fused, seed 1: failed: train ended with exit code 2: error: out of paint"
     text = study_document(gathered, command="x", costs=None, picture="p.png", overrides={})
@@ -118,7 +119,7 @@ def test_what_is_missing_is_said(study, make_runs, write_results, scores):
 def test_one_seed_has_no_deviation(declare, make_runs, write_results):
     study = declare(seeds=(4,), methods={"a": {}})
     gathered = gather(study, write_results(make_runs(study), lambda run, subset: 0.5), {})
-    assert cells(markdown_table(gathered))["a"]["mIoU rgb+depth"] == "0.500"
+    assert cells(markdown_table(gathered))["a"]["mIoU both"] == "0.500"
     assert summarise([0.5]).sd is None and summarise([]) is None
 
 
@@ -171,9 +172,9 @@ def test_the_plot_shows_every_value(gathered, scores, tmp_path, monkeypatch):
     low, high = left.containers[0].lines[2][0].get_segments()[0][:, 0]
     found = gathered.rows[0].summary()
     assert (low, high) == pytest.approx((found.mean - found.sd, found.mean + found.sd))
-    assert [text.get_text() for text in left.get_yticklabels()] == ["fused", "none, at all", "rgb only  [rgb]"]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["fused", "none, at all", "rgb only  [RGB alone]"]
     assert left.get_ylim()[0] > left.get_ylim()[1]
-    assert len(right.containers) == 2
+    assert [bars.get_label() for bars in right.containers] == ["RGB alone", "depth alone"]
 
 
 def test_the_plot_is_a_picture(gathered, declare, make_runs, write_results, tmp_path):

@@ -44,7 +44,7 @@ def test_curves_of_translation(tmp_path, monkeypatch):
     _, axes = drawn[0].axes
     assert axes.get_ylabel() == "validation PSNR (dB)"
     lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
-    assert lines == {"ensemble": [20.0], "rgb": [19.0]}
+    assert lines == {"ensemble": [20.0], "RGB branch": [19.0]}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_curves_of_several_heads(tmp_path, monkeypatch):
     labels = [axes.get_ylabel() for axes in (first, second)]
     assert labels == ["validation labels/mIoU (%)", "validation depth/MAE (m, lower is better)"]
     lines = {line.get_label(): line.get_ydata().tolist() for line in second.lines}
-    assert lines == {"ensemble": [3.0], "rgb": [4.0]}
+    assert lines == {"ensemble": [3.0], "RGB branch": [4.0]}
 
 
 def test_a_torn_last_line_is_left_out_and_any_other_damage_is_told(tmp_path):

@@ -16,9 +16,9 @@ import numpy as np
 from rgbx._files import inside, read_json
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import files_below, split_name
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import IGNORE_INDEX, RGB, STANDARD_MAPS, Encoding, LabelEncoding, read_image
+from rgbx.maps.folders import files_below, split_name
 
 _TRAIN_CLASSES = (  # label id, name, colour; the position is the train id
     (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (11, "building", (70, 70, 70)),

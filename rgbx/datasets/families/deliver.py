@@ -11,10 +11,10 @@ import numpy as np
 
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import files_below, split_name
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import HHA, RELATIVE_DEPTH, RGB, STANDARD_MAPS, Encoding, LabelEncoding, MapSpec, read_image
 from rgbx.maps.files import read_colours
+from rgbx.maps.folders import files_below, split_name
 
 _CLASSES = (
     ("building", (70, 70, 70)), ("fence", (100, 40, 40)), ("other", (55, 90, 80)), ("pedestrian", (220, 20, 60)),

@@ -11,21 +11,10 @@ import numpy as np
 from rgbx._files import inside
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import (
-    IMAGE_SUFFIXES,
-    MAP_SUFFIXES,
-    Holdout,
-    distinct_ids,
-    files_below,
-    files_by_stem,
-    find_folder,
-    held_out,
-    join_name,
-    lines_beside,
-    list_lines,
-)
+from rgbx.datasets.listing import Holdout, distinct_ids, find_folder, held_out, lines_beside, list_lines
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import HHA, RGB, STANDARD_MAPS, Encoding, LabelEncoding
+from rgbx.maps.folders import IMAGE_SUFFIXES, MAP_SUFFIXES, files_below, files_by_stem, join_name
 
 METRES = Encoding(STANDARD_MAPS["depth"], scale=1)
 ARRAYS = (".npy", ".npz")

@@ -12,17 +12,10 @@ from rgbx._files import inside
 from rgbx._text import one_of
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import (
-    Holdout,
-    files_below,
-    files_by_stem,
-    held_out,
-    join_name,
-    lines_beside,
-    list_lines,
-)
+from rgbx.datasets.listing import Holdout, held_out, lines_beside, list_lines
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import RGB, STANDARD_MAPS, THERMAL, Encoding, LabelEncoding, read_image
+from rgbx.maps.folders import files_below, files_by_stem, join_name
 
 MFNET_CLASSES = ("unlabelled", "car", "person", "bike", "curve", "car stop", "guardrail", "color cone", "bump")
 MFNET_PALETTE = [

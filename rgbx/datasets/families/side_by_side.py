@@ -10,10 +10,10 @@ import numpy as np
 from rgbx._files import inside
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import image_files
 from rgbx.datasets.sample import Sample, Transforms
 from rgbx.maps import Encoding, MapSpec
 from rgbx.maps.files import read_rgb
+from rgbx.maps.folders import image_files
 
 
 class SideBySide(FileDataset):

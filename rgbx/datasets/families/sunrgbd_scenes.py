@@ -19,9 +19,10 @@ from rgbx.datasets.families.nyudv2_mat import needed, reading_matlab
 from rgbx.datasets.families.sunrgbd import SUNRGBD_CLASSES, SUNRGBD_PALETTE, SunDepth
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import Holdout, files_below, files_by_stem, held_out, is_hidden, join_name
+from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, Sample
 from rgbx.maps import RGB, STANDARD_MAPS, LabelEncoding
+from rgbx.maps.folders import files_below, files_by_stem, is_hidden, join_name
 
 CAMERAS = ("kv1", "kv2", "realsense", "xtion")
 ALL = "all"

@@ -17,9 +17,9 @@ from rgbx.datasets.families.sunrgbd_scenes import CAMERAS, scene_folders
 from rgbx.datasets.families.taskonomy import TASKONOMY_DOMAINS
 from rgbx.datasets.families.visible_infrared import visible_infrared
 from rgbx.datasets.folder import DECLARATION
-from rgbx.datasets.listing import IMAGE_SUFFIXES, is_hidden
 from rgbx.datasets.rooms.dataset import MANIFEST, read_manifest
 from rgbx.maps.files import read_ids, read_image
+from rgbx.maps.folders import IMAGE_SUFFIXES, is_hidden
 
 Evidence = list[str]
 SPLITS = ("train", "val", "test")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from rgbx._files import read_text
 from rgbx.datasets.declaration import SPLIT
-from rgbx.datasets.listing import ANY, IMAGE_SUFFIXES, MAP_SUFFIXES, is_hidden
+from rgbx.maps.folders import ANY, IMAGE_SUFFIXES, MAP_SUFFIXES, is_hidden
 
 MOST_FILES = 100_000
 SPLIT_WORDS = {

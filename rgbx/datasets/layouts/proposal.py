@@ -277,15 +277,17 @@ def _splits(
         if not whole:
             notes.append("frames without all maps stop a training: complete them, or take their other files away")
         if "val" not in names:
-            notes.append("no validation split: configs/own holds a part of train out for it")
+            notes.append("no validation split: a part of train is to be held out for it, as `rgbx init` does")
         return _split_lines(names), folders
     first = next(iter(chosen.values())).group
     lines = {stem: (stem, first.files["", stem].as_posix(), first.files["", stem].name) for _, stem in keys}
     if lists := split_lists(root, lines):
         if "val" not in lists:
-            notes.append("no validation list: configs/own holds a part of train out for it")
+            notes.append("no validation list: a part of train is to be held out for it, as `rgbx init` does")
         return _split_lines(lists), folders
-    notes.append("no splits were found: all frames are for training, and configs/own holds a part of them out")
+    notes.append(
+        "no splits were found: all frames are for training, a part of which is to be held out, as `rgbx init` does"
+    )
     if whole:
         parted = {name: SPLIT if folder == "." else f"{SPLIT}/{folder}" for name, folder in folders.items()}
         return ['train = "."  # all frames; stands for {split} in the folders'], parted

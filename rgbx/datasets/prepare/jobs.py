@@ -12,10 +12,10 @@ import numpy as np
 from rgbx.datasets.families.cityscapes import LABEL_IDS, METRIC_DEPTH, frame_names, frame_path, read_disparity_depth
 from rgbx.datasets.families.mfnet import FLIP, MFNET_LISTS, listed_stems, read_four_channels
 from rgbx.datasets.families.nyudv2_mat import NYUDv2Mat
-from rgbx.datasets.listing import is_hidden
 from rgbx.datasets.prepare.output import Job
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.files import encode_png
+from rgbx.maps.folders import is_hidden
 
 NYUDV2_DEPTH_SCALE = 5000.0  # raw units per metre, as in the lists of AsymFusion
 _LISTS: dict[str, Literal["train", "test"]] = {"train.txt": "train", "val.txt": "test"}

@@ -1,0 +1,221 @@
+"""What a model says of a frame: a result of every head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rgbx._text import modality_title
+from rgbx._types import Batch, Meta
+from rgbx.maps import MapSpec
+from rgbx.maps.colour import colour_input
+from rgbx.maps.drawing import Panel, draw_strip, holes_legend
+from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
+from rgbx.models.predict import Predictor
+from rgbx.tasks import ENSEMBLE, Prediction, Task
+from rgbx.tasks.result import Answer, HeadResult, map_bar
+
+
+class Result(Mapping[str, HeadResult]):
+    """What a model says of one frame, by the name of each head.
+
+    It holds the frame's maps too, for pictures: keep no more results than fit into memory.
+
+    Args:
+        sample_id: of the frame.
+        paths: the file behind each map; "" where it was no file.
+        inputs: modality to [C, H, W] in its unit, and ``NAME_valid`` bool [1, H, W], as the model saw them.
+        heads: by name.
+        specs: what the maps mean, as far as somebody says it.
+    """
+
+    def __init__(
+        self,
+        sample_id: str,
+        paths: Mapping[str, str],
+        inputs: Mapping[str, np.ndarray],
+        heads: Mapping[str, HeadResult],
+        specs: Mapping[str, MapSpec] | None = None,
+    ) -> None:
+        self.sample_id, self.paths, self.inputs, self._heads = sample_id, dict(paths), inputs, dict(heads)
+        self._specs = dict(specs or {})
+
+    def __getitem__(self, name: str) -> HeadResult:
+        try:
+            return self._heads[name]
+        except KeyError:
+            raise KeyError(f"no head {name!r}; the model has {', '.join(self._heads)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._heads)
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def __repr__(self) -> str:
+        return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}>"
+
+    @property
+    def input_titles(self) -> list[str]:
+        """What stands above the pictures of the inputs, which come first of the `panels`."""
+        return [modality_title(name) for name in self.paths]
+
+    def panels(self) -> list[Panel]:
+        """Pictures of the inputs and of every head, with their titles and what their colours stand for."""
+        return [*map(self._input_panel, self.paths), *(panel for head in self.values() for panel in head.panels())]
+
+    def strip(self, *, height: int | None = None) -> np.ndarray:
+        """Inputs and answers side by side, with titles, bars of values and a legend, uint8 RGB [h, w, 3].
+
+        Args:
+            height: of the pictures, in pixels; None for that of the frame.
+        """
+        return draw_strip(self.panels(), self.legend(), height=height)
+
+    def legend(self) -> dict[str, Sequence[int]]:
+        """Name to colour of the classes that occur, and of what the inputs did not measure."""
+        names = {name: colour for head in self.values() for name, colour in head.legend().items()}
+        masks = [mask for key, mask in self.inputs.items() if key.endswith("_valid")]
+        return {**names, **holes_legend(masks)}
+
+    def _input_panel(self, name: str) -> Panel:
+        image, valid = self.inputs[name], self.inputs.get(f"{name}_valid")
+        spec = self._specs.get(name)
+        known = spec is not None and image.shape[0] == 1
+        bar = map_bar(spec, image[0], None if valid is None else valid[0]) if spec is not None and known else None
+        return Panel(modality_title(name), colour_input(name, image, valid), bar)
+
+    def place(self, folder: str | Path, suffix: str = "") -> Path:
+        """Where something of the frame is kept in a folder: under its name, which may hold folders.
+
+        Raises:
+            ValueError: a name that leads out of the folder.
+        """
+        name = Path(f"{self.sample_id}{suffix}")
+        if name.is_absolute() or ".." in name.parts or not name.parts:
+            raise ValueError(f"sample {self.sample_id!r} cannot be saved: its name leads out of {folder}")
+        return Path(folder) / name
+
+    def save(self, folder: str | Path) -> dict[str, Path]:
+        """Writes every head as ``FOLDER/HEAD/SAMPLE_ID.png``: class ids of 8 bits, maps of 16, see the heads' `save`.
+
+        Returns:
+            The file of each head.
+
+        Raises:
+            ValueError: a sample's name that leads out of the folder, or what the heads refuse.
+        """
+        files = {name: self.place(Path(folder, name), ".png") for name in self}
+        for name, file in files.items():
+            self[name].save(file)
+        return files
+
+
+def predict_frames(
+    predictor: Predictor,
+    inputs: Mapping[str, MapInput],
+    frames: Iterator[Frame],
+    *,
+    about: Meta,
+    batch_size: int,
+    keep_probability: bool,
+) -> Iterator[Result]:
+    """Results of frames in their order, read when they are asked for.
+
+    Neighbours of one size that have the same maps are computed together, `batch_size` at most.
+
+    Args:
+        predictor: of the model.
+        inputs: how the maps are read.
+        frames: in order.
+        about: see `rgbx.tasks.result.Answer`.
+        batch_size: at most.
+        keep_probability: whether results hold probabilities, [K, H, W] each.
+    """
+    group: list[Packed] = []
+    specs = {name: item.spec for name, item in inputs.items() if item.spec is not None}
+
+    def answered() -> Iterator[Result]:
+        found = predictor(as_batch(group), keep_probability=True) if group else []
+        for sample, output in zip(group, found, strict=True):
+            yield _result(sample, output["heads"], predictor, about, keep_probability, specs)
+
+    for frame in frames:
+        try:
+            sample = read_frame(frame, inputs)
+        except (OSError, ValueError):
+            yield from answered()
+            raise
+        if group and not _alike(group[0], sample):
+            yield from answered()
+            group = []
+        group.append(sample)
+        if len(group) == batch_size:
+            yield from answered()
+            group = []
+    yield from answered()
+
+
+def as_batch(samples: list[Packed]) -> Batch:
+    """A collated batch of packed samples that are alike."""
+    maps = [key for key, value in samples[0].items() if isinstance(value, Tensor)]
+    paths = {name: [sample["paths"][name] for sample in samples] for name in samples[0]["paths"]}
+    stacked: dict[str, Any] = {key: torch.stack([sample[key] for sample in samples]) for key in maps}
+    return {**stacked, "sample_id": [sample["sample_id"] for sample in samples], "paths": paths}
+
+
+def _alike(a: Packed, b: Packed) -> bool:
+    """Whether samples may stand in one batch."""
+    first, second = (
+        {key: (x.shape, x.dtype) for key, x in sample.items() if isinstance(x, Tensor)} for sample in (a, b)
+    )
+    return first == second
+
+
+def _result(
+    sample: Packed,
+    heads: Mapping[str, Prediction],
+    predictor: Predictor,
+    about: Meta,
+    keep_probability: bool,
+    specs: Mapping[str, MapSpec],
+) -> Result:
+    inputs = {key: x.numpy() for key, x in sample.items() if isinstance(x, Tensor)}
+    found = {}
+    for name, item in heads.items():
+        task = predictor.tasks[name]
+        answer = Answer(
+            name,
+            {branch: _array(x) for branch, x in item.prediction.items()},
+            _array(item.probability[ENSEMBLE]) if item.probability is not None and keep_probability else None,
+            None if item.confidence is None else _array(item.confidence[ENSEMBLE]),
+            inputs,
+            about,
+            _again(predictor, sample, name, task),
+        )
+        found[name] = task.result(answer)
+    return Result(sample["sample_id"], sample["paths"], inputs, found, specs)
+
+
+def _again(predictor: Predictor, sample: Packed, head: str, task: Task) -> Callable[[str], np.ndarray]:
+    """Computes the probabilities of a branch, [K, H, W]."""
+
+    def probability(branch: str) -> np.ndarray:
+        score: Any = task
+        total = predictor.totals(as_batch([sample]))[head][branch]
+        return _array(score.probability(total, predictor.protocol)[0])
+
+    return probability
+
+
+def _array(
+    x: Tensor,  # [...]
+) -> np.ndarray:
+    """A copy on the CPU, so that the rest of its batch can go."""
+    found: np.ndarray = x.detach().cpu().clone().numpy()
+    return found
