@@ -346,8 +346,8 @@ def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"{folder}: no such folder{nearest_file(folder)}")
     if find_last(folder) is not None or (folder / RECORD).is_file():
         raise ConfigError(
-            f"{folder} is the folder of a training, not of a dataset: `rgbx train {folder / CONFIG}` trains it, with "
-            "--resume from its last epoch on"
+            f"{folder} is a work directory, not the folder of a dataset.{config_hint(folder / CONFIG)}; `rgbx train` "
+            "takes that config, with --resume from its last epoch on"
         )
     source = arguments.pretrained
     if source not in WEIGHTS and not source.startswith("hf-hub:") and (Path(source).suffix or "/" in source):
@@ -774,7 +774,7 @@ COMMANDS: dict[str, Command] = {
         _check_report,
     ),
     "convert": Command(
-        "turn a checkpoint of another program into one of rgbx, or slim one",
+        "convert another program's checkpoint, or slim one of rgbx",
         "convert",
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,

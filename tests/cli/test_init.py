@@ -69,7 +69,7 @@ def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
     assert rgbx.cli.train.main([str(folder), *QUICK, "--resume", "--cfg-options", "train_cfg.max_epochs=2"]) == 0
     assert "which was planned before" in capsys.readouterr().out and (work_dir / "epoch_2.pth").is_file()
     assert rgbx.cli.train.main([str(work_dir)]) == 2
-    assert "is the folder of a training, not of a dataset" in capsys.readouterr().err
+    assert "is a work directory, not the folder of a dataset" in capsys.readouterr().err
     assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
     assert "--overwrite replaces it" in capsys.readouterr().err and (work_dir / "config.py").read_text() == text
 

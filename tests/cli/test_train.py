@@ -171,8 +171,7 @@ def test_debugging_shows_the_traceback(monkeypatch):
         ("from rgbx.models import multimodal_segmentor\nmodel = dict(type=multimodal_segmentor, "
          "modalities=('rgb', 'dpeth'), num_classes=3, backbone='test_resnet')", "'dpeth'; did you mean 'depth'?"),
         ("from rgbx.datasets import FolderDataset\ntrain_dataloader.dataset = dict(type=FolderDataset, root='')\n"
-         "data_root = 'away'",
-         "data root away does not exist; --data-root names"),
+         "data_root = 'away'", "data root away does not exist; --data-root names"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_config_are_named_and_leave_nothing(write_config, work_dir, capsys, line, message):
@@ -195,7 +194,7 @@ def test_a_work_directory_is_no_config_but_a_checkpoint(write_config, work_dir, 
     config = str(write_config())
     assert main([config, "--work-dir", str(work_dir)]) == 0
     assert main([str(work_dir)]) == 2
-    assert f"{work_dir} is a work directory; a config is expected here. It was" in capsys.readouterr().err
+    assert f"{work_dir} is a work directory, not the folder of a dataset. It was" in capsys.readouterr().err
     short = ["--cfg-options", "train_cfg.max_epochs=3"]
     assert main([config, "--resume", str(work_dir), "--work-dir", str(tmp_path / "on"), *short]) == 0
     assert checkpoints(tmp_path / "on") == ["epoch_3.pth"]
