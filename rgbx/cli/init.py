@@ -61,6 +61,8 @@ def write_plan(arguments: argparse.Namespace) -> Path:
     for warning in data.warnings:
         print(f"Warning: {warning}")
     print(summary(data, plan))
+    for note in plan.notes:
+        print(f"Note: {note}.")
     print(_next(data, work_dir))
     return work_dir / CONFIG
 

@@ -25,6 +25,7 @@ from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomCrop,
 
 SCALE = (0.5, 1.75)
 VALIDATED = 8  # frames of a validation batch, where they are of one size
+LARGE = 500_000  # pixels of a frame beyond which one is validated to see how long it takes
 _DEEPEST = 7  # blocks of a U-Net
 
 
@@ -147,7 +148,9 @@ class DryRun:
         """Seconds of validating a frame."""
         if backbone not in self._frame:
             dataset = self.data.dataset(self.data.val, [{"type": PackSample}])
-            count = min(len(dataset), 4 if len(self.data.measured.sizes) == 1 else 1)
+            sizes = self.data.measured.sizes
+            small = len(sizes) == 1 and max(height * width for height, width in sizes) <= LARGE
+            count = min(len(dataset), 4 if small else 1)
             model.eval()
 
             def validate() -> None:
@@ -155,7 +158,7 @@ class DryRun:
                 with torch.no_grad():
                     model(**model.data_preprocessor(batch), mode="predict")
 
-            self._frame[backbone] = self._seconds(validate, 2) / count
+            self._frame[backbone] = self._seconds(validate, 2 if small else 1) / count
         return self._frame[backbone]
 
     def _saving(self, backbone: str, model: MultimodalModel, wrapper: AutocastOptimWrapper) -> float:

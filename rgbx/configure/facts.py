@@ -17,7 +17,7 @@ from rgbx.datasets import DenseDataset, FolderDataset, build_dataset, propose, r
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.own import Measured, measure
-from rgbx.doctor import Diagnosis, diagnose
+from rgbx.doctor import Diagnosis, Finding, diagnose
 from rgbx.doctor.inspection import Split
 from rgbx.maps import MapSpec
 from rgbx.models.precision import computes_in_bfloat16
@@ -185,7 +185,7 @@ def read_folder(
         measured,
         options=options,
         declaration=text,
-        warnings=(*notes, *(f"{f.message} -> {f.fix}" for f in diagnosis.findings if f.severity == "warning")),
+        warnings=(*notes, *(f"{w.split}: {w.message} -> {w.fix}" for w in _found(diagnosis, "warning"))),
     )
 
 
@@ -230,9 +230,12 @@ def _builders(root: Path, text: str, asked: Options) -> dict[str, Callable[..., 
     return {name: partial(FolderDataset, root, name, **kept) for name in declaration.splits}
 
 
+def _found(diagnosis: Diagnosis, severity: str) -> list[Finding]:
+    return [finding for finding in diagnosis.findings if finding.severity == severity]
+
+
 def _refuse_errors(root: Path, diagnosis: Diagnosis) -> None:
-    errors = [finding for finding in diagnosis.findings if finding.severity == "error"]
-    told = [f"{finding.split}: {finding.message} -> {finding.fix}" for finding in errors]
+    told = [f"{error.split}: {error.message} -> {error.fix}" for error in _found(diagnosis, "error")]
     if told:
         raise DataError(f"{root}: the doctor finds {len(told)} error{'s' * (len(told) > 1)}: {' '.join(told)}")
     if not diagnosis.splits:

@@ -28,6 +28,7 @@ FEW_EPOCHS, LONG_EPOCHS, MOST_EPOCHS, MOST_STEPS = 5, 60, 200, 3000
 FEWEST, ENOUGH = 1500, 5000  # samples that a training should see at least
 RARE = 1 / 50  # of an even share
 DROPOUT = 0.3
+BUSY = 0.7  # of the time that a process has its cores, below which the machine is not its own
 PATIENCE = 20.0  # seconds of dry steps after which batches do not grow
 
 
@@ -93,11 +94,13 @@ class Plan:
         choices: name to choice.
         budget: seconds that were given.
         planned: seconds that the training should take.
+        notes: what a user should know before training.
     """
 
     choices: dict[str, Choice]
     budget: float
     planned: float
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.choices[name].value
@@ -146,7 +149,7 @@ def plan_training(
     made.choose_data()
     made.choose_step()
     made.choose_schedule()
-    return Plan(made.choices, budget, made.planned)
+    return Plan(made.choices, budget, made.planned, tuple(made.notes))
 
 
 class _Planner:
@@ -162,6 +165,7 @@ class _Planner:
     ) -> None:
         self.data, self.machine, self.budget, self.dry, self.weights = data, machine, budget, dry, weights
         self.choices: dict[str, Choice] = {}
+        self.notes: list[str] = []
         self.spent = 0.0
         self.planned = 0.0
 
@@ -230,8 +234,11 @@ class _Planner:
         self.add("crop", crop, reason, frame=size)
         batch, costs, why = self._grow_batch(crop, costs)
         self.costs = costs
-        if costs.free < 0.8:
-            why += f"; measured while other work took {1 - costs.free:.0%} of this machine's time"
+        if costs.free < BUSY:
+            self.notes.append(
+                f"steps were measured while other work took {1 - costs.free:.0%} of this machine's time: plan again "
+                "when it is idle, or the training is smaller than it might be"
+            )
         self.add(
             "batch_size", batch, why, step_seconds=round(costs.step, 3), peak_bytes=int(costs.memory),
             free_bytes=self.machine.memory,
@@ -288,6 +295,8 @@ class _Planner:
             return
         found = self.weights(name)
         self.add("pretrained", found.value, found.reason)
+        if found.value is None:
+            self.notes.append(f"no pretrained weights: {found.reason}")
 
     def _grow_batch(self, crop: tuple[int, int], costs: Costs) -> tuple[int, Costs, str]:
         """Doubles the batch while memory, frames and patience allow it."""
@@ -399,6 +408,8 @@ class _Planner:
         epochs, interval = _epochs(usable, epoch, validation, most)
         self.planned = STARTUP + epochs * epoch + -(-epochs // interval) * validation
         over = "; even one takes longer than the budget" if self.planned > self.budget else ""
+        if over:
+            self.notes.append(f"the shortest training, of one epoch, takes {time_text(self.planned)}")
         capped = epochs == most and self.planned < 0.8 * USED * self.budget
         self.add(
             "max_epochs", epochs,

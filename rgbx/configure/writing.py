@@ -57,8 +57,9 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
             "Names of classes are not here: they are those of the folder's dataset.toml, where it has one, and may be "
             "edited there."
         )
-    for warning in data.warnings:
-        lines += ["", *_wrapped(f"Warning: {warning}")]
+    told = [*(f"Warning: {warning}" for warning in data.warnings), *(f"Note: {note}" for note in plan.notes)]
+    for text in told:
+        lines += ["", *_wrapped(text)]
     return (
         "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if i else line for i, line in enumerate(lines))
         + '\n"""\n'
@@ -257,6 +258,7 @@ def plan_record(data: Data, machine: Machine, plan: Plan) -> str:
         "machine": vars(machine),
         "sample": {"frames": data.measured.frames, "of": data.train.frames, "standard_error": data.measured.error},
         "warnings": list(data.warnings),
+        "notes": list(plan.notes),
         "choices": [vars(choice) for choice in plan.choices.values()],
     }
     return json.dumps(record, indent=2, default=list) + "\n"

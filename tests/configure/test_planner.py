@@ -34,15 +34,15 @@ def data(frames=720, size=(240, 320), pixels=(60, 40), held=80, target=""):
 class Dry:
     """Costs in proportion to the pixels of a batch; keeps what was asked."""
 
-    def __init__(self, step=1.0, memory=2**30, load=0.0, frame=0.0, save=0.0, spent=0.0):
+    def __init__(self, step=1.0, memory=2**30, load=0.0, frame=0.0, save=0.0, spent=0.0, free=1.0):
         self.costs, self.spent, self.asked = (step, memory), spent, []
-        self.rest = (load, frame, save)
+        self.rest, self.free = (load, frame, save), free
 
     def __call__(self, trial):
         self.asked.append(trial)
         share = math.prod(trial.crop) * trial.batch / (192 * 256 * 8)
         deep = 4 if trial.backbone == "resnet50" else 1
-        return Costs(deep * share * self.costs[0], share * self.costs[1], *self.rest, self.spent)
+        return Costs(deep * share * self.costs[0], share * self.costs[1], *self.rest, self.spent, self.free)
 
 
 def plan(given=None, machine=CPU, budget=3600.0, dry=None, weights=NONE):
@@ -124,6 +124,16 @@ def test_learning_rates_are_those_of_the_recipes_at_their_lengths():
     assert (long["max_epochs"], long["lr"], long["encoder_lr_mult"], long["warmup"]) == (200, 2e-4, 0.5, 5)
     assert plan()["encoder_lr_mult"] == 1.0 and plan(budget=30)["warmup"] == 0
     assert plan(data(frames=20), budget=120)["lr"] == pytest.approx(1.5e-3 * math.sqrt(0.5), rel=0.05)
+
+
+def test_what_a_user_should_know():
+    file = Weights("weights.pth", "given")
+    assert plan(weights=file).notes == ()
+    (none,) = plan().notes
+    assert none == "no pretrained weights: none here"
+    assert "other work took 60% of this machine's time" in plan(weights=file, dry=Dry(3.0, free=0.4)).notes[0]
+    slow = plan(weights=file, budget=1, dry=Dry(300.0))  # of 90 frames, 11 steps of a quarter of 255 s
+    assert "one epoch, takes 12 min" in slow.notes[0]
 
 
 def test_rare_classes_are_weighted():

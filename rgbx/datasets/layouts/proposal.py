@@ -18,7 +18,16 @@ import numpy as np
 
 from rgbx.datasets.declaration import SPLIT, read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
-from rgbx.datasets.layouts.contents import FEW_IDS, Look, depth_scale, label_ids, listed, spread
+from rgbx.datasets.layouts.contents import (
+    FEW_IDS,
+    Look,
+    depth_scale,
+    label_ids,
+    listed,
+    named_classes,
+    named_ids,
+    spread,
+)
 from rgbx.datasets.layouts.pairing import (
     SPLIT_WORDS,
     Group,
@@ -222,6 +231,12 @@ def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
     ids = [int(value) for value in np.flatnonzero(counts)]
     if not ids:
         raise NoClassesError
+    list_name, named = named_ids(look.root)
+    names, keys = named_classes(named, ids)
+    if names:
+        told = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+        said = f"# {len(names)} classes, as {list_name} names them and {len(paths)} label files hold no other values"
+        return ["", "[classes]", said, f"names = [{told}]", "", "[label]", *_place(look.group, folder), *keys]
     lines, count, reason = label_ids(ids, counts)
     seen = f"of {len(paths)} of {len(look.paths)} label files"
     said = f"# {count} classes, as the values {listed(ids)} {seen} say: {reason}"
