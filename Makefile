@@ -21,7 +21,7 @@ demo: demo-samples $(DEMO)/done
 
 # Something to look at before anything is trained.
 demo-samples: $(VENV)/installed
-	$(BIN)/rgbx predict data/samples/rooms.pth data/samples --out $(DEMO)/samples
+	$(BIN)/rgbx predict data/samples/rooms.pth data/samples --out $(DEMO)/samples --gallery --overwrite
 
 # An interrupted demo goes on where it stopped; a finished one starts anew when its configs have changed.
 $(DEMO)/done: $(CONFIG) configs/rooms/asymfusion_r18_rooms_160x120.py $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | $(VENV)/installed

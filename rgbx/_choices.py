@@ -2,3 +2,4 @@
 
 PAINTS = ("random", "class")  # of the surfaces of rendered rooms
 PRECISIONS = ("float32", "bfloat16", "float16")
+SAVED = ("ids", "colours", "overlay", "confidence", "strip", "areas", "video")  # of predictions

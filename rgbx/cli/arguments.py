@@ -6,6 +6,7 @@ A command is an entry of `COMMANDS`; `main` of its module gets what `parse` retu
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rgbx._choices import PAINTS, PRECISIONS
+from rgbx._choices import PAINTS, PRECISIONS, SAVED
 from rgbx._files import existing_file
 from rgbx._protocol import PROTOCOLS
 from rgbx._runs import config_hint, find_last, find_result
@@ -24,6 +25,9 @@ WHOSE_MODEL = ("checkpoint", "config")
 CONFIG, RECORD = "config.py", "plan.json"  # what planning a training writes
 WEIGHTS = ("auto", "none", "timm")  # or a file
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
+SHOWN_KINDS = {"folder": "a folder", "list": "a list", "video": "a video", "file": "a file"}
+PREDICTED = "predict.json"  # what a folder of predictions is of
 
 
 class ConfigError(ValueError):
@@ -265,6 +269,14 @@ def named_paths(texts: Iterable[str], option: str = "--input") -> dict[str, Path
     return paths
 
 
+def input_kind(path: Path) -> str:
+    """What lies at a path that is there: a "folder", a "list" of files, a "video", or one "file" of a map."""
+    if path.is_dir():
+        return "folder"
+    suffix = path.suffix.lower()
+    return "list" if suffix == ".txt" else "video" if suffix in VIDEOS else "file"
+
+
 # --- arguments that several commands have ----------------------------------------------------------------------------
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -402,7 +414,8 @@ def _add_test(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="A+B",
-        help="subsets to evaluate in turn, such as: rgb+depth rgb (all modalities; with --robustness every subset)",
+        help="subsets to evaluate, such as: rgb+depth rgb; the largest is the headline (all modalities; with "
+        "--robustness every subset)",
     )
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads to evaluate (all)")
     parser.add_argument(
@@ -417,7 +430,7 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument(
         "--robustness",
         action="store_true",
-        help="also damage each modality of the first subset: every corruption that suits it, at five severities",
+        help="also damage each modality of the largest subset: every corruption that suits it, at five severities",
     )
     parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
@@ -428,7 +441,7 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument(
         "--save-predictions",
         metavar="DIR",
-        help="write the ensemble under the first subset there, as the dataset stores its own labels or maps",
+        help="write the ensemble under the largest subset there, as the dataset stores its own labels or maps",
     )
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
 
@@ -437,6 +450,132 @@ def _check_test(arguments: argparse.Namespace) -> None:
     existing_config(arguments.config)
     find_result(arguments.checkpoint)
     _check_config(arguments)
+
+
+_MAP: dict[str, Any] = {
+    "nargs": "+",
+    "action": "append",
+    "default": [],
+    "metavar": ("MAP", "KEY=VALUE"),
+    "help": "what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as depth "
+    "scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or depth unit=relative "
+    "log=11.1; by default as in the files that the model was trained on",
+}
+
+
+def _add_predict(parser: Parser) -> None:
+    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="MAP=PATH for some of the model's maps: all files, all folders (matched by stems), all lists (.txt: a "
+        f"path in each line, or a timestamp and a path), or all videos ({' '.join(VIDEOS)}); or a dataset's folder",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="the folder to write; of a single frame also FILE.png, one picture"
+    )
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        choices=SAVED,
+        metavar="KIND",
+        help="ids (classes, or the values of a map in its unit), colours, overlay, confidence (16 bits, 65535 = 1), "
+        "strip (inputs and answers side by side), areas (share of each class in every frame, areas.json), video (of "
+        "videos: the overlays) (ids overlay)",
+    )
+    parser.add_argument("--gallery", action="store_true", help="also write index.html, a page to look through")
+    parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads that predict (all)")
+    parser.add_argument("--modalities", nargs="+", metavar="MAP", help="only these of the maps that are given (all)")
+    parser.add_argument("--branch", metavar="MAP", help="write what one modality says instead of the ensemble")
+    parser.add_argument("--map", **_MAP)
+    parser.add_argument("--split", metavar="NAME", help="of a dataset's folder (test, else val, else the only one)")
+    parser.add_argument(
+        "--max-gap",
+        type=_seconds,
+        metavar="SECONDS",
+        help="largest difference of the times of one frame (0.02; in videos half a frame of the slowest)",
+    )
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="rgbx", help="(rgbx)")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
+    parser.add_argument("--batch-size", type=positive, default=1, metavar="N", help="frames computed together (1)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, and let files be replaced")
+    _add_shared(parser, "--device", "--trust")
+
+
+def _check_predict(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    paths = predicted_paths(arguments.inputs)
+    if paths is None and arguments.max_gap is not None:
+        raise ConfigError("--max-gap is of lists and videos; a dataset says its own (max_gap)")
+    if paths is not None and arguments.split is not None:
+        raise ConfigError("--split is of a dataset's folder; found maps by name")
+    kinds = {name: input_kind(path) for name, path in (paths or {}).items()}
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{name} is {SHOWN_KINDS[kind]}" for name, kind in kinds.items())
+        raise ConfigError(f"{told}; give all maps in one form: files, folders, lists or videos")
+    if "video" in (arguments.save or ()) and "video" not in kinds.values():
+        raise ConfigError("--save video is for videos as inputs")
+    if arguments.resume and arguments.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    out = Path(arguments.out)
+    if out.suffix.lower() == ".png":
+        _check_single(arguments, set(kinds.values()))
+        return
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; expected a folder to write, or FILE.png for one frame")
+    for name, path in (paths or {"": Path(arguments.inputs[0])}).items():
+        if path.is_dir() and (path.resolve() == out.resolve() or (name and path.resolve() in out.resolve().parents)):
+            raise ConfigError(f"--out {out} lies in {path}, which is an input; write elsewhere")
+    begun = out.is_dir() and any(out.iterdir())
+    if begun and arguments.resume and not (out / PREDICTED).is_file():
+        raise ConfigError(f"--resume: {out} holds no {PREDICTED}, so it is of no run that could go on")
+    if begun and not (arguments.resume or arguments.overwrite) and os.environ.get("RANK", "0") == "0":
+        going_on = ", --resume to go on with it" if (out / PREDICTED).is_file() else ""
+        raise FileExistsError(
+            f"{out} is there already, and not empty: choose another --out{going_on}, or --overwrite to begin anew"
+        )
+
+
+def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
+    out = Path(arguments.out)
+    if kinds != {"file"}:
+        raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
+    saved = arguments.save or ["ids"]
+    if len(saved) > 1 or saved[0] in ("areas", "video") or arguments.gallery or arguments.resume:
+        raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}; for more give a folder")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; expected a file to write")
+    if out.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{out} is there already: choose another --out, or pass --overwrite")
+    for text in arguments.inputs:
+        if Path(text.partition("=")[2]).resolve() == out.resolve():
+            raise ConfigError(f"{out} is an input; write the result elsewhere")
+
+
+def predicted_paths(texts: Sequence[str]) -> dict[str, Path] | None:
+    """The paths of maps by name, or None where one folder of a dataset is given.
+
+    Raises:
+        FileNotFoundError, ConfigError: see `named_paths`; or several folders.
+    """
+    if len(texts) == 1 and (Path(texts[0]).is_dir() or "=" not in texts[0]):
+        if not Path(texts[0]).is_dir():
+            near = nearest_file(Path(texts[0]))
+            raise FileNotFoundError(f"{texts[0]}: no folder of a dataset, nor MAP=PATH such as rgb=a.png{near}")
+        return None
+    return named_paths(texts, "INPUT")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, such as 0.02")
+    return value
 
 
 def _add_translate(parser: Parser) -> None:
@@ -457,16 +596,7 @@ def _add_translate(parser: Parser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="PATH", help="the PNG to write, or the folder of them")
     parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
-    parser.add_argument(
-        "--map",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("MAP", "KEY=VALUE"),
-        help="what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as "
-        "depth scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or "
-        "depth unit=relative log=11.1; by default as in the files that the model was trained on",
-    )
+    parser.add_argument("--map", **_MAP)
     parser.add_argument("--branch", help="write the image of one modality instead of the ensemble's")
     suiting = sorted(name for name, rules in PROTOCOLS.items() if rules.tasks is None or "map" in rules.tasks)
     parser.add_argument("--protocol", choices=suiting, default="rgbx", help="(rgbx)")
@@ -709,6 +839,13 @@ COMMANDS: dict[str, Command] = {
         _add_test,
         _check_test,
     ),
+    "predict": Command(
+        "predict on files, folders, lists, videos or a dataset",
+        "predict",
+        "work_dirs/rooms rgb=photos depth=depths --map depth scale=1000 --out predictions",
+        _add_predict,
+        _check_predict,
+    ),
     "translate": Command(
         "turn registered maps into files of another map",
         "translate",
@@ -759,7 +896,7 @@ COMMANDS: dict[str, Command] = {
         _check_report,
     ),
     "convert": Command(
-        "turn a checkpoint of another program into one of rgbx, or slim one",
+        "turn another program's checkpoint into rgbx's, or slim one",
         "convert",
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,

@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
             session = _session(runner, config, arguments)
         observers = _observers(arguments, session)
         modalities = tuple(session.model.modalities)
-        subsets = [tuple(text.split("+")) for text in arguments.modalities]
+        subsets = sorted((tuple(text.split("+")) for text in arguments.modalities), key=len, reverse=True)
         subsets = subsets or (all_subsets(modalities) if arguments.robustness else [modalities])
         session.check_subsets(subsets)
     try:

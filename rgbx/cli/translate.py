@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from rgbx._runs import find_result
-from rgbx._types import Meta
 from rgbx.cli.arguments import named_paths
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.model import config_model, model_from
-from rgbx.cli.translate_maps import map_option, parse_map
+from rgbx.cli.predict import answers, describe_maps, parse_map
 from rgbx.models import MultimodalModel, Predictor
-from rgbx.models.checkpoint import dataset_in, read_checkpoint
-from rgbx.models.inputs import Frame, MapInput, map_inputs, paired, read_frame
-from rgbx.models.result import as_batch
+from rgbx.models.checkpoint import read_checkpoint
+from rgbx.models.inputs import Frame, paired
 from rgbx.profile.measure import find_device
-from rgbx.tasks import ENSEMBLE, Map
+from rgbx.tasks import Map
 
 
 @command("translate")
 def main(arguments: argparse.Namespace) -> int:
-    """Parses, builds, translates file after file; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    """Builds, translates file after file; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     inputs = named_paths(arguments.input)
-    model, state = read_translator(arguments)
-    head, task = find_map(model, arguments.head)
+    model = read_translator(arguments)
+    head = find_map(model, arguments.head)
     predictor = Predictor(model, arguments.protocol, modalities=tuple(inputs), heads=[head])
     if absent := [name for name in model.modalities if name not in inputs]:
         print(f"The model also takes {', '.join(absent)}, which --input does not give: translating without.")
-    files = read_maps([*inputs, task.target], task, dataset_in(state), arguments.map)
-    encodings = {name: files[name].encoding for name in files}
-    model.data_preprocessor.describe({name: encodings[name].spec for name in inputs})
+    said = dict(map(parse_map, arguments.map))
+    reading, written = describe_maps(model, list(inputs), predictor.tasks, said, usual=True)
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
-    written = encodings[task.target].to_write()
-    for job in jobs:
-        values = translate_one(predictor, job, files, branch=arguments.branch or ENSEMBLE)
-        written.write(job.out, written.nearest(values))
-    print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {task.target} written: {arguments.out}")
+    frames = iter([Frame(job.out.stem, job.files) for job in jobs])
+    for job, result in zip(
+        jobs, answers(predictor, reading, frames, model.trained_on, branch=arguments.branch), strict=True
+    ):
+        written[head].write(job.out, written[head].nearest(result[head].values))
+    target = predictor.tasks[head].target
+    print(f"{len(jobs)} image{'s' if len(jobs) > 1 else ''} of {target} written: {arguments.out}")
     return 0
 
 
-def read_translator(arguments: argparse.Namespace) -> tuple[MultimodalModel, Mapping[str, Any]]:
-    """The checkpoint's model on the device, in evaluation mode, and what else the checkpoint says.
+def read_translator(arguments: argparse.Namespace) -> MultimodalModel:
+    """The checkpoint's model on the device, in evaluation mode.
 
     Raises:
         ConfigError: a config of another model.
@@ -56,11 +52,11 @@ def read_translator(arguments: argparse.Namespace) -> tuple[MultimodalModel, Map
     file = find_result(checkpoint)
     state = read_checkpoint(file, trust=arguments.trust)
     ours = config_model(load_config(configs[0], options=arguments.cfg_options)) if configs else None
-    return model_from(ours, state, file, arguments.model_from).to(find_device(arguments.device)), state
+    return model_from(ours, state, file, arguments.model_from).to(find_device(arguments.device))
 
 
-def find_map(model: MultimodalModel, head: str | None) -> tuple[str, Map]:
-    """The head to translate with, and its task.
+def find_map(model: MultimodalModel, head: str | None) -> str:
+    """The head to translate with.
 
     Args:
         model: of any heads.
@@ -75,48 +71,7 @@ def find_map(model: MultimodalModel, head: str | None) -> tuple[str, Map]:
         raise ConfigError(f"--head {head}: no head of that name predicts a map; the model has {known}")
     if not maps or (head is None and len(maps) > 1):
         raise ConfigError(f"{'say which by --head' if maps else 'no head predicts a map'}; the model has {known}")
-    name = head or next(iter(maps))
-    return name, maps[name]
-
-
-def read_maps(names: Sequence[str], task: Map, dataset: Meta, said: Sequence[Sequence[str]]) -> dict[str, MapInput]:
-    """What the files of each map hold.
-
-    Args:
-        names: of the maps that are read or written.
-        task: whose target is written.
-        dataset: see `rgbx.models.checkpoint.dataset_in`.
-        said: the words of each `--map`.
-
-    Raises:
-        ConfigError: options for a map that is not used.
-        ValueError: see `rgbx.models.inputs.map_inputs`.
-    """
-    given = dict(parse_map(words) for words in said)
-    if unused := sorted(set(given) - set(names)):
-        raise ConfigError(f"--map describes {unused}, but the maps are {list(names)}")
-    known, stored = dict(dataset["maps"]), dict(dataset["stored"])
-    with suppress(ValueError):  # a map that the user has to describe
-        known[task.target] = task.spec({"maps": known})
-    if stored.get(task.target) is None:
-        stored.pop(task.target, None)  # a PNG of the unit's defaults can be written anyway
-    return map_inputs(names, given, {"maps": known, "stored": stored}, saying=map_option, usual=True)
-
-
-def translate_one(
-    predictor: Predictor, job: Job, files: Mapping[str, MapInput], *, branch: str = ENSEMBLE
-) -> np.ndarray:
-    """One image of the target [H, W] or [H, W, 3], float32 in its unit, of the size of the inputs.
-
-    Raises:
-        ValueError: inputs that a dataset would refuse, such as of different sizes, or no such branch.
-    """
-    read = read_frame(Frame(job.out.stem, job.files), {name: files[name] for name in job.files})
-    (sample,) = predictor(as_batch([read]))
-    if branch not in sample["prediction"]:
-        raise ValueError(f"--branch {branch}: there is {', '.join(sample['prediction'])}")
-    values: np.ndarray = sample["prediction"][branch].cpu().numpy().transpose(1, 2, 0)
-    return values[..., 0] if values.shape[2] == 1 else values
+    return head or next(iter(maps))
 
 
 class Job(NamedTuple):

@@ -11,7 +11,7 @@ from rgbx._text import one_of
 from rgbx.datasets.declaration import SPLIT, Declaration, Streams
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import distinct_ids, lines_beside, list_lines
-from rgbx.datasets.timestamps import pair_stamps, read_stamps, smallest_gap, stamped_columns
+from rgbx.datasets.timestamps import pair_all, read_stamps, stamped_columns
 from rgbx.maps.folders import ANY, MAP_SUFFIXES, files_below, files_by_stem, join_name, split_name, suffixes_of
 
 _LOG = logging.getLogger("rgbx")
@@ -95,29 +95,11 @@ class DeclaredFrames:
         stamps = {
             name: read_stamps(self.root / inside(self.root, file, self.where)) for name, file in streams.lists.items()
         }
-        first = stamps.pop(self.first)
-        pairs = {name: pair_stamps(first, other, streams.max_gap) for name, other in stamps.items()}
-        told = []
-        for name, found in pairs.items():
-            if not found:
-                raise ValueError(
-                    f"{self.where}: no {name} was recorded within {streams.max_gap:g} s (max_gap) of any {self.first}; "
-                    f"the closest two are {smallest_gap(first, stamps[name]):g} s apart"
-                )
-            left = len(stamps[name]) - len(found)
-            if left or len(found) < len(first):
-                told.append(
-                    f"{len(first) - len(found)} of {len(first)} {self.first} without {name}, {left} {name} over"
-                )
+        ordered = {self.first: stamps[self.first], **stamps}
+        found, told = pair_all(ordered, streams.max_gap, self.where)
         if told:
-            _LOG.warning("%s: within %g s: %s", self.where, streams.max_gap, "; ".join(told))
-        rows = []
-        for i, item in enumerate(first):
-            if all(i in found for found in pairs.values()):
-                others = {name: stamps[name][found[i]].path for name, found in pairs.items()}
-                rows.append(({self.first: item.path, **others}, item.origin))
-        if not rows:
-            raise ValueError(f"{self.where}: no {self.first} has all of {list(pairs)} within {streams.max_gap:g} s")
+            _LOG.warning(told)
+        rows = [({name: item.path for name, item in row.items()}, row[self.first].origin) for row in found]
         return self._recorded(rows)
 
     def _recorded(self, rows: Sequence[tuple[dict[str, str], str]]) -> list[Frame]:

@@ -90,6 +90,10 @@ class FileDataset(DenseDataset):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def name_of(self, index: int) -> str:
+        """See `DenseDataset.name_of`."""
+        return self.frames[index].sample_id
+
     def files_of(self, frame: Frame) -> dict[str, Path]:
         """The files that a training opens: of the label, where the frame has one, and of the modalities."""
         names = (*(("label",) if self.label else ()), *self.modalities)

@@ -157,6 +157,10 @@ class DenseDataset(Dataset[Sample]):
         """The sample as it lies on disk: modalities, label, sample_id, paths."""
         raise NotImplementedError(f"{type(self).__name__} must define read(index)")
 
+    def name_of(self, index: int) -> str:
+        """The `sample_id` of a sample; override where it is known without reading it."""
+        return str(self.read(index)["sample_id"])
+
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """Train ids, uint8 [H, W], as the dataset's own files store them; 255 becomes what stands for void."""
         return label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -85,6 +85,44 @@ def pair_stamps(first: Sequence[Stamped], second: Sequence[Stamped], max_gap: fl
             pairs[i] = j
             taken.add(j)
     return dict(sorted(pairs.items()))
+
+
+def pair_all(
+    stamps: Mapping[str, Sequence[Stamped]], max_gap: float, where: str
+) -> tuple[list[dict[str, Stamped]], str]:
+    """The frames of maps that were recorded at times of their own: those of the first that have all others.
+
+    Args:
+        stamps: by map, each in the order of time.
+        max_gap: see `pair_stamps`.
+        where: begins messages.
+
+    Returns:
+        Per frame what each map has of it, and what was left over, in words; "" where nothing was.
+
+    Raises:
+        ValueError: a map that has none of the first's, with the smallest difference; or no frame that has all.
+    """
+    (name, first), *others = stamps.items()
+    pairs = {other: pair_stamps(first, items, max_gap) for other, items in others}
+    told = []
+    for other, found in pairs.items():
+        if not found:
+            raise ValueError(
+                f"{where}: no {other} was recorded within {max_gap:g} s (max_gap) of any {name}; the closest two are "
+                f"{smallest_gap(first, stamps[other]):g} s apart"
+            )
+        left = len(stamps[other]) - len(found)
+        if left or len(found) < len(first):
+            told.append(f"{len(first) - len(found)} of {len(first)} {name} without {other}, {left} {other} over")
+    rows = [
+        {name: item, **{other: stamps[other][found[i]] for other, found in pairs.items()}}
+        for i, item in enumerate(first)
+        if all(i in found for found in pairs.values())
+    ]
+    if not rows:
+        raise ValueError(f"{where}: no {name} has all of {list(pairs)} within {max_gap:g} s")
+    return rows, f"{where}: within {max_gap:g} s: {'; '.join(told)}" if told else ""
 
 
 def smallest_gap(first: Sequence[Stamped], second: Sequence[Stamped]) -> float:

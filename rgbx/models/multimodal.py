@@ -807,11 +807,16 @@ class MultimodalModel(nn.Module):
         """
         predictor = Predictor(self, protocol, dtype=dtype, modalities=modalities, heads=heads)
         if batch is not None:
+            if not isinstance(batch, Mapping):
+                raise ValueError(
+                    f"predict takes maps by their names, such as predict({self.modalities[0]}=...), or a collated "
+                    f"batch; found {type(batch).__name__} without a name"
+                )
             if maps:
                 raise ValueError(f"predict takes a batch or maps by name, not both; found a batch and {sorted(maps)}")
             return predictor(batch, keep_probability=bool(keep_probability))
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected a whole number of at least 1")
         values, options = split_arguments(maps, self.modalities)
         given = frames_of(values, sample_id)
         found = predict_frames(

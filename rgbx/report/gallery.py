@@ -16,7 +16,7 @@ from rgbx._files import read_text
 from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.colour import colour_map
-from rgbx.maps.drawing import SIGNS, Bar, Panel
+from rgbx.maps.drawing import Bar, Panel
 from rgbx.maps.files import replace_file
 from rgbx.models.result import Result
 from rgbx.report.markup import Cell, count_cell, facts, percent, percent_cell, sortable_table, swatch
@@ -58,8 +58,8 @@ def add_to_gallery(result: Result, folder: str | Path) -> None:
         "files": {name: file.relative_to(folder).as_posix() for name, file in files.items() if file.is_file()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RECORDS).open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with (folder / RECORDS).open("ab", buffering=0) as lines:  # whole, also where several processes add to it
+        lines.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
 
 
 def write_gallery(folder: str | Path, *, title: str = "") -> Path:
@@ -125,7 +125,7 @@ def _kept(panel: Panel, path: Path, folder: Path) -> dict[str, Json]:
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     encoded = cv2.imencode(".jpg", picture[..., ::-1], JPEG)[1]
     replace_file(path, encoded.tobytes())
-    bar = panel.bar and {"limits": list(panel.bar.limits), "scale": panel.bar.scale, "unit": panel.bar.unit}
+    bar = panel.bar and {"limits": list(panel.bar.limits), "scale": panel.bar.scale, "sign": panel.bar.sign}
     return {"title": panel.title, "file": path.relative_to(folder).as_posix(), "bar": bar}
 
 
@@ -223,8 +223,7 @@ def _told(head: str, told: Mapping[str, Json]) -> str:
         return f'<ul class="legend" aria-label="{escape(head)}">{"".join(entries)}</ul>\n'
     if "median" not in told:
         return ""
-    sign = f" {SIGNS[told['unit']]}" if told["unit"] in SIGNS else ""
-    values = " · ".join(f"{key} <b>{told[key]:.3g}{sign}</b>" for key in ("least", "median", "largest"))
+    values = " · ".join(f"{key} <b>{_number(told[key], told['sign'])}</b>" for key in ("least", "median", "largest"))
     return f'<ul class="legend"><li>{escape(head)}: {values}</li></ul>\n'
 
 
@@ -244,12 +243,15 @@ def _bar(bar: Mapping[str, Json] | None) -> str:
     """The colours of a picture as a bar between the numbers that its ends stand for."""
     if bar is None:
         return ""
-    found = Bar((bar["limits"][0], bar["limits"][1]), bar["scale"], bar["unit"])
+    found = Bar((bar["limits"][0], bar["limits"][1]), bar["scale"], bar["sign"])
     colours = colour_map(np.linspace(0, 1, STOPS)[None], None, found.scale, (0.0, 1.0))[0]
     stops = ",".join(f"#{bytes(colour).hex()}" for colour in colours.tolist())
-    sign = f" {SIGNS[found.unit]}" if found.unit in SIGNS else ""
-    low, high = (f"{value:.3g}" for value in found.limits)
-    return f' <span class="bar">{low} <i style="background:linear-gradient(90deg,{stops})"></i> {high}{sign}</span>'
+    low, high = _number(found.limits[0]), _number(found.limits[1], found.sign)
+    return f' <span class="bar">{low} <i style="background:linear-gradient(90deg,{stops})"></i> {high}</span>'
+
+
+def _number(value: float, sign: str = "") -> str:
+    return escape(f"{value:.3g} {sign}".strip().replace("-", "−"))
 
 
 def _slug(title: str) -> str:

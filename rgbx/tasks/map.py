@@ -284,7 +284,7 @@ class Map(Task):
         meta = dataset.metainfo
         spec, stored = self.spec(meta), (meta.get("stored") or {}).get(self.target) or {}
         pixels = values.transpose(1, 2, 0)
-        Encoding(spec, **stored).write(path, pixels[..., 0] if spec.channels == 1 else pixels)
+        Encoding(spec, **stored).to_write().write(path, pixels[..., 0] if spec.channels == 1 else pixels)
 
 
 def stretch(

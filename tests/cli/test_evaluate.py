@@ -46,7 +46,7 @@ def test_subsets_from_one_checkpoint(trained, tmp_path):
     )
     assert json.loads(report.read_text())["protocol"]["name"] == "rgbx"
     found = read_result(report)["heads"]["labels"]
-    assert list(found["subsets"]) == ["rgb", "depth", "rgb+depth"]
+    assert list(found["subsets"]) == ["rgb+depth", "rgb", "depth"]  # the largest is the headline
     for subset, predictions in found["subsets"].items():
         counts = reference(run / "epoch_2.pth", subset.split("+"))
         assert predictions["ensemble"]["confusion"] == counts.tolist()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from rgbx.cli.predict import map_option, parse_map
 from rgbx.cli.translate import list_jobs, main
-from rgbx.cli.translate_maps import map_option, parse_map
 from rgbx.datasets import Taskonomy
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec, read_image
 from rgbx.models import Predictor, multimodal, multimodal_translator

@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 
 from rgbx.maps.colour import colour_map
-from rgbx.maps.drawing import BAR, GAP, PAPER, TEXT, Bar, Panel, draw_bar, draw_legend, draw_strip, ticks, with_bar
+from rgbx.maps.drawing import (
+    BAR,
+    GAP,
+    PAPER,
+    TEXT,
+    Bar,
+    Panel,
+    draw_bar,
+    draw_legend,
+    draw_strip,
+    sign_of,
+    ticks,
+    with_bar,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +41,7 @@ def test_numbers_of_a_bar_are_round(low, high, most, expected):
 @pytest.mark.parametrize("scale", ["viridis", "viridis_r", "inferno"])
 def test_a_bar_has_the_colours_of_its_picture(scale):
     """The largest value on top."""
-    bar = draw_bar(Bar((2.0, 6.0), scale, "metre"), 200)
+    bar = draw_bar(Bar((2.0, 6.0), scale, "m"), 200)
     assert bar.shape[0] == 200
     rows = np.linspace(6.0, 2.0, 200 - 2 * (TEXT // 2))
     expected = colour_map(rows[:, None], None, scale, (2.0, 6.0))[:, 0]
@@ -37,8 +50,9 @@ def test_a_bar_has_the_colours_of_its_picture(scale):
 
 
 def test_the_unit_is_written():
-    plain, metres = (draw_bar(Bar((0.0, 4.0), "viridis", unit), 150) for unit in ("sensor", "metre"))
+    plain, metres = (draw_bar(Bar((0.0, 4.0), "viridis", sign_of(unit)), 150) for unit in ("sensor", "metre"))
     assert metres.shape[1] > plain.shape[1]
+    assert (sign_of("sensor", -273.15), sign_of("sensor", 1), sign_of("unit_vector")) == ("°C", "", "")
     assert draw_bar(Bar((5.0, 5.0), "viridis"), 60).shape[0] == 60  # a constant map
 
 

@@ -262,8 +262,8 @@ REFUSED = {
     "a misspelt option": (dict(depth="depth/a.png", depth_scal=3), "'depth_scal'.*did you mean 'depth_scale'"),
     "no map": (dict(rgb=None), "no map; expected at least one of rgb, depth"),
     "an option without its map": (dict(rgb="rgb/a.png", depth_scale=3), "told of 'depth', but not given it"),
-    "no such file": (dict(rgb="rgb/x.png"), r"rgb .*x\.png: no such file or folder"),
-    "a file beside a folder": (dict(rgb="rgb/a.png", depth="depth"), "rgb is one file.*depth is a folder"),
+    "no such file": (dict(rgb="rgb/x.png"), r"rgb .*x\.png.*no such file or folder"),
+    "a file beside a folder": (dict(rgb="rgb/a.png", depth="depth/"), "rgb is one file.*depth is a folder"),
     "lists of two lengths": (dict(rgb=["a", "b"], depth=["a"]), "2 of rgb, 1 of depth"),
     "nothing that is a map": (dict(rgb=3), "rgb is of type int; expected a file or folder"),
     "fractions as colours": (
@@ -294,6 +294,12 @@ REFUSED = {
     "a mask without its map": (dict(rgb="rgb/a.png", depth_valid="rgb8.png"), "not given it: pass depth="),
     "a scale of colours": (dict(rgb="rgb/a.png", rgb_scale=2), "unit 'rgb8' takes none"),
     "no unit": (dict(depth="depth/a.png", depth_unit="inch"), "depth_unit=inch: expected one of rgb8"),
+    "a scale that is no number": (dict(depth="depth/a.png", depth_scale="x"), "depth: scale='x' says nothing"),
+    "missing that is no number": (dict(depth="depth/a.png", depth_missing="x"), "depth: missing=.* says nothing"),
+    "a masked array": (dict(depth=np.ma.masked_array(np.ones((4, 5)), True)), "NAME_valid=~x.mask"),
+    "too few names": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x"]), "sample_id of frame 1 is ''"),
+    "a name twice": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x", "x"]), "sample_id of frame 1 is 'x'; .* no two alike"),
+    "half a batch": (dict(rgb="rgb/a.png", batch_size=1.5), "expected a whole number"),
     "no batch": (dict(rgb="rgb/a.png", batch_size=0), "batch_size is 0"),
 }  # fmt: skip
 
@@ -303,12 +309,14 @@ def test_what_is_wrong_is_told(model, root, case):
     cv2.imwrite(str(root / "small.png"), np.full((4, 5), 6000, np.uint16))
     cv2.imwrite(str(root / "rgb8.png"), np.full(SIZE, 60, np.uint8))
     given, message = REFUSED[case]
-    placed = {
-        key: root / value if isinstance(value, str) and key.split("_")[-1] not in ("unit",) else value
-        for key, value in given.items()
-    }
+
+    def placed(value):
+        if isinstance(value, list):
+            return [placed(item) for item in value]
+        return root / value if isinstance(value, str) and ("/" in value or ".png" in value) else value
+
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        model.predict(**placed)
+        model.predict(**{key: placed(value) for key, value in given.items()})
 
 
 def test_an_image_without_its_partner_is_named(model, root, tmp_path):
@@ -356,6 +364,8 @@ def test_a_batch_is_predicted_as_ever():
     assert found[1]["probability"]["ensemble"].shape == (5, 34, 50)
     with pytest.raises(ValueError, match="a batch or maps by name, not both"):
         model.predict(data, rgb="a.png")
+    with pytest.raises(ValueError, match=r"by their names, such as predict\(rgb=\.\.\.\).*found str"):
+        model.predict("a.png")
 
 
 def test_results_are_written_and_read_back(model, root, tmp_path):
@@ -380,6 +390,18 @@ def test_results_are_written_and_read_back(model, root, tmp_path):
 
 
 def test_classes_as_pictures(model, root):
+    bars = {panel.title: panel.bar and panel.bar.sign for panel in model.predict(**files(root, "a")).panels()}
+    assert bars == {
+        "RGB": None,
+        "depth": "m",
+        "thermal": "°C",
+        "HHA": None,
+        "normal": None,
+        "predicted labels": None,
+        "confidence of labels": "",
+        "predicted normal": None,
+        "predicted depth": "m",
+    }
     result = model.predict(**files(root, "a", ("rgb", "depth")))
     head, rgb = result["labels"], cv2.imread(str(root / "rgb/a.png"))[..., ::-1].astype(float)
     assert head.classes == ("floor", "wall", "box", "ball", "lamp") and head.palette[1] == [200, 0, 0]

@@ -108,10 +108,14 @@ class NYUDv2Mat(DenseDataset):
             )
         arrays["label"] = self._lookup[ids]
         return {
-            "sample_id": f"{number:06d}",
+            "sample_id": self.name_of(index),
             "paths": dict.fromkeys(names, str(self.path)),
             **{name: np.ascontiguousarray(array) for name, array in arrays.items()},
         }
+
+    def name_of(self, index: int) -> str:
+        """See `DenseDataset.name_of`."""
+        return f"{self.numbers[index]:06d}"
 
     def _opened(self) -> Any:
         """This process's handle: one that crossed a fork shares its position in the file with the parent's."""

@@ -103,7 +103,11 @@ class SyntheticRooms(DenseDataset):
         sample: dict[str, Any] = {name: frame[name] for name in names}
         if len(self.classes) <= HOT_HEATER:
             sample["label"][sample["label"] == HOT_HEATER] = HEATER
-        return {**sample, "sample_id": f"{self.split}/{index:06d}", "paths": paths}
+        return {**sample, "sample_id": self.name_of(index), "paths": paths}
+
+    def name_of(self, index: int) -> str:
+        """See `DenseDataset.name_of`."""
+        return f"{self.split}/{index:06d}"
 
     def scene_index(self, index: int) -> int:
         """The scene that frame `index` shows: even for train, odd for test, from `FIRST_OF_VAL` on for val."""

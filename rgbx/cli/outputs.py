@@ -1,0 +1,327 @@
+"""What a command writes of predictions: files of each frame, and a record by which several processes, or a later one,
+know which frames are done.
+
+The folder holds `predict.json`, what was asked for, and `progress/RANK.jsonl`, a line for each frame whose files are
+all there. Files are written whole or not at all, and a line after its frame's files, so a frame without a line is
+predicted again, whatever ended the run. Whichever process finds every frame done writes what is of all frames.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from rgbx._files import read_json
+from rgbx._types import Options
+from rgbx.cli.arguments import PREDICTED
+from rgbx.cli.errors import ConfigError
+from rgbx.maps import Encoding
+from rgbx.maps.files import encode_png, replace_file
+from rgbx.models.result import Result
+from rgbx.report.gallery import PAGE, RECORDS, add_to_gallery, write_gallery
+from rgbx.tasks import Classes, Task
+from rgbx.tasks.result import ClassesResult, HeadResult, MapResult
+
+FORMAT = "rgbx-predictions/1"
+CLASSES_ONLY = ("overlay", "confidence", "areas")  # of the kinds
+PROGRESS, AREAS = "progress", "areas.json"
+STEPS = 65535  # of confidence
+WAIT = 300  # seconds, for the first process to begin
+SHARE = "share of the frame's pixels, 0 to 1"
+
+
+class Process(NamedTuple):
+    """One of the processes that share the frames: its place among so many, and a name that all of one run have."""
+
+    rank: int
+    size: int
+    run: str
+
+    @classmethod
+    def of_environment(cls) -> Process:
+        """As torchrun tells it; the only one where nobody does."""
+        asked = {key: os.environ.get(key, "") for key in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")}
+        alone = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
+        run = ":".join((*asked.values(), str(os.getppid()) * alone))
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), run)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of each frame.
+
+    Attributes:
+        folder: of all files.
+        tasks: of the heads, by name.
+        kinds: some of `rgbx._choices.SAVED`.
+        encodings: how files hold the values of heads that predict maps.
+        gallery: whether pictures for a page are written too.
+        spans: of maps of one channel, the values of the lowest and highest colour; others take those of each frame.
+    """
+
+    folder: Path
+    tasks: Mapping[str, Task]
+    kinds: Sequence[str]
+    encodings: Mapping[str, Encoding]
+    gallery: bool = False
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def write(self, result: Result) -> dict[str, Any]:
+        """Writes the files of a frame: ``HEAD/ID.png``, what is said, ``HEAD_KIND/ID.png`` and ``strip/ID.png``.
+
+        Returns:
+            What `Progress.add` notes: the frame's ``id``, ``files`` in the folder and, where asked for, ``areas``.
+
+        Raises:
+            ValueError: a name that leads out of the folder, or values that a file cannot hold.
+        """
+        found = dict(self._files(result))
+        for path, content in found.items():
+            replace_file(path, content)
+        if self.gallery:
+            add_to_gallery(result, self.folder)
+        note: dict[str, Any] = {"id": result.sample_id}
+        note["files"] = [path.relative_to(self.folder).as_posix() for path in found]
+        if "areas" in self.kinds:
+            note["areas"] = {
+                name: {own: round(share, 6) for own, share in head.areas.items()}
+                for name, head in result.items()
+                if isinstance(head, ClassesResult)
+            }
+        return note
+
+    def content(self, head: HeadResult, name: str, kind: str) -> bytes:
+        """A PNG of a head."""
+        if kind == "overlay" and isinstance(head, ClassesResult):
+            return encode_png(head.overlay())
+        if kind == "confidence" and isinstance(head, ClassesResult):
+            stored = np.rint(head.confidence.astype(np.float64) * STEPS).astype(np.uint16)
+            return encode_png(stored, f"confidence of {name}: probability = value / {STEPS}")
+        if kind == "ids" and isinstance(head, ClassesResult):
+            return encode_png(head.ids)
+        if kind == "ids" and isinstance(head, MapResult):
+            encoding = self.encodings[name]
+            return encode_png(encoding.encode(encoding.nearest(head.values)), encoding.describe())
+        if isinstance(head, MapResult) and name in self.spans:
+            return encode_png(head.picture(legend=False, limits=self.spans[name]))
+        return encode_png(head.picture(legend=False))
+
+    def kinds_of(self, name: str) -> list[str]:
+        """The kinds of files that a head has."""
+        own = [self._filmed(name) if kind == "video" else kind for kind in self.kinds]
+        has = ("ids", "colours", *CLASSES_ONLY) if isinstance(self.tasks[name], Classes) else ("ids", "colours")
+        return [kind for kind in dict.fromkeys(own) if kind in has and kind != "areas"]
+
+    @property
+    def films(self) -> list[str]:
+        """The folders whose pictures videos are made of, where any are asked for."""
+        return [f"{name}_{self._filmed(name)}" for name in self.tasks] if "video" in self.kinds else []
+
+    def _filmed(self, name: str) -> str:
+        return "overlay" if isinstance(self.tasks[name], Classes) else "colours"
+
+    def place(self, result: Result, name: str, kind: str) -> Path:
+        return result.place(self.folder / (name if kind == "ids" else f"{name}_{kind}"), ".png")
+
+    def _files(self, result: Result) -> Iterator[tuple[Path, bytes]]:
+        for name, head in result.items():
+            for kind in self.kinds_of(name):
+                try:
+                    yield self.place(result, name, kind), self.content(head, name, kind)
+                except ValueError as error:
+                    raise ValueError(f"{self.place(result, name, kind)}: {error}") from error
+        if "strip" in self.kinds:
+            yield self.place(result, "strip", "ids"), encode_png(result.strip())
+
+
+def check_resumed(folder: Path, asked: Options, *, resume: bool) -> None:
+    """Refuses to go on with what was begun otherwise.
+
+    Args:
+        folder: of the predictions, or where they are to go.
+        asked: see `begin`.
+        resume: whether to go on with what is there.
+
+    Raises:
+        ConfigError: something else was asked for then, which is named.
+    """
+    if resume and (folder / PREDICTED).is_file():
+        _check_same(folder / PREDICTED, asked)
+
+
+def begin(folder: Path, asked: Options, process: Process, *, overwrite: bool) -> None:
+    """Notes in a folder what was asked for, and clears away what an earlier run has left there.
+
+    The first process does so, the others wait for it.
+
+    Args:
+        folder: made where absent.
+        asked: whatever changes an answer, in plain values.
+        process: this one.
+        overwrite: whether all begin anew; or else frames that are done are kept.
+
+    Raises:
+        ConfigError: the first process does not begin.
+    """
+    record = folder / PREDICTED
+    if process.rank:
+        _wait(record, process)
+        return
+    if record.is_file() and not overwrite:
+        for left in folder.rglob(".*.part"):  # of files that a kill has kept from being whole
+            left.unlink()
+    if overwrite:
+        for name in (RECORDS, PAGE, AREAS, PREDICTED):
+            (folder / name).unlink(missing_ok=True)
+        for path in (folder / PROGRESS).glob("*.jsonl"):
+            path.unlink()
+    written = {"format": FORMAT, "run": process.run, "processes": process.size, "asked": asked}
+    replace_file(record, json.dumps(written, indent=1, ensure_ascii=False).encode())
+
+
+def _check_same(record: Path, asked: Options) -> None:
+    found = read_json(record)
+    earlier = found.get("asked") if isinstance(found, dict) else None
+    if not isinstance(earlier, dict):
+        raise ConfigError(f"{record} is no record of predictions: choose another --out, or --overwrite to begin anew")
+    now = json.loads(json.dumps(asked))
+    names = [name for name in {**now, **earlier} if now.get(name) != earlier.get(name)]
+    if names:
+        told = "; ".join(f"{name} was {earlier.get(name)!r}, is {now.get(name)!r}" for name in names)
+        raise ConfigError(
+            f"--resume: {record.parent} was begun otherwise: {told}. Repeat what was asked for then, or choose another "
+            "--out, or --overwrite to begin anew"
+        )
+
+
+def _wait(record: Path, process: Process) -> None:
+    until = time.monotonic() + WAIT
+    while time.monotonic() < until:
+        if record.is_file():
+            found = read_json(record)
+            if isinstance(found, dict) and found.get("run") == process.run:
+                return
+        time.sleep(0.1)
+    raise ConfigError(f"process {process.rank} of {process.size}: the first process did not begin in {record.parent}")
+
+
+class Progress:
+    """Which frames are done, by the notes of all processes of all runs.
+
+    Args:
+        folder: of the predictions.
+        process: this one, which adds to a file of its own.
+    """
+
+    def __init__(self, folder: Path, process: Process) -> None:
+        self.folder = folder
+        self.path = folder / PROGRESS / f"{process.rank}.jsonl"
+        self.path.parent.mkdir(exist_ok=True)
+        with self.path.open("a+b") as file:
+            torn = file.seek(0, os.SEEK_END) and _last_byte(self.path) != b"\n"
+            file.write(b"\n" * bool(torn))
+
+    def add(self, note: Options) -> None:
+        """Notes that a frame is done; its files must be there."""
+        with self.path.open("ab", buffering=0) as file:
+            file.write((json.dumps(note, ensure_ascii=False) + "\n").encode())
+
+    def notes(self) -> Iterator[tuple[dict[str, Any], Path, int]]:
+        """Every note with its file and where it begins there; a line that a kill has torn is left out."""
+        for path in sorted(self.path.parent.glob("*.jsonl")):
+            with path.open("rb") as lines:
+                at = 0
+                for line in lines:
+                    with suppress(ValueError):
+                        note = json.loads(line)
+                        if isinstance(note, dict) and {"id", "files"} <= set(note):
+                            yield note, path, at
+                    at += len(line)
+
+    def done(self) -> set[str]:
+        """Names of the frames whose files are all there."""
+        return {
+            note["id"] for note, _, _ in self.notes() if all((self.folder / name).is_file() for name in note["files"])
+        }
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read()
+
+
+def write_areas(progress: Progress, ids: Sequence[str]) -> Path:
+    """Writes `areas.json`: the share of every class in each frame, in the order of the frames."""
+    places = {note["id"]: (path, at) for note, path, at in progress.notes()}
+    files = {path: path.open("rb") for path, _ in places.values()}
+
+    def areas(own: str) -> dict[str, dict[str, float]]:
+        path, at = places[own]
+        files[path].seek(at)
+        return dict(json.loads(files[path].readline())["areas"])
+
+    path = progress.folder / AREAS
+    part = path.with_name(f".{AREAS}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            classes = {head: list(shares) for head, shares in areas(ids[0]).items()}
+            file.write(json.dumps({"unit": SHARE, "classes": classes}, ensure_ascii=False)[:-1])
+            file.write(', "frames": {')
+            for i, own in enumerate(ids):
+                file.write(f"{',' * bool(i)}\n{json.dumps(own)}: {json.dumps(areas(own), ensure_ascii=False)}")
+            file.write("\n}}\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+        for opened in files.values():
+            opened.close()
+    return path
+
+
+def write_page(folder: Path, ids: Sequence[str]) -> Path:
+    """Writes `index.html` of the frames in their order, whichever process has predicted them."""
+    records = folder / RECORDS
+    place = {own: i for i, own in enumerate(ids)}
+    lines: dict[str, str] = {}
+    for line in records.read_text(encoding="utf-8").splitlines():
+        lines[json.loads(line)["sample_id"]] = line
+    kept = sorted((own for own in lines if own in place), key=place.__getitem__)
+    replace_file(records, "".join(f"{lines[own]}\n" for own in kept).encode())
+    return write_gallery(folder)
+
+
+def write_video(folder: Path, kind: str, ids: Iterable[str], rate: float) -> Path:
+    """Writes ``FOLDER/KIND.mp4`` of the pictures ``FOLDER/KIND/ID.png``, which are of one size.
+
+    Raises:
+        ValueError: OpenCV cannot write such a video, or a picture of another size.
+    """
+    part, path = folder / f".{kind}.part.mp4", folder / f"{kind}.mp4"
+    film, size = None, None
+    try:
+        for own in ids:
+            image = cv2.imread(str(folder / kind / f"{own}.png"))
+            if image is None or (size is not None and image.shape != size):
+                raise ValueError(f"{folder / kind / f'{own}.png'}: cannot be read, or not of the size of the others")
+            size = image.shape
+            even = cv2.copyMakeBorder(image, 0, size[0] % 2, 0, size[1] % 2, cv2.BORDER_REPLICATE)  # as MPEG-4 asks
+            if film is None:
+                film = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, even.shape[1::-1])
+            film.write(even)
+        if film is None or not film.isOpened():
+            raise ValueError(f"{path}: OpenCV {cv2.__version__} here cannot write an MPEG-4 video")
+        film.release()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

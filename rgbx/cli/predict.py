@@ -1,0 +1,315 @@
+"""Predicts on files, folders, lists, videos or a dataset, and writes what the heads of a model say."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from rgbx._runs import find_result
+from rgbx._text import nearest, one_of
+from rgbx._types import Meta, Options
+from rgbx.cli.arguments import predicted_paths
+from rgbx.cli.errors import ConfigError, command
+from rgbx.cli.outputs import (
+    CLASSES_ONLY,
+    Outputs,
+    Process,
+    Progress,
+    begin,
+    check_resumed,
+    write_areas,
+    write_page,
+    write_video,
+)
+from rgbx.cli.sources import Source, open_dataset, open_paths
+from rgbx.maps import UNITS, Encoding, MapSpec
+from rgbx.maps.files import encode_png, file_hash, replace_file
+from rgbx.models import MultimodalModel, Predictor, load
+from rgbx.models.inputs import Frame, MapInput, map_inputs
+from rgbx.models.precision import autocast_dtype
+from rgbx.models.result import Result, predict_frames
+from rgbx.profile.measure import find_device
+from rgbx.tasks import ENSEMBLE, Classes, Map, Task
+
+_COLOURS = ("rgb8", "encoded")
+_USUAL = ("ids", "overlay")
+STRIP = "strip"
+_WORDS = {"unit": str, "scale": float, "add": float, "bits": int, "log": float, "missing": float, "key": str}
+
+
+@command("predict")
+def main(arguments: argparse.Namespace) -> int:
+    """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    process, out = Process.of_environment(), Path(arguments.out)
+    checkpoint = find_result(arguments.checkpoint)
+    said = dict(map(parse_map, arguments.map))
+    single = out.suffix.lower() == ".png"
+    if not single:
+        asked = what_is_asked(arguments, file_hash(checkpoint))
+        check_resumed(out, asked, resume=arguments.resume)
+    model = load(checkpoint, device=_device(arguments.device, process), trust=arguments.trust)
+    source = list_frames(arguments, model)
+    names = [name for name in source.maps if not name.endswith("_valid")]
+    predictor = Predictor(
+        model,
+        arguments.protocol,
+        dtype=autocast_dtype(arguments.dtype, next(model.parameters()).device.type),
+        modalities=names,
+        heads=arguments.heads,
+    )
+    kinds = saved_kinds(arguments.save or (["ids"] if single else None), predictor.tasks)
+    reading, encodings = describe_maps(model, names, predictor.tasks, said, source.specs, written="ids" in kinds)
+    spans = _spans(predictor.tasks) if source.rate else {}
+    outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
+    own = single and the_one(outputs)
+    _tell(model, names, source, process)
+
+    def results(positions: Sequence[int]) -> Iterator[Result]:
+        frames = source.read(positions)
+        return answers(
+            predictor, reading, frames, model.trained_on, branch=arguments.branch, batch_size=arguments.batch_size
+        )
+
+    if own:
+        (result,) = results([0])
+        content = encode_png(result.strip()) if own == STRIP else outputs.content(result[own], own, kinds[0])
+        replace_file(out, content)
+        print(f"{kinds[0]}{f' of {own}' if own != STRIP else ''} written: {out}")
+        return 0
+    begin(out, asked, process, overwrite=arguments.overwrite)
+    try:
+        _write_all(outputs, source, results, Progress(out, process), process)
+    except (KeyboardInterrupt, ValueError, OSError):
+        print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
+        raise
+    return 0
+
+
+def _write_all(
+    outputs: Outputs,
+    source: Source,
+    results: Callable[[Sequence[int]], Iterator[Result]],
+    progress: Progress,
+    process: Process,
+) -> None:
+    """Writes this process's share of the frames that are not done and, where it is the last, what is of all."""
+    done, count = progress.done(), len(source.ids)
+    positions = [i for i in range(process.rank, count, process.size) if source.ids[i] not in done]
+    start = time.perf_counter()
+    for result in tqdm(results(positions), total=len(positions), desc="predict", unit="frame", disable=None):
+        progress.add(outputs.write(result))
+    seconds = time.perf_counter() - start
+    whose = f"Process {process.rank} of {process.size}: " if process.size > 1 else ""
+    kept = len(done & set(source.ids[process.rank :: process.size]))
+    there = f", {kept} were there" if kept else ""
+    speed = f", {len(positions) / seconds:.3g} frames/s" if positions else ""
+    print(f"{whose}{frames_told(len(positions))}{speed}{there}: {outputs.folder}")
+    if not set(source.ids) <= progress.done():
+        return  # another process is not at its end
+    if "areas" in outputs.kinds:
+        print(f"The share of each class is in {write_areas(progress, source.ids)}")
+    if outputs.gallery:
+        print(f"The page is {write_page(outputs.folder, source.ids)}")
+    for film in outputs.films:
+        print(f"The video is {write_video(outputs.folder, film, source.ids, source.rate or 25.0)}")
+
+
+def frames_told(count: int) -> str:
+    """ "1 frame", "2 frames"."""
+    return f"{count} frame{'s' if count != 1 else ''}"
+
+
+def answers(
+    predictor: Predictor,
+    reading: Mapping[str, MapInput],
+    frames: Iterator[Frame],
+    about: Meta,
+    *,
+    branch: str | None = None,
+    batch_size: int = 1,
+) -> Iterator[Result]:
+    """The results of frames, of the ensemble or of the branch of one modality.
+
+    Raises:
+        ValueError: no such branch, or what a frame cannot be.
+    """
+    found = predict_frames(predictor, reading, frames, about=about, batch_size=batch_size, keep_probability=False)
+    return found if branch in (None, ENSEMBLE) else (result.of_branch(str(branch)) for result in found)
+
+
+def list_frames(arguments: argparse.Namespace, model: MultimodalModel) -> Source:
+    """What is predicted on, of the maps that the model has.
+
+    Raises:
+        ConfigError: a map that the model does not have, or one that is not given.
+        FileNotFoundError, ValueError: see `rgbx.cli.sources`.
+    """
+    paths, wanted = predicted_paths(arguments.inputs), arguments.modalities
+    for name in [*(paths or ()), *(wanted or ())]:
+        if name.removesuffix("_valid") not in model.modalities:
+            raise ConfigError(
+                f"{name!r} is no map of this model; this model knows {', '.join(model.modalities)}"
+                f"{nearest(name, model.modalities)}"
+            )
+    if paths is None:
+        return open_dataset(Path(arguments.inputs[0]), wanted=wanted or model.modalities, split=arguments.split)
+    if absent := [name for name in wanted or () if name not in paths]:
+        raise ConfigError(f"--modalities {absent[0]}: it is not given; {', '.join(paths)} is")
+    asked = {name: path for name, path in paths.items() if wanted is None or name.removesuffix("_valid") in wanted}
+    if alone := [name for name in asked if name.endswith("_valid") and name.removesuffix("_valid") not in asked]:
+        raise ConfigError(f"{alone[0]} is given without {alone[0].removesuffix('_valid')}")
+    known = map_inputs(model.modalities, {}, model.trained_on)
+    colours = {name for name, item in known.items() if item.spec is not None and item.spec.unit in _COLOURS}
+    return open_paths(asked, colours=colours, max_gap=arguments.max_gap)
+
+
+def describe_maps(
+    model: MultimodalModel,
+    names: Sequence[str],
+    tasks: Mapping[str, Task],
+    said: Mapping[str, Options],
+    specs: Mapping[str, MapSpec] | None = None,
+    *,
+    written: bool = True,
+    usual: bool = False,
+) -> tuple[dict[str, MapInput], dict[str, Encoding]]:
+    """How the maps that are read, and those that heads predict, lie in files.
+
+    Args:
+        model: it is told what the maps mean.
+        names: of the maps that are read.
+        tasks: of the heads, by name.
+        said: by map what the user says of its files, see `parse_map`.
+        specs: of the maps of a dataset, which come in their unit.
+        written: whether the values of heads that predict maps are written.
+        usual: whether depth of which nobody says it counts as millimetres.
+
+    Returns:
+        By map how it is read, and by head how it is written.
+
+    Raises:
+        ConfigError: something is said of a map that is not used, or of one that a dataset describes.
+        ValueError: see `rgbx.models.inputs.map_inputs`.
+    """
+    heads = {name: task for name, task in tasks.items() if isinstance(task, Map)}
+    targets = [task.target for task in heads.values()]
+    own = [name for name in names if not specs]
+    if unused := sorted(set(said) - {*own, *targets}):
+        if not set(unused) <= set(names):
+            raise ConfigError(f"--map describes {unused}, but the maps are {[*names, *targets]}")
+        raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
+    about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
+    reading = {name: MapInput(name, spec, None) for name, spec in (specs or {}).items()}
+    if not specs:
+        reading = map_inputs(names, said, about, saying=map_option, usual=usual)
+        model.data_preprocessor.describe({name: item.encoding.spec for name, item in reading.items()})
+    else:
+        model.data_preprocessor.describe(specs)
+    return reading, {name: _encoding(task, said, about) for name, task in heads.items()} if written else {}
+
+
+def _encoding(task: Map, said: Mapping[str, Options], about: Meta) -> Encoding:
+    """How the values of a head are written."""
+    known, stored = dict(about["maps"]), dict(about["stored"])
+    with suppress(ValueError):  # a map that the user has to describe
+        known[task.target] = task.spec({"maps": known})
+    if stored.get(task.target) is None:
+        stored.pop(task.target, None)  # a PNG of the unit's defaults can be written anyway
+    dataset = {"maps": known, "stored": stored}
+    return map_inputs([task.target], said, dataset, saying=map_option, usual=True)[task.target].encoding.to_write()
+
+
+def saved_kinds(asked: Sequence[str] | None, tasks: Mapping[str, Task]) -> list[str]:
+    """What is written: what was asked for, or the usual that these heads have.
+
+    Raises:
+        ConfigError: a kind that none of the heads has.
+    """
+    has_classes = any(isinstance(task, Classes) for task in tasks.values())
+    if asked is None:
+        return [kind for kind in _USUAL if has_classes or kind not in CLASSES_ONLY]
+    if not has_classes and (absent := [kind for kind in asked if kind in CLASSES_ONLY]):
+        heads = ", ".join(f"{name} ({task.kind})" for name, task in tasks.items())
+        raise ConfigError(f"--save {absent[0]} is of classes, which no head predicts; the heads are {heads}")
+    return list(dict.fromkeys(asked))
+
+
+def the_one(outputs: Outputs) -> str:
+    """The head of which one picture is written, or `STRIP` where it is of all.
+
+    Raises:
+        ConfigError: several heads have such a picture.
+    """
+    if outputs.kinds == [STRIP]:
+        return STRIP
+    heads = [name for name in outputs.tasks if outputs.kinds_of(name)]
+    if len(heads) > 1:
+        raise ConfigError(f"--out {outputs.folder} takes one picture; say by --heads of which of {', '.join(heads)}")
+    return heads[0]
+
+
+def what_is_asked(arguments: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
+    """All that changes an answer, in plain values: options by their names, and the SHA-256 of the checkpoint."""
+    names = ("inputs", "save", "gallery", "heads", "modalities", "branch", "map", "split", "protocol", "dtype")
+    found = {name: getattr(arguments, name) for name in names}
+    return {"checkpoint": checkpoint, **found, "max_gap": arguments.max_gap}
+
+
+def _device(asked: str, process: Process) -> torch.device:
+    """A GPU for each process where nothing else is said and there are any."""
+    if asked == "auto" and process.size > 1 and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return find_device(asked)
+
+
+def _spans(tasks: Mapping[str, Task]) -> dict[str, tuple[float, float]]:
+    """The ranges of the maps that heads predict, for colours that are the same in all frames."""
+    ends = {name: task.range.bounds.tolist() for name, task in tasks.items() if isinstance(task, Map)}
+    return {name: (low, high) for name, (low, high) in ends.items()}
+
+
+def _tell(model: MultimodalModel, names: Collection[str], source: Source, process: Process) -> None:
+    if process.rank:
+        return
+    if source.told:
+        print(source.told)
+    if absent := [name for name in model.modalities if name not in names]:
+        print(f"The model also takes {', '.join(absent)}, not given here: predicting without.")
+
+
+def map_option(name: str, option: str) -> str:
+    """ "thermal" and "scale=100" as the command line has it."""
+    return f"--map {name} {option}"
+
+
+def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
+
+    Raises:
+        ConfigError: another form.
+    """
+    name, *texts = words
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            options[key] = _WORDS[key](value)
+        except (KeyError, ValueError):
+            raise ConfigError(
+                f"--map takes a name and {', '.join(f'{word}=' for word in _WORDS)}, such as: thermal scale=100; found "
+                f"{text!r}"
+            ) from None
+    if options.get("unit", "metre") not in UNITS:
+        raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")
+    if "=" in name or not options:
+        raise ConfigError(f"--map takes a name and what its files hold, such as: depth scale=5000; found {words}")
+    return name, options
