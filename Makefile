@@ -1,23 +1,33 @@
-# make demo: train and evaluate on synthetic rooms, from nothing.   make test: run the tests.
+# make demo: predict with the checkpoint of the samples, then train, test and report on synthetic rooms, from nothing.
+# make test: run the tests.
 # make build-ops: compile the fusion kernels, as far as this machine allows (RGBX_BUILD_CUDA=auto|0|1).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := data/rooms
 DEMO := work_dirs/demo
-CONFIG := configs/rooms/asymfusion_r18_rooms_160x120.py
+CONFIG := configs/rooms/asymfusion_small_rooms_160x120.py
 
-.PHONY: demo test lint install build-ops clean
+.PHONY: demo demo-samples test lint install build-ops clean
 
-demo: $(DEMO)/done
-	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures
-	@echo "Pictures: $(DEMO)/pictures    Loss curve: $(DEMO)/curves.png"
+demo: demo-samples $(DEMO)/done
+	$(BIN)/rgbx test $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures --report $(DEMO)/report
+	@echo
+	@echo "Pictures: $(DEMO)/pictures/grid.png    Report: $(DEMO)/report/report.html    Loss curve: $(DEMO)/curves.png"
+	@echo "Next, in this folder:"
+	@echo "  $(BIN)/rgbx predict $(DEMO) rgb=YOUR.jpg depth=YOUR.png --out mine    # either map may be missing"
+	@echo "  $(BIN)/rgbx doctor YOUR_FOLDER --write-toml                           # what lies there, and what is wrong"
+	@echo "  $(BIN)/rgbx train YOUR_FOLDER                                         # a network of your own"
+
+# Something to look at before anything is trained.
+demo-samples: $(VENV)/installed
+	$(BIN)/rgbx predict data/samples/rooms.pth data/samples --out $(DEMO)/samples --gallery --overwrite
 
 # An interrupted demo goes on where it stopped; a finished one starts anew when its configs have changed.
-$(DEMO)/done: $(CONFIG) $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | $(VENV)/installed
-	@if [ -e $@ ]; then rm -rf $(DEMO); fi
-	$(BIN)/python tools/render_rooms.py $(ROOMS)
-	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO) --resume
+$(DEMO)/done: $(CONFIG) configs/rooms/asymfusion_r18_rooms_160x120.py $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | $(VENV)/installed
+	@if [ -e $@ ]; then find $(DEMO) -mindepth 1 -maxdepth 1 ! -name samples -exec rm -rf {} +; fi
+	$(BIN)/rgbx render-rooms $(ROOMS)
+	$(BIN)/rgbx train $(CONFIG) --work-dir $(DEMO) --resume
 	@touch $@
 
 test: $(VENV)/installed-dev $(VENV)/built-ops

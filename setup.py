@@ -1,4 +1,5 @@
-"""Packaging that pyproject.toml cannot express: configs/ travels as rgbx.configs, and the kernels are optional.
+"""Packaging that pyproject.toml cannot express: configs/ travels as rgbx.configs and data/samples/ as rgbx.samples,
+and the kernels are optional.
 
 The kernels are built where torch is importable here (`pip install --no-build-isolation`) and a compiler is found;
 without them rgbx runs on plain torch. `rgbx/ops/build.py` says how, and reads RGBX_BUILD_CUDA.
@@ -38,13 +39,14 @@ has_torch = importlib.util.find_spec("torch") is not None
 kernels = [Extension("rgbx.ops.librgbx_cpu", ["rgbx/ops/csrc/exchange_cpu.cpp"], optional=True)] if has_torch else []
 
 setup(
-    packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs"],
-    package_dir={"rgbx.configs": "configs"},
+    packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs", "rgbx.samples"],
+    package_dir={"rgbx.configs": "configs", "rgbx.samples": "data/samples"},
     package_data={
         "rgbx": ["py.typed"],
         "rgbx.report": ["*.css", "*.js"],
         "rgbx.ops": ["csrc/*"],
         "rgbx.configs": ["**/*.py"],
+        "rgbx.samples": ["*.toml", "*.txt", "*.pth", "*/*.png"],
     },
     ext_modules=kernels,
     cmdclass={"build_ext": BuildKernels},

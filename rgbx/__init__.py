@@ -5,6 +5,8 @@ import os
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations would ask the network for its newest version
+if "OMP_WAIT_POLICY" not in os.environ:  # threads that wait spin for milliseconds, on cores that others could use
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # what GNU OpenMP takes where its own threads outnumber the cores
 
 __version__ = "0.2.0"
 

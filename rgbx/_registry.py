@@ -51,8 +51,8 @@ class Registry(dict[str, type[Base]]):
         """
         if isinstance(name, str) and name in self:
             return self[name]
-        expected = f"{', '.join(sorted(self))}{alternatives}{nearest(str(name), self)}"
+        expected = f"{', '.join(sorted(self))}{alternatives}{nearest(str(name), self) or '.'}"
         raise ValueError(
-            f"{found}; expected one of {expected}. A {self.kind} of your own is known once its file is imported: "
+            f"{found}; expected one of {expected} A {self.kind} of your own is known once its file is imported: "
             "custom_imports in a config does that"
         )

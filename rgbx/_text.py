@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+LONGEST_NAME = 100  # that is compared with others
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # beginnings of what a spreadsheet would run
 _TITLES = {"rgb": "RGB", "hha": "HHA"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -53,9 +54,16 @@ def subset_titles(subsets: Iterable[str]) -> dict[str, str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?", or nothing where no known name is close."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    """ "; did you mean ...?", or nothing where no known name is close, upper and lower case aside."""
+    names = {text.lower(): text for text in known}
+    match = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6) if len(name) <= LONGEST_NAME else []
+    return f"; did you mean {names[match[0]]!r}?" if match else ""
+
+
+def one_of(known: Iterable[object], found: object) -> str:
+    """ "a, b, c; did you mean 'b'?": the names that may stand where something else was found."""
+    names = list(map(str, known))
+    return f"{', '.join(names)}{nearest(str(found), names)}"
 
 
 def nearest_file(path: Path) -> str:

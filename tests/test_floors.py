@@ -21,7 +21,7 @@ FLOORS = [
     ("models",),
     ("evaluate",),
     ("report", "train", "profile", "convert"),
-    ("study",),
+    ("study", "configure"),
     ("cli",),
 ]
 ASIDE = {
@@ -93,6 +93,15 @@ def test_importing_is_silent_and_offline():
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_waiting_threads_do_not_spin_unless_asked_to():
+    """GNU OpenMP reads the environment when torch loads it, which `import rgbx` does not yet."""
+    code = "import rgbx, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    bare = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    for given, expected in (({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=bare | given, capture_output=True, text=True)
+        assert done.stdout.split() == [expected, "False"], given
 
 
 def test_the_picture_shows_every_room():

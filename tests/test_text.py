@@ -1,11 +1,11 @@
-"""Titles of predictions; CSV files: what spreadsheets would run is text, and numbers stay numbers."""
+"""The nearest of known names; titles of predictions; CSV files: what spreadsheets would run is text."""
 
 import csv
 import io
 
 import pytest
 
-from rgbx._text import branch_title, csv_text, subset_title, subset_titles
+from rgbx._text import branch_title, csv_text, nearest, one_of, subset_title, subset_titles
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,16 @@ def test_a_branch_is_no_subset():
     assert list(titles.values()) == ["both", "RGB alone", "near infrared alone"]
     assert subset_titles(["rgb+depth"]) == {"rgb+depth": "RGB + depth"}  # there is nothing that it is more than
     assert branch_title("rgb") == "RGB branch" and branch_title("rgb") not in titles.values()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("rbg", "; did you mean 'rgb'?"), ("Depth", "; did you mean 'depth'?"), ("lidar", ""), ("depth" * 30_000, "")],
+)
+def test_the_nearest_name(name, hint):
+    assert nearest(name, ["rgb", "depth", "thermal"]) == hint
+    assert one_of(("rgb", "depth", "thermal"), name) == f"rgb, depth, thermal{hint}"
+
+
+def test_names_may_be_other_things_than_text():
+    assert one_of((None, "same"), "none") == "None, same; did you mean 'None'?"

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rgbx._text import nearest, one_of
 from rgbx.backbones._timm import TimmNetwork, timm
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
@@ -156,7 +157,7 @@ class SharedBackbone(nn.Module):
 def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> None:
     """Refuses separate encoders, joined inputs, stems and norm variants that contradict each other."""
     if weights not in WEIGHTS:
-        raise ValueError(f"weights is {weights!r}; expected one of {WEIGHTS}")
+        raise ValueError(f"weights is {weights!r}; expected one of {one_of(WEIGHTS, weights)}")
     separate = weights == "separate"
     if separate and norm != "private":
         raise ValueError(f"weights='separate' has private norms in each encoder; norm is {norm!r}")
@@ -168,8 +169,8 @@ def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> Non
 
 def _create_network(name: str) -> TimmNetwork:
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name[:6]}*")[:5]
-        raise ValueError(f"backbone {name!r} is no timm model; close names: {close}")
+        hint = nearest(name, timm.list_models()) or "; timm.list_models() has all names"
+        raise ValueError(f"backbone {name!r} is no timm model{hint}")
     return cast(TimmNetwork, timm.create_model(name, features_only=True, pretrained=False))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +18,13 @@ from typing import Any, NoReturn
 from rgbx._choices import PAINTS, PRECISIONS, SAVED
 from rgbx._files import existing_file
 from rgbx._protocol import PROTOCOLS
-from rgbx._runs import find_result
+from rgbx._runs import config_hint, find_last, find_result
 from rgbx._text import nearest, nearest_file
 
 WHOSE_MODEL = ("checkpoint", "config")
+CONFIG, RECORD = "config.py", "plan.json"  # what planning a training writes
+WEIGHTS = ("auto", "none", "timm")  # or a file
+_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
 SHOWN_KINDS = {"folder": "a folder", "list": "a list", "video": "a video", "file": "a file"}
 PREDICTED = "predict.json"  # what a folder of predictions is of
@@ -167,24 +171,60 @@ def _rendered_size(text: str) -> tuple[int, int]:
     return size
 
 
+def seconds(text: str) -> float:
+    """An argument's type: a duration, such as 30min, 1h or 8h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
+    if not found or found[2] not in _SECONDS or not float(found[1]) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; expected such as 30min, 1h or 8h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _role(text: str) -> tuple[str, str]:
+    role, equals, name = text.partition("=")
+    if role not in ("train", "val", "test") or not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not train=NAME, val=NAME or test=NAME")
+    return role, name
+
+
+def work_dir_of(folder: str | Path, given: str | Path | None = None) -> Path:
+    """Where the training of a dataset's folder goes: as given, or by the folder's name."""
+    return Path(given) if given else Path("work_dirs", Path(folder).expanduser().resolve().name)
+
+
 def existing_config(path: str | Path) -> Path:
     """The path of a config, or of another file of Python, if it is there.
 
     Raises:
         FileNotFoundError: it is not; a similar name in its folder is told.
+        ConfigError: it is a work directory; the config that a training left there is told.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
+    if path.is_dir() and (kept := config_hint(path / "any")):
+        raise ConfigError(f"{path} is a work directory; a config is expected here.{kept}")
     return path
 
 
 def existing_study(path: str | Path) -> Path:
-    """The path of a study file, if it is there; raises as `existing_config`."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"study {path} does not exist{nearest_file(path)}")
-    return path
+    """The path of a study file, if it is there; raises as `existing_config`, and ValueError for a folder."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"study {path} does not exist{nearest_file(Path(path))}")
+    return existing_file(path, "study")
+
+
+def existing_root(root: str | Path) -> Path:
+    """The root folder of a dataset, if it is there.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    if not Path(root).exists():
+        raise FileNotFoundError(
+            f"data root {root} does not exist{nearest_file(Path(root))}; --data-root names the folder of the dataset, "
+            f"data/README.md where to get published ones, and `rgbx render-rooms {root}` makes one of rendered rooms"
+        )
+    return Path(root)
 
 
 def existing_dataset(target: str) -> Path:
@@ -267,38 +307,99 @@ def _add_shared(parser: Parser, *names: str) -> None:
         parser.add_argument(name, **SHARED[name])
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
+def _check_config(arguments: argparse.Namespace) -> None:
+    """What is said about a config, where a command takes one."""
+    if getattr(arguments, "data_root", None):
+        existing_root(arguments.data_root)
     for option in arguments.cfg_options:
         split_option(option)
+
+
+def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
+    parser.add_argument("--budget", type=seconds, default=3600.0, metavar="TIME", help="such as 30min, 1h, 8h (1h)")
+    parser.add_argument("--device", **SHARED["--device"])
+    parser.add_argument(
+        "--pretrained",
+        default="auto",
+        metavar="auto|none|timm|FILE",
+        help="weights that the encoder starts from; auto takes timm's where they can be had (auto)",
+    )
+    parser.add_argument(
+        "--split",
+        nargs="+",
+        type=_role,
+        default=[],
+        metavar="PART=NAME",
+        help="splits of the folder that have other names than usual, such as train=day val=dusk",
+    )
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="take these of the folder's maps (all)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier plan")
+
+
+def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
+    """Whether a folder is there and is a dataset's, and weights that are named by their path."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder{nearest_file(folder)}")
+    if find_last(folder) is not None or (folder / RECORD).is_file():
+        raise ConfigError(
+            f"{folder} is a work directory, not the folder of a dataset.{config_hint(folder / CONFIG)}; `rgbx train` "
+            "takes that config, with --resume from its last epoch on"
+        )
+    source = arguments.pretrained
+    if source not in WEIGHTS and not source.startswith("hf-hub:") and (Path(source).suffix or "/" in source):
+        existing_file(Path(source).expanduser(), "weight file")
 
 
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
+def _add_init(parser: Parser) -> None:
+    parser.epilog = "Exit code: 0, or 2 where the folder cannot be trained on; nothing is written then."
+    parser.add_argument("folder", help="that holds the dataset")
+    parser.add_argument("--work-dir", help=f"where {CONFIG} and {RECORD} go (work_dirs/ and the folder's name)")
+    _add_planning(parser)
+
+
+def _check_init(arguments: argparse.Namespace) -> None:
+    folder = Path(arguments.folder).expanduser()
+    _check_planning(folder, arguments)
+    for name in (CONFIG, RECORD):
+        file = work_dir_of(folder, arguments.work_dir) / name
+        if file.exists() and not arguments.overwrite:
+            raise ConfigError(f"{file} is there already: --overwrite replaces it, --work-dir DIR writes elsewhere")
+
+
 def _add_train(parser: Parser) -> None:
-    _add_shared(parser, *OF_CONFIGS)
+    parser.add_argument("config", metavar="CONFIG|FOLDER", help="config file, or the folder of a dataset: see init")
+    _add_shared(parser, *OF_CONFIGS[1:])
     parser.add_argument(
         "--resume",
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="continue from the last epoch in the work directory, or from a file",
+        help="continue from the last epoch in the work directory, or from a checkpoint or another work directory",
     )
     parser.add_argument(
-        "--load-from", metavar="CHECKPOINT", help="start from the weights that fit, also of other classes or modalities"
+        "--load-from",
+        metavar="CHECKPOINT",
+        help="start from the weights that fit, also of other classes or modalities; a file or a work directory",
     )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
     parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
+    _add_planning(parser.add_argument_group("planning, where a folder stands in place of a config"))
 
 
 def _check_train(arguments: argparse.Namespace) -> None:
-    existing_config(arguments.config)
-    _check_options(arguments)
+    if Path(arguments.config).is_dir():
+        _check_planning(Path(arguments.config), arguments)
+    else:
+        existing_config(arguments.config)
+    _check_config(arguments)
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
     for path in (arguments.resume, arguments.load_from):
         if path not in (None, "auto"):
-            existing_file(path, "checkpoint")
+            find_result(path)
 
 
 def _add_test(parser: Parser) -> None:
@@ -313,7 +414,8 @@ def _add_test(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="A+B",
-        help="subsets to evaluate in turn, such as: rgb+depth rgb (all modalities; with --robustness every subset)",
+        help="subsets to evaluate, such as: rgb+depth rgb; the largest is the headline (all modalities; with "
+        "--robustness every subset)",
     )
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads to evaluate (all)")
     parser.add_argument(
@@ -328,7 +430,7 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument(
         "--robustness",
         action="store_true",
-        help="also damage each modality of the first subset: every corruption that suits it, at five severities",
+        help="also damage each modality of the largest subset: every corruption that suits it, at five severities",
     )
     parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
@@ -339,7 +441,7 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument(
         "--save-predictions",
         metavar="DIR",
-        help="write the ensemble under the first subset there, as the dataset stores its own labels or maps",
+        help="write the ensemble under the largest subset there, as the dataset stores its own labels or maps",
     )
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
 
@@ -347,7 +449,7 @@ def _add_test(parser: Parser) -> None:
 def _check_test(arguments: argparse.Namespace) -> None:
     existing_config(arguments.config)
     find_result(arguments.checkpoint)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 _MAP: dict[str, Any] = {
@@ -513,7 +615,7 @@ def _check_translate(arguments: argparse.Namespace) -> None:
         existing_config(config)
     find_result(checkpoint)
     named_paths(arguments.input)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_doctor(parser: Parser) -> None:
@@ -533,7 +635,7 @@ def _add_doctor(parser: Parser) -> None:
 
 def _check_doctor(arguments: argparse.Namespace) -> None:
     existing_dataset(arguments.target)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 _AGAIN = "An interrupted run can be repeated: what is complete is kept. No file of others is overwritten."
@@ -601,7 +703,7 @@ def _add_profile(parser: Parser) -> None:
 
 def _check_profile(arguments: argparse.Namespace) -> None:
     existing_config(arguments.model) if arguments.model.endswith(".py") else find_result(arguments.model)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_study(parser: Parser) -> None:
@@ -621,7 +723,7 @@ def _add_study(parser: Parser) -> None:
 
 def _check_study(arguments: argparse.Namespace) -> None:
     existing_study(arguments.study)
-    _check_options(arguments)
+    _check_config(arguments)
 
 
 def _add_compare(parser: Parser) -> None:
@@ -669,12 +771,21 @@ def _add_convert(parser: Parser) -> None:
     )
     asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
     asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
-    asymfusion.add_argument("--force", action="store_true", help="replace OUT and FILE where they exist")
-    asymfusion.add_argument(
-        "--trust",
-        action="store_true",
-        help="read a file that holds arbitrary Python objects, which can run any code",
+    slim = formats.add_parser(
+        "slim",
+        help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
+        description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history, config, "
+        "and with weights of 16 bits.",
     )
+    slim.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
+    slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
+    for each in (asymfusion, slim):
+        each.add_argument("--force", action="store_true", help="replace files that exist")
+        each.add_argument(
+            "--trust",
+            action="store_true",
+            help="read a file that holds arbitrary Python objects, which can run any code",
+        )
 
 
 def _check_convert(arguments: argparse.Namespace) -> None:
@@ -684,7 +795,7 @@ def _check_convert(arguments: argparse.Namespace) -> None:
 def _add_render_rooms(parser: Parser) -> None:
     parser.epilog = (
         "Writes OUT/{train,val,test}/{map}/000000.png. Frames that are there already are kept, so an interrupted run "
-        "can be repeated."
+        "can be repeated; with --declare they are written again."
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to render into")
     parser.add_argument("--train", type=int, default=600, metavar="N", help="train frames (600)")
@@ -695,6 +806,11 @@ def _add_render_rooms(parser: Parser) -> None:
     parser.add_argument(
         "--paints", choices=PAINTS, default="random", help="random, or the class of a surface says its colour (random)"
     )
+    parser.add_argument(
+        "--declare",
+        action="store_true",
+        help="write OUT/{rgb,depth,label}/SPLIT_000.png, lists and a dataset.toml instead, as data of one's own are",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument(
         "--contact-sheet", type=Path, metavar="PNG", help="also draw the first train frames, one per row"
@@ -702,8 +818,15 @@ def _add_render_rooms(parser: Parser) -> None:
 
 
 COMMANDS: dict[str, Command] = {
+    "init": Command(
+        "plan a training of a folder within a budget of time",
+        "init",
+        "data/my_dataset --budget 1h",
+        _add_init,
+        _check_init,
+    ),
     "train": Command(
-        "train what a config describes, or resume a training",
+        "train a config, or a folder by a plan, or resume a training",
         "train",
         "configs/rooms/asymfusion_r18_rooms_160x120.py --work-dir work_dirs/rooms",
         _add_train,
@@ -773,7 +896,7 @@ COMMANDS: dict[str, Command] = {
         _check_report,
     ),
     "convert": Command(
-        "turn a checkpoint of another program into one of rgbx",
+        "turn another program's checkpoint into rgbx's, or slim one",
         "convert",
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,

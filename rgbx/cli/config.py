@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import pkgutil
+import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +20,11 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 from rgbx._files import existing_file
 from rgbx._text import nearest
 from rgbx._types import Options
-from rgbx.cli.arguments import existing_config
+from rgbx.cli.arguments import existing_config, existing_root
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
 from rgbx.cli.plan import check_form
+from rgbx.datasets.files import FileDataset
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 OF_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context")
@@ -113,6 +117,23 @@ def set_roots(config: Config, root: str, *, required: bool = False) -> None:
         raise ConfigError("no dataset of this config has a root to set")
     for node in found:
         node["root"] = root
+
+
+def check_roots(config: Config, *loaders: str) -> None:
+    """Whether the folders that datasets read from are there.
+
+    Args:
+        config: with its overrides.
+        loaders: whose datasets; all where none is named.
+
+    Raises:
+        FileNotFoundError: one is not.
+    """
+    for name, loader in _loaders(config).items():
+        for node in _dicts(loader.get("dataset")) if name in (loaders or DATALOADERS) else ():
+            kind, root = node.get("type"), node.get("root")
+            if isinstance(kind, type) and issubclass(kind, FileDataset) and isinstance(root, (str, Path)):
+                existing_root(root)
 
 
 def _loaders(config: Config) -> dict[str, ConfigDict]:
@@ -238,7 +259,26 @@ def _explain(error: BaseException, path: Path, files: Mapping[Path, Path]) -> st
             f"{where}: a config cannot call what it imports, as imports are only carried out "
             "when the run is built; write the value itself"
         )
-    return f"{where}: {type(error).__name__}: {text}"
+    name = getattr(error, "name", None) or (error.args[0] if isinstance(error, KeyError) and error.args else None)
+    missing = re.search(r"no attribute '(\w+)'", text)  # mmengine's does not tell its name
+    near = nearest(str(missing[1] if missing else name), _words(files)) if missing or name else ""
+    return f"{where}: {type(error).__name__}: {text}{near}"
+
+
+def _words(files: Mapping[Path, Path]) -> set[str]:
+    """What a config and its bases name: variables, arguments and keys."""
+    words: set[str] = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                words.add(node.id)
+            elif isinstance(node, ast.keyword) and node.arg:
+                words.add(node.arg)
+            elif isinstance(node, ast.Dict):
+                words |= {
+                    key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+                }
+    return words
 
 
 def _drop_modules(config: Config) -> None:
@@ -277,7 +317,7 @@ def _check_import(lazy: LazyObject | LazyAttr) -> None:
     try:
         found = importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"{where}: cannot import {module}: {error}") from error
+        raise ConfigError(f"{where}: cannot import {module}: {error}{_near_module(error)}") from error
     except (Exception, SystemExit) as error:  # the module's own
         raise ConfigError(f"{where}: importing {module} failed: {type(error).__name__}: {error}") from error
     if name is not None and not hasattr(found, name):
@@ -285,6 +325,13 @@ def _check_import(lazy: LazyObject | LazyAttr) -> None:
             importlib.import_module(f"{module}.{name}")
         except ImportError:
             raise ConfigError(f"{where}: {module} has no {name!r}{nearest(name, dir(found))}") from None
+
+
+def _near_module(error: ImportError) -> str:
+    """The nearest of the modules that lie beside the one that was not found."""
+    parent, _, name = (error.name or "").rpartition(".")
+    beside = getattr(sys.modules.get(parent), "__path__", None)
+    return nearest(name, (found.name for found in pkgutil.iter_modules(beside))) if beside else ""
 
 
 def without_initial_weights(config: Config) -> None:

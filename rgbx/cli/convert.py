@@ -1,4 +1,4 @@
-"""Turns checkpoints of other projects into checkpoints of rgbx, and says what became of every tensor."""
+"""Turns checkpoints of other projects into checkpoints of rgbx, telling of every tensor, and slims its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ import json
 from pathlib import Path
 
 from rgbx.cli.errors import command
-from rgbx.convert import KeyReport, convert_asymfusion
+from rgbx.convert import KeyReport, convert_asymfusion, slim
 from rgbx.models import MultimodalModel
 
 
 @command("convert")
 def main(arguments: argparse.Namespace) -> int:
-    """Parses, converts, reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    """Converts and reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    return _slim(arguments) if arguments.format == "slim" else _convert(arguments)
+
+
+def _slim(arguments: argparse.Namespace) -> int:
+    before, after = slim(arguments.source, arguments.out, trust=arguments.trust, overwrite=arguments.force)
+    print(
+        f"{arguments.out} is written: {after / 1e6:.1f} MB of {before / 1e6:.1f}. It predicts and is fine-tuned from, "
+        "but resumes no training."
+    )
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
     _check_free(arguments.report, arguments)
     model, report = convert_asymfusion(
         arguments.source,

@@ -93,10 +93,13 @@ def _declared(target: str, *, write: bool) -> bool:
 def _next_step(target: str) -> str:
     """What to do with a folder whose declaration was just written."""
     file = Path(target, DECLARATION)
+    command = f"\n\n    rgbx train {shlex.quote(target)}"
     if not read_declaration(file).classes:
-        return f"{file} has no labels: its maps can be translated into each other, see docs/datasets.md."
-    command = f"python tools/train.py configs/own/asymfusion_r18.py --data-root {shlex.quote(target)}"
-    return f"Next: see whether the reasons in {file} hold, name its classes, and train:\n\n    {command}"
+        return (
+            f"{file} has no labels: its maps can be translated into each other. Next: see whether its reasons hold, "
+            f"and train:{command}"
+        )
+    return f"Next: see whether the reasons in {file} hold, name its classes, and train:{command}"
 
 
 def dataset_builders(

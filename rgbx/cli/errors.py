@@ -7,16 +7,19 @@ import argparse
 import functools
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from rgbx.cli.arguments import ConfigError, parse
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
 FAILED, INTERRUPTED = 2, 130
+OF_A_RUN = re.compile(r"\d{8}_\d{6}(_\d+)?|.+\.py|class_counts\.json")  # what it writes before its first step
 
 
 Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process
@@ -61,6 +64,30 @@ def command(name: str) -> Callable[[Callable[[argparse.Namespace], int]], Callab
         return main
 
     return decorate
+
+
+@contextmanager
+def leaving_nothing(work_dir: str | Path, unless: Callable[[], bool]) -> Iterator[None]:
+    """A run that fails at its beginning leaves no log, nor a folder that was made for it.
+
+    Args:
+        work_dir: of the run.
+        unless: whether what lies there by now is worth keeping.
+    """
+    folder = Path(work_dir)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    before = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        yield
+    except Exception:
+        if os.environ.get("RANK", "0") == "0" and folder.is_dir() and not unless():
+            for path in folder.iterdir():
+                if path.name not in before and OF_A_RUN.fullmatch(path.name):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            with suppress(OSError):  # where another run has written there
+                for path in made:
+                    path.rmdir()
+        raise
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import torch.distributed
 
 from rgbx._runs import find_result
 from rgbx._text import branch_title, modality_title, subset_titles, text_table
-from rgbx.cli.config import Config, load_config, without_initial_weights
+from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint
-from rgbx.cli.errors import ConfigError, building, command
+from rgbx.cli.errors import ConfigError, building, command, leaving_nothing
 from rgbx.cli.model import model_from
 from rgbx.cli.plan import check_loops
 from rgbx.cli.subsets import all_subsets
@@ -28,7 +28,7 @@ from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.selection import selection_facts
 from rgbx.evaluate.session import Observer, Session
-from rgbx.models import PROTOCOLS, Predictor, Protocol
+from rgbx.models import Predictor
 from rgbx.models.checkpoint import read_checkpoint
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
@@ -49,17 +49,18 @@ def main(arguments: argparse.Namespace) -> int:
     """
     checkpoint = find_result(arguments.checkpoint)
     config = configure(arguments, checkpoint.parent / "test")
-    with building(arguments.config):
-        runner = Runner.from_cfg(config)
-        state = read_checkpoint(checkpoint, trust=arguments.trust)
-        runner.use_model(model_from(runner.network, state, checkpoint, arguments.model_from))
-        session = _session(runner, config, arguments)
-    observers = _observers(arguments, session)
-    modalities = tuple(session.model.modalities)
-    subsets = [tuple(text.split("+")) for text in arguments.modalities]
-    subsets = subsets or (all_subsets(modalities) if arguments.robustness else [modalities])
-    try:
+    with leaving_nothing(config.work_dir, unless=lambda: False):
+        with building(arguments.config):
+            runner = Runner.from_cfg(config)
+            state = read_checkpoint(checkpoint, trust=arguments.trust)
+            runner.use_model(model_from(runner.network, state, checkpoint, arguments.model_from))
+            session = _session(runner, config, arguments)
+        observers = _observers(arguments, session)
+        modalities = tuple(session.model.modalities)
+        subsets = sorted((tuple(text.split("+")) for text in arguments.modalities), key=len, reverse=True)
+        subsets = subsets or (all_subsets(modalities) if arguments.robustness else [modalities])
         session.check_subsets(subsets)
+    try:
         for subset in subsets:
             LOG.info(f"Given {' + '.join(map(modality_title, subset))}")
             session.evaluate(subset, observers)
@@ -221,6 +222,7 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     if config.get("test_dataloader") is None:
         raise ConfigError(f"{arguments.config} has no test_dataloader")
     check_loops(config, arguments.config)
+    check_roots(config, "test_dataloader")
     if arguments.every < 1:
         raise ConfigError(f"--every must be >= 1, found {arguments.every}")
     config.work_dir = str(arguments.work_dir or work_dir)
@@ -238,9 +240,6 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
         }
     given = {"protocol": arguments.protocol, "dtype": arguments.dtype}
     config.test_cfg = {**(config.get("test_cfg") or {}), **{key: value for key, value in given.items() if value}}
-    protocol = config.test_cfg.get("protocol", "rgbx")
-    if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
-        raise ConfigError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
     return config
 
 

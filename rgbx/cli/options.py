@@ -182,5 +182,18 @@ def known_names(node: Options, parents: Sequence[str]) -> set[str] | None:
         return _BY_PATH.get(".".join(parents), set())
     if not callable(node["type"]):
         return None
+    if parents[0] == "param_scheduler" and isinstance(node["type"], type):
+        return _of_schedule(node["type"])
     names = _parameters(node["type"])
     return None if names is None else {*names, *_BESIDE_TYPE, *_BY_PATH.get(".".join(parents), ())}
+
+
+def _of_schedule(kind: type) -> set[str] | None:
+    """What a schedule takes: mmengine's give their base what they do not name."""
+    names = {"type", "convert_to_iter_based"}
+    for base in kind.__mro__:
+        own = inspect.signature(base.__init__).parameters.values() if "__init__" in vars(base) else ()  # type: ignore[misc]
+        names |= {parameter.name for parameter in own if parameter.kind is parameter.POSITIONAL_OR_KEYWORD} - {"self"}
+        if own and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+            return names
+    return None

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rgbx._text import nearest
+from rgbx._protocol import PROTOCOLS, Protocol
+from rgbx._text import nearest, one_of
 from rgbx._types import Options
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import Config, known_names
@@ -54,6 +55,10 @@ def check_form(config: Config, path: str | Path) -> None:
         if node is not None and not (callable(kind) or isinstance(kind, str)):
             found = f"of type {kind!r}" if kind is not None else reprlib.repr(node)
             raise ConfigError(f"{path}: {name} is {found}; expected dict(type=..., ...) of a class or builder")
+    for loop in ("val_cfg", "test_cfg"):
+        protocol = (config.get(loop) or {}).get("protocol", "rgbx")
+        if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
+            raise ConfigError(f"{path}: {loop}.protocol is {protocol!r}; expected one of {one_of(PROTOCOLS, protocol)}")
     for place, node in _nodes(config._cfg_dict, ()):
         known = known_names(node, place) if place else None
         unknown = [key for key in dict.keys(node) if known and key not in known]

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from rgbx._runs import find_result
-from rgbx._text import nearest
+from rgbx._text import nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.cli.arguments import predicted_paths
 from rgbx.cli.errors import ConfigError, command
@@ -323,7 +323,7 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
                 f"{text!r}"
             ) from None
     if options.get("unit", "metre") not in UNITS:
-        raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {', '.join(UNITS)}")
+        raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")
     if "=" in name or not options:
         raise ConfigError(f"--map takes a name and what its files hold, such as: depth scale=5000; found {words}")
     return name, options

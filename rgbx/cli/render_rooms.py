@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,8 +16,31 @@ from tqdm import tqdm
 
 from rgbx.cli.errors import command
 from rgbx.datasets.rooms import CLASSES, PALETTE, SyntheticRooms, render
+from rgbx.datasets.rooms.dataset import SPLITS
+from rgbx.maps.files import encode_png, replace_file
 
 _SHEET_ROWS = 8
+_DECLARATION = """# Rendered rooms of rgbx, by `rgbx render-rooms FOLDER --declare`.
+[classes]
+names = [
+{names}]
+palette = [
+{colours}]
+
+[label]
+folder = "label"
+
+[modalities.rgb]
+folder = "rgb"
+unit = "rgb8"
+
+[modalities.depth]
+folder = "depth"
+unit = "metre"
+scale = 1000  # millimetres
+
+[splits]
+{splits}"""
 
 
 @command("render-rooms")
@@ -31,8 +55,12 @@ def main(options: argparse.Namespace) -> int:
             size=options.size,
             seed=options.seed,
             paints=options.paints,
-            root=options.out,
+            root=None if options.declare else options.out,
         )
+        if options.declare:
+            write_declared(rooms, options.out)
+            print(f"{split}: {count} frames, listed in {split}.txt")
+            continue
         written = render_split(rooms, workers=options.workers)
         print(f"{split}: {written} frames rendered, {count - written} were there already")
     if options.contact_sheet is not None:
@@ -58,6 +86,33 @@ def render_split(rooms: SyntheticRooms, *, workers: int = 1) -> int:
         return sum(bar(map(rooms.write, range(len(rooms)))))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return sum(bar(pool.imap_unordered(rooms.write, range(len(rooms)), chunksize=8)))
+
+
+def write_declared(rooms: SyntheticRooms, folder: Path) -> None:
+    """Writes the frames of a dataset as `{map}/{split}_000.png` and a list of them, and a `dataset.toml` that says so.
+
+    Args:
+        rooms: of rgb and depth, rendered on the fly.
+        folder: what is there is replaced.
+    """
+    stems = [f"{rooms.split}_{index:03d}" for index in range(len(rooms))]
+    for index, stem in enumerate(stems):
+        frame = rooms.read(index)
+        files = {
+            "rgb": frame["rgb"],
+            "depth": np.rint(1000 * frame["depth"]).astype(np.uint16),
+            "label": frame["label"],
+        }
+        for name, values in files.items():
+            path = folder / name / f"{stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, encode_png(values))
+    replace_file(folder / f"{rooms.split}.txt", "".join(f"{stem}\n" for stem in stems).encode())
+    there = "".join(f'{split} = "{split}.txt"\n' for split in SPLITS if (folder / f"{split}.txt").is_file())
+    names = "".join(f'    "{name}",\n' for name in rooms.classes)
+    colours = "".join(f"    {list(colour)},\n" for colour in rooms.palette)
+    text = _DECLARATION.format(names=names, colours=colours, splits=there)
+    replace_file(folder / "dataset.toml", text.encode())
 
 
 def contact_sheet(

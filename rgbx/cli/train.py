@@ -1,4 +1,4 @@
-"""Trains what a config describes."""
+"""Trains what a config describes, or a folder by the config that is planned for it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch.distributed
 
-from rgbx._runs import find_last
-from rgbx.cli.config import Config, load_config, without_initial_weights
+from rgbx._runs import find_last, find_result
+from rgbx.cli.arguments import CONFIG, work_dir_of
+from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
-from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command
+from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
+from rgbx.cli.init import write_plan
 from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
 from rgbx.profile.measure import measure_complexity
@@ -26,19 +28,17 @@ from rgbx.train.runner import Runner
 @command("train")
 def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    if Path(arguments.config).is_dir():
+        arguments.config = str(_config_of(arguments))
     config = configure(arguments)
     warnings = check_training(config, arguments.config)
-    with building(arguments.config):
-        runner = Runner.from_cfg(config)
-        runner.prepare_training()
-    for warning in warnings:
-        runner.logger.warning(warning)
-    if runner.rank == 0:
-        runner.logger.info(describe_model(runner))
+    runner: Runner | None = None
     try:
-        runner.train()
-        if runner.rank == 0 and runner.keeps_scalars:
-            _plot(runner)
+        with leaving_nothing(config.work_dir, unless=lambda: runner is not None and runner.began):
+            with building(arguments.config):
+                runner = Runner.from_cfg(config)
+                runner.prepare_training()
+            _train(runner, warnings)
         finish_together()
     except KeyboardInterrupt:
         print(f"\n{resume_hint(arguments.command_line, config.work_dir)}", file=sys.stderr)
@@ -47,6 +47,25 @@ def main(arguments: argparse.Namespace) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _config_of(arguments: argparse.Namespace) -> Path:
+    """The config of a dataset's folder, planned where there is none yet."""
+    config = work_dir_of(arguments.config, arguments.work_dir) / CONFIG
+    if config.is_file() and not arguments.overwrite:
+        print(f"Training by {config}, which was planned before; --overwrite plans anew.")
+        return config
+    return write_plan(argparse.Namespace(**vars(arguments), folder=arguments.config))
+
+
+def _train(runner: Runner, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        runner.logger.warning(warning)
+    if runner.rank == 0:
+        runner.logger.info(describe_model(runner))
+    runner.train()
+    if runner.rank == 0 and runner.keeps_scalars:
+        _plot(runner)
 
 
 def _plot(runner: Runner) -> None:
@@ -77,6 +96,7 @@ def configure(arguments: argparse.Namespace) -> Config:
         arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
     )
     use_launcher(config, arguments)
+    check_roots(config)
     randomness = dict(config.get("randomness") or {})
     if arguments.seed is not None:
         randomness["seed"] = arguments.seed
@@ -84,7 +104,7 @@ def configure(arguments: argparse.Namespace) -> Config:
         randomness["deterministic"] = True
     config.randomness = {"seed": 0, **randomness}
     if arguments.load_from:
-        config.load_from = arguments.load_from
+        config.load_from = str(find_result(arguments.load_from))
     if arguments.resume is not None or config.get("resume"):
         _resume(config, arguments.resume or "auto")
     if config.get("resume") and isinstance(config.model, dict):  # a run keeps the figures that it began with
@@ -96,7 +116,8 @@ def configure(arguments: argparse.Namespace) -> Config:
 
 def _resume(config: Config, source: str) -> None:
     """Notes what to resume; "auto" with nothing there starts as without it."""
-    found = find_last(config.work_dir) if source == "auto" else Path(source)
+    folder = config.work_dir if source == "auto" else source
+    found = find_last(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
     config.resume = found is not None
     if found is None:
         print(f"Nothing to resume in {config.work_dir}: starting at epoch 1.")

@@ -1,6 +1,7 @@
-"""Checkpoints of other projects as checkpoints of rgbx."""
+"""Checkpoints of other projects as checkpoints of rgbx, and smaller ones."""
 
 from rgbx.convert.asymfusion import asymfusion_model, convert_asymfusion
 from rgbx.convert.key_report import KeyReport
+from rgbx.convert.slim import slim
 
-__all__ = ["KeyReport", "asymfusion_model", "convert_asymfusion"]
+__all__ = ["KeyReport", "asymfusion_model", "convert_asymfusion", "slim"]

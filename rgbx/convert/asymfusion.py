@@ -18,6 +18,7 @@ from torch import Tensor
 from rgbx.backbones import cast, shown_keys
 from rgbx.convert.asymfusion_keys import Architecture, authors_key, infer_architecture
 from rgbx.convert.key_report import KeyReport
+from rgbx.convert.slim import check_target
 from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, to_plain
 from rgbx.models.recipe import refusing
@@ -66,8 +67,7 @@ def convert_asymfusion(
         FileNotFoundError, ValueError: as `rgbx.models.checkpoint.read_checkpoint` and `asymfusion_model`.
     """
     source, out = Path(source), Path(out)
-    if out.exists() and (not overwrite or out.samefile(source)):
-        raise FileExistsError(f"{out} exists; choose another name{'' if overwrite else ', or pass --force'}")
+    check_target(source, out, overwrite=overwrite)
     with torch.serialization.safe_globals(_NUMPY_NUMBERS):
         state = read_checkpoint(source, trust=trust)
     model, report = asymfusion_model(state, str(source), modalities=modalities, num_classes=num_classes)

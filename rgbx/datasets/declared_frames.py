@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from rgbx._files import inside, read_text
+from rgbx._text import one_of
 from rgbx.datasets.declaration import SPLIT, Declaration, Streams
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import distinct_ids, lines_beside, list_lines
@@ -63,7 +64,7 @@ class DeclaredFrames:
         if isinstance(splits, str):
             return splits.replace(SPLIT, inside(self.root, split, self.where))
         if split not in splits:
-            raise ValueError(f"{self.owner}: [splits] has {list(splits)}, found split {split!r}")
+            raise ValueError(f"{self.owner}: [splits] has {one_of(splits, split)}; found split {split!r}")
         return splits[split]
 
     def _all(self, asked: Sequence[str]) -> list[Frame]:

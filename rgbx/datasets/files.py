@@ -79,9 +79,13 @@ class FileDataset(DenseDataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Beside the base's, how files hold the modalities that are no colours (`Encoding.as_dict`), to read others."""
-        numbers = [name for name, spec in self.maps.items() if spec.unit not in ("rgb8", "encoded")]
-        return {**super().metainfo, "stored": {name: self.encodings[name].as_dict() for name in numbers}}
+        """Beside the base's, how files hold the modalities (`Encoding.as_dict`), so that others are read alike.
+
+        Of colours only the array of an `.npz`: their files need no words.
+        """
+        used = {name: self.encodings[name] for name in self.maps}
+        told = {name: item.as_dict() for name, item in used.items() if item.unit not in ("rgb8", "encoded") or item.key}
+        return {**super().metainfo, "stored": told}
 
     def __len__(self) -> int:
         return len(self.frames)

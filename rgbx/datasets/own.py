@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rgbx._text import one_of
 from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
 from rgbx.datasets.listing import Holdout
-from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.sample import DenseDataset, Sample
 
 PARTS = ("train", "val", "test")
 MEASURED_FRAMES = 64
 _STANDARD = {"rgb": "rgb8", "normal": "unit_vector"}  # whose statistics every model has
+_GROUPS, _EVERY = 16, 101  # of frames, for errors; one pixel in so many counts for ranges
 _LARGEST, _SMALLEST, _STEP = (480, 640), 64, 32  # sides of a crop: at most, at least, a multiple of
 
 _LOG = logging.getLogger("rgbx")
@@ -37,7 +42,7 @@ def declared_part(root: str | Path, part: str = "train", **options: Any) -> Fold
     """
     file = Path(root, DECLARATION)
     if part not in PARTS:
-        raise ValueError(f"part is {part!r}; expected one of {PARTS}")
+        raise ValueError(f"part is {part!r}; expected one of {one_of(PARTS, part)}")
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; `tools/doctor.py {root} --write-toml` proposes one")
     splits = read_declaration(file).splits
@@ -59,46 +64,138 @@ class Measured(NamedTuple):
         statistics: of each modality without standard ones, `{"mean": [...], "std": [...]}` by channel, in its unit.
         crop: (height, width) that fits into every frame: at most 480x640 (or 640x480), multiples of 32, at least 64.
         frames: how many were read.
+        error: the largest standard error of a figure in `statistics`, as a share of that figure (of a mean: of the
+            standard deviation, where that is larger); 0 where all frames were read.
+        sizes: (height, width) of the frames to how many of them were so large.
+        pixels: labelled pixels of each class, K numbers; none where there are no labels.
+        void: share of the pixels of labels that have no class.
+        ranges: of each modality, the values below and above which a thousandth of its pixels lies.
     """
 
     statistics: dict[str, dict[str, list[float]]]
     crop: tuple[int, int]
     frames: int
+    error: float
+    sizes: dict[tuple[int, int], int]
+    pixels: tuple[int, ...]
+    void: float
+    ranges: dict[str, tuple[float, float]]
 
 
-def measure(dataset: DenseDataset, frames: int = MEASURED_FRAMES) -> Measured:
+def measure(
+    dataset: DenseDataset, frames: int = MEASURED_FRAMES, *, error: float | None = None, seconds: float = math.inf
+) -> Measured:
     """Reads frames that lie evenly in a dataset; only what was measured counts.
 
     Args:
         dataset: transforms do not run.
-        frames: at most so many.
+        frames: at most so many, or with `error` at least so many.
+        error: twice as many are read until `Measured.error` is at most this; None reads `frames`.
+        seconds: after which no more are read, whatever the error.
 
     Raises:
         FileNotFoundError, ValueError: a frame that cannot be read, or a map without two different values.
     """
-    names = [name for name, spec in dataset.maps.items() if _STANDARD.get(name) != spec.unit]
-    sums = {name: np.zeros((3, dataset.maps[name].channels)) for name in names}  # count, sum, sum of squares
-    sizes = []
-    count = min(frames, len(dataset))
-    for i in range(count):
-        sample = dataset.read(i * len(dataset) // count)
-        sizes.append(sample[dataset.modalities[0]].shape[:2])
-        for name in names:
-            spec, mask = dataset.maps[name], sample.get(f"{name}_valid")
+    sums, end, count = _Sums(dataset), time.monotonic() + seconds, min(frames, len(dataset))
+    while True:
+        whole = sums.read(count, end)
+        found = sums.error()
+        if error is None or found <= error or not whole or count == len(dataset):
+            break
+        count = min(2 * count, len(dataset))
+    return Measured(
+        sums.statistics(), _crop(list(sums.sizes)), len(sums.seen), found, dict(sums.sizes),
+        tuple(sums.pixels.tolist()) if sums.pixels.any() else (), sums.void(), sums.ranges(),
+    )  # fmt: skip
+
+
+class _Sums:
+    """What is added up over the frames of a dataset, for each of `_GROUPS` groups of them."""
+
+    def __init__(self, dataset: DenseDataset) -> None:
+        self.dataset = dataset
+        self.names = [name for name, spec in dataset.maps.items() if _STANDARD.get(name) != spec.unit]
+        # group, then count, sum and sum of squares, then channel
+        self.sums = {name: np.zeros((_GROUPS, 3, dataset.maps[name].channels)) for name in self.names}
+        self.values: dict[str, list[np.ndarray]] = {name: [] for name in dataset.maps}
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.pixels = np.zeros(dataset.num_classes, np.int64)
+        self.labelled = 0
+        self.seen: set[int] = set()
+
+    def read(self, count: int, end: float) -> bool:
+        """Adds those of `count` frames that are new; False where time ran out."""
+        for i in range(count):
+            index = i * len(self.dataset) // count
+            if index not in self.seen:
+                self._add(self.dataset.read(index))
+                self.seen.add(index)
+            if time.monotonic() > end and i + 1 < count:
+                return False
+        return True
+
+    def _add(self, sample: Sample) -> None:
+        maps = self.dataset.maps
+        self.sizes[sample[self.dataset.modalities[0]].shape[:2]] += 1
+        for name, spec in maps.items():
+            mask = sample.get(f"{name}_valid")
+            if name not in self.names:
+                self.values[name].append(sample[name].reshape(-1)[::_EVERY])
+                continue
             values = sample[name].reshape(-1, spec.channels).astype(np.float64)
             kept = np.isfinite(values) & ((values > 0) | (not spec.zero_is_hole))
             if mask is not None:
                 kept &= mask.reshape(-1, 1) > 0
+            self.values[name].append(values[::_EVERY][kept[::_EVERY]])
             values = np.where(kept, values, 0)
-            sums[name] += [kept.sum(axis=0), values.sum(axis=0), (values**2).sum(axis=0)]
-    statistics = {}
-    for name, (number, total, squares) in sums.items():
-        mean = total / np.maximum(number, 1)
-        std = np.sqrt(np.maximum(squares / np.maximum(number, 1) - mean**2, 0))
-        if not (std > 1e-6 * np.abs(mean)).all():
-            raise ValueError(f"{name} has no two different values in {count} frames: no statistics can be computed")
-        statistics[name] = {"mean": _rounded(mean), "std": _rounded(std)}
-    return Measured(statistics, _crop(sizes), count)
+            group = len(self.seen) % _GROUPS
+            self.sums[name][group] += [kept.sum(axis=0), values.sum(axis=0), (values**2).sum(axis=0)]
+        if "label" in sample and self.dataset.num_classes:
+            self.pixels += np.bincount(sample["label"].reshape(-1), minlength=256)[: self.dataset.num_classes]
+            self.labelled += sample["label"].size
+
+    def statistics(self) -> dict[str, dict[str, list[float]]]:
+        found = {}
+        for name, sums in self.sums.items():
+            mean, std = _moments(sums.sum(axis=0))
+            if not (std > 1e-6 * np.abs(mean)).all():
+                raise ValueError(
+                    f"{name} has no two different values in {len(self.seen)} frames: no statistics can be computed"
+                )
+            found[name] = {"mean": _rounded(mean), "std": _rounded(std)}
+        return found
+
+    def error(self) -> float:
+        """By the jackknife over groups of frames, for a sample without replacement."""
+        count, total = len(self.seen), len(self.dataset)
+        groups = min(_GROUPS, count)
+        if count == total or groups < 2:
+            return 0.0 if count == total else math.inf
+        worst = 0.0
+        for sums in self.sums.values():
+            mean, std = _moments(sums.sum(axis=0))
+            without = np.array([_moments(sums.sum(axis=0) - sums[group]) for group in range(groups)])
+            spread = np.sqrt((groups - 1) * without.var(axis=0) * (1 - count / total))  # [2, C]
+            scale = np.stack([np.maximum(np.abs(mean), std), std])
+            worst = max(worst, float((spread / np.maximum(scale, 1e-12)).max()))
+        return worst
+
+    def void(self) -> float:
+        return 1 - float(self.pixels.sum()) / self.labelled if self.labelled else 0.0
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        kept = {name: np.concatenate(values) for name, values in self.values.items()}
+        ends = {name: np.quantile(values, (0.001, 0.999)) for name, values in kept.items() if values.size}
+        return {name: (float(f"{low:.4g}"), float(f"{high:.4g}")) for name, (low, high) in ends.items()}
+
+
+def _moments(
+    sums: np.ndarray,  # [3, C]: count, sum, sum of squares
+) -> tuple[np.ndarray, np.ndarray]:  # [C] each
+    """Mean and standard deviation."""
+    number, total, squares = sums
+    mean = total / np.maximum(number, 1)
+    return mean, np.sqrt(np.maximum(squares / np.maximum(number, 1) - mean**2, 0))
 
 
 def _rounded(

@@ -328,7 +328,8 @@ class LabelOffset(Check):
             "possible",
             f"0 looks like void but is trained as class {self.classes[0]!r}: 255 never occurs, and 0 lies in thin "
             f"strips that touch {evidence['outlines_of_0']:.0%} of all outlines",
-            "If 0 means void in these files, map it to 255 (and subtract 1 from the rest if ids start at 1).",
+            "If 0 means void in these files, map it to 255 (and subtract 1 from the rest if ids start at 1): in a "
+            "dataset.toml void = [0] (and offset = 1).",
             evidence=evidence,
         )
         return replace(found, check="label-void")

@@ -98,7 +98,8 @@ class PictureObserver:
 
     def draw_grid(self, path: Path) -> None:
         """Writes all kept samples as one PNG, a row each."""
-        draw_rows([list(panels.items()) for panels in self.panels.values()], path)
+        legend = {name: colour for found in self.legends.values() for name, colour in found.items()}
+        draw_rows([list(panels.items()) for panels in self.panels.values()], path, legend=legend)
 
 
 def drawn(task: Task, found: Prediction, about: Meta) -> dict[str, np.ndarray]:
@@ -119,6 +120,8 @@ def draw_rows(
 ) -> None:
     """Writes rows of titled pictures as one PNG; titles stand above the first row.
 
+    Words are as large as is needed to read them where the whole picture is shown 838 pixels wide, as on a web page.
+
     Args:
         rows: of (title, uint8 [H, W, 3]) from left to right.
         path: the file; its folder is made.
@@ -127,8 +130,9 @@ def draw_rows(
     """
     columns = max(len(row) for row in rows)
     height, width = rows[0][0][1].shape[:2]
-    lines = -(-len(legend or {}) // max(1, columns * 2))
-    size = (inches * columns, inches * height / width * len(rows) + 0.4 + 0.24 * lines)
+    points = max(11.0, 1.2 * inches * columns)
+    lines = -(-len(legend or {}) // columns)
+    size = (inches * columns, inches * height / width * len(rows) + points / 72 * (2 + 1.6 * lines))
     figure = Figure(figsize=size, layout="constrained")
     for number, (row, line) in enumerate(zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True)):
         for axes in line:
@@ -136,12 +140,12 @@ def draw_rows(
         for axes, (title, picture) in zip(line, row, strict=False):
             axes.imshow(picture, interpolation="nearest")
             if number == 0:
-                axes.set_title(title, fontsize=11 if inches < 3 else 14)
+                axes.set_title(title, fontsize=points)
     if legend:
         patches = [
             Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="0.4", label=name) for name, colour in legend.items()
         ]
-        figure.legend(handles=patches, loc="outside lower center", ncols=max(1, columns * 2), frameon=False)
+        figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False, fontsize=points)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from rgbx._text import one_of
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.layers import StackLayout, split_modalities
 from rgbx.ops import DEFAULT_FRACTION, channel_shuffle, pixel_shift, shift_add_shuffle
@@ -54,7 +55,7 @@ class AsymmetricExchange(nn.Module):
     ) -> None:
         super().__init__()
         if second_shift not in SECOND_SHIFTS:
-            raise ValueError(f"second_shift is {second_shift!r}; expected one of {SECOND_SHIFTS}")
+            raise ValueError(f"second_shift is {second_shift!r}; expected one of {one_of(SECOND_SHIFTS, second_shift)}")
         if second_shift is not None and not shift:
             raise ValueError(f"second_shift is {second_shift!r}, but shift is False; a second shift needs the first")
         self.layout, self.fraction, self.second_shift = layout, fraction, second_shift

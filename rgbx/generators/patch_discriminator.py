@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
 
+from rgbx._text import one_of
 from rgbx.generators.image_generator import initialise
 
 NORMS = ("instance", "batch", "none")
@@ -47,7 +48,9 @@ class PatchDiscriminator(nn.Module):
         """
         super().__init__()
         if norm not in NORMS or layers < 1:
-            raise ValueError(f"norm is {norm!r}, layers {layers}; expected one of {NORMS} and at least 1 layer")
+            raise ValueError(
+                f"norm is {norm!r}, layers {layers}; expected at least 1 layer and one of {one_of(NORMS, norm)}"
+            )
         self.layers = layers
         channels = [in_channels, *(width * min(2**i, WIDEST) for i in range(layers + 1))]
         blocks = []

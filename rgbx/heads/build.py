@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rgbx._text import check_options
+from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
@@ -62,7 +62,7 @@ def build_decoder(
     options = {"name": decoder} if isinstance(decoder, str) else dict(decoder or {})
     name = options.pop("name", "light")
     if name not in DECODERS:
-        raise ValueError(f"decoder is {name!r}; expected one of {', '.join(DECODERS)}")
+        raise ValueError(f"decoder is {name!r}; expected one of {one_of(DECODERS, name)}")
     kind = DECODERS[name]
     own = {"norm": norm, "stride": strides[0]}
     parameters = inspect.signature(kind).parameters.values()

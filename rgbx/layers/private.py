@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rgbx._text import one_of
 from rgbx.layers.stack import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout
 
 VARIANTS = ("private", "affine", "shared")
@@ -24,7 +25,7 @@ def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private"
         ValueError: for an unknown variant, or ``"affine"`` on a norm without batch statistics.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"norm variant is {variant!r}; expected one of {VARIANTS}")
+        raise ValueError(f"norm variant is {variant!r}; expected one of {one_of(VARIANTS, variant)}")
     if variant == "shared":
         return norm
     if variant == "private":

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from rgbx._text import one_of
+
 _T = TypeVar("_T")
 
 
@@ -55,7 +57,8 @@ class StackLayout:
         names = set(names)
         unknown = sorted(names - set(self.modalities))
         if unknown or not names:
-            raise ValueError(f"modalities {unknown or '()'} given; this model knows {list(self.modalities)}")
+            known = one_of(self.modalities, unknown[0] if unknown else None)
+            raise ValueError(f"modalities {unknown or '()'} given; this model knows {known}")
         return tuple(name for name in self.modalities if name in names)
 
     def holding(self, names: Iterable[str]) -> _Block:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._text import one_of
+
 IGNORE_INDEX = 255
 Value = str | float | Sequence[float] | None  # of a loss's option, or a summand's weight
 
@@ -129,7 +131,7 @@ def build_loss(loss: str | Mapping[str, Value]) -> nn.Module:
     options = dict(loss)
     name = options.pop("name")
     if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"loss is {name!r}; expected one of {sorted(LOSSES)}")
+        raise ValueError(f"loss is {name!r}; expected one of {one_of(sorted(LOSSES), name)}")
     entry = LOSSES[name]
     make = pkgutil.resolve_name(entry) if isinstance(entry, str) else entry
     return make(**options)

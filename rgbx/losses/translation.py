@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rgbx._text import one_of
+
 ADVERSARIAL_LOSSES = ("vanilla", "lsgan", "hinge")
 
 
@@ -33,7 +35,7 @@ class AdversarialLoss:
 
     def __init__(self, kind: str = "vanilla") -> None:
         if kind not in ADVERSARIAL_LOSSES:
-            raise ValueError(f"adversarial loss is {kind!r}; expected one of {ADVERSARIAL_LOSSES}")
+            raise ValueError(f"adversarial loss is {kind!r}; expected one of {one_of(ADVERSARIAL_LOSSES, kind)}")
         self.kind = kind
 
     def generator(

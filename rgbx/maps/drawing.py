@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rgbx.maps.colour import HOLE, colour_map
 
 PAPER, INK, FRAME = (255, 255, 255), (32, 32, 32), (140, 140, 140)
-SIGNS = {"metre": "m"}  # of units; others are bare numbers
+CELSIUS = -273.15  # what is added to kelvins
 TEXT, TITLE, GAP = 11, 13, 8  # pixels
 BAR = 14  # pixels wide
 NOT_MEASURED = "not measured"
@@ -29,12 +29,12 @@ class Bar:
     Attributes:
         limits: the values of the lowest and the highest colour.
         scale: see `rgbx.maps.colour.colour_map`.
-        unit: see `rgbx.maps.MapSpec`; of what is no map, such as confidence, "".
+        sign: of the unit, see `sign_of`; "" for a bare number.
     """
 
     limits: tuple[float, float]
     scale: str
-    unit: str = ""
+    sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,16 @@ class Panel:
     title: str
     picture: np.ndarray
     bar: Bar | None = None
+
+
+def sign_of(unit: str, add: float | None = None) -> str:
+    """The sign of a unit, if it has one: "m", and "°C" of a sensor whose files hold kelvins, as what is added says.
+
+    Args:
+        unit: see `rgbx.maps.MapSpec`.
+        add: see `rgbx.maps.Encoding`.
+    """
+    return {"metre": "m", "sensor": "°C" if add == CELSIUS else ""}.get(unit, "")
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -69,8 +79,8 @@ def draw_bar(bar: Bar, height: int) -> np.ndarray:
     span = high - low if high > low else 1.0
     numbers = [value for value in ticks(low, high, max(2, min(6, height // (2 * TEXT)))) if low <= value <= high]
     words = [f"{value:g}" for value in numbers]
-    if (sign := SIGNS.get(bar.unit)) and words:
-        words[-1] += f" {sign}"
+    if words:
+        words[-1] = f"{words[-1]} {bar.sign}".strip()
     width = GAP + BAR + 6 + max((_width(word, TEXT) for word in words), default=0) + 2
     image = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(image)

@@ -158,7 +158,7 @@ class Encoding:
         """
         for name, value in options.items():
             if name not in _DEFAULTS or not _is_option(_DEFAULTS[name], value):
-                raise ValueError(f"{spec.name}: there is no option {name}={value!r} of how files hold a map")
+                raise ValueError(f"{spec.name}: {name}={value!r} says nothing of how files hold a map")
         found: dict[str, Any] = {name: tuple(value) if name == "missing" else value for name, value in options.items()}
         return cls(spec, **found)
 

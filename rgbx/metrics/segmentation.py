@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from rgbx._text import one_of
+
 ABSENT = ("skip", "zero")
 
 
@@ -53,7 +55,7 @@ def scores(
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
         raise ValueError(f"a confusion matrix is [K, K], found {tuple(confusion.shape)}")
     if absent not in ABSENT:
-        raise ValueError(f"absent is {absent!r}; expected one of {ABSENT}")
+        raise ValueError(f"absent is {absent!r}; expected one of {one_of(ABSENT, absent)}")
     counts = confusion.cpu().double()
     right, true = counts.diagonal(), counts.sum(1)
     iou, accuracy = class_iou(counts), right / true

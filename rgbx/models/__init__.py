@@ -6,6 +6,7 @@ from rgbx.models.load import load
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import Head, MultimodalModel, Preprocessor
 from rgbx.models.predict import Predictor
+from rgbx.models.result import Result
 
 __all__ = [
     "PROTOCOLS",
@@ -15,6 +16,7 @@ __all__ = [
     "Predictor",
     "Preprocessor",
     "Protocol",
+    "Result",
     "load",
     "multimodal",
     "multimodal_segmentor",

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from rgbx._text import check_options
+from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
@@ -193,7 +193,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
     generator = p["backbone"]["name"] in GENERATORS
     ensemble = "learned" if method is None else method.ensemble
     if ensemble not in ENSEMBLES:
-        raise ValueError(f"ensemble is {ensemble!r}; expected one of {ENSEMBLES}")
+        raise ValueError(f"ensemble is {ensemble!r}; expected one of {one_of(ENSEMBLES, ensemble)}")
     learned = ensemble == "learned" and not backbone.single_branch
     heads, start = {}, 0
     for name, head in p["heads"].items():
@@ -367,7 +367,7 @@ def translator_parameters(
     if discriminator is None and matching:
         raise ValueError(f"feature matching (matching={matching}) needs a discriminator, found discriminator=None")
     if unknown := sorted(set(ranges or {}) - {*modalities, target}):
-        raise ValueError(f"ranges are given for {unknown}; this model has {[*modalities, target]}")
+        raise ValueError(f"ranges are given for {unknown}; this model has {one_of((*modalities, target), unknown[0])}")
     options = _named(generator, "generator")
     network: dict[str, Any] = {"backbone": options}
     decoder = None
@@ -377,7 +377,9 @@ def translator_parameters(
         check_options(options, ("backbone", "norm", "norm_eval", "weights", "stems"), "generator 'backbone'")
         network = {"backbone": "resnet18", **options}
     elif options["name"] not in GENERATORS:
-        raise ValueError(f"generator is {options['name']!r}; expected one of {(*GENERATORS, 'backbone')}")
+        raise ValueError(
+            f"generator is {options['name']!r}; expected one of {one_of((*GENERATORS, 'backbone'), options['name'])}"
+        )
     elif "norm" in options:
         network["norm"] = options.pop("norm")
     head = dict(

@@ -162,8 +162,9 @@ def _map_input(
     stated = any(word not in BESIDE_VALUES for word in given)
     trained = None if stated else stored.get(name)
     missing = words.get("missing", ())
-    words["missing"] = tuple(missing) if isinstance(missing, (list, tuple)) else (missing,)
-    own = Encoding(spec, **{**(trained or {}), **(words if words["missing"] else _without(words, "missing"))})
+    words["missing"] = tuple(np.atleast_1d(np.asarray(missing)).tolist())
+    said = {key: value.item() if isinstance(value, np.generic) else value for key, value in words.items()}
+    own = Encoding.of_dict(spec, {**(trained or {}), **(said if words["missing"] else _without(said, "missing"))})
     hint = ""
     if spec.unit == "sensor" and own.scale is None and (stated or name not in stored):
         hint = f"say what the stored values of {name!r} mean: {saying(name, 'scale=STEPS_PER_UNIT')}"
@@ -275,8 +276,8 @@ _SHOWN = {
 
 def _kind(key: str, value: object) -> str:
     if isinstance(value, (str, os.PathLike)):
-        if not Path(value).exists():
-            raise FileNotFoundError(f"{key} {os.fspath(value)}: no such file or folder")
+        if not os.fspath(value) or not Path(value).exists():
+            raise FileNotFoundError(f"{key} {os.fspath(value)!r}: no such file or folder")
         return "folders" if Path(value).is_dir() else "one"
     if isinstance(value, _ONE):
         return "one"
@@ -318,9 +319,12 @@ def _streamed(maps: Mapping[str, object], sample_id: object) -> Iterator[Frame]:
         if over:
             raise ValueError(f"{over[0]} ends after {index} frames, where other maps go on; expected as many of each")
         values = {key: value for key, value in row.items() if value is not None}
-        given = next(names, None) if names is not None else _stem(next(iter(values.values()), None))
-        own = str(given) if given else _number(index)
+        own = _stem(next(iter(values.values()), None)) or _number(index)
         own = own if own not in taken else f"{own}_{_number(index)}"
+        if names is not None:
+            own = str(next(names, ""))
+            if not own or own in taken:
+                raise ValueError(f"sample_id of frame {index} is {own!r}; expected a name for each, no two alike")
         taken.add(own)
         yield Frame(own, values)
         index += 1
@@ -372,7 +376,11 @@ def as_pixels(value: object, where: str, spec: MapSpec | None) -> np.ndarray:
     channels = None if spec is None else (3, 4, 1) if spec.unit in _COLOURS else (spec.channels,)
     if isinstance(value, Image.Image):
         colours = spec is not None and spec.unit in _COLOURS
+        if not colours and value.mode == "P":
+            raise ValueError(f"{where} is an image of a palette; expected numbers: convert it first")
         return _native(np.asarray(value if not colours or value.mode in ("RGB", "RGBA", "L") else value.convert("RGB")))
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{where} is a masked array; pass its data, and where it was measured as NAME_valid=~x.mask")
     if not isinstance(value, (np.ndarray, Tensor)):
         raise ValueError(
             f"{where} is of type {type(value).__name__}; expected a file, an array [H, W] or [H, W, C], a tensor "
@@ -380,18 +388,16 @@ def as_pixels(value: object, where: str, spec: MapSpec | None) -> np.ndarray:
         )
     shape, tensor = tuple(value.shape), isinstance(value, Tensor)
     kind = "tensor" if tensor else "array"
+    found = f"{where} is a{'n' * (not tensor)} {kind} {list(shape)}"
     axis, other = (0, -1) if tensor else (-1, 0)
     form = "[C, H, W]" if tensor else "[H, W, C]"
     if len(shape) not in (2, 3) or 0 in shape:
         many = f": for several frames pass a list of {kind}s, such as list(x)" if len(shape) == 4 else ""
-        raise ValueError(f"{where} is {kind} {list(shape)}; expected [H, W] or {form}{many}")
+        raise ValueError(f"{found}; expected [H, W] or {form}{many}")
     if channels is not None and len(shape) == 3 and shape[axis] not in channels:
         turn = "x.permute(2, 0, 1)" if tensor else "x.transpose(1, 2, 0)"
         hint = f"; are the channels on its {'last' if tensor else 'first'} axis? {turn}" * (shape[other] in channels)
-        raise ValueError(
-            f"{where} is {kind} {list(shape)}; expected {form} with {channels[0]} "
-            f"channel{'s' if channels[0] > 1 else ''}{hint}"
-        )
+        raise ValueError(f"{found}; expected {form} with {channels[0]} channel{'s' if channels[0] > 1 else ''}{hint}")
     if isinstance(value, Tensor):
         x = value.detach().cpu()
         x = x.float() if x.dtype == torch.bfloat16 else x
@@ -423,11 +429,12 @@ def _planes(array: np.ndarray) -> np.ndarray:
 
 def _to_bytes(raw: np.ndarray) -> str:
     """How colours [H, W, 3] of another type become uint8, for messages."""
-    low, high = (float(value) for value in (np.nanmin(raw), np.nanmax(raw)))
+    finite = raw[np.isfinite(raw)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     said = f"; its values lie in {low:.4g}..{high:.4g}"
     if low < 0:
         return f"{said}: are they normalised already? The model does that itself"
-    if high <= 1:
+    if high <= 1 and raw.dtype.kind == "f":
         return f"{said}: were they divided by 255? (255 * x).round() as uint8"
     return f"{said}: x.round() as uint8" if high <= 255 else f"{said}: scale them to 0..255 first"
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx._protocol import Protocol
-from rgbx._text import nearest
+from rgbx._text import nearest, one_of
 from rgbx._types import Batch, Meta, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
@@ -277,7 +277,7 @@ class Preprocessor(nn.Module):
         present = [name for name in self.modalities if name in data]
         if not present:
             names = sorted(map(str, data))
-            hint = "".join(nearest(name.lower(), self.modalities) for name in names)
+            hint = "".join(nearest(name, self.modalities) for name in names)
             raise ValueError(f"the batch has {names}; expected at least one of {list(self.modalities)}{hint}")
         maps = [name for name, task in targets.items() if isinstance(task, Map) and name in data]
         meanings = {name: self._meaning(name) for name in dict.fromkeys([*present, *maps])}
@@ -310,7 +310,7 @@ class Preprocessor(nn.Module):
                 known = [*self.modalities, *targets, *(f"{name}_valid" for name in self.modalities)]
                 raise ValueError(
                     f"the batch holds {key!r}, {_found(value)}, which this model does not know"
-                    f"{nearest(str(key).lower(), known)}; it takes {', '.join(known)}"
+                    f"{nearest(str(key), known)}; it takes {', '.join(known)}"
                 )
 
     def _meaning(self, name: str) -> Meaning:
@@ -531,7 +531,7 @@ def input_options(
         ValueError: an unknown kind, or values for a modality that the model has not.
     """
     if kind not in KINDS:
-        raise ValueError(f"normalization is {kind!r}; expected one of {KINDS}")
+        raise ValueError(f"normalization is {kind!r}; expected one of {one_of(KINDS, kind)}")
     given = (ranges if kind == "range" else statistics) or {}
     if unknown := sorted(set(given) - set(modalities)):
         raise ValueError(
@@ -546,8 +546,8 @@ def _statistics(name: str, given: Options | None) -> Statistics:
     known = dict(given or {})
     if not {"mean", "std"} <= set(known):
         raise ValueError(
-            f"no normalization statistics for modality {name!r}; pass "
-            f"statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit"
+            f"no normalization statistics for modality {name!r}{nearest(name, DEFAULT_STATISTICS)}; for your own, "
+            f"pass statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit"
         )
     if unknown := sorted(set(known) - {"mean", "std", "max"}):
         raise ValueError(f"statistics of {name!r} have the unknown entries {unknown}; known are mean, std and max")
@@ -667,7 +667,7 @@ class MultimodalModel(nn.Module):
         if ENSEMBLE in backbone.layout.modalities:
             raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
         if padding not in PADDINGS:
-            raise ValueError(f"padding is {padding!r}; expected one of {PADDINGS}")
+            raise ValueError(f"padding is {padding!r}; expected one of {one_of(PADDINGS, padding)}")
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
         self.data_preprocessor, self.padding, self.modality_dropout = preprocessor, padding, modality_dropout
@@ -743,7 +743,7 @@ class MultimodalModel(nn.Module):
             outputs = self.outputs(inputs)
             return outputs if len(outputs) > 1 else next(iter(outputs.values()))
         if mode not in MODES:
-            raise ValueError(f"mode is {mode!r}; expected one of {MODES}")
+            raise ValueError(f"mode is {mode!r}; expected one of {one_of(MODES, mode)}")
         if mode == "discriminator":
             return self._discriminator_losses(targets or {}, shown)
         seen = self._drawn(inputs)
@@ -807,11 +807,16 @@ class MultimodalModel(nn.Module):
         """
         predictor = Predictor(self, protocol, dtype=dtype, modalities=modalities, heads=heads)
         if batch is not None:
+            if not isinstance(batch, Mapping):
+                raise ValueError(
+                    f"predict takes maps by their names, such as predict({self.modalities[0]}=...), or a collated "
+                    f"batch; found {type(batch).__name__} without a name"
+                )
             if maps:
                 raise ValueError(f"predict takes a batch or maps by name, not both; found a batch and {sorted(maps)}")
             return predictor(batch, keep_probability=bool(keep_probability))
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected a whole number of at least 1")
         values, options = split_arguments(maps, self.modalities)
         given = frames_of(values, sample_id)
         found = predict_frames(

@@ -11,7 +11,10 @@ def computes_in_bfloat16(device: str) -> bool:
     """Whether a device type ("cpu" or "cuda") has instructions for bfloat16 rather than emulating it."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    if device != "cpu" or not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return False
+    used = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # not under ONEDNN_MAX_CPU_ISA=AVX2
+    return used is None or bool(used())
 
 
 def autocast_dtype(name: str | None, device: str) -> torch.dtype | None:

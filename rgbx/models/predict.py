@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx._protocol import PROTOCOLS, Protocol, Size
+from rgbx._text import one_of
 from rgbx._types import Batch
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
@@ -72,12 +73,12 @@ class Predictor:
         heads: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
-            raise ValueError(f"protocol {protocol!r} is not known; expected one of {', '.join(PROTOCOLS)}")
+            raise ValueError(f"protocol {protocol!r} is not known; expected one of {one_of(PROTOCOLS, protocol)}")
         self.protocol = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
         self.model, self.dtype = model, dtype
         self.modalities = tuple(model.modalities if modalities is None else modalities)
         if unknown := [name for name in self.modalities if name not in model.modalities]:
-            raise ValueError(f"modalities {unknown} given; this model knows {list(model.modalities)}")
+            raise ValueError(f"modalities {unknown} given; this model knows {one_of(model.modalities, unknown[0])}")
         known = model.tasks
         if unknown := [name for name in heads or () if name not in known]:
             raise ValueError(f"heads {unknown} given; this model has {list(known)}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rgbx._text import check_options
+from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.models.build import THREE_CHANNELS, complete, segmentor_parameters, translator_parameters
 
@@ -48,7 +48,9 @@ def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any
             raise ValueError(f"it names no model builder: its recipe is {_short(recipe)}, expected a dict")
         builder, parameters = recipe["builder"], recipe.get("parameters")
         if builder not in _COMPLETE:
-            raise ValueError(f"it names the model builder {_short(builder)}; expected one of {sorted(_COMPLETE)}")
+            raise ValueError(
+                f"it names the model builder {_short(builder)}; expected one of {one_of(sorted(_COMPLETE), builder)}"
+            )
         if not isinstance(parameters, Mapping):
             raise ValueError(f"the recipe's parameters are {_short(parameters)}; expected a dict")
         _check_values(parameters, "parameters", [0])

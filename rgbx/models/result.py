@@ -12,7 +12,6 @@ from torch import Tensor
 
 from rgbx._text import modality_title, nearest
 from rgbx._types import Batch, Meta
-from rgbx.maps import MapSpec
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import Panel, draw_strip, holes_legend
 from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
@@ -31,7 +30,7 @@ class Result(Mapping[str, HeadResult]):
         paths: the file behind each map; "" where it was no file.
         inputs: modality to [C, H, W] in its unit, and ``NAME_valid`` bool [1, H, W], as the model saw them.
         heads: by name.
-        specs: what the maps mean, as far as somebody says it.
+        read: how each map was read.
     """
 
     def __init__(
@@ -40,10 +39,10 @@ class Result(Mapping[str, HeadResult]):
         paths: Mapping[str, str],
         inputs: Mapping[str, np.ndarray],
         heads: Mapping[str, HeadResult],
-        specs: Mapping[str, MapSpec] | None = None,
+        read: Mapping[str, MapInput],
     ) -> None:
         self.sample_id, self.paths, self.inputs, self._heads = sample_id, dict(paths), inputs, dict(heads)
-        self._specs = dict(specs or {})
+        self._read = dict(read)
 
     def __getitem__(self, name: str) -> HeadResult:
         try:
@@ -61,7 +60,7 @@ class Result(Mapping[str, HeadResult]):
         return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}>"
 
     def of_branch(self, name: str) -> Result:
-        """What one modality says alone, of every head.
+        """The branch of one modality in place of the ensemble, of every head.
 
         Raises:
             ValueError: a head without such a branch; models that merge their modalities have none.
@@ -73,7 +72,7 @@ class Result(Mapping[str, HeadResult]):
                     f"there is no branch {name!r} of {head}{nearest(name, found.branches)}; it has {known}"
                 )
         heads = {head: found.branches[name] for head, found in self.items()}
-        return Result(self.sample_id, self.paths, self.inputs, heads, self._specs)
+        return Result(self.sample_id, self.paths, self.inputs, heads, self._read)
 
     @property
     def input_titles(self) -> list[str]:
@@ -100,9 +99,10 @@ class Result(Mapping[str, HeadResult]):
 
     def _input_panel(self, name: str) -> Panel:
         image, valid = self.inputs[name], self.inputs.get(f"{name}_valid")
-        spec = self._specs.get(name)
-        known = spec is not None and image.shape[0] == 1
-        bar = map_bar(spec, image[0], None if valid is None else valid[0]) if spec is not None and known else None
+        spec, known = self._read[name].spec, self._read[name].known
+        if spec is None or image.shape[0] > 1:
+            return Panel(modality_title(name), colour_input(name, image, valid))
+        bar = map_bar(spec, image[0], None if valid is None else valid[0], add=known.add if known else None)
         return Panel(modality_title(name), colour_input(name, image, valid), bar)
 
     def place(self, folder: str | Path, suffix: str = "") -> Path:
@@ -153,12 +153,11 @@ def predict_frames(
         keep_probability: whether results hold probabilities, [K, H, W] each.
     """
     group: list[Packed] = []
-    specs = {name: item.spec for name, item in inputs.items() if item.spec is not None}
 
     def answered() -> Iterator[Result]:
         found = predictor(as_batch(group), keep_probability=True) if group else []
         for sample, output in zip(group, found, strict=True):
-            yield _result(sample, output["heads"], predictor, about, keep_probability, specs)
+            yield _result(sample, output["heads"], predictor, about, keep_probability, inputs)
 
     for frame in frames:
         try:
@@ -198,7 +197,7 @@ def _result(
     predictor: Predictor,
     about: Meta,
     keep_probability: bool,
-    specs: Mapping[str, MapSpec],
+    read: Mapping[str, MapInput],
 ) -> Result:
     inputs = {key: x.numpy() for key, x in sample.items() if isinstance(x, Tensor)}
     found = {}
@@ -214,7 +213,7 @@ def _result(
             _again(predictor, sample, name, task),
         )
         found[name] = task.result(answer)
-    return Result(sample["sample_id"], sample["paths"], inputs, found, specs)
+    return Result(sample["sample_id"], sample["paths"], inputs, found, read)
 
 
 def _again(predictor: Predictor, sample: Packed, head: str, task: Task) -> Callable[[str], np.ndarray]:

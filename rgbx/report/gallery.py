@@ -7,15 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import cv2
 import numpy as np
 
 from rgbx._files import read_text
+from rgbx._text import modality_title
+from rgbx.evaluate.result_form import Json
 from rgbx.maps.colour import colour_map
-from rgbx.maps.drawing import SIGNS, Bar, Panel
+from rgbx.maps.drawing import Bar, Panel
 from rgbx.maps.files import replace_file
 from rgbx.models.result import Result
 from rgbx.report.markup import Cell, count_cell, facts, percent, percent_cell, sortable_table, swatch
@@ -23,10 +24,12 @@ from rgbx.report.tables import Table
 
 RECORDS, PAGE, PICTURES = "predictions.jsonl", "index.html", "pictures"
 LONGEST_SIDE = 960  # of the page's pictures
-JPEG_QUALITY = 90
+JPEG = (  # colours as fine as brightness: classes differ in colour alone
+    *(cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
 STOPS = 9  # of a bar's gradient
 CONTENT_POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-Record = dict[str, Any]  # what the page is told of a frame, one line of RECORDS
+Record = dict[str, Json]  # what the page is told of a frame, one line of RECORDS
 
 
 def add_to_gallery(result: Result, folder: str | Path) -> None:
@@ -114,32 +117,32 @@ def read_records(path: Path) -> list[Record]:
     return list(found.values())
 
 
-def _kept(panel: Panel, path: Path, folder: Path) -> dict[str, Any]:
+def _kept(panel: Panel, path: Path, folder: Path) -> dict[str, Json]:
     """Writes a panel's picture, made smaller where it is large, and says what it shows."""
     picture, longest = panel.picture, max(panel.picture.shape[:2])
     if longest > LONGEST_SIDE:
         height, width = (max(1, round(side * LONGEST_SIDE / longest)) for side in picture.shape[:2])
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    encoded = cv2.imencode(".jpg", picture[..., ::-1], JPEG)[1]
     replace_file(path, encoded.tobytes())
-    bar = panel.bar and {"limits": list(panel.bar.limits), "scale": panel.bar.scale, "unit": panel.bar.unit}
+    bar = panel.bar and {"limits": list(panel.bar.limits), "scale": panel.bar.scale, "sign": panel.bar.sign}
     return {"title": panel.title, "file": path.relative_to(folder).as_posix(), "bar": bar}
 
 
-def _facts(records: Sequence[Record], heads: Sequence[str]) -> list[tuple[str, Any]]:
+def _facts(records: Sequence[Record], heads: Sequence[str]) -> list[tuple[str, Json]]:
     sizes = list(dict.fromkeys("×".join(map(str, record["size"])) for record in records))
     maps = list(dict.fromkeys(name for record in records for name in record["paths"]))
     shown = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
     return [
         ("Frames", f"{len(records)} of {shown} pixels (height × width)"),
-        ("From", ", ".join(maps)),
+        ("From", ", ".join(map(modality_title, maps))),
         ("Predicted", ", ".join(heads)),
     ]
 
 
 def _classes(records: Sequence[Record], head: str) -> str:
     """The classes that occur anywhere, in their order, with their share of all pixels and the frames that have them."""
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Json]] = {}
     pixels = sum(record["size"][0] * record["size"][1] for record in records if head in record["heads"])
     for record in records:
         for entry in record["heads"].get(head, {}).get("classes", ()):
@@ -210,22 +213,25 @@ def _frame(record: Record, number: int) -> str:
     )
 
 
-def _told(head: str, told: Mapping[str, Any]) -> str:
+def _told(head: str, told: Mapping[str, Json]) -> str:
     """What is known of a head's prediction of a frame: classes in their order with their shares, or values."""
     if "classes" in told:
         entries = [
-            f"<li>{swatch(entry['colour'])}{escape(entry['name'])} <b>{percent(entry['share'])} %</b></li>"
+            f"<li>{swatch(entry['colour'])}{escape(entry['name'])} <b>{_share(entry['share'])} %</b></li>"
             for entry in sorted(told["classes"], key=lambda entry: entry["id"])
         ]
         return f'<ul class="legend" aria-label="{escape(head)}">{"".join(entries)}</ul>\n'
     if "median" not in told:
         return ""
-    sign = f" {SIGNS[told['unit']]}" if told["unit"] in SIGNS else ""
-    values = " · ".join(f"{key} <b>{told[key]:.3g}{sign}</b>" for key in ("least", "median", "largest"))
+    values = " · ".join(f"{key} <b>{_number(told[key], told['sign'])}</b>" for key in ("least", "median", "largest"))
     return f'<ul class="legend"><li>{escape(head)}: {values}</li></ul>\n'
 
 
-def _image(panel: Mapping[str, Any], record: Record) -> str:
+def _share(share: float) -> str:
+    return "&lt; 0.1" if share < 0.0005 else percent(share)
+
+
+def _image(panel: Mapping[str, Json], record: Record) -> str:
     height, width = record["size"]
     alt = escape(f"{panel['title']} of {record['sample_id']}")
     return (
@@ -233,16 +239,19 @@ def _image(panel: Mapping[str, Any], record: Record) -> str:
     )
 
 
-def _bar(bar: Mapping[str, Any] | None) -> str:
+def _bar(bar: Mapping[str, Json] | None) -> str:
     """The colours of a picture as a bar between the numbers that its ends stand for."""
     if bar is None:
         return ""
-    found = Bar((bar["limits"][0], bar["limits"][1]), bar["scale"], bar["unit"])
+    found = Bar((bar["limits"][0], bar["limits"][1]), bar["scale"], bar["sign"])
     colours = colour_map(np.linspace(0, 1, STOPS)[None], None, found.scale, (0.0, 1.0))[0]
     stops = ",".join(f"#{bytes(colour).hex()}" for colour in colours.tolist())
-    sign = f" {SIGNS[found.unit]}" if found.unit in SIGNS else ""
-    low, high = (f"{value:.3g}" for value in found.limits)
-    return f' <span class="bar">{low} <i style="background:linear-gradient(90deg,{stops})"></i> {high}{sign}</span>'
+    low, high = _number(found.limits[0]), _number(found.limits[1], found.sign)
+    return f' <span class="bar">{low} <i style="background:linear-gradient(90deg,{stops})"></i> {high}</span>'
+
+
+def _number(value: float, sign: str = "") -> str:
+    return escape(f"{value:.3g} {sign}".strip().replace("-", "−"))
 
 
 def _slug(title: str) -> str:
@@ -275,13 +284,13 @@ _DOCUMENT = """<!doctype html>
 {facts}
 </header>
 <main>
-{classes}<section aria-labelledby="overview">
+<section aria-labelledby="overview">
 <h2 id="overview">Overview</h2>
 <p class="order"><label>Order <select id="order">{order}</select></label></p>
 <ol class="thumbnails" id="thumbnails">
 {thumbnails}</ol>
 </section>
-<section aria-labelledby="frames">
+{classes}<section aria-labelledby="frames">
 <h2 id="frames">Frames</h2>
 {frames}</section>
 </main>

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rgbx._protocol import Protocol
-from rgbx._text import text_table
+from rgbx._text import one_of, text_table
 from rgbx._types import Meta, Options, Scores
 from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
@@ -100,7 +100,9 @@ class Map(Task):
         self.target = target or head
         known = STANDARD_MAPS.get(self.target)
         if unit is not None and unit not in (*SCORED_UNITS, "sensor"):
-            raise ValueError(f"head {head!r}: unit is {unit!r}; expected one of {(*SCORED_UNITS, 'sensor')}")
+            raise ValueError(
+                f"head {head!r}: unit is {unit!r}; expected one of {one_of((*SCORED_UNITS, 'sensor'), unit)}"
+            )
         self.stated_unit, self.unit = unit, unit or (known.unit if known else None)
         self.channels = channels or CHANNELS.get(self.unit or "", 1)
         self.range = build_range(self.target, range, unit=self.unit)
@@ -282,7 +284,7 @@ class Map(Task):
         meta = dataset.metainfo
         spec, stored = self.spec(meta), (meta.get("stored") or {}).get(self.target) or {}
         pixels = values.transpose(1, 2, 0)
-        Encoding(spec, **stored).write(path, pixels[..., 0] if spec.channels == 1 else pixels)
+        Encoding(spec, **stored).to_write().write(path, pixels[..., 0] if spec.channels == 1 else pixels)
 
 
 def stretch(

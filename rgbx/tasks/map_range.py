@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rgbx._text import one_of
 from rgbx._types import Options
 
 SCALES = ("linear", "log")
@@ -40,7 +41,7 @@ class MapRange(nn.Module):
     def __init__(self, low: float, high: float, scale: str = "linear") -> None:
         super().__init__()
         if scale not in SCALES:
-            raise ValueError(f"scale is {scale!r}; expected one of {SCALES}")
+            raise ValueError(f"scale is {scale!r}; expected one of {one_of(SCALES, scale)}")
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"a range needs finite low < high, found {low} and {high}")
         if scale == "log" and low < 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgbx._text import modality_title
+from rgbx._text import branch_title
 from rgbx._types import Meta
 from rgbx.maps import IGNORE_INDEX, Encoding, MapSpec
 from rgbx.maps.colour import (
@@ -21,7 +21,7 @@ from rgbx.maps.colour import (
     scale_of,
     usual_limits,
 )
-from rgbx.maps.drawing import Bar, Panel, with_bar, with_legend
+from rgbx.maps.drawing import Bar, Panel, sign_of, with_bar, with_legend
 from rgbx.maps.files import encode_png, replace_file
 from rgbx.maps.palette import default_palette
 
@@ -85,13 +85,13 @@ class HeadResult:
 
     @property
     def branches(self) -> dict[str, HeadResult]:
-        """What each modality says alone, by its name; none where they are merged to one branch."""
+        """What each branch answers, by its modality's name; none where they are merged to one branch."""
         return {name: type(self)(self.task, self.answer, name) for name in self.answer.values if name != ENSEMBLE}
 
     @property
     def title(self) -> str:
         """What stands above its picture."""
-        by = "" if self.branch == ENSEMBLE else f"{modality_title(self.branch)} branch: "
+        by = "" if self.branch == ENSEMBLE else f"{branch_title(self.branch)}: "
         return f"{by}predicted {self.answer.head}"
 
     def legend(self) -> dict[str, Sequence[int]]:
@@ -253,7 +253,8 @@ class MapResult(HeadResult):
     @property
     def bar(self) -> Bar | None:
         """What the colours of its picture stand for; None for colours and normals, which are shown as they are."""
-        return map_bar(self.spec, self.values)
+        options = self.answer.about.get("stored", {}).get(self.spec.name) or {}
+        return map_bar(self.spec, self.values, add=options.get("add"))
 
     def picture(self, *, legend: bool = True, limits: tuple[float, float] | None = None) -> np.ndarray:
         """uint8 RGB [H, W, 3], with a bar of its values beside it.
@@ -276,10 +277,10 @@ class MapResult(HeadResult):
 
     def facts(self) -> dict[str, Any]:
         """Unit, and of one channel the least, the median and the largest value."""
-        if self.bar is None:
+        if (bar := self.bar) is None:
             return {"unit": self.unit}
         least, median, largest = (float(value) for value in np.percentile(self.values, (0, 50, 100)))
-        return {"unit": self.unit, "least": least, "median": median, "largest": largest}
+        return {"unit": self.unit, "sign": bar.sign, "least": least, "median": median, "largest": largest}
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Writes the values as the files of the training hold them: a PNG of 16 bits, of colours 8, that says its unit.
@@ -311,11 +312,20 @@ def map_bar(
     spec: MapSpec,
     values: np.ndarray,  # [H, W] or [H, W, C], in the map's unit
     valid: np.ndarray | None = None,  # bool [H, W]
+    *,
+    add: float | None = None,
 ) -> Bar | None:
-    """What the colours of a map's picture stand for; None of several channels, which are shown as they are."""
+    """What the colours of a map's picture stand for; None of several channels, which are shown as they are.
+
+    Args:
+        spec: of the map.
+        values: the map.
+        valid: where it was measured.
+        add: see `rgbx.maps.drawing.sign_of`.
+    """
     if spec.channels > 1:
         return None
-    return Bar(usual_limits(values, valid), scale_of(spec.name, spec.unit), spec.unit)
+    return Bar(usual_limits(values, valid), scale_of(spec.name, spec.unit), sign_of(spec.unit, add))
 
 
 def png_path(path: str | Path) -> Path:

@@ -48,6 +48,7 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    began = False  # whether it has come to its first step
     _train_loop: Any
     _val_loop: Any
 
@@ -65,6 +66,12 @@ class Runner(ResumableRunner):
             resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
+
+    def dump_config(self) -> None:
+        """Keeps the config in the work directory, but never over the file that it was read from."""
+        source = Path(self.cfg.filename) if self.cfg.filename else None
+        if source is None or source.resolve() != Path(self.work_dir, source.name).resolve():
+            super().dump_config()
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""
@@ -233,6 +240,7 @@ class Runner(ResumableRunner):
         self.load_or_resume()
         self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)
         self._compile()
+        self.began = True
         model = self.train_loop.run()
         self.call_hook("after_run")
         return model

@@ -16,6 +16,7 @@ from functools import partial
 import cv2
 import numpy as np
 
+from rgbx._text import one_of
 from rgbx.datasets.sample import Sample
 from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.transforms.spatial import Maps
@@ -65,7 +66,7 @@ class Corrupt:
 
     def __init__(self, name: str, severity: int, *, key: str | None = None, maps: Maps | None = None) -> None:
         if name not in CORRUPTIONS:
-            raise ValueError(f"corruption {name!r} is not known; expected one of {sorted(CORRUPTIONS)}")
+            raise ValueError(f"corruption {name!r} is not known; expected one of {one_of(sorted(CORRUPTIONS), name)}")
         if isinstance(severity, bool) or severity not in range(6):
             raise ValueError(f"severity of {name!r} must be 0 (none) to 5, found {severity!r}")
         self.name, self.severity, self.corruption = name, severity, CORRUPTIONS[name]
@@ -75,7 +76,8 @@ class Corrupt:
         self.key = found
         known = {**STANDARD_MAPS, **(maps or {})}
         if self.key not in known:
-            raise ValueError(f"no MapSpec for {self.key!r}; known: {sorted(known)}. Pass maps={{name: MapSpec(...)}}")
+            names = one_of(sorted(known), self.key)
+            raise ValueError(f"no MapSpec for {self.key!r}; known: {names}. Pass maps={{name: MapSpec(...)}}")
         self.spec = known[self.key]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

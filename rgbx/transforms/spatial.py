@@ -12,6 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from rgbx._text import one_of
 from rgbx.datasets.sample import Sample
 from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 from rgbx.maps.normals import unit_length
@@ -163,7 +164,7 @@ def check_fill(fill: Fill | None, maps: Maps | None = None) -> Fill | None:
     known = {**STANDARD_MAPS, **(maps or {}), "label": LABEL}
     for name, value in (fill or {}).items():
         if name not in known:
-            raise ValueError(f"fill names the map {name!r}; expected one of {sorted(known)}")
+            raise ValueError(f"fill names the map {name!r}; expected one of {one_of(sorted(known), name)}")
         values = np.asarray(value, np.float64)
         if values.shape not in ((), (known[name].channels,)):
             raise ValueError(f"fill of {name!r} must be one number or {known[name].channels}, found {value!r}")
@@ -176,8 +177,8 @@ def check_interpolation(interpolation: str) -> str:
     """Returns the name, or raises ValueError with the known ones."""
     if interpolation not in _LINEAR_KINDS:
         raise ValueError(
-            f"interpolation must be one of {sorted(_LINEAR_KINDS)}, "
-            f"found {interpolation!r}; nearest is a property of the MapSpec"
+            f"found interpolation {interpolation!r}; expected one of "
+            f"{one_of(sorted(_LINEAR_KINDS), interpolation)}; nearest is a property of the MapSpec"
         )
     return interpolation
 

@@ -42,10 +42,15 @@ def lay_translate(_, root):
         cv2.imwrite(f"{folder}/1.png", image)
 
 
-def lay_doctor(_, root):
-    rooms = SyntheticRooms(split="train", num_frames=2, size=(24, 32), root="data/my_dataset")
-    for index in range(2):
-        rooms.write(index)
+def lay_doctor(_, root, splits=("train",)):
+    for split in splits:
+        rooms = SyntheticRooms(split=split, num_frames=2, size=(24, 32), root="data/my_dataset")
+        for index in range(2):
+            rooms.write(index)
+
+
+def lay_init(_, root):
+    lay_doctor(_, root, ("train", "val"))
 
 
 def lay_prepare(_, root):
@@ -61,6 +66,7 @@ def lay_profile(_, root):
 
 def lay_study(_, root):
     shutil.copytree(Path(__file__).parents[2] / "configs", "configs")
+    (root / "data/rooms").mkdir(parents=True)
 
 
 def lay_results(_, root):
@@ -88,6 +94,7 @@ def save(path, model):
 
 
 LAID = {  # what has to lie where an example names it
+    "init": lay_init,
     "train": lay_config,
     "test": lay_test,
     "translate": lay_translate,

@@ -86,7 +86,7 @@ def test_an_unknown_folder_is_declared_and_the_next_step_told(tmp_path, capsys, 
             assert cv2.imwrite(str(root / name / f"{index}.png"), array)
     assert main([str(root), "--write-toml"]) < 2
     printed = capsys.readouterr().out
-    assert (f"asymfusion_r18.py --data-root '{root}'\n" in printed) == labelled
+    assert f"rgbx train '{root}'\n" in printed and ("name its classes" in printed) == labelled
     assert ("dataset.toml has no labels: its maps can be translated" in printed) != labelled
     assert main([str(root)]) < 2
     assert "Next:" not in capsys.readouterr().out

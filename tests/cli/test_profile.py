@@ -86,8 +86,8 @@ def test_subsets_can_be_chosen(config, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--modalities", "thermal"], "this model knows ['rgb', 'depth']"),
-        (["--cfg-options", "model.backbone=resnet18x"], "is no timm model"),
+        (["--modalities", "thermal"], "this model knows rgb, depth"),
+        (["--cfg-options", "model.backbone=resnet18x"], "is no timm model; did you mean 'resnet18d'?"),
         (["--cfg-options", "model.decoder.widht=3"], "did you mean 'width'?"),
     ],
 )

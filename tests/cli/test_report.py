@@ -21,15 +21,15 @@ def test_report_of_a_file(tmp_path, capsys):
 
 
 def test_report_of_a_test_run(write_config, tmp_path):
-    """Scores, pictures and page of one run; the pictures are those of the first subset."""
+    """Scores, pictures and page of one run; the pictures are those of the largest subset."""
     config, run, out = str(write_config()), tmp_path / "run", tmp_path / "out"
     assert train([config, "--work-dir", str(run)]) == 0
     assert evaluate([config, str(run), "--modalities", "rgb", "rgb+depth", "--report", str(out)]) == 0
     result = read_result(out / "results.json")["heads"]["labels"]
-    assert list(result["subsets"]) == ["rgb", "rgb+depth"]
+    assert list(result["subsets"]) == ["rgb+depth", "rgb"]
     assert [entry["kind"] for entry in result["pictures"]] == ["best", "median", "worst"]
-    files = result["pictures"][0]["files"]
-    assert list(files) == ["input/rgb", "input/depth", "truth", "ensemble", ERRORS, "both"]
+    files, alone = result["pictures"][0]["files"], ["RGB branch", "depth branch", "RGB alone"]
+    assert list(files) == ["input/rgb", "input/depth", "truth", "ensemble", ERRORS, *alone]
     pictures = {name: np.asarray(Image.open(out / file)) for name, file in files.items()}
     assert result["pictures"][0]["legend"].keys() <= {*result["about"]["classes"], "not labelled"}
     wrong = pictures[ERRORS][..., 0] > 2.0 * pictures[ERRORS][..., 1]
@@ -37,7 +37,7 @@ def test_report_of_a_test_run(write_config, tmp_path):
     best = next(image for image in result["images"] if image["sample_id"] == result["pictures"][0]["sample_id"])
     assert 1 - wrong.sum() / scored.sum() == pytest.approx(best["aAcc"])
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 18
+    assert page.count("data:image/png;base64,") == 24
     assert 'id="calibration"' in page
 
 

@@ -119,6 +119,7 @@ def calls(monkeypatch, tmp_path):
 
 
 def options(path, tmp_path):
+    (tmp_path / "rooms").mkdir(exist_ok=True)
     return [path, "--work-dir", str(tmp_path / "work"), "--data-root", str(tmp_path / "rooms"), "--no-latency"]
 
 

@@ -151,6 +151,58 @@ def test_debugging_shows_the_traceback(monkeypatch):
         main(["nowhere.py"])
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("modle = dict(width=3)", "unknown name 'modle' at the top level; did you mean 'model'?"),
+        ("train_cfg.update(max_epoch=3)", "train_cfg has no 'max_epoch'; did you mean 'max_epochs'?"),
+        ("optim_wrapper.dtpye = 'float16'", "optim_wrapper has no 'dtpye'; did you mean 'dtype'?"),
+        ("model.update(num_class=3)", "model has no 'num_class'; did you mean 'num_classes'?"),
+        ("param_scheduler[0].update(powr=1)", "param_scheduler.0 has no 'powr'; did you mean 'power'?"),
+        ("test_cfg.update(protocol='cmx-s')", "test_cfg.protocol is 'cmx-s'; expected one of rgbx"),
+        ("trian_cfg.update(max_epochs=3)", "NameError: name 'trian_cfg' is not defined; did you mean 'train_cfg'?"),
+        ("optim_wrapper.optimzer.update(lr=3)", "no attribute 'optimzer'; did you mean 'optimizer'?"),
+        ("x = model['numclasses']", "KeyError: 'numclasses'; did you mean 'num_classes'?"),
+        ("from rgbx.datsets import FMB", "No module named 'rgbx.datsets'; did you mean 'datasets'?"),
+        ("from rgbx.transforms import RandomCorp", "has no 'RandomCorp'; did you mean 'RandomCrop'?"),
+        ("default_hooks.checkpoint.update(save_best='mIuO')", "did you mean 'mIoU'?"),
+        ("from rgbx.models import multimodal_segmentor\nmodel = dict(type=multimodal_segmentor, "
+         "modalities=('rgb', 'depth'), num_classes=3, backbone='resnet19')", "did you mean 'resnet18'?"),
+        ("from rgbx.models import multimodal_segmentor\nmodel = dict(type=multimodal_segmentor, "
+         "modalities=('rgb', 'dpeth'), num_classes=3, backbone='test_resnet')", "'dpeth'; did you mean 'depth'?"),
+        ("from rgbx.datasets import FolderDataset\ntrain_dataloader.dataset = dict(type=FolderDataset, root='')\n"
+         "data_root = 'away'", "data root away does not exist; --data-root names"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_config_are_named_and_leave_nothing(write_config, work_dir, capsys, line, message):
+    assert main([str(write_config(line)), "--work-dir", str(work_dir / "deep")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+    assert not work_dir.exists()
+
+
+def test_a_failed_run_removes_only_what_it_made(write_config, work_dir):
+    work_dir.mkdir()
+    (work_dir / "20250101_000000").mkdir()
+    (work_dir / "notes.txt").touch()
+    broken = write_config("train_dataloader.dataset.update(modalities=('rgb', 'thermal'))")
+    assert main([str(broken), "--work-dir", str(work_dir)]) == 2
+    assert {path.name for path in work_dir.iterdir()} == {"20250101_000000", "notes.txt"}
+
+
+def test_a_work_directory_is_no_config_but_a_checkpoint(write_config, work_dir, tmp_path, capsys):
+    config = str(write_config())
+    assert main([config, "--work-dir", str(work_dir)]) == 0
+    assert main([str(work_dir)]) == 2
+    assert f"{work_dir} is a work directory, not the folder of a dataset. It was" in capsys.readouterr().err
+    short = ["--cfg-options", "train_cfg.max_epochs=3"]
+    assert main([config, "--resume", str(work_dir), "--work-dir", str(tmp_path / "on"), *short]) == 0
+    assert checkpoints(tmp_path / "on") == ["epoch_3.pth"]
+    short = ["--cfg-options", "train_cfg.max_epochs=1"]
+    assert main([config, "--load-from", str(work_dir), "--work-dir", str(tmp_path / "tuned"), *short]) == 0
+    assert checkpoints(tmp_path / "tuned") == ["epoch_1.pth"]
+
+
 def test_errors_of_workers_are_told_without_their_traceback(write_config, work_dir, capsys):
     config = write_config(
         "train_dataloader.update(num_workers=1)\ntrain_dataloader.dataset.update(modalities=('rgb', 'thermal'))"

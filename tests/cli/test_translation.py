@@ -16,6 +16,7 @@ def trained(tmp_path_factory, translation_config):
     config = folder / "config.py"
     config.write_text(translation_config)
     arguments = ["--data-root", str(folder / "rooms")]
+    (folder / "rooms").mkdir()
     assert train([str(config), "--work-dir", str(folder / "run"), *arguments]) == 0
     return str(config), folder / "run", arguments
 

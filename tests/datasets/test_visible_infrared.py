@@ -61,7 +61,7 @@ def test_exception(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folders vi or vis or visible beside ir or infrared"):
         VisibleInfrared(tmp_path)
     write(tmp_path, ("Vis", "Ir"))
-    with pytest.raises(ValueError, match=rf"{tmp_path}.*VisibleInfrared: \[splits\] has \['all'\], found split"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}.*VisibleInfrared: \[splits\] has all; found split"):
         VisibleInfrared(tmp_path, "train")
     (tmp_path / "Ir/00001D.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"Ir.00001D\.png: no such file; thermal of 1 of 2 frames is missing"):

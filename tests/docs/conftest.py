@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rgbx.cli.main import main
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,13 +26,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run_tools(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Runs lines such as `[PYTHONPATH=FOLDER] python tools/... ARGUMENTS`, which must end well."""
+    """Runs lines such as `[PYTHONPATH=FOLDER] python tools/... ARGUMENTS` or `rgbx ...`, which must end well."""
 
     def run(commands: str) -> None:
         for command in commands.replace("\\\n", " ").splitlines():
             words = shlex.split(command)
             if words[0].startswith("PYTHONPATH="):
                 monkeypatch.syspath_prepend(words.pop(0).removeprefix("PYTHONPATH="))
+            if words[0] == "rgbx":
+                assert main(words[1:]) == 0, command
+                continue
             python, tool, *arguments = words
             assert python == "python"
             monkeypatch.setattr("sys.argv", [tool, *arguments])

@@ -42,7 +42,7 @@ def test_a_file_of_the_user(place, run_tools, capsys):
     (place / FILE).write_text(CODE)
     (place / CONFIG).write_text(TEXT)
     run_tools(COMMANDS)
-    assert re.search(r"^RGB \+ depth +[\d.]", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^both +[\d.]", capsys.readouterr().out, re.MULTILINE)
     loaded = {}
     exec(LOAD, loaded)
     gates = [m for m in loaded["model"].modules() if type(m).__name__ == "GatedSum"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from rgbx.tasks import TASKS, Target
 
@@ -58,6 +59,19 @@ def test_a_task_of_the_user(place, run_tools, capsys):
     assert 0 < objects["subsets"]["rgb+depth"]["ensemble"]["MAE"] < 1
     assert (place / "work_dirs/saliency/report/report.html").is_file()
     check_scores(model.tasks["objects"])
+    check_prediction(model, place)
+
+
+def check_prediction(model, folder):
+    """Of arrays, with a picture as the task draws it."""
+    rgb = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    found = model.predict(rgb=rgb)["objects"]
+    batch = {"rgb": torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]}
+    expected = model.predict(batch)[0]["heads"]["objects"].prediction["ensemble"].numpy()
+    np.testing.assert_array_equal(found.values, expected[0])
+    found.save(folder / "objects.png")
+    with Image.open(folder / "objects.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), model.tasks["objects"].draw(expected, {}))
 
 
 def check_scores(task):

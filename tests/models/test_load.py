@@ -21,7 +21,7 @@ from small_models import UNET, batch, diverse, equal, run, small
 
 import rgbx
 from rgbx.maps import STANDARD_MAPS, MapSpec
-from rgbx.models.checkpoint import to_plain
+from rgbx.models.checkpoint import dataset_in, to_plain
 from rgbx.models.load import load
 
 FOLDER = Path(__file__).parent / "models_0.1.0"
@@ -162,7 +162,9 @@ def test_a_recipe_that_does_not_fit_its_tensors_costs_no_memory(saved):
 
 FRESH = """import sys, torch, rgbx
 data = torch.load(sys.argv[2])
-found = rgbx.load(sys.argv[1]).predict(data)
+model = rgbx.load(sys.argv[1])
+found = model.predict(data)
+model.predict(rgb=data["rgb"][0], depth=data["depth"][0].clamp(min=0)).strip()
 torch.save(found[0]["heads"]["labels"].prediction, sys.argv[2] + ".out")
 heavy = ("mmengine", "matplotlib", "albumentations", "segmentation_models_pytorch", "mmcv", "pandas")
 print([name for name in heavy if name in sys.modules])
@@ -212,6 +214,21 @@ def test_a_description_that_is_none_is_left_alone(meta, tmp_path):
     state = {"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": meta}
     torch.save(state, tmp_path / "a.pth")
     assert load(tmp_path / "a.pth").predict(batch())[0]["prediction"]["ensemble"].shape == (34, 50)
+
+
+def test_what_a_checkpoint_says_of_its_dataset_is_checked():
+    """Plain names, colours and options of files; anything else is as if nobody had said it."""
+    stored = {"depth": {"scale": 5, "missing": [7]}}
+    meta = {"classes": ["a", "b"], "palette": [[0, 1, 2], (3, 4, 255)], "stored": stored}
+    found = dataset_in({"meta": {"dataset_meta": meta}})
+    assert found["classes"] == ("a", "b") and found["palette"] == [[0, 1, 2], [3, 4, 255]]
+    assert found["stored"] == {"depth": {"scale": 5, "missing": (7,)}}
+    for palette in ([[0, 1, 2]], [[0, 1, 2], [0, 1, 256]], [[0, 1, 2], [0, 1]], [[0, 1, 2], [0, 1, 2.5]], "ab", None):
+        assert "palette" not in dataset_in({"meta": {"dataset_meta": {**meta, "palette": palette}}}), palette
+    for classes in ("ab", ["a", 3], [], 3):
+        assert "classes" not in dataset_in({"meta": {"dataset_meta": {**meta, "classes": classes}}}), classes
+    for words in ({"scale": "5"}, {"size": 3}, {"scale": float("nan")}, {"missing": [[1]]}, {3: 4}, [1], "x", None):
+        assert dataset_in({"meta": {"dataset_meta": {"stored": {"depth": words}}}})["stored"] == {"depth": None}, words
 
 
 def test_a_wrong_description_is_an_error_of_its_file(tmp_path):

@@ -120,8 +120,10 @@ def test_auto_without_torchs_private_function(monkeypatch):
 
 def test_auto_follows_the_processor(monkeypatch):
     linear = nn.Linear(4, 4)
-    for supported, expected in [(True, torch.bfloat16), (False, torch.float32)]:
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+    for has, used in [(True, True), (False, True), (True, False)]:  # the last where ONEDNN_MAX_CPU_ISA=AVX2
+        expected = torch.bfloat16 if has and used else torch.float32
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda used=used: used)
         wrapper = AutocastOptimWrapper(torch.optim.SGD(linear.parameters(), 0.1), dtype="auto")
         with wrapper.optim_context(linear):
             assert linear(torch.ones(1, 4)).dtype == expected

@@ -9,6 +9,7 @@ from typing import Literal, Unpack
 import numpy as np
 
 from rgbx._files import inside
+from rgbx._text import one_of
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import Holdout, held_out, lines_beside, list_lines
@@ -129,7 +130,7 @@ def mfnet_variant(root: Path) -> str:
 
 def _known_variant(variant: str) -> str:
     if variant not in MFNET_VARIANTS:
-        raise ValueError(f"variant must be one of {list(MFNET_VARIANTS)} or None, found {variant!r}")
+        raise ValueError(f"variant is {variant!r}; expected None or one of {one_of(MFNET_VARIANTS, variant)}")
     return variant
 
 

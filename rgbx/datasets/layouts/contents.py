@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from rgbx._files import read_text
 from rgbx.datasets.layouts.pairing import Group
 from rgbx.maps import IGNORE_INDEX, METRE_STEPS
 from rgbx.maps.files import read_ids, read_image, stored_kind
 
 MAP_FILES = 8  # read of each map, evenly spread
+NAME_LISTS = ("classes.txt", "class_names.txt", "labels.txt", "names.txt")
+VOID_NAMES = ("void", "unlabeled", "unlabelled", "ignore", "ignored", "unknown", "no class")
 FEW_IDS, EVEN = 64, 0.85  # of labels found by their content: distinct values, and the share of equal neighbours
 
 
@@ -154,6 +158,44 @@ def label_ids(ids: Sequence[int], counts: np.ndarray) -> tuple[list[str], int, s
     if own[-1] > 60 and own[-1] > 4 * len(own):
         return [f"values = {own}  # stored value of each class"], len(own), "few values far apart"
     return [], max(own[-1] + 1, 2), "ids from 0" + ("; 255 is no class" if IGNORE_INDEX in ids else "")
+
+
+def named_ids(root: Path) -> tuple[str, dict[int, str]]:
+    """A list of class names in a folder, and the names by stored value; "" where there is none that is clear.
+
+    Lines are `ID NAME` (or with a colon, comma or tab between them), or names alone, which count from 0. Numbers and
+    names of files are those of frames.
+    """
+    for list_name in NAME_LISTS:
+        try:
+            lines = [line.strip() for line in read_text(root / list_name).split("\n") if line.strip()]
+        except (OSError, ValueError):
+            continue
+        numbered = [re.fullmatch(r"(\d{1,3})[\s:,;]+(\S.*)", line) for line in lines]
+        if not any(numbered):
+            found = dict(enumerate(lines))
+        elif all(numbered):
+            found = {int(match[1]): match[2].strip() for match in numbered if match}
+        else:
+            continue
+        words = all(re.search(r"[^\W\d]", name) and not re.search(r"[/\\]|\.\w+$", name) for name in found.values())
+        if words and len(lines) == len(found) == len(set(found.values())) <= IGNORE_INDEX:
+            return list_name, found
+    return "", {}
+
+
+def named_classes(named: Mapping[int, str], ids: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Names of classes and keys of [label], of named stored values; none where a value that occurs has no name."""
+    if not set(ids) <= {*named, IGNORE_INDEX}:
+        return [], []
+    void = [value for value in named if named[value].lower() in VOID_NAMES]
+    values = sorted(value for value in named if value not in (*void, IGNORE_INDEX))
+    first = values[0] if values else 0
+    if not values or values != list(range(first, first + len(values))):
+        keys = [f"values = {values}  # stored value of each class"]
+    else:
+        keys = [f"offset = {first}"] if first else []
+    return [named[value] for value in values], keys + ([f"void = {void}"] if void else [])
 
 
 def listed(values: Sequence[int]) -> str:

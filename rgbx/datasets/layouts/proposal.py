@@ -18,7 +18,16 @@ import numpy as np
 
 from rgbx.datasets.declaration import SPLIT, read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
-from rgbx.datasets.layouts.contents import FEW_IDS, Look, depth_scale, label_ids, listed, spread
+from rgbx.datasets.layouts.contents import (
+    FEW_IDS,
+    Look,
+    depth_scale,
+    label_ids,
+    listed,
+    named_classes,
+    named_ids,
+    spread,
+)
 from rgbx.datasets.layouts.pairing import (
     SPLIT_WORDS,
     Group,
@@ -222,6 +231,12 @@ def _label(look: Look, folder: str, notes: list[str]) -> list[str]:
     ids = [int(value) for value in np.flatnonzero(counts)]
     if not ids:
         raise NoClassesError
+    list_name, named = named_ids(look.root)
+    names, keys = named_classes(named, ids)
+    if names:
+        told = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+        said = f"# {len(names)} classes, as {list_name} names them and {len(paths)} label files hold no other values"
+        return ["", "[classes]", said, f"names = [{told}]", "", "[label]", *_place(look.group, folder), *keys]
     lines, count, reason = label_ids(ids, counts)
     seen = f"of {len(paths)} of {len(look.paths)} label files"
     said = f"# {count} classes, as the values {listed(ids)} {seen} say: {reason}"
@@ -277,15 +292,17 @@ def _splits(
         if not whole:
             notes.append("frames without all maps stop a training: complete them, or take their other files away")
         if "val" not in names:
-            notes.append("no validation split: configs/own holds a part of train out for it")
+            notes.append("no validation split: a part of train is to be held out for it, as `rgbx init` does")
         return _split_lines(names), folders
     first = next(iter(chosen.values())).group
     lines = {stem: (stem, first.files["", stem].as_posix(), first.files["", stem].name) for _, stem in keys}
     if lists := split_lists(root, lines):
         if "val" not in lists:
-            notes.append("no validation list: configs/own holds a part of train out for it")
+            notes.append("no validation list: a part of train is to be held out for it, as `rgbx init` does")
         return _split_lines(lists), folders
-    notes.append("no splits were found: all frames are for training, and configs/own holds a part of them out")
+    notes.append(
+        "no splits were found: all frames are for training, a part of which is to be held out, as `rgbx init` does"
+    )
     if whole:
         parted = {name: SPLIT if folder == "." else f"{SPLIT}/{folder}" for name, folder in folders.items()}
         return ['train = "."  # all frames; stands for {split} in the folders'], parted

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbx._types import Options
+from rgbx.datasets.files import FileDataset
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.layouts.evidence import SPLITS
 from rgbx.datasets.layouts.proposal import propose
 from rgbx.datasets.layouts.table import DECLARED, LAYOUTS, Layout
+from rgbx.datasets.listing import held_out
 from rgbx.datasets.sample import DenseDataset
 
 _LOG = logging.getLogger("rgbx")
@@ -67,7 +70,8 @@ def build_dataset(
         split: as the layout names its splits; for layouts of lists, the name of a list.
         modalities: what to read; None takes what the class takes by itself. For translation see `sources` and
             `targets` of the class.
-        options: further arguments of the class, such as transforms.
+        options: further arguments of the class, such as transforms; `holdout` also for classes that do not take it,
+            see `rgbx.datasets.listing.holdout_indices`.
 
     Returns:
         The dataset; its `provenance` says which layout was taken and why.
@@ -84,15 +88,27 @@ def build_dataset(
         raise ValueError(f"{root} has several known layouts; name the class in place of build_dataset:\n{listed}")
     if modalities is not None:
         options["modalities"] = modalities
-    try:
-        dataset = candidates[0].layout.build(candidates[0].root, split, **options)
-    except TypeError as error:
-        if modalities is None or "'modalities'" not in str(error):
-            raise
-        name = candidates[0].layout.name
-        raise ValueError(f"{root} is {name}, for translation: give sources= and targets=, not modalities=") from None
+    dataset = _built(candidates[0], split, options)
     dataset.provenance = str(candidates[0])
     _LOG.info("%s is %s", root, dataset.provenance)
+    return dataset
+
+
+def _built(candidate: Candidate, split: str, options: Options) -> DenseDataset:
+    """The dataset; a part held out of frames that are files is made here where the class makes none."""
+    try:
+        return candidate.layout.build(candidate.root, split, **options)
+    except TypeError as error:
+        named = [name for name in ("modalities", "holdout") if name in options and f"'{name}'" in str(error)]
+        if not named:
+            raise
+    name = candidate.layout.name
+    if named[0] == "modalities":
+        raise ValueError(f"{candidate.root} is {name}, for translation: give sources= and targets=, not modalities=")
+    dataset = _built(candidate, split, {key: value for key, value in options.items() if key != "holdout"})
+    if not isinstance(dataset, FileDataset):
+        raise ValueError(f"{candidate.root} is {name}, of which no part can be held out: render or name another split")
+    dataset.frames = held_out(dataset.frames, options["holdout"])
     return dataset
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbx._text import one_of
 from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.families.cityscapes import Cityscapes
 from rgbx.datasets.families.deliver import DELIVER
@@ -66,7 +67,7 @@ def _pair_splits(root: Path) -> tuple[str, ...]:
 def _rendered_rooms(root: str | Path, split: str = "train", **options: Any) -> DenseDataset:
     manifest = evidence.rooms_manifest(Path(root))
     if split not in manifest["splits"]:
-        raise ValueError(f"{root}: expected one of the splits {list(manifest['splits'])}, found split {split!r}")
+        raise ValueError(f"{root}: found split {split!r}; expected one of {one_of(manifest['splits'], split)}")
     fixed = {"seed": manifest["seed"], "size": tuple(manifest["size"]), "paints": manifest.get("paints", "random")}
     return SyntheticRooms(root=root, split=split, **fixed, **options)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from rgbx._choices import PAINTS
 from rgbx._files import read_json
+from rgbx._text import one_of
 from rgbx.datasets.rooms.classes import CLASSES, HEATER, HOT_HEATER, PALETTE
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, RENDERER_VERSION, make_scene, render, render_scene
 from rgbx.datasets.sample import Common, DenseDataset, Sample
@@ -66,14 +67,14 @@ class SyntheticRooms(DenseDataset):
         **common: Unpack[Common],
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f"split must be one of {SPLITS}, found {split!r}")
+            raise ValueError(f"split is {split!r}; expected one of {one_of(SPLITS, split)}")
         if min(size) < 8 or (num_frames is not None and num_frames < 1):
             raise ValueError(f"size must be at least 8x8 and num_frames at least 1, found {size} and {num_frames}")
         if paints not in PAINTS:
-            raise ValueError(f"paints must be one of {PAINTS}, found {paints!r}")
+            raise ValueError(f"paints is {paints!r}; expected one of {one_of(PAINTS, paints)}")
         unknown = sorted(set(modalities) - set(MAPS[:-1]))
         if unknown:
-            raise ValueError(f"modalities {unknown} are not rendered; known: {MAPS[:-1]}")
+            raise ValueError(f"modalities {unknown} are not rendered; expected some of {one_of(MAPS[:-1], unknown[0])}")
         count = len(CLASSES) if "thermal" in modalities else HEATER + 1
         super().__init__(modalities=modalities, classes=CLASSES[:count], palette=PALETTE[:count], **common)
         self.split, self.seed, self.size, self.paints = split, seed, (int(size[0]), int(size[1])), paints

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 
 from rgbx._choices import PAINTS
+from rgbx._text import one_of
 from rgbx.datasets.rooms.classes import SIDE_CLASSES
 from rgbx.datasets.rooms.raycast import HitBuffer, cast_room, draw_item
 from rgbx.datasets.rooms.scene import Board, Scene, sample_scene
@@ -77,7 +78,7 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160), paints
         ValueError: other paints.
     """
     if paints not in PAINTS:
-        raise ValueError(f"paints must be one of {PAINTS}, found {paints!r}")
+        raise ValueError(f"paints is {paints!r}; expected one of {one_of(PAINTS, paints)}")
     scene = sample_scene(np.random.default_rng((seed, index, 0)), size[0] / size[1])
     return scene.painted_by_class() if paints == "class" else scene
 

@@ -210,7 +210,7 @@ def test_mistakes_in_a_declaration(own, old, new, message):
 
 
 def test_mistakes_in_the_files(own):
-    with pytest.raises(ValueError, match=r"dataset\.toml: \[splits\] has \['train', 'test'\], found split 'val'"):
+    with pytest.raises(ValueError, match=r"dataset\.toml: \[splits\] has train, test; found split 'val'"):
         FolderDataset(own, "val")
     with pytest.raises(ValueError, match=r"has the modalities .*nir.*, found \['thermal'\]"):
         FolderDataset(own, modalities=("rgb", "thermal"))

@@ -297,3 +297,29 @@ def test_labels_that_reading_refuses_make_no_declaration(tmp_path, colours):
         Image.fromarray(palette[ids] if colours else ids).save(tmp_path / f"masks/{stem}.jpg")
     proposal = propose(tmp_path)
     assert proposal.text is None and any("JPEG" in note for note in proposal.notes), proposal.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "label"),
+    [
+        ("0 void\n1 wall\n2 floor\n", ["wall", "floor"], {"offset": 1, "void": [0]}),
+        ("wall\nfloor\nchair\n", ["wall", "floor", "chair"], {}),
+        ("0: wall\n1: unlabelled\n2: chair\n", ["wall", "chair"], {"values": [0, 2], "void": [1]}),
+        ("wall\nfloor\n", ["class 0", "class 1", "class 2"], {}),  # 2 has no name
+        ("0 wall\nfloor\n2 chair\n", ["class 0", "class 1", "class 2"], {}),  # not clear
+        ("a.png\nb.png\nc.png\n", ["class 0", "class 1", "class 2"], {}),  # frames
+    ],
+)
+def test_lists_of_class_names(tmp_path, text, names, label):
+    """Labels hold 0, 1 and 2."""
+    fill(tmp_path, "images/{i}.png", "depth/{i}.png", "labels/{i}.png")
+    (tmp_path / "classes.txt").write_text(text)
+    (tmp_path / "dataset.toml").write_text(propose(tmp_path).text)
+    declared = tomllib.loads((tmp_path / "dataset.toml").read_text())
+    assert declared["classes"]["names"] == names
+    assert {key: declared["label"][key] for key in ("offset", "void", "values") if key in declared["label"]} == label
+    ids = images(0)[2]
+    expected = np.full(ids.shape, 255, np.uint8)
+    for index, value in enumerate(label.get("values", range(label.get("offset", 0), 3))):
+        expected[ids == value] = index
+    np.testing.assert_array_equal(FolderDataset(tmp_path).read(0)["label"], expected)

@@ -184,7 +184,7 @@ def test_rooms_are_built_as_they_were_rendered(tmp_path, logged):
     write_rooms(tmp_path)
     rooms = build_dataset(tmp_path, "test", modalities=("rgb", "thermal"))
     assert (len(rooms), rooms.size, rooms.seed, rooms.num_classes) == (1, (24, 32), 5, 11)
-    with pytest.raises(ValueError, match=r"expected one of the splits \['test'\], found split 'train'"):
+    with pytest.raises(ValueError, match=r"found split 'train'; expected one of test"):
         build_dataset(tmp_path, "train")
     assert [path.name for path in tmp_path.glob("*") if path.is_dir()] == ["test"]
 
@@ -216,3 +216,15 @@ def test_a_file_and_modalities_of_a_translation_set_are_refused(layouts, monkeyp
         build_dataset(layouts / "taskonomy", "train", modalities=("rgb",))
     monkeypatch.setenv("HOME", str(layouts))
     assert len(build_dataset("~/nyudv2", "train")) > 0
+
+
+def test_a_part_is_held_out_of_every_class_of_files(tmp_path):
+    """SideBySide takes no holdout itself; rooms are no files."""
+    for index in range(6):
+        save(tmp_path / "pairs" / "train" / f"{index}.png", colours(RNG, 3, (8, 16)))
+    parts = [build_dataset(tmp_path / "pairs", holdout=part) for part in ("exclude", "only", None)]
+    names = [[frame.sample_id for frame in part.frames] for part in parts]
+    assert names == [["0", "1", "2", "4", "5"], ["3"], ["0", "1", "2", "3", "4", "5"]]
+    write_rooms(tmp_path / "rooms")
+    with pytest.raises(ValueError, match="SyntheticRooms, of which no part can be held out"):
+        build_dataset(tmp_path / "rooms", "test", holdout="only")

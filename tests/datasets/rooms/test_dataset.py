@@ -144,11 +144,11 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "valid"}, "split must be one of"),
+        ({"split": "valid"}, "split is .valid.; expected one of train"),
         ({"modalities": ("rgb", "hha")}, "hha"),
         ({"num_frames": 0}, "num_frames at least 1"),
         ({"size": (4, 32)}, "at least 8x8"),
-        ({"paints": "oil"}, "paints must be one of"),
+        ({"paints": "oil"}, "paints is .oil.; expected one of random"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str) -> None:

@@ -1,0 +1,103 @@
+"""Plans a training of a folder: `rgbx init`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
+
+from rgbx.cli.arguments import CONFIG, RECORD, work_dir_of
+from rgbx.cli.errors import command
+from rgbx.configure import (
+    Data,
+    DryRun,
+    config_text,
+    find_initial,
+    plan_record,
+    plan_training,
+    read_folder,
+    summary,
+    this_machine,
+)
+from rgbx.datasets.folder import DECLARATION
+from rgbx.maps import replace_file
+from rgbx.profile.measure import find_device
+
+
+@command("init")
+def main(arguments: argparse.Namespace) -> int:
+    """Plans and writes; exit code 0, 2 for a folder that cannot be trained on or a user's error."""
+    write_plan(arguments)
+    return 0
+
+
+def write_plan(arguments: argparse.Namespace) -> Path:
+    """Plans the training of a folder and writes its config, its record and, where it needs one, its declaration.
+
+    Args:
+        arguments: of `rgbx init`.
+
+    Returns:
+        The config.
+
+    Raises:
+        OSError, ValueError: see `rgbx.configure.read_folder` and `find_initial`; nothing was written.
+    """
+    root = Path(arguments.folder).expanduser()
+    work_dir = work_dir_of(root, arguments.work_dir)
+    device = find_device(arguments.device)
+    data = read_folder(root, dict(arguments.split), arguments.modalities)
+    machine = this_machine(device)
+    weights = cache(partial(find_initial, wanted=arguments.pretrained))
+    plan = plan_training(data, machine, arguments.budget, DryRun(data, machine, device, weights), weights)
+    words = shlex.join(["rgbx", "init", str(arguments.folder), "--budget", f"{arguments.budget:g}s"])
+    text = config_text(data, machine, plan, work_dir=str(work_dir.resolve()), command=words)
+    files = {work_dir / CONFIG: text, work_dir / RECORD: plan_record(data, machine, plan)}
+    if data.declaration:
+        files[root / DECLARATION] = data.declaration
+    _write(files)
+    for warning in data.warnings:
+        print(f"Warning: {warning}")
+    print(summary(data, plan))
+    for note in plan.notes:
+        print(f"Note: {note}.")
+    print(_next(data, work_dir))
+    return work_dir / CONFIG
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    """Writes all files, or none."""
+    before = {path: path.read_bytes() if path.exists() else None for path in files}
+    made = [folder for path in files for folder in path.parents if not folder.exists()]
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text.encode())
+    except BaseException:
+        for path, content in before.items():
+            if content is not None:
+                path.write_bytes(content)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in sorted(made, key=lambda folder: -len(folder.parts)):
+            if folder.is_dir():
+                folder.rmdir()
+        raise
+
+
+def _next(data: Data, work_dir: Path) -> str:
+    """The commands that follow."""
+    place = shlex.quote(str(work_dir))
+    maps = " ".join(f"{name}={name.upper()}" for name in data.modalities)
+    lines = [f"Wrote {work_dir / CONFIG} and {RECORD}, with the reason of every choice."]
+    if data.declaration:
+        file = data.root / DECLARATION
+        named = ": see whether its reasons hold, and put the names of your classes" if data.classes else ""
+        lines.append(f"Wrote {file}{named}.")
+    lines += [
+        "", "Next:", "", f"    rgbx train {place}/{CONFIG}",
+        f"    rgbx predict {place} {maps} --out predictions     (then)",
+    ]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,332 @@
+"""What a folder and a machine are: read, never guessed, before anything is planned."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from rgbx._types import Options
+from rgbx.datasets import DenseDataset, FolderDataset, build_dataset, propose, recognise, split_names
+from rgbx.datasets.declaration import Declaration, read_declaration
+from rgbx.datasets.folder import DECLARATION
+from rgbx.datasets.own import Measured, measure
+from rgbx.doctor import Diagnosis, Finding, diagnose
+from rgbx.doctor.inspection import Split
+from rgbx.maps import MapSpec
+from rgbx.models.precision import computes_in_bfloat16
+from rgbx.profile.measure import describe_machine
+
+ERROR = 0.02 / 3  # of the statistics, as a standard error: 2 % is three of them
+PATIENCE = 20.0  # seconds of reading frames for them
+DIAGNOSED = 32  # frames of each split that the doctor reads
+_ROLES = {"train": ("train", "training", "all"), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
+
+
+class DataError(ValueError):
+    """A folder that no training can be planned for: what the doctor, or a reader, says of it."""
+
+
+class Part(NamedTuple):
+    """The frames that a loader reads.
+
+    Attributes:
+        options: beside type and root, such as `{"split": "train", "holdout": "exclude"}`.
+        frames: how many there are.
+        reason: why these.
+    """
+
+    options: dict[str, Any]
+    frames: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a folder holds.
+
+    Attributes:
+        root: the folder.
+        layout: what it was recognised as, or that it was proposed.
+        type: what builds its datasets in a config.
+        modalities: those that a model takes, in the order of its stack.
+        target: the map to translate to; "" for segmentation.
+        maps: specs of all maps.
+        classes: names; none for a translation.
+        train, val, test: the frames of each loader; `test` may be `val`.
+        measured: what a sample of the training frames says.
+        options: that all datasets share, beside type and root.
+        declaration: the text to write as the folder's `dataset.toml`; "" where none is needed.
+        warnings: what the doctor warns of, and the notes of a proposal.
+    """
+
+    root: Path
+    layout: str
+    type: Callable[..., DenseDataset]
+    modalities: tuple[str, ...]
+    target: str
+    maps: Mapping[str, MapSpec]
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+    test: Part
+    measured: Measured
+    options: Options = field(default_factory=dict)
+    declaration: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def dataset(self, part: Part, transforms: Sequence[Options] = ()) -> DenseDataset:
+        """The frames of a part."""
+        return _open(self.root, self.type, {**self.options, **part.options}, self.declaration, transforms)
+
+
+def _open(
+    root: Path,
+    kind: Callable[..., DenseDataset],
+    options: Options,
+    declaration: str,
+    transforms: Sequence[Options] = (),
+) -> DenseDataset:
+    """A dataset; a proposal is read without its file."""
+    declared = {"declaration": _declared(declaration)} if declaration else {}
+    return kind(root, **options, **declared, transforms=transforms)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        name: in words.
+        cores: that the process may use.
+        threads: that a network's operations take on a CPU.
+        memory: bytes that are free, on the device.
+        bfloat16: whether the device computes in it.
+    """
+
+    device: str
+    name: str
+    cores: int
+    threads: int
+    memory: int
+    bfloat16: bool
+
+
+def this_machine(device: torch.device) -> Machine:
+    """The machine that runs this, with a device of it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    name = describe_machine(device)
+    return Machine(device.type, name, cores, torch.get_num_threads(), memory, computes_in_bfloat16(device.type))
+
+
+def _free_memory() -> int:
+    """Bytes that a process may still take, also in a container."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    try:
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        return min(free, limit - used)
+    except (OSError, ValueError):
+        return free
+
+
+def read_folder(
+    root: str | Path, splits: Mapping[str, str] | None = None, modalities: Sequence[str] | None = None
+) -> Data:
+    """Recognises a folder, or proposes how it may be declared; examines and measures it.
+
+    Args:
+        root: the folder; nothing is written.
+        splits: the name of the folder's split for "train", "val" or "test", where it is not its usual one.
+        modalities: those to take; None takes all.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        DataError: nothing that can be trained on, or errors that the doctor finds.
+    """
+    root = Path(root).expanduser().resolve()
+    layout, text, notes = _layout(root)
+    asked: dict[str, Any] = {} if modalities is None else {"modalities": tuple(modalities)}
+    builders = _builders(root, text, asked)
+    diagnosis = diagnose(builders, samples=DIAGNOSED, optional=True)
+    _refuse_errors(root, diagnosis)
+    found = {split.name: split for split in diagnosis.splits}
+    train = _pick("train", found, splits) or _only(root, found)
+    dataset = found[train].dataset
+    options, target = _translation(root, dataset) if not dataset.num_classes else ({}, "")
+    options = {**asked, **options}
+    kind: Callable[..., DenseDataset] = FolderDataset if text or (root / DECLARATION).is_file() else build_dataset
+    parts = _parts(root, train, found, splits or {}, options, builders)
+    reading = _open(root, kind, {**options, **parts[0].options}, text)
+    try:
+        measured = measure(reading, error=ERROR, seconds=PATIENCE)
+    except ValueError as error:
+        raise DataError(f"{root}: {error}") from error
+    return Data(
+        root,
+        layout,
+        kind,
+        tuple(reading.sources),
+        target,
+        {**reading.maps, **reading.added_maps},
+        tuple(dataset.classes),
+        *parts,
+        measured,
+        options=options,
+        declaration=text,
+        warnings=(*notes, *(f"{w.split}: {w.message} -> {w.fix}" for w in _found(diagnosis, "warning"))),
+    )
+
+
+def _layout(root: Path) -> tuple[str, str, tuple[str, ...]]:
+    """What a folder is, the declaration that it lacks, and the notes on that.
+
+    Raises:
+        DataError: several layouts, or none and nothing to propose.
+    """
+    known = recognise(root)
+    if len(known) == 1:
+        return str(known[0]), "", ()
+    if len(known) > 1:
+        listed = "; ".join(map(str, known))
+        raise DataError(
+            f"{root} has several known layouts, so write a {DECLARATION} that says how it is meant: {listed}"
+        )
+    nested = any(recognise(path) for path in root.iterdir() if path.is_dir())
+    proposal = None if nested else propose(root)
+    if proposal is None or proposal.text is None:
+        try:
+            build_dataset(root)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        raise DataError(f"{root} has no known layout")
+    maps = ", ".join(f"{name} in {where}" for name, where in proposal.maps.items())
+    return f"no known layout; proposed: {maps}", proposal.text, proposal.notes
+
+
+def _declared(text: str) -> Declaration:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, DECLARATION)
+        file.write_text(text, encoding="utf-8")
+        return read_declaration(file)
+
+
+def _builders(root: Path, text: str, asked: Options) -> dict[str, Callable[..., DenseDataset]]:
+    if not text:
+        return {name: partial(build_dataset, root, name, **asked) for name in split_names(root)}
+    declaration = _declared(text)
+    kept = {"declaration": declaration, **asked}
+    return {name: partial(FolderDataset, root, name, **kept) for name in declaration.splits}
+
+
+def _found(diagnosis: Diagnosis, severity: str) -> list[Finding]:
+    return [finding for finding in diagnosis.findings if finding.severity == severity]
+
+
+def _refuse_errors(root: Path, diagnosis: Diagnosis) -> None:
+    told = [f"{error.split}: {error.message} -> {error.fix}" for error in _found(diagnosis, "error")]
+    if told:
+        raise DataError(f"{root}: the doctor finds {len(told)} error{'s' * (len(told) > 1)}: {' '.join(told)}")
+    if not diagnosis.splits:
+        raise DataError(f"{root}: no split can be opened: {'; '.join(f.message for f in diagnosis.findings)}")
+
+
+def _pick(role: str, found: Mapping[str, Split], splits: Mapping[str, str] | None) -> str:
+    """The split of a role: as named, or by its usual names; "" for none.
+
+    Raises:
+        DataError: the named one is not there.
+    """
+    named = (splits or {}).get(role)
+    if named and named not in found:
+        raise DataError(f"--split {role}={named}: there is no such split, only {', '.join(found)}")
+    return named or next((name for name in _ROLES[role] if name in found), "")
+
+
+def _only(root: Path, found: Mapping[str, Split]) -> str:
+    if len(found) == 1:
+        return next(iter(found))
+    raise DataError(
+        f"{root} has the splits {', '.join(found)}, none of them train: name the one to train on by --split train=NAME"
+    )
+
+
+def _translation(root: Path, dataset: DenseDataset) -> tuple[dict[str, Any], str]:
+    """The options of a dataset without labels that make it a translation, and its target.
+
+    Raises:
+        DataError: it has one map.
+    """
+    names = [*dataset.sources, *dataset.targets]
+    if len(names) < 2:
+        raise DataError(
+            f"{root} has no labels and only {', '.join(names)}: looked for labels, to train a segmentation, or for a "
+            "second map, to train a translation; see docs/datasets.md"
+        )
+    if dataset.targets:
+        return {}, dataset.targets[0]
+    target = next((name for name in names if name != "rgb"), names[-1])
+    return {"targets": (target,)}, target
+
+
+def _parts(
+    root: Path,
+    train: str,
+    found: Mapping[str, Split],
+    splits: Mapping[str, str],
+    options: Options,
+    builders: Mapping[str, Callable[..., DenseDataset]],
+) -> tuple[Part, Part, Part]:
+    """The frames of the three loaders.
+
+    Raises:
+        DataError: nothing to choose a checkpoint on.
+    """
+    val, test = (_pick(role, found, splits) for role in ("val", "test"))
+    test = test if test and test != train and _labelled(found[test]) else ""
+    scored = Part({"split": test}, len(found[test]), f"the split {test!r}") if test else None
+    if val and val != train:
+        learnt = Part({"split": train}, len(found[train]), f"the split {train!r}")
+        chosen = Part({"split": val}, len(found[val]), f"the split {val!r} chooses the checkpoint")
+    else:
+        learnt, chosen = _held_out(root, train, builders[train], options, scored)
+    last = "there is no labelled test split: what chose the checkpoint is scored"
+    return learnt, chosen, scored or chosen._replace(reason=last)
+
+
+def _held_out(
+    root: Path, train: str, build: Callable[..., DenseDataset], options: Options, scored: Part | None
+) -> tuple[Part, Part]:
+    """What is trained on and what chooses the checkpoint, where there is no split for that."""
+    why = "there is no validation split"
+    try:
+        out, held = (len(build(holdout=holdout, **options)) for holdout in ("exclude", "only"))
+    except ValueError as error:
+        if scored is None:
+            raise DataError(f"{root}: {why}, and {error}") from error
+        whole = Part({"split": train}, len(build(**options)), f"the split {train!r}")
+        return whole, scored._replace(reason=f"{why}, and none can be held out: the checkpoint is chosen on it")
+    return (
+        Part({"split": train, "holdout": "exclude"}, out, f"{why}: blocks of frames are held out"),
+        Part({"split": train, "holdout": "only"}, held, f"{why}: the checkpoint is chosen on held-out blocks"),
+    )
+
+
+def _labelled(split: Split) -> bool:
+    """Whether some of a split's first frames have a labelled pixel; true where there are no classes."""
+    dataset = split.dataset
+    if not dataset.num_classes:
+        return True
+    labels = (dataset.read(index).get("label") for index in range(min(3, len(dataset))))
+    return any(label is not None and (label != 255).any() for label in labels)

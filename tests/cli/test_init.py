@@ -1,0 +1,106 @@
+"""From a folder to a training: files written, kept and left out; the config trains."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+import rgbx
+import rgbx.cli.init
+import rgbx.cli.train
+from rgbx.cli.arguments import seconds
+
+QUICK = ["--budget", "5s", "--pretrained", "none", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Six frames: photos, depth in millimetres, masks of two ids; nobody declared them."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    root = tmp_path / "my frames"
+    for index in range(6):
+        mask = np.kron(random.integers(0, 2, (3, 4)), np.ones((16, 16))).astype(np.uint8)
+        for name, array in (
+            ("images/{}.jpg", cv2.blur(random.integers(0, 255, (48, 64, 3)).astype(np.uint8), (5, 5))),
+            ("depths/{}.png", (1000 + 500 * mask.astype(int) + random.integers(0, 99, (48, 64))).astype(np.uint16)),
+            ("masks/{}.png", mask),
+        ):
+            path = root / name.format(index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), array)
+    return root
+
+
+def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
+    work_dir = tmp_path / "work_dirs/my frames"
+    assert rgbx.cli.train.main([str(folder), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "rgbx train 'work_dirs/my frames'/config.py" in printed and "put the names of your classes" in printed
+    assert "5 train, 1 val" in printed and printed.count("\n", 0, printed.index("Wrote")) < 14
+    assert (folder / "dataset.toml").is_file()
+    text = (work_dir / "config.py").read_text()
+    assert (
+        text.startswith('"""A training of rgb and depth of my frames') and "# crop: whole frames" in text
+    )  # not mmengine's dump
+    assigned = {node.targets[0].id for node in ast.parse(text).body if isinstance(node, ast.Assign)}
+    assert {"model", "train_dataloader", "optim_wrapper", "param_scheduler", "default_hooks"} <= assigned
+    assert max(len(line) for line in text.splitlines() if str(folder) not in line) <= 120
+
+    recipe = rgbx.load(work_dir).recipe["parameters"]
+    depths = [cv2.imread(f"{folder}/depths/{index}.png", -1) / 1000 for index in (0, 1, 2, 4, 5)]
+    assert recipe["modalities"] == ["rgb", "depth"] and recipe["heads"]["labels"]["num_classes"] == 2
+    assert recipe["statistics"]["depth"]["mean"] == [pytest.approx(np.mean(depths), rel=1e-5)]
+    assert recipe["modality_dropout"] == 0.3
+
+    record = json.loads((work_dir / "plan.json").read_text())
+    assert record["budget_seconds"] == 5 and record["folder"] == str(folder)
+    choices = {choice["choice"]: choice for choice in record["choices"]}
+    assert all(
+        set(choice) == {"choice", "value", "reason", "measured"} and choice["reason"] for choice in choices.values()
+    )
+    assert choices["crop"]["value"] == [64, 64] and choices["batch_size"]["measured"]["step_seconds"] > 0
+
+    assert rgbx.cli.train.main([str(folder), *QUICK, "--resume", "--cfg-options", "train_cfg.max_epochs=2"]) == 0
+    assert "which was planned before" in capsys.readouterr().out and (work_dir / "epoch_2.pth").is_file()
+    assert rgbx.cli.train.main([str(work_dir)]) == 2
+    assert "is a work directory, not the folder of a dataset" in capsys.readouterr().err
+    assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err and (work_dir / "config.py").read_text() == text
+
+
+def test_a_translation_is_planned_and_trained(folder, tmp_path, capsys):
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+    assert rgbx.cli.init.main([str(folder), *QUICK, "--work-dir", "here"]) == 0
+    assert "rgb=RGB --out" in capsys.readouterr().out
+    assert rgbx.cli.train.main(["here/config.py"]) == 0
+    assert rgbx.load("here").recipe["parameters"]["heads"].keys() == {"depth"}
+
+
+def test_what_fails_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
+    assert rgbx.cli.init.main([str(folder), *QUICK, "--pretrained", "nowhere.pth"]) == 2
+    assert "no such file" in capsys.readouterr().err
+    real = rgbx.cli.init.replace_file
+
+    def fails(path, content):
+        if path.name == "dataset.toml":
+            raise OSError("disk full")
+        real(path, content)
+
+    monkeypatch.setattr(rgbx.cli.init, "replace_file", fails)
+    assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
+    assert "disk full" in capsys.readouterr().err
+    assert not (tmp_path / "work_dirs").exists() and not (folder / "dataset.toml").exists()
+
+
+def test_durations():
+    assert [seconds(text) for text in ("90s", "30min", "1h", "1.5 h", "2d")] == [90, 1800, 3600, 5400, 172800]
+    for text in ("", "5", "-1h", "0min", "1 week"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected such as 30min"):
+            seconds(text)
