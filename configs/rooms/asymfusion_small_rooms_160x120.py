@@ -9,6 +9,6 @@ from mmengine.config import read_base
 with read_base():
     from .asymfusion_r18_rooms_160x120 import *
 
-model.update(backbone="test_resnet", modality_dropout=0.5)
+model.update(backbone="test_resnet", modality_dropout=0.6)
 optim_wrapper["optimizer"].update(lr=5e-3)
 train_cfg.update(max_epochs=18, val_interval=9)
