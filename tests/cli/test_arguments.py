@@ -37,6 +37,15 @@ def lay_test(write_config, root):
 
 def lay_translate(_, root):
     save("work_dirs/normals/epoch_1.pth", small("map"))
+    lay_images(root)
+
+
+def lay_predict(_, root):
+    save("work_dirs/rooms/epoch_1.pth", small("classes"))
+    lay_images(root)
+
+
+def lay_images(root):
     for folder, image in (("photos", np.zeros((40, 60, 3), np.uint8)), ("depths", np.ones((40, 60), np.uint16))):
         Path(folder).mkdir()
         cv2.imwrite(f"{folder}/1.png", image)
@@ -98,6 +107,7 @@ LAID = {  # what has to lie where an example names it
     "train": lay_config,
     "test": lay_test,
     "translate": lay_translate,
+    "predict": lay_predict,
     "doctor": lay_doctor,
     "prepare": lay_prepare,
     "profile": lay_profile,
