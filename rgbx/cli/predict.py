@@ -71,6 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
     spans = _spans(predictor.tasks) if source.rate else {}
     outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
+    check_branch(arguments.branch, model, names)
     _tell(model, names, source, process)
 
     def results(positions: Sequence[int]) -> Iterator[Result]:
@@ -86,10 +87,12 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{kinds[0]}{f' of {own}' if own != STRIP else ''} written: {out}")
         return 0
     begin(out, asked, process, overwrite=arguments.overwrite)
+    progress = Progress(out, process)
     try:
-        _write_all(outputs, source, results, Progress(out, process), process)
+        _write_all(outputs, source, results, progress, process)
     except (KeyboardInterrupt, ValueError, OSError):
-        print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
+        if progress.path.stat().st_size:
+            print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
         raise
     return 0
 
@@ -255,6 +258,17 @@ def the_one(outputs: Outputs) -> str:
     if len(heads) > 1:
         raise ConfigError(f"--out {outputs.folder} takes one picture; say by --heads of which of {', '.join(heads)}")
     return heads[0]
+
+
+def check_branch(branch: str | None, model: MultimodalModel, names: Sequence[str]) -> None:
+    """Refuses a branch that no answer will have.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    there = (ENSEMBLE, *(() if model.backbone.single_branch else names))
+    if branch is not None and branch not in there:
+        raise ConfigError(f"--branch {branch}: there is {', '.join(there)}{nearest(branch, there)}")
 
 
 def what_is_asked(arguments: argparse.Namespace, checkpoint: str) -> dict[str, Any]:

@@ -193,9 +193,11 @@ def _capture(path: Path, name: str, colours: Collection[str]) -> cv2.VideoCaptur
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise ValueError(f"{name} {path}: damaged, or no video that OpenCV {cv2.__version__} can read")
+    codec, form = (_four(capture, key) for key in (cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_CODEC_PIXEL_FORMAT))
+    if name in colours and _GREY.get(form) is np.uint16:
+        raise ValueError(f"{name} {path}: grey of 16 bits; expected colours: is it the video of another map?")
     if name in colours:
         return capture
-    codec, form = (_four(capture, key) for key in (cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_CODEC_PIXEL_FORMAT))
     shown = codec.decode("latin-1").strip("\0 ") or "raw"
     if codec.decode("latin-1").lower() not in _LOSSLESS:
         raise ValueError(
