@@ -35,8 +35,17 @@ def lay_test(write_config, root):
     save("work_dirs/rooms/epoch_1.pth", tiny_segmentor(("rgb", "depth"), 3))
 
 
+def lay_predict(_, root):
+    save("work_dirs/rooms/epoch_1.pth", small("classes"))
+    lay_frames()
+
+
 def lay_translate(_, root):
     save("work_dirs/normals/epoch_1.pth", small("map"))
+    lay_frames()
+
+
+def lay_frames():
     for folder, image in (("photos", np.zeros((40, 60, 3), np.uint8)), ("depths", np.ones((40, 60), np.uint16))):
         Path(folder).mkdir()
         cv2.imwrite(f"{folder}/1.png", image)
@@ -97,6 +106,7 @@ LAID = {  # what has to lie where an example names it
     "init": lay_init,
     "train": lay_config,
     "test": lay_test,
+    "predict": lay_predict,
     "translate": lay_translate,
     "doctor": lay_doctor,
     "prepare": lay_prepare,
