@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ def run_command(function: Callable[[Given], int], given: Given = None) -> int:
     RGBX_DEBUG=1 in the environment lets errors through with their traceback.
     """
     try:
-        with interrupts_repeated():
+        with interrupts_repeated(), warnings_in_sentences():
             return function(given)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -109,6 +110,25 @@ def interrupts_repeated() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = report
+
+
+@contextmanager
+def warnings_in_sentences() -> Iterator[None]:
+    """Shows warnings of this package without the line of code that gave them."""
+    usual, package = warnings.formatwarning, Path(__file__).parents[1]
+
+    def shown(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if Path(filename).is_relative_to(package):
+            return f"warning: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = shown
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 @contextmanager

@@ -250,7 +250,8 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
         ConfigError: no such split, or several and none said.
         ValueError: no known layout, or none of the maps.
     """
-    dataset = _unlabelled(folder, _split(folder, split), wanted)
+    chosen = _split(folder, split)
+    dataset = _unlabelled(folder, chosen, wanted)
     names = [name for name in wanted if name in dataset.modalities]
 
     def read(positions: Sequence[int]) -> Iterator[Frame]:
@@ -260,7 +261,8 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
             yield Frame(dataset.name_of(i), {key: sample[key] for key in keys})
 
     ids = [dataset.name_of(i) for i in range(len(dataset))]
-    return Source(ids, tuple(names), read, {name: dataset.maps[name] for name in names}, told=dataset.provenance)
+    told = f"{folder}, split {chosen}" + f", is {dataset.provenance}" * bool(dataset.provenance)
+    return Source(ids, tuple(names), read, {name: dataset.maps[name] for name in names}, told=told)
 
 
 def _split(folder: Path, asked: str | None) -> str:

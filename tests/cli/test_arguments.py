@@ -35,17 +35,17 @@ def lay_test(write_config, root):
     save("work_dirs/rooms/epoch_1.pth", tiny_segmentor(("rgb", "depth"), 3))
 
 
-def lay_translate(_, root):
-    save("work_dirs/normals/epoch_1.pth", small("map"))
-    lay_images(root)
-
-
 def lay_predict(_, root):
     save("work_dirs/rooms/epoch_1.pth", small("classes"))
-    lay_images(root)
+    lay_frames()
 
 
-def lay_images(root):
+def lay_translate(_, root):
+    save("work_dirs/normals/epoch_1.pth", small("map"))
+    lay_frames()
+
+
+def lay_frames():
     for folder, image in (("photos", np.zeros((40, 60, 3), np.uint8)), ("depths", np.ones((40, 60), np.uint16))):
         Path(folder).mkdir()
         cv2.imwrite(f"{folder}/1.png", image)
@@ -106,8 +106,8 @@ LAID = {  # what has to lie where an example names it
     "init": lay_init,
     "train": lay_config,
     "test": lay_test,
-    "translate": lay_translate,
     "predict": lay_predict,
+    "translate": lay_translate,
     "doctor": lay_doctor,
     "prepare": lay_prepare,
     "profile": lay_profile,

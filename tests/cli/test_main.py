@@ -27,6 +27,12 @@ MISTAKES = [  # command lines below the root of the project, exit code 2, and wh
     (f"test {CONFIG} docs", "the folder docs holds no checkpoint"),
     (f"test {CONFIG} docs --protocol cmx", "did you mean 'cmx-ss'?"),
     ("evaluate nowhere.py docs", "config nowhere.py does not exist"),
+    ("predict doc rgb=README.md --out o", "checkpoint doc: no such file or work directory; did you mean"),
+    ("predict README.md rgb=README.m --out o", "INPUT rgb=README.m: no such file or folder"),
+    ("predict README.md rgb=docs --out docs", "docs lies in docs, which is an input"),
+    ("predict README.md rgb=docs --out tools", "tools is there already, and not empty: choose another --out"),
+    ("predict README.md rgb=docs --out o --save overlays", "did you mean 'overlay'?"),
+    ("predict README.md rgb=docs --out o --max-gap soon", "'soon' is not a number of seconds, such as 0.02"),
     (
         "translate doc --input rgb=a.png --out b.png",
         "checkpoint doc: no such file or work directory; did you mean",

@@ -1,0 +1,360 @@
+"""`rgbx predict` on files, folders, lists, videos and datasets, against the predictor on arrays that OpenCV reads."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_models import diverse, small
+
+from rgbx.cli.arguments import ConfigError, parse
+from rgbx.cli.outputs import Outputs
+from rgbx.cli.predict import main, parse_map
+from rgbx.maps import Encoding, MapSpec
+from rgbx.models import Predictor
+from rgbx.models.checkpoint import to_plain
+
+SIZE, STEMS = (34, 50), ("a", "b", "c", "d")
+CLASSES = ["wall", "floor", "chair", "lamp", "box"]
+PALETTE = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [90, 90, 0], [0, 90, 90]]
+META = {
+    "maps": {name: vars(MapSpec.of_unit(name, unit)) for name, unit in (("rgb", "rgb8"), ("depth", "metre"))},
+    "stored": {"depth": {"scale": 5000.0}},
+    "classes": CLASSES,
+    "palette": PALETTE,
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A model of rgb and depth that predicts classes and normals."""
+    return diverse(small("both")).eval()
+
+
+@pytest.fixture(scope="module")
+def root(network, tmp_path_factory):
+    """A folder with the model's checkpoint, and four frames as files."""
+    folder, rng = tmp_path_factory.mktemp("predict"), np.random.default_rng(0)
+    state = {"state_dict": network.state_dict(), "model": to_plain(network.recipe), "meta": {"dataset_meta": META}}
+    torch.save(state, folder / "model.pth")
+    for name, high, dtype in (("rgb", 256, np.uint8), ("depth", 30000, np.uint16)):
+        (folder / name).mkdir()
+        for stem in STEMS:
+            shape = (*SIZE, 3) if name == "rgb" else SIZE
+            cv2.imwrite(str(folder / name / f"{stem}.png"), rng.integers(0, high, shape).astype(dtype))
+    return folder
+
+
+@pytest.fixture
+def run(root, tmp_path, monkeypatch):
+    """Runs the command in the folder, with a folder of its own to write; gives the exit code."""
+    monkeypatch.chdir(root)
+
+    def predict(*words, out="out"):
+        return main(["model.pth", *words, "--out", str(tmp_path / out), "--device", "cpu"])
+
+    return predict
+
+
+BOTH = ("rgb=rgb", "depth=depth")
+
+
+def arrays(stem, scale=5000):
+    """RGB uint8 [1, 3, H, W] and depth float32 [1, 1, H, W] in metres, read from the current folder."""
+    colours = cv2.imread(f"rgb/{stem}.png")[..., ::-1].transpose(2, 0, 1).copy()
+    depth = cv2.imread(f"depth/{stem}.png", cv2.IMREAD_UNCHANGED).astype(np.float32) / np.float32(scale)
+    return {"rgb": torch.from_numpy(colours)[None], "depth": torch.from_numpy(depth)[None, None]}
+
+
+def expected(network, batch):
+    """What the predictor says of each head, for a batch of one frame."""
+    return Predictor(network)(batch, keep_probability=True)[0]["heads"]
+
+
+def picture(path):
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return found[..., ::-1] if found.ndim == 3 else found
+
+
+def test_folders_and_every_kind_of_file(run, network, tmp_path, capsys):
+    saved = ("--save", "ids", "colours", "overlay", "confidence", "strip", "areas")
+    assert run(*BOTH, *saved, "--gallery", "--batch-size", "3") == 0
+    said, out = capsys.readouterr().out, tmp_path / "out"
+    assert re.search(r"^4 frames, [\d.e+]+ frames/s: ", said, re.MULTILINE)
+    areas = json.loads((out / "areas.json").read_text())
+    assert list(areas["frames"]) == list(STEMS) and areas["classes"] == {"labels": CLASSES}
+    for stem in STEMS:
+        heads = expected(network, arrays(stem))
+        ids = heads["labels"].prediction["ensemble"].numpy()
+        assert np.array_equal(picture(out / f"labels/{stem}.png"), ids)
+        colours = np.array(PALETTE, np.uint8)[ids]
+        assert np.array_equal(picture(out / f"labels_colours/{stem}.png"), colours)
+        mixed = (picture(f"rgb/{stem}.png").astype(float) + colours) / 2
+        assert np.abs(picture(out / f"labels_overlay/{stem}.png") - mixed).max() <= 0.5
+        sure = heads["labels"].probability["ensemble"].numpy().max(axis=0)
+        assert np.abs(picture(out / f"labels_confidence/{stem}.png") / 65535 - sure).max() < 1e-4
+        for k, name in enumerate(CLASSES):
+            assert areas["frames"][stem]["labels"][name] == pytest.approx((ids == k).mean(), abs=1e-6)
+        normals = heads["normal"].prediction["ensemble"].numpy().transpose(1, 2, 0)
+        stored = picture(out / f"normal/{stem}.png") / 32767.5 - 1
+        assert np.abs(np.cross(stored, normals)).max() < 1e-3
+        assert picture(out / f"strip/{stem}.png").shape[1] > 5 * SIZE[1]
+    with Image.open(out / "labels_confidence/a.png") as image:
+        assert image.text["Description"] == "confidence of labels: probability = value / 65535"
+    with Image.open(out / "normal/a.png") as image:
+        assert image.text["Description"].startswith("normal: unit_vector = value / 32767.5 - 1")
+    assert not (out / "normal_overlay").exists() and not (out / "normal_confidence").exists()
+    page = (out / "index.html").read_text()
+    assert [page.index(f'of {stem}"') for stem in STEMS] == sorted(page.index(f'of {stem}"') for stem in STEMS)
+
+
+@pytest.mark.parametrize(("words", "kind"), [((), "ids"), (("--save", "confidence"), "confidence")])
+def test_one_frame_to_one_file(run, network, tmp_path, capsys, words, kind):
+    frame = ("rgb=rgb/a.png", "depth=depth/a.png")
+    assert run(*frame, *words, "--heads", "labels", out="a.png") == 0
+    assert f"{kind} of labels written: " in capsys.readouterr().out
+    found = expected(network, arrays("a"))["labels"]
+    truth = found.prediction["ensemble"].numpy()
+    truth = truth if kind == "ids" else np.rint(found.probability["ensemble"].numpy().max(0).astype(float) * 65535)
+    assert np.abs(picture(tmp_path / "a.png").astype(int) - truth).max() <= (kind != "ids")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
+    assert run(*frame, *words, out="a.png") == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_subset_a_branch_and_a_scale(run, network, tmp_path, capsys):
+    assert run(*BOTH, "--modalities", "rgb", "--heads", "labels", "--save", "ids", out="one") == 0
+    assert "The model also takes depth, not given here" in capsys.readouterr().out
+    assert run(*BOTH, "--branch", "depth", "--map", "depth", "scale=1000", "--save", "ids", out="two") == 0
+    for stem in STEMS:
+        alone = expected(network, {"rgb": arrays(stem)["rgb"]})["labels"].prediction["ensemble"]
+        assert np.array_equal(picture(tmp_path / f"one/labels/{stem}.png"), alone)
+        branch = expected(network, arrays(stem, 1000))["labels"].prediction["depth"]
+        assert np.array_equal(picture(tmp_path / f"two/labels/{stem}.png"), branch)
+    assert not (tmp_path / "one/normal").exists()
+
+
+def test_lists_with_and_without_timestamps(run, network, root, tmp_path, capsys):
+    for name in ("rgb", "depth"):
+        Path(f"{name}.txt").write_text("".join(f"{name}/{stem}.png\n" for stem in "ca"))
+    assert run("rgb=rgb.txt", "depth=depth.txt", "--save", "ids", out="plain") == 0
+    assert sorted(path.name for path in (tmp_path / "plain/labels").iterdir()) == ["a.png", "c.png"]
+    Path("t_rgb.txt").write_text("# time file\n" + "".join(f"{10 + i:.3f} rgb/{s}.png\n" for i, s in enumerate(STEMS)))
+    Path("t_depth.txt").write_text("10.015 depth/b.png\n11.5 depth/a.png\n12.019 depth/d.png\n13.1 depth/c.png\n")
+    assert run("rgb=t_rgb.txt", "depth=t_depth.txt", "--save", "ids", out="near") == 0
+    assert "within 0.02 s: 2 of 4 rgb without depth, 2 depth over" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "near/labels").iterdir()) == ["a.png", "c.png"]
+    mixed = {"rgb": arrays("a")["rgb"], "depth": arrays("b")["depth"]}
+    ids = expected(network, mixed)["labels"].prediction["ensemble"]
+    assert np.array_equal(picture(tmp_path / "near/labels/a.png"), ids)
+    assert run("rgb=t_rgb.txt", "depth=t_depth.txt", "--save", "ids", "--max-gap", "0.2", out="wide") == 0
+    assert len(list((tmp_path / "wide/labels").iterdir())) == 3
+    Path("short.txt").write_text("depth/a.png\n")
+    Path("absent.txt").write_text("depth/a.png\ndepth/nowhere.png\n")
+    for depth, message in (
+        ("short.txt", "lists of different lengths: rgb.txt has 2, short.txt has 1"),
+        ("absent.txt", "absent.txt:2: depth depth/nowhere.png: no such file"),
+        ("t_depth.txt", "rgb.txt holds paths, t_depth.txt holds timestamps and paths"),
+    ):
+        assert run("rgb=rgb.txt", f"depth={depth}", out="none") == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def film(path, frames, rate, code="FFV1"):
+    """Writes a video: grey of 16 bits, or colours, RGB."""
+    grey = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
+    options = grey if frames[0].dtype == np.uint16 else []
+    fourcc, size = cv2.VideoWriter.fourcc(*code), frames[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, rate, size, options)
+    for frame in frames:
+        writer.write(frame[..., ::-1] if frame.ndim == 3 else frame)
+    writer.release()
+
+
+def test_videos_are_paired_by_time(run, network, tmp_path, capsys):
+    """Colours twice as fast as depth, both without loss: every second frame of them goes with one of depth."""
+    rng = np.random.default_rng(1)
+    colours = rng.integers(0, 256, (8, *SIZE, 3), dtype=np.uint8)
+    depths = rng.integers(1, 30000, (4, *SIZE), dtype=np.uint16)
+    film("rgb.mkv", colours, 20)
+    film("depth.mkv", depths, 10)
+    assert run("rgb=rgb.mkv", "depth=depth.mkv", "--heads", "labels", "--save", "ids", "video") == 0
+    said = capsys.readouterr().out
+    assert "rgb has 8 frames, 20 a second, depth has 4 frames, 10 a second: 4 of one time, within 50 ms" in said
+    for i in range(4):
+        batch = {
+            "rgb": torch.from_numpy(colours[2 * i].transpose(2, 0, 1).copy())[None],
+            "depth": torch.from_numpy(depths[i].astype(np.float32) / 5000)[None, None],
+        }
+        ids = expected(network, batch)["labels"].prediction["ensemble"]
+        assert np.array_equal(picture(tmp_path / f"out/labels/{i:06d}.png"), ids)
+    capture = cv2.VideoCapture(str(tmp_path / "out/labels_overlay.mp4"))
+    read = [capture.read()[1] for _ in range(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))]
+    assert (len(read), capture.get(cv2.CAP_PROP_FPS), read[0].shape) == (4, 10.0, (*SIZE, 3))
+    overlay = picture(tmp_path / "out/labels_overlay/000001.png")
+    assert np.abs(read[1][..., ::-1].mean((0, 1)) - overlay.mean((0, 1))).max() < 12  # it is compressed
+
+
+def test_videos_that_hold_no_measurements_are_refused(run, capsys):
+    film("small.avi", np.zeros((2, *SIZE, 3), np.uint8), 10, "MJPG")
+    film("grey.mkv", np.ones((2, *SIZE), np.uint16), 10)
+    Path("broken.mp4").write_bytes(b"nothing")
+    for word, message in (
+        ("depth=small.avi", "compressed by MJPG, which changes values"),
+        ("rgb=grey.mkv", "grey of 16 bits; expected colours"),
+        ("rgb=broken.mp4", "damaged, or no video"),
+    ):
+        assert run(word) == 2
+        assert message in capsys.readouterr().err
+
+
+DECLARED = """
+classes.names = ["wall", "floor", "chair", "lamp", "box"]
+label.folder = "label"
+modalities.rgb = {folder = "rgb", unit = "rgb8"}
+modalities.depth = {folder = "depth", unit = "metre", scale = 1000}
+"""
+
+
+def test_a_dataset_whose_split_has_no_labels(run, network, tmp_path, capsys):
+    """Its own scale counts, not that of the training."""
+    for name, frames in (("rgb", STEMS), ("depth", STEMS)):
+        for stem in frames:
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"data/{name}/{stem}.png").write_bytes(Path(f"{name}/{stem}.png").read_bytes())
+    (tmp_path / "data/dataset.toml").write_text(f'{DECLARED}splits = {{train = ["a"], val = ["b"], test = ["c", "d"]}}')
+    data = str(tmp_path / "data")
+    assert run(data, "--save", "ids") == 0
+    assert sorted(path.name for path in (tmp_path / "out/labels").iterdir()) == ["c.png", "d.png"]
+    ids = expected(network, arrays("d", 1000))["labels"].prediction["ensemble"]
+    assert np.array_equal(picture(tmp_path / "out/labels/d.png"), ids)
+    assert run(data, "--save", "ids", "--split", "val", "--modalities", "rgb", out="val") == 0
+    alone = expected(network, {"rgb": arrays("b")["rgb"]})["labels"].prediction["ensemble"]
+    assert np.array_equal(picture(tmp_path / "val/labels/b.png"), alone)
+    (tmp_path / "data/depth/d.png").unlink()
+    for words, message in (
+        ((), "depth/d.png: no such file"),
+        (("--split", "tset"), "--split tset: "),
+        (("--split", "val", "--map", "depth", "scale=5"), "of which the dataset says what its files hold"),
+    ):
+        assert run(data, *words, out="none") == 2
+        assert message in capsys.readouterr().err
+
+
+def files_in(folder):
+    """The bytes of all files below a folder, but what tells of the run."""
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    told = ("predict.json", "progress/", "index.html")
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith(told)}
+
+
+EVERYTHING = ("--save", "ids", "overlay", "areas", "--gallery")
+
+
+def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
+    """A kill leaves a torn line, a part of a file, and a frame whose files are there but not noted."""
+    assert run(*BOTH, *EVERYTHING, out="whole") == 0
+    write, count = Outputs.write, []
+
+    def interrupted(self, result):
+        count.append(result.sample_id)
+        if len(count) == 3:
+            write(self, result)
+            raise KeyboardInterrupt
+        return write(self, result)
+
+    monkeypatch.setattr(Outputs, "write", interrupted)
+    assert run(*BOTH, *EVERYTHING) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+    out = tmp_path / "out"
+    with (out / "progress/0.jsonl").open("a") as notes:
+        notes.write('{"id": "c", "fi')
+    (out / "labels/.c.png.0.part").write_bytes(b"torn")
+    (out / "labels/b.png").unlink()
+    count[:] = [None] * 9
+    assert run(*BOTH, *EVERYTHING) == 2
+    assert "not empty: choose another --out, --resume to go on with it, or --overwrite" in capsys.readouterr().err
+    assert run(*BOTH, *EVERYTHING, "--resume", "--protocol", "rgbx-sliding", "--gallery") == 2
+    assert "protocol was 'rgbx', is 'rgbx-sliding'" in capsys.readouterr().err
+    assert run(*BOTH, *EVERYTHING, "--resume") == 0
+    assert count[9:] == ["b", "c", "d"]
+    assert "3 frames" in (said := capsys.readouterr().out) and ", 1 were there: " in said
+    assert files_in(out) == files_in(tmp_path / "whole")
+    page = (tmp_path / "whole/index.html").read_text()
+    assert (out / "index.html").read_text() == page.replace(">whole<", ">out<")
+    assert run(*BOTH, *EVERYTHING, "--resume") == 0 and len(count) == 12
+    assert run(*BOTH, "--save", "ids", "--overwrite") == 0 and len(count) == 16
+    assert not (out / "areas.json").exists() and not (out / "index.html").exists()
+
+
+def test_processes_share_the_frames(run, tmp_path, monkeypatch, capsys):
+    """Each does its part, and the one that comes to its end last writes what is of all frames."""
+    assert run(*BOTH, *EVERYTHING, out="whole") == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    capsys.readouterr()
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert run(*BOTH, *EVERYTHING) == 0
+        assert f"Process {rank} of 2: 2 frames" in capsys.readouterr().out
+        assert (tmp_path / "out/areas.json").exists() == (rank == "1")
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(run, root, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/photo.png").write_bytes(b"mine")
+    cases = {
+        (
+            "rgb=rgb",
+            "dpeth=depth",
+        ): "'dpeth' is no map of this model; this model knows rgb, depth; did you mean 'depth'",
+        (*BOTH, "--branch", "dpeth"): "--branch dpeth: there is ensemble, rgb, depth; did you mean 'depth'?",
+        (*BOTH, "--heads", "normals"): "this model has",
+        (*BOTH, "--map", "thermal", "scale=1"): "--map describes ['thermal']",
+        (*BOTH, "--map", "depth", "scales=1"): "found 'scales=1'",
+        ("rgb=rgb", "--modalities", "depth"): "--modalities depth: it is not given",
+        (*BOTH, "--heads", "normal", "--save", "areas"): "--save areas is of classes, which no head predicts",
+    }
+    for words, message in cases.items():
+        assert run(*words) == 2
+        assert message in capsys.readouterr().err, words
+        assert not (tmp_path / "out").exists(), words
+    assert run(*BOTH, "--resume", out="mine") == 2 and "holds no predict.json" in capsys.readouterr().err
+    assert run("rgb=rgb/a.png", out="mine.png") == 2 and "say by --heads" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("rgb --out o", "rgb: no folder of a dataset, nor MAP=PATH"),
+        ("rgb=rgb --out o --split val", "--split is of a dataset's folder"),
+        ("rgb=rgb depth=depth/a.png --out o", "rgb is a folder, depth is a file; give all maps in one form"),
+        ("rgb=rgb --out o --save video", "--save video is for videos"),
+        ("rgb=rgb --out o --resume --overwrite", "exclude each other"),
+        ("rgb=rgb --out rgb/o", "lies in rgb, which is an input"),
+        ("rgb=rgb --out o.png", "is for one frame of files"),
+        ("rgb=rgb/a.png --out o.png --save ids strip", "takes one --save"),
+        ("rgb=rgb/a.png --out rgb/a.png --overwrite", "is an input"),
+        ("rgb=rgb --out model.pth", "is a file; expected a folder"),
+    ],
+)
+def test_mistakes_in_the_arguments(root, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(root)
+    if words.startswith("rgb --out"):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "model.pth").touch()
+        monkeypatch.chdir(tmp_path)
+    with pytest.raises((ConfigError, OSError), match=re.escape(message)):
+        parse("predict", ["model.pth", *words.split()])
+
+
+def test_what_the_user_says_of_files():
+    name, said = parse_map(["depth", "scale=1000", "missing=65535"])
+    assert (name, said) == ("depth", {"scale": 1000.0, "missing": 65535.0})
+    assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
