@@ -406,9 +406,10 @@ def _add_train(parser: Parser) -> None:
 
 
 def _check_train(arguments: argparse.Namespace) -> None:
-    arguments.config = str(existing_config(arguments.config))
     if Path(arguments.config).is_dir():
         _check_planning(Path(arguments.config), arguments)
+    else:
+        arguments.config = str(existing_config(arguments.config))
     _check_config(arguments)
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")

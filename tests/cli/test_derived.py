@@ -75,7 +75,7 @@ def test_two_commands(folder, tmp_path, capsys):
     assert rgbx.cli.train.main([CONFIG, "--work-dir", str(work_dir), "--resume", *longer]) == 0
     capsys.readouterr()
     assert rgbx.cli.evaluate.main([CONFIG, str(work_dir), *arguments]) == 0
-    assert "Protocol rgbx, 1 frames" in capsys.readouterr().out
+    assert "1 frames, protocol rgbx" in capsys.readouterr().out
 
 
 def test_write_toml_changes_nothing_that_is_known(folder, tmp_path, capsys):

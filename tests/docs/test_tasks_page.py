@@ -44,8 +44,9 @@ def test_three_heads():
 
 @pytest.mark.usefixtures("known_tasks")
 def test_a_task_of_the_user(place, run_tools, capsys):
+    """With a smaller backbone, as checkpoints of a ResNet-18 and its optimizer take longer to write than to train."""
     (place / FILE).write_text(CODE)
-    (place / CONFIG).write_text(TEXT)
+    (place / CONFIG).write_text(f"{TEXT}model.update(backbone='test_resnet')\n")
     run_tools(COMMANDS)
     assert "F" in capsys.readouterr().out
     loaded = {}

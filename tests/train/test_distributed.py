@@ -93,7 +93,7 @@ def join(rank, port):
     torch.manual_seed(0)
 
 
-def process(rank, port, folder):
+def counting(rank, port, folder):
     join(rank, port)
     runner = Runner.from_cfg(
         dict(model=tiny_segmentor(**MODEL), work_dir=str(folder / "run"), launcher="pytorch", log_level="ERROR")
@@ -117,7 +117,13 @@ def training(rank, port, folder):
     dataset = dict(type=Halves, length=12, size=(32, 48), transforms=[PackSample()])
     runner = Runner.from_cfg(
         dict(
-            model=dict(type=multimodal_segmentor, modalities=("rgb", "depth"), num_classes=3, modality_dropout=0.5),
+            model=dict(
+                type=multimodal_segmentor,
+                modalities=("rgb", "depth"),
+                num_classes=3,
+                backbone="test_resnet",
+                modality_dropout=0.5,
+            ),
             work_dir=str(folder / "run"),
             launcher="pytorch",
             log_level="ERROR",
@@ -148,17 +154,31 @@ def training(rank, port, folder):
     torch.distributed.destroy_process_group()
 
 
-def run_in_two_processes(function, folder):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(function, (port, folder), nprocs=2)
-    return [torch.load(folder / f"{rank}.pth") for rank in range(2)]
+        return free.getsockname()[1]
+
+
+def process(rank, ports, folder):
+    """Both, one after the other, as most of the time goes into starting."""
+    counting(rank, ports[0], folder / "counted")
+    training(rank, ports[1], folder / "trained")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return run_in_two_processes(process, tmp_path_factory.mktemp("distributed"))
+def folder(tmp_path_factory):
+    """What two processes left in `counted` and in `trained`, each in a file by its rank."""
+    folder = tmp_path_factory.mktemp("distributed")
+    for name in ("counted", "trained"):
+        (folder / name).mkdir()
+    mp.spawn(process, ((free_port(), free_port()), folder), nprocs=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    return [torch.load(folder / f"counted/{rank}.pth") for rank in range(2)]
 
 
 def test_gradients_are_those_of_the_joined_batch(results):
@@ -190,15 +210,15 @@ def test_translation_scores_are_those_of_one_process(results):
         assert result["translations"] == [depth, rgb, depth]
 
 
-def test_processes_train_one_model(tmp_path):
+def test_processes_train_one_model(folder):
     """With private norms, modality dropout, accumulation (3 batches in windows of 2) and an EMA."""
-    first, second = run_in_two_processes(training, tmp_path)
+    first, second = (torch.load(folder / f"trained/{rank}.pth") for rank in range(2))
     assert len(first["drawn"]) == 6
     assert first["drawn"] == second["drawn"]
     assert len(set(first["drawn"])) > 1
     differing = [name for name, x in first["state"].items() if not torch.equal(x, second["state"][name])]
     assert differing == []
-    saved = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)["state_dict"]
+    saved = torch.load(folder / "trained/run/epoch_2.pth", weights_only=True)["state_dict"]
     statistics = [name for name in saved if name.endswith((".running_mean", ".running_var"))]
     assert statistics
     assert all(torch.equal(saved[name], first["state"][name]) for name in statistics)
