@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -16,13 +16,14 @@ from rgbx._text import nearest
 from rgbx.cli.arguments import SHOWN_KINDS, input_kind
 from rgbx.cli.errors import ConfigError
 from rgbx.datasets.files import FileDataset, MissingFileError
+from rgbx.datasets.folder import DECLARATION
+from rgbx.datasets.frames import Frame as Listed
 from rgbx.datasets.frames import check_files
 from rgbx.datasets.layouts import build_dataset, split_names
 from rgbx.datasets.listing import distinct_ids, list_lines
 from rgbx.datasets.sample import DenseDataset
 from rgbx.datasets.timestamps import Stamped, pair_all, read_stamps, stamped_columns
-from rgbx.maps import MapSpec
-from rgbx.models.inputs import Frame, paired
+from rgbx.models.inputs import Frame, MapInput, paired
 
 USUAL_GAP = 0.02  # seconds, of lists with timestamps
 _GREY = {b"Y800": np.uint8, b"Y1\x00\x10": np.uint16}  # OpenCV's names of one channel of 8 and of 16 bits
@@ -38,7 +39,7 @@ class Source:
         ids: the name of each frame, in order; no two alike.
         maps: their names, in the order in which they were given.
         read: the frames at some positions, in rising order, one after the other.
-        specs: what the maps mean, where a dataset says it; they come in their unit then.
+        inputs: how the maps are read, where a dataset says it.
         rate: frames a second, of videos.
         told: what listing them found, for the user; "" for nothing.
     """
@@ -46,7 +47,7 @@ class Source:
     ids: Sequence[str]
     maps: tuple[str, ...]
     read: Callable[[Sequence[int]], Iterator[Frame]]
-    specs: Mapping[str, MapSpec] = field(default_factory=dict)
+    inputs: Mapping[str, MapInput] = field(default_factory=dict)
     rate: float | None = None
     told: str = ""
 
@@ -254,15 +255,28 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
     dataset = _unlabelled(folder, chosen, wanted)
     names = [name for name in wanted if name in dataset.modalities]
 
+    ids = [dataset.name_of(i) for i in range(len(dataset))]
+    why = "" if (folder / DECLARATION).is_file() else f": {dataset.provenance}" * bool(dataset.provenance)
+    told = f"{folder}, split {chosen}{why}"
+    if isinstance(dataset, FileDataset) and type(dataset).read_frame is FileDataset.read_frame:  # a file for each map
+        files = [_files_of(frame, names) for frame in dataset.frames]
+        known = {name: MapInput(name, dataset.maps[name], dataset.encodings[name]) for name in names}
+        return replace(_of_files(ids, files, told), maps=tuple(names), inputs=known)
+
     def read(positions: Sequence[int]) -> Iterator[Frame]:
         for i in positions:
             sample = dataset.read(i)
             keys = [key for name in names for key in (name, f"{name}_valid") if key in sample]
             yield Frame(dataset.name_of(i), {key: sample[key] for key in keys})
 
-    ids = [dataset.name_of(i) for i in range(len(dataset))]
-    told = f"{folder}, split {chosen}" + f", is {dataset.provenance}" * bool(dataset.provenance)
-    return Source(ids, tuple(names), read, {name: dataset.maps[name] for name in names}, told=told)
+    known = {name: MapInput(name, dataset.maps[name], None) for name in names}
+    return Source(ids, tuple(names), read, known, told=told)
+
+
+def _files_of(frame: Listed, names: Sequence[str]) -> dict[str, Path]:
+    if absent := [name for name in names if name not in frame.files]:
+        raise ValueError(f"{frame.origin}: frame {frame.sample_id!r} has no {absent[0]}".removeprefix(": "))
+    return {name: frame.files[name] for name in names}
 
 
 def _split(folder: Path, asked: str | None) -> str:
