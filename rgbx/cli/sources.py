@@ -251,14 +251,12 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
         ConfigError: no such split, or several and none said.
         ValueError: no known layout, or none of the maps.
     """
-    chosen = _split(folder, split)
-    dataset = _unlabelled(folder, chosen, wanted)
+    chosen, dataset = _opened(folder, _splits(folder, split), wanted)
     names = [name for name in wanted if name in dataset.modalities]
-
     ids = [dataset.name_of(i) for i in range(len(dataset))]
     why = "" if (folder / DECLARATION).is_file() else f": {dataset.provenance}" * bool(dataset.provenance)
     told = f"{folder}, split {chosen}{why}"
-    if isinstance(dataset, FileDataset) and type(dataset).read_frame is FileDataset.read_frame:  # a file for each map
+    if isinstance(dataset, FileDataset) and type(dataset).read_frame is FileDataset.read_frame:  # one file, one map
         files = [_files_of(frame, names) for frame in dataset.frames]
         known = {name: MapInput(name, dataset.maps[name], dataset.encodings[name]) for name in names}
         return replace(_of_files(ids, files, told), maps=tuple(names), inputs=known)
@@ -279,14 +277,28 @@ def _files_of(frame: Listed, names: Sequence[str]) -> dict[str, Path]:
     return {name: frame.files[name] for name in names}
 
 
-def _split(folder: Path, asked: str | None) -> str:
+def _splits(folder: Path, asked: str | None) -> list[str]:
+    """The split that was asked for, or those to try in turn: layouts name some that a folder need not have."""
     names = split_names(folder)
     if asked is not None and asked not in names:
         raise ConfigError(f"--split {asked}: {folder} has {', '.join(names)}{nearest(asked, names)}")
-    chosen = asked or next((name for name in ("test", "val") if name in names), names[0] if len(names) == 1 else None)
-    if chosen is None:
+    usual: list[str] = [name for name in ("test", "val") if name in names]
+    if asked is None and not usual and len(names) > 1:
         raise ConfigError(f"{folder} has the splits {', '.join(names)}: say by --split which to predict")
-    return chosen
+    return [asked] if asked is not None else usual or list(names)
+
+
+def _opened(folder: Path, splits: Sequence[str], wanted: Sequence[str]) -> tuple[str, DenseDataset]:
+    """The first of the splits that is there; where some of its files are missing, that is told."""
+    refused: list[FileNotFoundError] = []
+    for split in splits:
+        try:
+            return split, _unlabelled(folder, split, wanted)
+        except MissingFileError:
+            raise
+        except FileNotFoundError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _unlabelled(folder: Path, split: str, wanted: Sequence[str]) -> DenseDataset:
@@ -299,11 +311,11 @@ def _unlabelled(folder: Path, split: str, wanted: Sequence[str]) -> DenseDataset
     if not names:
         raise ValueError(f"{folder} has {', '.join(dataset.modalities)}; the model takes {', '.join(wanted)}")
     if isinstance(dataset, FileDataset):
-        missing, _ = check_files(dataset.frames, names)
-        if missing:
-            raise FileNotFoundError(missing)
         dataset.modalities = tuple(names)
-        dataset.label = None
+        if missing := check_files(dataset.frames, names)[0]:
+            raise MissingFileError(missing)
+        if check_files(dataset.frames, ["label"])[0]:
+            dataset.label = None
     return dataset
 
 

@@ -237,6 +237,12 @@ def test_a_dataset_whose_split_has_no_labels(run, network, tmp_path, capsys):
     alone = expected(network, {"rgb": arrays("b")["rgb"]})["labels"].prediction["ensemble"]
     assert np.array_equal(picture(tmp_path / "val/labels/b.png"), alone)
     (tmp_path / "data/depth/d.png").unlink()
+    (tmp_path / "data/label").mkdir()
+    (tmp_path / "data/label/b.png").write_bytes(b"damaged, but not read")
+    (tmp_path / "data/dataset.toml").write_text(f'{DECLARED}splits = {{train = ["a"], val = ["b"]}}')
+    assert run(data, "--save", "ids", out="last") == 0
+    assert [path.name for path in (tmp_path / "last/labels").iterdir()] == ["b.png"]
+    (tmp_path / "data/dataset.toml").write_text(f'{DECLARED}splits = {{train = ["a"], val = ["b"], test = ["c", "d"]}}')
     for words, message in (
         ((), "depth/d.png: no such file"),
         (("--split", "tset"), "--split tset: "),
