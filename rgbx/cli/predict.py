@@ -82,10 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
 
     if own:
-        (result,) = results([0])
-        content = encode_png(result.strip()) if own == STRIP else outputs.content(result[own], own, kinds[0])
-        replace_file(out, content)
-        print(f"{kinds[0]}{f' of {own}' if own != STRIP else ''} written: {out}")
+        _write_one(outputs, own, next(results([0])))
         return 0
     begin(out, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
@@ -96,6 +93,13 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
         raise
     return 0
+
+
+def _write_one(outputs: Outputs, own: str, result: Result) -> None:
+    """Writes one picture of one frame to the file that `outputs.folder` is then; see `the_one`."""
+    (kind,), whole = outputs.kinds, own == STRIP
+    replace_file(outputs.folder, encode_png(result.strip()) if whole else outputs.content(result[own], own, kind))
+    print(f"{kind}{'' if whole else f' of {own}'} written: {outputs.folder}")
 
 
 def _write_all(
