@@ -1,6 +1,6 @@
 """Compares two results: python tools/compare.py A/results.json B/results.json."""
 
-from rgbx.cli.compare import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("compare"))

@@ -1,6 +1,6 @@
 """Converts a checkpoint of another project: python tools/convert.py asymfusion IN OUT [--trust]."""
 
-from rgbx.cli.convert import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("convert"))

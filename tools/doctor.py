@@ -1,6 +1,6 @@
 """Examines a dataset: python tools/doctor.py CONFIG|PATH [--json FILE] [--contact-sheet PNG]."""
 
-from rgbx.cli.doctor import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("doctor"))

@@ -10,9 +10,9 @@ ELSEWHERE = [folder for folder in sys.path if Path(folder).resolve() != HERE]
 
 if __name__ == "__main__":
     sys.path[:] = ELSEWHERE
-    from rgbx.cli.profile import main
+    from rgbx.cli.main import run
 
-    raise SystemExit(main())
+    raise SystemExit(run("profile"))
 
 # A script finds its neighbours before the standard library, so a cProfile imported by one of them arrives here, while
 # it wants the standard module of this name.

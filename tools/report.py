@@ -1,6 +1,6 @@
 """Makes a report: python tools/report.py RESULTS_JSON DIR."""
 
-from rgbx.cli.report import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("report"))

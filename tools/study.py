@@ -1,6 +1,6 @@
 """Runs a declared grid of methods and seeds: python tools/study.py STUDY.py [--jobs N] [--dry-run]."""
 
-from rgbx.cli.study import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("study"))

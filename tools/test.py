@@ -1,6 +1,6 @@
 """Evaluates: python tools/test.py CONFIG CHECKPOINT [--modalities rgb depth rgb+depth]."""
 
-from rgbx.cli.evaluate import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("test"))

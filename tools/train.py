@@ -1,6 +1,6 @@
 """Trains: python tools/train.py CONFIG [--work-dir DIR] [--resume]."""
 
-from rgbx.cli.train import main
+from rgbx.cli.main import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("train"))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import rgbx
 from rgbx._choices import PAINTS, PRECISIONS, SAVED
 from rgbx._files import existing_file
 from rgbx._protocol import PROTOCOLS
@@ -171,6 +172,13 @@ def _rendered_size(text: str) -> tuple[int, int]:
     return size
 
 
+def shipped_configs() -> Path:
+    """The folder of the configs that belong to rgbx: in the installed package, or beside it in a checkout."""
+    package = Path(rgbx.__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
 def seconds(text: str) -> float:
     """An argument's type: a duration, such as 30min, 1h or 8h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
@@ -192,7 +200,10 @@ def work_dir_of(folder: str | Path, given: str | Path | None = None) -> Path:
 
 
 def existing_config(path: str | Path) -> Path:
-    """The path of a config, or of another file of Python, if it is there.
+    """The path of a config, if it is there, or else of the one that rgbx has under that name.
+
+    Args:
+        path: a file, or a name such as "rooms/asymfusion_r18_rooms_160x120", also with "configs/" and ".py".
 
     Raises:
         FileNotFoundError: it is not; a similar name in its folder is told.
@@ -200,8 +211,13 @@ def existing_config(path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"config {path} does not exist{nearest_file(path)}")
-    if path.is_dir() and (kept := config_hint(path / "any")):
+        name = path.with_suffix(".py").as_posix().removeprefix("configs/")
+        shipped = shipped_configs()
+        if (shipped / name).is_file() and not path.is_absolute():
+            return shipped / name
+        names = (file.relative_to(shipped).as_posix() for file in shipped.glob("[!_]*/*.py"))
+        raise FileNotFoundError(f"config {path} does not exist{nearest_file(path) or nearest(name, names)}")
+    if path.is_dir() and find_last(path) and (kept := config_hint(path / "any")):
         raise ConfigError(f"{path} is a work directory; a config is expected here.{kept}")
     return path
 
@@ -280,7 +296,7 @@ def input_kind(path: Path) -> str:
 # --- arguments that several commands have ----------------------------------------------------------------------------
 
 SHARED: dict[str, dict[str, Any]] = {
-    "config": {"help": "config file, such as configs/rooms/....py"},
+    "config": {"help": "config file, or the name of one of rgbx, such as rooms/asymfusion_r18_rooms_160x120"},
     "--work-dir": {"help": "where logs and checkpoints go"},
     "--data-root": {"help": "root folder of every dataset of the config"},
     "--cfg-options": {"nargs": "+", "default": [], "metavar": "A.B=VALUE", "help": "override values of the config"},
@@ -390,10 +406,9 @@ def _add_train(parser: Parser) -> None:
 
 
 def _check_train(arguments: argparse.Namespace) -> None:
+    arguments.config = str(existing_config(arguments.config))
     if Path(arguments.config).is_dir():
         _check_planning(Path(arguments.config), arguments)
-    else:
-        existing_config(arguments.config)
     _check_config(arguments)
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
@@ -447,7 +462,7 @@ def _add_test(parser: Parser) -> None:
 
 
 def _check_test(arguments: argparse.Namespace) -> None:
-    existing_config(arguments.config)
+    arguments.config = str(existing_config(arguments.config))
     find_result(arguments.checkpoint)
     _check_config(arguments)
 

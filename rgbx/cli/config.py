@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-import importlib
+import importlib.util
 import pkgutil
 import re
 import sys
@@ -14,13 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import mmengine.config.config
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from rgbx._files import existing_file
-from rgbx._text import nearest
+from rgbx._text import nearest, nearest_file
 from rgbx._types import Options
-from rgbx.cli.arguments import existing_config, existing_root
+from rgbx.cli.arguments import existing_config, existing_root, shipped_configs
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
 from rgbx.cli.plan import check_form
@@ -191,7 +192,7 @@ def _dicts(value: object) -> Iterator[Any]:
 
 
 def _parse(path: Path) -> Config:
-    existing_config(path)
+    path = existing_config(path)
     files: dict[Path, Path] = {}
     _check_chain(path, files)
     try:
@@ -226,10 +227,9 @@ def _check_chain(path: Path, files: dict[Path, Path], above: tuple[Path, ...] = 
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     names |= {alias.asname or alias.name for node in tree.body for alias in getattr(node, "names", ())}
     for imported in _base_imports(tree):
-        base = path.parent.joinpath(*[".."] * (imported.level - 1), *str(imported.module).split("."))
-        base = base.with_name(f"{base.name}.py")
+        base = _base_file(path, imported)
         if not base.is_file():
-            raise ConfigError(f"{path}: its base config {base} does not exist")
+            raise ConfigError(f"{path}: its base config {base} does not exist{nearest_file(base)}")
         if base.resolve() in (*above, path.resolve()):
             raise ConfigError(f"{path}: its base config {base} has this one as its base")
         known = _check_chain(base, files, (*above, path.resolve()))
@@ -241,11 +241,37 @@ def _check_chain(path: Path, files: dict[Path, Path], above: tuple[Path, ...] = 
 
 
 def _base_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
-    """The relative imports below `with read_base():`; bases in packages are left to mmengine."""
+    """The imports below `with read_base():`."""
     for block in tree.body:
         call = block.items[0].context_expr if isinstance(block, ast.With) else None
         if isinstance(block, ast.With) and isinstance(call, ast.Call) and getattr(call.func, "id", "") == "read_base":
-            yield from (node for node in block.body if isinstance(node, ast.ImportFrom) and node.level)
+            yield from (node for node in block.body if isinstance(node, ast.ImportFrom))
+
+
+def _base_file(path: Path, imported: ast.ImportFrom) -> Path:
+    """The file that a config imports as its base, relative to its own or from a package."""
+    first, *names = str(imported.module).split(".")
+    folder = path.parent.joinpath(*[".."] * (imported.level - 1), first) if imported.level else package_folder(first)
+    file = Path(folder, *names)
+    return file.with_name(f"{file.name}.py")
+
+
+def package_folder(package: str) -> str:
+    """Where `package.configs...` lies, from which a config may import its bases.
+
+    Raises:
+        ConfigError: there is no such package.
+    """
+    if package == "rgbx":
+        return str(shipped_configs().parent)
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError(f"a base config is imported from {package!r}, which is no installed package")
+    return str(found.submodule_search_locations[0])
+
+
+# mmengine's own way needs pkg_resources, which setuptools has given up, and does not know where a checkout has configs.
+mmengine.config.config.get_installed_path = package_folder
 
 
 def _explain(error: BaseException, path: Path, files: Mapping[Path, Path]) -> str:

@@ -1,4 +1,4 @@
-"""Examines a dataset and reports what is wrong with it: the body of tools/doctor.py."""
+"""Examines a dataset and reports what is wrong with it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import argcomplete
 from rgbx import __version__
 from rgbx._text import nearest
 from rgbx.cli.arguments import ALIASES, COMMANDS, Parser, parse, program
-from rgbx.cli.errors import FAILED, run_command
+from rgbx.cli.errors import FAILED, Given, run_command
 
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 IN_BASH = 'eval "$(rgbx --completion bash)"'
@@ -36,12 +36,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = nearest(name, [*COMMANDS, *ALIASES])
         print(f"error: rgbx has no command {name!r}{known} (rgbx --help lists all)", file=sys.stderr)
         return FAILED
-    return run_command(lambda _: _carry_out(name, given))
+    return run(name, given[1:], [*program(), given[0]])
 
 
-def _carry_out(name: str, given: Sequence[str]) -> int:
-    arguments = parse(name, given[1:], [*program(), given[0]])
-    return int(importlib.import_module(f"rgbx.cli.{COMMANDS[name].module}").main(arguments))
+def run(name: str, words: Sequence[str] | None = None, called: Sequence[str] = ()) -> int:
+    """Carries out one command: what the scripts in tools/ do.
+
+    Args:
+        name: a key of `rgbx.cli.arguments.COMMANDS`.
+        words: its arguments, and `called`: the words before them, see `rgbx.cli.arguments.parse`.
+
+    Returns:
+        The exit code.
+    """
+
+    def carried_out(given: Given) -> int:
+        arguments = parse(name, words, called)
+        return int(importlib.import_module(f"rgbx.cli.{COMMANDS[name].module}").main(arguments))
+
+    return run_command(carried_out)
 
 
 def _parser_of_all() -> Parser:

@@ -1,4 +1,4 @@
-"""Renders synthetic rooms to disk and draws contact sheets: the body of tools/render_rooms.py."""
+"""Renders synthetic rooms to disk and draws contact sheets."""
 
 from __future__ import annotations
 

@@ -171,6 +171,6 @@ def select(study: Study, runs: Sequence[Run], *, only: Sequence[str] | None, see
 
 
 def common_arguments(arguments: argparse.Namespace) -> list[str]:
-    """What tools/train.py and tools/test.py are given besides the config's overrides."""
+    """What rgbx train and rgbx test are given besides the config's overrides."""
     root = ["--data-root", str(arguments.data_root)] if arguments.data_root else []
     return [*root, "--trust"] if arguments.trust else root

@@ -8,11 +8,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch.distributed
 
+from rgbx._files import read_json
 from rgbx._runs import find_last, find_result
-from rgbx.cli.arguments import CONFIG, work_dir_of
+from rgbx.cli.arguments import CONFIG, RECORD, work_dir_of
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
@@ -50,11 +52,23 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _config_of(arguments: argparse.Namespace) -> Path:
-    """The config of a dataset's folder, planned where there is none yet."""
+    """The config of a dataset's folder, planned where there is none yet.
+
+    Raises:
+        ConfigError: the config is another folder's, or several processes would plan.
+    """
     config = work_dir_of(arguments.config, arguments.work_dir) / CONFIG
     if config.is_file() and not arguments.overwrite:
+        record, own = config.with_name(RECORD), str(Path(arguments.config).resolve())
+        planned: Any = read_json(record) if record.is_file() else {}
+        if planned.get("folder", own) != own:
+            raise ConfigError(
+                f"{config} was planned for {planned['folder']}: --work-dir DIR trains elsewhere, --overwrite plans anew"
+            )
         print(f"Training by {config}, which was planned before; --overwrite plans anew.")
         return config
+    if arguments.launcher == "pytorch":
+        raise ConfigError(f"{config} is not there yet: plan it first, by rgbx init {arguments.config}")
     return write_plan(argparse.Namespace(**vars(arguments), folder=arguments.config))
 
 

@@ -1,4 +1,4 @@
-"""From facts, measured costs and a budget to choices with reasons; nothing here reads, builds or writes."""
+"""From facts, measured costs and a budget to choices with reasons; only `find_initial` looks at files or a network."""
 
 from __future__ import annotations
 

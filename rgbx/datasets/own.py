@@ -44,7 +44,7 @@ def declared_part(root: str | Path, part: str = "train", **options: Any) -> Fold
     if part not in PARTS:
         raise ValueError(f"part is {part!r}; expected one of {one_of(PARTS, part)}")
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; `tools/doctor.py {root} --write-toml` proposes one")
+        raise FileNotFoundError(f"{file}: no such file; `rgbx doctor {root} --write-toml` proposes one")
     splits = read_declaration(file).splits
     if "train" not in splits:
         raise ValueError(f"{file}: [splits] has {list(splits)}; training needs a split named train")

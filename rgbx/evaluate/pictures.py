@@ -98,7 +98,8 @@ class PictureObserver:
 
     def draw_grid(self, path: Path) -> None:
         """Writes all kept samples as one PNG, a row each."""
-        legend = {name: colour for found in self.legends.values() for name, colour in found.items()}
+        found = {name: colour for legend in self.legends.values() for name, colour in legend.items()}
+        legend = {name: found[name] for name in (*self.meta.get("classes", ()), *found) if name in found}
         draw_rows([list(panels.items()) for panels in self.panels.values()], path, legend=legend)
 
 

@@ -99,7 +99,7 @@ def upgrade(found: Json, file: str) -> Json:
     if not isinstance(name, str) or name not in _UPGRADES:
         known = " or ".join(map(repr, (FORMAT, *_UPGRADES)))
         shown = reprlib.repr(name)
-        raise ValueError(f"{file}: field 'format' is {shown}, expected {known}; tools/test.py writes such files")
+        raise ValueError(f"{file}: field 'format' is {shown}, expected {known}; rgbx test writes such files")
     form, function = _UPGRADES[name]
     _check(found, form, f"{file}: ")
     return function(found)

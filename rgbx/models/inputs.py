@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rgbx._text import check_options, nearest
+from rgbx._text import check_options, nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, Encoding, MapSpec
 from rgbx.maps.files import read_grey, turns_told
@@ -153,7 +153,7 @@ def _map_input(
     words = dict(given)
     unit = words.pop("unit", None)
     if unit is not None and unit not in UNITS:
-        raise ValueError(f"{saying(name, f'unit={unit}')}: expected one of {', '.join(UNITS)}")
+        raise ValueError(f"{saying(name, f'unit={unit}')}: expected one of {one_of(UNITS, unit)}")
     if unit is not None and (spec is None or spec.unit != unit):
         spec, stored = MapSpec.of_unit(name, unit), {}
     if spec is None:

@@ -1,6 +1,6 @@
 """The one way to infer: from a batch to predictions at the target's size, by the rules of a protocol.
 
-Validation during training, `tools/test.py`, `tools/translate.py` and a Python user go through `Predictor`.
+Validation during training, `rgbx test`, `rgbx translate` and a Python user go through `Predictor`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One run of a study, and what its folder says about it.
 
-A folder holds what tools/train.py and tools/test.py leave there, the log of both (log.txt), the result file
+A folder holds what rgbx train and rgbx test leave there, the log of both (log.txt), the result file
 (results.json), and `run.json`: the resolved config that the run was started with, how long it took, how it failed.
 """
 
@@ -47,7 +47,7 @@ class Run:
         folder: where it lies.
         overrides: of the study's config, the seed included.
         resolved: every value of the config with these overrides.
-        sha256: of the same, as tools/test.py notes it in its result file.
+        sha256: of the same, as rgbx test notes it in its result file.
         subsets: the modalities it is tested on, the headline first.
         shown: the scores of its result that the study shows, the same of all runs.
     """

@@ -156,13 +156,18 @@ def test_parts_that_timm_checkpoints_unasked_refuse():
 
 
 @pytest.mark.parametrize(
-    ("fusion", "how"), [("asymmetric", lambda b: b), ("asymmetric", by_its_own_switch), ("token_exchange", lambda b: b)]
+    ("fusion", "how", "backend"),
+    [
+        ("asymmetric", lambda b: b, "eager"),
+        ("asymmetric", by_its_own_switch, "aot_eager"),
+        ("token_exchange", lambda b: b, "aot_eager"),
+    ],
 )
-def test_compiled_for_subsets_in_turn_and_interleaved(fusion, how):
+def test_compiled_for_subsets_in_turn_and_interleaved(fusion, how, backend):
     """Token exchange inside a block, as its penalty is asked for."""
     torch._dynamo.reset()
     backbone = how(made(fusion=fusion))
-    compiled = torch.compile(backbone, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(backbone, backend=backend, fullgraph=True)
     for names in [("depth",), ("rgb", "depth"), ("depth",), ("rgb", "thermal"), ("rgb", "depth")]:
         penalised = fusion == "token_exchange"
         with backbone.layout.holding(names) if penalised else nullcontext():

@@ -1,6 +1,7 @@
 import copy
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
+import rgbx
+from rgbx.cli.arguments import existing_config, parse
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import parse_options
@@ -436,3 +439,44 @@ def test_plans_that_cannot_be_carried_out(write_config, options, message):
 def test_what_is_planned_in_vain_is_told(write_config, option, warning):
     found = check_training(load_config(write_config(), options=[option]), "config.py")
     assert len(found) == (warning is not None) and all(text.endswith(warning) for text in found)
+
+
+@pytest.fixture(params=["checkout", "installed"])
+def shipped(request, tmp_path, monkeypatch):
+    """The folder of rgbx's configs: beside the package, and where a wheel has them."""
+    if request.param == "installed":
+        package = tmp_path / "lib/rgbx"
+        shutil.copytree(CONFIGS, package / "configs")
+        monkeypatch.setattr(rgbx, "__file__", str(package / "__init__.py"))
+        return package / "configs"
+    return CONFIGS
+
+
+def test_bases_of_the_package(shipped, tmp_path):
+    """A config of any folder has those of rgbx as its bases."""
+    mine = tmp_path / "mine.py"
+    start = "from mmengine.config import read_base\n\nwith read_base():\n    from rgbx.configs.rooms.{} import *\n"
+    mine.write_text(f"{start.format('asymfusion_r18_rooms_160x120')}\ntrain_cfg.update(max_epochs=3)\n")
+    found = load_config(mine)
+    expected = load_config(shipped / "rooms/asymfusion_r18_rooms_160x120.py", options=["train_cfg.max_epochs=3"])
+    assert found.to_dict() == expected.to_dict()
+    mine.write_text(start.format("asymfusion_r18_rooms_160x12"))
+    near = r"160x12\.py does not exist; did you mean 'asymfusion_r18_rooms_160x120\.py'"
+    with pytest.raises(ConfigError, match=re.escape(str(shipped)) + ".*" + near):
+        load_config(mine)
+    mine.write_text(start.format("x").replace("rgbx", "no_such_package"))
+    with pytest.raises(ConfigError, match="'no_such_package', which is no installed package"):
+        load_config(mine)
+
+
+def test_configs_of_the_package_by_their_name(shipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = shipped / "rooms/asymfusion_r18_rooms_160x120.py"
+    for name in ("rooms/asymfusion_r18_rooms_160x120", "configs/rooms/asymfusion_r18_rooms_160x120.py"):
+        assert existing_config(name) == file and parse("train", [name]).config == str(file)
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'rooms/asymfusion_r18_rooms_160x120\.py'"):
+        existing_config("rooms/asymfusion_r18_rooms_160x12")
+    own = tmp_path / "configs/rooms/asymfusion_r18_rooms_160x120.py"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert existing_config("configs/rooms/asymfusion_r18_rooms_160x120.py").resolve() == own.resolve()

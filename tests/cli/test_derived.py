@@ -92,7 +92,7 @@ def test_write_toml_changes_nothing_that_is_known(folder, tmp_path, capsys):
 
 def test_a_folder_that_nobody_declared(folder, capsys):
     assert rgbx.cli.train.main([CONFIG, "--data-root", str(folder)]) == 2
-    assert f"tools/doctor.py {folder} --write-toml" in capsys.readouterr().err
+    assert f"rgbx doctor {folder} --write-toml" in capsys.readouterr().err
 
 
 def test_models_of_a_config(folder):

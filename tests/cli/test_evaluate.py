@@ -129,16 +129,13 @@ def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
 def test_two_processes_find_what_one_finds(trained, start_tool, tmp_path):
     """Three samples on two processes, damaged in every way."""
     config, run = trained
-    arguments = ["tools/test.py", config, str(run), "--robustness", "--json"]
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    results = {}
-    for name, command in {"one": arguments, "two": [*two, *arguments]}.items():
-        path = tmp_path / f"{name}.json"
-        launcher = ["--launcher", "pytorch"] if name == "two" else []
-        process = start_tool(*command, path, *launcher)
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        results[name] = json.loads(path.read_text())["heads"]["labels"]
+    files = {name: tmp_path / f"{name}.json" for name in ("one", "two")}
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "rgbx", "test", config, run]
+    process = start_tool(*two, "--robustness", "--json", files["two"], "--launcher", "pytorch")
+    assert main([config, str(run), "--robustness", "--json", str(files["one"])]) == 0
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    results = {name: json.loads(path.read_text())["heads"]["labels"] for name, path in files.items()}
     assert results["two"]["subsets"] == results["one"]["subsets"]
     assert results["two"]["robustness"] == results["one"]["robustness"]
     assert results["two"]["images"] == results["one"]["images"]

@@ -42,7 +42,8 @@ def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
     assert rgbx.cli.train.main([str(folder), *QUICK]) == 0
     printed = capsys.readouterr().out
     assert "rgbx train 'work_dirs/my frames'/config.py" in printed and "put the names of your classes" in printed
-    assert "5 train, 1 val" in printed and printed.count("\n", 0, printed.index("Wrote")) < 14
+    table = printed[printed.index("choice ") : printed.index("Note: no pretrained weights: asked for")]
+    assert "5 train, 1 val" in table and table.count("\n") <= 12
     assert (folder / "dataset.toml").is_file()
     text = (work_dir / "config.py").read_text()
     assert (
@@ -70,6 +71,12 @@ def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
     assert "which was planned before" in capsys.readouterr().out and (work_dir / "epoch_2.pth").is_file()
     assert rgbx.cli.train.main([str(work_dir)]) == 2
     assert "is a work directory, not the folder of a dataset" in capsys.readouterr().err
+    other = tmp_path / "other/my frames"
+    other.mkdir(parents=True)
+    assert rgbx.cli.train.main([str(other)]) == 2
+    assert f"was planned for {folder}: --work-dir DIR" in capsys.readouterr().err
+    assert rgbx.cli.train.main([str(other), "--work-dir", "new", "--launcher", "pytorch"]) == 2
+    assert "plan it first, by rgbx init" in capsys.readouterr().err
     assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
     assert "--overwrite replaces it" in capsys.readouterr().err and (work_dir / "config.py").read_text() == text
 

@@ -87,7 +87,7 @@ def test_subsets_can_be_chosen(config, capsys):
     ("options", "message"),
     [
         (["--modalities", "thermal"], "this model knows rgb, depth"),
-        (["--cfg-options", "model.backbone=resnet18x"], "is no timm model; did you mean 'resnet18d'?"),
+        (["--cfg-options", "model.backbone=resnet18x"], "is no timm model; did you mean 'resnet18'?"),
         (["--cfg-options", "model.decoder.widht=3"], "did you mean 'width'?"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ import rgbx.cli.study
 from rgbx.cli.arguments import build_parser, parse
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
+from rgbx.cli.main import run
 from rgbx.cli.study import child_environment, main
 from rgbx.cli.study_runs import method_overrides, read_study, resolve_runs
+from rgbx.study.commands import Commands
 from rgbx.study.declaration import OPTIONAL, as_options
 from rgbx.study.runs import read_state
 
@@ -310,8 +313,19 @@ def test_studies_of_the_repository_resolve(path, tmp_path):
     assert all(read_state(run).kind == "not run" for run in runs)
 
 
+class FirstApart(Commands):
+    """The first method in processes of its own, the other one here, which saves their start."""
+
+    def __call__(self, name, arguments, log):
+        if log.parts[-3] == "fused":
+            return super().__call__(name, arguments, log)
+        with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+            return run(name, arguments)
+
+
 def test_a_real_study(write_study, tmp_path, monkeypatch, capsys):
-    """Two methods train one epoch and are tested, in processes of their own, on a few rendered rooms."""
+    """Two methods train one epoch and are tested on a few rendered rooms."""
+    monkeypatch.setattr(rgbx.cli.study, "Commands", FirstApart)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     path = write_study()

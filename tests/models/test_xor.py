@@ -28,10 +28,14 @@ def train_and_score(fusion):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = multimodal_segmentor(
-        modalities=("rgb", "depth"), num_classes=2, fusion=fusion, decoder={"width": 32, "dropout": 0.0}
+        modalities=("rgb", "depth"),
+        num_classes=2,
+        fusion=fusion,
+        backbone="test_resnet",
+        decoder={"width": 32, "dropout": 0.0},
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    steps = 70
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    steps = 100
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)
     for _ in range(steps):
         loss = sum(model(**model.data_preprocessor(xor_batch(rng)), mode="loss").values())

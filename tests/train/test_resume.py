@@ -34,10 +34,8 @@ def training_state(path):
 
 CASES = {
     "plain": {},
-    "workers": dict(workers=2),
     "ema": dict(ema=dict(momentum=0.1)),
     "accumulation with a remainder": dict(accumulate=2),
-    "bfloat16": dict(dtype="bfloat16"),
     "one-cycle": dict(schedule="onecycle"),
     "asymfusion": dict(ema=True, model=dict(type=multimodal_segmentor, modality_dropout=0.5)),
     "everything": dict(workers=2, ema=dict(momentum=0.1), accumulate=2, dtype="bfloat16"),

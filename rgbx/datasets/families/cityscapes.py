@@ -37,7 +37,7 @@ _KINDS = {
     "depth": ("disparity", "disparity.png"),
     "camera": ("camera", "camera.json"),
 }
-METRIC_DEPTH = ("depth", "depth.png")  # package and suffix of what tools/prepare.py writes
+METRIC_DEPTH = ("depth", "depth.png")  # package and suffix of what rgbx prepare writes
 METRIC_DEPTH_SCALE = 256.0  # its raw units per metre
 
 
@@ -52,7 +52,7 @@ class Cityscapes(FileDataset):
         cities: only these; None takes all.
         label_kind: "labelIds" (as downloaded, mapped to train ids here) or "labelTrainIds".
         common: `transforms` and `targets`, see `DenseDataset`.
-        prepared: the folder that `tools/prepare.py cityscapes` wrote (it may be root itself): depth and train ids are
+        prepared: the folder that `rgbx prepare cityscapes` wrote (it may be root itself): depth and train ids are
             read from there, so that root needs leftImg8bit only.
 
     Raises:

@@ -123,7 +123,7 @@ def _nothing(root: Path) -> str:
     if proposal.text is not None:
         files = ", ".join(f"{name} in {where}" for name, where in proposal.maps.items())
         lines.append(f"{proposal.frames} frames seem to lie there: {files}.")
-        lines.append(f"`tools/doctor.py {root} --write-toml` writes a {DECLARATION} for them, with the reasons.")
+        lines.append(f"`rgbx doctor {root} --write-toml` writes a {DECLARATION} for them, with the reasons.")
         return "\n".join(lines)
     lines += [f"No {DECLARATION} can be proposed: {'; '.join(proposal.notes)}."]
     return "\n".join([*lines, "Looked for:", *(f"- {layout.name}: {layout.shape}" for layout in LAYOUTS)])

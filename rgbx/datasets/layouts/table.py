@@ -159,7 +159,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("Taskonomy", "{domain}/point_*_view_*_domain_{domain}.png", evidence.taskonomy, Taskonomy),
     Layout(
         "SyntheticRooms",
-        f"{{train,test}}/ and the {MANIFEST} of tools/render_rooms.py",
+        f"{{train,test}}/ and the {MANIFEST} of rgbx render-rooms",
         evidence.rendered_rooms,
         _rendered_rooms,
         lambda root: tuple(evidence.rooms_manifest(root)["splits"]),

@@ -1,4 +1,4 @@
-"""Public datasets turned into plain files of stated units: the body of tools/prepare.py."""
+"""Public datasets turned into plain files of stated units."""
 
 from rgbx.datasets.prepare.jobs import NYUDV2_DEPTH_SCALE, DepthEncoder, cityscapes_jobs, mfnet_jobs, nyudv2_jobs
 from rgbx.datasets.prepare.output import CHECKSUMS, Job, Summary, write_jobs
