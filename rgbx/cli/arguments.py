@@ -578,7 +578,7 @@ def predicted_paths(texts: Sequence[str]) -> dict[str, Path] | None:
     """
     if len(texts) == 1 and (Path(texts[0]).is_dir() or "=" not in texts[0]):
         if not Path(texts[0]).is_dir():
-            near = nearest_file(Path(texts[0]))
+            near = "" if Path(texts[0]).exists() else nearest_file(Path(texts[0]))
             raise FileNotFoundError(f"{texts[0]}: no folder of a dataset, nor MAP=PATH such as rgb=a.png{near}")
         return None
     return named_paths(texts, "INPUT")

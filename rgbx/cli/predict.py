@@ -31,18 +31,19 @@ from rgbx.cli.outputs import (
     write_video,
 )
 from rgbx.cli.sources import Source, open_dataset, open_paths
-from rgbx.maps import UNITS, Encoding, MapSpec
+from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
 from rgbx.models.inputs import Frame, MapInput, map_inputs
 from rgbx.models.precision import autocast_dtype
-from rgbx.models.result import Result, predict_frames
+from rgbx.models.result import Result, ahead, predict_frames
 from rgbx.profile.measure import find_device
 from rgbx.tasks import ENSEMBLE, Classes, Map, Task
 
 _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
 STRIP = "strip"
+THREADS = 2  # that read files, and as many that write them, while the model computes
 _WORDS = {"unit": str, "scale": float, "add": float, "bits": int, "log": float, "missing": float, "key": str}
 
 
@@ -67,7 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
         heads=arguments.heads,
     )
     kinds = saved_kinds(arguments.save or (["ids"] if single else None), predictor.tasks)
-    reading, encodings = describe_maps(model, names, predictor.tasks, said, source.specs, written="ids" in kinds)
+    reading, encodings = describe_maps(model, names, predictor.tasks, said, source.inputs, written="ids" in kinds)
     spans = _spans(predictor.tasks) if source.rate else {}
     outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
@@ -81,10 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
 
     if own:
-        (result,) = results([0])
-        content = encode_png(result.strip()) if own == STRIP else outputs.content(result[own], own, kinds[0])
-        replace_file(out, content)
-        print(f"{kinds[0]}{f' of {own}' if own != STRIP else ''} written: {out}")
+        _write_one(outputs, own, next(results([0])))
         return 0
     begin(out, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
@@ -95,6 +93,13 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
         raise
     return 0
+
+
+def _write_one(outputs: Outputs, own: str, result: Result) -> None:
+    """Writes one picture of one frame to the file that `outputs.folder` is then; see `the_one`."""
+    (kind,), whole = outputs.kinds, own == STRIP
+    replace_file(outputs.folder, encode_png(result.strip()) if whole else outputs.content(result[own], own, kind))
+    print(f"{kind}{'' if whole else f' of {own}'} written: {outputs.folder}")
 
 
 def _write_all(
@@ -108,8 +113,13 @@ def _write_all(
     done, count = progress.done(), len(source.ids)
     positions = [i for i in range(process.rank, count, process.size) if source.ids[i] not in done]
     start = time.perf_counter()
-    for result in tqdm(results(positions), total=len(positions), desc="predict", unit="frame", disable=None):
+
+    def write(result: Result) -> None:
         progress.add(outputs.write(result))
+
+    written = ahead(write, results(positions), THREADS)
+    for _ in tqdm(written, total=len(positions), desc="predict", unit="frame", disable=None):
+        pass
     seconds = time.perf_counter() - start
     whose = f"Process {process.rank} of {process.size}: " if process.size > 1 else ""
     kept = len(done & set(source.ids[process.rank :: process.size]))
@@ -122,8 +132,9 @@ def _write_all(
         print(f"The share of each class is in {write_areas(progress, source.ids)}")
     if outputs.gallery:
         print(f"The page is {write_page(outputs.folder, source.ids)}")
-    for film in outputs.films:
-        print(f"The video is {write_video(outputs.folder, film, source.ids, source.rate or 25.0)}")
+    if source.rate is not None:
+        for film in outputs.films:
+            print(f"The video is {write_video(outputs.folder, film, source.ids, source.rate)}")
 
 
 def frames_told(count: int) -> str:
@@ -145,7 +156,9 @@ def answers(
     Raises:
         ValueError: no such branch, or what a frame cannot be.
     """
-    found = predict_frames(predictor, reading, frames, about=about, batch_size=batch_size, keep_probability=False)
+    found = predict_frames(
+        predictor, reading, frames, about=about, batch_size=batch_size, keep_probability=False, readers=THREADS
+    )
     return found if branch in (None, ENSEMBLE) else (result.of_branch(str(branch)) for result in found)
 
 
@@ -180,7 +193,7 @@ def describe_maps(
     names: Sequence[str],
     tasks: Mapping[str, Task],
     said: Mapping[str, Options],
-    specs: Mapping[str, MapSpec] | None = None,
+    own: Mapping[str, MapInput] | None = None,
     *,
     written: bool = True,
     usual: bool = False,
@@ -192,7 +205,7 @@ def describe_maps(
         names: of the maps that are read.
         tasks: of the heads, by name.
         said: by map what the user says of its files, see `parse_map`.
-        specs: of the maps of a dataset, which come in their unit.
+        own: how the maps of a dataset are read.
         written: whether the values of heads that predict maps are written.
         usual: whether depth of which nobody says it counts as millimetres.
 
@@ -205,18 +218,14 @@ def describe_maps(
     """
     heads = {name: task for name, task in tasks.items() if isinstance(task, Map)}
     targets = [task.target for task in heads.values()]
-    own = [name for name in names if not specs]
-    if unused := sorted(set(said) - {*own, *targets}):
+    if unused := sorted(set(said) - {*(() if own else names), *targets}):
         if not set(unused) <= set(names):
             raise ConfigError(f"--map describes {unused}, but the maps are {[*names, *targets]}")
         raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
     about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
-    reading = {name: MapInput(name, spec, None) for name, spec in (specs or {}).items()}
-    if not specs:
-        reading = map_inputs(names, said, about, saying=map_option, usual=usual)
-        model.data_preprocessor.describe({name: item.encoding.spec for name, item in reading.items()})
-    else:
-        model.data_preprocessor.describe(specs)
+    reading = dict(own or map_inputs(names, said, about, saying=map_option, usual=usual))
+    specs = {name: item.spec if own else item.encoding.spec for name, item in reading.items()}
+    model.data_preprocessor.describe({name: spec for name, spec in specs.items() if spec is not None})
     return reading, {name: _encoding(task, said, about) for name, task in heads.items()} if written else {}
 
 

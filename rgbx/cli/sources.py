@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -16,13 +16,14 @@ from rgbx._text import nearest
 from rgbx.cli.arguments import SHOWN_KINDS, input_kind
 from rgbx.cli.errors import ConfigError
 from rgbx.datasets.files import FileDataset, MissingFileError
+from rgbx.datasets.folder import DECLARATION
+from rgbx.datasets.frames import Frame as Listed
 from rgbx.datasets.frames import check_files
 from rgbx.datasets.layouts import build_dataset, split_names
 from rgbx.datasets.listing import distinct_ids, list_lines
 from rgbx.datasets.sample import DenseDataset
 from rgbx.datasets.timestamps import Stamped, pair_all, read_stamps, stamped_columns
-from rgbx.maps import MapSpec
-from rgbx.models.inputs import Frame, paired
+from rgbx.models.inputs import Frame, MapInput, paired
 
 USUAL_GAP = 0.02  # seconds, of lists with timestamps
 _GREY = {b"Y800": np.uint8, b"Y1\x00\x10": np.uint16}  # OpenCV's names of one channel of 8 and of 16 bits
@@ -38,7 +39,7 @@ class Source:
         ids: the name of each frame, in order; no two alike.
         maps: their names, in the order in which they were given.
         read: the frames at some positions, in rising order, one after the other.
-        specs: what the maps mean, where a dataset says it; they come in their unit then.
+        inputs: how the maps are read, where a dataset says it.
         rate: frames a second, of videos.
         told: what listing them found, for the user; "" for nothing.
     """
@@ -46,7 +47,7 @@ class Source:
     ids: Sequence[str]
     maps: tuple[str, ...]
     read: Callable[[Sequence[int]], Iterator[Frame]]
-    specs: Mapping[str, MapSpec] = field(default_factory=dict)
+    inputs: Mapping[str, MapInput] = field(default_factory=dict)
     rate: float | None = None
     told: str = ""
 
@@ -250,9 +251,15 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
         ConfigError: no such split, or several and none said.
         ValueError: no known layout, or none of the maps.
     """
-    chosen = _split(folder, split)
-    dataset = _unlabelled(folder, chosen, wanted)
+    chosen, dataset = _opened(folder, _splits(folder, split), wanted)
     names = [name for name in wanted if name in dataset.modalities]
+    ids = [dataset.name_of(i) for i in range(len(dataset))]
+    why = "" if (folder / DECLARATION).is_file() else f": {dataset.provenance}" * bool(dataset.provenance)
+    told = f"{folder}, split {chosen}{why}"
+    if isinstance(dataset, FileDataset) and type(dataset).read_frame is FileDataset.read_frame:  # one file, one map
+        files = [_files_of(frame, names) for frame in dataset.frames]
+        known = {name: MapInput(name, dataset.maps[name], dataset.encodings[name]) for name in names}
+        return replace(_of_files(ids, files, told), maps=tuple(names), inputs=known)
 
     def read(positions: Sequence[int]) -> Iterator[Frame]:
         for i in positions:
@@ -260,19 +267,38 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
             keys = [key for name in names for key in (name, f"{name}_valid") if key in sample]
             yield Frame(dataset.name_of(i), {key: sample[key] for key in keys})
 
-    ids = [dataset.name_of(i) for i in range(len(dataset))]
-    told = f"{folder}, split {chosen}" + f", is {dataset.provenance}" * bool(dataset.provenance)
-    return Source(ids, tuple(names), read, {name: dataset.maps[name] for name in names}, told=told)
+    known = {name: MapInput(name, dataset.maps[name], None) for name in names}
+    return Source(ids, tuple(names), read, known, told=told)
 
 
-def _split(folder: Path, asked: str | None) -> str:
+def _files_of(frame: Listed, names: Sequence[str]) -> dict[str, Path]:
+    if absent := [name for name in names if name not in frame.files]:
+        raise ValueError(f"{frame.origin}: frame {frame.sample_id!r} has no {absent[0]}".removeprefix(": "))
+    return {name: frame.files[name] for name in names}
+
+
+def _splits(folder: Path, asked: str | None) -> list[str]:
+    """The split that was asked for, or those to try in turn: layouts name some that a folder need not have."""
     names = split_names(folder)
     if asked is not None and asked not in names:
         raise ConfigError(f"--split {asked}: {folder} has {', '.join(names)}{nearest(asked, names)}")
-    chosen = asked or next((name for name in ("test", "val") if name in names), names[0] if len(names) == 1 else None)
-    if chosen is None:
+    usual: list[str] = [name for name in ("test", "val") if name in names]
+    if asked is None and not usual and len(names) > 1:
         raise ConfigError(f"{folder} has the splits {', '.join(names)}: say by --split which to predict")
-    return chosen
+    return [asked] if asked is not None else usual or list(names)
+
+
+def _opened(folder: Path, splits: Sequence[str], wanted: Sequence[str]) -> tuple[str, DenseDataset]:
+    """The first of the splits that is there; where some of its files are missing, that is told."""
+    refused: list[FileNotFoundError] = []
+    for split in splits:
+        try:
+            return split, _unlabelled(folder, split, wanted)
+        except MissingFileError:
+            raise
+        except FileNotFoundError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _unlabelled(folder: Path, split: str, wanted: Sequence[str]) -> DenseDataset:
@@ -285,11 +311,11 @@ def _unlabelled(folder: Path, split: str, wanted: Sequence[str]) -> DenseDataset
     if not names:
         raise ValueError(f"{folder} has {', '.join(dataset.modalities)}; the model takes {', '.join(wanted)}")
     if isinstance(dataset, FileDataset):
-        missing, _ = check_files(dataset.frames, names)
-        if missing:
-            raise FileNotFoundError(missing)
         dataset.modalities = tuple(names)
-        dataset.label = None
+        if missing := check_files(dataset.frames, names)[0]:
+            raise MissingFileError(missing)
+        if check_files(dataset.frames, ["label"])[0]:
+            dataset.label = None
     return dataset
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +21,9 @@ from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
 from rgbx.models.predict import Predictor
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 from rgbx.tasks.result import Answer, HeadResult, map_bar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Result(Mapping[str, HeadResult]):
@@ -139,8 +145,9 @@ def predict_frames(
     about: Meta,
     batch_size: int,
     keep_probability: bool,
+    readers: int = 0,
 ) -> Iterator[Result]:
-    """Results of frames in their order, read when they are asked for.
+    """Results of frames in their order, read when they are asked for, or by threads ahead of it.
 
     Neighbours of one size that have the same maps are computed together, `batch_size` at most.
 
@@ -151,20 +158,25 @@ def predict_frames(
         about: see `rgbx.tasks.result.Answer`.
         batch_size: at most.
         keep_probability: whether results hold probabilities, [K, H, W] each.
+        readers: how many threads read ahead.
     """
     group: list[Packed] = []
+    read = partial(read_frame, inputs=inputs)
+    samples = ahead(read, frames, readers) if readers else map(read, frames)
 
     def answered() -> Iterator[Result]:
         found = predictor(as_batch(group), keep_probability=True) if group else []
         for sample, output in zip(group, found, strict=True):
             yield _result(sample, output["heads"], predictor, about, keep_probability, inputs)
 
-    for frame in frames:
+    while True:
         try:
-            sample = read_frame(frame, inputs)
+            sample = next(samples, None)
         except (OSError, ValueError):
             yield from answered()
             raise
+        if sample is None:
+            break
         if group and not _alike(group[0], sample):
             yield from answered()
             group = []
@@ -173,6 +185,21 @@ def predict_frames(
             yield from answered()
             group = []
     yield from answered()
+
+
+def ahead(function: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
+    """What a function makes of each item, in their order, by threads that begin before it is asked for.
+
+    At most four items a thread are taken ahead, so that neither items nor answers pile up.
+    """
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def as_batch(samples: list[Packed]) -> Batch:

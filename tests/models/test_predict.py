@@ -18,6 +18,7 @@ from rgbx.datasets import FolderDataset
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.result import ahead
 from rgbx.transforms import PackSample, collate
 
 SIZE = (19, 26)
@@ -421,3 +422,23 @@ def test_classes_as_pictures(model, root):
     assert repr(head) == "<ClassesResult 'labels' of ensemble, 19×26>"
     with pytest.raises(KeyError, match="no head 'label'; the model has labels, normal, depth"):
         result["label"]
+
+
+def test_threads_keep_the_order_and_take_few_items_ahead():
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    def square(number):
+        if number == 90:
+            raise ValueError("90")
+        return number**2
+
+    found = ahead(square, items(), 2)
+    assert next(found) == 0 and len(taken) == 9
+    assert list(itertools.islice(found, 89)) == [number**2 for number in range(1, 90)]
+    with pytest.raises(ValueError, match="90"):
+        next(found)
