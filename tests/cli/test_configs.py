@@ -73,6 +73,8 @@ def sunrgbd(layouts, tmp_path):
 
 @pytest.fixture
 def rooms(tmp_path):
+    """Empty: rooms that are not there are rendered."""
+    (tmp_path / "rooms").mkdir()
     return tmp_path / "rooms"
 
 
@@ -202,6 +204,7 @@ CASES = {
     "pst900/asymfusion_r50_pst900.py": ("pst900", [CROP, *HELD_OUT]),
     "deliver/asymfusion_r50_deliver.py": ("deliver", [CROP]),
     "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
+    "rooms/asymfusion_small_rooms_160x120.py": ("rooms", ROOMS),
     "own/asymfusion_r18.py": ("own", ["train_cfg.val_interval=1"]),
 }
 
