@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
 
     if own:
-        _write_one(outputs, own, next(results([0])))
+        _write_one(outputs, own, *results([0]))
         return 0
     begin(out, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
