@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
@@ -71,13 +72,22 @@ def demo(tmp_path, monkeypatch):
     return model
 
 
-def test_readme_in_python(demo):
-    _, load, build = blocks("README.md")
-    names = {}
-    exec(load, names)
-    for found, given in (("both", ("rgb", "depth")), ("rgb_alone", ("rgb",))):
-        expected = demo.predict({name: names["batch"][name] for name in given})[0]["prediction"]["ensemble"]
-        assert torch.equal(names[found], expected) and expected.shape == (120, 160)
+def test_readme_in_python(tmp_path, monkeypatch):
+    """The blocks of the README, one after the other, on the samples that it names and on files of the names it has."""
+    for name in ("data", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    samples = ROOT / "data/samples"
+    photo, stored = samples / "rgb/test_001.png", samples / "depth/test_001.png"
+    cv2.imwrite("a.jpg", cv2.imread(str(photo)))
+    start, use, build = blocks("README.md")
+    names = {"millimetres": cv2.imread(str(stored), cv2.IMREAD_UNCHANGED)}
+    exec(start, names)
+    overlay = cv2.imread("overlay.png")
+    assert overlay.shape == (120, 160, 3) and (overlay[..., ::-1] == names["result"]["labels"].overlay()).all()
+    exec(use, names)
+    expected = names["model"].predict(rgb="a.jpg")["labels"]  # the last one says how it does without depth
+    assert (cv2.imread("out/labels/a.png", cv2.IMREAD_UNCHANGED) == expected.ids).all()
     exec(build, names)
     assert list(names["model"].tasks) == ["labels", "normal"]
 

@@ -1,4 +1,4 @@
-"""docs/evaluation.md and the README do what they say: predicting in Python, and what a batch must hold."""
+"""docs/evaluation.md does what it says: predicting in Python, and what a batch must hold."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from small_models import small
 from rgbx.maps import STANDARD_MAPS
 
 ROOT = Path(__file__).parents[2]
-EVALUATION, README = (re.split(r"^## In Python$", (ROOT / page).read_text(), flags=re.M)[1]
-                      for page in ("docs/evaluation.md", "README.md"))  # fmt: skip
-ROWS = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", README, re.M))
+EVALUATION = re.split(r"^## In Python$", (ROOT / "docs/evaluation.md").read_text(), flags=re.M)[1]
+ROWS = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", EVALUATION, re.M))
 
 
 def batch_of(model, size=(24, 32)):
