@@ -281,7 +281,6 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     with (out / "progress/0.jsonl").open("a") as notes:
         notes.write('{"id": "c", "fi')
     (out / "labels/.c.png.0.part").write_bytes(b"torn")
-    (out / "labels/b.png").unlink()
     count.clear()
     killed.clear()
     assert run(*BOTH, *EVERYTHING) == 2
@@ -289,12 +288,15 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     assert run(*BOTH, *EVERYTHING, "--resume", "--protocol", "rgbx-sliding", "--gallery") == 2
     assert "protocol was 'rgbx', is 'rgbx-sliding'" in capsys.readouterr().err
     assert run(*BOTH, *EVERYTHING, "--resume") == 0
-    assert sorted(count) == ["b", "c", "d"]
-    assert "3 frames" in (said := capsys.readouterr().out) and ", 1 were there: " in said
+    assert sorted(count) == ["c", "d"]
+    assert "2 frames" in (said := capsys.readouterr().out) and ", 2 were there: " in said
     assert files_in(out) == files_in(tmp_path / "whole")
     page = (tmp_path / "whole/index.html").read_text()
     assert (out / "index.html").read_text() == page.replace(">whole<", ">out<")
-    assert run(*BOTH, *EVERYTHING, "--resume") == 0 and len(count) == 3
+    (out / "labels/b.png").unlink()
+    for _ in range(2):
+        assert run(*BOTH, *EVERYTHING, "--resume") == 0 and len(count) == 3
+    assert files_in(out) == files_in(tmp_path / "whole")
     assert run(*BOTH, "--save", "ids", "--overwrite") == 0 and len(count) == 7
     assert not (out / "areas.json").exists() and not (out / "index.html").exists()
 
