@@ -235,6 +235,18 @@ class Progress:
         with self.path.open("ab", buffering=0) as file:
             file.write((json.dumps(note, ensure_ascii=False) + "\n").encode())
 
+    def withdraw(self, made: Sequence[Path]) -> None:
+        """Takes back what was begun, where no frame became done: the notes, and folders that are empty then.
+
+        Args:
+            made: the folders that were not there before, the innermost first.
+        """
+        self.path.unlink()
+        (self.folder / PREDICTED).unlink(missing_ok=True)
+        with suppress(OSError):  # something lies there
+            for folder in (self.path.parent, *made):
+                folder.rmdir()
+
     def notes(self) -> Iterator[tuple[dict[str, Any], Path, int]]:
         """Every note with its file and where it begins there; a line that a kill has torn is left out."""
         for path in sorted(self.path.parent.glob("*.jsonl")):

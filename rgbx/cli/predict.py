@@ -84,6 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
     if own:
         _write_one(outputs, own, *results([0]))
         return 0
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     begin(out, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
     try:
@@ -91,6 +92,8 @@ def main(arguments: argparse.Namespace) -> int:
     except (KeyboardInterrupt, ValueError, OSError):
         if progress.path.stat().st_size:
             print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
+        elif process.size == 1 and next(progress.notes(), None) is None:
+            progress.withdraw(made)
         raise
     return 0
 

@@ -423,7 +423,9 @@ class Encoding:
         bits = self.bits or ("8 or 16" if self.unit == "unit_vector" else 16)
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1
-        hint = "; an 8-bit depth image carries no metres unless its scale is known" if eight else ""
+        hint = (
+            "; 8 bits carry no metres unless their scale is known: if it is, state scale and bits = 8" if eight else ""
+        )
         if self.unit == "metre" and raw.dtype.kind == "f" and self.scale is None:
             hint = "; floats are read where their scale is stated: 1 if they are metres"
         found = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"

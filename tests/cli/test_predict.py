@@ -338,6 +338,18 @@ def test_what_cannot_be_is_refused_before_anything_is_written(run, root, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
 
 
+def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "eight.png"), np.full(SIZE, 99, np.uint8))
+    words = ("rgb=rgb/a.png", f"depth={tmp_path / 'eight.png'}")
+    assert run(*words, out="deep/out") == 2
+    assert "if it is, state scale and bits = 8" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"eight.png"}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    assert run(*words, "--overwrite", out="mine") == 2
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
