@@ -3,14 +3,14 @@
 #
 #   RGBX_NYUV2=/path/to/nyuv2_320x240 RGBX_WEIGHTS=/path/to/resnet18.pth benchmarks/gpu.sh OUT [STEP ...]
 #
-# OUT receives checkpoints, tables and logs. Steps: build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test
+# OUT receives checkpoints, tables and logs. Steps: build tests folder sanitize ops ops-compiled rooms nyuv2 nyuv2-test
 # study-nyuv2 study-translate-rgb study-translate-depth translate-fp16 metrics (all by default). "sanitize" needs
 # compute-sanitizer on the PATH or in COMPUTE_SANITIZER; "translate-fp16" scales the gradients of two optimizers.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: benchmarks/gpu.sh OUT [STEP ...]}
 shift
-[ $# -gt 0 ] || set -- build tests sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2 \
+[ $# -gt 0 ] || set -- build tests folder sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2 \
     study-translate-rgb study-translate-depth translate-fp16 metrics
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
@@ -30,6 +30,26 @@ step() {
     build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops build && "$python" -m rgbx.ops ;;
     tests)
         RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/models tests/evaluate tests/train tests/profile
+        ;;
+    folder)  # planned, trained and used on the GPU; class ids as a CPU has them
+        [ -f "$out/folder/config.py" ] || "$python" -m rgbx init "${RGBX_NYUV2:?}" --budget 2min \
+            --pretrained "${RGBX_WEIGHTS:-none}" --work-dir "$out/folder" || return
+        "$python" -m rgbx train "$out/folder/config.py" --resume &&
+            for device in cuda cpu; do
+                "$python" -m rgbx predict "$out/folder" "$RGBX_NYUV2" --device "$device" --save ids --overwrite \
+                    --batch-size 8 --out "$out/folder/$device" || return
+            done && "$python" - "$out/folder" <<'PYTHON'
+import sys
+from pathlib import Path
+
+import cv2
+
+pairs = [(cv2.imread(str(path), -1), cv2.imread(str(Path(sys.argv[1], "cpu/labels", path.name)), -1))
+         for path in sorted(Path(sys.argv[1], "cuda/labels").glob("*.png"))]
+same = sum((a == b).mean() for a, b in pairs) / len(pairs)
+print(f"{len(pairs)} frames: {100 * same:.4f} % of the pixels have the class that the CPU gives them")
+raise SystemExit(same < 0.999)
+PYTHON
         ;;
     sanitize)
         export RGBX_REQUIRE_KERNELS=cuda PYTORCH_NO_CUDA_MEMORY_CACHING=1
