@@ -15,11 +15,11 @@ import torch.distributed
 from rgbx._files import read_json
 from rgbx._runs import checkpoints_in, find_last, find_result
 from rgbx.cli.arguments import CONFIG, RECORD, work_dir_of
+from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
 from rgbx.cli.init import write_plan
-from rgbx.cli.plan import check_training
 from rgbx.evaluate.metric import headlines
 from rgbx.profile.measure import measure_complexity
 from rgbx.train.curves import plot_losses
