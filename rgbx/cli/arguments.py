@@ -385,8 +385,8 @@ def _check_init(arguments: argparse.Namespace) -> None:
         file = work_dir_of(folder, arguments.work_dir) / name
         if file.exists() and not arguments.overwrite:
             raise ConfigError(
-                f"{file} is there already: --overwrite replaces it (a dataset.toml in {folder} is kept), --work-dir DIR "
-                "writes elsewhere"
+                f"{file} is there already: --overwrite replaces it (a dataset.toml in {folder} is kept), "
+                "--work-dir DIR writes elsewhere"
             )
 
 

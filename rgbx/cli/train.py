@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
                     path.unlink()
             _train(runner, warnings)
         finish_together()
+        if runner.rank == 0 and checkpoints_in(config.work_dir):
+            print(_next(arguments, runner))
     except KeyboardInterrupt:
         of_this_run = config.get("resume") or (runner is not None and runner.began)
         hint = resume_hint(arguments.command_line, config.work_dir) if of_this_run else ONCE_MORE
@@ -72,7 +75,7 @@ def _config_of(arguments: argparse.Namespace) -> Path:
             raise ConfigError(
                 f"{config} was planned for {planned['folder']}: --work-dir DIR trains elsewhere, --overwrite plans anew"
             )
-        print(f"Training by {config}, which was planned before; --overwrite plans anew.")
+        print(f"Training by {config}, which was planned before; --overwrite plans anew, by the same dataset.toml.")
         return config
     if arguments.launcher == "pytorch":
         raise ConfigError(f"{config} is not there yet: plan it first, by rgbx init {arguments.config}")
@@ -94,6 +97,23 @@ def _plot(runner: Runner) -> None:
     dataset = runner.train_dataloader.dataset
     scores = headlines(runner.network.tasks, dataset.metainfo)
     plot_losses(runner.work_dir, Path(runner.work_dir, "curves.png"), scores)
+
+
+def _next(arguments: argparse.Namespace, runner: Runner) -> str:
+    """What a training has come to, and the commands that follow."""
+    best, kept = runner.message_hub.get_info("best_ckpt"), find_result(runner.work_dir)
+    told = f"Trained {runner.max_epochs} epochs; "
+    if best == kept.name:
+        metric, epoch = re.findall(r"best_(.+)_epoch_(\d+)", best)[0]
+        told += f"the best is {kept}, of epoch {epoch}: {metric} {runner.message_hub.get_info('best_score'):.4g}."
+    else:
+        told += f"the last checkpoint is {kept}."
+    place = shlex.quote(runner.work_dir)
+    maps = " ".join(f"{name}={name.upper()}" for name in runner.network.modalities)
+    report = shlex.quote(str(Path(runner.work_dir, "report")))
+    test = f"    rgbx test {shlex.quote(str(arguments.config))} {place} --report {report}"
+    lines = [told, "", "Next:", "", *([test] if runner.cfg.get("test_dataloader") else [])]
+    return "\n".join([*lines, f"    rgbx predict {place} {maps} --out predictions"])
 
 
 def describe_model(runner: Runner) -> str:

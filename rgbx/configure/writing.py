@@ -271,9 +271,11 @@ def summary(data: Data, plan: Plan) -> str:
     weighted = ", rare ones weighted" if "class_weights" in plan.choices and plan["class_weights"] else ""
     goal = ("target", data.target) if data.target else ("classes", f"{len(data.classes)}{weighted}")
     figures = "; ".join(f"{name} {_figures(v['mean'])} ± {_figures(v['std'])}" for name, v in statistics.items())
+    same = data.test.options == data.val.options
+    scored = f"{data.val.frames} val = test" if same else f"{data.val.frames} val, {data.test.frames} test"
     rows = [
         ("folder", data.layout),
-        ("frames", f"{data.train.frames} train, {data.val.frames} val, {data.test.frames} test"),
+        ("frames", f"{data.train.frames} train, {scored}"),
         ("maps", ", ".join(data.modalities) + (f"; {figures}" if figures else "")),
         goal,
         ("network", f"{plan['backbone']}, weights: {plan['pretrained'] or 'none'}"),

@@ -306,6 +306,20 @@ def test_two_processes_and_one_writer(write_config, work_dir, start_tool):
     assert not list(work_dir.glob(".*"))
 
 
+def test_the_end_tells_the_best_and_what_follows(write_config, work_dir, capsys):
+    config = str(write_config())
+    assert main([config, "--work-dir", str(work_dir)]) == 0
+    told = capsys.readouterr().out.partition("Trained 2 epochs; ")[2]
+    (best,) = work_dir.glob("best_*.pth")
+    score = torch.load(best, weights_only=True)["message_hub"]["runtime_info"]["best_score"]
+    epoch = best.stem.rpartition("_")[2]
+    assert told.startswith(f"the best is {best}, of epoch {epoch}: mIoU {score:.4g}.")
+    assert f"rgbx test {config} {work_dir} --report {work_dir}/report" in told
+    assert f"rgbx predict {work_dir} rgb=RGB depth=DEPTH --out" in told
+    log = next(work_dir.rglob("*.log")).read_text()
+    assert log.count("Epoch(val)") == 2 and len(re.findall("^mean  ", log, re.MULTILINE)) == 1  # of the last one
+
+
 def test_a_run_does_not_write_over_another(write_config, work_dir, tmp_path, capsys):
     command = [str(write_config()), "--work-dir", str(work_dir)]
     short = ["--cfg-options", "train_cfg.max_epochs=1"]
