@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from rgbx._text import nearest
 from rgbx._types import Batch
+from rgbx.datasets import EveryKth, FolderDataset
 from rgbx.datasets.collation import difference
-from rgbx.datasets.folder import FolderDataset
 from rgbx.models import MultimodalModel
 from rgbx.models.multimodal import Range
 from rgbx.tasks import Classes, Map
@@ -42,6 +42,7 @@ def check_classes(model: MultimodalModel, dataset: Dataset[Batch]) -> None:
 
 def _planned_anew(dataset: Dataset[Batch]) -> str:
     """What to do where the declaration of a folder has changed since its training was planned."""
+    dataset = dataset.dataset if isinstance(dataset, EveryKth) else dataset
     if not isinstance(dataset, FolderDataset):
         return ""
     root = shlex.quote(str(dataset.root))

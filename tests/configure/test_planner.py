@@ -175,7 +175,8 @@ def test_weights_to_start_from(tmp_path, monkeypatch):
     monkeypatch.setattr("rgbx.backbones.weight_source.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("rgbx.backbones.weight_source.try_to_load_from_cache", lambda *args, **options: None)
     found = find_initial("resnet18")
-    assert found.value is None and "HF_HUB_OFFLINE" in found.reason
+    assert found.value is None and "HF_HUB_OFFLINE is set; ImageNet weights help" in found.reason
+    assert found.reason.endswith("and plan again with --pretrained FILE") and "pretrained=" not in found.reason
     assert find_initial("resnet18", "none").value is None
     with pytest.raises(ConnectionError):
         find_initial("resnet18", "timm")
