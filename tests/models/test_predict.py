@@ -16,6 +16,8 @@ from small_models import LABELS, NORMAL, batch, small
 import rgbx
 from rgbx.datasets import FolderDataset
 from rgbx.maps import STANDARD_MAPS, Encoding
+from rgbx.maps.colour import colour_input
+from rgbx.maps.drawing import GAP, draw_bar
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.result import ahead
@@ -422,6 +424,40 @@ def test_classes_as_pictures(model, root):
     assert repr(head) == "<ClassesResult 'labels' of ensemble, 19×26>"
     with pytest.raises(KeyError, match="no head 'label'; the model has labels, normal, depth"):
         result["label"]
+
+
+def test_metres_of_any_name_are_drawn_as_their_bar_says():
+    """Near is bright, in the bar, in the picture of the input, and where it lies below an overlay."""
+    about = {"mean": [4.0], "std": [2.0]}
+    silent = small(None, heads={"labels": LABELS}, modalities=("rgb", "range"), statistics={"range": about}).eval()
+    ramp = np.linspace(1, 9, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
+    ramp[5, 5] = 0
+    result = silent.predict(rgb=np.zeros((*SIZE, 3), np.uint8), range=ramp, range_unit="metre")
+    panel = next(panel for panel in result.panels() if panel.title == "range")
+    assert panel.bar.sign == "m" and (panel.picture[5, 5] == 0).all()
+    low, high = panel.bar.limits
+    column = draw_bar(panel.bar, 240)[6:-6, GAP + 3].astype(int)  # the largest value on top
+    for y, x in ((1, 0), (4, 7), (9, 13), (14, 3), (18, 1)):
+        place = round((high - ramp[y, x]) / (high - low) * (len(column) - 1))
+        assert np.abs(column[place] - panel.picture[y, x]).max() < 12
+    for picture in (panel.picture, result["labels"].background("range"), colour_input("x", ramp[None], unit="metre")):
+        assert picture[1, 0].sum() > picture[9, 0].sum() + 100 > picture[18, 0].sum() + 150
+
+
+def test_the_confidence_of_branches_takes_one_more_pass(model, root):
+    """However often it is shown, and of whichever branch."""
+    result = next(model.predict(**{name: iter([path]) for name, path in files(root, "a", ("rgb", "depth")).items()}))
+    passes = []
+    handle = model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        alone = result.of_branch("depth")
+        alone.strip(), alone["labels"].facts(), result["labels"].facts()
+        found = {name: branch.confidence for name, branch in result["labels"].branches.items()}
+    finally:
+        handle.remove()
+    assert passes == [1] and list(found) == ["rgb", "depth"]
+    for name, branch in result["labels"].branches.items():
+        assert np.array_equal(branch.probabilities.max(0), found[name])
 
 
 def test_threads_keep_the_order_and_take_few_items_ahead():
