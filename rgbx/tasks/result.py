@@ -121,9 +121,7 @@ class HeadResult:
         if name not in there and name != "rgb":
             raise ValueError(f"the frame has no input {name!r}; it has {', '.join(there)}")
         chosen = name if name in there else there[0]
-        return colour_input(
-            chosen, inputs[chosen], inputs.get(f"{chosen}_valid"), self.answer.units.get(chosen, "")
-        )
+        return colour_input(chosen, inputs[chosen], inputs.get(f"{chosen}_valid"), self.answer.units.get(chosen, ""))
 
     def facts(self) -> dict[str, Any]:
         """What is worth a table, in plain values."""

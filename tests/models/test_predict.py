@@ -262,6 +262,7 @@ def test_threads_share_a_model(model, root):
 
 REFUSED = {
     "a misspelt map": (dict(rgb="rgb/a.png", dept="depth/a.png"), r"'dept'.*did you mean 'depth'"),
+    "a map with a line behind": (dict(rgb="rgb/a.png", depth_="depth/a.png"), "'depth_'.*did you mean 'depth'"),
     "a misspelt option": (dict(depth="depth/a.png", depth_scal=3), "'depth_scal'.*did you mean 'depth_scale'"),
     "no map": (dict(rgb=None), "no map; expected at least one of rgb, depth"),
     "an option without its map": (dict(rgb="rgb/a.png", depth_scale=3), "told of 'depth', but not given it"),
@@ -302,6 +303,7 @@ REFUSED = {
     "a masked array": (dict(depth=np.ma.masked_array(np.ones((4, 5)), True)), "NAME_valid=~x.mask"),
     "too few names": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x"]), "sample_id of frame 1 is ''"),
     "a name twice": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x", "x"]), "sample_id of frame 1 is 'x'; .* no two alike"),
+    "names for one frame": (dict(rgb="rgb/a.png", sample_id=["x"]), r"sample_id is \['x'\]; expected a name, as"),
     "half a batch": (dict(rgb="rgb/a.png", batch_size=1.5), "expected a whole number"),
     "no batch": (dict(rgb="rgb/a.png", batch_size=0), "batch_size is 0"),
 }  # fmt: skip
@@ -320,6 +322,25 @@ def test_what_is_wrong_is_told(model, root, case):
 
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         model.predict(**{key: placed(value) for key, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("map_", "given", "options", "message"),
+    [
+        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=5000 and depth_bits=8"),
+        ("depth", np.ones((4, 5), np.uint8), {"scale": 25}, "if it is, state depth_bits=8"),
+        ("depth", np.full((4, 5), -2, np.int16), {}, "if they stand for no measurement, state depth_missing=VALUE"),
+        ("thermal", np.ones((4, 5), np.int16), {"unit": "relative"}, "counts as 1, state thermal_scale=VALUE"),
+    ],
+)
+def test_what_is_missing_is_told_as_the_caller_writes_it(model, tmp_path, map_, given, options, message):
+    """Of arrays and files alike, and no map is named twice."""
+    np.save(tmp_path / "map.npy", given)
+    for value in (given, tmp_path / "map.npy"):
+        with pytest.raises(ValueError, match=message) as caught:
+            model.predict(**{map_: value}, **{f"{map_}_{key}": said for key, said in options.items()})
+        assert f"{map_} {map_}" not in str(caught.value) and str(caught.value).endswith(message)
+        assert ("map.npy" if value is not given else "sample '000000'") in str(caught.value)
 
 
 def test_an_image_without_its_partner_is_named(model, root, tmp_path):
