@@ -14,7 +14,7 @@ Files of floats hold the same values without rounding. What was not measured is 
 that `missing` names; in metres 0 too, and it becomes 0. In maps of a sensor and in relative ones it becomes the spec's
 fill, and a mask tells it from a value (`Encoding.read_masked`).
 
-`scale`, `add`, `bits` and `log` are the words of `rgbx translate --map`, the first three those of a
+All options are words of `--map` and, behind a map's name, of `predict`; `scale`, `add` and `bits` are those of a
 `dataset.toml` too (`rgbx.datasets.declaration`). With `log`, relative maps hold exp(log * map) - 1, and 65535 where the
 map is 0, which is how Taskonomy stores depth (`log` = 11.1).
 """

@@ -17,6 +17,7 @@ from rgbx.cli.predict import main, parse_map
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.inputs import OPTIONS
 
 SIZE, STEMS = (34, 50), ("a", "b", "c", "d")
 CLASSES = ["wall", "floor", "chair", "lamp", "box"]
@@ -379,3 +380,12 @@ def test_what_the_user_says_of_files():
     name, said = parse_map(["depth", "scale=1000", "missing=65535"])
     assert (name, said) == ("depth", {"scale": 1000.0, "missing": 65535.0})
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
+    words = ["half_step=0.5", "holes=false", "normalise=true", "clips=true", "bits=16", "log=11.1", "add=2", "key=a"]
+    _, said = parse_map(["x", "unit=relative", "scale=3", "missing=0", *words])
+    assert said == {
+        "unit": "relative", "scale": 3.0, "missing": 0.0, "half_step": 0.5, "holes": False, "normalise": True,
+        "clips": True, "bits": 16, "log": 11.1, "add": 2.0, "key": "a",
+    }  # fmt: skip
+    assert set(said) == set(OPTIONS)  # whatever `predict` in Python takes
+    with pytest.raises(ConfigError, match="found 'holes=maybe'"):
+        parse_map(["depth", "holes=maybe"])

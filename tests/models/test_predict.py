@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_overloads, get_type_hints
 
 import cv2
 import numpy as np
@@ -18,9 +20,9 @@ from rgbx.datasets import FolderDataset
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import GAP, draw_bar
-from rgbx.models import Predictor
+from rgbx.models import MultimodalModel, Predictor
 from rgbx.models.checkpoint import to_plain
-from rgbx.models.result import ahead
+from rgbx.models.result import Result, ahead
 from rgbx.transforms import PackSample, collate
 
 SIZE = (19, 26)
@@ -390,6 +392,14 @@ def test_a_batch_is_predicted_as_ever():
         model.predict(data, rgb="a.png")
     with pytest.raises(ValueError, match=r"by their names, such as predict\(rgb=\.\.\.\).*found str"):
         model.predict("a.png")
+
+
+def test_what_predict_gives_has_types():
+    """For editors and type checkers: a batch gives dicts, maps by name give results."""
+    batched, named = (get_type_hints(form)["return"] for form in get_overloads(MultimodalModel.predict))
+    assert batched == list[dict[str, Any]]
+    assert named == Result | list[Result] | Iterator[Result]
+    assert get_type_hints(MultimodalModel.predict)["return"] == batched | named
 
 
 def test_results_are_written_and_read_back(model, root, tmp_path):
