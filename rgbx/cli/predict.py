@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
     checkpoint = find_result(arguments.checkpoint)
-    said = dict(map(parse_map, arguments.map))
+    said = parse_maps(arguments.map)
     single = out.suffix.lower() == ".png"
     if not single:
         asked = what_is_asked(arguments, file_hash(checkpoint))
@@ -329,6 +329,21 @@ def map_option(name: str, option: str) -> str:
     return f"--map {name} {option}"
 
 
+def parse_maps(asked: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """What every --map says, by map: several of one map add up.
+
+    Raises:
+        ConfigError: see `parse_map`; or one thing is said twice.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for words in asked:
+        name, options = parse_map(words)
+        if twice := found.setdefault(name, {}).keys() & options.keys():
+            raise ConfigError(f"--map {name} says {twice.pop()} twice; which is it?")
+        found[name] |= options
+    return found
+
+
 def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
 
@@ -339,6 +354,8 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     options: dict[str, Any] = {}
     for text in texts:
         key, _, value = text.partition("=")
+        if key in options:
+            raise ConfigError(f"--map {name} says {key} twice; which is it?")
         try:
             options[key] = _WORDS[key](value)
         except (KeyError, ValueError):
