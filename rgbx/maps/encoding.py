@@ -446,10 +446,9 @@ class Encoding:
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         kind = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
         found = f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {kind}"
-        if self.unit == "metre" and bits == 16 and raw.itemsize == 1:
-            scale = "STEPS_PER_METRE" if self.scale is None else f"{self.scale:g}"
+        if self.unit == "metre" and bits == 16 and raw.itemsize == 1 and raw.ndim == 2:
             when = "8 bits carry no metres unless their scale is known: if it is"
-            return StoredError(found, when, (f"scale={scale}", "bits=8"))
+            return StoredError(found, when, ("scale=STEPS_PER_METRE", "bits=8"))
         if self.unit == "metre" and raw.dtype.kind == "f" and self.scale is None:
             return StoredError(found, "floats need a scale: if they are metres", ("scale=1",))
         return ValueError(found)

@@ -338,7 +338,7 @@ def test_what_is_wrong_is_told(model, root, case):
 @pytest.mark.parametrize(
     ("map_", "given", "options", "message"),
     [
-        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=5000 and depth_bits=8"),
+        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=STEPS_PER_METRE and depth_bits=8"),
         ("depth", np.ones((4, 5), np.uint8), {"scale": 25}, "if it is, state depth_bits=8"),
         ("depth", np.full((4, 5), -2, np.int16), {}, "if they stand for no measurement, state depth_missing=VALUE"),
         ("thermal", np.ones((4, 5), np.int16), {"unit": "relative"}, "counts as 1, state thermal_scale=VALUE"),
