@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rgbx.cli.arguments import predicted_paths
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.outputs import (
     CLASSES_ONLY,
+    STRIP,
     Outputs,
     Process,
     Progress,
@@ -42,7 +44,6 @@ from rgbx.tasks import ENSEMBLE, Classes, Map, Task
 
 _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
-STRIP = "strip"
 THREADS = 2  # that read files, and as many that write them, while the model computes
 _WORDS = {"unit": str, "scale": float, "add": float, "bits": int, "log": float, "missing": float, "key": str}
 
@@ -73,6 +74,8 @@ def main(arguments: argparse.Namespace) -> int:
     outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
     check_branch(arguments.branch, model, names)
+    if not single and not process.rank:
+        outputs.check_inputs(chain([checkpoint], (predicted_paths(arguments.inputs) or {}).values(), source.files()))
     _tell(model, names, source, process)
 
     def results(positions: Sequence[int]) -> Iterator[Result]:
@@ -85,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
         _write_one(outputs, own, *results([0]))
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    begin(out, asked, process, overwrite=arguments.overwrite)
+    begin(outputs, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
     try:
         _write_all(outputs, source, results, progress, process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from rgbx._files import read_text
+from rgbx._files import append_line, read_text
 from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.colour import colour_map
@@ -58,8 +59,7 @@ def add_to_gallery(result: Result, folder: str | Path) -> None:
         "files": {name: file.relative_to(folder).as_posix() for name, file in files.items() if file.is_file()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RECORDS).open("ab", buffering=0) as lines:  # whole, also where several processes add to it
-        lines.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+    append_line(folder / RECORDS, record)
 
 
 def write_gallery(folder: str | Path, *, title: str = "") -> Path:
@@ -101,7 +101,7 @@ def read_records(path: Path) -> list[Record]:
         FileNotFoundError, ValueError: no such file, or a line that is no record, which is named.
     """
     found: dict[str, Record] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, limit=sys.maxsize).split("\n"), start=1):
         if not line.strip():
             continue
         try:

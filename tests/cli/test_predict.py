@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_models import diverse, small
+from small_models import LABELS, diverse, small
 
 from rgbx.cli.arguments import ConfigError, parse
-from rgbx.cli.outputs import Outputs
+from rgbx.cli.outputs import Outputs, Progress
 from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor
@@ -386,3 +387,113 @@ def test_several_words_of_one_map_are_one():
     assert parse_maps(words) == {"depth": {"scale": 1000.0, "missing": (0.0, 9.0, 7.0)}, "rgb": {"key": "x"}}
     with pytest.raises(ConfigError, match="--map depth: scale= is given 2 times; expected once"):
         parse_maps([["depth", "scale=1000"], ["depth", "scale=5000"]])
+
+
+def contents(folder):
+    """The bytes of all files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def inputs(root, tmp_path):
+    """A folder whose maps are named as the heads of a model are, and the model beside it."""
+    state = torch.load(root / "model.pth", weights_only=False)
+    own = diverse(small(None, modalities=("rgb", "depth"), heads={"depth": LABELS})).eval()
+    torch.save({**state, "state_dict": own.state_dict(), "model": to_plain(own.recipe)}, tmp_path / "own.pth")
+    shutil.copytree(root / "rgb", tmp_path / "in/rgb")
+    shutil.copytree(root / "depth", tmp_path / "in/depth")
+    return tmp_path / "in"
+
+
+def predict_own(inputs, *words, out):
+    return main([str(inputs.parent / "own.pth"), *words, "--out", str(out), "--overwrite", "--device", "cpu"])
+
+
+def test_inputs_are_never_replaced(inputs, tmp_path, capsys):
+    """As folders, by lists and links, of a dataset, and those that an earlier run has written."""
+    for name in ("rgb", "depth"):
+        (inputs / f"{name}.txt").write_text("".join(f"{name}/{stem}.png\n" for stem in STEMS))
+        (tmp_path / f"links/{name}").mkdir(parents=True)
+        for stem in STEMS:
+            (tmp_path / f"links/{name}/{stem}.png").symlink_to(inputs / f"{name}/{stem}.png")
+    (tmp_path / "data").mkdir()
+    splits = 'splits = {test = ["a", "b", "c", "d"]}'
+    declared = DECLARED.replace('folder = "', 'folder = "in/')
+    (tmp_path / "data/dataset.toml").write_text(declared + splits)
+    (tmp_path / "data/in").symlink_to(inputs)
+    before, links = contents(inputs), tmp_path / "links"
+    for words in (
+        (f"rgb={inputs / 'rgb'}", f"depth={inputs / 'depth'}"),
+        (f"rgb={inputs / 'rgb'}", f"depth={inputs / 'depth'}", "--modalities", "rgb"),
+        (f"rgb={inputs / 'rgb.txt'}", f"depth={inputs / 'depth.txt'}"),
+        (f"rgb={links / 'rgb'}", f"depth={links / 'depth'}"),
+        (str(tmp_path / "data"),),
+    ):
+        assert predict_own(inputs, *words, out=inputs) == 2, words
+        assert "which is an input, lies where results go; write elsewhere" in capsys.readouterr().err, words
+        assert contents(inputs) == before, words
+    made = tmp_path / "made"
+    assert predict_own(inputs, f"rgb={inputs / 'rgb'}", "--save", "ids", out=made) == 0
+    before = contents(made)
+    for words in (("--save", "ids"), ("--save", "overlay")):  # the second would only clear them away
+        assert predict_own(inputs, f"rgb={inputs / 'rgb'}", f"depth={made / 'depth'}", *words, out=made) == 2
+        assert contents(made) == before
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run_and_all_of_others(run, root, tmp_path, capsys):
+    assert run(*BOTH, *EVERYTHING, out="out") == 0
+    out = tmp_path / "out"
+    others = {"progress/notes.jsonl": b"1", "labels/mine.txt": b"2", "notes.part.txt": b"3", "pictures/me.jpg": b"4"}
+    for name, content in others.items():
+        (out / name).write_bytes(content)
+    Path("other").mkdir(exist_ok=True)
+    Path("other/e.png").write_bytes(Path("rgb/a.png").read_bytes())
+    words = ("rgb=other", "--save", "overlay", "--gallery", "--heads", "labels")
+    assert run(*words, "--overwrite", out="out") == 0
+    assert run(*words, out="fresh") == 0
+    found, fresh = contents(out), contents(tmp_path / "fresh")
+    assert {name: found.pop(name) for name in others} == others
+    assert found.keys() == fresh.keys()
+    page = (out / "index.html").read_text()
+    assert page == (tmp_path / "fresh/index.html").read_text().replace(">fresh<", ">out<")
+
+
+@pytest.mark.parametrize("name", ["index.html", "areas.json", "progress/notes.jsonl", "labels/a.png", "predict.json"])
+def test_a_folder_of_others_is_left_alone(run, tmp_path, capsys, name):
+    path = tmp_path / "site" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    assert run(*BOTH, "--save", "ids", "--overwrite", out="site") == 2
+    assert "is there already, and of no earlier run: choose another --out" in capsys.readouterr().err
+    assert contents(tmp_path / "site") == {name: b"mine"}
+
+
+@pytest.mark.parametrize("word", ["--resume", "--overwrite"])
+def test_a_kill_before_the_first_note_is_no_hindrance(run, tmp_path, word):
+    assert run(*BOTH, "--gallery", out="out") == 0
+    (tmp_path / "out/progress/0.jsonl").write_bytes(b"")
+    (tmp_path / "out/index.html").unlink()
+    assert run(*BOTH, "--gallery", word, out="out") == 0
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_a_torn_note_of_a_picture_is_no_hindrance(run, tmp_path, monkeypatch, capsys):
+    """A full disk leaves a part of a line; what follows begins on its own, and the page has every frame."""
+    assert run(*BOTH, "--gallery", out="whole") == 0
+    noted, killed = Progress.add, ["b"]
+
+    def interrupted(self, note):
+        if note["id"] in killed:
+            with (self.folder / "predictions.jsonl").open("r+b") as file:
+                file.truncate(file.seek(0, 2) - 20)
+            raise OSError(28, "No space left on device", "predictions.jsonl")
+        noted(self, note)
+
+    monkeypatch.setattr(Progress, "add", interrupted)
+    monkeypatch.setattr("rgbx.cli.predict.THREADS", 1)
+    assert run(*BOTH, "--gallery") == 2
+    killed.clear()
+    assert run(*BOTH, "--gallery", "--resume") == 0
+    page = (tmp_path / "whole/index.html").read_text()
+    assert (tmp_path / "out/index.html").read_text() == page.replace(">whole<", ">out<")
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
