@@ -516,7 +516,7 @@ def _add_predict(parser: Parser) -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
     parser.add_argument("--batch-size", type=positive, default=1, metavar="N", help="frames computed together (1)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew, and let files be replaced")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, and delete what an earlier run wrote")
     _add_shared(parser, "--device", "--trust")
 
 

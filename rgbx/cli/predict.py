@@ -92,7 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
     progress = Progress(out, process)
     try:
         _write_all(outputs, source, results, progress, process)
-    except (KeyboardInterrupt, ValueError, OSError):
+    except (KeyboardInterrupt, Exception):
         if progress.path.stat().st_size:
             print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
         elif process.size == 1 and next(progress.notes(), None) is None:
@@ -213,7 +213,7 @@ def describe_maps(
         said: by map what the user says of its files, see `parse_map`.
         own: how the maps of a dataset are read.
         written: whether the values of heads that predict maps are written.
-        usual: whether depth of which nobody says it counts as millimetres.
+        usual: whether depth of which nobody says it counts as millimetres, which is printed.
 
     Returns:
         By map how it is read, and by head how it is written.
@@ -230,9 +230,21 @@ def describe_maps(
         raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
     about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
     reading = dict(own or map_inputs(names, said, about, saying=map_option, usual=usual))
+    if usual:
+        _tell_assumed(reading, map_inputs(names, said, about, saying=map_option))
     specs = {name: item.spec if own else item.encoding.spec for name, item in reading.items()}
     model.data_preprocessor.describe({name: spec for name, spec in specs.items() if spec is not None})
     return reading, {name: _encoding(task, said, about) for name, task in heads.items()} if written else {}
+
+
+def _tell_assumed(reading: Mapping[str, MapInput], strict: Mapping[str, MapInput]) -> None:
+    """Says of which maps a scale is assumed: those that could not be read if nothing were."""
+    for name, item in reading.items():
+        if item.known is not None and strict[name].known is None:
+            print(
+                f"Nobody says how many steps of {name} make a metre: {item.known.steps:g} are assumed; if others do, "
+                f"{map_option(name, 'scale=STEPS')}"
+            )
 
 
 def _encoding(task: Map, said: Mapping[str, Options], about: Meta) -> Encoding:

@@ -497,3 +497,24 @@ def test_a_torn_note_of_a_picture_is_no_hindrance(run, tmp_path, monkeypatch, ca
     page = (tmp_path / "whole/index.html").read_text()
     assert (tmp_path / "out/index.html").read_text() == page.replace(">whole<", ">out<")
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_too_little_memory_leaves_nothing_or_what_can_go_on(run, tmp_path, monkeypatch, capsys):
+    """At the first frame, and at a later one."""
+    compute, left = Predictor.__call__, [0]
+
+    def limited(self, *args, **options):
+        if not left[0]:
+            torch.empty(1 << 50)
+        left[0] -= 1
+        return compute(self, *args, **options)
+
+    monkeypatch.setattr(Predictor, "__call__", limited)
+    assert run(*BOTH) == 2
+    assert "the memory was not enough" in (said := capsys.readouterr().err) and "--batch-size" in said
+    assert not (tmp_path / "out").exists()
+    left[0] = 3
+    assert run(*BOTH) == 2
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    left[0] = 4
+    assert run(*BOTH, "--resume") == 0
