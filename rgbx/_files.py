@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import json
 import os
 import posixpath
@@ -130,23 +129,8 @@ def read_json(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> o
         raise ValueError(f"{path}: not valid JSON: nested too deeply") from None
 
 
-def append_line(path: Path, record: object) -> None:
-    """Adds a line of JSON to a file, made where absent, also where others add to it at the same time.
-
-    It begins on a line of its own, whatever a kill or a full disk has left of the last one.
-
-    Raises:
-        OSError: it cannot be written, or not whole.
-    """
-    with path.open("a+b", buffering=0) as file:
-        torn = file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
-        line = b"\n" * bool(torn) + json.dumps(record, ensure_ascii=False).encode() + b"\n"
-        if file.write(line) != len(line):  # in one piece, as others write too
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """The objects of a file that `append_line` has written, each with where its line begins; torn lines are left out.
+    """The objects of a file of JSON lines, each with where its line begins; torn lines are left out.
 
     Raises:
         FileNotFoundError: no such file.

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from rgbx._files import append_line, read_json, read_lines
+from rgbx._files import read_json, read_lines
 from rgbx._types import Options
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
 from rgbx.maps import Encoding
-from rgbx.maps.files import encode_png, replace_file
+from rgbx.maps.files import append_line, encode_png, replace_file
 from rgbx.models.result import Result
 from rgbx.report.gallery import PAGE, PICTURES, RECORDS, add_to_gallery, write_gallery
 from rgbx.tasks import Classes, Task
@@ -320,7 +320,7 @@ class Progress:
 
     def add(self, note: Options) -> None:
         """Notes that a frame is done; its files must be there."""
-        append_line(self.path, note)
+        append_line(self.path, json.dumps(note, ensure_ascii=False))
 
     def withdraw(self, made: Sequence[Path]) -> None:
         """Takes back what was begun, where no frame became done: the notes, and folders that are empty then.

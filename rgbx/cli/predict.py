@@ -362,7 +362,7 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
                 f"{text!r}"
             ) from None
     if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:
-        raise ConfigError(f"--map {name}: {twice[0]}= is given {len(found[twice[0]])} times; expected once")
+        raise ConfigError(f"--map {name} says {twice[0]} twice; which is it?")
     options = {key: values[0] if len(values) == 1 else tuple(values) for key, values in found.items()}
     if options.get("unit", "metre") not in UNITS:
         raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")

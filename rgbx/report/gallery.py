@@ -13,12 +13,12 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from rgbx._files import append_line, read_text
+from rgbx._files import read_text
 from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.colour import colour_map
 from rgbx.maps.drawing import Bar, Panel
-from rgbx.maps.files import replace_file
+from rgbx.maps.files import append_line, replace_file
 from rgbx.models.result import Result
 from rgbx.report.markup import Cell, count_cell, facts, percent, percent_cell, sortable_table, swatch
 from rgbx.report.tables import Table
@@ -59,7 +59,7 @@ def add_to_gallery(result: Result, folder: str | Path) -> None:
         "files": {name: file.relative_to(folder).as_posix() for name, file in files.items() if file.is_file()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    append_line(folder / RECORDS, record)
+    append_line(folder / RECORDS, json.dumps(record, ensure_ascii=False))
 
 
 def write_gallery(folder: str | Path, *, title: str = "") -> Path:
