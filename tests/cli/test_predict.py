@@ -13,7 +13,7 @@ from PIL import Image
 from small_models import LABELS, diverse, small
 
 from rgbx.cli.arguments import ConfigError, parse
-from rgbx.cli.outputs import Outputs, Progress
+from rgbx.cli.outputs import Outputs, Progress, write_video
 from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor
@@ -552,3 +552,19 @@ def test_too_little_memory_leaves_nothing_or_what_can_go_on(run, tmp_path, monke
     assert "the same command with --resume goes on" in capsys.readouterr().err
     left[0] = 4
     assert run(*BOTH, "--resume") == 0
+
+
+def test_processes_that_end_together_write_videos_of_their_own(tmp_path, monkeypatch):
+    """The second begins while the first writes, and neither takes the other's part for its own."""
+    (tmp_path / "labels").mkdir()
+    for stem in STEMS:
+        cv2.imwrite(str(tmp_path / f"labels/{stem}.png"), np.full((*SIZE, 3), 99, np.uint8))
+
+    def while_another_writes():
+        yield "a"
+        write_video(tmp_path, "labels", STEMS, 5.0)
+        yield from STEMS[1:]
+
+    path = write_video(tmp_path, "labels", while_another_writes(), 5.0)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == len(STEMS)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["labels", "labels.mp4"]
