@@ -18,6 +18,7 @@ from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.inputs import OPTIONS
 
 SIZE, STEMS = (34, 50), ("a", "b", "c", "d")
 CLASSES = ["wall", "floor", "chair", "lamp", "box"]
@@ -367,7 +368,7 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
     cv2.imwrite(str(tmp_path / "eight.png"), np.full(SIZE, 99, np.uint8))
     words = ("rgb=rgb/a.png", f"depth={tmp_path / 'eight.png'}")
     assert run(*words, out="deep/out") == 2
-    assert "if it is, state scale and bits = 8" in capsys.readouterr().err
+    assert "if it is, state --map depth scale=STEPS_PER_METRE and --map depth bits=8" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"eight.png"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
@@ -412,6 +413,15 @@ def test_what_the_user_says_of_files():
         with pytest.raises(ConfigError, match="--map depth says scale twice"):
             parse_maps(twice)
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
+    words = ["half_step=0.5", "holes=false", "normalise=true", "clips=true", "bits=16", "log=11.1", "add=2", "key=a"]
+    _, said = parse_map(["x", "unit=relative", "scale=3", "missing=0", *words])
+    assert said == {
+        "unit": "relative", "scale": 3.0, "missing": 0.0, "half_step": 0.5, "holes": False, "normalise": True,
+        "clips": True, "bits": 16, "log": 11.1, "add": 2.0, "key": "a",
+    }  # fmt: skip
+    assert set(said) == set(OPTIONS)  # whatever `predict` in Python takes
+    with pytest.raises(ConfigError, match="found 'holes=maybe'"):
+        parse_map(["depth", "holes=maybe"])
 
 
 def test_several_words_of_one_map_are_one():
