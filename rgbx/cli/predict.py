@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from rgbx.cli.sources import Source, open_dataset, open_paths
 from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
-from rgbx.models.inputs import Frame, MapInput, map_inputs
+from rgbx.models.inputs import OPTIONS, Frame, MapInput, map_inputs
 from rgbx.models.precision import autocast_dtype
 from rgbx.models.result import Result, ahead, predict_frames
 from rgbx.profile.measure import find_device
@@ -44,7 +45,18 @@ _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
 STRIP = "strip"
 THREADS = 2  # that read files, and as many that write them, while the model computes
-_WORDS = {"unit": str, "scale": float, "add": float, "bits": int, "log": float, "missing": float, "key": str}
+_KINDS: dict[str, Callable[[str], Any]] = {  # by the type of an option, how a word becomes its value
+    "float": float,
+    "float | None": float,
+    "tuple[float, ...]": float,
+    "int | None": int,
+    "bool": lambda text: {"true": True, "false": False}[text],
+    "str": str,
+}
+_WORDS: dict[str, Callable[[str], Any]] = {
+    "unit": str,
+    **{item.name: _KINDS[str(item.type)] for item in fields(Encoding) if item.name in OPTIONS},
+}
 
 
 @command("predict")
@@ -52,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
     checkpoint = find_result(arguments.checkpoint)
-    said = dict(map(parse_map, arguments.map))
+    said = parse_maps(arguments.map)
     single = out.suffix.lower() == ".png"
     if not single:
         asked = what_is_asked(arguments, file_hash(checkpoint))
@@ -317,6 +329,21 @@ def map_option(name: str, option: str) -> str:
     return f"--map {name} {option}"
 
 
+def parse_maps(asked: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """What every --map says, by map: several of one map add up.
+
+    Raises:
+        ConfigError: see `parse_map`; or one thing is said twice.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for words in asked:
+        name, options = parse_map(words)
+        if twice := found.setdefault(name, {}).keys() & options.keys():
+            raise ConfigError(f"--map {name} says {twice.pop()} twice; which is it?")
+        found[name] |= options
+    return found
+
+
 def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
 
@@ -327,6 +354,8 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     options: dict[str, Any] = {}
     for text in texts:
         key, _, value = text.partition("=")
+        if key in options:
+            raise ConfigError(f"--map {name} says {key} twice; which is it?")
         try:
             options[key] = _WORDS[key](value)
         except (KeyError, ValueError):

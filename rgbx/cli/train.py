@@ -77,6 +77,8 @@ def _refuse_another_plan(config: Path, arguments: argparse.Namespace) -> None:
     file, own = config.with_name(RECORD), str(Path(arguments.config).resolve())
     record: Any = read_json(file) if file.is_file() else {}
     out = "--work-dir DIR trains elsewhere, --overwrite plans anew"
+    if not isinstance(record, dict):
+        raise ConfigError(f"{file} is no plan: {out}")
     if record.get("folder", own) != own:
         raise ConfigError(f"{config} was planned for {record['folder']}: {out}")
     asked = record.get("asked") or {}

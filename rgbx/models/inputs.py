@@ -6,7 +6,7 @@ A file is read as the files of the training were, unless the caller says otherwi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from torch import Tensor
 from rgbx._text import check_options, nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, Encoding, MapSpec
+from rgbx.maps.encoding import StoredError
 from rgbx.maps.files import read_grey, turns_told
 from rgbx.maps.folders import image_files
 
@@ -46,6 +47,8 @@ class MapInput:
         hint: what to say where `known` is None.
         stated: whether the caller said what a stored number stands for; then arrays of floats hold such numbers too.
         missing: stored numbers that stand for "not measured", of the caller.
+        said: options that the caller has given.
+        saying: how the caller writes an option; None where a dataset says how its files are read.
     """
 
     name: str
@@ -54,6 +57,8 @@ class MapInput:
     hint: str = ""
     stated: bool = False
     missing: tuple[float, ...] = ()
+    said: Collection[str] = ()
+    saying: Saying | None = None
 
     @property
     def encoding(self) -> Encoding:
@@ -66,21 +71,27 @@ class MapInput:
             raise ValueError(self.hint)
         return self.known
 
-    def read(self, value: object, valid: object = None, where: str = "") -> dict[str, Tensor]:
+    def read(self, value: object, valid: object = None, where: str = "in memory") -> dict[str, Tensor]:
         """``NAME`` [C, H, W] in its unit and, where it needs one, ``NAME_valid`` bool [1, H, W].
 
         Args:
             value: a file, array, tensor or image.
             valid: where it was measured, beside what its values say; of the same kinds.
-            where: the sample, for messages.
+            where: the file or sample, for messages.
 
         Raises:
             FileNotFoundError, ValueError: what the map cannot be; the message names file or sample.
         """
-        if isinstance(value, (str, os.PathLike)):
-            array, mask = self.encoding.read_masked(Path(value))
-        else:
-            array, mask = self._take(as_pixels(value, f"{self.name}{where}", self.spec), f"{self.name}{where}")
+        try:
+            if isinstance(value, (str, os.PathLike)):
+                array, mask = self.encoding.read_masked(Path(value))
+            else:
+                array, mask = self._take(as_pixels(value, f"{self.name} ({where})", self.spec), where)
+        except StoredError as error:
+            if self.saying is None:
+                raise
+            absent = [option for option in error.options if option.partition("=")[0] not in self.said]
+            raise ValueError(error.told([self.saying(self.name, option) for option in absent])) from None
         found = {self.name: torch.from_numpy(_planes(array))}
         measured: np.ndarray | None = None if mask is None else np.greater(mask, 0)
         if mask is None and self.spec is not None and self.spec.zero_is_hole:
@@ -88,7 +99,7 @@ class MapInput:
         elif mask is None and self.spec is not None and self.spec.unit == "unit_vector":
             measured = np.asarray(array.any(axis=2))
         if valid is not None:
-            own = _mask_of(valid, f"{self.name}_valid{where}", array.shape[:2])
+            own = _mask_of(valid, f"{self.name}_valid ({where})", array.shape[:2])
             measured = own if measured is None else np.logical_and(measured, own)
         if measured is not None:
             found[f"{self.name}_valid"] = torch.from_numpy(np.ascontiguousarray(measured[None]))
@@ -100,19 +111,20 @@ class MapInput:
         where: str,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The map of an array and its mask uint8 [H, W]: floats in its unit, or stored numbers."""
+        named = f"{self.name} ({where})"
         if raw.dtype.kind not in "iuf":
-            raise ValueError(f"{where} is an array of {raw.dtype}; expected numbers")
+            raise ValueError(f"{named} is an array of {raw.dtype}; expected numbers")
         if self.spec is None:
             return raw, None
         if self.spec.unit in _COLOURS:
             if raw.dtype != np.uint8:
-                raise ValueError(f"{where} is an array {raw.dtype} {list(raw.shape)}; expected uint8{_to_bytes(raw)}")
+                raise ValueError(f"{named} is an array {raw.dtype} {list(raw.shape)}; expected uint8{_to_bytes(raw)}")
             return Encoding(self.spec).take(raw, where)
         if raw.dtype.kind == "f" and not self.stated:
             one = 1.0 if self.spec.unit != "unit_vector" else None
             return Encoding(self.spec, scale=one, missing=self.missing).take(raw, where)
         if self.known is None:
-            raise ValueError(f"{where} is an array of whole numbers, {raw.dtype}: {self.hint}{_guess(raw, self.spec)}")
+            raise ValueError(f"{named} is an array of whole numbers, {raw.dtype}: {self.hint}{_guess(raw, self.spec)}")
         return self.known.take(raw, where)
 
 
@@ -176,7 +188,7 @@ def _map_input(
     elif spec.unit == "metre" and own.scale is None and not usual and (stated or name not in stored):
         hint = f"say how many steps of {name!r} make a metre: {saying(name, 'scale=1000')} where it is in millimetres"
     floats_too = stated and own.scale is not None
-    return MapInput(name, spec, None if hint else own, hint, floats_too, words["missing"])
+    return MapInput(name, spec, None if hint else own, hint, floats_too, words["missing"], tuple(given), saying)
 
 
 class Frame(NamedTuple):
@@ -213,7 +225,7 @@ def split_arguments(
             (name for name in sorted(modalities, key=len, reverse=True) if f"{key}_".startswith(f"{name}_")), ""
         )
         option = key[len(name) + 1 :]
-        if name and option in ("", "valid"):
+        if key == name or (name and option == "valid"):
             maps |= {} if value is None else {key: value}
         elif name and option in OPTIONS:
             options.setdefault(name, {})[option] = value
@@ -249,8 +261,12 @@ def frames_of(maps: Mapping[str, object], sample_id: object = None) -> Given:
         raise ValueError(f"{told}: give all maps in one form, each {', or each '.join(_SHOWN.values())}")
     kind = next(iter(kinds.values()))
     if kind == "one":
+        if isinstance(sample_id, Iterable) and not isinstance(sample_id, str):
+            raise ValueError(f"sample_id is {sample_id!r}; expected a name, as one frame is given")
         own = _stem(next(iter(maps.values()))) if sample_id is None else str(sample_id)
         return Given(kind, iter([Frame(own or _number(0), maps)]))
+    if kind == "folders" and sample_id is not None:
+        raise ValueError("sample_id names arrays and lists; the frames of folders have the stems of their files")
     if kind == "folders":
         files = paired({key: Path(str(value)) for key, value in maps.items()})
         return Given(kind, iter([Frame(stem, found) for stem, found in files.items()]))
@@ -309,20 +325,28 @@ def paired(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
 def _streamed(maps: Mapping[str, object], sample_id: object) -> Iterator[Frame]:
     """Frames of parallel lists or iterators, one after the other."""
     columns = {key: iter(value) for key, value in maps.items() if isinstance(value, Iterable)}
-    names = iter(sample_id) if isinstance(sample_id, Iterable) and not isinstance(sample_id, str) else None
-    ended, taken, index = object(), set(), 0
+    if sample_id is not None and (isinstance(sample_id, str) or not isinstance(sample_id, Iterable)):
+        raise ValueError(f"sample_id is {sample_id!r}; expected a list or iterator, a name for each frame")
+    names = None if sample_id is None else iter(sample_id)
+    ended, taken, index = object(), set[str](), 0
     while True:
         row = {key: next(column, ended) for key, column in columns.items()}
         over = [key for key, value in row.items() if value is ended]
         if len(over) == len(row):
+            if names is not None and next(names, ended) is not ended:
+                raise ValueError(
+                    f"sample_id goes on after {index} frames, where the maps end; expected as many of each"
+                )
             return
         if over:
             raise ValueError(f"{over[0]} ends after {index} frames, where other maps go on; expected as many of each")
         values = {key: value for key, value in row.items() if value is not None}
         own = _stem(next(iter(values.values()), None)) or _number(index)
-        own = own if own not in taken else f"{own}_{_number(index)}"
+        while own in taken:
+            own = f"{own}_{_number(index)}"
         if names is not None:
-            own = str(next(names, ""))
+            name = next(names, None)
+            own = "" if name is None else str(name)
             if not own or own in taken:
                 raise ValueError(f"sample_id of frame {index} is {own!r}; expected a name for each, no two alike")
         taken.add(own)
@@ -351,7 +375,7 @@ def read_frame(frame: Frame, inputs: Mapping[str, MapInput]) -> Packed:
         path = getattr(value, "filename", "") if isinstance(value, Image.Image) else value
         shown = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
         sample["paths"][name] = shown
-        where = f" ({shown or f'sample {frame.sample_id!r}'})"
+        where = shown or f"sample {frame.sample_id!r}"
         sample |= inputs[name].read(value, frame.values.get(f"{name}_valid"), where)
     names = list(sample["paths"])
     if not names:
@@ -378,6 +402,11 @@ def as_pixels(value: object, where: str, spec: MapSpec | None) -> np.ndarray:
         colours = spec is not None and spec.unit in _COLOURS
         if not colours and value.mode == "P":
             raise ValueError(f"{where} is an image of a palette; expected numbers: convert it first")
+        if colours and value.mode.partition(";")[0] in ("I", "F"):
+            raise ValueError(
+                f"{where} is an image of mode {value.mode!r}, whose numbers may be beyond 255; expected colours of 8 "
+                "bits: scale them to 0..255 as uint8 first"
+            )
         return _native(np.asarray(value if not colours or value.mode in ("RGB", "RGBA", "L") else value.convert("RGB")))
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{where} is a masked array; pass its data, and where it was measured as NAME_valid=~x.mask")
@@ -399,8 +428,11 @@ def as_pixels(value: object, where: str, spec: MapSpec | None) -> np.ndarray:
         hint = f"; are the channels on its {'last' if tensor else 'first'} axis? {turn}" * (shape[other] in channels)
         raise ValueError(f"{found}; expected {form} with {channels[0]} channel{'s' if channels[0] > 1 else ''}{hint}")
     if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            state = "meta" if value.is_meta else "quantized" if value.is_quantized else value.layout
+            raise ValueError(f"{found} that is {state}; expected a dense one with values")
         x = value.detach().cpu()
-        x = x.float() if x.dtype == torch.bfloat16 else x
+        x = x.float() if x.is_floating_point() and x.dtype not in (torch.float16, torch.float64) else x
         value = x.numpy() if x.ndim == 2 else x.permute(1, 2, 0).numpy()
     return _native(value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value)
 

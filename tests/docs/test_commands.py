@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -78,16 +79,16 @@ def test_readme_in_python(tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     samples = ROOT / "data/samples"
-    photo, stored = samples / "rgb/test_001.png", samples / "depth/test_001.png"
-    cv2.imwrite("a.jpg", cv2.imread(str(photo)))
+    cv2.imwrite("a.jpg", cv2.imread(str(samples / "rgb/test_001.png")))
     start, use, build = blocks("README.md")
-    names = {"millimetres": cv2.imread(str(stored), cv2.IMREAD_UNCHANGED)}
+    names: dict = {}
     exec(start, names)
     overlay = cv2.imread("overlay.png")
     assert overlay.shape == (120, 160, 3) and (overlay[..., ::-1] == names["result"]["labels"].overlay()).all()
     exec(use, names)
-    expected = names["model"].predict(rgb="a.jpg")["labels"]  # the last one says how it does without depth
+    expected = names["model"].predict(rgb="a.jpg", depth=np.full((120, 160), 2.5, np.float32))["labels"]
     assert (cv2.imread("out/labels/a.png", cv2.IMREAD_UNCHANGED) == expected.ids).all()
+    assert list(names["alone"].inputs) == ["rgb"] and (names["alone"]["labels"].ids != expected.ids).any()
     exec(build, names)
     assert list(names["model"].tasks) == ["labels", "normal"]
 

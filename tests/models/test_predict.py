@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_overloads, get_type_hints
 
 import cv2
 import numpy as np
@@ -16,9 +19,11 @@ from small_models import LABELS, NORMAL, batch, small
 import rgbx
 from rgbx.datasets import FolderDataset
 from rgbx.maps import STANDARD_MAPS, Encoding
-from rgbx.models import Predictor
+from rgbx.maps.colour import colour_input
+from rgbx.maps.drawing import GAP, draw_bar
+from rgbx.models import MultimodalModel, Predictor
 from rgbx.models.checkpoint import to_plain
-from rgbx.models.result import ahead
+from rgbx.models.result import Result, ahead
 from rgbx.transforms import PackSample, collate
 
 SIZE = (19, 26)
@@ -260,6 +265,7 @@ def test_threads_share_a_model(model, root):
 
 REFUSED = {
     "a misspelt map": (dict(rgb="rgb/a.png", dept="depth/a.png"), r"'dept'.*did you mean 'depth'"),
+    "a map with a line behind": (dict(rgb="rgb/a.png", depth_="depth/a.png"), "'depth_'.*did you mean 'depth'"),
     "a misspelt option": (dict(depth="depth/a.png", depth_scal=3), "'depth_scal'.*did you mean 'depth_scale'"),
     "no map": (dict(rgb=None), "no map; expected at least one of rgb, depth"),
     "an option without its map": (dict(rgb="rgb/a.png", depth_scale=3), "told of 'depth', but not given it"),
@@ -300,8 +306,17 @@ REFUSED = {
     "a masked array": (dict(depth=np.ma.masked_array(np.ones((4, 5)), True)), "NAME_valid=~x.mask"),
     "too few names": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x"]), "sample_id of frame 1 is ''"),
     "a name twice": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x", "x"]), "sample_id of frame 1 is 'x'; .* no two alike"),
+    "names for one frame": (dict(rgb="rgb/a.png", sample_id=["x"]), r"sample_id is \['x'\]; expected a name, as"),
     "half a batch": (dict(rgb="rgb/a.png", batch_size=1.5), "expected a whole number"),
     "no batch": (dict(rgb="rgb/a.png", batch_size=0), "batch_size is 0"),
+    "names of a folder": (dict(rgb="rgb/", sample_id=["x"]), "the frames of folders have the stems"),
+    "a sparse tensor": (dict(depth=torch.ones(4, 5).to_sparse()), "that is torch.sparse_coo; expected a dense one"),
+    "a tensor without values": (dict(depth=torch.ones(4, 5, device="meta")), "that is meta; expected a dense one"),
+    "a type by its name": (dict(rgb="rgb/a.png", dtype="bfloat16"), "dtype is 'bfloat16'; expected torch.bfloat16"),
+    "a type that autocast has not": (dict(rgb="rgb/a.png", dtype=torch.float64), "dtype is torch.float64; expected"),
+    "no head": (dict(rgb="rgb/a.png", heads=[]), r"heads is \[\]; expected a list"),
+    "a modality that is no list": (dict(rgb="rgb/a.png", modalities="rgb"), "modalities is 'rgb'; expected a list"),
+    "a head that is no list": (dict(rgb="rgb/a.png", heads="labels"), "heads is 'labels'; expected a list"),
 }  # fmt: skip
 
 
@@ -318,6 +333,25 @@ def test_what_is_wrong_is_told(model, root, case):
 
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         model.predict(**{key: placed(value) for key, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("map_", "given", "options", "message"),
+    [
+        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=STEPS_PER_METRE and depth_bits=8"),
+        ("depth", np.ones((4, 5), np.uint8), {"scale": 25}, "if it is, state depth_bits=8"),
+        ("depth", np.full((4, 5), -2, np.int16), {}, "if they stand for no measurement, state depth_missing=VALUE"),
+        ("thermal", np.ones((4, 5), np.int16), {"unit": "relative"}, "counts as 1, state thermal_scale=VALUE"),
+    ],
+)
+def test_what_is_missing_is_told_as_the_caller_writes_it(model, tmp_path, map_, given, options, message):
+    """Of arrays and files alike, and no map is named twice."""
+    np.save(tmp_path / "map.npy", given)
+    for value in (given, tmp_path / "map.npy"):
+        with pytest.raises(ValueError, match=message) as caught:
+            model.predict(**{map_: value}, **{f"{map_}_{key}": said for key, said in options.items()})
+        assert f"{map_} {map_}" not in str(caught.value) and str(caught.value).endswith(message)
+        assert ("map.npy" if value is not given else "sample '000000'") in str(caught.value)
 
 
 def test_an_image_without_its_partner_is_named(model, root, tmp_path):
@@ -367,6 +401,14 @@ def test_a_batch_is_predicted_as_ever():
         model.predict(data, rgb="a.png")
     with pytest.raises(ValueError, match=r"by their names, such as predict\(rgb=\.\.\.\).*found str"):
         model.predict("a.png")
+
+
+def test_what_predict_gives_has_types():
+    """For editors and type checkers: a batch gives dicts, maps by name give results."""
+    batched, named = (get_type_hints(form)["return"] for form in get_overloads(MultimodalModel.predict))
+    assert batched == list[dict[str, Any]]
+    assert named == Result | list[Result] | Iterator[Result]
+    assert get_type_hints(MultimodalModel.predict)["return"] == batched | named
 
 
 def test_results_are_written_and_read_back(model, root, tmp_path):
@@ -424,6 +466,40 @@ def test_classes_as_pictures(model, root):
         result["label"]
 
 
+def test_metres_of_any_name_are_drawn_as_their_bar_says():
+    """Near is bright, in the bar, in the picture of the input, and where it lies below an overlay."""
+    about = {"mean": [4.0], "std": [2.0]}
+    silent = small(None, heads={"labels": LABELS}, modalities=("rgb", "range"), statistics={"range": about}).eval()
+    ramp = np.linspace(1, 9, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
+    ramp[5, 5] = 0
+    result = silent.predict(rgb=np.zeros((*SIZE, 3), np.uint8), range=ramp, range_unit="metre")
+    panel = next(panel for panel in result.panels() if panel.title == "range")
+    assert panel.bar.sign == "m" and (panel.picture[5, 5] == 0).all()
+    low, high = panel.bar.limits
+    column = draw_bar(panel.bar, 240)[6:-6, GAP + 3].astype(int)  # the largest value on top
+    for y, x in ((1, 0), (4, 7), (9, 13), (14, 3), (18, 1)):
+        place = round((high - ramp[y, x]) / (high - low) * (len(column) - 1))
+        assert np.abs(column[place] - panel.picture[y, x]).max() < 12
+    for picture in (panel.picture, result["labels"].background("range"), colour_input("x", ramp[None], unit="metre")):
+        assert picture[1, 0].sum() > picture[9, 0].sum() + 100 > picture[18, 0].sum() + 150
+
+
+def test_the_confidence_of_branches_takes_one_more_pass(model, root):
+    """However often it is shown, and of whichever branch."""
+    result = next(model.predict(**{name: iter([path]) for name, path in files(root, "a", ("rgb", "depth")).items()}))
+    passes = []
+    handle = model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        alone = result.of_branch("depth")
+        alone.strip(), alone["labels"].facts(), result["labels"].facts()
+        found = {name: branch.confidence for name, branch in result["labels"].branches.items()}
+    finally:
+        handle.remove()
+    assert passes == [1] and list(found) == ["rgb", "depth"]
+    for name, branch in result["labels"].branches.items():
+        assert np.array_equal(branch.probabilities.max(0), found[name])
+
+
 def test_threads_keep_the_order_and_take_few_items_ahead():
     taken = []
 
@@ -441,4 +517,40 @@ def test_threads_keep_the_order_and_take_few_items_ahead():
     assert next(found) == 0 and len(taken) == 9
     assert list(itertools.islice(found, 89)) == [number**2 for number in range(1, 90)]
     with pytest.raises(ValueError, match="90"):
+        next(found)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_images_beyond_8_bits_are_no_colours(model, mode):
+    """Pillow would cut their numbers off at 255."""
+    image = Image.fromarray(np.full(SIZE, 1000, {"I": np.int32, "F": np.float32, "I;16": np.uint16}[mode]))
+    assert image.mode == mode
+    with pytest.raises(ValueError, match=f"of mode '{mode}'.*expected colours of 8 bits"):
+        model.predict(rgb=image)
+
+
+def test_names_of_frames_are_of_one_frame_each(model, root, tmp_path):
+    for name in ("a_000002", "a", "other/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / "rgb/a.png", tmp_path / f"{name}.png")
+    paths = [tmp_path / f"{name}.png" for name in ("a_000002", "a", "other/a")]
+    found = [result.sample_id for result in model.predict(rgb=paths)]
+    assert found[:2] == ["a_000002", "a"] and len(set(found)) == 3
+    for names, message in (
+        (["x", "y", "z", "w"], "goes on after 3 frames"),
+        ("xyz", "expected a list or iterator"),
+        (["x", None, "y"], "sample_id of frame 1 is ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(rgb=paths, sample_id=names)
+
+
+def test_frames_before_a_failure_are_answered(model, root):
+    def camera():
+        yield from [root / "rgb/a.png", root / "rgb/b.png"]
+        raise RuntimeError("unplugged")
+
+    found = model.predict(rgb=camera(), batch_size=8)
+    assert [next(found).sample_id, next(found).sample_id] == ["a", "b"]
+    with pytest.raises(RuntimeError, match="unplugged"):
         next(found)
