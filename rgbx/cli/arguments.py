@@ -26,6 +26,7 @@ WHOSE_MODEL = ("checkpoint", "config")
 CONFIG, RECORD = "config.py", "plan.json"  # what planning a training writes
 WEIGHTS = ("auto", "none", "timm")  # or a file
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+PLANNED: dict[str, Any] = {"budget": 3600.0, "modalities": None, "split": {}, "pretrained": "auto", "device": "auto"}
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
 PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # that results are not written as
 SHOWN_KINDS = {"folder": "a folder", "list": "a list", "video": "a video", "file": "a file"}
@@ -333,11 +334,9 @@ def _check_config(arguments: argparse.Namespace) -> None:
 
 
 def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
-    parser.add_argument("--budget", type=seconds, default=3600.0, metavar="TIME", help="such as 30min, 1h, 8h (1h)")
-    parser.add_argument("--device", **SHARED["--device"])
+    parser.add_argument("--budget", type=seconds, metavar="TIME", help="such as 30min, 1h, 8h (1h)")
     parser.add_argument(
         "--pretrained",
-        default="auto",
         metavar="auto|none|timm|FILE",
         help="weights that the encoder starts from; auto takes timm's where they can be had (auto)",
     )
@@ -345,12 +344,24 @@ def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
         "--split",
         nargs="+",
         type=_role,
-        default=[],
         metavar="PART=NAME",
         help="splits of the folder that have other names than usual, such as train=day val=dusk",
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="take these of the folder's maps (all)")
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier plan")
+
+
+def planning(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that a folder is planned by, of plain values: as stated, or as they are where nothing is."""
+    stated = {name: getattr(arguments, name) for name in PLANNED}
+    return {name: PLANNED[name] if value is None else _plain(name, value) for name, value in stated.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A stated option as a plan keeps it: a file by its place, splits by their parts."""
+    if name == "pretrained":
+        return value if value in WEIGHTS or not Path(value).exists() else str(Path(value).resolve())
+    return dict(value) if name == "split" else value
 
 
 def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
@@ -364,7 +375,7 @@ def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
         )
     if '"' in str(place := work_dir_of(folder, arguments.work_dir).resolve()):
         raise ConfigError(f"{place}: no config can be read from a path with a quotation mark: give --work-dir DIR")
-    source = arguments.pretrained
+    source = planning(arguments)["pretrained"]
     if source not in WEIGHTS and not source.startswith("hf-hub:") and (Path(source).suffix or "/" in source):
         existing_file(Path(source).expanduser(), "weight file")
 
@@ -376,6 +387,7 @@ def _add_init(parser: Parser) -> None:
     parser.epilog = "Exit code: 0, or 2 where the folder cannot be trained on; nothing is written then."
     parser.add_argument("folder", help="that holds the dataset")
     parser.add_argument("--work-dir", help=f"where {CONFIG} and {RECORD} go (work_dirs/ and the folder's name)")
+    parser.add_argument("--device", help=SHARED["--device"]["help"])
     _add_planning(parser)
 
 
@@ -405,6 +417,7 @@ def _add_train(parser: Parser) -> None:
     )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
     parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
+    parser.add_argument("--device", help=SHARED["--device"]["help"])
     _add_planning(parser.add_argument_group("planning, where a folder stands in place of a config"))
 
 
@@ -413,7 +426,15 @@ def _check_train(arguments: argparse.Namespace) -> None:
         _check_planning(Path(arguments.config), arguments)
     else:
         arguments.config = str(existing_config(arguments.config))
+        stated = [f"--{name}" for name in ("budget", "modalities", "split", "pretrained") if getattr(arguments, name)]
+        if stated + ["--overwrite"] * arguments.overwrite:
+            raise ConfigError(
+                f"{arguments.config} is a config: {', '.join(stated) or '--overwrite'} plans the training of a folder; "
+                "what a config says is changed by --cfg-options, or in the file"
+            )
     _check_config(arguments)
+    if arguments.launcher == "pytorch" and arguments.device is not None:
+        raise ConfigError("--device is for one process: those of torchrun take a GPU each, or the CPU where none is")
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
     for path in (arguments.resume, arguments.load_from):

@@ -22,9 +22,9 @@ from rgbx._files import existing_file
 from rgbx._text import nearest, nearest_file
 from rgbx._types import Options
 from rgbx.cli.arguments import existing_config, existing_root, shipped_configs
+from rgbx.cli.checks import check_form
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
-from rgbx.cli.plan import check_form
 from rgbx.datasets.files import FileDataset
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")

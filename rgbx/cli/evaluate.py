@@ -13,11 +13,11 @@ import torch.distributed
 
 from rgbx._runs import find_result
 from rgbx._text import branch_title, modality_title, subset_titles, text_table
+from rgbx.cli.checks import check_loops
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint
 from rgbx.cli.errors import ConfigError, building, command, leaving_nothing
 from rgbx.cli.model import model_from
-from rgbx.cli.plan import check_loops
 from rgbx.cli.subsets import all_subsets
 from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
-from rgbx.cli.arguments import CONFIG, RECORD, work_dir_of
+from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.errors import command
 from rgbx.configure import (
     Data,
@@ -48,14 +49,28 @@ def write_plan(arguments: argparse.Namespace) -> Path:
     """
     root = Path(arguments.folder).expanduser()
     work_dir = work_dir_of(root, arguments.work_dir)
-    device = find_device(arguments.device)
-    data = read_folder(root, dict(arguments.split), arguments.modalities)
+    asked = planning(arguments)
+    device = find_device(asked["device"])
+    _refuse_unwritable(work_dir, "--work-dir DIR writes elsewhere")
+    data = read_folder(root, asked["split"], asked["modalities"])
+    if data.declaration:
+        _refuse_unwritable(
+            root / DECLARATION,
+            "its layout is not known, so that it needs this file beside its frames: make the folder writable, or copy "
+            "it to where you may write",
+        )
     machine = this_machine(device)
-    weights = cache(partial(find_initial, wanted=arguments.pretrained))
-    plan = plan_training(data, machine, arguments.budget, DryRun(data, machine, device, weights), weights)
-    words = shlex.join(["rgbx", "init", str(arguments.folder), "--budget", f"{arguments.budget:g}s"])
-    text = config_text(data, machine, plan, work_dir=str(work_dir.resolve()), command=words)
-    files = {work_dir / CONFIG: text, work_dir / RECORD: plan_record(data, machine, plan)}
+    weights = cache(partial(find_initial, wanted=asked["pretrained"]))
+    plan = plan_training(data, machine, asked["budget"], DryRun(data, machine, device, weights), weights)
+    text = config_text(
+        data,
+        machine,
+        plan,
+        work_dir=str(work_dir.resolve()),
+        command=shlex.join(arguments.command_line),
+        device=asked["device"],
+    )
+    files = {work_dir / CONFIG: text, work_dir / RECORD: plan_record(data, machine, plan, asked=asked)}
     if data.declaration:
         files[root / DECLARATION] = data.declaration
     _write(files)
@@ -66,6 +81,17 @@ def write_plan(arguments: argparse.Namespace) -> Path:
         print(f"Note: {note}.")
     print(_next(data, work_dir))
     return work_dir / CONFIG
+
+
+def _refuse_unwritable(path: Path, advice: str) -> None:
+    """Before anything is measured, whether a file or folder can be made.
+
+    Raises:
+        PermissionError: it cannot.
+    """
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written, as {there} is read-only: {advice}")
 
 
 def _write(files: Mapping[Path, str]) -> None:

@@ -56,6 +56,7 @@ TOP_LEVEL = frozenset(
         "data_root",
         "custom_imports",
         "trust_checkpoint",  # read by rgbx
+        "device",
     )
 )
 

@@ -14,14 +14,15 @@ import torch.distributed
 
 from rgbx._files import read_json
 from rgbx._runs import find_last, find_result
-from rgbx.cli.arguments import CONFIG, RECORD, work_dir_of
+from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
+from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
 from rgbx.cli.init import write_plan
-from rgbx.cli.plan import check_training
+from rgbx.configure.planner import time_text
 from rgbx.evaluate.metric import headlines
-from rgbx.profile.measure import measure_complexity
+from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
@@ -55,23 +56,54 @@ def _config_of(arguments: argparse.Namespace) -> Path:
     """The config of a dataset's folder, planned where there is none yet.
 
     Raises:
-        ConfigError: the config is another folder's, or several processes would plan.
+        ConfigError: the config is another folder's or was planned by other options, or several processes would plan.
     """
     config = work_dir_of(arguments.config, arguments.work_dir) / CONFIG
     if config.is_file() and not arguments.overwrite:
-        record, own = config.with_name(RECORD), str(Path(arguments.config).resolve())
-        planned: Any = read_json(record) if record.is_file() else {}
-        if not isinstance(planned, dict):
-            raise ConfigError(f"{record} is no plan; --overwrite plans anew, --work-dir DIR trains elsewhere")
-        if planned.get("folder", own) != own:
-            raise ConfigError(
-                f"{config} was planned for {planned['folder']}: --work-dir DIR trains elsewhere, --overwrite plans anew"
-            )
+        _refuse_another_plan(config, arguments)
         print(f"Training by {config}, which was planned before; --overwrite plans anew.")
         return config
     if arguments.launcher == "pytorch":
         raise ConfigError(f"{config} is not there yet: plan it first, by rgbx init {arguments.config}")
     return write_plan(argparse.Namespace(**vars(arguments), folder=arguments.config))
+
+
+def _refuse_another_plan(config: Path, arguments: argparse.Namespace) -> None:
+    """Whether a plan is of this folder, and by the options that are stated now.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    file, own = config.with_name(RECORD), str(Path(arguments.config).resolve())
+    record: Any = read_json(file) if file.is_file() else {}
+    out = "--work-dir DIR trains elsewhere, --overwrite plans anew"
+    if not isinstance(record, dict):
+        raise ConfigError(f"{file} is no plan: {out}")
+    if record.get("folder", own) != own:
+        raise ConfigError(f"{config} was planned for {record['folder']}: {out}")
+    asked = record.get("asked") or {}
+    chosen = {choice["choice"]: choice["value"] for choice in record.get("choices", ())}
+    taken = {  # what "all maps" or "auto" came to
+        "modalities": chosen.get("modalities"),
+        "pretrained": chosen.get("pretrained") or "none",
+        "device": record.get("machine", {}).get("device"),
+    }
+    differ = [
+        f"--{name} {_words(value)} (the plan: {_words(asked[name]) if name in asked else 'not told'})"
+        for name, value in planning(arguments).items()
+        if getattr(arguments, name) is not None and value not in (asked.get(name), taken.get(name))
+    ]
+    if differ:
+        raise ConfigError(f"{config} was planned otherwise than {', '.join(differ)}: {out}")
+
+
+def _words(value: object) -> str:
+    """An option's value as a command line has it."""
+    if isinstance(value, dict):
+        return " ".join(f"{part}={name}" for part, name in value.items()) or "as usual"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return time_text(value) if isinstance(value, float) else "all" if value is None else str(value)
 
 
 def _train(runner: Runner, warnings: Sequence[str]) -> None:
@@ -112,6 +144,9 @@ def configure(arguments: argparse.Namespace) -> Config:
         arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
     )
     use_launcher(config, arguments)
+    if arguments.device is not None:
+        find_device(arguments.device)
+        config.device = arguments.device
     check_roots(config)
     randomness = dict(config.get("randomness") or {})
     if arguments.seed is not None:

@@ -167,7 +167,7 @@ def read_folder(
     options, target = _translation(root, dataset) if not dataset.num_classes else ({}, "")
     options = {**asked, **options}
     kind: Callable[..., DenseDataset] = FolderDataset if text or (root / DECLARATION).is_file() else build_dataset
-    parts = _parts(root, train, found, splits or {}, options, builders)
+    parts, told = _parts(root, train, found, splits or {}, options, builders)
     reading = _open(root, kind, {**options, **parts[0].options}, text)
     try:
         measured = measure(reading, error=ERROR, seconds=PATIENCE)
@@ -185,7 +185,7 @@ def read_folder(
         measured,
         options=options,
         declaration=text,
-        warnings=(*notes, *(f"{w.split}: {w.message} -> {w.fix}" for w in _found(diagnosis, "warning"))),
+        warnings=(*notes, *told, *(f"{w.split}: {w.message} -> {w.fix}" for w in _found(diagnosis, "warning"))),
     )
 
 
@@ -235,7 +235,11 @@ def _found(diagnosis: Diagnosis, severity: str) -> list[Finding]:
 
 
 def _refuse_errors(root: Path, diagnosis: Diagnosis) -> None:
-    told = [f"{error.split}: {error.message} -> {error.fix}" for error in _found(diagnosis, "error")]
+    errors = _found(diagnosis, "error")
+    unopened = [f"{error.split} {error.message}" for error in errors if error.check == "open"]
+    if unopened:
+        raise DataError(f"{root}: {'; '.join(unopened)}")
+    told = [f"{error.split}: {error.message} -> {error.fix}" for error in errors]
     if told:
         raise DataError(f"{root}: the doctor finds {len(told)} error{'s' * (len(told) > 1)}: {' '.join(told)}")
     if not diagnosis.splits:
@@ -287,29 +291,55 @@ def _parts(
     splits: Mapping[str, str],
     options: Options,
     builders: Mapping[str, Callable[..., DenseDataset]],
-) -> tuple[Part, Part, Part]:
-    """The frames of the three loaders.
+) -> tuple[tuple[Part, Part, Part], list[str]]:
+    """The frames of the three loaders, and which splits are not used as they have no labels.
 
     Raises:
-        DataError: nothing to choose a checkpoint on.
+        DataError: nothing to train or to choose a checkpoint on.
     """
-    val, test = (_pick(role, found, splits) for role in ("val", "test"))
-    test = test if test and test != train and _labelled(found[test]) else ""
+    _refuse_unlabelled(root, "train", found[train])
+    chosen_on, test = (_usable(root, role, train, found, splits) for role in ("val", "test"))
+    usual = {role: _pick(role, found, splits) for role in ("val", "test")}
+    told = [
+        f"{name}: {_unlabelled(found[name])} -> it is not used; label it, or name another by --split {role}=NAME"
+        for role, name in usual.items()
+        if name not in ("", train, chosen_on, test)
+    ]
     scored = Part({"split": test}, len(found[test]), f"the split {test!r}") if test else None
-    if val and val != train:
+    if chosen_on:
         learnt = Part({"split": train}, len(found[train]), f"the split {train!r}")
-        chosen = Part({"split": val}, len(found[val]), f"the split {val!r} chooses the checkpoint")
+        chosen = Part({"split": chosen_on}, len(found[chosen_on]), f"the split {chosen_on!r} chooses the checkpoint")
     else:
-        learnt, chosen = _held_out(root, train, builders[train], options, scored)
+        there = usual["val"] not in ("", train)
+        why = f"there is no {'labelled ' * there}validation split"
+        learnt, chosen = _held_out(root, train, builders[train], options, scored, why)
     last = "there is no labelled test split: what chose the checkpoint is scored"
-    return learnt, chosen, scored or chosen._replace(reason=last)
+    return (learnt, chosen, scored or chosen._replace(reason=last)), told
+
+
+def _usable(root: Path, role: str, train: str, found: Mapping[str, Split], splits: Mapping[str, str]) -> str:
+    """The split of a role that is not the one trained on and has labels; "" for none.
+
+    Raises:
+        DataError: the one that is asked for has none.
+    """
+    name = _pick(role, found, splits)
+    if name in ("", train):
+        return ""
+    if splits.get(role):
+        _refuse_unlabelled(root, role, found[name])
+    return name if _labelled(found[name]) else ""
+
+
+def _refuse_unlabelled(root: Path, role: str, split: Split) -> None:
+    if not _labelled(split):
+        raise DataError(f"{root}: {split.name}: {_unlabelled(split)}; name one that has labels by --split {role}=NAME")
 
 
 def _held_out(
-    root: Path, train: str, build: Callable[..., DenseDataset], options: Options, scored: Part | None
+    root: Path, train: str, build: Callable[..., DenseDataset], options: Options, scored: Part | None, why: str
 ) -> tuple[Part, Part]:
     """What is trained on and what chooses the checkpoint, where there is no split for that."""
-    why = "there is no validation split"
     try:
         out, held = (len(build(holdout=holdout, **options)) for holdout in ("exclude", "only"))
     except ValueError as error:
@@ -324,9 +354,19 @@ def _held_out(
 
 
 def _labelled(split: Split) -> bool:
-    """Whether some of a split's first frames have a labelled pixel; true where there are no classes."""
+    """Whether a frame of a sample over all of a split has a labelled pixel; true where there are no classes."""
     dataset = split.dataset
     if not dataset.num_classes:
         return True
-    labels = (dataset.read(index).get("label") for index in range(min(3, len(dataset))))
+    labels = (dataset.read(index).get("label") for index in _sample(split))
     return any(label is not None and (label != 255).any() for label in labels)
+
+
+def _sample(split: Split) -> list[int]:
+    """Frames that are spread over all of a split."""
+    looked = min(DIAGNOSED, len(split))
+    return [index * len(split) // looked for index in range(looked)]
+
+
+def _unlabelled(split: Split) -> str:
+    return f"no labelled pixel in {len(_sample(split))} of its {len(split)} frames"

@@ -275,7 +275,10 @@ class _Planner:
         if whole == part:
             return part, f"whole frames, as they are small or cannot be cut; {told}", costs
         if samples >= LONG_EPOCHS * frames * math.prod(whole) / math.prod(part):
-            return whole, f"whole frames: {told}", self._try(Trial(usual, whole, batch))
+            entire = self._try(Trial(usual, whole, batch))
+            if entire.memory <= self._free():
+                return whole, f"whole frames: {told}", entire
+            return part, f"four fifths of a frame's sides, as whole frames do not fit into memory; {told}", costs
         if samples >= wanted:
             return part, f"four fifths of a frame's sides; {told}", costs
         least = max(math.sqrt(samples / wanted), 0.5)

@@ -16,13 +16,14 @@ from rgbx.configure.planner import Plan, Trial, time_text
 _WIDTH = 118
 
 
-def config_text(data: Data, machine: Machine, plan: Plan, *, work_dir: str, command: str) -> str:
+def config_text(data: Data, machine: Machine, plan: Plan, *, work_dir: str, command: str, device: str = "auto") -> str:
     """A whole config: imports of plain builders, values, and above each its reason.
 
     Args:
         data, machine, plan: what was found and chosen.
         work_dir: where the training goes.
         command: that wrote it, for its head.
+        device: that it trains on; "auto" leaves that to the machine.
     """
     head = _head(data, machine, plan, command)
     return "\n".join(
@@ -33,7 +34,7 @@ def config_text(data: Data, machine: Machine, plan: Plan, *, work_dir: str, comm
             _datasets(data, plan, work_dir),
             _model(data, plan),
             _schedule(data, plan),
-            _run(data, plan),
+            _run(data, plan, device),
         ]
     )
 
@@ -43,11 +44,14 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     goal = f" to {data.target}" if data.target else ""
     what = f"{' and '.join(data.modalities)}{goal} of {data.root.name}"
     lines = [
-        *_wrapped(f"A training of {what}."),
+        f"A training of {what}.",
+        "",
+        "Written by",
+        "",
+        f"    {command}",
         "",
         *_wrapped(
-            f"Written by `{command}`: planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on "
-            f"{machine.name}, from "
+            f"Planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on {machine.name}, from "
             f"{measured.frames} of {data.train.frames} training frames and from measured steps. Every value is free to "
             "be edited: its reason stands above it, and with all figures in plan.json beside this file."
         ),
@@ -60,12 +64,17 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     told = [*(f"Warning: {warning}" for warning in data.warnings), *(f"Note: {note}" for note in plan.notes)]
     for text in told:
         lines += ["", *_wrapped(text)]
-    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
-    return f'"""{text}\n"""\n'
+    text = "\n".join(map(_printable, lines)).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return '"""' + text + '\n"""\n'
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(_printable(" ".join(text.split())), _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _printable(text: str) -> str:
+    """A text with Python's escapes in place of what is no letter, sign or blank, such as a line break."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _imports(data: Data, plan: Plan) -> str:
@@ -153,7 +162,7 @@ def _part(options: Options, every: int, transforms: str) -> str:
 def _literal(value: object) -> str:
     """Python's text of a plain value, as ruff writes it."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return '"' + _printable(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -227,7 +236,8 @@ param_scheduler = [
 """
 
 
-def _run(data: Data, plan: Plan) -> str:
+def _run(data: Data, plan: Plan, device: str) -> str:
+    placed = "" if device == "auto" else f"# device: as asked for\ndevice = {_literal(device)}\n"
     drawn = "pictures=4" if data.target else ""
     return f"""# The run is logged, saved so that it can be resumed, and the best by the first score is kept.
 {_reason(plan, "checkpoint_interval")}
@@ -242,17 +252,23 @@ test_cfg = dict()
 test_evaluator = dict(type=Metrics)
 visualizer = dict(type=Visualizer, vis_backends=[dict(type=LocalVisBackend), dict(type=TensorboardVisBackend)])
 randomness = dict(seed=0, deterministic=False)
-"""
+{placed}"""
 
 
-def plan_record(data: Data, machine: Machine, plan: Plan) -> str:
-    """The plan as JSON."""
+def plan_record(data: Data, machine: Machine, plan: Plan, *, asked: Options) -> str:
+    """The plan as JSON.
+
+    Args:
+        data, machine, plan: what was found and chosen.
+        asked: the options by which it was planned, of plain values.
+    """
     record = {
         "rgbx": __version__,
         "folder": str(data.root),
         "layout": data.layout,
         "budget_seconds": plan.budget,
         "planned_seconds": plan.planned,
+        "asked": dict(asked),
         "machine": vars(machine),
         "sample": {"frames": data.measured.frames, "of": data.train.frames, "standard_error": data.measured.error},
         "warnings": list(data.warnings),

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from rgbx._text import nearest
 from rgbx.datasets.frames import Frame, check_files, check_ids, first_of, left_over
 from rgbx.datasets.sample import DenseDataset, Described, Sample
 from rgbx.maps import Encoding, LabelEncoding
@@ -67,8 +68,8 @@ class FileDataset(DenseDataset):
             raise ValueError(f"modalities must be a sequence of names such as ({modalities!r},), found {modalities!r}")
         unknown = [name for name in modalities if name not in encodings]
         if unknown:
-            known = " and ".join(map(repr, encodings))
-            raise ValueError(f"{type(self).__name__} has the modalities {known}, found {unknown}")
+            known, near = " and ".join(map(repr, encodings)), nearest(unknown[0], encodings)
+            raise ValueError(f"{type(self).__name__} has the modalities {known}, found {unknown}{near}")
         super().__init__(maps={name: encodings[name].spec for name in modalities}, **described)
         if not frames:
             raise ValueError(f"{type(self).__name__}: no frames")

@@ -91,7 +91,7 @@ def holdout_indices(count: int, holdout: Holdout, *, block: int = 16, every: int
     if holdout not in ("exclude", "only"):
         raise ValueError(f"holdout must be 'exclude', 'only' or None, found {holdout!r}")
     if count < 2:
-        raise ValueError(f"a list of {count} frames is too short to hold out a part of it; use holdout=None")
+        raise ValueError(f"a list of {count} frames is too short to hold out a part of it")
     held = [index for index in range(count) if (index // block) % every == every // 2]
     held = held or list(range(count // 2, count // 2 + max(1, count // every)))
     if holdout == "only":

@@ -110,7 +110,19 @@ class Runner(ResumableRunner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Moves the model to its device and, with several processes, wraps it for them."""
+        """Moves the model to its device and, with several processes, wraps it for them.
+
+        Raises:
+            ValueError: the config names a `device` for several processes.
+        """
+        asked = self.cfg.get("device") or "auto"
+        if asked != "auto" and self.distributed:
+            raise ValueError(f"device is {asked!r}, but several processes train: expected 'auto', a GPU for each")
+        if asked != "auto" and not is_model_wrapper(model):
+            device = torch.device(asked)
+            if device.type == "cuda":  # also for what asks for the current one
+                torch.cuda.set_device(device.index or 0)
+            return model.to(device)
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
         return wrap(unwrap(model))

@@ -12,10 +12,10 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 import rgbx
 from rgbx.cli.arguments import existing_config, parse
+from rgbx.cli.checks import check_training
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import parse_options
-from rgbx.cli.plan import check_training
 from rgbx.train.optim import EncoderDecoderConstructor
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import shlex
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import pytest
 import rgbx
 import rgbx.cli.init
 import rgbx.cli.train
-from rgbx.cli.arguments import ConfigError, seconds
+from rgbx.cli.arguments import ConfigError, parse, seconds
 from rgbx.cli.config import load_config
 
 QUICK = ["--budget", "5s", "--pretrained", "none", "--device", "cpu"]
@@ -63,6 +64,9 @@ def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
 
     record = json.loads((work_dir / "plan.json").read_text())
     assert record["budget_seconds"] == 5 and record["folder"] == str(folder)
+    head = ast.get_docstring(ast.parse(text))
+    assert head is not None and f"{shlex.quote(str(folder))} --budget 5s --pretrained none --device cpu\n" in head
+    assert 'device = "cpu"' in text
     choices = {choice["choice"]: choice for choice in record["choices"]}
     assert all(
         set(choice) == {"choice", "value", "reason", "measured"} and choice["reason"] for choice in choices.values()
@@ -73,6 +77,17 @@ def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
     assert "which was planned before" in capsys.readouterr().out and (work_dir / "epoch_2.pth").is_file()
     assert rgbx.cli.train.main([str(work_dir)]) == 2
     assert "is a work directory, not the folder of a dataset" in capsys.readouterr().err
+    for stated, told in (
+        (["--budget", "8h"], "--budget 8.0 h (the plan: 5.0 s): --work-dir DIR"),
+        (["--modalities", "rgb"], "--modalities rgb (the plan: all)"),
+        (["--split", "val=dusk"], "--split val=dusk (the plan: as usual)"),
+        (
+            ["--pretrained", "timm", "--device", "auto"],
+            "--pretrained timm (the plan: none), --device auto (the plan: cpu)",
+        ),
+    ):
+        assert rgbx.cli.train.main([str(folder), *stated]) == 2
+        assert f"was planned otherwise than {told}" in capsys.readouterr().err
     other = tmp_path / "other/my frames"
     other.mkdir(parents=True)
     assert rgbx.cli.train.main([str(other)]) == 2
@@ -108,6 +123,46 @@ def test_what_fails_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "work_dirs").exists() and not (folder / "dataset.toml").exists()
 
 
+def test_what_is_stated_as_it_was_planned_is_taken(folder, tmp_path, monkeypatch):
+    assert rgbx.cli.init.main([str(folder), "--budget", "5s", "--pretrained", "none"]) == 0
+    monkeypatch.setattr(rgbx.cli.train, "Runner", None)  # configured, not built
+    config = tmp_path / "work_dirs/my frames/config.py"
+    assert "\ndevice = " not in config.read_text()
+    for stated in ([], [*QUICK, "--modalities", "rgb", "depth"], ["--budget", "5s"]):
+        arguments = parse("train", [str(folder), *stated])
+        assert rgbx.cli.train._config_of(arguments).resolve() == config.resolve()
+        arguments.config = str(config)
+        assert rgbx.cli.train.configure(arguments).get("device") == ("cpu" if "--device" in stated else None)
+    (tmp_path / "work_dirs/my frames/plan.json").unlink()
+    with pytest.raises(ConfigError, match=r"otherwise than --budget 5\.0 s \(the plan: not told\)"):
+        rgbx.cli.train._config_of(parse("train", [str(folder), "--budget", "5s"]))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [["--budget", "8h"], ["--modalities", "rgb"], ["--split", "val=a"], ["--pretrained", "none"], ["--overwrite"]],
+)
+def test_a_config_takes_no_options_of_planning(stated, capsys):
+    assert rgbx.cli.train.main(["rooms/asymfusion_r18_rooms_160x120", *stated]) == 2
+    assert f"is a config: {stated[0]} plans the training of a folder" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there(folder, capsys):
+    for device, told in (("gpu", "expected auto, cpu, cuda or cuda:N"), ("cuda:99", "device is cuda:99, but")):
+        assert rgbx.cli.init.main([str(folder), "--device", device]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_places_that_cannot_be_written_are_told_before_anything_is_measured(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rgbx.cli.init, "DryRun", None)  # not even made
+    real = rgbx.cli.init.os.access
+    for closed, told in ((folder, "its layout is not known"), (tmp_path, "--work-dir DIR writes elsewhere")):
+        monkeypatch.setattr(rgbx.cli.init.os, "access", lambda path, mode, no=closed: path != no and real(path, mode))
+        assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
+        assert f"cannot be written, as {closed} is read-only: {told}" in capsys.readouterr().err
+    assert not (tmp_path / "work_dirs").exists()
+
+
 def test_names_of_folders_are_no_code(folder, tmp_path, capsys):
     """A name with the end of a string, a backslash and a template of mmengine, in a config that is carried out."""
     root = folder.rename(tmp_path / 'my\\N"""\n1 + str\n""" {{ fileBasename }}')
@@ -120,7 +175,7 @@ def test_names_of_folders_are_no_code(folder, tmp_path, capsys):
         load_config(tmp_path / 'of "mine".py')
     (tmp_path / "here/plan.json").write_text("[]")
     assert rgbx.cli.train.main([str(root), *QUICK, "--work-dir", "here"]) == 2
-    assert "here/plan.json is no plan; --overwrite plans anew" in capsys.readouterr().err
+    assert "here/plan.json is no plan: --work-dir DIR" in capsys.readouterr().err
 
 
 def test_an_earlier_plan_survives_a_full_disk(tmp_path, monkeypatch):

@@ -16,11 +16,13 @@ MAPS = '[modalities.rgb]\nfolder = "{split}/rgb"\nunit = "rgb8"\n'
 MAPS += '[modalities.depth]\nfolder = "{split}/depth"\nunit = "metre"\nscale = 1000\n'
 
 
-def write(root, split, count, seed=0, labels=True):
-    """Frames of 48x64 in a folder of a split."""
+def write(root, split, count, seed=0, labels=True, labelled=None):
+    """Frames of 48x64 in a folder of a split; the labels of those that are not `labelled` are void."""
     random = np.random.default_rng(seed)
     for index in range(count):
         label = np.kron(random.integers(0, 2, (3, 4)), np.ones((16, 16))).astype(np.uint8)
+        if labelled is not None and index not in labelled:
+            label = np.full_like(label, 255)
         arrays = {
             "rgb": cv2.blur(random.integers(0, 255, (48, 64, 3)).astype(np.uint8), (5, 5)),
             "depth": (900 + 70.0 * label + random.integers(0, 30, (48, 64))).astype(np.uint16),
@@ -51,6 +53,38 @@ def test_splits_and_parts(tmp_path):
     declare(tmp_path, ["test", "night"])
     with pytest.raises(DataError, match="--split train=NAME"):
         read_folder(tmp_path)
+
+
+def test_a_split_without_labels_chooses_no_checkpoint(tmp_path):
+    for seed, (split, labelled) in enumerate({"train": None, "val": (), "test": (3,), "dark": ()}.items()):
+        write(tmp_path, split, 6, seed, labelled=labelled)
+    declare(tmp_path, ["train", "val", "test", "dark"])
+    found = read_folder(tmp_path)
+    assert found.val.options == {"split": "train", "holdout": "only"} and found.train.frames == 5
+    assert "there is no labelled validation split: " in found.val.reason
+    assert found.test.options == {"split": "test"}  # of which one frame beyond the first has labels
+    (told,) = [text for text in found.warnings if "is not used" in text]
+    assert told.startswith("val: no labelled pixel in 6 of its 6 frames -> ") and "--split val=NAME" in told
+    with pytest.raises(DataError, match="dark: no labelled pixel in 6 of its 6 frames; name one that has labels"):
+        read_folder(tmp_path, {"val": "dark"})
+    with pytest.raises(DataError, match=r"dark: no labelled pixel .* by --split train=NAME"):
+        read_folder(tmp_path, {"train": "dark"})
+
+
+def test_modalities_that_are_not_there(tmp_path):
+    write(tmp_path, "train", 4)
+    declare(tmp_path, ["train"])
+    with pytest.raises(DataError, match=r"train cannot be opened: .* found \['dept'\]; did you mean 'depth'") as error:
+        read_folder(tmp_path, modalities=["rgb", "dept"])
+    assert "doctor" not in str(error.value)
+
+
+def test_one_frame_is_too_few(tmp_path):
+    write(tmp_path, "train", 1)
+    declare(tmp_path, ["train"])
+    with pytest.raises(DataError, match="no validation split, and a list of 1 frames is too short") as error:
+        read_folder(tmp_path)
+    assert "holdout=" not in str(error.value)
 
 
 def test_no_labels_mean_a_translation_and_one_map_means_nothing(tmp_path):

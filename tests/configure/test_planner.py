@@ -109,6 +109,18 @@ def test_batches_follow_memory_frames_and_patience():
         plan(machine=tiny)
 
 
+def test_whole_frames_that_do_not_fit_are_cut():
+    """As many samples as whole frames want, of which a step runs out of memory."""
+    dry = Dry(0.1)
+
+    def small(trial):
+        return dry(trial) if math.prod(trial.crop) <= 192 * 256 else dry(trial)._replace(step=math.inf, memory=math.inf)
+
+    made = plan(machine=GPU, budget=3600 * 10, dry=small)
+    assert made["crop"] == (192, 256) and made["backbone"] == "resnet18" and made["batch_size"] == 8
+    assert "do not fit into memory" in made.choices["crop"].reason
+
+
 def test_deep_networks_for_long_budgets_on_a_gpu():
     assert plan(machine=GPU, budget=36000, dry=Dry(0.3))["backbone"] == "resnet50"
     assert plan(machine=GPU, budget=600, dry=Dry(0.3))["backbone"] == "resnet18"

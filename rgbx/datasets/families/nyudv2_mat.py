@@ -20,6 +20,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 from rgbx._files import read_file
+from rgbx._text import nearest
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, DenseDataset, Sample
@@ -65,7 +66,8 @@ class NYUDv2Mat(DenseDataset):
     ) -> None:
         unknown = [name for name in modalities if name not in ("rgb", "depth")]
         if unknown:
-            raise ValueError(f"NYUDv2Mat has the modalities 'rgb' and 'depth', found {unknown}")
+            near = nearest(unknown[0], ("rgb", "depth"))
+            raise ValueError(f"NYUDv2Mat has the modalities 'rgb' and 'depth', found {unknown}{near}")
         if split not in SPLITS or depth_kind not in ("depths", "rawDepths"):
             raise ValueError(
                 "expected split 'train' or 'test' and depth_kind 'depths' or 'rawDepths', "

@@ -12,6 +12,7 @@ from rgbx._text import nearest, one_of
 from rgbx._types import Options
 from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import Config, known_names
+from rgbx.profile.measure import find_device
 
 DICTS = (
     *("model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg"),
@@ -21,7 +22,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(DICTS, (dict,)),
     **dict.fromkeys(("val_evaluator", "test_evaluator"), (dict, list)),
     **dict.fromkeys(("ema", "compile"), (bool, dict)),
-    **dict.fromkeys(("work_dir", "load_from", "data_root", "experiment_name"), (str,)),
+    **dict.fromkeys(("work_dir", "load_from", "data_root", "experiment_name", "device"), (str,)),
     "custom_hooks": (list, tuple),
     "param_scheduler": (list, tuple, dict),
     "resume": (bool,),
@@ -48,6 +49,10 @@ def check_form(config: Config, path: str | Path) -> None:
         if value is not None and not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise ConfigError(f"{path}: {name} is {reprlib.repr(value)}; expected {expected}")
+    try:
+        find_device(config.get("device") or "auto")
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     built = ["model", *(f"{loop}_dataloader.dataset" for loop in LOOPS)]
     for name in [*built, *(f"default_hooks.{hook}" for hook in config.get("default_hooks") or ())]:
         node = _find(config, name)
