@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rgbx.cli.arguments import predicted_paths
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.outputs import (
     CLASSES_ONLY,
+    STRIP,
     Outputs,
     Process,
     Progress,
@@ -43,7 +45,6 @@ from rgbx.tasks import ENSEMBLE, Classes, Map, Task
 
 _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
-STRIP = "strip"
 THREADS = 2  # that read files, and as many that write them, while the model computes
 _KINDS: dict[str, Callable[[str], Any]] = {  # by the type of an option, how a word becomes its value
     "float": float,
@@ -85,6 +86,8 @@ def main(arguments: argparse.Namespace) -> int:
     outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
     check_branch(arguments.branch, model, names)
+    if not single and not process.rank:
+        outputs.check_inputs(chain([checkpoint], (predicted_paths(arguments.inputs) or {}).values(), source.files()))
     _tell(model, names, source, process)
 
     def results(positions: Sequence[int]) -> Iterator[Result]:
@@ -97,11 +100,11 @@ def main(arguments: argparse.Namespace) -> int:
         _write_one(outputs, own, *results([0]))
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    begin(out, asked, process, overwrite=arguments.overwrite)
+    begin(outputs, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
     try:
         _write_all(outputs, source, results, progress, process)
-    except (KeyboardInterrupt, ValueError, OSError):
+    except (KeyboardInterrupt, Exception):
         if progress.path.stat().st_size:
             print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
         elif process.size == 1 and next(progress.notes(), None) is None:
@@ -222,7 +225,7 @@ def describe_maps(
         said: by map what the user says of its files, see `parse_map`.
         own: how the maps of a dataset are read.
         written: whether the values of heads that predict maps are written.
-        usual: whether depth of which nobody says it counts as millimetres.
+        usual: whether depth of which nobody says it counts as millimetres, which is printed.
 
     Returns:
         By map how it is read, and by head how it is written.
@@ -239,9 +242,21 @@ def describe_maps(
         raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
     about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
     reading = dict(own or map_inputs(names, said, about, saying=map_option, usual=usual))
+    if usual:
+        _tell_assumed(reading, map_inputs(names, said, about, saying=map_option))
     specs = {name: item.spec if own else item.encoding.spec for name, item in reading.items()}
     model.data_preprocessor.describe({name: spec for name, spec in specs.items() if spec is not None})
     return reading, {name: _encoding(task, said, about) for name, task in heads.items()} if written else {}
+
+
+def _tell_assumed(reading: Mapping[str, MapInput], strict: Mapping[str, MapInput]) -> None:
+    """Says of which maps a scale is assumed: those that could not be read if nothing were."""
+    for name, item in reading.items():
+        if item.known is not None and strict[name].known is None:
+            print(
+                f"Nobody says how many steps of {name} make a metre: {item.known.steps:g} are assumed; if others do, "
+                f"{map_option(name, 'scale=STEPS')}"
+            )
 
 
 def _encoding(task: Map, said: Mapping[str, Options], about: Meta) -> Encoding:
@@ -329,19 +344,16 @@ def map_option(name: str, option: str) -> str:
     return f"--map {name} {option}"
 
 
-def parse_maps(asked: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """What every --map says, by map: several of one map add up.
+def parse_maps(given: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """What is said of each map, also where several --map speak of one.
 
     Raises:
-        ConfigError: see `parse_map`; or one thing is said twice.
+        ConfigError: see `parse_map`.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for words in asked:
-        name, options = parse_map(words)
-        if twice := found.setdefault(name, {}).keys() & options.keys():
-            raise ConfigError(f"--map {name} says {twice.pop()} twice; which is it?")
-        found[name] |= options
-    return found
+    words: dict[str, list[str]] = {}
+    for name, *texts in given:
+        words.setdefault(name, []).extend(texts)
+    return dict(parse_map([name, *texts]) for name, texts in words.items())
 
 
 def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -351,18 +363,19 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         ConfigError: another form.
     """
     name, *texts = words
-    options: dict[str, Any] = {}
+    found: dict[str, list[Any]] = {}
     for text in texts:
         key, _, value = text.partition("=")
-        if key in options:
-            raise ConfigError(f"--map {name} says {key} twice; which is it?")
         try:
-            options[key] = _WORDS[key](value)
+            found.setdefault(key, []).append(_WORDS[key](value))
         except (KeyError, ValueError):
             raise ConfigError(
                 f"--map takes a name and {', '.join(f'{word}=' for word in _WORDS)}, such as: thermal scale=100; found "
                 f"{text!r}"
             ) from None
+    if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:
+        raise ConfigError(f"--map {name} says {twice[0]} twice; which is it?")
+    options = {key: values[0] if len(values) == 1 else tuple(values) for key, values in found.items()}
     if options.get("unit", "metre") not in UNITS:
         raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")
     if "=" in name or not options:

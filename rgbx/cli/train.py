@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
             with building(arguments.config):
                 runner = Runner.from_cfg(config)
                 runner.prepare_training()
-            if arguments.overwrite and runner.rank == 0:  # only now that the new run can begin
+            if arguments.overwrite and not config.get("resume") and runner.rank == 0:  # only now that the new run can begin
                 for path in checkpoints_in(config.work_dir):
                     path.unlink()
             _train(runner, warnings)
@@ -88,7 +88,7 @@ def _refuse_another_plan(config: Path, arguments: argparse.Namespace) -> None:
     record: Any = read_json(file) if file.is_file() else {}
     out = "--work-dir DIR trains elsewhere, --overwrite plans anew"
     if not isinstance(record, dict):
-        raise ConfigError(f"{file} is no plan; --overwrite plans anew, --work-dir DIR trains elsewhere")
+        raise ConfigError(f"{file} is no plan: {out}")
     if record.get("folder", own) != own:
         raise ConfigError(f"{config} was planned for {record['folder']}: {out}")
     asked = record.get("asked") or {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import statistics
 import time
 import weakref
@@ -331,10 +330,8 @@ def find_device(device: str) -> torch.device:
     """The device of a name; ``"auto"`` is CUDA where there is one.
 
     Raises:
-        ValueError: no such device, or CUDA is asked for where there is none, or not as many.
+        ValueError: no such device; or CUDA is asked for where there is none, or not as many.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device is {device!r}; expected auto, cpu, cuda or cuda:N")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
