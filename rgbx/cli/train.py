@@ -44,8 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
             with building(arguments.config):
                 runner = Runner.from_cfg(config)
                 runner.prepare_training()
-            if arguments.overwrite and not config.get("resume") and runner.rank == 0:  # only now that the new run can begin
-                for path in checkpoints_in(config.work_dir):
+            if arguments.overwrite and not config.get("resume") and runner.rank == 0:
+                for path in checkpoints_in(config.work_dir):  # only now that the new run can begin
                     path.unlink()
             _train(runner, warnings)
         finish_together()
