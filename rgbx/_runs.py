@@ -55,6 +55,13 @@ def find_last(work_dir: str | Path) -> Path | None:
     return epochs[max(epochs)] if epochs else None
 
 
+def checkpoints_in(work_dir: str | Path) -> list[Path]:
+    """The checkpoints that a run has left, and the note of the last one; none where there is no such folder."""
+    found = sorted(Path(work_dir).glob("best_*.pth"))
+    found += [path for path in Path(work_dir).glob("epoch_*.pth") if re.fullmatch(r"epoch_\d+\.pth", path.name)]
+    return found + [path for path in (Path(work_dir, LAST_CHECKPOINT),) if path.is_file()]
+
+
 def config_hint(path: str | Path) -> str:
     """Names the config that training left beside a checkpoint, for messages; empty where there is none."""
     configs = sorted(Path(path).parent.glob("*.py"), key=lambda file: file.stat().st_mtime)

@@ -14,6 +14,7 @@ from rgbx.backbones._timm import timm
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".safetensors")
 HUB = "hf-hub:"
+ADVICE = ": download them elsewhere and pass pretrained='/path/to/file'"
 PATIENCE = 5.0
 """Seconds in which the hub must answer; its own client retries for most of a minute."""
 
@@ -64,11 +65,10 @@ def _from_hub(repository: str, filename: str | None) -> Path:
         cached = try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(cached, str):
             return Path(cached)
-    advice = "download them elsewhere and pass pretrained='/path/to/file'"
     if constants.HF_HUB_OFFLINE or not _answers(hf_hub_url(repository, names[0])):
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
-        raise ConnectionError(f"pretrained weights {repository} are not on this machine, and {why}: {advice}")
-    return _download(repository, names, revision or None, advice)
+        raise ConnectionError(f"pretrained weights {repository} are not on this machine, and {why}{ADVICE}")
+    return _download(repository, names, revision or None)
 
 
 def _answers(url: str) -> bool:
@@ -88,7 +88,7 @@ def _answers(url: str) -> bool:
     return bool(answered)
 
 
-def _download(repository: str, names: Sequence[str], revision: str | None, advice: str) -> Path:
+def _download(repository: str, names: Sequence[str], revision: str | None) -> Path:
     for name in names:
         try:
             return Path(hf_hub_download(repository, name, revision=revision))
@@ -98,6 +98,6 @@ def _download(repository: str, names: Sequence[str], revision: str | None, advic
             continue
         except Exception as error:  # the hub's client raises many kinds
             raise ConnectionError(
-                f"pretrained weights {repository} could not be fetched ({type(error).__name__}): {advice}"
+                f"pretrained weights {repository} could not be fetched ({type(error).__name__}){ADVICE}"
             ) from error
     raise FileNotFoundError(f"pretrained weights: the repository {repository} has none of {list(names)}")

@@ -348,7 +348,6 @@ def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
         help="splits of the folder that have other names than usual, such as train=day val=dusk",
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="take these of the folder's maps (all)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier plan")
 
 
 def planning(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -387,6 +386,9 @@ def _add_init(parser: Parser) -> None:
     parser.epilog = "Exit code: 0, or 2 where the folder cannot be trained on; nothing is written then."
     parser.add_argument("folder", help="that holds the dataset")
     parser.add_argument("--work-dir", help=f"where {CONFIG} and {RECORD} go (work_dirs/ and the folder's name)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help=f"replace {CONFIG} and {RECORD}; dataset.toml is kept as it is"
+    )
     parser.add_argument("--device", help=SHARED["--device"]["help"])
     _add_planning(parser)
 
@@ -397,7 +399,10 @@ def _check_init(arguments: argparse.Namespace) -> None:
     for name in (CONFIG, RECORD):
         file = work_dir_of(folder, arguments.work_dir) / name
         if file.exists() and not arguments.overwrite:
-            raise ConfigError(f"{file} is there already: --overwrite replaces it, --work-dir DIR writes elsewhere")
+            raise ConfigError(
+                f"{file} is there already: --overwrite replaces it (a dataset.toml in {folder} is kept), "
+                "--work-dir DIR writes elsewhere"
+            )
 
 
 def _add_train(parser: Parser) -> None:
@@ -417,6 +422,11 @@ def _add_train(parser: Parser) -> None:
     )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
     parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="begin anew where a run has left checkpoints, which are removed; a folder is planned anew, too",
+    )
     parser.add_argument("--device", help=SHARED["--device"]["help"])
     _add_planning(parser.add_argument_group("planning, where a folder stands in place of a config"))
 
@@ -427,9 +437,9 @@ def _check_train(arguments: argparse.Namespace) -> None:
     else:
         arguments.config = str(existing_config(arguments.config))
         stated = [f"--{name}" for name in ("budget", "modalities", "split", "pretrained") if getattr(arguments, name)]
-        if stated + ["--overwrite"] * arguments.overwrite:
+        if stated:
             raise ConfigError(
-                f"{arguments.config} is a config: {', '.join(stated) or '--overwrite'} plans the training of a folder; "
+                f"{arguments.config} is a config: {', '.join(stated)} plans the training of a folder; "
                 "what a config says is changed by --cfg-options, or in the file"
             )
     _check_config(arguments)
@@ -437,6 +447,8 @@ def _check_train(arguments: argparse.Namespace) -> None:
         raise ConfigError("--device is for one process: those of torchrun take a GPU each, or the CPU where none is")
     if arguments.resume not in (None, "auto") and arguments.load_from:
         raise ConfigError("--resume CHECKPOINT and --load-from exclude each other")
+    if arguments.resume is not None and arguments.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
     for path in (arguments.resume, arguments.load_from):
         if path not in (None, "auto"):
             find_result(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import torch.distributed
 
 from rgbx._files import read_json
-from rgbx._runs import find_last, find_result
+from rgbx._runs import checkpoints_in, find_last, find_result
 from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
@@ -26,6 +27,8 @@ from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
+
+ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
 
 
 @command("train")
@@ -41,10 +44,17 @@ def main(arguments: argparse.Namespace) -> int:
             with building(arguments.config):
                 runner = Runner.from_cfg(config)
                 runner.prepare_training()
+            if arguments.overwrite and runner.rank == 0:  # only now that the new run can begin
+                for path in checkpoints_in(config.work_dir):
+                    path.unlink()
             _train(runner, warnings)
         finish_together()
+        if runner.rank == 0 and checkpoints_in(config.work_dir):
+            print(_next(arguments, runner))
     except KeyboardInterrupt:
-        print(f"\n{resume_hint(arguments.command_line, config.work_dir)}", file=sys.stderr)
+        of_this_run = config.get("resume") or (runner is not None and runner.began)
+        hint = resume_hint(arguments.command_line, config.work_dir) if of_this_run else ONCE_MORE
+        print(f"\n{hint}", file=sys.stderr)
         return INTERRUPTED
     finally:
         if torch.distributed.is_initialized():
@@ -61,7 +71,7 @@ def _config_of(arguments: argparse.Namespace) -> Path:
     config = work_dir_of(arguments.config, arguments.work_dir) / CONFIG
     if config.is_file() and not arguments.overwrite:
         _refuse_another_plan(config, arguments)
-        print(f"Training by {config}, which was planned before; --overwrite plans anew.")
+        print(f"Training by {config}, which was planned before; --overwrite plans anew, by the same dataset.toml.")
         return config
     if arguments.launcher == "pytorch":
         raise ConfigError(f"{config} is not there yet: plan it first, by rgbx init {arguments.config}")
@@ -123,6 +133,23 @@ def _plot(runner: Runner) -> None:
     plot_losses(runner.work_dir, Path(runner.work_dir, "curves.png"), scores)
 
 
+def _next(arguments: argparse.Namespace, runner: Runner) -> str:
+    """What a training has come to, and the commands that follow."""
+    best, kept = runner.message_hub.get_info("best_ckpt"), find_result(runner.work_dir)
+    told = f"Trained {runner.max_epochs} epochs; "
+    if best == kept.name:
+        metric, epoch = re.findall(r"best_(.+)_epoch_(\d+)", best)[0]
+        told += f"the best is {kept}, of epoch {epoch}: {metric} {runner.message_hub.get_info('best_score'):.4g}."
+    else:
+        told += f"the last checkpoint is {kept}."
+    place = shlex.quote(runner.work_dir)
+    maps = " ".join(f"{name}={name.upper()}" for name in runner.network.modalities)
+    report = shlex.quote(str(Path(runner.work_dir, "report")))
+    test = f"    rgbx test {shlex.quote(str(arguments.config))} {place} --report {report}"
+    lines = [told, "", "Next:", "", *([test] if runner.cfg.get("test_dataloader") else [])]
+    return "\n".join([*lines, f"    rgbx predict {place} {maps} --out predictions"])
+
+
 def describe_model(runner: Runner) -> str:
     """Parameters and operations of the model, at the size of the training samples, and the weights it starts from."""
     model = runner.network
@@ -143,6 +170,7 @@ def configure(arguments: argparse.Namespace) -> Config:
     config.work_dir = str(
         arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
     )
+    _refuse_begun(config, arguments)
     use_launcher(config, arguments)
     if arguments.device is not None:
         find_device(arguments.device)
@@ -163,6 +191,25 @@ def configure(arguments: argparse.Namespace) -> Config:
     if told := derive_from_data(config):
         print(told)
     return config
+
+
+def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:
+    """Whether a run that is not resumed would write over the checkpoints of another one.
+
+    Raises:
+        ConfigError: it would, unasked, or it starts from one that is to be removed.
+    """
+    left = checkpoints_in(config.work_dir)
+    if not left or arguments.resume is not None or config.get("resume"):
+        return
+    if not arguments.overwrite:
+        raise ConfigError(
+            f"{config.work_dir} holds the checkpoints of a run, such as {left[0].name}: --resume continues it, "
+            "--work-dir DIR trains elsewhere, --overwrite removes them and begins anew"
+        )
+    start = arguments.load_from or config.get("load_from")
+    if start and find_result(start).resolve() in {path.resolve() for path in left}:
+        raise ConfigError(f"--overwrite would remove {start}, which the run is to start from: give another --work-dir")
 
 
 def _resume(config: Config, source: str) -> None:
@@ -195,21 +242,23 @@ def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
     """What to do after an interruption: the same command, with --resume."""
     last = find_last(work_dir)
     if last is None:
-        return "Interrupted before the first epoch was saved: start again with the same command."
-    words = [*_without_resume(command_line), "--resume"]
+        return ONCE_MORE
+    words = [*_without_flags(command_line), "--resume"]
     if "RANK" in os.environ:
         started = words[1:] if words[0] == "python" else words
         words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *started]
     return f"Interrupted; {last} is complete. Resume with: {shlex.join(words)}"
 
 
-def _without_resume(words: Sequence[str]) -> list[str]:
-    """The words without --resume, which argparse also takes abbreviated, and its value."""
+def _without_flags(words: Sequence[str]) -> list[str]:
+    """The words without --overwrite and --resume, which argparse also takes abbreviated, and the latter's value."""
     kept: list[str] = []
     after_flag = False
     for word in words:
         name = word.partition("=")[0]
         is_flag = len(name) > 2 and "--resume".startswith(name)
+        if len(name) > 2 and "--overwrite".startswith(name):
+            continue
         if not is_flag and not (after_flag and not word.startswith("-")):
             kept.append(word)
         after_flag = is_flag and "=" not in word

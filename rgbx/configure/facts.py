@@ -16,6 +16,8 @@ from rgbx._types import Options
 from rgbx.datasets import DenseDataset, FolderDataset, build_dataset, propose, recognise, split_names
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.folder import DECLARATION
+from rgbx.datasets.layouts.pairing import WORDS
+from rgbx.datasets.layouts.proposal import HELD_OUT
 from rgbx.datasets.own import Measured, measure
 from rgbx.doctor import Diagnosis, Finding, diagnose
 from rgbx.doctor.inspection import Split
@@ -165,6 +167,7 @@ def read_folder(
     train = _pick("train", found, splits) or _only(root, found)
     dataset = found[train].dataset
     options, target = _translation(root, dataset) if not dataset.num_classes else ({}, "")
+    unasked = bool(target) and not dataset.targets
     options = {**asked, **options}
     kind: Callable[..., DenseDataset] = FolderDataset if text or (root / DECLARATION).is_file() else build_dataset
     parts, told = _parts(root, train, found, splits or {}, options, builders)
@@ -184,9 +187,41 @@ def read_folder(
         *parts,
         measured,
         options=options,
-        declaration=text,
-        warnings=(*notes, *told, *(f"{w.split}: {w.message} -> {w.fix}" for w in _found(diagnosis, "warning"))),
+        declaration=_with_void(text, diagnosis),
+        warnings=(
+            *([_no_labels(reading, target, declared=not text)] if unasked else ()),
+            *(note.replace(HELD_OUT, f"{parts[1].frames} of them are held out for validation") for note in notes),
+            *told,
+            *(_told(finding, root / DECLARATION, kind) for finding in _found(diagnosis, "warning")),
+        ),
     )
+
+
+def _no_labels(dataset: DenseDataset, target: str, *, declared: bool) -> str:
+    """Why a translation is planned that nobody asked for."""
+    looked = "a [label] in its declaration" if declared else f"names with {', '.join(sorted(WORDS['label'])[:6])} or so"
+    return (
+        f"no labels were found (looked for {looked}); planned: a translation from {' and '.join(dataset.sources)} to "
+        f"{target}"
+    )
+
+
+def _told(finding: Finding, file: Path, kind: Callable[..., DenseDataset]) -> str:
+    """A warning of the doctor in a line; of void, with the place to mend it."""
+    fix = finding.fix
+    if finding.check == "label-void" and kind is FolderDataset:
+        fix = (
+            f"If 0 means void, write void = [0] under [label] of {file}, and offset = 1 if ids start at 1, for which "
+            "the first class is taken out; then `rgbx init FOLDER --overwrite`, which keeps that file."
+        )
+    return f"{finding.split}: {finding.message} -> {fix}"
+
+
+def _with_void(text: str, diagnosis: Diagnosis) -> str:
+    """A proposal whose 0 looks like void, with what declares it so in comments under its [label]."""
+    reason = next((found.message for found in diagnosis.findings if found.check == "label-void"), "")
+    lines = f"[label]\n# {reason}.\n# If it is void, uncomment these two and take the first name out of [classes]:\n"
+    return text.replace("[label]\n", f"{lines}# offset = 1\n# void = [0]\n", 1) if reason else text
 
 
 def _layout(root: Path) -> tuple[str, str, tuple[str, ...]]:

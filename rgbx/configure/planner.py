@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rgbx.backbones.weight_source import find_weights
+from rgbx.backbones.weight_source import ADVICE, find_weights
 from rgbx.configure.facts import Data, DataError, Machine, Part
-from rgbx.datasets.class_weights import LabelCounts, enet
+from rgbx.datasets.class_weights import LabelCounts, inverse_root
 
 # Two recipes that were trained on NYU Depth V2 at 320x240, in batches of 8: configs/nyudv2/asymfusion_r18_*.py
 SHORT, LONG = (720, 1.5e-3, 0.2), (18000, 2e-4, 0.5)  # steps, learning rate, factor of a pretrained encoder
@@ -123,8 +123,9 @@ def find_initial(backbone: str, wanted: str = "auto") -> Weights:
     except (OSError, ValueError) as error:
         if wanted != "auto":
             raise
+        why = " ".join(str(error).removesuffix(ADVICE).split())
         return Weights(
-            None, f"ImageNet weights would help much, but: {error}; then write the path here, or --pretrained FILE"
+            None, f"{why}; ImageNet weights help much: download them elsewhere, and plan again with --pretrained FILE"
         )
     if wanted in ("auto", "timm"):
         return Weights("timm", f"ImageNet weights of timm, which lie in {path}: they help where frames are few")
@@ -220,8 +221,9 @@ class _Planner:
         even = 1 / len(present)
         if share[rarest] < RARE * even and len(present) > 1:
             self.add(
-                "class_weights", enet(LabelCounts(pixels, pixels)),
-                f"ENet's 1 / ln(1.02 + share), as {told}, less than a fiftieth of an even share",
+                "class_weights", inverse_root(LabelCounts(pixels, pixels)),
+                f"1 / sqrt(share), 1 for the mean pixel and 0.5..4 at most, as {told}, less than a fiftieth of an even "
+                "share; larger weights, such as ENet's of up to 50, ruin a short training",
                 rarest=share[rarest], even=even,
             )  # fmt: skip
         else:

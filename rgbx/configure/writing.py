@@ -44,7 +44,7 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     goal = f" to {data.target}" if data.target else ""
     what = f"{' and '.join(data.modalities)}{goal} of {data.root.name}"
     lines = [
-        f"A training of {what}.",
+        *_wrapped(f"A training of {what}."),
         "",
         "Written by",
         "",
@@ -285,9 +285,11 @@ def summary(data: Data, plan: Plan) -> str:
     weighted = ", rare ones weighted" if "class_weights" in plan.choices and plan["class_weights"] else ""
     goal = ("target", data.target) if data.target else ("classes", f"{len(data.classes)}{weighted}")
     figures = "; ".join(f"{name} {_figures(v['mean'])} ± {_figures(v['std'])}" for name, v in statistics.items())
+    same = data.test.options == data.val.options
+    scored = f"{data.val.frames} val = test" if same else f"{data.val.frames} val, {data.test.frames} test"
     rows = [
         ("folder", data.layout),
-        ("frames", f"{data.train.frames} train, {data.val.frames} val, {data.test.frames} test"),
+        ("frames", f"{data.train.frames} train, {scored}"),
         ("maps", ", ".join(data.modalities) + (f"; {figures}" if figures else "")),
         goal,
         ("network", f"{plan['backbone']}, weights: {plan['pretrained'] or 'none'}"),

@@ -114,6 +114,22 @@ def inverse_frequency(counts: LabelCounts) -> list[float]:
     return _weights(pixels, lambda: pixels.sum() / (np.count_nonzero(pixels) * pixels))
 
 
+def inverse_root(counts: LabelCounts, least: float = 0.5, most: float = 4.0) -> list[float]:
+    """1 / sqrt(share of the labelled pixels), scaled to 1 for the mean pixel and then kept within least..most.
+
+    Mild: a class of a hundredth of the pixels weighs ten times one that has all of them, where `inverse_frequency`
+    would weigh it a hundred times.
+
+    Raises:
+        ValueError: not 0 < least <= 1 <= most.
+    """
+    if not 0 < least <= 1 <= most:
+        raise ValueError(f"inverse_root needs 0 < least <= 1 <= most, found {least} and {most}")
+    pixels, _ = _arrays(counts)
+    share = pixels / pixels.sum()
+    return _weights(pixels, lambda: np.clip(1 / (np.sqrt(share) * np.sqrt(share).sum()), least, most))
+
+
 def enet(counts: LabelCounts, c: float = 1.02) -> list[float]:
     """1 / ln(c + p) with p = share of the labelled pixels; between about 1.4 and 50.5 at c = 1.02.
 
@@ -143,6 +159,7 @@ def effective_number(counts: LabelCounts, beta: float | None = None) -> list[flo
 CLASS_WEIGHTS: dict[str, Callable[..., list[float]]] = {
     "median_frequency": median_frequency,
     "inverse_frequency": inverse_frequency,
+    "inverse_root": inverse_root,
     "enet": enet,
     "effective_number": effective_number,
 }

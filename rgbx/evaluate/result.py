@@ -22,6 +22,7 @@ from torch import Tensor
 import rgbx
 from rgbx._files import read_json
 from rgbx._text import branch_title, modality_title, percent, subset_titles, text_table
+from rgbx.datasets import FolderDataset
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash, replace_file
 from rgbx.models.recipe import refusing
@@ -164,7 +165,7 @@ def build_result(
         protocol: by whose rules they were made.
         config: `file` and `sha256` of the config.
         checkpoint: the file that was evaluated.
-        dataset: the whole dataset, for its type.
+        dataset: the whole dataset, for its type; of a declared one also the name of its folder.
         every: one in this many of its samples was evaluated.
         speed: `images_per_second` and `metric_share` of the headline.
         dtype: of autocast; None for full precision.
@@ -180,6 +181,7 @@ def build_result(
             "type": type(dataset).__name__,
             "samples": len(next(iter(first.values())).images),
             "every": every,
+            **({"folder": dataset.root.resolve().name} if isinstance(dataset, FolderDataset) else {}),
         },
         "versions": {
             "rgbx": rgbx.__version__,

@@ -300,7 +300,7 @@ def _upgrade(old: Json, name: str, task: str, about: dict[str, Json], table: Seq
 
 _SCORE: Form = {"name": str, "unit": str, "digits": int, "lower": bool}
 _DAMAGE: dict[str, Form] = {"modality": str, "corruption": str, "severity": int}
-_DATA: dict[str, Form] = {"type": str, "samples": int, "every": int}
+_DATA: dict[str, Form] = {"type": str, "samples": int, "every": int, "folder?": str}
 _PREDICTIONS: Form = {"*": {"*": dict}}
 _PICTURE: dict[str, Form] = {"sample_id": str, "kind": str, "files": {"*": str}, "legend?": {"*": list}}
 _RELIABILITY: Form = {"count": [int], "confidence": [NUMBER], "accuracy": [NUMBER]}

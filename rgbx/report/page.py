@@ -39,7 +39,7 @@ def render_page(result: Result, folder: str | Path) -> str:
         FileNotFoundError: a picture that is not there.
     """
     heads = result["heads"]
-    title = f"{PurePosixPath(result['config']['file']).stem} on {result['dataset']['type']}"
+    title = _title(result)
     groups = {name: head_sections(head, Path(folder)) for name, head in heads.items()}
     ends = [
         ("rules", "What the numbers mean", sections.rules(result)),
@@ -69,6 +69,13 @@ def render_page(result: Result, folder: str | Path) -> str:
         links=links,
         body=body,
     )
+
+
+def _title(result: Result) -> str:
+    """The run on its data; a config that is called so has its name from its folder, as a declared dataset has."""
+    file, data = PurePosixPath(result["config"]["file"]), result["dataset"]
+    run = file.parent.name if file.name == "config.py" and file.parent.name else file.stem
+    return f"{run} on {data.get('folder') or data['type']}"
 
 
 def head_sections(head: HeadResult, folder: Path) -> list[Section]:

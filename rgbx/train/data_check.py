@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rgbx._text import nearest
 from rgbx._types import Batch
+from rgbx.datasets import EveryKth, FolderDataset
 from rgbx.datasets.collation import difference
 from rgbx.models import MultimodalModel
 from rgbx.models.multimodal import Range
@@ -34,8 +36,17 @@ def check_classes(model: MultimodalModel, dataset: Dataset[Batch]) -> None:
         if isinstance(task, Classes) and found and found != task.channels:
             raise ValueError(
                 f"the model has num_classes={task.channels} (head {name!r}), but {type(dataset).__name__} has "
-                f"{found} classes"
+                f"{found} classes{_planned_anew(dataset)}"
             )
+
+
+def _planned_anew(dataset: Dataset[Batch]) -> str:
+    """What to do where the declaration of a folder has changed since its training was planned."""
+    dataset = dataset.dataset if isinstance(dataset, EveryKth) else dataset
+    if not isinstance(dataset, FolderDataset):
+        return ""
+    root = shlex.quote(str(dataset.root))
+    return f": if its dataset.toml has changed, `rgbx init {root} --overwrite`, which keeps that file, plans anew"
 
 
 def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:

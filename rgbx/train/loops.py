@@ -136,7 +136,8 @@ class ValidationLoop(BaseLoop):
         if self.pictures and self._runs % self.pictures_interval == 0:
             grid = [PictureObserver(self.session.model, self.session.dataset.metainfo, count=self.pictures)]
         metrics = metrics_of(self.session.evaluate(observers=grid))
-        for head, table in self.session.reports().items() if self.session.metrics.table else ():
+        last = not 0 < self.runner.epoch < self.runner.max_epochs  # before, the line of scores is enough
+        for head, table in self.session.reports().items() if self.session.metrics.table and last else ():
             self.runner.logger.info(f"{head}: {table}" if len(self.session.counters) > 1 else table)
         for observer in grid if is_main_process() else ():
             observer.draw_grid(Path(self.runner.work_dir, "pictures", f"epoch_{self.runner.epoch}.png"))

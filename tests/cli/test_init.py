@@ -46,7 +46,8 @@ def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "rgbx train 'work_dirs/my frames'/config.py" in printed and "put the names of your classes" in printed
     table = printed[printed.index("choice ") : printed.index("Note: no pretrained weights: asked for")]
-    assert "5 train, 1 val" in table and table.count("\n") <= 12
+    assert "5 train, 1 val = test" in table and "all frames are for training: 1 of them are held out" in printed
+    assert table.count("\n") <= 12
     assert (folder / "dataset.toml").is_file()
     text = (work_dir / "config.py").read_text()
     assert (
@@ -102,7 +103,9 @@ def test_a_translation_is_planned_and_trained(folder, tmp_path, capsys):
     for path in (folder / "masks").iterdir():
         path.unlink()
     assert rgbx.cli.init.main([str(folder), *QUICK, "--work-dir", "here"]) == 0
-    assert "rgb=RGB --out" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "rgb=RGB --out" in printed and "no labels were found (looked for names with " in printed
+    assert "planned: a translation from rgb to depth" in printed
     assert rgbx.cli.train.main(["here/config.py"]) == 0
     assert rgbx.load("here").recipe["parameters"]["heads"].keys() == {"depth"}
 
@@ -140,7 +143,7 @@ def test_what_is_stated_as_it_was_planned_is_taken(folder, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "stated",
-    [["--budget", "8h"], ["--modalities", "rgb"], ["--split", "val=a"], ["--pretrained", "none"], ["--overwrite"]],
+    [["--budget", "8h"], ["--modalities", "rgb"], ["--split", "val=a"], ["--pretrained", "none"]],
 )
 def test_a_config_takes_no_options_of_planning(stated, capsys):
     assert rgbx.cli.train.main(["rooms/asymfusion_r18_rooms_160x120", *stated]) == 2

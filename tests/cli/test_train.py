@@ -215,7 +215,11 @@ def test_errors_of_workers_are_told_without_their_traceback(write_config, work_d
 
 
 @pytest.mark.parametrize(
-    "given", [[], ["--resume"], ["--resume", "auto"], ["--resume=a.pth"], ["--res", "a.pth"], ["--resume", "b c.pth"]]
+    "given",
+    [
+        *([], ["--resume"], ["--resume", "auto"], ["--resume=a.pth"], ["--res", "a.pth"], ["--resume", "b c.pth"]),
+        *(["--overwrite"], ["--over"]),
+    ],
 )
 def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     monkeypatch.delenv("RANK", raising=False)
@@ -300,3 +304,55 @@ def test_two_processes_and_one_writer(write_config, work_dir, start_tool):
     assert len(logs) == 1
     assert logs[0].read_text().count("Epoch(val) [2]") == 1
     assert not list(work_dir.glob(".*"))
+
+
+def test_the_end_tells_the_best_and_what_follows(write_config, work_dir, capsys):
+    config = str(write_config())
+    assert main([config, "--work-dir", str(work_dir)]) == 0
+    told = capsys.readouterr().out.partition("Trained 2 epochs; ")[2]
+    (best,) = work_dir.glob("best_*.pth")
+    score = torch.load(best, weights_only=True)["message_hub"]["runtime_info"]["best_score"]
+    epoch = best.stem.rpartition("_")[2]
+    assert told.startswith(f"the best is {best}, of epoch {epoch}: mIoU {score:.4g}.")
+    assert f"rgbx test {config} {work_dir} --report {work_dir}/report" in told
+    assert f"rgbx predict {work_dir} rgb=RGB depth=DEPTH --out" in told
+    log = next(work_dir.rglob("*.log")).read_text()
+    assert log.count("Epoch(val)") == 2 and len(re.findall("^mean  ", log, re.MULTILINE)) == 1  # of the last one
+
+
+def test_a_run_does_not_write_over_another(write_config, work_dir, tmp_path, capsys):
+    command = [str(write_config()), "--work-dir", str(work_dir)]
+    short = ["--cfg-options", "train_cfg.max_epochs=1"]
+    assert main(command) == 0
+    before = {path: path.stat().st_mtime_ns for path in work_dir.glob("*.pth")}
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in ("best_mIoU_epoch_", "--resume", "--work-dir", "--overwrite"))
+    assert main([*command, "--overwrite", "--load-from", str(work_dir)]) == 2
+    assert "which the run is to start from: give another --work-dir" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--resume"]) == 2
+    assert "--resume and --overwrite exclude each other" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--cfg-options", "model.modalities=('rgb', 'dpth')"]) == 2
+    assert {path: path.stat().st_mtime_ns for path in work_dir.glob("*.pth")} == before  # a run that cannot begin
+    assert main([*command, "--overwrite", *short]) == 0
+    assert checkpoints(work_dir) == ["epoch_1.pth"]
+    assert [path.name for path in work_dir.glob("best_*")] == ["best_mIoU_epoch_1.pth"]
+
+
+def test_an_interrupted_run_is_not_taken_for_the_one_before(write_config, work_dir, capsys, monkeypatch):
+    work_dir.mkdir()
+    (work_dir / "epoch_12.pth").touch()
+    command = [str(write_config()), "--work-dir", str(work_dir), "--overwrite"]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "prepare_training", interrupted)
+        assert main(command) == 130
+    assert "start again with the same command" in capsys.readouterr().err
+    monkeypatch.setattr(rgbx.cli.train, "describe_model", interrupted)
+    assert main(command) == 130
+    error = capsys.readouterr().err
+    assert "start again with the same command" in error and "epoch_12" not in error
+    assert not (work_dir / "epoch_12.pth").exists()

@@ -135,3 +135,26 @@ def test_statistics_of_real_frames(nyuv2_320x240):
     dataset = NYUDv2Folders(nyuv2_320x240)
     found = measure(dataset, error=0.02 / 3).statistics["depth"]
     assert found["mean"][0] == pytest.approx(2.845, rel=0.02) and found["std"][0] == pytest.approx(1.418, rel=0.02)
+
+
+def test_void_that_is_trained_is_told_with_its_place(tmp_path):
+    """0 in thin strips around blocks of 1 and 2."""
+    write(tmp_path, "train", 10)
+    random = np.random.default_rng(1)
+    for path in sorted((tmp_path / "train").rglob("*.png")):
+        array = cv2.resize(cv2.imread(str(path), -1), (128, 96), interpolation=cv2.INTER_NEAREST)
+        if path.parent.name == "label":
+            array = np.kron(random.integers(1, 3, (3, 4)), np.ones((32, 32))).astype(np.uint8)
+            array[::32], array[:, ::32] = 0, 0
+        assert cv2.imwrite(str(path), array)
+    found = read_folder(tmp_path)
+    (told,) = [text for text in found.warnings if "looks like void" in text]
+    assert f"void = [0] under [label] of {tmp_path}/dataset.toml" in told and "offset = 1" in told
+    assert "`rgbx init FOLDER --overwrite`, which keeps that file" in told
+    lines = found.declaration.splitlines()
+    assert len(found.classes) == 3 and "# void = [0]" in lines
+    text = found.declaration.replace("# offset = 1", "offset = 1").replace("# void = ", "void = ")
+    (tmp_path / "dataset.toml").write_text(text.replace('names = ["class 0", ', "names = ["))
+    again = read_folder(tmp_path)
+    assert len(again.classes) == 2 and again.measured.void > 0.05 and not again.declaration
+    assert not any("looks like void" in text for text in again.warnings)

@@ -152,7 +152,8 @@ def test_rare_classes_are_weighted():
     """A fiftieth of an even share of two classes is a hundredth."""
     assert plan(data(pixels=(989, 11)))["class_weights"] is None
     weights = plan(data(pixels=(991, 9)))["class_weights"]
-    assert weights == [pytest.approx(1 / math.log(1.02 + share), rel=1e-4) for share in (0.991, 0.009)]
+    mean = math.sqrt(0.991) + math.sqrt(0.009)  # of 1 / sqrt(share) over all pixels
+    assert weights == [pytest.approx(1 / math.sqrt(0.991) / mean, rel=1e-4), 4.0]  # unclipped 9.66
     assert plan(data(pixels=(991, 0)))["class_weights"] is None  # one that does not occur is not rare
 
 
@@ -174,7 +175,8 @@ def test_weights_to_start_from(tmp_path, monkeypatch):
     monkeypatch.setattr("rgbx.backbones.weight_source.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("rgbx.backbones.weight_source.try_to_load_from_cache", lambda *args, **options: None)
     found = find_initial("resnet18")
-    assert found.value is None and "HF_HUB_OFFLINE" in found.reason
+    assert found.value is None and "HF_HUB_OFFLINE is set; ImageNet weights help" in found.reason
+    assert found.reason.endswith("and plan again with --pretrained FILE") and "pretrained=" not in found.reason
     assert find_initial("resnet18", "none").value is None
     with pytest.raises(ConnectionError):
         find_initial("resnet18", "timm")

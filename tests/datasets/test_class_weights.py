@@ -19,6 +19,7 @@ from rgbx.datasets.class_weights import (
     enet,
     equal_class_weights,
     inverse_frequency,
+    inverse_root,
     median_frequency,
     resolve_class_weights,
 )
@@ -197,3 +198,13 @@ def test_exception(root):
     with pytest.raises(ValueError, match="Labels: no labelled pixel in 5 frames"):
         count_labels(Labels(root))
     assert set(CLASS_WEIGHTS) == {"median_frequency", "inverse_frequency", "enet", "effective_number"}
+
+
+def test_inverse_root_is_one_for_the_mean_pixel_and_bounded():
+    weights = inverse_root(LabelCounts((64, 36, 0), (1, 1, 0)))
+    assert weights == pytest.approx([1 / (0.8 * 1.4), 1 / (0.6 * 1.4), 1.0], rel=1e-5)
+    assert 0.64 * weights[0] + 0.36 * weights[1] == pytest.approx(1, rel=1e-5)
+    common, rare = inverse_root(LabelCounts((9999, 1), (1, 1)))
+    assert 0.9 < common < 1 and rare == 4.0
+    with pytest.raises(ValueError, match=r"0 < least <= 1 <= most, found 0\.5 and 0\.9"):
+        inverse_root(LabelCounts((1, 1), (1, 1)), most=0.9)

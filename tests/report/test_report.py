@@ -366,6 +366,23 @@ def test_several_heads_share_a_page(write_result, tmp_path):
     assert (labels[0]["fingerprint"], depth[0]["fingerprint"]) == ("f1" * 32, "d1" * 32)
 
 
+@pytest.mark.parametrize(
+    ("file", "folder", "title"),
+    [
+        ("work_dirs/kitchen/config.py", "photos", "kitchen on photos"),
+        ("config.py", None, "config on Halves"),
+        ("configs/rooms/small.py", "samples", "small on samples"),
+    ],
+)
+def test_a_page_is_titled_by_names_that_were_given(write_result, tmp_path, file, folder, title):
+    def change(result):
+        result["config"]["file"] = file
+        result["dataset"].update(type="Halves", folder=folder)
+
+    page = write_report(write_result(change, pictures=False), tmp_path / "out").read_text()
+    assert f"<title>{title}</title>" in page
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
 def test_a_spreadsheet_runs_no_name(write_result, tmp_path, start):
     formula = f"{start}SUM(A1)"

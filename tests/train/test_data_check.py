@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from small_models import small
 from tiny import Halves, tiny_segmentor
 from torch.utils.data import DataLoader
 
+from rgbx.datasets import EveryKth, FolderDataset
 from rgbx.models import multimodal_translator
 from rgbx.train.data_check import (
     MOST_FRAMES,
@@ -44,6 +46,13 @@ def test_class_counts_must_agree():
     check_classes(model(), Halves())
     with pytest.raises(ValueError, match=r"num_classes=4 \(head 'labels'\), but Halves has 3 classes"):
         check_classes(tiny_segmentor(("rgb",), 4), Halves())
+
+
+def test_a_changed_declaration_asks_for_another_plan():
+    samples = Path(__file__).parents[2] / "data/samples"
+    for dataset in (FolderDataset(samples, "test"), EveryKth(FolderDataset(samples, "test"), every=2)):
+        with pytest.raises(ValueError, match=r"init \S+/data/samples --overwrite`, which keeps that file, plans anew"):
+            check_classes(tiny_segmentor(("rgb",), 4), dataset)
 
 
 def test_values_outside_the_range_are_told():

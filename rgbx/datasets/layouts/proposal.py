@@ -40,6 +40,7 @@ from rgbx.datasets.sample import validate_sample
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.files import read_colours, read_ids
 
+HELD_OUT = "a part of them is to be held out, as `rgbx init` does"
 LABEL_FILES = 256  # read to learn the classes, evenly spread
 MOST_STEMS = 2000  # that a proposal lists
 _ORDER = ("rgb", "depth", "thermal")
@@ -292,17 +293,15 @@ def _splits(
         if not whole:
             notes.append("frames without all maps stop a training: complete them, or take their other files away")
         if "val" not in names:
-            notes.append("no validation split: a part of train is to be held out for it, as `rgbx init` does")
+            notes.append(f"no validation split besides the training frames: {HELD_OUT}")
         return _split_lines(names), folders
     first = next(iter(chosen.values())).group
     lines = {stem: (stem, first.files["", stem].as_posix(), first.files["", stem].name) for _, stem in keys}
     if lists := split_lists(root, lines):
         if "val" not in lists:
-            notes.append("no validation list: a part of train is to be held out for it, as `rgbx init` does")
+            notes.append(f"no validation list besides the training frames: {HELD_OUT}")
         return _split_lines(lists), folders
-    notes.append(
-        "no splits were found: all frames are for training, a part of which is to be held out, as `rgbx init` does"
-    )
+    notes.append(f"no splits were found, so that all frames are for training: {HELD_OUT}")
     if whole:
         parted = {name: SPLIT if folder == "." else f"{SPLIT}/{folder}" for name, folder in folders.items()}
         return ['train = "."  # all frames; stands for {split} in the folders'], parted
