@@ -69,7 +69,8 @@ class PictureObserver:
                 )
                 if image is not None:
                     shown = self.model.data_preprocessor.clipped(name, image)
-                    yield modality_title(name), colour_input(name, shown, valid)
+                    spec = self.meta.get("maps", {}).get(name)
+                    yield modality_title(name), colour_input(name, shown, valid, spec.unit if spec else "")
 
     def _keep(self, kept: dict[str, np.ndarray], sample_id: str, head: str, found: Prediction) -> None:
         """Adds truth, branches and ensemble of a sample to `kept`, uint8 RGB [H, W, 3] by title."""

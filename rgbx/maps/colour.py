@@ -95,13 +95,21 @@ def colour_input(
     name: str,
     image: np.ndarray,  # [C, H, W]
     valid: np.ndarray | None = None,  # bool [1, H, W]
+    unit: str = "",
 ) -> np.ndarray:
-    """A packed map as uint8 RGB [H, W, 3]: rgb as it is, unit vectors as colours, one channel through its scale."""
+    """A packed map as uint8 RGB [H, W, 3]: rgb as it is, unit vectors as colours, one channel through its scale.
+
+    Args:
+        name: of the map.
+        image: the map.
+        valid: where it was measured.
+        unit: see `rgbx.maps.MapSpec`; "" where nobody says it.
+    """
     if image.shape[0] == 1:
-        if name == "depth" and valid is None:
+        if valid is None and (unit == "metre" or name == "depth"):
             valid = image > 0
         mask = None if valid is None else valid[0]
-        return colour_map(image[0].astype(float), mask, scale_of(name))
+        return colour_map(image[0].astype(float), mask, scale_of(name, unit))
     planes = image.transpose(1, 2, 0)
     if planes.dtype != np.uint8:  # unit vectors, -1..1
         planes = np.clip(127.5 + 127.5 * planes, 0, 255).astype(np.uint8)

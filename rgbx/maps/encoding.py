@@ -22,6 +22,7 @@ map is 0, which is how Taskonomy stores depth (`log` = 11.1).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,25 @@ from rgbx.maps.spec import STANDARD_MAPS, UNITS, MapSpec
 
 _COLOURS = ("rgb8", "encoded")
 _LONGEST = 1.001  # a component of a unit vector, rounded
+_NO_MEASUREMENT = "if they stand for no measurement", ("missing=VALUE",)
+
+
+class StoredError(ValueError):
+    """Stored numbers that are not of the kind that an encoding says, where saying more of them may help.
+
+    Args:
+        found: what was expected and what found.
+        when: whether it helps, as the beginning of a sentence.
+        options: of `Encoding`, such as ``("scale=1000", "bits=8")``; none where `found` is the whole message.
+    """
+
+    def __init__(self, found: str, when: str = "", options: tuple[str, ...] = ()) -> None:
+        self.found, self.when, self.options = found, when, options
+        super().__init__(self.told([option.replace("=", " = ") for option in options]))
+
+    def told(self, options: Sequence[str]) -> str:
+        """The message, with the options as who reads it writes them."""
+        return f"{self.found}; {self.when}, state {' and '.join(options)}" if options else self.found
 
 
 @dataclass(frozen=True)
@@ -231,11 +251,11 @@ class Encoding:
         raw: np.ndarray,  # [H, W] or [H, W, C], stored numbers
         where: str,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """What `read_masked` gives, of an array that holds what a file would; `where` stands in messages."""
+        """What `read_masked` gives, of an array that holds what a file would; `where` stands in messages, as a path."""
         if self.unit in _COLOURS:
             raw = rgb_of(raw, where, self.spec.name)
         elif self.unit in ("sensor", "relative"):
-            raw = one_channel(raw, where)
+            raw = one_channel(raw, f"{self.spec.name} {where}")
         return self._masked(self._checked(raw, where), where)
 
     def _masked(
@@ -275,10 +295,10 @@ class Encoding:
             if self.unit == "metre" and raw.dtype.kind == "f":  # OpenEXR has three channels or more
                 raw = one_channel(raw, path)
             if (raw.ndim == 3) != (self.unit == "unit_vector"):
-                raise ValueError(self._unexpected(path, raw))
+                raise self._unexpected(path, raw)
         if self.unit in _COLOURS or self._fits(raw.dtype):
             return raw
-        raise ValueError(self._unexpected(path, raw))
+        raise self._unexpected(path, raw)
 
     def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:
         """The values that stored numbers, [H, W] or [H, W, C], stand for, in the unit and dtype of the spec.
@@ -329,24 +349,26 @@ class Encoding:
         if self.unit == "sensor":
             return (numbers / step + kind(self.lowest)).astype(np.float32, copy=False)
         if raw.dtype.kind != "u" and (wrong := raw < 0).any():
-            raise ValueError(
-                f"{path}: {self.spec.name} ({self.unit}) holds {counted(raw[wrong])}; expected numbers >= 0. If they "
-                "stand for no measurement, name them in `missing`"
+            raise StoredError(
+                f"{path}: {self.spec.name} ({self.unit}) holds {counted(raw[wrong])}; expected numbers >= 0",
+                *_NO_MEASUREMENT,
             )
         if self.log is not None:
             scaled = np.clip(np.log1p(numbers) / np.float32(self.log), 0, 1)
             return np.where(raw == np.iinfo(np.uint16).max, np.float32(0), scaled)
         if self.unit == "relative":
             if self.scale is None and raw.dtype.kind != "u":
-                raise ValueError(
-                    f"{path}: {self.spec.name} (relative) holds {raw.dtype}, which has no largest value; state as "
-                    "scale which stored value counts as 1"
+                raise StoredError(
+                    f"{path}: {self.spec.name} (relative) holds {raw.dtype}, which has no largest value",
+                    "for the value that counts as 1",
+                    ("scale=VALUE",),
                 )
             highest = step if self.scale is not None else kind(np.iinfo(raw.dtype).max)
             if not self.clips and (wrong := numbers > highest).any():
-                raise ValueError(
+                raise StoredError(
                     f"{path}: {self.spec.name} (relative) holds {counted(raw[wrong])}; expected at most the scale, "
-                    f"{self.steps:g}, which counts as 1. If they stand for no measurement, name them in `missing`"
+                    f"{self.steps:g}, which counts as 1",
+                    *_NO_MEASUREMENT,
                 )
             return np.clip(numbers / highest, 0, 1).astype(np.float32, copy=False)
         if not self.half_step:
@@ -418,18 +440,19 @@ class Encoding:
         vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
         return unit_length(vectors) if self.normalise else vectors
 
-    def _unexpected(self, path: str | Path, raw: np.ndarray) -> str:
-        """The message for a file that holds [H, W] or [H, W, C] of another kind."""
+    def _unexpected(self, path: str | Path, raw: np.ndarray) -> ValueError:
+        """What is raised of a file that holds [H, W] or [H, W, C] of another kind."""
         bits = self.bits or ("8 or 16" if self.unit == "unit_vector" else 16)
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
-        eight = self.unit == "metre" and bits == 16 and raw.itemsize == 1
-        hint = (
-            "; 8 bits carry no metres unless their scale is known: if it is, state scale and bits = 8" if eight else ""
-        )
+        kind = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
+        found = f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {kind}"
+        if self.unit == "metre" and bits == 16 and raw.itemsize == 1:
+            scale = "STEPS_PER_METRE" if self.scale is None else f"{self.scale:g}"
+            when = "8 bits carry no metres unless their scale is known: if it is"
+            return StoredError(found, when, (f"scale={scale}", "bits=8"))
         if self.unit == "metre" and raw.dtype.kind == "f" and self.scale is None:
-            hint = "; floats are read where their scale is stated: 1 if they are metres"
-        found = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
-        return f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {found}{hint}"
+            return StoredError(found, "floats need a scale: if they are metres", ("scale=1",))
+        return ValueError(found)
 
 
 _DEFAULTS = {item.name: item.default for item in fields(Encoding) if item.name != "spec"}

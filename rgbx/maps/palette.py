@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from rgbx.maps.colour import IGNORED
+from rgbx.maps.colour import HOLE, IGNORED
 
-OKABE_ITO = (  # Okabe and Ito, Color Universal Design, 2008
+OKABE_ITO = (  # Okabe and Ito, Color Universal Design, 2008, without black, which is what was not measured
     (0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167),
-    (86, 180, 233), (213, 94, 0), (240, 228, 66), (0, 0, 0),
+    (86, 180, 233), (213, 94, 0), (240, 228, 66),
 )  # fmt: skip
 MOST = 255  # classes that 8 bits can tell
 LEVELS = 16  # per channel, of the colours to choose from
@@ -31,9 +31,9 @@ _TO_XYZ = np.array(  # IEC 61966-2-1, of linear RGB, white D65
 def default_palette(count: int) -> list[list[int]]:
     """Colours of classes without any of their own; those of the first classes do not depend on how many follow.
 
-    The first eight are those of Okabe and Ito. Each further one is the colour that is farthest from all before it (and
-    from the grey of what is ignored), by the least of its CIELAB distances as they are seen with all cones, without M
-    and without L cones.
+    The first seven are those of Okabe and Ito but black. Each further one is the colour that is farthest from all
+    before it (and from the grey of what is ignored and the black of what was not measured), by the least of its CIELAB
+    distances as they are seen with all cones, without M and without L cones.
 
     Args:
         count: of classes, at most 255.
@@ -54,7 +54,7 @@ def _palette() -> tuple[tuple[int, int, int], ...]:
     grid = grid[(lightness > LIGHTNESS[0]) & (lightness < LIGHTNESS[1])]
     colours = seen_lab(grid)
     chosen = [(int(red), int(green), int(blue)) for red, green, blue in OKABE_ITO]
-    nearest = np.min([_distances(colours, np.array(colour, float)) for colour in (*chosen, IGNORED)], axis=0)
+    nearest = np.min([_distances(colours, np.array(colour, float)) for colour in (*chosen, IGNORED, HOLE)], axis=0)
     while len(chosen) < MOST:
         best = int(nearest.argmax())
         red, green, blue = (int(value) for value in grid[best])

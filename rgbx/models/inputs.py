@@ -6,7 +6,7 @@ A file is read as the files of the training were, unless the caller says otherwi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from torch import Tensor
 from rgbx._text import check_options, nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, Encoding, MapSpec
+from rgbx.maps.encoding import StoredError
 from rgbx.maps.files import read_grey, turns_told
 from rgbx.maps.folders import image_files
 
@@ -46,6 +47,8 @@ class MapInput:
         hint: what to say where `known` is None.
         stated: whether the caller said what a stored number stands for; then arrays of floats hold such numbers too.
         missing: stored numbers that stand for "not measured", of the caller.
+        said: options that the caller has given.
+        saying: how the caller writes an option; None where a dataset says how its files are read.
     """
 
     name: str
@@ -54,6 +57,8 @@ class MapInput:
     hint: str = ""
     stated: bool = False
     missing: tuple[float, ...] = ()
+    said: Collection[str] = ()
+    saying: Saying | None = None
 
     @property
     def encoding(self) -> Encoding:
@@ -66,21 +71,27 @@ class MapInput:
             raise ValueError(self.hint)
         return self.known
 
-    def read(self, value: object, valid: object = None, where: str = "") -> dict[str, Tensor]:
+    def read(self, value: object, valid: object = None, where: str = "in memory") -> dict[str, Tensor]:
         """``NAME`` [C, H, W] in its unit and, where it needs one, ``NAME_valid`` bool [1, H, W].
 
         Args:
             value: a file, array, tensor or image.
             valid: where it was measured, beside what its values say; of the same kinds.
-            where: the sample, for messages.
+            where: the file or sample, for messages.
 
         Raises:
             FileNotFoundError, ValueError: what the map cannot be; the message names file or sample.
         """
-        if isinstance(value, (str, os.PathLike)):
-            array, mask = self.encoding.read_masked(Path(value))
-        else:
-            array, mask = self._take(as_pixels(value, f"{self.name}{where}", self.spec), f"{self.name}{where}")
+        try:
+            if isinstance(value, (str, os.PathLike)):
+                array, mask = self.encoding.read_masked(Path(value))
+            else:
+                array, mask = self._take(as_pixels(value, f"{self.name} ({where})", self.spec), where)
+        except StoredError as error:
+            if self.saying is None:
+                raise
+            absent = [option for option in error.options if option.partition("=")[0] not in self.said]
+            raise ValueError(error.told([self.saying(self.name, option) for option in absent])) from None
         found = {self.name: torch.from_numpy(_planes(array))}
         measured: np.ndarray | None = None if mask is None else np.greater(mask, 0)
         if mask is None and self.spec is not None and self.spec.zero_is_hole:
@@ -88,7 +99,7 @@ class MapInput:
         elif mask is None and self.spec is not None and self.spec.unit == "unit_vector":
             measured = np.asarray(array.any(axis=2))
         if valid is not None:
-            own = _mask_of(valid, f"{self.name}_valid{where}", array.shape[:2])
+            own = _mask_of(valid, f"{self.name}_valid ({where})", array.shape[:2])
             measured = own if measured is None else np.logical_and(measured, own)
         if measured is not None:
             found[f"{self.name}_valid"] = torch.from_numpy(np.ascontiguousarray(measured[None]))
@@ -100,19 +111,20 @@ class MapInput:
         where: str,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The map of an array and its mask uint8 [H, W]: floats in its unit, or stored numbers."""
+        named = f"{self.name} ({where})"
         if raw.dtype.kind not in "iuf":
-            raise ValueError(f"{where} is an array of {raw.dtype}; expected numbers")
+            raise ValueError(f"{named} is an array of {raw.dtype}; expected numbers")
         if self.spec is None:
             return raw, None
         if self.spec.unit in _COLOURS:
             if raw.dtype != np.uint8:
-                raise ValueError(f"{where} is an array {raw.dtype} {list(raw.shape)}; expected uint8{_to_bytes(raw)}")
+                raise ValueError(f"{named} is an array {raw.dtype} {list(raw.shape)}; expected uint8{_to_bytes(raw)}")
             return Encoding(self.spec).take(raw, where)
         if raw.dtype.kind == "f" and not self.stated:
             one = 1.0 if self.spec.unit != "unit_vector" else None
             return Encoding(self.spec, scale=one, missing=self.missing).take(raw, where)
         if self.known is None:
-            raise ValueError(f"{where} is an array of whole numbers, {raw.dtype}: {self.hint}{_guess(raw, self.spec)}")
+            raise ValueError(f"{named} is an array of whole numbers, {raw.dtype}: {self.hint}{_guess(raw, self.spec)}")
         return self.known.take(raw, where)
 
 
@@ -176,7 +188,7 @@ def _map_input(
     elif spec.unit == "metre" and own.scale is None and not usual and (stated or name not in stored):
         hint = f"say how many steps of {name!r} make a metre: {saying(name, 'scale=1000')} where it is in millimetres"
     floats_too = stated and own.scale is not None
-    return MapInput(name, spec, None if hint else own, hint, floats_too, words["missing"])
+    return MapInput(name, spec, None if hint else own, hint, floats_too, words["missing"], tuple(given), saying)
 
 
 class Frame(NamedTuple):
@@ -213,7 +225,7 @@ def split_arguments(
             (name for name in sorted(modalities, key=len, reverse=True) if f"{key}_".startswith(f"{name}_")), ""
         )
         option = key[len(name) + 1 :]
-        if name and option in ("", "valid"):
+        if key == name or (name and option == "valid"):
             maps |= {} if value is None else {key: value}
         elif name and option in OPTIONS:
             options.setdefault(name, {})[option] = value
@@ -249,6 +261,8 @@ def frames_of(maps: Mapping[str, object], sample_id: object = None) -> Given:
         raise ValueError(f"{told}: give all maps in one form, each {', or each '.join(_SHOWN.values())}")
     kind = next(iter(kinds.values()))
     if kind == "one":
+        if isinstance(sample_id, Iterable) and not isinstance(sample_id, str):
+            raise ValueError(f"sample_id is {sample_id!r}; expected a name, as one frame is given")
         own = _stem(next(iter(maps.values()))) if sample_id is None else str(sample_id)
         return Given(kind, iter([Frame(own or _number(0), maps)]))
     if kind == "folders":
@@ -351,7 +365,7 @@ def read_frame(frame: Frame, inputs: Mapping[str, MapInput]) -> Packed:
         path = getattr(value, "filename", "") if isinstance(value, Image.Image) else value
         shown = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
         sample["paths"][name] = shown
-        where = f" ({shown or f'sample {frame.sample_id!r}'})"
+        where = shown or f"sample {frame.sample_id!r}"
         sample |= inputs[name].read(value, frame.values.get(f"{name}_valid"), where)
     names = list(sample["paths"])
     if not names:

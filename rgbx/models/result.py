@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rgbx._text import modality_title, nearest
 from rgbx._types import Batch, Meta
-from rgbx.maps.colour import colour_input
+from rgbx.maps.colour import colour_input, colour_map
 from rgbx.maps.drawing import Panel, draw_strip, holes_legend
 from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
 from rgbx.models.predict import Predictor
@@ -106,10 +106,12 @@ class Result(Mapping[str, HeadResult]):
     def _input_panel(self, name: str) -> Panel:
         image, valid = self.inputs[name], self.inputs.get(f"{name}_valid")
         spec, known = self._read[name].spec, self._read[name].known
-        if spec is None or image.shape[0] > 1:
+        if spec is None or spec.channels > 1:
             return Panel(modality_title(name), colour_input(name, image, valid))
-        bar = map_bar(spec, image[0], None if valid is None else valid[0], add=known.add if known else None)
-        return Panel(modality_title(name), colour_input(name, image, valid), bar)
+        mask = None if valid is None else valid[0]
+        bar = map_bar(spec, image[0], mask, add=known.add if known else None)
+        drawn = colour_map(image[0], mask, bar.scale, bar.limits)
+        return Panel(modality_title(name), drawn, bar)
 
     def place(self, folder: str | Path, suffix: str = "") -> Path:
         """Where something of the frame is kept in a folder: under its name, which may hold folders.
@@ -227,6 +229,7 @@ def _result(
     read: Mapping[str, MapInput],
 ) -> Result:
     inputs = {key: x.numpy() for key, x in sample.items() if isinstance(x, Tensor)}
+    units = {name: item.spec.unit for name, item in read.items() if item.spec is not None}
     found = {}
     for name, item in heads.items():
         task = predictor.tasks[name]
@@ -234,8 +237,9 @@ def _result(
             name,
             {branch: _array(x) for branch, x in item.prediction.items()},
             _array(item.probability[ENSEMBLE]) if item.probability is not None and keep_probability else None,
-            None if item.confidence is None else _array(item.confidence[ENSEMBLE]),
+            {branch: _array(x) for branch, x in (item.confidence or {}).items()},
             inputs,
+            units,
             about,
             _again(predictor, sample, name, task),
         )
@@ -243,15 +247,18 @@ def _result(
     return Result(sample["sample_id"], sample["paths"], inputs, found, read)
 
 
-def _again(predictor: Predictor, sample: Packed, head: str, task: Task) -> Callable[[str], np.ndarray]:
-    """Computes the probabilities of a branch, [K, H, W]."""
+def _again(
+    predictor: Predictor, sample: Packed, head: str, task: Task
+) -> Callable[[Iterable[str]], Iterator[np.ndarray]]:
+    """Computes the probabilities of branches, [K, H, W] each, by one more pass for all of them."""
 
-    def probability(branch: str) -> np.ndarray:
+    def probabilities(branches: Iterable[str]) -> Iterator[np.ndarray]:
         score: Any = task
-        total = predictor.totals(as_batch([sample]))[head][branch]
-        return _array(score.probability(total, predictor.protocol)[0])
+        totals = predictor.totals(as_batch([sample]))[head]
+        for branch in branches:
+            yield _array(score.probability(totals[branch], predictor.protocol)[0])
 
-    return probability
+    return probabilities
 
 
 def _array(

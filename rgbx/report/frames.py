@@ -82,6 +82,7 @@ def write_frames(
     """
     targets = {task.target for task in tasks.values()}
     names = [name for name in dataset.metainfo["modalities"] if name not in targets]
+    units = {name: spec.unit for name, spec in dataset.metainfo.get("maps", {}).items()}
     for name, head in result["heads"].items():
         place = head_folder(Path("pictures"), result, name)
         order = {image["sample_id"]: number for number, image in enumerate(head["images"])}
@@ -91,7 +92,7 @@ def write_frames(
             batch = default_collate([sample])
             found, *others = ((subset, each(batch)[0]["heads"][name]) for subset, each in predict.items())
             inputs = {
-                f"input/{key}": colour_input(key, as_array(sample[key]), _mask(sample, key))
+                f"input/{key}": colour_input(key, as_array(sample[key]), _mask(sample, key), units.get(key, ""))
                 for key in names
                 if key in sample
             }

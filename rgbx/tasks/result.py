@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,19 +40,21 @@ class Answer:
         head: its name.
         values: of each branch and the ensemble, as `rgbx.tasks.Prediction` has them: [H, W] or [C, H, W].
         probability: the ensemble's, float32 [K, H, W]; None where it was not kept.
-        confidence: its largest over the classes, float32 [H, W]; None for a task without.
+        confidence: its largest over the classes, float32 [H, W], by branch; those that are asked for later are added.
         inputs: modality to [C, H, W] in its unit, and ``NAME_valid`` bool [1, H, W].
+        units: of the modalities, where somebody says them.
         about: ``classes`` and ``palette``, ``maps`` and ``stored`` of the dataset of the training.
-        again: probabilities float32 [K, H, W] of a branch, computed anew.
+        again: probabilities float32 [K, H, W] of each of some branches, computed anew by one pass.
     """
 
     head: str
     values: Mapping[str, np.ndarray]
     probability: np.ndarray | None
-    confidence: np.ndarray | None
+    confidence: dict[str, np.ndarray]
     inputs: Mapping[str, np.ndarray]
+    units: Mapping[str, str]
     about: Meta
-    again: Callable[[str], np.ndarray]
+    again: Callable[[Iterable[str]], Iterator[np.ndarray]]
 
 
 class HeadResult:
@@ -119,7 +121,7 @@ class HeadResult:
         if name not in there and name != "rgb":
             raise ValueError(f"the frame has no input {name!r}; it has {', '.join(there)}")
         chosen = name if name in there else there[0]
-        return colour_input(chosen, inputs[chosen], inputs.get(f"{chosen}_valid"))
+        return colour_input(chosen, inputs[chosen], inputs.get(f"{chosen}_valid"), self.answer.units.get(chosen, ""))
 
     def facts(self) -> dict[str, Any]:
         """What is worth a table, in plain values."""
@@ -151,13 +153,19 @@ class ClassesResult(HeadResult):
         of a branch are always computed anew.
         """
         kept = self.answer.probability if self.branch == ENSEMBLE else None
-        return self.answer.again(self.branch) if kept is None else kept
+        return next(self.answer.again([self.branch])) if kept is None else kept
 
     @property
     def confidence(self) -> np.ndarray:
-        """The probability of the class that was chosen, float32 [H, W]."""
-        kept = self.answer.confidence if self.branch == ENSEMBLE else None
-        return self.probabilities.max(axis=0) if kept is None else kept
+        """The probability of the class that was chosen, float32 [H, W].
+
+        The first branch that is asked for its own takes one more pass, which gives those of all, and they are kept.
+        """
+        kept = self.answer.confidence
+        if self.branch not in kept:
+            absent = [name for name in self.answer.values if name not in kept]
+            kept.update(zip(absent, (each.max(axis=0) for each in self.answer.again(absent)), strict=True))
+        return kept[self.branch]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -253,6 +261,8 @@ class MapResult(HeadResult):
     @property
     def bar(self) -> Bar | None:
         """What the colours of its picture stand for; None for colours and normals, which are shown as they are."""
+        if self.spec.channels > 1:
+            return None
         options = self.answer.about.get("stored", {}).get(self.spec.name) or {}
         return map_bar(self.spec, self.values, add=options.get("add"))
 
@@ -310,12 +320,12 @@ class MapResult(HeadResult):
 
 def map_bar(
     spec: MapSpec,
-    values: np.ndarray,  # [H, W] or [H, W, C], in the map's unit
+    values: np.ndarray,  # [H, W], in the map's unit
     valid: np.ndarray | None = None,  # bool [H, W]
     *,
     add: float | None = None,
-) -> Bar | None:
-    """What the colours of a map's picture stand for; None of several channels, which are shown as they are.
+) -> Bar:
+    """What the colours of the picture of a map of one channel stand for.
 
     Args:
         spec: of the map.
@@ -323,8 +333,6 @@ def map_bar(
         valid: where it was measured.
         add: see `rgbx.maps.drawing.sign_of`.
     """
-    if spec.channels > 1:
-        return None
     return Bar(usual_limits(values, valid), scale_of(spec.name, spec.unit), sign_of(spec.unit, add))
 
 

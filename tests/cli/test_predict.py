@@ -342,7 +342,7 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
     cv2.imwrite(str(tmp_path / "eight.png"), np.full(SIZE, 99, np.uint8))
     words = ("rgb=rgb/a.png", f"depth={tmp_path / 'eight.png'}")
     assert run(*words, out="deep/out") == 2
-    assert "if it is, state scale and bits = 8" in capsys.readouterr().err
+    assert "if it is, state --map depth scale=5000 and --map depth bits=8" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"eight.png"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()

@@ -1,6 +1,7 @@
 """Pictures of inputs, truth and predictions, and predictions as files, for every task."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from session_data import Rooms, loader, made
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
 from rgbx.evaluate.session import Session
 from rgbx.maps.colour import HOLE, IGNORED, class_legend, colour_input, colour_labels, colour_map
+from rgbx.maps.spec import MapSpec
 from rgbx.tasks import Map, Prediction
 
 META = {"classes": ("a", "b", "c"), "palette": [[255, 0, 0], [0, 255, 0], [0, 0, 255]], "ignore_index": 255}
@@ -119,6 +121,15 @@ def test_inputs_are_shown_as_the_network_tells_them_apart():
     observer.see(batch, observer.model.predict(batch))
     picture = observer.panels["a"]["depth"].astype(int)
     assert np.abs(picture[0, 20] - picture[0, 0]).max() > 60
+
+
+def test_metres_of_any_name_are_bright_where_they_are_near():
+    """As the bars of predictions have it."""
+    model = SimpleNamespace(modalities=("range",), data_preprocessor=SimpleNamespace(clipped=lambda name, image: image))
+    observer = PictureObserver(model, {"maps": {"range": MapSpec.of_unit("range", "metre")}})
+    ramp = torch.linspace(1, 9, 32).repeat(1, 1, 4, 1)
+    ((title, picture),) = observer._inputs({"range": ramp}, 0)
+    assert title == "range" and picture[0, 0].sum() > picture[0, 16].sum() + 100 > picture[0, -1].sum() + 150
 
 
 class Shifted:

@@ -287,7 +287,7 @@ def test_numbers_that_mean_missing(tmp_path):
 @pytest.mark.parametrize(
     ("encoding", "values", "message"),
     [
-        (Encoding(DEPTH), np.array([[-3, 5, -3]], np.int16), r"depth \(metre\) holds -3 on 2 pixels.*`missing`"),
+        (Encoding(DEPTH), np.array([[-3, 5, -3]], np.int16), r"depth \(metre\) holds -3 on 2 pixels.*missing = VALUE"),
         (Encoding(DEPTH, scale=1, missing=(-1,)), np.array([[-1.0, -2.5]]), r"holds -2\.5 on 1 pixels"),
         (Encoding(EDGE, scale=1), np.array([[-0.5, 1]]), r"edge \(relative\) holds -0\.5 on 1 pixels"),
         (Encoding(EDGE, scale=4), np.array([[0, 4, 5, 9]], np.uint8), r"\(relative\) holds 5, 9 on 2 .* scale, 4,"),
@@ -303,7 +303,7 @@ def test_numbers_that_mean_missing(tmp_path):
         (
             Encoding(DEPTH),
             np.array([[1.5, 2]]),
-            r"found 1 channel of 64 bits \(float64\); floats .* scale is stated: 1",
+            r"found 1 channel of 64 bits \(float64\); floats need a scale: .*, state scale = 1",
         ),
         (SunDepth(DEPTH), np.array([[8, 16]], np.int16), r"16 bits \(int16\)"),
         (Encoding(DEPTH, scale=1), np.array([[1e300, 2]]), r"holds 1e\+300 on 1 pixels, beyond 32-bit floats"),

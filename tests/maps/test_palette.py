@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from rgbx.maps.colour import IGNORED
+from rgbx.maps.colour import HOLE, IGNORED
 from rgbx.maps.palette import OKABE_ITO, default_palette, seen_lab
 
 
@@ -16,7 +16,13 @@ def test_it_is_a_sequence_of_different_colours():
     assert all(type(value) is int and 0 <= value <= 255 for colour in every for value in colour)
     for count in (1, 8, 13, 40):
         assert default_palette(count) == every[:count]
-    assert [tuple(colour) for colour in every[:8]] == list(OKABE_ITO)
+    assert [tuple(colour) for colour in every[:7]] == list(OKABE_ITO)
+
+
+def test_no_class_looks_like_what_was_not_measured():
+    """Both may stand in one legend; also as those see it who lack cones."""
+    seen, hole = seen_lab(np.array(default_palette(255))), seen_lab(np.array([HOLE]))
+    assert np.linalg.norm(seen - hole, axis=-1).min() > 15
 
 
 def test_lab_is_that_of_another_library():

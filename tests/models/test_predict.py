@@ -16,6 +16,8 @@ from small_models import LABELS, NORMAL, batch, small
 import rgbx
 from rgbx.datasets import FolderDataset
 from rgbx.maps import STANDARD_MAPS, Encoding
+from rgbx.maps.colour import colour_input
+from rgbx.maps.drawing import GAP, draw_bar
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.result import ahead
@@ -260,6 +262,7 @@ def test_threads_share_a_model(model, root):
 
 REFUSED = {
     "a misspelt map": (dict(rgb="rgb/a.png", dept="depth/a.png"), r"'dept'.*did you mean 'depth'"),
+    "a map with a line behind": (dict(rgb="rgb/a.png", depth_="depth/a.png"), "'depth_'.*did you mean 'depth'"),
     "a misspelt option": (dict(depth="depth/a.png", depth_scal=3), "'depth_scal'.*did you mean 'depth_scale'"),
     "no map": (dict(rgb=None), "no map; expected at least one of rgb, depth"),
     "an option without its map": (dict(rgb="rgb/a.png", depth_scale=3), "told of 'depth', but not given it"),
@@ -300,6 +303,7 @@ REFUSED = {
     "a masked array": (dict(depth=np.ma.masked_array(np.ones((4, 5)), True)), "NAME_valid=~x.mask"),
     "too few names": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x"]), "sample_id of frame 1 is ''"),
     "a name twice": (dict(rgb=["rgb/a.png"] * 2, sample_id=["x", "x"]), "sample_id of frame 1 is 'x'; .* no two alike"),
+    "names for one frame": (dict(rgb="rgb/a.png", sample_id=["x"]), r"sample_id is \['x'\]; expected a name, as"),
     "half a batch": (dict(rgb="rgb/a.png", batch_size=1.5), "expected a whole number"),
     "no batch": (dict(rgb="rgb/a.png", batch_size=0), "batch_size is 0"),
 }  # fmt: skip
@@ -318,6 +322,25 @@ def test_what_is_wrong_is_told(model, root, case):
 
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         model.predict(**{key: placed(value) for key, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("map_", "given", "options", "message"),
+    [
+        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=5000 and depth_bits=8"),
+        ("depth", np.ones((4, 5), np.uint8), {"scale": 25}, "if it is, state depth_bits=8"),
+        ("depth", np.full((4, 5), -2, np.int16), {}, "if they stand for no measurement, state depth_missing=VALUE"),
+        ("thermal", np.ones((4, 5), np.int16), {"unit": "relative"}, "counts as 1, state thermal_scale=VALUE"),
+    ],
+)
+def test_what_is_missing_is_told_as_the_caller_writes_it(model, tmp_path, map_, given, options, message):
+    """Of arrays and files alike, and no map is named twice."""
+    np.save(tmp_path / "map.npy", given)
+    for value in (given, tmp_path / "map.npy"):
+        with pytest.raises(ValueError, match=message) as caught:
+            model.predict(**{map_: value}, **{f"{map_}_{key}": said for key, said in options.items()})
+        assert f"{map_} {map_}" not in str(caught.value) and str(caught.value).endswith(message)
+        assert ("map.npy" if value is not given else "sample '000000'") in str(caught.value)
 
 
 def test_an_image_without_its_partner_is_named(model, root, tmp_path):
@@ -422,6 +445,40 @@ def test_classes_as_pictures(model, root):
     assert repr(head) == "<ClassesResult 'labels' of ensemble, 19×26>"
     with pytest.raises(KeyError, match="no head 'label'; the model has labels, normal, depth"):
         result["label"]
+
+
+def test_metres_of_any_name_are_drawn_as_their_bar_says():
+    """Near is bright, in the bar, in the picture of the input, and where it lies below an overlay."""
+    about = {"mean": [4.0], "std": [2.0]}
+    silent = small(None, heads={"labels": LABELS}, modalities=("rgb", "range"), statistics={"range": about}).eval()
+    ramp = np.linspace(1, 9, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
+    ramp[5, 5] = 0
+    result = silent.predict(rgb=np.zeros((*SIZE, 3), np.uint8), range=ramp, range_unit="metre")
+    panel = next(panel for panel in result.panels() if panel.title == "range")
+    assert panel.bar.sign == "m" and (panel.picture[5, 5] == 0).all()
+    low, high = panel.bar.limits
+    column = draw_bar(panel.bar, 240)[6:-6, GAP + 3].astype(int)  # the largest value on top
+    for y, x in ((1, 0), (4, 7), (9, 13), (14, 3), (18, 1)):
+        place = round((high - ramp[y, x]) / (high - low) * (len(column) - 1))
+        assert np.abs(column[place] - panel.picture[y, x]).max() < 12
+    for picture in (panel.picture, result["labels"].background("range"), colour_input("x", ramp[None], unit="metre")):
+        assert picture[1, 0].sum() > picture[9, 0].sum() + 100 > picture[18, 0].sum() + 150
+
+
+def test_the_confidence_of_branches_takes_one_more_pass(model, root):
+    """However often it is shown, and of whichever branch."""
+    result = next(model.predict(**{name: iter([path]) for name, path in files(root, "a", ("rgb", "depth")).items()}))
+    passes = []
+    handle = model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        alone = result.of_branch("depth")
+        alone.strip(), alone["labels"].facts(), result["labels"].facts()
+        found = {name: branch.confidence for name, branch in result["labels"].branches.items()}
+    finally:
+        handle.remove()
+    assert passes == [1] and list(found) == ["rgb", "depth"]
+    for name, branch in result["labels"].branches.items():
+        assert np.array_equal(branch.probabilities.max(0), found[name])
 
 
 def test_threads_keep_the_order_and_take_few_items_ahead():
