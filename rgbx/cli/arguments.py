@@ -793,7 +793,9 @@ def _add_convert(parser: Parser) -> None:
         description="Write a checkpoint for predicting and handing on: without optimizer, schedules, history, config, "
         "and with weights of 16 bits.",
     )
-    slim.add_argument("source", type=Path, metavar="IN", help="a checkpoint of rgbx, such as epoch_20.pth")
+    slim.add_argument(
+        "source", type=Path, metavar="IN", help="a checkpoint of rgbx, or a work directory: its best, else its last"
+    )
     slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
     for each in (asymfusion, slim):
         each.add_argument("--force", action="store_true", help="replace files that exist")
@@ -805,7 +807,10 @@ def _add_convert(parser: Parser) -> None:
 
 
 def _check_convert(arguments: argparse.Namespace) -> None:
-    existing_file(arguments.source, "checkpoint")
+    if arguments.format == "slim":
+        find_result(arguments.source)
+    else:
+        existing_file(arguments.source, "checkpoint")
 
 
 def _add_render_rooms(parser: Parser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from rgbx._runs import find_result
 from rgbx.cli.errors import command
 from rgbx.convert import KeyReport, convert_asymfusion, slim
 from rgbx.models import MultimodalModel
@@ -18,7 +19,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _slim(arguments: argparse.Namespace) -> int:
-    before, after = slim(arguments.source, arguments.out, trust=arguments.trust, overwrite=arguments.force)
+    source = find_result(arguments.source)
+    before, after = slim(source, arguments.out, trust=arguments.trust, overwrite=arguments.force)
     print(
         f"{arguments.out} is written: {after / 1e6:.1f} MB of {before / 1e6:.1f}. It predicts and is fine-tuned from, "
         "but resumes no training."
@@ -56,6 +58,8 @@ def _description(model: MultimodalModel) -> dict[str, object]:
 
 
 def _check_free(path: Path | None, arguments: argparse.Namespace) -> None:
+    if path is not None and path.is_dir():
+        raise IsADirectoryError(f"--report {path} is a folder; expected a file to write")
     if path is not None and path.exists() and not arguments.force:
         raise FileExistsError(f"{path} exists; choose another name, or pass --force")
     if path is not None and path.resolve() in (arguments.source.resolve(), arguments.out.resolve()):

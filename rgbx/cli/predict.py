@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
     checkpoint = find_result(arguments.checkpoint)
-    said = dict(map(parse_map, arguments.map))
+    said = parse_maps(arguments.map)
     single = out.suffix.lower() == ".png"
     if not single:
         asked = what_is_asked(arguments, file_hash(checkpoint))
@@ -317,6 +317,18 @@ def map_option(name: str, option: str) -> str:
     return f"--map {name} {option}"
 
 
+def parse_maps(given: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """What is said of each map, also where several --map speak of one.
+
+    Raises:
+        ConfigError: see `parse_map`.
+    """
+    words: dict[str, list[str]] = {}
+    for name, *texts in given:
+        words.setdefault(name, []).extend(texts)
+    return dict(parse_map([name, *texts]) for name, texts in words.items())
+
+
 def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
 
@@ -324,16 +336,19 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         ConfigError: another form.
     """
     name, *texts = words
-    options: dict[str, Any] = {}
+    found: dict[str, list[Any]] = {}
     for text in texts:
         key, _, value = text.partition("=")
         try:
-            options[key] = _WORDS[key](value)
+            found.setdefault(key, []).append(_WORDS[key](value))
         except (KeyError, ValueError):
             raise ConfigError(
                 f"--map takes a name and {', '.join(f'{word}=' for word in _WORDS)}, such as: thermal scale=100; found "
                 f"{text!r}"
             ) from None
+    if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:
+        raise ConfigError(f"--map {name}: {twice[0]}= is given {len(found[twice[0]])} times; expected once")
+    options = {key: values[0] if len(values) == 1 else tuple(values) for key, values in found.items()}
     if options.get("unit", "metre") not in UNITS:
         raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")
     if "=" in name or not options:

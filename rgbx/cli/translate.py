@@ -12,7 +12,7 @@ from rgbx.cli.arguments import named_paths
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.model import config_model, model_from
-from rgbx.cli.predict import answers, describe_maps, parse_map
+from rgbx.cli.predict import answers, describe_maps, parse_maps
 from rgbx.models import MultimodalModel, Predictor
 from rgbx.models.checkpoint import read_checkpoint
 from rgbx.models.inputs import Frame, paired
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
     predictor = Predictor(model, arguments.protocol, modalities=tuple(inputs), heads=[head])
     if absent := [name for name in model.modalities if name not in inputs]:
         print(f"The model also takes {', '.join(absent)}, which --input does not give: translating without.")
-    said = dict(map(parse_map, arguments.map))
+    said = parse_maps(arguments.map)
     reading, written = describe_maps(model, list(inputs), predictor.tasks, said, usual=True)
     jobs = list_jobs(inputs, Path(arguments.out), overwrite=arguments.overwrite)
     frames = iter([Frame(job.out.stem, job.files) for job in jobs])

@@ -31,7 +31,7 @@ def slim(source: str | Path, out: str | Path, *, trust: bool = False, overwrite:
         The sizes of both files in bytes.
 
     Raises:
-        FileExistsError: `out` exists, or is `source`.
+        FileExistsError, IsADirectoryError: `out` exists, or is `source`, or a folder.
         FileNotFoundError: no such file.
         ValueError: as `rgbx.load`, or a weight beyond what 16 bits hold.
     """
@@ -53,7 +53,10 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
 
     Raises:
         FileExistsError: `out` exists without `overwrite`, or is `source`.
+        IsADirectoryError: `out` is a folder.
     """
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; expected a file to write, such as {out / 'slim.pth'}")
     if out.exists() and (not overwrite or (source.exists() and out.samefile(source))):
         raise FileExistsError(f"{out} exists; choose another name{'' if overwrite else ', or pass --force'}")
 

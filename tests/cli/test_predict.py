@@ -13,7 +13,7 @@ from small_models import diverse, small
 
 from rgbx.cli.arguments import ConfigError, parse
 from rgbx.cli.outputs import Outputs
-from rgbx.cli.predict import main, parse_map
+from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
@@ -379,3 +379,10 @@ def test_what_the_user_says_of_files():
     name, said = parse_map(["depth", "scale=1000", "missing=65535"])
     assert (name, said) == ("depth", {"scale": 1000.0, "missing": 65535.0})
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
+
+
+def test_several_words_of_one_map_are_one():
+    words = [["depth", "scale=1000"], ["rgb", "key=x"], ["depth", "missing=0", "missing=9"], ["depth", "missing=7"]]
+    assert parse_maps(words) == {"depth": {"scale": 1000.0, "missing": (0.0, 9.0, 7.0)}, "rgb": {"key": "x"}}
+    with pytest.raises(ConfigError, match="--map depth: scale= is given 2 times; expected once"):
+        parse_maps([["depth", "scale=1000"], ["depth", "scale=5000"]])

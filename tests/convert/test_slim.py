@@ -69,3 +69,18 @@ def test_refusals(saved, tmp_path, capsys):
     assert main(["slim", str(source), str(tmp_path / "other.pth")]) == 2
     assert f"{name} has values up to 70000" in capsys.readouterr().err
     assert not (tmp_path / "other.pth").exists()
+
+
+def test_a_work_directory_is_its_best_checkpoint_and_a_folder_is_no_file_to_write(saved, tmp_path, capsys):
+    source, model = saved
+    model.get_parameter(next(iter(dict(model.named_parameters())))).data.fill_(0.5)
+    torch.save(to_plain({"state_dict": dict(model.state_dict()), "model": model.recipe}), tmp_path / "best_x.pth")
+    assert main(["slim", str(tmp_path), str(tmp_path / "one.pth")]) == 0
+    weights = rgbx.load(tmp_path / "one.pth").state_dict()
+    assert (weights[next(iter(dict(model.named_parameters())))] == 0.5).all()
+    (tmp_path / "taken").mkdir()
+    for words in ([], ["--force"]):
+        capsys.readouterr()
+        assert main(["slim", str(source), str(tmp_path / "taken"), *words]) == 2
+        assert "taken is a folder; expected a file to write" in capsys.readouterr().err
+    assert list((tmp_path / "taken").iterdir()) == [] and not list(tmp_path.glob(".*"))
