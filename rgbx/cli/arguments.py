@@ -27,6 +27,7 @@ CONFIG, RECORD = "config.py", "plan.json"  # what planning a training writes
 WEIGHTS = ("auto", "none", "timm")  # or a file
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
+PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # that results are not written as
 SHOWN_KINDS = {"folder": "a folder", "list": "a list", "video": "a video", "file": "a file"}
 PREDICTED = "predict.json"  # what a folder of predictions is of
 
@@ -361,6 +362,8 @@ def _check_planning(folder: Path, arguments: argparse.Namespace) -> None:
             f"{folder} is a work directory, not the folder of a dataset.{config_hint(folder / CONFIG)}; `rgbx train` "
             "takes that config, with --resume from its last epoch on"
         )
+    if '"' in str(place := work_dir_of(folder, arguments.work_dir).resolve()):
+        raise ConfigError(f"{place}: no config can be read from a path with a quotation mark: give --work-dir DIR")
     source = arguments.pretrained
     if source not in WEIGHTS and not source.startswith("hf-hub:") and (Path(source).suffix or "/" in source):
         existing_file(Path(source).expanduser(), "weight file")
@@ -541,10 +544,14 @@ def _check_predict(arguments: argparse.Namespace) -> None:
         return
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; expected a folder to write, or FILE.png for one frame")
+    if out.suffix.lower() in (*PICTURES, *VIDEOS) and not out.exists():
+        raise ConfigError(f"--out {out}: results are PNG files, and videos lie in a folder: give FILE.png, or a folder")
+    begun, place = out.is_dir() and any(out.iterdir()), out.resolve()
     for name, path in (paths or {"": Path(arguments.inputs[0])}).items():
-        if path.is_dir() and (path.resolve() == out.resolve() or (name and path.resolve() in out.resolve().parents)):
+        if path.is_dir() and (path.resolve() == place or (name and path.resolve() in place.parents)):
             raise ConfigError(f"--out {out} lies in {path}, which is an input; write elsewhere")
-    begun = out.is_dir() and any(out.iterdir())
+        if arguments.overwrite and place in path.resolve().parents:
+            raise ConfigError(f"--out {out} holds {path}, which is an input: it may hold others; write elsewhere")
     if begun and arguments.resume and not (out / PREDICTED).is_file():
         raise ConfigError(f"--resume: {out} holds no {PREDICTED}, so it is of no run that could go on")
     if begun and not (arguments.resume or arguments.overwrite) and os.environ.get("RANK", "0") == "0":

@@ -193,6 +193,8 @@ def _dicts(value: object) -> Iterator[Any]:
 
 def _parse(path: Path) -> Config:
     path = existing_config(path)
+    if '"' in str(path.absolute()):  # mmengine puts it into code
+        raise ConfigError(f"{path.absolute()}: no config can be read from a path with a quotation mark: rename it")
     files: dict[Path, Path] = {}
     _check_chain(path, files)
     try:

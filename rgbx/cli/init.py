@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -69,20 +70,22 @@ def write_plan(arguments: argparse.Namespace) -> Path:
 
 def _write(files: Mapping[Path, str]) -> None:
     """Writes all files, or none."""
-    before = {path: path.read_bytes() if path.exists() else None for path in files}
+    before, written = {path: path.read_bytes() if path.exists() else None for path in files}, []
     made = [folder for path in files for folder in path.parents if not folder.exists()]
     try:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            written.append(path)
             replace_file(path, text.encode())
     except BaseException:
-        for path, content in before.items():
-            if content is not None:
-                path.write_bytes(content)
-            else:
-                path.unlink(missing_ok=True)
+        for path in written:
+            with suppress(OSError):  # what failed first is told, and a full disk may fail again
+                if (content := before[path]) is None:
+                    path.unlink(missing_ok=True)
+                elif path.read_bytes() != content:
+                    replace_file(path, content)
         for folder in sorted(made, key=lambda folder: -len(folder.parts)):
-            if folder.is_dir():
+            with suppress(OSError):  # it is not there, or somebody else's files are
                 folder.rmdir()
         raise
 

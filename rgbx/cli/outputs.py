@@ -25,7 +25,7 @@ from rgbx._types import Options
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
 from rgbx.maps import Encoding
-from rgbx.maps.files import encode_png, replace_file
+from rgbx.maps.files import append_line, encode_png, replace_file
 from rgbx.models.result import Result
 from rgbx.report.gallery import PAGE, RECORDS, add_to_gallery, write_gallery
 from rgbx.tasks import Classes, Task
@@ -226,14 +226,11 @@ class Progress:
         self.folder = folder
         self.path = folder / PROGRESS / f"{process.rank}.jsonl"
         self.path.parent.mkdir(exist_ok=True)
-        with self.path.open("a+b") as file:
-            torn = file.seek(0, os.SEEK_END) and _last_byte(self.path) != b"\n"
-            file.write(b"\n" * bool(torn))
+        self.path.touch()
 
     def add(self, note: Options) -> None:
         """Notes that a frame is done; its files must be there."""
-        with self.path.open("ab", buffering=0) as file:
-            file.write((json.dumps(note, ensure_ascii=False) + "\n").encode())
+        append_line(self.path, json.dumps(note, ensure_ascii=False))
 
     def withdraw(self, made: Sequence[Path]) -> None:
         """Takes back what was begun, where no frame became done: the notes, and folders that are empty then.
@@ -264,12 +261,6 @@ class Progress:
         return {
             note["id"] for note, _, _ in self.notes() if all((self.folder / name).is_file() for name in note["files"])
         }
-
-
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read()
 
 
 def write_areas(progress: Progress, ids: Sequence[str]) -> Path:
@@ -305,8 +296,9 @@ def write_page(folder: Path, ids: Sequence[str]) -> Path:
     records = folder / RECORDS
     place = {own: i for i, own in enumerate(ids)}
     lines: dict[str, str] = {}
-    for line in records.read_text(encoding="utf-8").splitlines():
-        lines[json.loads(line)["sample_id"]] = line
+    for line in records.read_text(encoding="utf-8").split("\n"):
+        with suppress(ValueError, KeyError):  # torn: its frame was predicted again
+            lines[json.loads(line)["sample_id"]] = line
     kept = sorted((own for own in lines if own in place), key=place.__getitem__)
     replace_file(records, "".join(f"{lines[own]}\n" for own in kept).encode())
     return write_gallery(folder)

@@ -113,7 +113,11 @@ def _lists(lists: Mapping[str, Path], max_gap: float | None) -> Source:
 
 def _list_rows(file: Path) -> list[Stamped]:
     """The files that a list names, in its order, or in that of its timestamps; without any, their time is NaN."""
-    lines = [(text, origin) for text, origin in list_lines(file, "one path each") if not text.lstrip().startswith("#")]
+    lines = [
+        (text, origin)
+        for text, origin in list_lines(file, "one path each")
+        if not text.lstrip().startswith("#") or (file.parent / text.strip()).is_file()  # a comment names none
+    ]
     if lines and all(stamped_columns(text) for text, _ in lines):
         return read_stamps(file)
     if not lines:

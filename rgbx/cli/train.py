@@ -61,6 +61,8 @@ def _config_of(arguments: argparse.Namespace) -> Path:
     if config.is_file() and not arguments.overwrite:
         record, own = config.with_name(RECORD), str(Path(arguments.config).resolve())
         planned: Any = read_json(record) if record.is_file() else {}
+        if not isinstance(planned, dict):
+            raise ConfigError(f"{record} is no plan; --overwrite plans anew, --work-dir DIR trains elsewhere")
         if planned.get("folder", own) != own:
             raise ConfigError(
                 f"{config} was planned for {planned['folder']}: --work-dir DIR trains elsewhere, --overwrite plans anew"

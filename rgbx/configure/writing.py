@@ -43,7 +43,7 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     goal = f" to {data.target}" if data.target else ""
     what = f"{' and '.join(data.modalities)}{goal} of {data.root.name}"
     lines = [
-        f'"""A training of {what}.',
+        *_wrapped(f"A training of {what}."),
         "",
         *_wrapped(
             f"Written by `{command}`: planned for {time_text(plan.planned)} of a budget of {time_text(plan.budget)} on "
@@ -60,10 +60,8 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     told = [*(f"Warning: {warning}" for warning in data.warnings), *(f"Note: {note}" for note in plan.notes)]
     for text in told:
         lines += ["", *_wrapped(text)]
-    return (
-        "\n".join(line.replace("\\", "\\\\").replace('"""', "'''") if i else line for i, line in enumerate(lines))
-        + '\n"""\n'
-    )
+    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
+    return f'"""{text}\n"""\n'
 
 
 def _wrapped(text: str) -> list[str]:

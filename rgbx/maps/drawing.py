@@ -125,7 +125,12 @@ def draw_strip(
         panels: from left to right.
         legend: name to [r, g, b].
         height: of the pictures, in pixels; None leaves each as it is.
+
+    Raises:
+        ValueError: a height below 1.
     """
+    if height is not None and height < 1:
+        raise ValueError(f"the height of a strip is {height}; expected at least 1 pixel")
     columns = [_column(panel, height) for panel in panels]
     tallest = max(len(column) for column in columns)
     parts = [_filled(column, tallest) for column in columns]

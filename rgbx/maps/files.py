@@ -7,6 +7,7 @@ not hold what was asked for or that would take more than `MOST_BYTES` in memory.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -280,8 +281,30 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
     try:
         part.write_bytes(content)
         part.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
     finally:
         part.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file of lines, which several processes may do at once, and after one that is torn a new one.
+
+    Args:
+        path: made where absent; its folder must be there.
+        line: without its end.
+
+    Raises:
+        OSError: it cannot be written as a whole.
+    """
+    with path.open("a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        content = b"\n" * (file.read(1) not in (b"", b"\n")) + line.encode() + b"\n"
+        if file.write(content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def file_hash(path: str | Path) -> str:

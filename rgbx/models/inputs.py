@@ -265,6 +265,8 @@ def frames_of(maps: Mapping[str, object], sample_id: object = None) -> Given:
             raise ValueError(f"sample_id is {sample_id!r}; expected a name, as one frame is given")
         own = _stem(next(iter(maps.values()))) if sample_id is None else str(sample_id)
         return Given(kind, iter([Frame(own or _number(0), maps)]))
+    if kind == "folders" and sample_id is not None:
+        raise ValueError("sample_id names arrays and lists; the frames of folders have the stems of their files")
     if kind == "folders":
         files = paired({key: Path(str(value)) for key, value in maps.items()})
         return Given(kind, iter([Frame(stem, found) for stem, found in files.items()]))
@@ -323,20 +325,28 @@ def paired(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
 def _streamed(maps: Mapping[str, object], sample_id: object) -> Iterator[Frame]:
     """Frames of parallel lists or iterators, one after the other."""
     columns = {key: iter(value) for key, value in maps.items() if isinstance(value, Iterable)}
-    names = iter(sample_id) if isinstance(sample_id, Iterable) and not isinstance(sample_id, str) else None
-    ended, taken, index = object(), set(), 0
+    if sample_id is not None and (isinstance(sample_id, str) or not isinstance(sample_id, Iterable)):
+        raise ValueError(f"sample_id is {sample_id!r}; expected a list or iterator, a name for each frame")
+    names = None if sample_id is None else iter(sample_id)
+    ended, taken, index = object(), set[str](), 0
     while True:
         row = {key: next(column, ended) for key, column in columns.items()}
         over = [key for key, value in row.items() if value is ended]
         if len(over) == len(row):
+            if names is not None and next(names, ended) is not ended:
+                raise ValueError(
+                    f"sample_id goes on after {index} frames, where the maps end; expected as many of each"
+                )
             return
         if over:
             raise ValueError(f"{over[0]} ends after {index} frames, where other maps go on; expected as many of each")
         values = {key: value for key, value in row.items() if value is not None}
         own = _stem(next(iter(values.values()), None)) or _number(index)
-        own = own if own not in taken else f"{own}_{_number(index)}"
+        while own in taken:
+            own = f"{own}_{_number(index)}"
         if names is not None:
-            own = str(next(names, ""))
+            name = next(names, None)
+            own = "" if name is None else str(name)
             if not own or own in taken:
                 raise ValueError(f"sample_id of frame {index} is {own!r}; expected a name for each, no two alike")
         taken.add(own)
@@ -392,6 +402,11 @@ def as_pixels(value: object, where: str, spec: MapSpec | None) -> np.ndarray:
         colours = spec is not None and spec.unit in _COLOURS
         if not colours and value.mode == "P":
             raise ValueError(f"{where} is an image of a palette; expected numbers: convert it first")
+        if colours and value.mode.partition(";")[0] in ("I", "F"):
+            raise ValueError(
+                f"{where} is an image of mode {value.mode!r}, whose numbers may be beyond 255; expected colours of 8 "
+                "bits: scale them to 0..255 as uint8 first"
+            )
         return _native(np.asarray(value if not colours or value.mode in ("RGB", "RGBA", "L") else value.convert("RGB")))
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{where} is a masked array; pass its data, and where it was measured as NAME_valid=~x.mask")
@@ -413,8 +428,11 @@ def as_pixels(value: object, where: str, spec: MapSpec | None) -> np.ndarray:
         hint = f"; are the channels on its {'last' if tensor else 'first'} axis? {turn}" * (shape[other] in channels)
         raise ValueError(f"{found}; expected {form} with {channels[0]} channel{'s' if channels[0] > 1 else ''}{hint}")
     if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            state = "meta" if value.is_meta else "quantized" if value.is_quantized else value.layout
+            raise ValueError(f"{found} that is {state}; expected a dense one with values")
         x = value.detach().cpu()
-        x = x.float() if x.dtype == torch.bfloat16 else x
+        x = x.float() if x.is_floating_point() and x.dtype not in (torch.float16, torch.float64) else x
         value = x.numpy() if x.ndim == 2 else x.permute(1, 2, 0).numpy()
     return _native(value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value)
 

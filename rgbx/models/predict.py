@@ -76,10 +76,14 @@ class Predictor:
             raise ValueError(f"protocol {protocol!r} is not known; expected one of {one_of(PROTOCOLS, protocol)}")
         self.protocol = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
         self.model, self.dtype = model, dtype
+        if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"dtype is {dtype!r}; expected torch.bfloat16, torch.float16 or None, the weights' own")
         self.modalities = tuple(model.modalities if modalities is None else modalities)
         if unknown := [name for name in self.modalities if name not in model.modalities]:
             raise ValueError(f"modalities {unknown} given; this model knows {one_of(model.modalities, unknown[0])}")
         known = model.tasks
+        if isinstance(heads, str) or (heads is not None and not heads):
+            raise ValueError(f"heads is {heads!r}; expected a list of some of {list(known)}, or None for all")
         if unknown := [name for name in heads or () if name not in known]:
             raise ValueError(f"heads {unknown} given; this model has {list(known)}")
         allowed = self.protocol.tasks

@@ -174,7 +174,7 @@ def predict_frames(
     while True:
         try:
             sample = next(samples, None)
-        except (OSError, ValueError):
+        except Exception:  # also of a caller's iterator
             yield from answered()
             raise
         if sample is None:

@@ -17,7 +17,7 @@ from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.colour import colour_map
 from rgbx.maps.drawing import Bar, Panel
-from rgbx.maps.files import replace_file
+from rgbx.maps.files import append_line, replace_file
 from rgbx.models.result import Result
 from rgbx.report.markup import Cell, count_cell, facts, percent, percent_cell, sortable_table, swatch
 from rgbx.report.tables import Table
@@ -58,8 +58,7 @@ def add_to_gallery(result: Result, folder: str | Path) -> None:
         "files": {name: file.relative_to(folder).as_posix() for name, file in files.items() if file.is_file()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RECORDS).open("ab", buffering=0) as lines:  # whole, also where several processes add to it
-        lines.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+    append_line(folder / RECORDS, json.dumps(record, ensure_ascii=False))
 
 
 def write_gallery(folder: str | Path, *, title: str = "") -> Path:
@@ -101,7 +100,7 @@ def read_records(path: Path) -> list[Record]:
         FileNotFoundError, ValueError: no such file, or a line that is no record, which is named.
     """
     found: dict[str, Record] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 import rgbx
 import rgbx.cli.init
 import rgbx.cli.train
-from rgbx.cli.arguments import seconds
+from rgbx.cli.arguments import ConfigError, seconds
+from rgbx.cli.config import load_config
 
 QUICK = ["--budget", "5s", "--pretrained", "none", "--device", "cpu"]
 
@@ -104,6 +106,40 @@ def test_what_fails_leaves_nothing(folder, tmp_path, capsys, monkeypatch):
     assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
     assert "disk full" in capsys.readouterr().err
     assert not (tmp_path / "work_dirs").exists() and not (folder / "dataset.toml").exists()
+
+
+def test_names_of_folders_are_no_code(folder, tmp_path, capsys):
+    """A name with the end of a string, a backslash and a template of mmengine, in a config that is carried out."""
+    root = folder.rename(tmp_path / 'my\\N"""\n1 + str\n""" {{ fileBasename }}')
+    assert rgbx.cli.init.main([str(root), *QUICK]) == 2
+    assert "a path with a quotation mark: give --work-dir DIR" in capsys.readouterr().err
+    assert rgbx.cli.init.main([str(root), *QUICK, "--work-dir", "here"]) == 0
+    assert load_config("here/config.py").data_root == str(root)
+    (tmp_path / 'of "mine".py').write_text("model = dict()")
+    with pytest.raises(ConfigError, match="from a path with a quotation mark: rename it"):
+        load_config(tmp_path / 'of "mine".py')
+    (tmp_path / "here/plan.json").write_text("[]")
+    assert rgbx.cli.train.main([str(root), *QUICK, "--work-dir", "here"]) == 2
+    assert "here/plan.json is no plan; --overwrite plans anew" in capsys.readouterr().err
+
+
+def test_an_earlier_plan_survives_a_full_disk(tmp_path, monkeypatch):
+    """The second file cannot be written, and nor can anything after it."""
+    (tmp_path / "a").write_text("earlier")
+    (tmp_path / "b").write_text("earlier too")
+    real, count = Path.write_bytes, []
+
+    def fails(path, content):
+        count.append(path)
+        real(path, content if len(count) == 1 else b"")
+        if len(count) > 1:
+            raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fails)
+    with pytest.raises(OSError, match="disk full"):
+        rgbx.cli.init._write({tmp_path / name: "new" for name in ("a", "b", "c/d")})
+    assert (tmp_path / "a").read_text() == "new" and (tmp_path / "b").read_text() == "earlier too"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_durations():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -301,6 +302,30 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     assert not (out / "areas.json").exists() and not (out / "index.html").exists()
 
 
+def test_any_name_and_a_record_that_a_full_disk_has_torn(run, root, tmp_path):
+    """Names with what some take for the end of a line; of a torn record the frame is predicted again."""
+    names = ["a\u2028b", "c\x85d", "new\nline", "#1", "x y,z"]
+    (tmp_path / "rgb").mkdir()
+    for name in names:
+        shutil.copy(root / "rgb/a.png", tmp_path / f"rgb/{name}.png")
+    words = (f"rgb={tmp_path / 'rgb'}", "--save", "ids", "areas", "--gallery")
+    assert run(*words) == 0
+    out, page = tmp_path / "out", (tmp_path / "out/index.html").read_text()
+    assert sorted(json.loads((out / "areas.json").read_text())["frames"]) == sorted(names)
+    with (out / "predictions.jsonl").open("a") as records:
+        records.write('{"sample_id": "#1", "si')
+    (out / "labels/#1.png").unlink()
+    assert run(*words, "--resume") == 0 and (out / "index.html").read_text() == page
+    assert len((out / "predictions.jsonl").read_text().split("\n")) == len(names) + 1
+
+
+def test_a_name_in_a_list_may_begin_as_a_comment(run, root, tmp_path):
+    shutil.copy(root / "rgb/a.png", tmp_path / "#1.png")
+    (tmp_path / "list.txt").write_text(f"# files\n#1.png\n#2.png\n{root / 'rgb/b.png'}\n")
+    assert run(f"rgb={tmp_path / 'list.txt'}", "--save", "ids", "--heads", "labels") == 0
+    assert {path.name for path in (tmp_path / "out/labels").rglob("*.png")} == {"#1.png", "b.png"}
+
+
 def test_processes_share_the_frames(run, tmp_path, monkeypatch, capsys):
     """Each does its part, and the one that comes to its end last writes what is of all frames."""
     assert run(*BOTH, *EVERYTHING, out="whole") == 0
@@ -363,6 +388,9 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
         ("rgb=rgb/a.png --out o.png --save ids strip", "takes one --save"),
         ("rgb=rgb/a.png --out rgb/a.png --overwrite", "is an input"),
         ("rgb=rgb --out model.pth", "is a file; expected a folder"),
+        ("rgb=rgb --out . --overwrite", "--out . holds rgb, which is an input"),
+        ("rgb=rgb/a.png --out strip.jpg --save strip", "give FILE.png, or a folder"),
+        ("rgb=rgb/a.png --out film.mp4", "give FILE.png, or a folder"),
     ],
 )
 def test_mistakes_in_the_arguments(root, tmp_path, monkeypatch, words, message):
@@ -378,6 +406,8 @@ def test_mistakes_in_the_arguments(root, tmp_path, monkeypatch, words, message):
 def test_what_the_user_says_of_files():
     name, said = parse_map(["depth", "scale=1000", "missing=65535"])
     assert (name, said) == ("depth", {"scale": 1000.0, "missing": 65535.0})
+    added = parse_maps([["depth", "scale=1000"], ["thermal", "scale=5"], ["depth", "missing=65535"]])
+    assert added == {"depth": said, "thermal": {"scale": 5.0}}
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
 
 

@@ -75,6 +75,8 @@ def test_a_strip_holds_its_pictures():
     for picture in pictures:
         assert (windows == picture).all((-3, -2, -1)).any()
     assert (strip[0] == PAPER).all() and (strip == [200, 0, 0]).all(-1).sum() == (TEXT - 2) ** 2
+    with pytest.raises(ValueError, match="the height of a strip is 0"):
+        draw_strip([Panel("one", pictures[0])], height=0)
     larger = draw_strip([Panel("one", pictures[0])], height=80)
     assert (larger[:, :, 0].shape[0]) > 80
     assert np.array_equal(with_bar(Panel("", pictures[0])), pictures[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import socket
 import struct
 import tracemalloc
@@ -19,6 +21,7 @@ from PIL import Image
 
 from rgbx.maps import LabelEncoding
 from rgbx.maps.files import (
+    append_line,
     encode_png,
     exif_turn,
     read_colours,
@@ -499,3 +502,24 @@ def test_alpha_of_a_grey_image_may_say_nothing(tmp_path):
     np.testing.assert_array_equal(read_grey(tmp_path / "opaque.npy"), grey)
     with pytest.raises(ValueError, match=r"other\.npy: .* alpha that differs between pixels"):
         read_grey(tmp_path / "other.npy")
+
+
+def test_lines_are_added_after_a_torn_one(tmp_path):
+    path = tmp_path / "lines"
+    append_line(path, "ä")
+    assert path.read_bytes() == "ä\n".encode()
+    with path.open("a") as file:
+        file.write("to")
+    append_line(path, "b")
+    append_line(path, "c")
+    assert path.read_bytes() == "ä\nto\nb\nc\n".encode()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.png"))):
+        replace_file(tmp_path / "a.png", b"")
+    assert not list(tmp_path.iterdir())

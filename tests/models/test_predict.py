@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -306,6 +307,13 @@ REFUSED = {
     "names for one frame": (dict(rgb="rgb/a.png", sample_id=["x"]), r"sample_id is \['x'\]; expected a name, as"),
     "half a batch": (dict(rgb="rgb/a.png", batch_size=1.5), "expected a whole number"),
     "no batch": (dict(rgb="rgb/a.png", batch_size=0), "batch_size is 0"),
+    "names of a folder": (dict(rgb="rgb/", sample_id=["x"]), "the frames of folders have the stems"),
+    "a sparse tensor": (dict(depth=torch.ones(4, 5).to_sparse()), "that is torch.sparse_coo; expected a dense one"),
+    "a tensor without values": (dict(depth=torch.ones(4, 5, device="meta")), "that is meta; expected a dense one"),
+    "a type by its name": (dict(rgb="rgb/a.png", dtype="bfloat16"), "dtype is 'bfloat16'; expected torch.bfloat16"),
+    "a type that autocast has not": (dict(rgb="rgb/a.png", dtype=torch.float64), "dtype is torch.float64; expected"),
+    "no head": (dict(rgb="rgb/a.png", heads=[]), r"heads is \[\]; expected a list"),
+    "a head that is no list": (dict(rgb="rgb/a.png", heads="labels"), "heads is 'labels'; expected a list"),
 }  # fmt: skip
 
 
@@ -498,4 +506,40 @@ def test_threads_keep_the_order_and_take_few_items_ahead():
     assert next(found) == 0 and len(taken) == 9
     assert list(itertools.islice(found, 89)) == [number**2 for number in range(1, 90)]
     with pytest.raises(ValueError, match="90"):
+        next(found)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_images_beyond_8_bits_are_no_colours(model, mode):
+    """Pillow would cut their numbers off at 255."""
+    image = Image.fromarray(np.full(SIZE, 1000, {"I": np.int32, "F": np.float32, "I;16": np.uint16}[mode]))
+    assert image.mode == mode
+    with pytest.raises(ValueError, match=f"of mode '{mode}'.*expected colours of 8 bits"):
+        model.predict(rgb=image)
+
+
+def test_names_of_frames_are_of_one_frame_each(model, root, tmp_path):
+    for name in ("a_000002", "a", "other/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / "rgb/a.png", tmp_path / f"{name}.png")
+    paths = [tmp_path / f"{name}.png" for name in ("a_000002", "a", "other/a")]
+    found = [result.sample_id for result in model.predict(rgb=paths)]
+    assert found[:2] == ["a_000002", "a"] and len(set(found)) == 3
+    for names, message in (
+        (["x", "y", "z", "w"], "goes on after 3 frames"),
+        ("xyz", "expected a list or iterator"),
+        (["x", None, "y"], "sample_id of frame 1 is ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(rgb=paths, sample_id=names)
+
+
+def test_frames_before_a_failure_are_answered(model, root):
+    def camera():
+        yield from [root / "rgb/a.png", root / "rgb/b.png"]
+        raise RuntimeError("unplugged")
+
+    found = model.predict(rgb=camera(), batch_size=8)
+    assert [next(found).sample_id, next(found).sample_id] == ["a", "b"]
+    with pytest.raises(RuntimeError, match="unplugged"):
         next(found)
