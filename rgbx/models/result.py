@@ -209,7 +209,8 @@ def as_batch(samples: list[Packed]) -> Batch:
     maps = [key for key, value in samples[0].items() if isinstance(value, Tensor)]
     paths = {name: [sample["paths"][name] for sample in samples] for name in samples[0]["paths"]}
     stacked: dict[str, Any] = {key: torch.stack([sample[key] for sample in samples]) for key in maps}
-    return {**stacked, "sample_id": [sample["sample_id"] for sample in samples], "paths": paths}
+    names = [sample["sample_id"] for sample in samples]
+    return {**stacked, "sample_id": names, "paths": paths, "divided": samples[0]["divided"]}
 
 
 def _alike(a: Packed, b: Packed) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -387,6 +388,24 @@ def test_a_checkpoint_that_says_nothing(root):
 def test_depth_in_other_units_is_warned_of(checkpoint):
     with pytest.warns(UserWarning, match=r"depth: the median is 2500, .*are these millimetres\?"):
         rgbx.load(checkpoint).predict(depth=np.full((20, 24), 2500.0, np.float32))
+
+
+def test_each_kind_of_mistake_is_warned_of_once_where_it_was_made(checkpoint):
+    """Metres of which the caller says that they are millimetres, then others; the warning shows the caller's file."""
+    model, metres = rgbx.load(checkpoint), np.full((20, 24), 2.5, np.float32)
+    cases = {
+        r"depth: the median is 0\.0025, .*: depth_scale=1000 divided its values: is that how": (metres, 1000),
+        r"depth: the median is 2500, .*are these millimetres\?": (1000 * metres, None),
+        r"depth: the median is 0\.25, .*: is it scaled to 0\.\.1\?": (metres / 10, None),
+    }
+    for message, (depth, scale) in cases.items():
+        options = {"depth_scale": scale} if scale else {}
+        with pytest.warns(UserWarning, match=message) as told:
+            model.predict(depth=depth, **options)
+        assert [warning.filename for warning in told] == [__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict(depth=depth, **options)
 
 
 def test_a_batch_is_predicted_as_ever():
