@@ -492,7 +492,10 @@ def _add_predict(parser: Parser) -> None:
         f"path in each line, or a timestamp and a path), or all videos ({' '.join(VIDEOS)}); or a dataset's folder",
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="the folder to write; of a single frame also FILE.png, one picture"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="the folder to write; of a single frame also FILE.png: its overlay, or what --save says",
     )
     parser.add_argument(
         "--save",
@@ -501,7 +504,7 @@ def _add_predict(parser: Parser) -> None:
         metavar="KIND",
         help="ids (classes, or the values of a map in its unit), colours, overlay, confidence (16 bits, 65535 = 1), "
         "strip (inputs and answers side by side), areas (share of each class in every frame, areas.json), video (of "
-        "videos: the overlays) (ids overlay)",
+        "videos: the overlays) (ids overlay; of FILE.png the overlay, or the values of a map)",
     )
     parser.add_argument("--gallery", action="store_true", help="also write index.html, a page to look through")
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads that predict (all)")
@@ -565,8 +568,8 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
     out = Path(arguments.out)
     if kinds != {"file"}:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
-    saved = arguments.save or ["ids"]
-    if len(saved) > 1 or saved[0] in ("areas", "video") or arguments.gallery or arguments.resume:
+    saved = arguments.save or ()
+    if len(saved) > 1 or {"areas", "video"} & set(saved) or arguments.gallery or arguments.resume:
         raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}; for more give a folder")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; expected a file to write")

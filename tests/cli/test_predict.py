@@ -113,14 +113,18 @@ def test_folders_and_every_kind_of_file(run, network, tmp_path, capsys):
     assert [page.index(f'of {stem}"') for stem in STEMS] == sorted(page.index(f'of {stem}"') for stem in STEMS)
 
 
-@pytest.mark.parametrize(("words", "kind"), [((), "ids"), (("--save", "confidence"), "confidence")])
+@pytest.mark.parametrize(
+    ("words", "kind"), [((), "overlay"), (("--save", "ids"), "ids"), (("--save", "confidence"), "confidence")]
+)
 def test_one_frame_to_one_file(run, network, tmp_path, capsys, words, kind):
     frame = ("rgb=rgb/a.png", "depth=depth/a.png")
     assert run(*frame, *words, "--heads", "labels", out="a.png") == 0
-    assert f"{kind} of labels written: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{kind} of labels written: " in said and ("--save ids writes the class ids" in said) == (not words)
     found = expected(network, arrays("a"))["labels"]
-    truth = found.prediction["ensemble"].numpy()
-    truth = truth if kind == "ids" else np.rint(found.probability["ensemble"].numpy().max(0).astype(float) * 65535)
+    ids, sure = found.prediction["ensemble"].numpy(), found.probability["ensemble"].numpy().max(0).astype(float)
+    mixed = (picture("rgb/a.png").astype(float) + np.array(PALETTE)[ids]) / 2
+    truth = {"ids": ids, "confidence": np.rint(sure * 65535), "overlay": mixed}[kind]
     assert np.abs(picture(tmp_path / "a.png").astype(int) - truth).max() <= (kind != "ids")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
     assert run(*frame, *words, out="a.png") == 2
@@ -409,6 +413,14 @@ def test_what_the_user_says_of_files():
     added = parse_maps([["depth", "scale=1000"], ["thermal", "scale=5"], ["depth", "missing=65535"]])
     assert added == {"depth": said, "thermal": {"scale": 5.0}}
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
+
+
+def test_a_map_to_one_file_is_its_values(run, network, tmp_path, capsys):
+    assert run("rgb=rgb/a.png", "depth=depth/a.png", "--heads", "normal", out="n.png") == 0
+    assert "ids of normal written: " in capsys.readouterr().out
+    stored = picture(tmp_path / "n.png") / 32767.5 - 1
+    truth = expected(network, arrays("a"))["normal"].prediction["ensemble"].numpy().transpose(1, 2, 0)
+    assert np.abs(stored - truth / np.linalg.norm(truth, axis=2, keepdims=True)).max() < 1e-4
 
 
 def test_several_words_of_one_map_are_one():
