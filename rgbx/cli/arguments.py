@@ -63,6 +63,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     example = ""
+    _given: Sequence[str] = ()
 
     def format_help(self) -> str:
         """The help, and the example in one line, however wide the terminal is."""
@@ -70,17 +71,31 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with one sentence; --help tells the rest."""
+        if message.startswith("the following arguments are required"):
+            message += self._unknown_option()
         self.exit(2, f"error: {message} ({self.prog} --help tells what it takes)\n")
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse's, but what is left over is refused here, where this parser's options are known."""
+        self._given = list(sys.argv[1:] if args is None else args)
         found, rest = super().parse_known_args(args, namespace)
         if rest:
-            known = [text for action in self._actions for text in action.option_strings]
-            self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], known)}")
+            self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], self._options)}")
         return found, rest
+
+    @property
+    def _options(self) -> list[str]:
+        return [text for action in self._actions for text in action.option_strings]
+
+    def _unknown_option(self) -> str:
+        """The first option that was given and that there is not, as likely the one that is missing, for a message."""
+        for word in self._given if self._subparsers is None else ():
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in self._options):
+                return f"; {name} is no option{nearest(name, self._options)}"
+        return ""
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:

@@ -238,8 +238,8 @@ def split_arguments(
         else:
             known = [*modalities, *(f"{name}_{option}" for name in modalities for option in ("valid", *OPTIONS))]
             raise ValueError(
-                f"predict was given {key!r}, which this model does not know{nearest(key.lower(), known)}; its maps are "
-                f"{', '.join(modalities)}, each with NAME_valid and {', '.join(f'NAME_{word}' for word in OPTIONS)}"
+                f"predict was given {key!r}, which this model does not know; its maps are {', '.join(modalities)}, "
+                f"each with NAME_valid and {', '.join(f'NAME_{word}' for word in OPTIONS)}{nearest(key.lower(), known)}"
             )
     present = [name for name in modalities if name in maps]
     if not present:

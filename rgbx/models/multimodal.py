@@ -323,8 +323,8 @@ class Preprocessor(nn.Module):
             elif _is_map(value) or str(key).lower() in own:
                 known = [*self.modalities, *targets, *(f"{name}_valid" for name in self.modalities)]
                 raise ValueError(
-                    f"the batch holds {key!r}, {_found(value)}, which this model does not know"
-                    f"{nearest(str(key), known)}; it takes {', '.join(known)}"
+                    f"the batch holds {key!r}, {_found(value)}, which this model does not know; "
+                    f"it takes {', '.join(known)}{nearest(str(key), known)}"
                 )
 
     def _meaning(self, name: str) -> Meaning:
@@ -570,9 +570,10 @@ def input_options(
 def _statistics(name: str, given: Options | None) -> Statistics:
     known = dict(given or {})
     if not {"mean", "std"} <= set(known):
+        near = nearest(name, DEFAULT_STATISTICS)
         raise ValueError(
-            f"no normalization statistics for modality {name!r}{nearest(name, DEFAULT_STATISTICS)}; for your own, "
-            f"pass statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit"
+            f"no normalization statistics for modality {name!r}; for your own, pass "
+            f"statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit{near}"
         )
     if unknown := sorted(set(known) - {"mean", "std", "max"}):
         raise ValueError(f"statistics of {name!r} have the unknown entries {unknown}; known are mean, std and max")

@@ -298,6 +298,8 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     assert files_in(out) == files_in(tmp_path / "whole")
     page = (tmp_path / "whole/index.html").read_text()
     assert (out / "index.html").read_text() == page.replace(">whole<", ">out<")
+    assert run(*BOTH, *EVERYTHING, "--resume") == 0
+    assert f"all 4 frames were there already: {out}" in capsys.readouterr().out
     (out / "labels/b.png").unlink()
     for _ in range(2):
         assert run(*BOTH, *EVERYTHING, "--resume") == 0 and len(count) == 3

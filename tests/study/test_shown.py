@@ -73,7 +73,7 @@ def test_scores_of_several_heads():
 @pytest.mark.parametrize(
     ("task", "names", "head", "message"),
     [
-        ("classes", ("mIou",), None, "'mIou'; did you mean 'mIoU'.*; the results have mIoU, mAcc"),
+        ("classes", ("mIou",), None, "'mIou'; the results have mIoU, mAcc.*; did you mean 'mIoU'"),
         ("classes", ("PSNR",), None, "'PSNR'"),
         ("metre", ("absrel",), None, "'absrel'; did you mean 'AbsRel'"),
         ("metre", ("PSNR",), None, "the results have MAE, AbsRel, delta1"),
