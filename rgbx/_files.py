@@ -8,8 +8,10 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
 TEXT_LIMIT = 64 << 20
@@ -125,6 +127,22 @@ def read_json(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> o
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     except RecursionError:
         raise ValueError(f"{path}: not valid JSON: nested too deeply") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The objects of a file of JSON lines, each with where its line begins; torn lines are left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with path.open("rb") as lines:
+        at = 0
+        for line in lines:
+            with suppress(ValueError, RecursionError):
+                record = json.loads(line)
+                if isinstance(record, dict):
+                    yield record, at
+            at += len(line)
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rgbx._files import inside, read_json, read_text
+from rgbx._files import inside, read_json, read_lines, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -92,3 +92,12 @@ def test_the_roots_own_path_may_stand_before(tmp_path):
 def test_paths_that_lead_elsewhere(tmp_path, text):
     with pytest.raises(ValueError, match=r"^train\.txt:7: "):
         inside(tmp_path, text, "train.txt:7")
+
+
+def test_lines_that_are_torn_are_left_out(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    data = '{"a": "é\u2028"}\n{"b": "é'.encode()[:-1] + b'\n{"c": 1}\n[1]\n\n' + b"[" * 200_000 + b'\n{"d": 2}\n{"e'
+    path.write_bytes(data)
+    found = list(read_lines(path))
+    assert [record for record, _ in found] == [{"a": "é\u2028"}, {"c": 1}, {"d": 2}]
+    assert [data[at:].split(b"\n")[0] for _, at in found] == ['{"a": "é\u2028"}'.encode(), b'{"c": 1}', b'{"d": 2}']

@@ -493,7 +493,7 @@ _MAP: dict[str, Any] = {
     "metavar": ("MAP", "KEY=VALUE"),
     "help": "what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as depth "
     "scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or depth unit=relative "
-    "log=11.1; by default as in the files that the model was trained on",
+    "log=11.1; by default as in the files that the model was trained on (docs/translation.md has all keys)",
 }
 
 
@@ -537,7 +537,7 @@ def _add_predict(parser: Parser) -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
     parser.add_argument("--batch-size", type=positive, default=1, metavar="N", help="frames computed together (1)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew, and let files be replaced")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, and delete what an earlier run wrote")
     _add_shared(parser, "--device", "--trust")
 
 

@@ -21,16 +21,30 @@ from rgbx.cli.arguments import ConfigError, parse
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
 FAILED, INTERRUPTED = 2, 130
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can(?:'|no)t allocate memory|failed to allocate|insufficient memory|ALLOC_FAILED", re.IGNORECASE
+)
+LESS_MEMORY = {  # by command, what needs less
+    "predict": "a smaller --batch-size, --dtype auto, or windows by --protocol rgbx-sliding need less",
+    "translate": "windows by --protocol rgbx-sliding need less",
+    "test": "--cfg-options test_dataloader.batch_size=1, --dtype auto, or windows by --protocol rgbx-sliding need less",
+    "train": "a smaller --cfg-options train_dataloader.batch_size=N, or a smaller crop in the config, needs less",
+}
 OF_A_RUN = re.compile(r"\d{8}_\d{6}(_\d+)?|.+\.py|class_counts\.json")  # what it writes before its first step
 
 
 Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process
 
 
-def run_command(function: Callable[[Given], int], given: Given = None) -> int:
+def run_command(function: Callable[[Given], int], given: Given = None, name: str = "") -> int:
     """Runs a function of a command line, and turns what a user can cause into a sentence on stderr and an exit code.
 
     RGBX_DEBUG=1 in the environment lets errors through with their traceback.
+
+    Args:
+        function: of the command line.
+        given: its argument.
+        name: of the command, for advice.
     """
     try:
         with interrupts_repeated(), warnings_in_sentences():
@@ -38,11 +52,27 @@ def run_command(function: Callable[[Given], int], given: Given = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
-    except USER_ERRORS as error:
-        if os.environ.get("RGBX_DEBUG", "0") not in ("", "0"):
+    except Exception as error:
+        memory = no_memory(error, name)
+        if os.environ.get("RGBX_DEBUG", "0") not in ("", "0") or not (memory or isinstance(error, USER_ERRORS)):
             raise
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {memory or sentence(error)}", file=sys.stderr)
         return FAILED
+
+
+def no_memory(error: Exception, name: str) -> str:
+    """What is told where memory was not enough, of a GPU or of the machine; "" for other errors.
+
+    Args:
+        error: PyTorch's, OpenCV's or Python's own.
+        name: of the command, for advice.
+    """
+    if isinstance(error, USER_ERRORS) or not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+        return ""
+    size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    where = " of the GPU" if re.search("CUDA|CUBLAS|CUDNN", str(error)) else ""
+    more, advice = f" for another {size[1]}" if size else "", LESS_MEMORY.get(name, "")
+    return f"the memory{where} was not enough{more}{advice and f': {advice}'}"
 
 
 def command(name: str) -> Callable[[Callable[[argparse.Namespace], int]], Callable[..., int]]:
@@ -60,7 +90,7 @@ def command(name: str) -> Callable[[Callable[[argparse.Namespace], int]], Callab
             return body(given if isinstance(given, argparse.Namespace) else parse(name, given))
 
         def main(given: Given = None) -> int:
-            return run_command(carried_out, given)
+            return run_command(carried_out, given, name)
 
         functools.update_wrapper(main, body)
         return main

@@ -10,30 +10,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from rgbx._files import read_json
+from rgbx._files import read_json, read_lines
 from rgbx._types import Options
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
 from rgbx.maps import Encoding
 from rgbx.maps.files import append_line, encode_png, replace_file
 from rgbx.models.result import Result
-from rgbx.report.gallery import PAGE, RECORDS, add_to_gallery, write_gallery
+from rgbx.report.gallery import PAGE, PICTURES, RECORDS, add_to_gallery, write_gallery
 from rgbx.tasks import Classes, Task
 from rgbx.tasks.result import ClassesResult, HeadResult, MapResult
 
 FORMAT = "rgbx-predictions/1"
 CLASSES_ONLY = ("overlay", "confidence", "areas")  # of the kinds
-PROGRESS, AREAS = "progress", "areas.json"
+PROGRESS, AREAS, STRIP = "progress", "areas.json", "strip"
+_OWN = (RECORDS, PAGE, AREAS, PREDICTED)
+_NOTES = re.compile(r"\d+\.jsonl")
+_PARTS = re.compile(r"\..+\.[0-9a-f]+\.part(\.mp4)?")
 STEPS = 65535  # of confidence
 WAIT = 300  # seconds, for the first process to begin
 SHARE = "share of the frame's pixels, 0 to 1"
@@ -126,11 +132,44 @@ class Outputs:
         """The folders whose pictures videos are made of, where any are asked for."""
         return [f"{name}_{self._filmed(name)}" for name in self.tasks] if "video" in self.kinds else []
 
+    @property
+    def names(self) -> list[str]:
+        """Of the files and folders in the folder that are written or filled."""
+        folders = [self._folder(name, kind) for name in self.tasks for kind in self.kinds_of(name)]
+        films = [f"{film}.mp4" for film in self.films]
+        return [*folders, *([STRIP] if STRIP in self.kinds else []), *films, *_OWN, PROGRESS, PICTURES]
+
+    def check_inputs(self, files: Iterable[Path]) -> None:
+        """Refuses to replace, or to clear away, what is read.
+
+        Args:
+            files: of the inputs.
+
+        Raises:
+            ConfigError: one of them is a file that would be written or deleted, or lies among those.
+        """
+        written = {
+            os.path.realpath(path) for path in (*(self.folder / name for name in self.names), *_left(self.folder))
+        }
+        known: dict[str, bool] = {}
+        for file in files:
+            real = os.path.realpath(file)
+            above = real.rpartition(os.sep)[0]
+            if above not in known:
+                known[above] = not written.isdisjoint((above, *map(str, Path(above).parents)))
+            if known[above] or real in written:
+                raise ConfigError(
+                    f"--out {self.folder}: {file}, which is an input, lies where results go; write elsewhere"
+                )
+
+    def _folder(self, name: str, kind: str) -> str:
+        return name if kind == "ids" else f"{name}_{kind}"
+
     def _filmed(self, name: str) -> str:
         return "overlay" if isinstance(self.tasks[name], Classes) else "colours"
 
     def place(self, result: Result, name: str, kind: str) -> Path:
-        return result.place(self.folder / (name if kind == "ids" else f"{name}_{kind}"), ".png")
+        return result.place(self.folder / self._folder(name, kind), ".png")
 
     def _files(self, result: Result) -> Iterator[tuple[Path, bytes]]:
         for name, head in result.items():
@@ -139,8 +178,8 @@ class Outputs:
                     yield self.place(result, name, kind), self.content(head, name, kind)
                 except ValueError as error:
                     raise ValueError(f"{self.place(result, name, kind)}: {error}") from error
-        if "strip" in self.kinds:
-            yield self.place(result, "strip", "ids"), encode_png(result.strip())
+        if STRIP in self.kinds:
+            yield self.place(result, STRIP, "ids"), encode_png(result.strip())
 
 
 def check_resumed(folder: Path, asked: Options, *, resume: bool) -> None:
@@ -158,41 +197,92 @@ def check_resumed(folder: Path, asked: Options, *, resume: bool) -> None:
         _check_same(folder / PREDICTED, asked)
 
 
-def begin(folder: Path, asked: Options, process: Process, *, overwrite: bool) -> None:
-    """Notes in a folder what was asked for, and clears away what an earlier run has left there.
+def begin(outputs: Outputs, asked: Options, process: Process, *, overwrite: bool) -> None:
+    """Notes in a folder what was asked for, and clears away what an earlier run has left there, and nothing else.
 
     The first process does so, the others wait for it.
 
     Args:
-        folder: made where absent.
+        outputs: what is written; the folder is made where absent.
         asked: whatever changes an answer, in plain values.
         process: this one.
         overwrite: whether all begin anew; or else frames that are done are kept.
 
     Raises:
-        ConfigError: the first process does not begin.
+        ConfigError: files that no run of the command has left would be replaced, or the first process does not begin.
     """
-    record = folder / PREDICTED
+    folder, record = outputs.folder, outputs.folder / PREDICTED
     if process.rank:
         _wait(record, process)
         return
-    if record.is_file() and not overwrite:
-        for left in folder.rglob(".*.part"):  # of files that a kill has kept from being whole
-            left.unlink()
-    if overwrite:
-        for name in (RECORDS, PAGE, AREAS, PREDICTED):
-            (folder / name).unlink(missing_ok=True)
-        for path in (folder / PROGRESS).glob("*.jsonl"):
-            path.unlink()
+    earlier, left = _record_of(folder), list(_left(folder))
+    _check_foreign(outputs, left)
+    for part in [path for path in folder.rglob(".*.part*") if _PARTS.fullmatch(path.name)] if earlier else ():
+        part.unlink()  # a kill has kept the file from being whole
+    if earlier and overwrite:
+        replace_file(record, json.dumps({**earlier, "run": ""}).encode())  # nobody begins before the rest is gone
+        _clear(folder, left)
     written = {"format": FORMAT, "run": process.run, "processes": process.size, "asked": asked}
     replace_file(record, json.dumps(written, indent=1, ensure_ascii=False).encode())
+
+
+def _check_foreign(outputs: Outputs, left: Collection[Path]) -> None:
+    """Refuses to write over, or among, what no earlier run has left; in a folder of one, folders may be mixed."""
+    for path in (outputs.folder / name for name in outputs.names):
+        mixed = path.is_dir() and (bool(left) or not any(path.iterdir()))
+        if os.path.lexists(path) and path not in left and not mixed:
+            raise ConfigError(f"{path} is there already, and of no earlier run: choose another --out")
+
+
+def _clear(folder: Path, left: Iterable[Path]) -> None:
+    """Deletes what an earlier run has written, and folders that are empty then, but for `predict.json`."""
+    places = set()
+    for path in left:
+        if path != folder / PREDICTED:
+            path.unlink(missing_ok=True)
+            places |= {above for above in path.parents if folder in above.parents}
+    for place in sorted(places, key=lambda above: len(above.parts), reverse=True):
+        with suppress(OSError):  # something else lies there
+            place.rmdir()
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    """What the run in a folder has said of itself; nothing where there is none."""
+    found: object = None
+    with suppress(OSError, ValueError):
+        found = read_json(folder / PREDICTED)
+    return found if isinstance(found, dict) and isinstance(found.get("asked"), dict) else {}
+
+
+def _left(folder: Path) -> Iterator[Path]:
+    """The files of an earlier run in a folder, as its notes tell them, the notes last."""
+    earlier = _record_of(folder)
+    if not earlier:
+        return
+    saved, gallery = earlier["asked"].get("save") or (), earlier["asked"].get("gallery")
+    names: set[str] = set()
+    notes = [path for path in (folder / PROGRESS).glob("*.jsonl") if _NOTES.fullmatch(path.name)]
+    for note, _ in chain.from_iterable(map(read_lines, notes)):
+        names.update(map(str, note["files"]))
+    if "video" in saved:
+        names |= {f"{name.partition('/')[0]}.mp4" for name in names}
+    if gallery and (folder / RECORDS).is_file():
+        names.update(str(panel["file"]) for record, _ in read_lines(folder / RECORDS) for panel in record["panels"])
+    for name in sorted(names):
+        plain = PurePosixPath(name)
+        if plain.suffix in (".png", ".jpg", ".mp4") and not plain.is_absolute() and ".." not in plain.parts:
+            yield folder / plain
+    yield from (folder / name for name in (RECORDS, PAGE) if gallery)
+    yield from (folder / name for name in (AREAS,) if "areas" in saved)
+    yield from notes
+    yield folder / PREDICTED
 
 
 def _check_same(record: Path, asked: Options) -> None:
     found = read_json(record)
     earlier = found.get("asked") if isinstance(found, dict) else None
     if not isinstance(earlier, dict):
-        raise ConfigError(f"{record} is no record of predictions: choose another --out, or --overwrite to begin anew")
+        raise ConfigError(f"{record} is no record of predictions: choose another --out")
     now = json.loads(json.dumps(asked))
     names = [name for name in {**now, **earlier} if now.get(name) != earlier.get(name)]
     if names:
@@ -247,14 +337,9 @@ class Progress:
     def notes(self) -> Iterator[tuple[dict[str, Any], Path, int]]:
         """Every note with its file and where it begins there; a line that a kill has torn is left out."""
         for path in sorted(self.path.parent.glob("*.jsonl")):
-            with path.open("rb") as lines:
-                at = 0
-                for line in lines:
-                    with suppress(ValueError):
-                        note = json.loads(line)
-                        if isinstance(note, dict) and {"id", "files"} <= set(note):
-                            yield note, path, at
-                    at += len(line)
+            for note, at in read_lines(path):
+                if {"id", "files"} <= set(note):
+                    yield note, path, at
 
     def done(self) -> set[str]:
         """Names of the frames whose files are all there."""
@@ -274,7 +359,7 @@ def write_areas(progress: Progress, ids: Sequence[str]) -> Path:
         return dict(json.loads(files[path].readline())["areas"])
 
     path = progress.folder / AREAS
-    part = path.with_name(f".{AREAS}.{os.getpid()}.part")
+    part = path.with_name(f".{AREAS}.{uuid.uuid4().hex}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
             classes = {head: list(shares) for head, shares in areas(ids[0]).items()}
@@ -295,12 +380,9 @@ def write_page(folder: Path, ids: Sequence[str]) -> Path:
     """Writes `index.html` of the frames in their order, whichever process has predicted them."""
     records = folder / RECORDS
     place = {own: i for i, own in enumerate(ids)}
-    lines: dict[str, str] = {}
-    for line in records.read_text(encoding="utf-8").split("\n"):
-        with suppress(ValueError, KeyError):  # torn: its frame was predicted again
-            lines[json.loads(line)["sample_id"]] = line
-    kept = sorted((own for own in lines if own in place), key=place.__getitem__)
-    replace_file(records, "".join(f"{lines[own]}\n" for own in kept).encode())
+    found = {record["sample_id"]: record for record, _ in read_lines(records) if record.get("sample_id") in place}
+    kept = (found[own] for own in sorted(found, key=place.__getitem__))
+    replace_file(records, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in kept).encode())
     return write_gallery(folder)
 
 
@@ -310,7 +392,7 @@ def write_video(folder: Path, kind: str, ids: Iterable[str], rate: float) -> Pat
     Raises:
         ValueError: OpenCV cannot write such a video, or a picture of another size.
     """
-    part, path = folder / f".{kind}.part.mp4", folder / f"{kind}.mp4"
+    part, path = folder / f".{kind}.{uuid.uuid4().hex}.part.mp4", folder / f"{kind}.mp4"
     film, size = None, None
     try:
         for own in ids:

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from rgbx.cli.arguments import predicted_paths
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.outputs import (
     CLASSES_ONLY,
+    STRIP,
     Outputs,
     Process,
     Progress,
@@ -34,7 +37,7 @@ from rgbx.cli.sources import Source, open_dataset, open_paths
 from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
-from rgbx.models.inputs import Frame, MapInput, map_inputs
+from rgbx.models.inputs import OPTIONS, Frame, MapInput, map_inputs
 from rgbx.models.precision import autocast_dtype
 from rgbx.models.result import Result, ahead, predict_frames
 from rgbx.profile.measure import find_device
@@ -42,9 +45,19 @@ from rgbx.tasks import ENSEMBLE, Classes, Map, Task
 
 _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
-STRIP = "strip"
 THREADS = 2  # that read files, and as many that write them, while the model computes
-_WORDS = {"unit": str, "scale": float, "add": float, "bits": int, "log": float, "missing": float, "key": str}
+_KINDS: dict[str, Callable[[str], Any]] = {  # by the type of an option, how a word becomes its value
+    "float": float,
+    "float | None": float,
+    "tuple[float, ...]": float,
+    "int | None": int,
+    "bool": lambda text: {"true": True, "false": False}[text],
+    "str": str,
+}
+_WORDS: dict[str, Callable[[str], Any]] = {
+    "unit": str,
+    **{item.name: _KINDS[str(item.type)] for item in fields(Encoding) if item.name in OPTIONS},
+}
 
 
 @command("predict")
@@ -73,6 +86,8 @@ def main(arguments: argparse.Namespace) -> int:
     outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
     check_branch(arguments.branch, model, names)
+    if not single and not process.rank:
+        outputs.check_inputs(chain([checkpoint], (predicted_paths(arguments.inputs) or {}).values(), source.files()))
     _tell(model, names, source, process)
 
     def results(positions: Sequence[int]) -> Iterator[Result]:
@@ -87,11 +102,11 @@ def main(arguments: argparse.Namespace) -> int:
             print("It is to look at; --save ids writes the class ids.")
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    begin(out, asked, process, overwrite=arguments.overwrite)
+    begin(outputs, asked, process, overwrite=arguments.overwrite)
     progress = Progress(out, process)
     try:
         _write_all(outputs, source, results, progress, process)
-    except (KeyboardInterrupt, ValueError, OSError):
+    except (KeyboardInterrupt, Exception):
         if progress.path.stat().st_size:
             print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
         elif process.size == 1 and next(progress.notes(), None) is None:
@@ -217,7 +232,7 @@ def describe_maps(
         said: by map what the user says of its files, see `parse_map`.
         own: how the maps of a dataset are read.
         written: whether the values of heads that predict maps are written.
-        usual: whether depth of which nobody says it counts as millimetres.
+        usual: whether depth of which nobody says it counts as millimetres, which is printed.
 
     Returns:
         By map how it is read, and by head how it is written.
@@ -234,9 +249,21 @@ def describe_maps(
         raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
     about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
     reading = dict(own or map_inputs(names, said, about, saying=map_option, usual=usual))
+    if usual:
+        _tell_assumed(reading, map_inputs(names, said, about, saying=map_option))
     specs = {name: item.spec if own else item.encoding.spec for name, item in reading.items()}
     model.data_preprocessor.describe({name: spec for name, spec in specs.items() if spec is not None})
     return reading, {name: _encoding(task, said, about) for name, task in heads.items()} if written else {}
+
+
+def _tell_assumed(reading: Mapping[str, MapInput], strict: Mapping[str, MapInput]) -> None:
+    """Says of which maps a scale is assumed: those that could not be read if nothing were."""
+    for name, item in reading.items():
+        if item.known is not None and strict[name].known is None:
+            print(
+                f"Nobody says how many steps of {name} make a metre: {item.known.steps:g} are assumed; if others do, "
+                f"{map_option(name, 'scale=STEPS')}"
+            )
 
 
 def _encoding(task: Map, said: Mapping[str, Options], about: Meta) -> Encoding:
@@ -361,7 +388,7 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
                 f"{text!r}"
             ) from None
     if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:
-        raise ConfigError(f"--map {name}: {twice[0]}= is given {len(found[twice[0]])} times; expected once")
+        raise ConfigError(f"--map {name} says {twice[0]} twice; which is it?")
     options = {key: values[0] if len(values) == 1 else tuple(values) for key, values in found.items()}
     if options.get("unit", "metre") not in UNITS:
         raise ConfigError(f"--map {name} unit={options['unit']}: expected one of {one_of(UNITS, options['unit'])}")

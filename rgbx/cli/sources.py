@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ class Source:
         ids: the name of each frame, in order; no two alike.
         maps: their names, in the order in which they were given.
         read: the frames at some positions, in rising order, one after the other.
+        files: all that is read, or that belongs to it.
         inputs: how the maps are read, where a dataset says it.
         rate: frames a second, of videos.
         told: what listing them found, for the user; "" for nothing.
@@ -47,6 +48,7 @@ class Source:
     ids: Sequence[str]
     maps: tuple[str, ...]
     read: Callable[[Sequence[int]], Iterator[Frame]]
+    files: Callable[[], Iterable[Path]]
     inputs: Mapping[str, MapInput] = field(default_factory=dict)
     rate: float | None = None
     told: str = ""
@@ -81,8 +83,13 @@ def open_paths(paths: Mapping[str, Path], *, colours: Collection[str], max_gap: 
     return _of_files([next(iter(paths.values())).stem], [dict(paths)])
 
 
-def _of_files(ids: Sequence[str], rows: Sequence[Mapping[str, Path]], told: str = "") -> Source:
-    return Source(ids, tuple(rows[0]), lambda positions: (Frame(ids[i], rows[i]) for i in positions), told=told)
+def _of_files(
+    ids: Sequence[str], rows: Sequence[Mapping[str, Path]], told: str = "", beside: Collection[Path] = ()
+) -> Source:
+    def read(positions: Sequence[int]) -> Iterator[Frame]:
+        return (Frame(ids[i], rows[i]) for i in positions)
+
+    return Source(ids, tuple(rows[0]), read, lambda: chain(beside, *(row.values() for row in rows)), told=told)
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -108,7 +115,7 @@ def _lists(lists: Mapping[str, Path], max_gap: float | None) -> Source:
         for name, path in row.items():
             if not path.is_file():
                 raise FileNotFoundError(f"{items[name].origin}: {name} {path}: no such file")
-    return _of_files(_own_ids([next(iter(row.values())) for row in rows], lists), rows, told)
+    return _of_files(_own_ids([next(iter(row.values())) for row in rows], lists), rows, told, lists.values())
 
 
 def _list_rows(file: Path) -> list[Stamped]:
@@ -171,7 +178,8 @@ def _videos(paths: Mapping[str, Path], colours: Collection[str], max_gap: float 
         for i in positions:
             yield Frame(f"{rows[i][first]:06d}", {name: next(reader) for name, reader in readers.items()})
 
-    return Source([f"{row[first]:06d}" for row in rows], tuple(films), read, rate=films[first].rate, told=told)
+    ids = [f"{row[first]:06d}" for row in rows]
+    return Source(ids, tuple(films), read, paths.values, rate=films[first].rate, told=told)
 
 
 def _count(path: Path, name: str, colours: Collection[str]) -> _Film:
@@ -263,7 +271,8 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
     if isinstance(dataset, FileDataset) and type(dataset).read_frame is FileDataset.read_frame:  # one file, one map
         files = [_files_of(frame, names) for frame in dataset.frames]
         known = {name: MapInput(name, dataset.maps[name], dataset.encodings[name]) for name in names}
-        return replace(_of_files(ids, files, told), maps=tuple(names), inputs=known)
+        listed = _of_files(ids, files, told)
+        return replace(listed, maps=tuple(names), inputs=known, files=lambda: _all_files(folder, dataset))
 
     def read(positions: Sequence[int]) -> Iterator[Frame]:
         for i in positions:
@@ -272,7 +281,14 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
             yield Frame(dataset.name_of(i), {key: sample[key] for key in keys})
 
     known = {name: MapInput(name, dataset.maps[name], None) for name in names}
-    return Source(ids, tuple(names), read, known, told=told)
+    return Source(ids, tuple(names), read, lambda: _all_files(folder, dataset), known, told=told)
+
+
+def _all_files(folder: Path, dataset: DenseDataset) -> Iterator[Path]:
+    """Those beside the folders of a dataset, such as lists, and all of its frames, also labels."""
+    yield from (path for path in folder.iterdir() if path.is_file())
+    if isinstance(dataset, FileDataset):
+        yield from (path for frame in dataset.frames for path in frame.files.values())
 
 
 def _files_of(frame: Listed, names: Sequence[str]) -> dict[str, Path]:

@@ -98,8 +98,9 @@ def list_jobs(inputs: Mapping[str, Path], out: Path, *, overwrite: bool = False)
     if any(folders) and not all(folders):
         raise ConfigError("--input takes files or folders, not both at once")
     jobs = _folder_jobs(inputs, out) if all(folders) else [_file_job(inputs, out)]
+    read = {path.resolve() for job in jobs for path in job.files.values()}
     for job in jobs:
-        if job.out.resolve() in {path.resolve() for path in job.files.values()}:
+        if job.out.resolve() in read:
             raise ConfigError(f"{job.out} is an input; write the result elsewhere")
         if job.out.exists() and not overwrite:
             raise FileExistsError(f"{job.out} is there already: choose another --out, or pass --overwrite")

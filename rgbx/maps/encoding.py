@@ -14,7 +14,7 @@ Files of floats hold the same values without rounding. What was not measured is 
 that `missing` names; in metres 0 too, and it becomes 0. In maps of a sensor and in relative ones it becomes the spec's
 fill, and a mask tells it from a value (`Encoding.read_masked`).
 
-`scale`, `add`, `bits` and `log` are the words of `rgbx translate --map`, the first three those of a
+All options are words of `--map` and, behind a map's name, of `predict`; `scale`, `add` and `bits` are those of a
 `dataset.toml` too (`rgbx.datasets.declaration`). With `log`, relative maps hold exp(log * map) - 1, and 65535 where the
 map is 0, which is how Taskonomy stores depth (`log` = 11.1).
 """
@@ -450,10 +450,9 @@ class Encoding:
         channels = "three channels" if self.unit == "unit_vector" else "one channel"
         kind = stored_kind(raw) if raw.dtype.kind == "u" else f"{stored_kind(raw)} ({raw.dtype})"
         found = f"{self.spec.name} {path}: expected {channels} of {bits} bits, found {kind}"
-        if self.unit == "metre" and bits == 16 and raw.itemsize == 1:
-            scale = "STEPS_PER_METRE" if self.scale is None else f"{self.scale:g}"
+        if self.unit == "metre" and bits == 16 and raw.itemsize == 1 and raw.ndim == 2:
             when = "8 bits carry no metres unless their scale is known: if it is"
-            return StoredError(found, when, (f"scale={scale}", "bits=8"))
+            return StoredError(found, when, ("scale=STEPS_PER_METRE", "bits=8"))
         if self.unit == "metre" and raw.dtype.kind == "f" and self.scale is None:
             return StoredError(found, "floats need a scale: if they are metres", ("scale=1",))
         return ValueError(found)

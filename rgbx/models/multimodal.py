@@ -29,7 +29,7 @@ from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
-from rgbx.models.result import predict_frames
+from rgbx.models.result import Result, predict_frames
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
@@ -788,6 +788,34 @@ class MultimodalModel(nn.Module):
         self.trained_on = dict(dataset)
         self.data_preprocessor.describe(dataset.get("maps", {}))
 
+    @typing.overload
+    def predict(
+        self,
+        batch: Batch,
+        /,
+        *,
+        keep_probability: bool | None = None,
+        protocol: str | Protocol = "rgbx",
+        dtype: torch.dtype | None = None,
+        modalities: Sequence[str] | None = None,
+        heads: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]: ...
+
+    @typing.overload
+    def predict(
+        self,
+        /,
+        *,
+        batch_size: int = 1,
+        keep_probability: bool | None = None,
+        sample_id: object = None,
+        protocol: str | Protocol = "rgbx",
+        dtype: torch.dtype | None = None,
+        modalities: Sequence[str] | None = None,
+        heads: Sequence[str] | None = None,
+        **maps: object,
+    ) -> Result | list[Result] | Iterator[Result]: ...
+
     def predict(
         self,
         batch: Batch | None = None,
@@ -800,8 +828,8 @@ class MultimodalModel(nn.Module):
         dtype: torch.dtype | None = None,
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
-        **maps: Any,
-    ) -> Any:
+        **maps: object,
+    ) -> list[dict[str, Any]] | Result | list[Result] | Iterator[Result]:
         """Predicts on files, arrays, tensors or images, of any subset of the modalities.
 
             model.predict(rgb="a.jpg", depth="b.png", depth_scale=1000)["labels"].ids

@@ -78,6 +78,10 @@ class Predictor:
         self.model, self.dtype = model, dtype
         if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
             raise ValueError(f"dtype is {dtype!r}; expected torch.bfloat16, torch.float16 or None, the weights' own")
+        if isinstance(modalities, str):
+            raise ValueError(
+                f"modalities is {modalities!r}; expected a list of some of {list(model.modalities)}, or None"
+            )
         self.modalities = tuple(model.modalities if modalities is None else modalities)
         if unknown := [name for name in self.modalities if name not in model.modalities]:
             raise ValueError(f"modalities {unknown} given; this model knows {one_of(model.modalities, unknown[0])}")

@@ -330,13 +330,16 @@ def find_device(device: str) -> torch.device:
     """The device of a name; ``"auto"`` is CUDA where there is one.
 
     Raises:
-        ValueError: CUDA is asked for where there is none, or not as many.
+        ValueError: no such device; or CUDA is asked for where there is none, or not as many.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {device}, but torch {torch.__version__} sees no CUDA device")
-    found = torch.device(device)
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device is {device!r}; expected auto, cpu, cuda or cuda:N") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device is {device}, but torch sees {torch.cuda.device_count()} CUDA devices")
     return found

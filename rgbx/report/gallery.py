@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -100,7 +101,7 @@ def read_records(path: Path) -> list[Record]:
         FileNotFoundError, ValueError: no such file, or a line that is no record, which is named.
     """
     found: dict[str, Record] = {}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, limit=sys.maxsize).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -5,9 +5,12 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
+import torch
+
 import rgbx
 from rgbx._types import InputWarning
-from rgbx.cli.errors import warnings_in_sentences
+from rgbx.cli.errors import run_command, warnings_in_sentences
 
 PROGRAM = """
 import signal, time
@@ -43,3 +46,30 @@ def test_warnings_of_the_package_are_sentences():
             "x", UserWarning, "torch.py", 3, "y"
         )
     assert warnings.formatwarning is usual
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("predict", "--batch-size"), ("test", "test_dataloader.batch_size=1"), ("train", "train_dataloader.batch_size")],
+)
+def test_memory_that_is_not_enough_is_one_sentence(name, words, capsys):
+    """PyTorch's own error of a CPU, and that of a GPU; another RuntimeError is a fault of ours."""
+
+    def large(given):
+        return torch.empty(1 << 50).numel()
+
+    def on_a_gpu(given):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 3 GiB")
+
+    def faulty(given):
+        raise RuntimeError("shapes differ")
+
+    for body, told in (
+        (large, "the memory was not enough"),
+        (on_a_gpu, "of the GPU was not enough for another 2.00 GiB"),
+    ):
+        assert run_command(body, [], name) == 2
+        error = capsys.readouterr().err
+        assert told in error and words in error and error.count("\n") == 1
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_command(faulty, [], name)

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_models import diverse, small
+from small_models import LABELS, diverse, small
 
 from rgbx.cli.arguments import ConfigError, parse
-from rgbx.cli.outputs import Outputs
+from rgbx.cli.outputs import Outputs, Progress, write_video
 from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.inputs import OPTIONS
 
 SIZE, STEMS = (34, 50), ("a", "b", "c", "d")
 CLASSES = ["wall", "floor", "chair", "lamp", "box"]
@@ -373,7 +374,7 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
     cv2.imwrite(str(tmp_path / "eight.png"), np.full(SIZE, 99, np.uint8))
     words = ("rgb=rgb/a.png", f"depth={tmp_path / 'eight.png'}")
     assert run(*words, out="deep/out") == 2
-    assert "if it is, state --map depth scale=5000 and --map depth bits=8" in capsys.readouterr().err
+    assert "if it is, state --map depth scale=STEPS_PER_METRE and --map depth bits=8" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"eight.png"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
@@ -415,6 +416,15 @@ def test_what_the_user_says_of_files():
     added = parse_maps([["depth", "scale=1000"], ["thermal", "scale=5"], ["depth", "missing=65535"]])
     assert added == {"depth": said, "thermal": {"scale": 5.0}}
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
+    words = ["half_step=0.5", "holes=false", "normalise=true", "clips=true", "bits=16", "log=11.1", "add=2", "key=a"]
+    _, said = parse_map(["x", "unit=relative", "scale=3", "missing=0", *words])
+    assert said == {
+        "unit": "relative", "scale": 3.0, "missing": 0.0, "half_step": 0.5, "holes": False, "normalise": True,
+        "clips": True, "bits": 16, "log": 11.1, "add": 2.0, "key": "a",
+    }  # fmt: skip
+    assert set(said) == set(OPTIONS)  # whatever `predict` in Python takes
+    with pytest.raises(ConfigError, match="found 'holes=maybe'"):
+        parse_map(["depth", "holes=maybe"])
 
 
 def test_a_map_to_one_file_is_its_values(run, network, tmp_path, capsys):
@@ -428,5 +438,154 @@ def test_a_map_to_one_file_is_its_values(run, network, tmp_path, capsys):
 def test_several_words_of_one_map_are_one():
     words = [["depth", "scale=1000"], ["rgb", "key=x"], ["depth", "missing=0", "missing=9"], ["depth", "missing=7"]]
     assert parse_maps(words) == {"depth": {"scale": 1000.0, "missing": (0.0, 9.0, 7.0)}, "rgb": {"key": "x"}}
-    with pytest.raises(ConfigError, match="--map depth: scale= is given 2 times; expected once"):
+    with pytest.raises(ConfigError, match="--map depth says scale twice"):
         parse_maps([["depth", "scale=1000"], ["depth", "scale=5000"]])
+
+
+def contents(folder):
+    """The bytes of all files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def inputs(root, tmp_path):
+    """A folder whose maps are named as the heads of a model are, and the model beside it."""
+    state = torch.load(root / "model.pth", weights_only=False)
+    own = diverse(small(None, modalities=("rgb", "depth"), heads={"depth": LABELS})).eval()
+    torch.save({**state, "state_dict": own.state_dict(), "model": to_plain(own.recipe)}, tmp_path / "own.pth")
+    shutil.copytree(root / "rgb", tmp_path / "in/rgb")
+    shutil.copytree(root / "depth", tmp_path / "in/depth")
+    return tmp_path / "in"
+
+
+def predict_own(inputs, *words, out):
+    return main([str(inputs.parent / "own.pth"), *words, "--out", str(out), "--overwrite", "--device", "cpu"])
+
+
+def test_inputs_are_never_replaced(inputs, tmp_path, capsys):
+    """As folders, by lists and links, of a dataset, and those that an earlier run has written."""
+    for name in ("rgb", "depth"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"in/{name}/{stem}.png\n" for stem in STEMS))
+        (tmp_path / f"links/{name}").mkdir(parents=True)
+        for stem in STEMS:
+            (tmp_path / f"links/{name}/{stem}.png").symlink_to(inputs / f"{name}/{stem}.png")
+    (tmp_path / "data").mkdir()
+    splits = 'splits = {test = ["a", "b", "c", "d"]}'
+    declared = DECLARED.replace('folder = "', 'folder = "in/')
+    (tmp_path / "data/dataset.toml").write_text(declared + splits)
+    (tmp_path / "data/in").symlink_to(inputs)
+    before, links = contents(inputs), tmp_path / "links"
+    for words in (
+        (f"rgb={inputs / 'rgb'}", f"depth={inputs / 'depth'}"),
+        (f"rgb={inputs / 'rgb'}", f"depth={inputs / 'depth'}", "--modalities", "rgb"),
+        (f"rgb={tmp_path / 'rgb.txt'}", f"depth={tmp_path / 'depth.txt'}"),
+        (f"rgb={links / 'rgb'}", f"depth={links / 'depth'}"),
+        (str(tmp_path / "data"),),
+    ):
+        assert predict_own(inputs, *words, out=inputs) == 2, words
+        assert re.search(r"which is an input.*; write elsewhere", capsys.readouterr().err), words
+        assert contents(inputs) == before, words
+    made = tmp_path / "made"
+    assert predict_own(inputs, f"rgb={inputs / 'rgb'}", "--save", "ids", out=made) == 0
+    before = contents(made)
+    (tmp_path / "again.txt").write_text("".join(f"made/depth/{stem}.png\n" for stem in STEMS))
+    again = (f"rgb={tmp_path / 'rgb.txt'}", f"depth={tmp_path / 'again.txt'}")
+    for words in (("--save", "ids"), ("--save", "overlay")):  # the second would only clear them away
+        assert predict_own(inputs, *again, *words, out=made) == 2
+        assert contents(made) == before
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run_and_all_of_others(run, root, tmp_path, capsys):
+    assert run(*BOTH, *EVERYTHING, out="out") == 0
+    out = tmp_path / "out"
+    others = {"progress/notes.jsonl": b"1", "labels/mine.txt": b"2", "notes.part.txt": b"3", "pictures/me.jpg": b"4"}
+    for name, content in others.items():
+        (out / name).write_bytes(content)
+    Path("other").mkdir(exist_ok=True)
+    Path("other/e.png").write_bytes(Path("rgb/a.png").read_bytes())
+    words = ("rgb=other", "--save", "overlay", "--gallery", "--heads", "labels")
+    assert run(*words, "--overwrite", out="out") == 0
+    assert run(*words, out="fresh") == 0
+    found, fresh = contents(out), contents(tmp_path / "fresh")
+    assert {name: found.pop(name) for name in others} == others
+    assert found.keys() == fresh.keys()
+    page = (out / "index.html").read_text()
+    assert page == (tmp_path / "fresh/index.html").read_text().replace(">fresh<", ">out<")
+
+
+@pytest.mark.parametrize("name", ["index.html", "areas.json", "progress/notes.jsonl", "labels/a.png", "predict.json"])
+def test_a_folder_of_others_is_left_alone(run, tmp_path, capsys, name):
+    path = tmp_path / "site" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    assert run(*BOTH, "--save", "ids", "--overwrite", out="site") == 2
+    assert "is there already, and of no earlier run: choose another --out" in capsys.readouterr().err
+    assert contents(tmp_path / "site") == {name: b"mine"}
+
+
+@pytest.mark.parametrize("word", ["--resume", "--overwrite"])
+def test_a_kill_before_the_first_note_is_no_hindrance(run, tmp_path, word):
+    assert run(*BOTH, "--gallery", out="out") == 0
+    (tmp_path / "out/progress/0.jsonl").write_bytes(b"")
+    (tmp_path / "out/index.html").unlink()
+    assert run(*BOTH, "--gallery", word, out="out") == 0
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_a_torn_note_of_a_picture_is_no_hindrance(run, tmp_path, monkeypatch, capsys):
+    """A full disk leaves a part of a line; what follows begins on its own, and the page has every frame."""
+    assert run(*BOTH, "--gallery", out="whole") == 0
+    noted, killed = Progress.add, ["b"]
+
+    def interrupted(self, note):
+        if note["id"] in killed:
+            with (self.folder / "predictions.jsonl").open("r+b") as file:
+                file.truncate(file.seek(0, 2) - 20)
+            raise OSError(28, "No space left on device", "predictions.jsonl")
+        noted(self, note)
+
+    monkeypatch.setattr(Progress, "add", interrupted)
+    monkeypatch.setattr("rgbx.cli.predict.THREADS", 1)
+    assert run(*BOTH, "--gallery") == 2
+    killed.clear()
+    assert run(*BOTH, "--gallery", "--resume") == 0
+    page = (tmp_path / "whole/index.html").read_text()
+    assert (tmp_path / "out/index.html").read_text() == page.replace(">whole<", ">out<")
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_too_little_memory_leaves_nothing_or_what_can_go_on(run, tmp_path, monkeypatch, capsys):
+    """At the first frame, and at a later one."""
+    compute, left = Predictor.__call__, [0]
+
+    def limited(self, *args, **options):
+        if not left[0]:
+            torch.empty(1 << 50)
+        left[0] -= 1
+        return compute(self, *args, **options)
+
+    monkeypatch.setattr(Predictor, "__call__", limited)
+    assert run(*BOTH) == 2
+    assert "the memory was not enough" in (said := capsys.readouterr().err) and "--batch-size" in said
+    assert not (tmp_path / "out").exists()
+    left[0] = 3
+    assert run(*BOTH) == 2
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    left[0] = 4
+    assert run(*BOTH, "--resume") == 0
+
+
+def test_processes_that_end_together_write_videos_of_their_own(tmp_path, monkeypatch):
+    """The second begins while the first writes, and neither takes the other's part for its own."""
+    (tmp_path / "labels").mkdir()
+    for stem in STEMS:
+        cv2.imwrite(str(tmp_path / f"labels/{stem}.png"), np.full((*SIZE, 3), 99, np.uint8))
+
+    def while_another_writes():
+        yield "a"
+        write_video(tmp_path, "labels", STEMS, 5.0)
+        yield from STEMS[1:]
+
+    path = write_video(tmp_path, "labels", while_another_writes(), 5.0)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == len(STEMS)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["labels", "labels.mp4"]

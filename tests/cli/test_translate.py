@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rgbx.cli.arguments import ConfigError
 from rgbx.cli.predict import map_option, parse_map
 from rgbx.cli.translate import list_jobs, main
 from rgbx.datasets import Taskonomy
@@ -342,3 +343,24 @@ def test_normals_are_written_as_unit_vectors(tmp_path):
     assert np.allclose(np.linalg.norm(stored, axis=2)[1:], 1, atol=1e-4)
     assert np.allclose(np.cross(stored[1:], vectors[1:]), 0, atol=1e-4)
     assert (read_image(tmp_path / "n.png")[0, 0] == 32768).all()
+
+
+def test_depth_of_which_nobody_says_the_scale_is_assumed_aloud(tmp_path, capsys):
+    save(model_of("rgb", modalities=("depth",)), tmp_path / "weights.pth")
+    depth = write(tmp_path / "d.png", RNG.integers(500, 9000, SIZE, dtype=np.uint16))
+    command = [str(tmp_path / "weights.pth"), "--device", "cpu", "--input", f"depth={depth}", "--overwrite"]
+    told = "Nobody says how many steps of depth make a metre: 1000 are assumed; if others do, --map depth scale=STEPS"
+    written = {}
+    for words in ((), ("--map", "depth", "scale=1000")):
+        assert main([*command, *words, "--out", str(tmp_path / "o.png")]) == 0
+        assert (told in capsys.readouterr().out) == (not words)
+        written[words] = (tmp_path / "o.png").read_bytes()
+    assert len(set(written.values())) == 1
+
+
+def test_a_result_is_no_input_of_another_frame_either(tmp_path):
+    image = write(tmp_path / "rgb/a.png", np.zeros((2, 2, 3), np.uint8))
+    write(tmp_path / "out/a.png", np.zeros((2, 2, 3), np.uint8))
+    (image.parent / "b.png").symlink_to(tmp_path / "out/a.png")
+    with pytest.raises(ConfigError, match=r"out/a\.png is an input"):
+        list_jobs({"rgb": tmp_path / "rgb"}, tmp_path / "out", overwrite=True)

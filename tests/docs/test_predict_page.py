@@ -14,8 +14,10 @@ from small_models import LABELS, small
 
 from rgbx.maps.palette import default_palette, seen_lab
 from rgbx.models.checkpoint import to_plain
+from rgbx.models.inputs import OPTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "predict.md").read_text()
+TRANSLATION = (Path(__file__).parents[2] / "docs" / "translation.md").read_text()
 ONE, MANY, SAID, BRANCHES, GALLERY = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 SIZE = (24, 32)
 RNG = np.random.default_rng(0)
@@ -84,6 +86,17 @@ def test_every_attribute_that_the_page_names_is_there(names):
     for name in re.findall(r"`(\w+)", "\n".join(line.split("|")[1] for line in first.splitlines() if "|" in line)):
         assert hasattr(head, name), name
     assert all(hasattr(head, name) for name in ("branches", "picture", "legend", "panels"))
+
+
+def test_the_options_of_files_are_listed_once_and_all():
+    """Where both ways to predict refer to."""
+    table = TRANSLATION.split("| option | of | |")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sorted(OPTIONS)
+    assert (
+        PAGE.count("options of\n[map files](translation.md#maps-as-files)")
+        + PAGE.count("options of [map files](translation.md#maps-as-files)")
+        == 2
+    )
 
 
 def test_how_far_colours_are_apart():

@@ -8,7 +8,9 @@ import pickle
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_overloads, get_type_hints
 
 import cv2
 import numpy as np
@@ -22,9 +24,9 @@ from rgbx.datasets import FolderDataset
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import GAP, draw_bar
-from rgbx.models import Predictor
+from rgbx.models import MultimodalModel, Predictor
 from rgbx.models.checkpoint import to_plain
-from rgbx.models.result import ahead
+from rgbx.models.result import Result, ahead
 from rgbx.transforms import PackSample, collate
 
 SIZE = (19, 26)
@@ -316,6 +318,7 @@ REFUSED = {
     "a type by its name": (dict(rgb="rgb/a.png", dtype="bfloat16"), "dtype is 'bfloat16'; expected torch.bfloat16"),
     "a type that autocast has not": (dict(rgb="rgb/a.png", dtype=torch.float64), "dtype is torch.float64; expected"),
     "no head": (dict(rgb="rgb/a.png", heads=[]), r"heads is \[\]; expected a list"),
+    "a modality that is no list": (dict(rgb="rgb/a.png", modalities="rgb"), "modalities is 'rgb'; expected a list"),
     "a head that is no list": (dict(rgb="rgb/a.png", heads="labels"), "heads is 'labels'; expected a list"),
 }  # fmt: skip
 
@@ -338,7 +341,7 @@ def test_what_is_wrong_is_told(model, root, case):
 @pytest.mark.parametrize(
     ("map_", "given", "options", "message"),
     [
-        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=5000 and depth_bits=8"),
+        ("depth", np.ones((4, 5), np.uint8), {}, "if it is, state depth_scale=STEPS_PER_METRE and depth_bits=8"),
         ("depth", np.ones((4, 5), np.uint8), {"scale": 25}, "if it is, state depth_bits=8"),
         ("depth", np.full((4, 5), -2, np.int16), {}, "if they stand for no measurement, state depth_missing=VALUE"),
         ("thermal", np.ones((4, 5), np.int16), {"unit": "relative"}, "counts as 1, state thermal_scale=VALUE"),
@@ -437,6 +440,14 @@ def test_a_batch_is_predicted_as_ever():
         model.predict(data, rgb="a.png")
     with pytest.raises(ValueError, match=r"by their names, such as predict\(rgb=\.\.\.\).*found str"):
         model.predict("a.png")
+
+
+def test_what_predict_gives_has_types():
+    """For editors and type checkers: a batch gives dicts, maps by name give results."""
+    batched, named = (get_type_hints(form)["return"] for form in get_overloads(MultimodalModel.predict))
+    assert batched == list[dict[str, Any]]
+    assert named == Result | list[Result] | Iterator[Result]
+    assert get_type_hints(MultimodalModel.predict)["return"] == batched | named
 
 
 def test_results_are_written_and_read_back(model, root, tmp_path):

@@ -112,6 +112,8 @@ def test_cuda_is_refused_where_there_is_none():
     assert find_device("auto") == CPU
     with pytest.raises(ValueError, match="sees no CUDA device"):
         find_device("cuda:0")
+    with pytest.raises(ValueError, match="device is 'foo'; expected auto, cpu, cuda or cuda:N"):
+        find_device("foo")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
