@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from rgbx._files import existing_file
-from rgbx._text import nearest
+from rgbx._text import nearest, nearest_file
 
 LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
 
@@ -23,7 +23,7 @@ def find_result(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         if not path.exists():
-            near = nearest(path.name, (item.name for item in path.parent.glob("*")))
+            near = nearest(path.name, (item.name for item in path.parent.glob("*"))) or nearest_file(path)
             raise FileNotFoundError(f"checkpoint {path}: no such file or work directory{near}")
         return existing_file(path, "checkpoint")  # says what it is
     best = sorted(path.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)

@@ -67,7 +67,13 @@ def one_of(known: Iterable[object], found: object) -> str:
 
 
 def nearest_file(path: Path) -> str:
-    """The same of a file that is not there, among those of its folder with its suffix."""
+    """The same of a file that is not there, among those of its folder with its suffix.
+
+    Where its folder is not there either, among the files of its name in that folder's neighbours.
+    """
+    if not path.parent.exists():
+        found = (folder / path.name for folder in path.parent.parent.glob("*"))
+        return nearest(str(path), (str(file) for file in found if file.exists()))
     return nearest(path.name, (item.name for item in path.parent.glob(f"*{path.suffix}")))
 
 
@@ -79,7 +85,7 @@ def check_options(given: Iterable[str], known: Collection[str], what: str) -> No
     """
     for name in given:
         if name not in known:
-            raise ValueError(f"{what} has no option {name!r}{nearest(name, known)}; it has {list(known)}")
+            raise ValueError(f"{what} has no option {name!r}; it has {list(known)}{nearest(name, known)}")
 
 
 def percent(fraction: float) -> str:

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import re
 
 import pytest
 
-from rgbx._text import branch_title, csv_text, nearest, one_of, subset_title, subset_titles
+from rgbx._runs import find_result
+from rgbx._text import branch_title, csv_text, nearest, nearest_file, one_of, subset_title, subset_titles
+from rgbx.cli.arguments import existing_config
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,18 @@ def test_a_branch_is_no_subset():
 def test_the_nearest_name(name, hint):
     assert nearest(name, ["rgb", "depth", "thermal"]) == hint
     assert one_of(("rgb", "depth", "thermal"), name) == f"rgb, depth, thermal{hint}"
+
+
+def test_the_nearest_file_also_where_its_folder_is_misspelt(tmp_path):
+    (tmp_path / "own_new").mkdir()
+    (tmp_path / "own_new/config.py").touch()
+    near = f"; did you mean '{tmp_path}/own_new/config.py'?"
+    assert nearest_file(tmp_path / "own_nw/config.py") == near
+    assert nearest_file(tmp_path / "own_new/confg.py") == "; did you mean 'config.py'?"
+    assert nearest_file(tmp_path / "own_nw/plan.json") == nearest_file(tmp_path / "a/b/c.py") == ""
+    for find in (existing_config, find_result):
+        with pytest.raises(FileNotFoundError, match=re.escape(near)):
+            find(tmp_path / "own_nw/config.py")
 
 
 def test_names_may_be_other_things_than_text():

@@ -64,6 +64,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     example = ""
+    _given: Sequence[str] = ()
 
     def format_help(self) -> str:
         """The help, and the example in one line, however wide the terminal is."""
@@ -71,17 +72,31 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with one sentence; --help tells the rest."""
+        if message.startswith("the following arguments are required"):
+            message += self._unknown_option()
         self.exit(2, f"error: {message} ({self.prog} --help tells what it takes)\n")
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse's, but what is left over is refused here, where this parser's options are known."""
+        self._given = list(sys.argv[1:] if args is None else args)
         found, rest = super().parse_known_args(args, namespace)
         if rest:
-            known = [text for action in self._actions for text in action.option_strings]
-            self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], known)}")
+            self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], self._options)}")
         return found, rest
+
+    @property
+    def _options(self) -> list[str]:
+        return [text for action in self._actions for text in action.option_strings]
+
+    def _unknown_option(self) -> str:
+        """The first option that was given and that there is not, as likely the one that is missing, for a message."""
+        for word in self._given if self._subparsers is None else ():
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in self._options):
+                return f"; {name} is no option{nearest(name, self._options)}"
+        return ""
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
@@ -525,7 +540,10 @@ def _add_predict(parser: Parser) -> None:
         f"path in each line, or a timestamp and a path), or all videos ({' '.join(VIDEOS)}); or a dataset's folder",
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="the folder to write; of a single frame also FILE.png, one picture"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="the folder to write; of a single frame also FILE.png: its overlay, or what --save says",
     )
     parser.add_argument(
         "--save",
@@ -534,7 +552,7 @@ def _add_predict(parser: Parser) -> None:
         metavar="KIND",
         help="ids (classes, or the values of a map in its unit), colours, overlay, confidence (16 bits, 65535 = 1), "
         "strip (inputs and answers side by side), areas (share of each class in every frame, areas.json), video (of "
-        "videos: the overlays) (ids overlay)",
+        "videos: the overlays) (ids overlay; of FILE.png the overlay, or the values of a map)",
     )
     parser.add_argument("--gallery", action="store_true", help="also write index.html, a page to look through")
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads that predict (all)")
@@ -598,8 +616,8 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
     out = Path(arguments.out)
     if kinds != {"file"}:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
-    saved = arguments.save or ["ids"]
-    if len(saved) > 1 or saved[0] in ("areas", "video") or arguments.gallery or arguments.resume:
+    saved = arguments.save or ()
+    if len(saved) > 1 or {"areas", "video"} & set(saved) or arguments.gallery or arguments.resume:
         raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}; for more give a folder")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; expected a file to write")

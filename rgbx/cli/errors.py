@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rgbx._types import InputWarning
 from rgbx.cli.arguments import ConfigError, parse
 
 USER_ERRORS = (ValueError, OSError, ImportError)
@@ -144,13 +145,13 @@ def interrupts_repeated() -> Iterator[None]:
 
 @contextmanager
 def warnings_in_sentences() -> Iterator[None]:
-    """Shows warnings of this package without the line of code that gave them."""
+    """Shows warnings of this package, also those that point elsewhere, without a line of code."""
     usual, package = warnings.formatwarning, Path(__file__).parents[1]
 
     def shown(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
-        if Path(filename).is_relative_to(package):
+        if Path(filename).is_relative_to(package) or issubclass(category, InputWarning):
             return f"warning: {message}\n"
         return usual(message, category, filename, lineno, line)
 

@@ -80,7 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
         modalities=names,
         heads=arguments.heads,
     )
-    kinds = saved_kinds(arguments.save or (["ids"] if single else None), predictor.tasks)
+    kinds = saved_kinds(arguments.save, predictor.tasks, single=single)
     reading, encodings = describe_maps(model, names, predictor.tasks, said, source.inputs, written="ids" in kinds)
     spans = _spans(predictor.tasks) if source.rate else {}
     outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
@@ -98,6 +98,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     if own:
         _write_one(outputs, own, *results([0]))
+        if arguments.save is None and kinds == ["overlay"]:
+            print("It is to look at; --save ids writes the class ids.")
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     begin(outputs, asked, process, overwrite=arguments.overwrite)
@@ -143,7 +145,8 @@ def _write_all(
     kept = len(done & set(source.ids[process.rank :: process.size]))
     there = f", {kept} were there" if kept else ""
     speed = f", {len(positions) / seconds:.3g} frames/s" if positions else ""
-    print(f"{whose}{frames_told(len(positions))}{speed}{there}: {outputs.folder}")
+    told = f"{frames_told(len(positions))}{speed}{there}" if positions or not kept else _all_there(kept)
+    print(f"{whose}{told}: {outputs.folder}")
     if not set(source.ids) <= progress.done():
         return  # another process is not at its end
     if "areas" in outputs.kinds:
@@ -153,6 +156,10 @@ def _write_all(
     if source.rate is not None:
         for film in outputs.films:
             print(f"The video is {write_video(outputs.folder, film, source.ids, source.rate)}")
+
+
+def _all_there(count: int) -> str:
+    return f"all {count} frames were there already" if count > 1 else "the frame was there already"
 
 
 def frames_told(count: int) -> str:
@@ -270,13 +277,20 @@ def _encoding(task: Map, said: Mapping[str, Options], about: Meta) -> Encoding:
     return map_inputs([task.target], said, dataset, saying=map_option, usual=True)[task.target].encoding.to_write()
 
 
-def saved_kinds(asked: Sequence[str] | None, tasks: Mapping[str, Task]) -> list[str]:
+def saved_kinds(asked: Sequence[str] | None, tasks: Mapping[str, Task], *, single: bool = False) -> list[str]:
     """What is written: what was asked for, or the usual that these heads have.
+
+    Args:
+        asked: some of `rgbx._choices.SAVED`.
+        tasks: of the heads, by name.
+        single: whether one file is written: then the usual is the overlay of classes, or the values of a map.
 
     Raises:
         ConfigError: a kind that none of the heads has.
     """
     has_classes = any(isinstance(task, Classes) for task in tasks.values())
+    if asked is None and single:
+        return ["overlay" if all(isinstance(task, Classes) for task in tasks.values()) else "ids"]
     if asked is None:
         return [kind for kind in _USUAL if has_classes or kind not in CLASSES_ONLY]
     if not has_classes and (absent := [kind for kind in asked if kind in CLASSES_ONLY]):

@@ -159,7 +159,7 @@ def select(study: Study, runs: Sequence[Run], *, only: Sequence[str] | None, see
         if method not in study.methods:
             known = ", ".join(map(repr, study.methods))
             raise ConfigError(
-                f"--only: {method!r} is no method of {study.file}{nearest(method, study.methods)}; it has {known}"
+                f"--only: {method!r} is no method of {study.file}; it has {known}{nearest(method, study.methods)}"
             )
     declared = sorted({run.seed for run in runs})
     if set(seeds or ()) - set(declared):

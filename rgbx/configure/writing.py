@@ -44,7 +44,7 @@ def _head(data: Data, machine: Machine, plan: Plan, command: str) -> str:
     goal = f" to {data.target}" if data.target else ""
     what = f"{' and '.join(data.modalities)}{goal} of {data.root.name}"
     lines = [
-        f"A training of {what}.",
+        *_wrapped(f"A training of {what}."),
         "",
         "Written by",
         "",

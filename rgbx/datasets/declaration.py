@@ -19,6 +19,7 @@ from rgbx.datasets.sample import check_names
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.folders import ANY
 from rgbx.maps.labels import Colour
+from rgbx.maps.palette import default_palette
 
 SPLIT = "{split}"
 _SPLIT_FORMS = "a list file NAME.txt, a folder's name, an array of stems, or a table of lists with timestamps"
@@ -188,7 +189,7 @@ def _classes_and_label(file: Path, top: Table) -> tuple[tuple[str, ...], list[li
     names = classes.get("names", list, "an array of class names in the order of the train ids")
     if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names) or len(names) > 255:
         raise classes.wrong("names", "an array of at most 255 distinct class names")
-    palette = classes.get("palette", list, "one [red, green, blue] per class", bitwise_palette(len(names) + 1)[1:])
+    palette = classes.get("palette", list, "one [red, green, blue] per class", default_palette(len(names)))
     if len(palette) != len(names) or not all(_is_colour(colour) for colour in palette):
         raise classes.wrong("palette", f"one [red, green, blue] of 0..255 for each of the {len(names)} classes")
     label = Table(file, "label", top.get("label", dict, "a table with folder and suffix"))

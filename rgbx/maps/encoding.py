@@ -46,6 +46,10 @@ from rgbx.maps.spec import STANDARD_MAPS, UNITS, MapSpec
 
 _COLOURS = ("rgb8", "encoded")
 _LONGEST = 1.001  # a component of a unit vector, rounded
+_NO_METRE_ADD = (
+    "has no add: half_step is added to a stored number, 0.5 for metre = (value + 0.5) / scale; other metres are to be "
+    "computed first, and given as an array of floats in Python"
+)
 _NO_MEASUREMENT = "if they stand for no measurement", ("missing=VALUE",)
 
 
@@ -111,7 +115,7 @@ class Encoding:
         if unit not in UNITS:
             raise ValueError(f"{name}: the unit {unit!r} has no file format; known: {sorted(UNITS)}")
         if self.add is not None and (unit != "sensor" or not math.isfinite(self.add)):
-            has = "takes a finite number" if unit == "sensor" else "has no add"
+            has = {"sensor": "takes a finite number", "metre": _NO_METRE_ADD}.get(unit, "has no add")
             raise ValueError(f"{name}: add is {self.add}; unit {unit!r} {has}")
         if self.log is not None and (
             unit != "relative" or self.scale is not None or self.file_bits != 16 or not 0 < self.log < math.inf

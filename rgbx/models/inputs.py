@@ -71,6 +71,12 @@ class MapInput:
             raise ValueError(self.hint)
         return self.known
 
+    @property
+    def divided(self) -> str:
+        """What the caller said that stored values are divided by, as he writes it; "" where he said nothing."""
+        scale = self.known.scale if self.known and self.stated else None
+        return self.saying(self.name, f"scale={scale:g}") if self.saying and scale not in (None, 1) else ""
+
     def read(self, value: object, valid: object = None, where: str = "in memory") -> dict[str, Tensor]:
         """``NAME`` [C, H, W] in its unit and, where it needs one, ``NAME_valid`` bool [1, H, W].
 
@@ -232,8 +238,8 @@ def split_arguments(
         else:
             known = [*modalities, *(f"{name}_{option}" for name in modalities for option in ("valid", *OPTIONS))]
             raise ValueError(
-                f"predict was given {key!r}, which this model does not know{nearest(key.lower(), known)}; its maps are "
-                f"{', '.join(modalities)}, each with NAME_valid and {', '.join(f'NAME_{word}' for word in OPTIONS)}"
+                f"predict was given {key!r}, which this model does not know; its maps are {', '.join(modalities)}, "
+                f"each with NAME_valid and {', '.join(f'NAME_{word}' for word in OPTIONS)}{nearest(key.lower(), known)}"
             )
     present = [name for name in modalities if name in maps]
     if not present:
@@ -369,12 +375,13 @@ def read_frame(frame: Frame, inputs: Mapping[str, MapInput]) -> Packed:
     Raises:
         FileNotFoundError, ValueError: no map, one that cannot be read, or maps of different sizes, which are named.
     """
-    sample: Packed = {"sample_id": frame.sample_id, "paths": {}}
+    sample: Packed = {"sample_id": frame.sample_id, "paths": {}, "divided": {}}
     for name in (name for name in inputs if name in frame.values):
         value = frame.values[name]
         path = getattr(value, "filename", "") if isinstance(value, Image.Image) else value
         shown = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
         sample["paths"][name] = shown
+        sample["divided"][name] = inputs[name].divided
         where = shown or f"sample {frame.sample_id!r}"
         sample |= inputs[name].read(value, frame.values.get(f"{name}_valid"), where)
     names = list(sample["paths"])

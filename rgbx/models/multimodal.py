@@ -9,6 +9,7 @@ Source: arXiv 2108.05009, section 3.4; several heads on one backbone are ours.
 
 from __future__ import annotations
 
+import sys
 import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
-from rgbx._types import Batch, Meta, Options
+from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
@@ -51,7 +52,7 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
     "normal": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
 }
 KINDS = ("statistics", "range")
-BESIDE = ("sample_id", "paths", "label")  # what batches of any dataset hold beside maps
+BESIDE = ("sample_id", "paths", "divided", "label")  # what batches of any dataset hold beside maps
 MATRIX = 4  # longest side of what a batch may hold of each sample beside maps, such as a camera's matrix
 LOOKED_AT = 32  # rows and columns, about, by which values are judged
 MOST_OUTSIDE = 0.5  # share of the values
@@ -166,21 +167,32 @@ class Span(NamedTuple):
         self,
         values: Tensor,  # [n], measured
         meaning: Meaning,
-    ) -> str:
-        """What speaks against the values, with the unit that they are likely in; nothing if they may be right."""
+        divided: str = "",
+    ) -> tuple[str, str]:
+        """What speaks against the values, and its kind; nothing if they may be right.
+
+        Args:
+            values: of the map.
+            meaning: of the map.
+            divided: what its stored values were divided by, as the caller said it; "" where he said nothing.
+        """
         if meaning.dtype == "uint8":
-            return "nothing is above 1, of 255: was it divided before it became uint8?" if values.max() == 1 else ""
+            byte = "nothing is above 1, of 255: was it divided before it became uint8?"
+            return (byte, "byte") if values.max() == 1 else ("", "")
         x, metres = values.float(), meaning.unit == "metre"
         outside = float(((x < self.low) | (x > self.high)).float().mean())
         small = metres and self.centre > 2 and float(x.max()) <= 1
         if outside <= MOST_OUTSIDE and not small:
-            return ""
+            return "", ""
         median, guess = float(x.median()), ""
         for factor, unit in METRE_STEPS.items() if metres else ():
             if not guess and abs(median / factor - self.centre) <= 1.5 * self.spread:
                 guess = f": are these {unit.replace('1/', 'steps of 1/')}?"
         guess = ": is it scaled to 0..1?" if small else guess
-        return f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}{guess}"
+        if divided and median < self.centre:
+            guess = f": {divided} divided its values: is that how they are stored?"
+        kind = guess or ("low" if median < self.centre else "high")
+        return f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}{guess}", kind
 
 
 class Preprocessor(nn.Module):
@@ -223,7 +235,7 @@ class Preprocessor(nn.Module):
         self._spans = {name: Span.of(given) for name, given in options.items()}
         self.register_load_state_dict_post_hook(_read_spans)
         self._stated: dict[str, MapSpec] = {}
-        self._told: set[str] = set()  # maps of which a warning was given
+        self._told: set[tuple[str, str]] = set()  # maps, and the kinds of objections to them that were told
 
     def describe(self, maps: Mapping[str, MapSpec]) -> None:
         """Says what the maps of the dataset are that batches come from, as its `metainfo` does."""
@@ -247,7 +259,7 @@ class Preprocessor(nn.Module):
                 layout, number of channels, dtype, batch or size than the others and its meaning ask for.
 
         Warns:
-            UserWarning: once a map, where its values lie outside what the model expects.
+            InputWarning: once a map and kind of objection, where its values lie outside what the model expects.
         """
         meanings = self._checked(data)
         self._look(data, meanings, training)
@@ -305,12 +317,14 @@ class Preprocessor(nn.Module):
             if name in own or name in dataset or key in BESIDE:
                 continue
             if name in STANDARD_MAPS:
-                self._tell(name, f"the batch holds {key!r}, which this model does not take; it takes {list(own)}")
+                self._tell(
+                    name, "name", f"the batch holds {key!r}, which this model does not take; it takes {list(own)}"
+                )
             elif _is_map(value) or str(key).lower() in own:
                 known = [*self.modalities, *targets, *(f"{name}_valid" for name in self.modalities)]
                 raise ValueError(
-                    f"the batch holds {key!r}, {_found(value)}, which this model does not know"
-                    f"{nearest(str(key), known)}; it takes {', '.join(known)}"
+                    f"the batch holds {key!r}, {_found(value)}, which this model does not know; "
+                    f"it takes {', '.join(known)}{nearest(str(key), known)}"
                 )
 
     def _meaning(self, name: str) -> Meaning:
@@ -336,23 +350,26 @@ class Preprocessor(nn.Module):
     def _look(self, data: Batch, meanings: Mapping[str, Meaning], training: bool) -> None:
         """Warns of maps whose values the model was not made for, by some pixels of each."""
         for name, meaning in meanings.items():
-            if name not in self._spans or name in self._told or (training and data[name].device.type != "cpu"):
+            if name not in self._spans or (training and data[name].device.type != "cpu"):
                 continue
             rows, columns = (max(side // LOOKED_AT, 1) for side in data[name].shape[2:])
             x, valid = data[name][..., ::rows, ::columns], data.get(f"{name}_valid")
             mask = measured(x, None if valid is None else valid[..., ::rows, ::columns].to(x.device), meaning)
             values = x if mask is None else x[mask.expand_as(x)]
-            said = self._spans[name].objection(values, meaning) if values.numel() else ""
+            given = data.get("divided")
+            divided = str(given.get(name, "")) if isinstance(given, Mapping) else ""
+            said, kind = self._spans[name].objection(values, meaning, divided) if values.numel() else ("", "")
             if not said and meaning.positive and valid is None and (negative := x < 0).any():
                 lowest, share = float(x[negative].min()), float(negative.float().mean())
                 said = f"{lowest:.4g} is below 0, on {share:.0%} of the pixels: they are taken as not measured"
+                kind = "negative"
             if said:
-                self._tell(name, f"{name}{_file(name, data)}: {said}")
+                self._tell(name, kind, f"{name}{_file(name, data)}: {said}")
 
-    def _tell(self, name: str, text: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            warnings.warn(text, stacklevel=2)
+    def _tell(self, name: str, kind: str, text: str) -> None:
+        if (name, kind) not in self._told:
+            self._told.add((name, kind))
+            warnings.warn(text, InputWarning, stacklevel=_callers_level())
 
     def clipped(
         self,
@@ -455,6 +472,14 @@ def check_map(
         raise ValueError(f"{name}_valid is {_found(valid)}; expected a tensor bool {expected}, True = measured{hint}")
 
 
+def _callers_level() -> int:
+    """The `stacklevel`, for who calls this, of the first frame that is neither of this package nor of torch."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("rgbx", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def _file(name: str, data: Batch) -> str:
     """The first file of a map, in brackets, where the batch says it."""
     paths = data.get("paths")
@@ -545,9 +570,10 @@ def input_options(
 def _statistics(name: str, given: Options | None) -> Statistics:
     known = dict(given or {})
     if not {"mean", "std"} <= set(known):
+        near = nearest(name, DEFAULT_STATISTICS)
         raise ValueError(
-            f"no normalization statistics for modality {name!r}{nearest(name, DEFAULT_STATISTICS)}; for your own, "
-            f"pass statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit"
+            f"no normalization statistics for modality {name!r}; for your own, pass "
+            f"statistics={{{name!r}: {{'mean': [...], 'std': [...]}}}} in its own unit{near}"
         )
     if unknown := sorted(set(known) - {"mean", "std", "max"}):
         raise ValueError(f"statistics of {name!r} have the unknown entries {unknown}; known are mean, std and max")

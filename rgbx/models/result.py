@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -56,6 +56,12 @@ class Result(Mapping[str, HeadResult]):
         except KeyError:
             raise KeyError(f"no head {name!r}; the model has {', '.join(self._heads)}") from None
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """What else is asked for; the name of a head is told as it is written."""
+        heads = self.__dict__.get("_heads", {})
+        way = f": {name!r} is a head, result[{name!r}]" if name in heads else nearest(name, dir(self))
+        raise AttributeError(f"a result has no attribute {name!r}{way}")
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._heads)
 
@@ -75,7 +81,7 @@ class Result(Mapping[str, HeadResult]):
             if name not in found.branches:
                 known = ", ".join((ENSEMBLE, *found.branches))
                 raise ValueError(
-                    f"there is no branch {name!r} of {head}{nearest(name, found.branches)}; it has {known}"
+                    f"there is no branch {name!r} of {head}; it has {known}{nearest(name, found.branches)}"
                 )
         heads = {head: found.branches[name] for head, found in self.items()}
         return Result(self.sample_id, self.paths, self.inputs, heads, self._read)
@@ -209,7 +215,8 @@ def as_batch(samples: list[Packed]) -> Batch:
     maps = [key for key, value in samples[0].items() if isinstance(value, Tensor)]
     paths = {name: [sample["paths"][name] for sample in samples] for name in samples[0]["paths"]}
     stacked: dict[str, Any] = {key: torch.stack([sample[key] for sample in samples]) for key in maps}
-    return {**stacked, "sample_id": [sample["sample_id"] for sample in samples], "paths": paths}
+    names = [sample["sample_id"] for sample in samples]
+    return {**stacked, "sample_id": names, "paths": paths, "divided": samples[0]["divided"]}
 
 
 def _alike(a: Packed, b: Packed) -> bool:

@@ -202,7 +202,7 @@ def _frame(record: Record, number: int) -> str:
         for panel in record["panels"]
     )
     files = ", ".join(f'<a href="{_url(file)}">{escape(file)}</a>' for file in record["files"].values())
-    read = ", ".join(escape(path) for path in record["paths"].values() if path)
+    read = ", ".join(escape(Path(path).name) for path in record["paths"].values() if path)
     notes = "".join(
         f"<p class=note>{text}</p>" for text in (read and f"Read: {read}", files and f"Written: {files}") if text
     )
@@ -220,6 +220,8 @@ def _told(head: str, told: Mapping[str, Json]) -> str:
             f"<li>{swatch(entry['colour'])}{escape(entry['name'])} <b>{_share(entry['share'])} %</b></li>"
             for entry in sorted(told["classes"], key=lambda entry: entry["id"])
         ]
+        if "confidence" in told:
+            entries.append(f"<li>mean confidence <b>{told['confidence']:.2f}</b></li>")
         return f'<ul class="legend" aria-label="{escape(head)}">{"".join(entries)}</ul>\n'
     if "median" not in told:
         return ""

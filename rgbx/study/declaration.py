@@ -135,8 +135,8 @@ def _check_names(values: Mapping[str, object], file: Path) -> None:
     for name in values:
         if name not in known and not name.startswith("_"):
             raise ValueError(
-                f"{file}: unknown name {name!r}{nearest(name, known)}; a study has {', '.join(known)} (begin the "
-                "names of your own variables with an underscore)"
+                f"{file}: unknown name {name!r}; a study has {', '.join(known)} (begin the names of your "
+                f"own variables with an underscore){nearest(name, known)}"
             )
     for name in REQUIRED:
         if name not in values:

@@ -77,7 +77,7 @@ class Shown:
         if not certain:
             return Score(name)
         names = [key if other == self.head else f"{other}/{key}" for other, table in known.items() for key in table]
-        raise ValueError(f"scores names {name!r}{nearest(name, names)}; the results have {', '.join(names)}")
+        raise ValueError(f"scores names {name!r}; the results have {', '.join(names)}{nearest(name, names)}")
 
 
 def _measured(head: HeadResult) -> dict[str, Score]:
@@ -112,7 +112,7 @@ def choose_scores(
     for name in (own, *(empty.place(name)[0] for name in names or ())):
         if name not in tasks:
             raise ValueError(
-                f"scores are asked for of head {name!r}{nearest(name, tasks)}; the model has {list(tasks)}"
+                f"scores are asked for of head {name!r}; the model has {list(tasks)}{nearest(name, tasks)}"
             )
     known = {name: {score.name: score for score in _table(task, meta, options or {})} for name, task in tasks.items()}
     if names is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgbx._text import branch_title
+from rgbx._text import branch_title, nearest
 from rgbx._types import Meta
 from rgbx.maps import IGNORE_INDEX, Encoding, MapSpec
 from rgbx.maps.colour import (
@@ -136,6 +136,13 @@ class HeadResult:
         return f"<{type(self).__name__} {self.answer.head!r} of {self.branch}, {height}×{width}>"
 
 
+class Areas(dict[str, float]):
+    """Shares by the names of classes, which are told where another is asked for."""
+
+    def __missing__(self, name: str) -> float:
+        raise KeyError(f"no class {name!r}; the classes are {', '.join(self)}{nearest(str(name), self)}")
+
+
 class ClassesResult(HeadResult):
     """One of K classes for every pixel."""
 
@@ -183,7 +190,7 @@ class ClassesResult(HeadResult):
     def areas(self) -> dict[str, float]:
         """Share of the pixels of every class, by its name, in the order of the classes; they sum to 1."""
         counts = np.bincount(self.ids.ravel(), minlength=self.task.channels)
-        return {name: float(counts[k] / self.ids.size) for k, name in enumerate(self.classes)}
+        return Areas({name: float(counts[k] / self.ids.size) for k, name in enumerate(self.classes)})
 
     def legend(self) -> dict[str, Sequence[int]]:
         """Name to colour of the classes that occur, in the order of the classes."""

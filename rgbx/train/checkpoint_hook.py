@@ -71,8 +71,8 @@ class CheckpointHook(Hook):
         wanted = (self.save_best or "auto").rpartition("/")[2]
         if wanted not in names | {"auto"}:
             raise ValueError(
-                f"save_best={self.save_best!r} is no score of the model's heads{nearest(wanted, names)}; "
-                f"they have {', '.join(sorted(names))}"
+                f"save_best={self.save_best!r} is no score of the model's heads; they have "
+                f"{', '.join(sorted(names))}{nearest(wanted, names)}"
             )
 
     def before_train(self, runner: Runner) -> None:

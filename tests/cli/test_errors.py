@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import rgbx
+from rgbx._types import InputWarning
 from rgbx.cli.errors import run_command, warnings_in_sentences
 
 PROGRAM = """
@@ -40,6 +41,7 @@ def test_warnings_of_the_package_are_sentences():
     usual, own = warnings.formatwarning, str(Path(rgbx.__file__).parent / "models/multimodal.py")
     with warnings_in_sentences():
         assert warnings.formatwarning("too far", UserWarning, own, 3) == "warning: too far\n"
+        assert warnings.formatwarning("too far", InputWarning, "elsewhere.py", 3) == "warning: too far\n"
         assert warnings.formatwarning("x", UserWarning, "torch.py", 3, "y") == usual(
             "x", UserWarning, "torch.py", 3, "y"
         )

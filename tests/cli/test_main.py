@@ -31,6 +31,7 @@ MISTAKES = [  # command lines below the root of the project, exit code 2, and wh
     ("predict README.md rgb=README.m --out o", "INPUT rgb=README.m: no such file or folder"),
     ("predict README.md rgb=docs --out docs", "docs lies in docs, which is an input"),
     ("predict README.md rgb=docs --out tools", "tools is there already, and not empty: choose another --out"),
+    ("predict README.md rgb=docs --ouput o", "are required: --out; --ouput is no option; did you mean '--out'?"),
     ("predict README.md rgb=docs --out o --save overlays", "did you mean 'overlay'?"),
     ("predict README.md rgb=docs --out o --max-gap soon", "'soon' is not a number of seconds, such as 0.02"),
     (

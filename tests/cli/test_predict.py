@@ -114,14 +114,18 @@ def test_folders_and_every_kind_of_file(run, network, tmp_path, capsys):
     assert [page.index(f'of {stem}"') for stem in STEMS] == sorted(page.index(f'of {stem}"') for stem in STEMS)
 
 
-@pytest.mark.parametrize(("words", "kind"), [((), "ids"), (("--save", "confidence"), "confidence")])
+@pytest.mark.parametrize(
+    ("words", "kind"), [((), "overlay"), (("--save", "ids"), "ids"), (("--save", "confidence"), "confidence")]
+)
 def test_one_frame_to_one_file(run, network, tmp_path, capsys, words, kind):
     frame = ("rgb=rgb/a.png", "depth=depth/a.png")
     assert run(*frame, *words, "--heads", "labels", out="a.png") == 0
-    assert f"{kind} of labels written: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{kind} of labels written: " in said and ("--save ids writes the class ids" in said) == (not words)
     found = expected(network, arrays("a"))["labels"]
-    truth = found.prediction["ensemble"].numpy()
-    truth = truth if kind == "ids" else np.rint(found.probability["ensemble"].numpy().max(0).astype(float) * 65535)
+    ids, sure = found.prediction["ensemble"].numpy(), found.probability["ensemble"].numpy().max(0).astype(float)
+    mixed = (picture("rgb/a.png").astype(float) + np.array(PALETTE)[ids]) / 2
+    truth = {"ids": ids, "confidence": np.rint(sure * 65535), "overlay": mixed}[kind]
     assert np.abs(picture(tmp_path / "a.png").astype(int) - truth).max() <= (kind != "ids")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
     assert run(*frame, *words, out="a.png") == 2
@@ -295,6 +299,8 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     assert files_in(out) == files_in(tmp_path / "whole")
     page = (tmp_path / "whole/index.html").read_text()
     assert (out / "index.html").read_text() == page.replace(">whole<", ">out<")
+    assert run(*BOTH, *EVERYTHING, "--resume") == 0
+    assert f"all 4 frames were there already: {out}" in capsys.readouterr().out
     (out / "labels/b.png").unlink()
     for _ in range(2):
         assert run(*BOTH, *EVERYTHING, "--resume") == 0 and len(count) == 3
@@ -409,9 +415,6 @@ def test_what_the_user_says_of_files():
     assert (name, said) == ("depth", {"scale": 1000.0, "missing": 65535.0})
     added = parse_maps([["depth", "scale=1000"], ["thermal", "scale=5"], ["depth", "missing=65535"]])
     assert added == {"depth": said, "thermal": {"scale": 5.0}}
-    for twice in ([["depth", "scale=1"], ["depth", "scale=1000"]], [["depth", "scale=1", "scale=1000"]]):
-        with pytest.raises(ConfigError, match="--map depth says scale twice"):
-            parse_maps(twice)
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
     words = ["half_step=0.5", "holes=false", "normalise=true", "clips=true", "bits=16", "log=11.1", "add=2", "key=a"]
     _, said = parse_map(["x", "unit=relative", "scale=3", "missing=0", *words])
@@ -422,6 +425,14 @@ def test_what_the_user_says_of_files():
     assert set(said) == set(OPTIONS)  # whatever `predict` in Python takes
     with pytest.raises(ConfigError, match="found 'holes=maybe'"):
         parse_map(["depth", "holes=maybe"])
+
+
+def test_a_map_to_one_file_is_its_values(run, network, tmp_path, capsys):
+    assert run("rgb=rgb/a.png", "depth=depth/a.png", "--heads", "normal", out="n.png") == 0
+    assert "ids of normal written: " in capsys.readouterr().out
+    stored = picture(tmp_path / "n.png") / 32767.5 - 1
+    truth = expected(network, arrays("a"))["normal"].prediction["ensemble"].numpy().transpose(1, 2, 0)
+    assert np.abs(stored - truth / np.linalg.norm(truth, axis=2, keepdims=True)).max() < 1e-4
 
 
 def test_several_words_of_one_map_are_one():

@@ -166,6 +166,7 @@ model = rgbx.load(sys.argv[1])
 found = model.predict(data)
 model.predict(rgb=data["rgb"][0], depth=data["depth"][0].clamp(min=0)).strip()
 torch.save(found[0]["heads"]["labels"].prediction, sys.argv[2] + ".out")
+import rgbx.cli.predict
 heavy = ("mmengine", "matplotlib", "albumentations", "segmentation_models_pytorch", "mmcv", "pandas")
 print([name for name in heavy if name in sys.modules])
 """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_overloads, get_type_hints
@@ -390,6 +393,42 @@ def test_a_checkpoint_that_says_nothing(root):
 def test_depth_in_other_units_is_warned_of(checkpoint):
     with pytest.warns(UserWarning, match=r"depth: the median is 2500, .*are these millimetres\?"):
         rgbx.load(checkpoint).predict(depth=np.full((20, 24), 2500.0, np.float32))
+
+
+def test_names_that_a_result_does_not_have(checkpoint):
+    result = rgbx.load(checkpoint).predict(depth=np.full((20, 24), 2.5, np.float32))
+    cases = {
+        "labels": "no attribute 'labels': 'labels' is a head, result['labels']",
+        "imputs": "no attribute 'imputs'; did you mean 'inputs'",
+    }
+    for name, message in cases.items():
+        with pytest.raises(AttributeError, match=re.escape(message)):
+            getattr(result, name)
+    assert not hasattr(result, "colours") and copy.copy(result).sample_id == result.sample_id
+    assert pickle.loads(pickle.dumps(result["labels"].areas)) == result["labels"].areas
+    names = list(result["labels"].areas)
+    with pytest.raises(KeyError, match=f"no class 'sofa'; the classes are {', '.join(names)}"):
+        result["labels"].areas["sofa"]
+    with pytest.raises(KeyError, match=f"no class '{names[0]}x'; .*; did you mean '{names[0]}'"):
+        result["labels"].areas[f"{names[0]}x"]
+
+
+def test_each_kind_of_mistake_is_warned_of_once_where_it_was_made(checkpoint):
+    """Metres of which the caller says that they are millimetres, then others; the warning shows the caller's file."""
+    model, metres = rgbx.load(checkpoint), np.full((20, 24), 2.5, np.float32)
+    cases = {
+        r"depth: the median is 0\.0025, .*: depth_scale=1000 divided its values: is that how": (metres, 1000),
+        r"depth: the median is 2500, .*are these millimetres\?": (1000 * metres, None),
+        r"depth: the median is 0\.25, .*: is it scaled to 0\.\.1\?": (metres / 10, None),
+    }
+    for message, (depth, scale) in cases.items():
+        options = {"depth_scale": scale} if scale else {}
+        with pytest.warns(UserWarning, match=message) as told:
+            model.predict(depth=depth, **options)
+        assert [warning.filename for warning in told] == [__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict(depth=depth, **options)
 
 
 def test_a_batch_is_predicted_as_ever():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -32,14 +33,18 @@ addEventListener("load", async () => {
     order.dispatchEvent(new Event("change"));
     orders[option.textContent] = shown();
   }
-  const found = { widths: images.map((image) => image.naturalWidth), orders, width: document.body.scrollWidth };
-  const pre = document.createElement("pre");
-  pre.id = "found";
-  pre.textContent = JSON.stringify(found);
-  document.body.append(pre);
+  const scrolled = [...document.querySelectorAll(".scroll")].map((box) => box.scrollWidth - box.clientWidth);
+  parent.postMessage({ widths: images.map((image) => image.naturalWidth), orders, scrolled }, "*");
 });
 </script>
 """
+NARROW = """<!doctype html><body><iframe src="checked.html" style="width:420px;height:800px;border:0"></iframe>
+<script>addEventListener("message", (event) => {
+  const pre = document.createElement("pre");
+  pre.id = "found";
+  pre.textContent = JSON.stringify(event.data);
+  document.body.append(pre);
+});</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +88,18 @@ def test_every_frame_with_its_pictures_classes_and_files(gallery, results):
         shares = {name: share for name, share in result["labels"].areas.items() if share}
         assert [name for name, _ in names] == list(shares)  # in the order of the classes
         assert [float(share) for _, share in names] == [round(100 * share, 1) for share in shares.values()]
+        assert f"mean confidence <b>{result['labels'].confidence.mean():.2f}</b>" in frame
         median = float(np.median(result["dense"].values))
         assert f"median <b>{median:.3g} m</b>" in frame
     assert unescape(page).count("labels/a <1>.png") >= 1 or "labels/a%20%3C1%3E.png" in page
+
+
+def test_files_that_were_read_are_named_without_where_they_lie(results, tmp_path):
+    result = copy.copy(results[0])
+    result.paths = {"rgb": "/tmp/of me/a <1>.jpg", "depth": ""}
+    add_to_gallery(result, tmp_path)
+    page = write_gallery(tmp_path).read_text()
+    assert "<p class=note>Read: a &lt;1&gt;.jpg</p>" in page and "of me" not in page
 
 
 def test_classes_of_all_frames_in_one_order(gallery):
@@ -130,15 +144,17 @@ def test_damaged_notes_are_named(tmp_path, text, message):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's package chromium")
 def test_in_a_browser(gallery):
-    """All pictures load from beside the page, and thumbnails come in the order that is chosen."""
-    checked = gallery.with_name("checked.html")
-    checked.write_text(gallery.read_text().replace("</body>", f"{CHECK}</body>"))
+    """All pictures load from beside the page, thumbnails come in the order that is chosen, and tables fit a phone."""
+    checked = gallery.with_name("narrow.html")
+    checked.write_text(NARROW)
+    gallery.with_name("checked.html").write_text(gallery.read_text().replace("</body>", f"{CHECK}</body>"))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=4000"]
     done = subprocess.run(
         [CHROMIUM, *flags, "--dump-dom", checked.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
     found = json.loads(unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)[1]))
     assert len(found["widths"]) == 3 * 6 and set(found["widths"]) == {30, 32}
+    assert found["scrolled"] == [0]
     assert found["orders"]["as they came"] == IDS
     assert found["orders"]["most floor & co first"] == ["c", "a <1>", "b/2"]
     assert found["orders"]["most ball first"] == ["b/2", "a <1>", "c"]

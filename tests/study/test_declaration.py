@@ -47,8 +47,8 @@ def test_plain_values_are_kept(declare, value):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": {}}, "unknown name 'method'; did you mean 'methods'"),
-        ({"seed": (1,)}, "unknown name 'seed'; did you mean 'seeds'"),
+        ({"method": {}}, "unknown name 'method'; a study has .*; did you mean 'methods'"),
+        ({"seed": (1,)}, "unknown name 'seed'; a study has .*; did you mean 'seeds'"),
         ({"methods": {}}, "methods is {}; expected a dict of at least one"),
         ({"methods": {"a b": {}, "a/b": {}}}, "'a/b' would lie in a folder 'a_b', as that of 'a b'"),
         ({"methods": {"A": {}, "a": {}}}, "as that of 'A'"),

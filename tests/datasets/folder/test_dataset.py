@@ -68,6 +68,10 @@ def test_lists_and_values(own):
     assert [frame.sample_id for frame in FolderDataset(own, "test", modalities=("rgb",)).frames] == ["night/3"]
 
 
+def test_classes_without_colours_have_the_default_ones(own):
+    assert FolderDataset(own).palette == [[0, 114, 178], [230, 159, 0], [0, 158, 115]]  # Okabe and Ito
+
+
 def test_frames_of_a_free_suffix_are_those_of_the_first_folder_whatever_is_asked(tmp_path):
     """Also where no asked map has a free suffix; what the depth folder holds besides is no frame."""
     for name, suffix in (("b", ".jpg"), ("a", ".png")):
