@@ -197,7 +197,7 @@ def test_exception(root):
         Image.fromarray(np.full((5, 8), 255, np.uint8)).save(root / f"{n}.png")
     with pytest.raises(ValueError, match="Labels: no labelled pixel in 5 frames"):
         count_labels(Labels(root))
-    assert set(CLASS_WEIGHTS) == {"median_frequency", "inverse_frequency", "enet", "effective_number"}
+    assert set(CLASS_WEIGHTS) == {"median_frequency", "inverse_frequency", "inverse_root", "enet", "effective_number"}
 
 
 def test_inverse_root_is_one_for_the_mean_pixel_and_bounded():
