@@ -20,7 +20,7 @@ MISTAKES = [  # command lines below the root of the project, exit code 2, and wh
     (f"train {CONFIG} --resume last.pth", "checkpoint last.pth: no such file"),
     (f"train {CONFIG} --load-from last.pth", "checkpoint last.pth: no such file"),
     (f"train {CONFIG} --cfg-options model.width", "--cfg-options takes A.B=VALUE, found 'model.width'"),
-    (f"train {CONFIG} --data-root data/roms", "data root data/roms does not exist; --data-root names the folder"),
+    (f"train {CONFIG} --data-root data/roms", "data root data/roms does not exist"),
     ("study configs/studies", "study configs/studies: expected a file, found a folder"),
     (f"train {CONFIG} --seed -1", "argument --seed: '-1' is not an integer of 0..2**32-1"),
     (f"test {CONFIG} work_dir/demo", "checkpoint work_dir/demo: no such file or work directory"),

@@ -169,7 +169,7 @@ def test_debugging_shows_the_traceback(monkeypatch):
         ("from rgbx.models import multimodal_segmentor\nmodel = dict(type=multimodal_segmentor, "
          "modalities=('rgb', 'depth'), num_classes=3, backbone='resnet19')", "did you mean 'resnet18'?"),
         ("from rgbx.models import multimodal_segmentor\nmodel = dict(type=multimodal_segmentor, "
-         "modalities=('rgb', 'dpeth'), num_classes=3, backbone='test_resnet')", "'dpeth'; did you mean 'depth'?"),
+         "modalities=('rgb', 'dpeth'), num_classes=3, backbone='test_resnet')", "did you mean 'depth'?"),
         ("from rgbx.datasets import FolderDataset\ntrain_dataloader.dataset = dict(type=FolderDataset, root='')\n"
          "data_root = 'away'", "data root away does not exist; --data-root names"),
     ],
