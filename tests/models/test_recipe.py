@@ -139,7 +139,7 @@ SEGMENTOR, TRANSLATOR, THREE = GOOD["multimodal_segmentor"], GOOD["multimodal_tr
         ({"builder": "multimodal", "parameters": [1]}, r"parameters are \[1\]; expected a dict"),
         ({"builder": "multimodal", "parameters": {}}, "a model needs 'modalities'"),
         (changed(SEGMENTOR, "parameters", "fuson", value=None), "fuson"),
-        (changed(THREE, "parameters", "fuson", value=None), "'fuson'; did you mean 'fusion'"),
+        (changed(THREE, "parameters", "fuson", value=None), "'fuson'.*did you mean 'fusion'"),
         (changed(THREE, "parameters", "pretrained", value="hf-hub:x/y"), "no option 'pretrained'"),
         (changed(THREE, "parameters", "modalities", value=[f"m{i}" for i in range(5000)]), "5000 modalities"),
         (changed(THREE, "parameters", "heads", value={f"h{i}": {} for i in range(5000)}), "5000 heads"),
