@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 import typing
 from typing import Any
 
@@ -30,10 +31,12 @@ def finish_together() -> None:
 
     Gloo's threads release the tensors of the last collective after it has returned, and need Python's lock for that.
     Destroying the group meanwhile waits for these threads with the lock held: for ever, or with an abort at exit. A
-    barrier has no tensors, and waits without the lock.
+    barrier has no tensors, and waits without the lock; a thread other than the barrier's may still wait for the lock
+    then, and gets it while this one sleeps.
     """
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+        time.sleep(0.1)
 
 
 def wrap(model: MultimodalModel) -> DistributedDataParallel:
