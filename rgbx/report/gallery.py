@@ -20,7 +20,7 @@ from rgbx.maps.colour import colour_map
 from rgbx.maps.drawing import Bar, Panel
 from rgbx.maps.files import append_line, replace_file
 from rgbx.models.result import Result
-from rgbx.report.markup import Cell, count_cell, facts, percent, percent_cell, sortable_table, swatch
+from rgbx.report.markup import Cell, count_cell, document, facts, percent, percent_cell, sortable_table, swatch
 from rgbx.report.tables import Table
 
 RECORDS, PAGE, PICTURES = "predictions.jsonl", "index.html", "pictures"
@@ -29,7 +29,6 @@ JPEG = (  # colours as fine as brightness: classes differ in colour alone
     *(cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
 STOPS = 9  # of a bar's gradient
-CONTENT_POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 Record = dict[str, Json]  # what the page is told of a frame, one line of RECORDS
 
 
@@ -79,17 +78,14 @@ def write_gallery(folder: str | Path, *, title: str = "") -> Path:
     records = read_records(folder / RECORDS)
     name = title or folder.resolve().name
     heads = list(dict.fromkeys(head for record in records for head in record["heads"]))
-    page = _DOCUMENT.format(
-        policy=CONTENT_POLICY,
-        title=escape(name),
-        style=_beside("style.css") + _beside("gallery.css"),
-        script=_beside("sort.js") + _beside("gallery.js"),
-        facts=facts(_facts(records, heads)),
+    main = _MAIN.format(
         classes="".join(_classes(records, head) for head in heads),
         order=_order(records, heads),
         thumbnails="".join(_thumbnail(record, number) for number, record in enumerate(records)),
         frames="".join(_frame(record, number) for number, record in enumerate(records)),
     )
+    header = f'<p class="kind">Predictions</p>\n<h1>{escape(name)}</h1>\n{facts(_facts(records, heads))}\n'
+    page = document(name, header, main, images="'self' file: data:", beside=("gallery.css", "gallery.js"))
     replace_file(folder / PAGE, page.encode())
     return folder / PAGE
 
@@ -264,29 +260,7 @@ def _url(file: str) -> str:
     return escape(quote(file))
 
 
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-_DOCUMENT = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<p class="kind">Predictions</p>
-<h1>{title}</h1>
-{facts}
-</header>
-<main>
-<section aria-labelledby="overview">
+_MAIN = """<section aria-labelledby="overview">
 <h2 id="overview">Overview</h2>
 <p class="order"><label>Order <select id="order">{order}</select></label></p>
 <ol class="thumbnails" id="thumbnails">
@@ -295,10 +269,4 @@ _DOCUMENT = """<!doctype html>
 {classes}<section aria-labelledby="frames">
 <h2 id="frames">Frames</h2>
 {frames}</section>
-</main>
-<p class="unseen" role="status" id="told"></p>
-<script>
-{script}</script>
-</body>
-</html>
 """

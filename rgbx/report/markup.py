@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 from rgbx.evaluate.result import score_table, shown
@@ -13,6 +14,7 @@ from rgbx.report.tables import Table
 from rgbx.tasks.score import FRACTION, Score
 
 DASH = "–"
+OF_PAGES = ("style.css", "sort.js")
 
 
 @dataclass(frozen=True)
@@ -180,3 +182,48 @@ def _cell(cell: Cell, tag: str) -> str:
         if value not in ("", None)
     )
     return f"<{tag}{attributes}>{cell.html}</{tag.split()[0]}>"
+
+
+def document(title: str, header: str, main: str, *, images: str = "data:", beside: Sequence[str] = ()) -> str:
+    """A whole page, which opens from a disk and asks for nothing else.
+
+    Args:
+        title: as text.
+        header, main: HTML, each with a line's end.
+        images: where pictures may come from, as in a Content-Security-Policy.
+        beside: files of this folder that the page has besides `style.css` and `sort.js`.
+    """
+    texts = {name: Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (*OF_PAGES, *beside)}
+    style, script = ("".join(text for name, text in texts.items() if name.endswith(end)) for end in (".css", ".js"))
+    return _DOCUMENT.format(
+        policy=f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+        title=escape(title),
+        style=style,
+        script=script,
+        header=header,
+        main=main,
+    )
+
+
+_DOCUMENT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+{header}</header>
+<main>
+{main}</main>
+<p class="unseen" role="status" id="told"></p>
+<script>
+{script}</script>
+</body>
+</html>
+"""

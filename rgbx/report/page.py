@@ -12,10 +12,9 @@ from rgbx.evaluate.comparison import headline_interval
 from rgbx.evaluate.result import headline, read_result, score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Result, look_up
 from rgbx.report import sections
-from rgbx.report.markup import Link, breakable, facts, number, percent
+from rgbx.report.markup import Link, breakable, document, facts, number, percent
 from rgbx.report.tables import word, write_csv_files
 
-CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 KINDS = {"classes": "Segmentation", "map": "Map"}
 UNITS = {
     "rgb8": "8-bit colours",
@@ -100,15 +99,8 @@ def render_page(result: Result, folder: str | Path) -> str:
             for name in heads
         )
         links += f"<ul>{_links(ends)}</ul>"
-    return _DOCUMENT.format(
-        title=escape(title),
-        policy=CONTENT_POLICY,
-        style=_beside("style.css"),
-        script=_beside("sort.js"),
-        head=f'<p class="kind">{escape(kind)}</p>\n<h1>{breakable(title)}</h1>\n{opening}',
-        links=links,
-        body=body,
-    )
+    header = f'<p class="kind">{escape(kind)}</p>\n<h1>{breakable(title)}</h1>\n{opening}'
+    return document(title, f'{header}<nav aria-label="Sections">{links}</nav>\n', body)
 
 
 def _title(result: Result) -> str:
@@ -240,32 +232,3 @@ def _section(key: str, heading: str, html: str, head: str = "") -> str:
 
 def _links(parts: Iterable[Section]) -> str:
     return "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, heading, _ in parts)
-
-
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-_DOCUMENT = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-{head}<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{body}</main>
-<p class="unseen" role="status" id="told"></p>
-<script>
-{script}</script>
-</body>
-</html>
-"""

@@ -8,6 +8,25 @@ from PIL import Image
 MAKERS = {"classes": make_result, "map": make_map_result, "joint": make_joint_result}
 
 
+@pytest.fixture(scope="session")
+def framed():
+    """A page that shows another in a frame of so many pixels' width, and what that one posts in `found`."""
+
+    def write(place, file, width):
+        place.write_text(
+            f"""<!doctype html><body><iframe src="{file}" style="width:{width}px;height:800px;border:0"></iframe>
+<script>addEventListener("message", (event) => {{
+  const pre = document.createElement("pre");
+  pre.id = "found";
+  pre.textContent = JSON.stringify(event.data);
+  document.body.append(pre);
+}});</script>"""
+        )
+        return place
+
+    return write
+
+
 @pytest.fixture
 def write_result(tmp_path):
     """Writes a made-up result, changed by a function if given, with pictures of noise unless told otherwise."""

@@ -62,13 +62,6 @@ WIDTH = """
 addEventListener("load", () => parent.postMessage([document.documentElement.scrollWidth, innerWidth], "*"));
 </script>
 """
-PHONE = """<!doctype html><body><iframe src="narrow.html" style="width:390px;height:800px;border:0"></iframe>
-<script>addEventListener("message", (event) => {
-  const pre = document.createElement("pre");
-  pre.id = "found";
-  pre.textContent = JSON.stringify(event.data);
-  document.body.append(pre);
-});</script>"""
 
 
 def run(page, tmp_path):
@@ -115,11 +108,10 @@ def test_images_load_columns_sort_and_cells_tell(write_result, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["classes", "map", "joint"])
-def test_a_phone_does_not_scroll_sideways(write_result, tmp_path, kind):
+def test_a_phone_does_not_scroll_sideways(write_result, framed, tmp_path, kind):
     options = {"classes": [f"a class with a long name {k}" for k in range(40)]} if kind == "classes" else {}
     html = write_report(write_result(kind=kind, **options)).read_text()
     (tmp_path / "narrow.html").write_text(html.replace("</body>", WIDTH + "</body>"))
-    (tmp_path / "phone.html").write_text(PHONE)
-    scrolled, seen = run(tmp_path / "phone.html", tmp_path)
+    scrolled, seen = run(framed(tmp_path / "phone.html", "narrow.html", 390), tmp_path)
     assert seen == 390
     assert scrolled <= 390

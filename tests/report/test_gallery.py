@@ -38,13 +38,6 @@ addEventListener("load", async () => {
 });
 </script>
 """
-NARROW = """<!doctype html><body><iframe src="checked.html" style="width:420px;height:800px;border:0"></iframe>
-<script>addEventListener("message", (event) => {
-  const pre = document.createElement("pre");
-  pre.id = "found";
-  pre.textContent = JSON.stringify(event.data);
-  document.body.append(pre);
-});</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +136,9 @@ def test_damaged_notes_are_named(tmp_path, text, message):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's package chromium")
-def test_in_a_browser(gallery):
+def test_in_a_browser(gallery, framed):
     """All pictures load from beside the page, thumbnails come in the order that is chosen, and tables fit a phone."""
-    checked = gallery.with_name("narrow.html")
-    checked.write_text(NARROW)
+    checked = framed(gallery.with_name("narrow.html"), "checked.html", 420)
     gallery.with_name("checked.html").write_text(gallery.read_text().replace("</body>", f"{CHECK}</body>"))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=4000"]
     done = subprocess.run(
