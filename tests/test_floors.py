@@ -18,6 +18,7 @@ FLOORS = [
     ("generators",),
     ("heads",),
     ("tasks",),
+    ("objectives",),
     ("models",),
     ("evaluate",),
     ("report", "train", "profile", "convert"),

@@ -12,7 +12,7 @@ from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.models.checkpoint import dataset_in, model_weights
-from rgbx.models.load import fit, load, model_of
+from rgbx.models.load import fit, load, model_of, without_objectives
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import Recipe, check_recipe, recipe_differences, upgrade_tensors
 
@@ -99,8 +99,8 @@ def check_same_model(
     """
     if ours is None or saved is None or which is not None:
         return
-    pair = check_recipe(ours, "the config's model"), check_recipe(saved, f"checkpoint {checkpoint}")
-    if found := recipe_differences(*pair):
+    whose = {"the config's model": ours, f"checkpoint {checkpoint}": saved}
+    if found := recipe_differences(*(check_recipe(each, where, answering=True) for where, each in whose.items())):
         raise ConfigError(
             f"checkpoint {checkpoint} is of another model than the config's, which would answer differently; the "
             f"config's against the checkpoint's: {'; '.join(found)}. --model-from checkpoint or --model-from config "
@@ -111,6 +111,8 @@ def check_same_model(
 def load_tensors(model: MultimodalModel, state: State, checkpoint: str | Path) -> None:
     """Gives a model the weights of a checkpoint; what its own recipe states, such as statistics and ranges, it keeps.
 
+    So it does those of its objectives, which predict nothing.
+
     Raises:
         ValueError: they are of another model; the message names the first tensor that differs.
     """
@@ -118,6 +120,7 @@ def load_tensors(model: MultimodalModel, state: State, checkpoint: str | Path) -
     tensors = saved if state.get("model") is None else upgrade_tensors(state["model"], saved)
     stated = [name for name, _ in model.named_buffers() if name.startswith("data_preprocessor.") or ".task." in name]
     own = model.state_dict()
-    fitting = {**tensors, **{name: own[name] for name in stated if name in own}}
+    stated += [name for name in own if name.startswith("objectives.")]
+    fitting = {**without_objectives(tensors), **{name: own[name] for name in stated if name in own}}
     model.load_state_dict({**own, **fit(model, fitting, checkpoint, "the config's model")})
     model.describe(dataset_in(state))

@@ -1,6 +1,7 @@
-"""Layers that know the modalities: the stack, its private norms and private layers."""
+"""Layers that know the modalities, the stack, its private norms and private layers; and gradient reversal."""
 
 from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
+from rgbx.layers.reversal import reverse_gradient
 from rgbx.layers.stack import (
     ModalityAffine,
     ModalityLayer,
@@ -20,6 +21,7 @@ __all__ = [
     "modality_norm",
     "owner",
     "replace_norms",
+    "reverse_gradient",
     "separate_layers",
     "split_modalities",
     "stack_modalities",

@@ -24,6 +24,7 @@ from rgbx.heads import DECODERS, ChannelSlice, build_decoder
 from rgbx.layers import StackLayout
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
+from rgbx.objectives import Site, build_objective, complete_objectives
 from rgbx.tasks import Task, build_task, find_task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import range_options
@@ -49,6 +50,7 @@ def multimodal(
     ranges: Options | None = None,
     padding: str | None = None,
     modality_dropout: float | None = None,
+    objectives: Sequence[Options | str] = (),
 ) -> MultimodalModel:
     """One network for all modalities and any number of heads; by default AsymFusion (arXiv 2108.05009).
 
@@ -73,6 +75,8 @@ def multimodal(
         padding: to multiples of the stride: ``"zeros"``, ``"reflect"`` or ``"none"``; None for zeros on a timm network
             and reflection on a generator.
         modality_dropout: probability of training a step on a proper subset; None never draws one.
+        objectives: further losses of training: names or ``{"name": ..., "weight": 1.0, **options}``, see
+            `rgbx.objectives`.
 
     Raises:
         ValueError: an unknown name or option, or options that contradict each other; the message names it.
@@ -91,6 +95,7 @@ def multimodal(
         ranges=ranges,
         padding=padding,
         modality_dropout=modality_dropout,
+        objectives=objectives,
     )
     return build_complete(parameters, pretrained=pretrained)
 
@@ -120,6 +125,7 @@ def complete(**given: Any) -> dict[str, Any]:
         named = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
         found["fusion"] = {"name": named["name"], **dataclasses.asdict(method)}
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
+    found["objectives"] = complete_objectives(found["objectives"])
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
     found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
     kind, modalities = found["normalization"], tuple(found["modalities"])
@@ -209,6 +215,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
         )
         start = stop
     dropout = p["modality_dropout"]
+    site = Site(tuple(p["modalities"]), backbone.channels, tasks, merged=backbone.single_branch)
     model = MultimodalModel(
         backbone,
         heads,
@@ -217,6 +224,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
         ),
         padding=p["padding"],
         modality_dropout=None if dropout is None else ModalityDropout(p["modalities"], dropout),
+        objectives=[build_objective(each, site) for each in p["objectives"]],
     )
     model.recipe = {"builder": "multimodal", "parameters": dict(parameters)}
     if not generator:
@@ -295,6 +303,7 @@ def segmentor_parameters(
     detach_ensemble: bool = True,
     pad_to_stride: bool = True,
     stems: Mapping[str, str] | None = None,
+    objectives: Sequence[Options | str] = (),
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for segmentation; by default AsymFusion with the light decoder.
 
@@ -304,7 +313,8 @@ def segmentor_parameters(
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
-        modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems: see `multimodal`.
+        modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems, objectives: see
+            `multimodal`.
     """
     labels = dict(task="classes", num_classes=num_classes, loss=loss, decoder=decoder, detach_ensemble=detach_ensemble)
     return dict(
@@ -319,6 +329,7 @@ def segmentor_parameters(
         statistics={name: values for name, values in (statistics or {}).items() if name in modalities},
         padding="zeros" if pad_to_stride else "none",
         modality_dropout=modality_dropout,
+        objectives=objectives,
     )
 
 
@@ -344,6 +355,7 @@ def translator_parameters(
     statistics: Options | None = None,
     normalization: str | None = None,
     modality_dropout: float | None = None,
+    objectives: Sequence[Options | str] = (),
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for translation; by default pix2pix's U-Net with asymmetric fusion.
 
@@ -357,7 +369,7 @@ def translator_parameters(
         adversarial, adversarial_weight, matching: ``loss``, ``weight`` and ``matching`` of `Opponent`.
         l1, perceptual: see `Map`.
         ranges: per map its range in its own unit, see `MapRange`; also the target's.
-        modalities, fusion, normalization, statistics, modality_dropout: see `multimodal`.
+        modalities, fusion, normalization, statistics, modality_dropout, objectives: see `multimodal`.
 
     Raises:
         ValueError: an unknown generator, or options that contradict each other.
@@ -401,6 +413,7 @@ def translator_parameters(
         statistics=statistics,
         ranges={name: values for name, values in (ranges or {}).items() if name != target} or None,
         modality_dropout=modality_dropout,
+        objectives=objectives,
         **network,
     )
 

@@ -18,7 +18,7 @@ from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", trust: bool = False) -> MultimodalModel:
-    """The model of a checkpoint, as it was trained, in evaluation mode.
+    """The model of a checkpoint, as it was trained, in evaluation mode, without the objectives of its training.
 
     Args:
         path: a checkpoint, or a work directory: its best checkpoint, or else its last.
@@ -49,8 +49,8 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
     recipe = state.get("model")
     if recipe is None:
         raise ValueError(f"checkpoint {path} does not say which model it is of (it has no recipe).{config_hint(path)}")
-    parameters = without_files(check_recipe(recipe, f"checkpoint {path}"))
-    tensors = upgrade_tensors(recipe, model_weights(state, path))
+    parameters = without_files(check_recipe(recipe, f"checkpoint {path}", answering=True))
+    tensors = without_objectives(upgrade_tensors(recipe, model_weights(state, path)))
     with torch.device("meta"), refusing(f"checkpoint {path}"):
         model = build_complete(parameters)
     fitting = fit(model, tensors, path)
@@ -73,6 +73,11 @@ def without_files(parameters: Options) -> dict[str, Any]:
         for name, head in parameters["heads"].items()
     }
     return {**parameters, "heads": heads}
+
+
+def without_objectives(tensors: State) -> dict[str, Tensor]:
+    """The tensors, name to [...], of what predicts."""
+    return {name: x for name, x in tensors.items() if not name.startswith("objectives.")}
 
 
 def fit(model: MultimodalModel, tensors: State, path: str | Path, hint: str = "") -> dict[str, Tensor]:

@@ -24,12 +24,13 @@ from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, split_modalities
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
 from rgbx.models.result import Result, predict_frames
+from rgbx.objectives import Objective, Step
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
@@ -596,11 +597,32 @@ class Backbone(typing.Protocol):
     def modules(self) -> Iterator[nn.Module]: ...
 
 
+class Pass(NamedTuple):
+    """What a run of the network gives.
+
+    Attributes:
+        outputs: of every head.
+        features: what the heads read, [M*N, C_i, h_i, w_i] of each stage; merged [N, C_i, h_i, w_i].
+        penalty: what the fusion method adds to the loss of this run, a scalar; None where it adds nothing.
+    """
+
+    outputs: Outputs
+    features: Sequence[Tensor]
+    penalty: Tensor | None
+
+
 class Shown(NamedTuple):
-    """What a generator's pass leaves for its discriminators: the inputs it saw and each head's images, detached."""
+    """What a generator's pass leaves for its opponents, without gradients.
+
+    Attributes:
+        inputs: that it saw.
+        images: of each head that has an opponent, as that judges them.
+        step: for the opponents of objectives; None where there are none.
+    """
 
     inputs: dict[str, Tensor]
     images: Outputs
+    step: Step | None = None
 
 
 class Head(nn.Module):
@@ -669,6 +691,7 @@ class MultimodalModel(nn.Module):
         padding: with ``"zeros"``; by ``"reflect"``-ion, or the border where the image is too small for it; or
             ``"none"``, for backbones of padded convolutions such as ResNets, which see images as they are.
         modality_dropout: draws the subset of modalities of a training step; None trains on all that are given.
+        objectives: further losses of training, see `rgbx.objectives`.
 
     Attributes:
         layout, modalities: the backbone's.
@@ -677,7 +700,7 @@ class MultimodalModel(nn.Module):
         trained_on: see `describe`.
 
     Raises:
-        ValueError: a name that would be taken twice, an unknown padding, or dropout beside a merging of modalities.
+        ValueError: a name that would be taken twice, or an unknown padding.
     """
 
     def __init__(
@@ -688,14 +711,18 @@ class MultimodalModel(nn.Module):
         *,
         padding: str = "zeros",
         modality_dropout: ModalityDropout | None = None,
+        objectives: Sequence[Objective] = (),
     ) -> None:
         super().__init__()
         if ENSEMBLE in backbone.layout.modalities:
             raise ValueError(f"no modality may be called {ENSEMBLE!r}: that is the name of the joint prediction")
+        if taken := [each.name for each in objectives if each.name in heads]:
+            raise ValueError(f"no head may be called {taken[0]!r}: that is the name of an objective")
         if padding not in PADDINGS:
             raise ValueError(f"padding is {padding!r}; expected one of {one_of(PADDINGS, padding)}")
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
+        self.objectives = nn.ModuleDict({each.name: each for each in objectives})
         self.data_preprocessor, self.padding, self.modality_dropout = preprocessor, padding, modality_dropout
         self.layout: StackLayout = backbone.layout
         self.modalities: tuple[str, ...] = backbone.layout.modalities
@@ -711,15 +738,27 @@ class MultimodalModel(nn.Module):
         """Name and head, in order."""
         yield from self.heads.items()  # type: ignore[misc]  # a ModuleDict forgets what it holds
 
+    def named_objectives(self) -> Iterator[tuple[str, Objective]]:
+        """Name and objective, in order."""
+        yield from self.objectives.items()  # type: ignore[misc]  # as above
+
+    @property
+    def opponents(self) -> list[nn.Module]:
+        """The networks of heads and objectives that are trained against the rest, in a pass of their own."""
+        owners: list[Head | Objective] = [head for _, head in self.named_heads()]
+        owners += [each for _, each in self.named_objectives()]
+        return [owner.opponent for owner in owners if owner.opponent is not None]
+
     @property
     def alternates(self) -> bool:
-        """Whether a training step takes a second pass, for discriminators."""
-        return any(head.opponent is not None for _, head in self.named_heads())
+        """Whether a training step takes a second pass, for opponents."""
+        return bool(self.opponents)
 
     @property
     def needs_unused_parameter_search(self) -> bool:
         """Whether some training steps leave parameters without a gradient."""
-        return self.modality_dropout is not None or self.backbone.single_branch or self.alternates
+        some = self.modality_dropout is not None or self.backbone.single_branch or self.alternates
+        return some or any(True for _ in self.objectives.parameters())
 
     @property
     def stride(self) -> int:
@@ -757,8 +796,8 @@ class MultimodalModel(nn.Module):
         ``"tensor"``: what every branch and the ensemble put out at the inputs' size, {name: [N, C, H, W]} of a model of
         one head and {head: {name: ...}} of several: logits, or maps in -1..1. ``"predict"``: what `Predictor` gives
         with the protocol ``rgbx``. ``"loss"``: {``loss_NAME``: scalar}, to be added up; with several heads
-        ``loss_HEAD_NAME``. ``"generator"``: these, and what the discriminators are to see; ``"discriminator"``: their
-        losses for what was ``shown``.
+        ``loss_HEAD_NAME``, and of objectives ``loss_OBJECTIVE_NAME``. ``"generator"``: these, and what the opponents
+        are to see; ``"discriminator"``: their losses for what was ``shown``.
 
         Raises:
             ValueError: another mode, inputs with none of the modalities, or losses without a target.
@@ -773,11 +812,15 @@ class MultimodalModel(nn.Module):
         if mode == "discriminator":
             return self._discriminator_losses(targets or {}, shown)
         seen = self._drawn(inputs)
-        outputs, penalty = self._run(seen)
-        losses, kept = self._losses(seen, outputs, targets or {})
-        if penalty is not None:
-            losses["loss_fusion"] = penalty
-        return losses if mode == "loss" else (losses, kept)
+        run = self._run(seen)
+        losses, shown = self._losses(seen, run.outputs, targets or {})
+        if run.penalty is not None:
+            losses["loss_fusion"] = run.penalty
+        if len(self.objectives):
+            step = self._step(seen, run, targets or {})
+            losses |= self._objective_losses(step)
+            shown = shown._replace(step=step.detached() if mode == "generator" else None)
+        return losses if mode == "loss" else (losses, shown)
 
     def describe(self, dataset: Meta) -> None:
         """Says on what it was trained.
@@ -894,12 +937,9 @@ class MultimodalModel(nn.Module):
         Raises:
             ValueError: inputs with none of the modalities, or that `check_inputs` refuses.
         """
-        return self._run(inputs, resize, heads)[0]
+        return self._run(inputs, resize, heads).outputs
 
-    def _run(
-        self, inputs: Inputs, resize: str = "bilinear", heads: Collection[str] | None = None
-    ) -> tuple[Outputs, Tensor | None]:
-        """The outputs, and what the fusion method adds to the loss of this call."""
+    def _run(self, inputs: Inputs, resize: str = "bilinear", heads: Collection[str] | None = None) -> Pass:
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self.modalities)}")
@@ -921,7 +961,8 @@ class MultimodalModel(nn.Module):
                     stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
                 parts = stack[..., :height, :width].split([stack.shape[0] // len(names)] * len(names))
                 found[name] = dict(zip(names, parts, strict=True))
-            return found, fusion_penalty(typing.cast(nn.Module, self.backbone), self.layout) if self.training else None
+            network = typing.cast(nn.Module, self.backbone)
+            return Pass(found, features, fusion_penalty(network, self.layout) if self.training else None)
 
     def _pad(
         self,
@@ -982,12 +1023,29 @@ class MultimodalModel(nn.Module):
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
         return losses, shown
 
+    def _step(self, inputs: Inputs, run: Pass, targets: Mapping[str, Target]) -> Step:
+        """What objectives see of a step."""
+        with self.layout.holding(inputs):
+            features = [
+                {ENSEMBLE: x} if self.backbone.single_branch else split_modalities(x, self.layout) for x in run.features
+            ]
+        return Step(inputs, features, run.outputs, targets, self.tasks)
+
+    def _objective_losses(self, step: Step, *, opponents: bool = False) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for name, each in self.named_objectives():
+            if opponents and each.opponent is None:
+                continue
+            found = each.opponent_losses(step) if opponents else each(step)
+            losses |= {f"loss_{name}_{key}": each.weight * x for key, x in found.items()}
+        return losses
+
     def _discriminator_losses(self, targets: Mapping[str, Target], shown: Shown | None) -> dict[str, Tensor]:
         if not self.alternates:
             raise ValueError("this model was built without a discriminator")
         if shown is None:
             raise ValueError("mode 'discriminator' needs what mode 'generator' has shown")
-        losses = {}
+        losses = {} if shown.step is None else self._objective_losses(shown.step, opponents=True)
         for name, head in self.named_heads():
             if head.opponent is not None and isinstance(head.task, Map):
                 target = head.task.normalise(*self._target(name, head, targets))

@@ -21,24 +21,25 @@ from rgbx._types import Options
 from rgbx.models.build import THREE_CHANNELS, complete, segmentor_parameters, translator_parameters
 
 MOST_VALUES, LONGEST, LARGEST, DEEPEST = 20_000, 300, 2**16, 8
-MOST_NAMES = {"modalities": 16, "heads": 64}
+MOST_NAMES = {"modalities": 16, "heads": 64, "objectives": 64}
 IN_UNITS = r"parameters\.((ranges|statistics)\.|heads\.\w+\.range\.(low|high|scale)$)"  # values of a map, no counts
 LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
-TRAINING_ONLY = ("modality_dropout", "norm_eval")
+TRAINING_ONLY = ("modality_dropout", "norm_eval", "objectives")
 ABSENT = object()  # what a recipe does not have
 
 Recipe = Mapping[str, Any]
 Tensors = dict[str, Tensor]
 
 
-def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any]:
+def check_recipe(recipe: object, where: str = "the checkpoint", *, answering: bool = False) -> dict[str, Any]:
     """The complete parameters of `multimodal` that a recipe means.
 
     Args:
         recipe: of a checkpoint or of a model.
         where: begins the messages.
+        answering: leave its objectives out, which change no answer: they may be of a file that nobody imported.
 
     Raises:
         ValueError: not a recipe, an unknown builder or parameter, a value of a wrong kind, or an absurd size.
@@ -54,6 +55,8 @@ def check_recipe(recipe: object, where: str = "the checkpoint") -> dict[str, Any
         if not isinstance(parameters, Mapping):
             raise ValueError(f"the recipe's parameters are {_short(parameters)}; expected a dict")
         _check_values(parameters, "parameters", [0])
+        if answering:
+            parameters = {key: value for key, value in parameters.items() if key != "objectives"}
         for key, most in MOST_NAMES.items():
             found = parameters.get(key, ())
             if isinstance(found, (list, tuple, Mapping)) and len(found) > most:

@@ -184,6 +184,20 @@ class Task(nn.Module, ABC):
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_...`` to scalars, of outputs at the target's size."""
 
+    def sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
+        """The sum of `losses` by prediction and by image, each as if it were alone in the batch: {name: [N]}."""
+        truth, valid = target.truth, target.valid
+        alone = [Target(truth[i : i + 1], None if valid is None else valid[i : i + 1]) for i in range(len(truth))]
+        return {
+            name: torch.stack(
+                [
+                    torch.stack(list(self.losses({name: x[i : i + 1]}, one).values())).sum()
+                    for i, one in enumerate(alone)
+                ]
+            )
+            for name, x in outputs.items()
+        }
+
     def mirror(
         self,
         output: Tensor,  # [B, C, H, W]

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from mmengine.optim import OptimWrapperDict
 from torch import nn
 
 from rgbx.train.distributed import unwrap
-from rgbx.train.optim import PartsConstructor
-
-PARTS = ("generator", "discriminator")
-
-
-def is_of_opponent(name: str) -> bool:
-    """Whether a parameter, by its name in the model, is a discriminator's."""
-    return ".opponent." in name
+from rgbx.train.optim import PartsConstructor, is_of_opponent
 
 
 class AdversarialConstructor(PartsConstructor):
@@ -34,18 +24,7 @@ class AdversarialConstructor(PartsConstructor):
     OPTIONS = ("generator_lr", "discriminator_lr")
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
-        parameters: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
-        for name, parameter in unwrap(model).named_parameters():
-            if parameter.requires_grad:
-                parameters[PARTS[is_of_opponent(name)]].append(parameter)
-        return OptimWrapperDict(**{part: self._build(part, found) for part, found in parameters.items() if found})
-
-    def _build(self, part: str, parameters: list[nn.Parameter]) -> OptimWrapper:
-        groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim > 1], "name": part}]
-        others = [p for p in parameters if p.ndim <= 1]
-        groups.append({"params": others, "name": f"{part}_no_decay", "weight_decay": 0.0})
-        rate = self.options.get(f"{part}_lr", self.optimizer.get("lr"))
-        if rate is None:
-            raise ValueError(f"the optimizer's config has no lr; give it, or {part}_lr")
-        optimizer = OPTIMIZERS.build({**self.optimizer, "lr": rate, "params": [g for g in groups if g["params"]]})
-        return OPTIM_WRAPPERS.build({**self.wrapper, "optimizer": optimizer})
+        network = unwrap(model)
+        own = [p for name, p in network.named_parameters() if p.requires_grad and not is_of_opponent(name)]
+        parts = {"generator": self.groups_of("generator", own), "discriminator": self.opponent_groups(network)}
+        return OptimWrapperDict(**{part: self.build(groups) for part, groups in parts.items() if groups})

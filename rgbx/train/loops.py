@@ -38,7 +38,7 @@ def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | O
     """Updates a model by one batch.
 
     A model that alternates is updated in two passes: its generator, through opponents that are left as they are, then
-    its opponents, which see the images of the first pass.
+    its opponents, which see what the first pass made.
 
     Args:
         model: a model of `rgbx.models`, or the distributed wrapper around one, through which all passes go.
@@ -62,8 +62,7 @@ def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | O
         raise ValueError(
             "a discriminator needs an optimizer of its own: optim_wrapper=dict(constructor=AdversarialConstructor, ...)"
         )
-    opponents = [head.opponent for _, head in network.named_heads() if head.opponent is not None]
-    with wrapper.optim_context(model), frozen(opponents):
+    with wrapper.optim_context(model), frozen(network.opponents):
         losses, shown = model(**batch, mode="generator")
     logged = _update(wrapper, losses)
     wrapper = optim_wrapper["discriminator"]

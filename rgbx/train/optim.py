@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
@@ -125,6 +125,11 @@ class AutocastOptimWrapper(OptimWrapper):
         super().load_state_dict(state)
 
 
+def is_of_opponent(name: str) -> bool:
+    """Whether a parameter, by its name in the model, is of a network that is trained against the rest."""
+    return ".opponent." in name
+
+
 class PartsConstructor:
     """What constructors that treat parts of a model differently begin with: a config's optimizer, wrapper and options.
 
@@ -147,6 +152,32 @@ class PartsConstructor:
         self.optimizer = dict(self.wrapper.pop("optimizer"))
         self.wrapper.setdefault("type", AutocastOptimWrapper)
 
+    def build(self, groups: Sequence[Options]) -> OptimWrapper:
+        """The config's wrapper around its optimizer, for these groups of parameters."""
+        optimizer = OPTIMIZERS.build({**self.optimizer, "params": [dict(group) for group in groups]})
+        return OPTIM_WRAPPERS.build({**self.wrapper, "optimizer": optimizer})
+
+    def opponent_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """What lies under `.opponent.`, the discriminators, see `groups_of`; none where a model has none."""
+        found = [p for name, p in model.named_parameters() if p.requires_grad and is_of_opponent(name)]
+        return self.groups_of("discriminator", found) if found else []
+
+    def groups_of(self, part: str, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+        """Those with and without weight decay, at the learning rate of the option `PART_lr` or else the optimizer's.
+
+        Raises:
+            ValueError: no learning rate.
+        """
+        rate = self.options.get(f"{part}_lr", self.optimizer.get("lr"))
+        if rate is None:
+            raise ValueError(f"the optimizer's config has no lr; give it, or {part}_lr")
+        others = {"name": f"{part}_no_decay", "lr": rate, "weight_decay": 0.0}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1], "name": part, "lr": rate},
+            {"params": [p for p in parameters if p.ndim <= 1], **others},
+        ]
+        return [group for group in groups if group["params"]]
+
 
 class EncoderDecoderConstructor(PartsConstructor):
     """Builds the optimizer with separate learning rates for the encoder and the rest.
@@ -154,23 +185,25 @@ class EncoderDecoderConstructor(PartsConstructor):
     `model.backbone` is the encoder. Norms, biases and the ensemble's `alpha`, that is every
     parameter of fewer than two axes, get no weight decay. Options, in the config's
     `paramwise_cfg`: `encoder_lr` and `decoder_lr` (absolute), or `encoder_lr_mult` and
-    `decoder_lr_mult` (factors on the optimizer's `lr`).
+    `decoder_lr_mult` (factors on the optimizer's `lr`). Discriminators, such as an objective's, have
+    an optimizer of their own at the rate `discriminator_lr`, or else the optimizer's `lr`.
 
     Raises:
         ValueError: unknown options, both forms for one part, or no trainable parameter.
     """
 
-    OPTIONS = ("encoder_lr", "decoder_lr", "encoder_lr_mult", "decoder_lr_mult")
+    OPTIONS = ("encoder_lr", "decoder_lr", "encoder_lr_mult", "decoder_lr_mult", "discriminator_lr")
 
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        optimizer = OPTIMIZERS.build({**self.optimizer, "params": self.parameter_groups(unwrap(model))})
-        return OPTIM_WRAPPERS.build({**self.wrapper, "optimizer": optimizer})
+    def __call__(self, model: nn.Module) -> OptimWrapper | OptimWrapperDict:
+        network = unwrap(model)
+        own, opponents = self.build(self.parameter_groups(network)), self.opponent_groups(network)
+        return OptimWrapperDict(generator=own, discriminator=self.build(opponents)) if opponents else own
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """At most four groups: encoder and decoder, each with and without weight decay."""
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and not is_of_opponent(name):
                 part = "encoder" if name.startswith("backbone.") else "decoder"
                 groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
         if not groups:

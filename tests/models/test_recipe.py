@@ -225,7 +225,7 @@ OF_HEADS = {
     "channels": [2],
     "unit": ["encoded"],
 }
-TRAINING = {"modality_dropout": 0.3, "norm_eval": True}
+TRAINING = {"modality_dropout": 0.3, "norm_eval": True, "objectives": []}
 TRAINING_OF_HEADS = {
     "loss": ["ohem"],
     "weight": [0.5],
