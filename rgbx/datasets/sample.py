@@ -3,8 +3,9 @@
 A sample is one dict. At reading it holds the modalities (each described by a `MapSpec`), `label`
 (uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str),
 `paths` (dict of str, the file behind each array), and for maps whose values cannot say which pixels
-were measured a mask `{map}_valid` (uint8 [H, W], 1 where a pixel counts). Transforms keep these keys,
-see `rgbx.transforms`; they may add maps and masks. A dataset for image translation has no classes
+were measured a mask `{map}_valid` (uint8 [H, W], 1 where a pixel counts). Where a map was damaged on
+purpose, `{map}_corrupted` (uint8 [H, W]) is 1. Transforms keep these keys, see `rgbx.transforms`; they
+may add maps and masks. A dataset for image translation has no classes
 and no label; some of its modalities are `targets`, the others are the sources to translate from. A
 dataset subclasses `DenseDataset` and writes `read` and `__len__`.
 """
@@ -16,13 +17,14 @@ import operator
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypedDict, cast
 
 import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
+from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, MapSpec
 from rgbx.maps.files import turns_told
 
 Sample = dict[str, Any]
@@ -31,6 +33,26 @@ Config = dict[str, Any]  # dict(type=Class, **arguments)
 Transforms = Sequence[Transform | Config]
 _NAME = re.compile(r"[\w-]+")
 _TAKEN = ("label", "sample_id", "paths", "ensemble")  # keys of samples and of predictions
+
+
+class Borrower(Protocol):
+    """A transform that takes content of another frame of the dataset.
+
+    Attributes:
+        borrows: the maps it takes; the dataset must read them.
+    """
+
+    borrows: tuple[str, ...]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, another: Callable[[], Sample] | None = None) -> Sample:
+        """As any transform.
+
+        Args:
+            sample: the frame.
+            rng: of this visit.
+            another: draws another frame by `rng` and reads it, as it lies on disk, untransformed; None where there is
+                none.
+        """
 
 
 class Common(TypedDict, total=False):
@@ -110,6 +132,11 @@ class DenseDataset(Dataset[Sample]):
         for item in transforms:  # each is told the maps that those before it add
             built = build_from(_with_maps(item, {**self.added_maps, **self.maps})) if isinstance(item, dict) else item
             self.transforms += (built,)
+            if unread := [name for name in getattr(built, "borrows", ()) if name not in self.maps]:
+                raise ValueError(
+                    f"{type(built).__name__} takes {unread} of another frame as it is read, but the dataset reads "
+                    f"{list(self.modalities)}; what a transform computes cannot be borrowed"
+                )
         offered = (*self.modalities, *self.added)
         if isinstance(targets, str) or not set(targets) < set(offered):
             raise ValueError(
@@ -179,12 +206,25 @@ class DenseDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
         index %= len(self)
+        sample = self._checked(index)
+        rng = np.random.default_rng((seed, index))
+        another = partial(self._another, index, rng) if len(self) > 1 else None
+        for transform in self.transforms:
+            if getattr(transform, "borrows", ()):
+                sample = cast(Borrower, transform)(sample, rng, another)
+            else:
+                sample = transform(sample, rng)
+        return sample
+
+    def _checked(self, index: int) -> Sample:
         sample = self.read(index)
         validate_sample(sample, self.maps, self.num_classes)
-        rng = np.random.default_rng((seed, index))
-        for transform in self.transforms:
-            sample = transform(sample, rng)
         return sample
+
+    def _another(self, index: int, rng: np.random.Generator) -> Sample:
+        """Any frame but this one, as it is read."""
+        drawn = int(rng.integers(len(self) - 1))
+        return self._checked(drawn + (drawn >= index))
 
 
 def check_names(modalities: Iterable[str], where: str) -> None:
@@ -198,10 +238,10 @@ def check_names(modalities: Iterable[str], where: str) -> None:
         ValueError: naming the first that is wrong.
     """
     for name in modalities:
-        if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith("_valid"):
+        if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith(MASKS):
             raise ValueError(
-                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)} and NAME_valid, "
-                f"which mean something else, found {name!r}"
+                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)}, NAME_valid and "
+                f"NAME_corrupted, which mean something else, found {name!r}"
             )
 
 
@@ -254,8 +294,8 @@ def validate_sample(sample: Sample, maps: Mapping[str, MapSpec], num_classes: in
     for name, spec in maps.items():
         _check_array(sample, name, spec.dtype, size, spec.channels)
         _check_values(sample, spec)
-        if f"{name}_valid" in sample:
-            _check_array(sample, f"{name}_valid", "uint8", size, 1)
+        for mask in (f"{name}{ending}" for ending in MASKS if f"{name}{ending}" in sample):
+            _check_array(sample, mask, "uint8", size, 1)
     if "label" in sample:
         _check_array(sample, "label", "uint8", size, 1)
         _check_label(sample, num_classes)

@@ -3,12 +3,13 @@
 from rgbx.maps.encoding import DEPTH, HHA, RGB, THERMAL, Encoding
 from rgbx.maps.files import read_image, replace_file
 from rgbx.maps.labels import LabelEncoding
-from rgbx.maps.spec import IGNORE_INDEX, METRE_STEPS, RELATIVE_DEPTH, STANDARD_MAPS, UNITS, MapSpec
+from rgbx.maps.spec import IGNORE_INDEX, MASKS, METRE_STEPS, RELATIVE_DEPTH, STANDARD_MAPS, UNITS, MapSpec
 
 __all__ = [
     "DEPTH",
     "HHA",
     "IGNORE_INDEX",
+    "MASKS",
     "METRE_STEPS",
     "RELATIVE_DEPTH",
     "RGB",

@@ -247,13 +247,15 @@ class Preprocessor(nn.Module):
 
         Args:
             data: a collated batch: ``NAME`` [N, c, H, W] in its unit and ``NAME_valid`` bool or uint8 [N, 1, H, W] of
-                modalities and targets, ``sample_id``, ``paths`` {NAME: N files}; what is no map is left alone.
+                modalities and targets, ``NAME_corrupted`` of the same kind, ``sample_id``, ``paths`` {NAME: N files};
+                what is no map is left alone.
             training: whether it is a training step, which does not wait for a GPU: values that lie there already are
                 not looked at.
 
         Returns:
-            ``inputs`` {modality: float32 [N, c, H, W]}, ``targets`` {head: `Target`} of those in the batch, and
-            ``sample_id``.
+            ``inputs`` {modality: float32 [N, c, H, W]}, ``targets`` {head: `Target`} of those in the batch,
+            ``sample_id``, and in a training step on a batch that has masks ``NAME_corrupted`` of modalities
+            ``corrupted`` {modality: bool [N, 1, H, W]}, true where they were damaged.
 
         Raises:
             ValueError: the batch holds none of the model's modalities, a map of an unknown name, or one of another
@@ -279,7 +281,9 @@ class Preprocessor(nn.Module):
         }
         found = {name: task.read_target(batch) for name, task in self._tasks.items()}
         targets: dict[str, Target] = {name: target for name, target in found.items() if target is not None}
-        return {"inputs": inputs, "targets": targets, "sample_id": batch.get("sample_id")}
+        given: dict[str, Any] = {"inputs": inputs, "targets": targets, "sample_id": batch.get("sample_id")}
+        corrupted = {name: batch[key] != 0 for name in inputs if (key := f"{name}_corrupted") in batch}
+        return {**given, "corrupted": corrupted} if training and corrupted else given
 
     def _checked(self, data: Batch) -> dict[str, Meaning]:
         """What the maps of a batch that the model reads are, [N, c, H, W] each; refuses what they cannot be."""
@@ -314,7 +318,7 @@ class Preprocessor(nn.Module):
         paths = data.get("paths")
         dataset = {*self._stated, *(paths if isinstance(paths, Mapping) else ())}
         for key, value in data.items():
-            name = str(key).removesuffix("_valid")
+            name = str(key).removesuffix("_valid").removesuffix("_corrupted")
             if name in own or name in dataset or key in BESIDE:
                 continue
             if name in STANDARD_MAPS:
@@ -323,9 +327,10 @@ class Preprocessor(nn.Module):
                 )
             elif _is_map(value) or str(key).lower() in own:
                 known = [*self.modalities, *targets, *(f"{name}_valid" for name in self.modalities)]
+                near = nearest(str(key), [*known, *(f"{name}_corrupted" for name in self.modalities)])
                 raise ValueError(
                     f"the batch holds {key!r}, {_found(value)}, which this model does not know; "
-                    f"it takes {', '.join(known)}{nearest(str(key), known)}"
+                    f"it takes {', '.join(known)}{near}"
                 )
 
     def _meaning(self, name: str) -> Meaning:
@@ -436,7 +441,7 @@ def check_map(
     *,
     registered: bool,
 ) -> None:
-    """Refuses a map of a batch that is no tensor [N, c, H, W] of its channels and dtype, or whose mask does not fit.
+    """Refuses a map of a batch that is no tensor [N, c, H, W] of its channels and dtype, or whose masks do not fit.
 
     Args:
         registered: whether it must be of the first map's size, as modalities are; targets need not be.
@@ -462,15 +467,25 @@ def check_map(
             f"{where} is {list(x.shape)}, but {first}{_file(first, data)} is {list(like.shape)}: the maps of a batch "
             f"must be registered, of {'one size and ' if registered else ''}as many samples; resize or crop them first"
         )
-    valid = data.get(f"{name}_valid")
-    expected = [x.shape[0], 1, *x.shape[2:]]
-    if valid is None:
+    _check_mask(f"{name}_valid", data, x, "measured")
+    _check_mask(f"{name}_corrupted", data, x, "damaged")
+
+
+def _check_mask(
+    key: str,
+    data: Batch,
+    x: Tensor,  # [N, C, H, W], the map
+    meaning: str,
+) -> None:
+    """Refuses what is no mask of a map, where the batch has one; `meaning` is what true says."""
+    mask, expected = data.get(key), [x.shape[0], 1, *x.shape[2:]]
+    if mask is None:
         return
-    if not isinstance(valid, Tensor) or list(valid.shape) != expected or valid.dtype not in (torch.bool, torch.uint8):
+    if not isinstance(mask, Tensor) or list(mask.shape) != expected or mask.dtype not in (torch.bool, torch.uint8):
         hint = ""
-        if isinstance(valid, Tensor) and [*valid.shape[:1], 1, *valid.shape[1:]] == expected:
-            hint = f": {name}_valid[:, None]"
-        raise ValueError(f"{name}_valid is {_found(valid)}; expected a tensor bool {expected}, True = measured{hint}")
+        if isinstance(mask, Tensor) and [*mask.shape[:1], 1, *mask.shape[1:]] == expected:
+            hint = f": {key}[:, None]"
+        raise ValueError(f"{key} is {_found(mask)}; expected a tensor bool {expected}, True = {meaning}{hint}")
 
 
 def _callers_level() -> int:

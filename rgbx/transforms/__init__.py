@@ -3,12 +3,14 @@
 from rgbx.transforms.compose import AlbumentationsGeometry, AlbumentationsPhotometry, ColorJitter
 from rgbx.transforms.computed import ComputeEdges, ComputeHHA, ComputeNormals
 from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
+from rgbx.transforms.damage import DAMAGES, DamageBlocks
 from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomCrop, RandomScaleCrop, Resize
 from rgbx.transforms.held_out import HoldOutDepth
 from rgbx.transforms.packing import PackSample, collate
 
 __all__ = [
     "CORRUPTIONS",
+    "DAMAGES",
     "AlbumentationsGeometry",
     "AlbumentationsPhotometry",
     "CenterCrop",
@@ -17,6 +19,7 @@ __all__ = [
     "ComputeHHA",
     "ComputeNormals",
     "Corrupt",
+    "DamageBlocks",
     "HoldOutDepth",
     "HorizontalFlip",
     "PackSample",

@@ -1,7 +1,8 @@
 """Maps computed while loading, for data that come without them: HHA, normals and edges from colour or metric depth.
 
 Those of the camera belong before all geometry: the intrinsics are those of the image as read. A crop, a resize and a
-`HorizontalFlip` of the result stay valid afterwards. `rgbx.maps` has the mathematics.
+`HorizontalFlip` of the result stay valid afterwards. Where the source is marked as damaged (`{source}_corrupted`), the
+map is too. `rgbx.maps` has the mathematics.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class _FromDepth:
         raise NotImplementedError(f"{type(self).__name__} must define compute(depth)")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        result = {**sample, self.adds[0]: self.compute(self._depth(sample))}
+        result = {**sample, self.adds[0]: self.compute(self._depth(sample)), **_damage(sample, "depth", self.adds[0])}
         if not self.keep_depth:
             del result["depth"]
+            result.pop("depth_corrupted", None)
         return result
 
     def _depth(self, sample: Sample) -> np.ndarray:
@@ -158,7 +160,13 @@ class ComputeEdges:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image = source_array("ComputeEdges", sample, self.source, "edge")
         found = edges(image, source=self.source, method=self.method, low=self.low, high=self.high)
-        return {**sample, "edge": found}
+        return {**sample, "edge": found, **_damage(sample, self.source, "edge")}
+
+
+def _damage(sample: Sample, source: str, added: str) -> Sample:
+    """The mask of a computed map: damaged where its source is."""
+    mask = sample.get(f"{source}_corrupted")
+    return {} if mask is None else {f"{added}_corrupted": mask}
 
 
 def source_array(who: str, sample: Sample, source: str, added: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from rgbx.transforms.spatial import Maps
 
 _REFERENCE_HEIGHT = 480
 _FOG = 0.8 * 255
-_NEAREST_M = 1e-3  # what noise makes of a measured depth stays a measurement
+NEAREST_M = 1e-3  # what noise makes of a measured depth stays a measurement
 
 Apply = Callable[[np.ndarray, float, np.random.Generator, MapSpec], np.ndarray]
 
@@ -115,7 +115,7 @@ class Corrupt:
         if self.spec.zero_is_hole:
             left &= result != 0
         if self.spec.unit == "metre":
-            result = np.maximum(result, np.float32(_NEAREST_M))
+            result = np.maximum(result, np.float32(NEAREST_M))
         return np.where(left, result, np.float32(self.spec.fill)), left
 
 
@@ -124,10 +124,17 @@ def _pixels(length: float, array: np.ndarray) -> float:
     return length * array.shape[0] / _REFERENCE_HEIGHT
 
 
+def extent(
+    values: np.ndarray,  # [K, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The 1st and the 99th percentile of K values, [...] each; 0 of none."""
+    low, high = np.percentile(values, (1, 99), axis=0) if len(values) else np.zeros((2, *values.shape[1:]))
+    return low, high
+
+
 def _spread(array: np.ndarray) -> float:
     """From the 1st to the 99th percentile of what is measured of [H, W, ...]."""
-    known = array[np.isfinite(array)]
-    low, high = np.percentile(known, (1, 99)) if known.size else (0, 0)
+    low, high = extent(array[np.isfinite(array)])
     return float(high - low)
 
 
@@ -186,7 +193,7 @@ def _depth_holes(depth: np.ndarray, strength: float, rng: np.random.Generator, s
 def _depth_noise(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
     """Noise that grows with the squared depth [H, W]."""
     noise = rng.standard_normal(depth.shape, np.float32) * np.float32(strength) * depth**2
-    return np.where(depth > 0, np.maximum(depth + noise, np.float32(_NEAREST_M)), depth)
+    return np.where(depth > 0, np.maximum(depth + noise, np.float32(NEAREST_M)), depth)
 
 
 def _depth_steps(depth: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:

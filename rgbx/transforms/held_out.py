@@ -20,7 +20,8 @@ class HoldOutDepth:
     Required and modified key: `source`, float32 [H, W], 0 = no measurement; 0 in the holes too, and in its mask
     `{source}_valid` where the sample has one, which then says what was measured. Added keys: `target`,
     float32 [H, W], the source as it was, and `{target}_valid`, uint8 [H, W], 1 on pixels that were measured and are
-    held out of the source, the only ones to be scored: no model can copy them.
+    held out of the source, the only ones to be scored: no model can copy them. Pixels that were damaged before
+    (`{source}_corrupted`) are no truth and are not among them.
 
     Args:
         keep: share of the pixels that stay, 0 < keep < 1.
@@ -58,13 +59,15 @@ class HoldOutDepth:
         held = self._held_out(whole.shape[0], whole.shape[1], rng)
         mask = f"{self.source}_valid"
         known = sample[mask] > 0 if mask in sample else whole > 0
+        damaged = sample.get(f"{self.source}_corrupted")
+        scored = held & known if damaged is None else held & known & (damaged == 0)
         left = {mask: (known & ~held).astype(np.uint8)} if mask in sample else {}
         return {
             **sample,
             **left,
             self.source: np.where(held, np.float32(0), whole),
             self.target: whole,
-            f"{self.target}_valid": (held & known).astype(np.uint8),
+            f"{self.target}_valid": scored.astype(np.uint8),
         }
 
     def _held_out(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 
 from rgbx._types import Batch
 from rgbx.datasets.sample import Sample
+from rgbx.maps import MASKS
 from rgbx.transforms.spatial import MASK, Maps, specs_of
 
 
@@ -23,8 +24,8 @@ class PackSample:
     Required keys: at least one map. Modified keys: every map becomes [C, H, W] in its own dtype
     (rgb uint8 [3, H, W], depth float32 [1, H, W]); `label` becomes int64 [H, W]. Added keys:
     `{name}_valid` bool [1, H, W] for `depth` and every map in metres, True where its value > 0, and for maps of unit
-    vectors, True where the vector is not 0; a mask `{name}_valid` that the sample brings is packed in its place.
-    `sample_id` and `paths` are unchanged.
+    vectors, True where the vector is not 0; a mask `{name}_valid` that the sample brings is packed in its place,
+    and `{name}_corrupted` alike. `sample_id` and `paths` are unchanged.
 
     Args:
         maps: specs of maps that are not standard.
@@ -70,22 +71,22 @@ class PackSample:
 def collate(samples: Sequence[Sample]) -> Batch:
     """A batch of packed samples, by torch's default_collate.
 
-    A mask `{map}_valid` that only some of them have, such as those whose files say what was not measured, is true all
-    over for the others; it would be lost, or missed, without a word.
+    A mask that only some of them have would be lost, or missed, without a word. For the others `{map}_valid`, as of
+    files that say what was not measured, is true all over, and `{map}_corrupted` false: nobody damaged them.
     """
-    masks = {key for sample in samples for key in sample if key.endswith("_valid")}
+    masks = {key for sample in samples for key in sample if key.endswith(MASKS)}
     partial = [key for key in masks if any(key not in sample for sample in samples)]
-    filled = [{**{key: _all_valid(sample, key) for key in partial}, **sample} for sample in samples]
+    filled = [{**{key: _unsaid(sample, key) for key in partial}, **sample} for sample in samples]
     batch: Batch = default_collate(filled if partial else list(samples))
     return batch
 
 
-def _all_valid(sample: Sample, key: str) -> Tensor:
-    """bool [1, H, W] for a packed sample."""
-    name = key.removesuffix("_valid")
+def _unsaid(sample: Sample, key: str) -> Tensor:
+    """The mask bool [1, H, W] that a packed sample means without having it."""
+    name, valid = key.rpartition("_")[0], key.endswith("_valid")
     if not isinstance(sample.get(name), Tensor):
         raise ValueError(f"sample {sample.get('sample_id')!r} has neither {key!r} nor {name!r} of its batch")
-    return torch.ones_like(sample[name][:1], dtype=torch.bool)
+    return torch.full_like(sample[name][:1], valid, dtype=torch.bool)
 
 
 def _planes(array: np.ndarray) -> np.ndarray:

@@ -14,12 +14,12 @@ import numpy as np
 
 from rgbx._text import one_of
 from rgbx.datasets.sample import Sample
-from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
+from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, MapSpec
 from rgbx.maps.normals import unit_length
 
 LABEL = MapSpec("label", 1, "uint8", "train_id", "nearest", IGNORE_INDEX)
 
-MASK = "mask"  # unit of maps `{name}_valid`, 1 where a pixel of the map `name` counts
+MASK = "mask"  # unit of what `MASKS` end beside a map `name`, 1 where its pixels count, or were damaged
 
 Maps = Mapping[str, MapSpec]
 Fill = Mapping[str, float | Sequence[float]]
@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
 
 def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
-    """Specs of all arrays [H, W, ...] of a sample, `label` and masks `{map}_valid` included.
+    """Specs of all arrays [H, W, ...] of a sample, `label` and masks of maps (`MASKS`) included.
 
     Args:
         sample: an unpacked sample.
@@ -48,7 +48,9 @@ def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
         ValueError: an array that no spec describes, or no array at all.
     """
     known = {**STANDARD_MAPS, **(maps or {}), "label": LABEL}
-    known |= {name: MapSpec(name, 1, "uint8", MASK, "nearest") for name in [f"{key}_valid" for key in known]}
+    known |= {
+        name: MapSpec(name, 1, "uint8", MASK, "nearest") for name in [key + ending for key in known for ending in MASKS]
+    }
     arrays = [key for key, value in sample.items() if isinstance(value, np.ndarray)]
     unknown = [key for key in arrays if key not in known]
     if unknown:

@@ -72,11 +72,13 @@ def test_a_turn_is_named_where_sizes_differ(tmp_path, turn, words):
         Gradients(change=turned)[0]
 
 
-def test_a_mask_is_checked_like_its_map():
-    with pytest.raises(ValueError, match=r"depth_valid of sample .*: expected uint8, found bool"):
-        Gradients(change={"depth_valid": np.ones(SIZE, bool)})[0]
-    with pytest.raises(ValueError, match=r"depth_valid .*: expected shape \(12, 16\), found \(12, 15\)"):
-        Gradients(change={"depth_valid": np.ones((12, 15), np.uint8)})[0]
+@pytest.mark.parametrize("mask", ["depth_valid", "depth_corrupted"])
+def test_a_mask_is_checked_like_its_map(mask):
+    with pytest.raises(ValueError, match=rf"{mask} of sample .*: expected uint8, found bool"):
+        Gradients(change={mask: np.ones(SIZE, bool)})[0]
+    with pytest.raises(ValueError, match=rf"{mask} .*: expected shape \(12, 16\), found \(12, 15\)"):
+        Gradients(change={mask: np.ones((12, 15), np.uint8)})[0]
+    assert mask in Gradients(change={mask: np.ones(SIZE, np.uint8)})[0]
 
 
 def test_unlabelled_images_pass():

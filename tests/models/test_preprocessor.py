@@ -187,12 +187,15 @@ MASKS = {
     "of floats": (changed(depth_valid=torch.ones(1, 1, 6, 8)), "depth_valid is a tensor float32"),
     "of another size": (changed(depth_valid=torch.ones(1, 1, 6, 7).bool()), r"expected a tensor bool \[1, 1, 6, 8\]"),
     "numpy": (changed(rgb_valid=np.ones((1, 1, 6, 8), bool)), "rgb_valid is a numpy array bool"),
+    "of damage, [N, H, W]": (changed(rgb_corrupted=torch.ones(1, 6, 8).bool()), r": rgb_corrupted\[:, None\]"),
+    "of damage, floats": (changed(depth_corrupted=DEPTH), "depth_corrupted is a tensor float32 .*True = damaged"),
 }
 NAMES = {
     "capital": ({"rgb": RGB, "Depth": DEPTH}, "the batch holds 'Depth', .*; did you mean 'depth'"),
     "all capitals": ({"RGB": RGB, "depth": DEPTH}, "the batch holds 'RGB', .*; did you mean 'rgb'"),
     "misspelt": ({"rgb": RGB, "dpeth": DEPTH}, "'dpeth', .*; did you mean 'depth'"),
     "unknown": (changed(lidar=DEPTH), "the batch holds 'lidar', .*; it takes rgb, depth"),
+    "of damage": (changed(depth_corupted=DEPTH > 0), "'depth_corupted', .*; did you mean 'depth_corrupted'"),
     "a mask": (changed(depth_mask=DEPTH > 0), "'depth_mask', .*; did you mean 'depth_valid'"),
     "an array": (changed(image=np.zeros((6, 8, 3))), "the batch holds 'image', a numpy array"),
     "no dict": (RGB, r"the batch is a Tensor; expected a dict of maps, \['rgb', 'depth'\]"),
@@ -227,6 +230,23 @@ def test_a_batch_that_means_something_else_is_refused_by_name(case, kind):
 def test_targets_are_checked_too(heads, more, message):
     with pytest.raises(ValueError, match=message):
         made(("rgb",), heads)({"rgb": RGB, **more})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_damage_is_handed_on_in_training_alone(dtype):
+    model, struck = (
+        made(("rgb", "depth", "thermal"), ("labels",), statistics={"thermal": {"mean": [20.0], "std": [5.0]}}),
+        DEPTH > 2,
+    )
+    data = changed(depth_corrupted=struck.to(dtype), hha_corrupted=struck, paths={"hha": ["0.png"]})
+    plain, found = model(changed(), training=True), model(data, training=True)
+    assert set(plain) == {"inputs", "targets", "sample_id"} == set(model(data))
+    assert set(found) == {*plain, "corrupted"} and list(found["corrupted"]) == ["depth"]
+    assert found["corrupted"]["depth"].dtype == torch.bool and torch.equal(found["corrupted"]["depth"], struck)
+    for name, x in plain["inputs"].items():  # what is damaged is an input like any other
+        assert torch.equal(x, found["inputs"][name])
+    assert "corrupted" not in model(changed(hha_corrupted=struck, paths={"hha": ["0.png"]}), training=True)
 
 
 def test_messages_name_the_first_file():

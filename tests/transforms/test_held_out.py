@@ -47,6 +47,17 @@ def test_exactly_the_measured_pixels_that_are_gone_are_scored(keep, block):
     assert share == pytest.approx(keep, abs=0.04 if block == 1 else 0.2)
 
 
+def test_damaged_depth_is_no_truth():
+    given = sample()
+    struck = np.random.default_rng(5).integers(0, 2, SIZE, dtype=np.uint8)
+    plain, damaged = (
+        HoldOutDepth()({**given, **more}, np.random.default_rng(1)) for more in ({}, {"depth_corrupted": struck})
+    )
+    np.testing.assert_array_equal(damaged["depth_dense_valid"], plain["depth_dense_valid"] * (1 - struck))
+    np.testing.assert_array_equal(damaged["depth"], plain["depth"])
+    assert damaged["depth_corrupted"] is struck
+
+
 def test_blocks_are_squares_at_places_of_their_own():
     depth, corners = np.ones(SIZE, np.float32), set()
     for seed in range(40):

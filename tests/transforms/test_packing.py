@@ -84,6 +84,19 @@ def test_exception():
 
 
 @pytest.mark.parametrize("first", [True, False])
+def test_a_mask_of_damage_is_packed_and_false_for_samples_without_one(first):
+    struck = RNG.integers(0, 2, (4, 6), dtype=np.uint8)
+    plain, damaged = (PackSample()(sample(**more), RNG) for more in ({}, {"depth_corrupted": struck}))
+    assert damaged["depth_corrupted"].dtype == torch.bool and damaged["depth_corrupted"].shape == (1, 4, 6)
+    np.testing.assert_array_equal(damaged["depth_corrupted"][0], struck > 0)
+    batch = collate([damaged, plain] if first else [plain, damaged])
+    assert batch["depth_corrupted"].shape == (2, 1, 4, 6) and batch["depth_corrupted"].dtype == torch.bool
+    np.testing.assert_array_equal(batch["depth_corrupted"][0 if first else 1, 0], struck > 0)
+    assert not batch["depth_corrupted"][1 if first else 0].any() and batch["depth_valid"].any()
+    assert "depth_corrupted" not in collate([plain, plain])
+
+
+@pytest.mark.parametrize("first", [True, False])
 def test_a_mask_that_some_samples_have_is_filled(first):
     thermal = np.ones((4, 6), np.float32)
     valid = RNG.integers(0, 2, (4, 6), dtype=np.uint8)

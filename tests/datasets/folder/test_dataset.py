@@ -168,6 +168,7 @@ def test_real_visible_and_infrared_pairs(layouts, tmp_path):
         ("scale = 1000", f"scale.{'.a' * 300} = 1".replace("..", "."), r"dataset\.toml: .*20 tables or arrays in each"),
         ("modalities.depth]", "modalities.label]", r"\[modalities\]: expected names .* than label.*, found 'label'"),
         ("modalities.depth]", "modalities.rgb_valid]", r"\[modalities\]: expected names .*, found 'rgb_valid'"),
+        ("modalities.depth]", "modalities.rgb_corrupted]", r"NAME_corrupted, .*, found 'rgb_corrupted'"),
         ("modalities.depth]", 'modalities."../depth"]', r"\[modalities\]: expected names of letters.*'\.\./depth'"),
         ("modalities.depth]", 'modalities."d.e"]', r"\[modalities\]: expected names of letters.*, found 'd\.e'"),
         ("scale = 1000", 'scale = "mm"', r"scale: expected a number > 0.*, found 'mm'"),
