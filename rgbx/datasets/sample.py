@@ -84,8 +84,8 @@ class DenseDataset(Dataset[Sample]):
         modalities: names in the order of the model's stack.
         classes: class names; their number is K.
         palette: one [r, g, b] (0..255) per class.
-        transforms: each is called as `transform(sample, rng)`; a config may give
-            dict(type=Class, **arguments) instead of an instance; such a transform is told the
+        transforms: each is called as `transform(sample, rng)`, a `Borrower` as `transform(sample, rng, another)`;
+            a config may give dict(type=Class, **arguments) instead of an instance; such a transform is told the
             dataset's maps, so that only instances need `maps=` for modalities of their own.
         maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
         targets: those of the modalities, or of the maps that a transform adds (its `adds`), that a translation

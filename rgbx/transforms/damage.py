@@ -19,7 +19,7 @@ from rgbx.transforms.corruption import NEAREST_M, extent
 from rgbx.transforms.spatial import Box, Maps, crop
 
 SPREADS = (0.1, 0.5)  # standard deviation of noise, fraction of the map's spread
-_SEEN = 2**14  # pixels that say how a map's values are spread
+_SEEN = 2**14  # pixels, about, that say how a map's values are spread
 _STRIPE = 8  # stripes are at most this part of the block
 
 
@@ -167,16 +167,16 @@ class _Map:
     """
 
     def __init__(self, spec: MapSpec, sample: Sample, lender: _Lender) -> None:
-        self.spec, self.lender = spec, lender
+        self.spec, self.sample, self.lender = spec, sample, lender
         self.values, self.known = sample[spec.name].copy(), _known(sample, spec)
         self.masked = f"{spec.name}_valid" in sample
-        pixels = sample[spec.name].reshape(-1, spec.channels)[self.known.reshape(-1)]
-        self._pixels = pixels[:: max(len(pixels) // _SEEN, 1)]
 
     @cached_property
     def span(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the largest value of the map before it was damaged, outliers aside; [C] each, never equal."""
-        low, high = extent(self._pixels)
+        pixels, known = self.sample[self.spec.name].reshape(-1, self.spec.channels), _known(self.sample, self.spec)
+        step = max(len(pixels) // _SEEN, 1)
+        low, high = extent(pixels[::step][known.reshape(-1)[::step]])
         flat = high <= low
         if self.spec.dtype == "uint8" or self.spec.unit == "relative":
             return np.where(flat, 0, low), np.where(flat, 1 if self.spec.unit == "relative" else 255, high)
