@@ -805,6 +805,7 @@ class MultimodalModel(nn.Module):
         sample_id: Sequence[str] | None = None,
         mode: str = "tensor",
         shown: Shown | None = None,
+        corrupted: Mapping[str, Tensor] | None = None,  # bool [N, 1, H, W]
     ) -> Any:
         """Runs the model in one of its modes, on what `data_preprocessor` gives.
 
