@@ -15,10 +15,22 @@ from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
-from rgbx.layers import StackLayout, concatenate_modalities, replace_norms, separate_layers, stack_modalities
+from rgbx.layers import (
+    Purification,
+    StackLayout,
+    StageGates,
+    concatenate_modalities,
+    replace_norms,
+    separate_layers,
+    split_modalities,
+    stack_modalities,
+)
+from rgbx.layers.purification import INPUTS, SpatialGate, StageInput
+from rgbx.layers.stages import chosen_stages
 
 FIRST_STRIDE = 4
 WEIGHTS = ("shared", "separate")
+PROBE = 224  # side of an image that a network of unknown input size is tried on
 
 
 class SharedBackbone(nn.Module):
@@ -35,6 +47,7 @@ class SharedBackbone(nn.Module):
         multiple: what the sides of the inputs should be multiples of, the deepest stride.
         smallest: what they have at least.
         single_branch: whether the fusion method merges the modalities, so that maps have N samples instead of M*N.
+        purification: the gates on the stages' inputs, or None; what they leave of a call lies in `layout.gates`.
 
     Source: arXiv 2108.05009, section 3.
     """
@@ -50,6 +63,7 @@ class SharedBackbone(nn.Module):
         pretrained: str | None = None,
         norm_eval: bool = False,
         stems: Mapping[str, str] | None = None,
+        purification: Purification | None = None,
     ) -> None:
         """Builds the network.
 
@@ -65,9 +79,11 @@ class SharedBackbone(nn.Module):
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
             stems: modalities with a first convolution of their own, made from the shared one: ``"sum"`` or ``"mean"``
                 over its input channels, for one-channel maps, or ``"copy"``.
+            purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
+                that joins the inputs has one, on the inputs before they are joined.
 
         Raises:
-            ValueError: for an unknown network, norm variant, stage number or stem.
+            ValueError: for an unknown network, norm variant, stage number or stem, or gates on what is no map.
         """
         super().__init__()
         joined = fusion is not None and fusion.concatenates_inputs
@@ -83,6 +99,8 @@ class SharedBackbone(nn.Module):
         infos = network.feature_info.get_dicts()
         stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]
         infos = [infos[i] for i in stages]
+        modules = [info["module"] for info in infos]
+        self.purification = _gates(network, modules, name, self.layout, purification, joined=joined)
         self.channels = tuple(info["num_chs"] for info in infos)
         self.strides = tuple(info["reduction"] for info in infos)
         self.multiple, self.smallest = self.strides[-1], 1
@@ -100,7 +118,8 @@ class SharedBackbone(nn.Module):
         self.merge = None if fusion is None else fusion.merge_features(self.channels, self.layout)
         self.single_branch = self.concatenates_inputs or self.merge is not None
         if fusion is not None and not self.concatenates_inputs:
-            self._fuse(fusion, [info["module"] for info in infos])
+            self._fuse(fusion, modules)
+        self._purify(modules)
         if self.pretrained_summary is not None:
             self.pretrained_summary = report(self.pretrained_summary, network, len(self.layout.modalities))
         # timm's own would not tell what is computed again which modalities it is for
@@ -114,6 +133,13 @@ class SharedBackbone(nn.Module):
             if module is not None:
                 self.stage_fusions.append(module)
                 container.register_forward_hook(partial(_fuse_output, module, self._channels_last_output))
+
+    def _purify(self, modules: list[str]) -> None:
+        for gate in () if self.purification is None else self.purification.of_stages():
+            if gate.stage != INPUTS:
+                _submodule(self.network, modules[gate.stage - 1]).register_forward_pre_hook(
+                    partial(_purify_input, gate)
+                )
 
     def train(self, mode: bool = True) -> SharedBackbone:
         """Switches training mode; the network's norms stay frozen where `norm_eval` is set, not a fusion method's."""
@@ -147,8 +173,14 @@ class SharedBackbone(nn.Module):
         with self.layout.holding(inputs):
             if self.stems:
                 check_stem_inputs(inputs, self.stems)
-            join = concatenate_modalities if self.concatenates_inputs else stack_modalities
-            features = self.network(join(inputs, self.layout))[self._first_stage :]
+            if self.concatenates_inputs:
+                if self.purification is not None:
+                    gated = self.purification.gate(INPUTS)(stack_modalities(inputs, self.layout))
+                    inputs = split_modalities(gated, self.layout)
+                x = concatenate_modalities(inputs, self.layout)
+            else:
+                x = stack_modalities(inputs, self.layout)
+            features = self.network(x)[self._first_stage :]
             if self._channels_last_output:
                 features = [f.permute(0, 3, 1, 2) for f in features]
             return features if self.merge is None else self.merge(features)
@@ -180,7 +212,86 @@ def _submodule(network: nn.Module, path: str) -> nn.Module:
     for name in (path, path.replace(".", "_")):
         if name in modules:
             return modules[name]
-    raise ValueError(f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there")
+    raise ValueError(f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there, nor gated")
+
+
+def _gates(
+    network: TimmNetwork,
+    modules: list[str],
+    name: str,
+    layout: StackLayout,
+    options: Purification | None,
+    *,
+    joined: bool,
+) -> StageGates | None:
+    """The gates that options ask for; the network is timm's own still.
+
+    Raises:
+        ValueError: for a stage that the network does not have, or whose input is no map, or stages of joined inputs.
+    """
+    if options is None:
+        return None
+    if joined:
+        if options.stages is not None:
+            raise ValueError(
+                f"purification field stages is {list(options.stages)}, but this fusion method joins the inputs: its "
+                "one gate is on these; leave stages out"
+            )
+        return StageGates({INPUTS: StageInput(3, 1)}, layout, options)
+    numbers = chosen_stages(options.stages, len(modules), "purification", "backbone")
+    usual = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+    shapes, side = _stage_inputs(network, [modules[number - 1] for number in numbers])
+    found = {}
+    for number, shape in zip(numbers, shapes, strict=True):
+        first, last = len(shape) == 4 and shape[2] == shape[3], len(shape) == 4 and shape[1] == shape[2]
+        if not first and not last:
+            raise ValueError(
+                f"backbone {name} cannot be purified: the input of its stage {number} has shape {list(shape)}, which "
+                "is no map [N, C, H, W]"
+            )
+        last = usual if first and last else last
+        channels, height = (shape[3], shape[1]) if last else (shape[1], shape[2])
+        found[number] = StageInput(channels, side // height, last)
+    return StageGates(found, layout, options)
+
+
+def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[int, ...]], int]:
+    """The shape of the input of each module for one square image, and the side of that image.
+
+    Feature infos do not say it: a stage may begin before the module that it ends with. Nothing is computed: parameters
+    and image lie on the meta device.
+    """
+    size = (network.pretrained_cfg or {}).get("input_size", (3, PROBE, PROBE))
+    side = int(size[-2])
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(path: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shapes[path] = tuple(inputs[0].shape)
+
+    hooks = [_submodule(network, path).register_forward_pre_hook(partial(note, path)) for path in modules]
+    state = {key: x.detach().to("meta") for key, x in (*network.named_parameters(), *network.named_buffers())}
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(network, state, (torch.zeros(1, 3, side, side, device="meta"),))
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for hook in hooks:
+            hook.remove()
+    return [shapes.get(path, ()) for path in modules], side
+
+
+def _purify_input(
+    gate: SpatialGate,
+    _stage: nn.Module,
+    inputs: tuple[Tensor, ...],  # [M*N, C, H, W] or [M*N, H, W, C]
+) -> tuple[Tensor, ...]:
+    """Forward pre-hook: the stage reads the features that its gate lets through."""
+    x, *others = inputs
+    gated = gate(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if gate.source.channels_last else gate(x)
+    return gated, *others
 
 
 def _fuse_output(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rgbx._registry import Registry
 from rgbx._text import check_options
 from rgbx.layers import StackLayout, split_modalities
+from rgbx.layers.stages import check_stages, chosen_stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,7 @@ class FusionMethod:
     ensemble: ClassVar[str] = "learned"
 
     def __post_init__(self) -> None:
-        if self.stages is None:
-            return
-        whole = isinstance(self.stages, Sequence) and all(type(stage) is int for stage in self.stages)
-        if not whole or not self.stages or len(set(self.stages)) < len(self.stages):
-            raise ValueError(f"fusion field stages is {self.stages!r}; expected distinct numbers, or None for all")
-        object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "stages", check_stages(self.stages, "fusion"))
 
     def chosen(self, count: int, network: str) -> tuple[int, ...]:
         """The numbers of the stages at which features are exchanged, of a network of `count` stages.
@@ -47,11 +43,7 @@ class FusionMethod:
         Raises:
             ValueError: for a stage that the network, in the message by its name, does not have.
         """
-        numbers = tuple(range(1, count + 1)) if self.stages is None else self.stages
-        for number in numbers:
-            if not 1 <= number <= count:
-                raise ValueError(f"fusion stage {number} does not exist; this {network} has stages 1 to {count}")
-        return numbers
+        return chosen_stages(self.stages, count, "fusion", network)
 
     def fuse_stage(self, stage: nn.Module, channels: int, layout: StackLayout) -> nn.Module | None:
         """Fuses a stage of the network; called once for each of `stages`.

@@ -25,9 +25,11 @@ class ImageGenerator(nn.Module):
         smallest: what they have at least.
         channels, strides: of the one feature, as backbones have them for each stage.
         norm_eval: whether statistics of norms stay frozen in training; instance norms have none.
+        purification: None: there are no gates.
     """
 
     norm_eval = False
+    purification = None
 
     def __init__(self, layout: StackLayout, in_channels: int, out_channels: int, fusion: FusionMethod | None) -> None:
         super().__init__()

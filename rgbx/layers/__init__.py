@@ -2,7 +2,12 @@
 
 from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
 from rgbx.layers.reversal import reverse_gradient
+"""Layers that know the modalities: the stack, its private norms and private layers, and gates on its maps."""
+
+from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
+from rgbx.layers.purification import Purification, SequencePurification, StageGates, build_purification
 from rgbx.layers.stack import (
+    Gated,
     ModalityAffine,
     ModalityLayer,
     ModalityNorm,
@@ -13,10 +18,15 @@ from rgbx.layers.stack import (
 )
 
 __all__ = [
+    "Gated",
     "ModalityAffine",
     "ModalityLayer",
     "ModalityNorm",
+    "Purification",
+    "SequencePurification",
     "StackLayout",
+    "StageGates",
+    "build_purification",
     "concatenate_modalities",
     "modality_norm",
     "owner",

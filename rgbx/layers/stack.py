@@ -9,7 +9,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeGuard, TypeVar
+from typing import NamedTuple, Protocol, TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,20 @@ from torch.utils.checkpoint import checkpoint
 from rgbx._text import one_of
 
 _T = TypeVar("_T")
+
+
+class Gated(NamedTuple):
+    """What a gate of `purification` leaves in the block of a call, see `StackLayout.gates`.
+
+    Attributes:
+        stage: the number of the stage on whose input it acts, 1 being the first; 0 for the network's inputs.
+        names: of the M modalities in the stack.
+        logits: [M*N, 1, h, w].
+    """
+
+    stage: int
+    names: tuple[str, ...]
+    logits: Tensor
 
 
 class StackLayout:
@@ -61,13 +75,17 @@ class StackLayout:
             raise ValueError(f"modalities {unknown or '()'} given; this model knows {known}")
         return tuple(name for name in self.modalities if name in names)
 
-    def holding(self, names: Iterable[str]) -> _Block:
+    def holding(self, names: Iterable[str], *, purified: bool | None = None) -> _Block:
         """A context in which, for this thread, the stack holds the named modalities; contexts nest.
+
+        Args:
+            names: of the modalities.
+            purified: whether gates act in it; None for what the block around says, without one they do.
 
         Raises:
             ValueError: for no name, or one that was not declared.
         """
-        return _Block(self._thread, self.order(names))
+        return _Block(self._thread, self.order(names), purified)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -111,6 +129,30 @@ class StackLayout:
         if self._thread.block is not None:
             self._thread.block.penalties.append(term)
 
+    @property
+    def purified(self) -> bool:
+        """Whether the gates of the network act in the call that is running, see `holding`."""
+        return self._thread.block is None or self._thread.block.purified
+
+    @property
+    def gates(self) -> list[Gated]:
+        """What the gates of this call left by `leave_gate`, in the order in which they acted.
+
+        Raises:
+            RuntimeError: outside any block, as for `penalties`.
+        """
+        if self._thread.block is None:
+            raise RuntimeError("gates belong to a call; read them inside the block of `holding` it runs in")
+        return self._thread.block.gates
+
+    def leave_gate(
+        self,
+        gate: Gated,  # logits [M*N, 1, h, w]
+    ) -> None:
+        """Leaves a gate's logits for the loss and the beliefs of the call that is running; outside any nobody asks."""
+        if self._thread.block is not None:
+            self._thread.block.gates.append(gate)
+
     def checkpoint(
         self,
         function: Callable[[Tensor], _T],
@@ -118,17 +160,18 @@ class StackLayout:
     ) -> _T:
         """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
         # in a compiled graph the part that is computed again is traced here and now
-        call = function if torch.compiler.is_compiling() else partial(self._call, self.present, function)
+        call = function if torch.compiler.is_compiling() else partial(self._call, self.present, self.purified, function)
         result: _T = checkpoint(call, x, use_reentrant=False)
         return result
 
     def _call(
         self,
         names: tuple[str, ...],
+        purified: bool,
         function: Callable[[Tensor], _T],
         x: Tensor,  # [M*N, ...]
     ) -> _T:
-        with self.holding(names):
+        with self.holding(names, purified=purified):
             return function(x)
 
 
@@ -142,17 +185,21 @@ class _OpenBlock(threading.local):
 class _Block:
     """What `StackLayout.holding` opens.
 
-    A block inside another one adds its penalties to the outer one's, except where a backward pass computes a part of
-    a network again: the penalties of that part were counted in its forward pass.
+    A block inside another one adds its penalties and gates to the outer one's, except where a backward pass computes a
+    part of a network again: those of that part were counted in its forward pass.
     """
 
-    def __init__(self, thread: _OpenBlock, names: tuple[str, ...]) -> None:
-        self.thread, self.names = thread, names
+    def __init__(self, thread: _OpenBlock, names: tuple[str, ...], purified: bool | None) -> None:
+        self.thread, self.names, self._purified = thread, names, purified
 
     def __enter__(self) -> None:
         self.outer, self.opened_in = self.thread.block, _backward_pass()
         nested = self.outer is not None and self.outer.opened_in == self.opened_in
-        self.penalties: list[Tensor] = self.outer.penalties if self.outer is not None and nested else []
+        outer = self.outer if nested else None
+        self.penalties: list[Tensor] = [] if outer is None else outer.penalties
+        self.gates: list[Gated] = [] if outer is None else outer.gates
+        around: bool = outer is None or outer.purified
+        self.purified: bool = around if self._purified is None else self._purified
         self.thread.block = self
 
     def __exit__(self, *exception: object) -> None:

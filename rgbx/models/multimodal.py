@@ -13,6 +13,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
-from rgbx.layers import StackLayout, split_modalities
+from rgbx.layers import StackLayout, StageGates, split_modalities
+from rgbx.layers.stack import Gated
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
@@ -606,6 +608,7 @@ class Backbone(typing.Protocol):
     smallest: int
     single_branch: bool
     norm_eval: bool
+    purification: StageGates | None
 
     def __call__(self, inputs: Inputs) -> list[Tensor]: ...
 
@@ -618,11 +621,16 @@ class Pass(NamedTuple):
     Attributes:
         outputs: of every head.
         features: what the heads read, [M*N, C_i, h_i, w_i] of each stage; merged [N, C_i, h_i, w_i].
+        beliefs: of each modality, float32 [N, 1, H, W] in 0..1, see `StageGates.beliefs`; none in training and of
+            networks without gates.
+        gates: what they left.
         penalty: what the fusion method adds to the loss of this run, a scalar; None where it adds nothing.
     """
 
     outputs: Outputs
     features: Sequence[Tensor]
+    beliefs: dict[str, Tensor]
+    gates: Sequence[Gated]
     penalty: Tensor | None
 
 
@@ -828,10 +836,12 @@ class MultimodalModel(nn.Module):
         if mode == "discriminator":
             return self._discriminator_losses(targets or {}, shown)
         seen = self._drawn(inputs)
-        run = self._run(seen)
+        run = self.run(seen)
         losses, shown = self._losses(seen, run.outputs, targets or {})
         if run.penalty is not None:
             losses["loss_fusion"] = run.penalty
+        if self.backbone.purification is not None:
+            losses |= self.backbone.purification.losses(run.gates, corrupted)
         if len(self.objectives):
             step = self._step(seen, run, targets or {})
             losses |= self._objective_losses(step)
@@ -953,9 +963,22 @@ class MultimodalModel(nn.Module):
         Raises:
             ValueError: inputs with none of the modalities, or that `check_inputs` refuses.
         """
-        return self._run(inputs, resize, heads).outputs
+        return self.run(inputs, resize=resize, heads=heads).outputs
 
-    def _run(self, inputs: Inputs, resize: str = "bilinear", heads: Collection[str] | None = None) -> Pass:
+    def run(
+        self,
+        inputs: Inputs,
+        *,
+        resize: str = "bilinear",
+        heads: Collection[str] | None = None,
+        purified: bool | None = None,
+    ) -> Pass:
+        """As `outputs`, with what the network did on the way.
+
+        Args:
+            inputs, resize, heads: see `outputs`.
+            purified: False leaves the network's gates open, see `StackLayout.holding`.
+        """
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self.modalities)}")
@@ -966,8 +989,11 @@ class MultimodalModel(nn.Module):
         if self.training:
             self._check_batch_norm(next(iter(padded.values())))
         found: Outputs = {}
-        with self.layout.holding(present):
+        with self.layout.holding(present, purified=purified):
             features = self.backbone(padded)
+            gates, purification = self.layout.gates, self.backbone.purification
+            believed = purification is not None and not self.training
+            beliefs = purification.beliefs(gates, (height, width)) if purification and believed else {}
             branches = () if self.backbone.single_branch else tuple(present)
             for name, head in self.named_heads():
                 if heads is not None and name not in heads:
@@ -978,7 +1004,8 @@ class MultimodalModel(nn.Module):
                 parts = stack[..., :height, :width].split([stack.shape[0] // len(names)] * len(names))
                 found[name] = dict(zip(names, parts, strict=True))
             network = typing.cast(nn.Module, self.backbone)
-            return Pass(found, features, fusion_penalty(network, self.layout) if self.training else None)
+            penalty = fusion_penalty(network, self.layout) if self.training else None
+            return Pass(found, features, beliefs, gates, penalty)
 
     def _pad(
         self,
@@ -1045,7 +1072,20 @@ class MultimodalModel(nn.Module):
             features = [
                 {ENSEMBLE: x} if self.backbone.single_branch else split_modalities(x, self.layout) for x in run.features
             ]
-        return Step(inputs, features, run.outputs, targets, self.tasks)
+        gated = self.backbone.purification is not None
+        return Step(inputs, features, run.outputs, targets, self.tasks, partial(self._ungated, inputs) if gated else None)
+
+    def _ungated(self, inputs: Inputs) -> Outputs:
+        """The outputs with the network's gates open; statistics of batch norm do not see these features."""
+        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        try:
+            for norm in norms:
+                norm.momentum = 0.0
+            return self.run(inputs, purified=False).outputs
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
     def _objective_losses(self, step: Step, *, opponents: bool = False) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
