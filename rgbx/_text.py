@@ -29,6 +29,11 @@ def branch_title(name: str) -> str:
     return f"{modality_title(name)} branch"
 
 
+def mask_title(name: str) -> str:
+    """Where a network believes a modality: "mask of RGB"."""
+    return f"mask of {modality_title(name)}"
+
+
 def subset_title(modalities: Sequence[str], known: Collection[str]) -> str:
     """What a model is given: "RGB alone", "both", "all", or of more than two "RGB + thermal".
 

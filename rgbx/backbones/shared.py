@@ -212,7 +212,9 @@ def _submodule(network: nn.Module, path: str) -> nn.Module:
     for name in (path, path.replace(".", "_")):
         if name in modules:
             return modules[name]
-    raise ValueError(f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there, nor gated")
+    raise ValueError(
+        f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there, nor gated"
+    )
 
 
 def _gates(

@@ -555,6 +555,12 @@ def _add_predict(parser: Parser) -> None:
         "videos: the overlays) (ids overlay; of FILE.png the overlay, or the values of a map)",
     )
     parser.add_argument("--gallery", action="store_true", help="also write index.html, a page to look through")
+    parser.add_argument(
+        "--masks",
+        action="store_true",
+        help="also write where each map is to be believed, masks_MAP/ID.png (16 bits, 65535 = wholly), of a model with "
+        "purification",
+    )
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads that predict (all)")
     parser.add_argument("--modalities", nargs="+", metavar="MAP", help="only these of the maps that are given (all)")
     parser.add_argument("--branch", metavar="MAP", help="write what one modality says instead of the ensemble")
@@ -617,7 +623,7 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
     if kinds != {"file"}:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
     saved = arguments.save or ()
-    if len(saved) > 1 or {"areas", "video"} & set(saved) or arguments.gallery or arguments.resume:
+    if len(saved) > 1 or {"areas", "video"} & set(saved) or arguments.gallery or arguments.resume or arguments.masks:
         raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}; for more give a folder")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; expected a file to write")

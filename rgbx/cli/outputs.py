@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from rgbx._files import read_json, read_lines
+from rgbx._text import mask_title
 from rgbx._types import Options
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
@@ -36,11 +37,11 @@ from rgbx.tasks.result import ClassesResult, HeadResult, MapResult
 
 FORMAT = "rgbx-predictions/1"
 CLASSES_ONLY = ("overlay", "confidence", "areas")  # of the kinds
-PROGRESS, AREAS, STRIP = "progress", "areas.json", "strip"
+PROGRESS, AREAS, STRIP, MASKS = "progress", "areas.json", "strip", "masks"
 _OWN = (RECORDS, PAGE, AREAS, PREDICTED)
 _NOTES = re.compile(r"\d+\.jsonl")
 _PARTS = re.compile(r"\..+\.[0-9a-f]+\.part(\.mp4)?")
-STEPS = 65535  # of confidence
+STEPS = 65535  # of a share, such as confidence
 WAIT = 300  # seconds, for the first process to begin
 SHARE = "share of the frame's pixels, 0 to 1"
 
@@ -70,6 +71,7 @@ class Outputs:
         tasks: of the heads, by name.
         kinds: some of `rgbx._choices.SAVED`.
         encodings: how files hold the values of heads that predict maps.
+        masks: the modalities whose masks are written.
         gallery: whether pictures for a page are written too.
         spans: of maps of one channel, the values of the lowest and highest colour; others take those of each frame.
     """
@@ -78,11 +80,12 @@ class Outputs:
     tasks: Mapping[str, Task]
     kinds: Sequence[str]
     encodings: Mapping[str, Encoding]
+    masks: Sequence[str] = ()
     gallery: bool = False
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def write(self, result: Result) -> dict[str, Any]:
-        """Writes the files of a frame: ``HEAD/ID.png``, what is said, ``HEAD_KIND/ID.png`` and ``strip/ID.png``.
+        """Writes the files of a frame: ``HEAD/ID.png``, ``HEAD_KIND/ID.png``, ``masks_MAP/ID.png``, ``strip/ID.png``.
 
         Returns:
             What `Progress.add` notes: the frame's ``id``, ``files`` in the folder and, where asked for, ``areas``.
@@ -110,8 +113,7 @@ class Outputs:
         if kind == "overlay" and isinstance(head, ClassesResult):
             return encode_png(head.overlay())
         if kind == "confidence" and isinstance(head, ClassesResult):
-            stored = np.rint(head.confidence.astype(np.float64) * STEPS).astype(np.uint16)
-            return encode_png(stored, f"confidence of {name}: probability = value / {STEPS}")
+            return _encoded_share(head.confidence, f"confidence of {name}: probability")
         if kind == "ids" and isinstance(head, ClassesResult):
             return encode_png(head.ids)
         if kind == "ids" and isinstance(head, MapResult):
@@ -137,7 +139,8 @@ class Outputs:
         """Of the files and folders in the folder that are written or filled."""
         folders = [self._folder(name, kind) for name in self.tasks for kind in self.kinds_of(name)]
         films = [f"{film}.mp4" for film in self.films]
-        return [*folders, *([STRIP] if STRIP in self.kinds else []), *films, *_OWN, PROGRESS, PICTURES]
+        masks = [f"{MASKS}_{name}" for name in self.masks]
+        return [*folders, *masks, *([STRIP] if STRIP in self.kinds else []), *films, *_OWN, PROGRESS, PICTURES]
 
     def check_inputs(self, files: Iterable[Path]) -> None:
         """Refuses to replace, or to clear away, what is read.
@@ -178,8 +181,22 @@ class Outputs:
                     yield self.place(result, name, kind), self.content(head, name, kind)
                 except ValueError as error:
                     raise ValueError(f"{self.place(result, name, kind)}: {error}") from error
+        for name in self.masks:
+            content = _encoded_share(
+                result.masks[name], f"{mask_title(name)}: 1 wholly believed, below 1/2 masked; share"
+            )
+            yield self.place(result, f"{MASKS}_{name}", "ids"), content
         if STRIP in self.kinds:
             yield self.place(result, STRIP, "ids"), encode_png(result.strip())
+
+
+def _encoded_share(
+    values: np.ndarray,  # float32 [H, W], 0..1
+    said: str,
+) -> bytes:
+    """A grey PNG of 16 bits that says what it holds."""
+    stored = np.rint(values.astype(np.float64) * STEPS).astype(np.uint16)
+    return encode_png(stored, f"{said} = value / {STEPS}")
 
 
 def check_resumed(folder: Path, asked: Options, *, resume: bool) -> None:

@@ -83,7 +83,8 @@ def main(arguments: argparse.Namespace) -> int:
     kinds = saved_kinds(arguments.save, predictor.tasks, single=single)
     reading, encodings = describe_maps(model, names, predictor.tasks, said, source.inputs, written="ids" in kinds)
     spans = _spans(predictor.tasks) if source.rate else {}
-    outputs = Outputs(out, predictor.tasks, kinds, encodings, gallery=arguments.gallery, spans=spans)
+    masks = masked_maps(model, names) if arguments.masks else ()
+    outputs = Outputs(out, predictor.tasks, kinds, encodings, masks=masks, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
     check_branch(arguments.branch, model, names)
     if not single and not process.rank:
@@ -324,11 +325,22 @@ def check_branch(branch: str | None, model: MultimodalModel, names: Sequence[str
         raise ConfigError(f"--branch {branch}: there is {', '.join(there)}{nearest(branch, there)}")
 
 
+def masked_maps(model: MultimodalModel, names: Sequence[str]) -> tuple[str, ...]:
+    """The maps of which the model says where they are to be believed.
+
+    Raises:
+        ConfigError: none.
+    """
+    if model.backbone.purification is None:
+        raise ConfigError("--masks is of a model with gates, which this one was trained without: model.purification")
+    return tuple(names)
+
+
 def what_is_asked(arguments: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
     """All that changes an answer, in plain values: options by their names, and the SHA-256 of the checkpoint."""
     names = ("inputs", "save", "gallery", "heads", "modalities", "branch", "map", "split", "protocol", "dtype")
     found = {name: getattr(arguments, name) for name in names}
-    return {"checkpoint": checkpoint, **found, "max_gap": arguments.max_gap}
+    return {"checkpoint": checkpoint, **found, "masks": arguments.masks or None, "max_gap": arguments.max_gap}
 
 
 def _device(asked: str, process: Process) -> torch.device:

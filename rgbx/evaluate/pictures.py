@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from rgbx._text import branch_title, modality_title, subset_title
+from rgbx._text import branch_title, mask_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.maps.colour import colour_input
+from rgbx.maps.drawing import share_panel
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 
@@ -57,6 +58,8 @@ class PictureObserver:
             if self._seen in self._wanted:
                 kept = self.panels.setdefault(output["sample_id"], {})
                 kept |= {title: picture for title, picture in self._inputs(batch, position) if title not in kept}
+                for name, mask in output.get("masks", {}).items():
+                    kept.setdefault(mask_title(name), share_panel("", as_array(mask)).picture)
                 for head, found in output["heads"].items():
                     self._keep(kept, output["sample_id"], head, found)
             self._seen += 1

@@ -1,11 +1,8 @@
-"""Layers that know the modalities, the stack, its private norms and private layers; and gradient reversal."""
-
-from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
-from rgbx.layers.reversal import reverse_gradient
-"""Layers that know the modalities: the stack, its private norms and private layers, and gates on its maps."""
+"""Layers that know the modalities: the stack, its private norms and layers, gates on its maps; gradient reversal."""
 
 from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
 from rgbx.layers.purification import Purification, SequencePurification, StageGates, build_purification
+from rgbx.layers.reversal import reverse_gradient
 from rgbx.layers.stack import (
     Gated,
     ModalityAffine,

@@ -46,6 +46,15 @@ class Panel:
     bar: Bar | None = None
 
 
+def share_panel(
+    title: str,
+    values: np.ndarray,  # [H, W], 0..1
+) -> Panel:
+    """Of values of which 1 is the most there can be, such as probabilities."""
+    bar = Bar((0.0, 1.0), "viridis")
+    return Panel(title, colour_map(values, None, bar.scale, bar.limits), bar)
+
+
 def sign_of(unit: str, add: float | None = None) -> str:
     """The sign of a unit, if it has one: "m", and "°C" of a sensor whose files hold kelvins, as what is added says.
 

@@ -1072,8 +1072,8 @@ class MultimodalModel(nn.Module):
             features = [
                 {ENSEMBLE: x} if self.backbone.single_branch else split_modalities(x, self.layout) for x in run.features
             ]
-        gated = self.backbone.purification is not None
-        return Step(inputs, features, run.outputs, targets, self.tasks, partial(self._ungated, inputs) if gated else None)
+        ungated = None if self.backbone.purification is None else partial(self._ungated, inputs)
+        return Step(inputs, features, run.outputs, targets, self.tasks, ungated)
 
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""

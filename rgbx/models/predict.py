@@ -30,6 +30,18 @@ _CV_CHANNELS = 64  # of an array that OpenCV resizes: some versions take no more
 Inputs = Mapping[str, Tensor]  # modality: normalised [N, c, H, W]
 Outputs = dict[str, dict[str, Tensor]]  # head: branch: [N, C, h, w]
 Sizes = Mapping[str, Size]  # head: (H, W) of its target
+MASKS = ""  # stands for a head, of which none is called so, where outputs hold how far each modality is believed
+
+
+class Run(typing.Protocol):
+    """What a predictor needs of a run of the network."""
+
+    @property
+    def outputs(self) -> Outputs: ...
+
+    @property
+    def beliefs(self) -> dict[str, Tensor]:
+        """How far each modality is believed, [N, 1, H, W] in 0..1; none of networks without gates."""
 
 
 class Network(typing.Protocol):
@@ -43,7 +55,7 @@ class Network(typing.Protocol):
     def tasks(self) -> Mapping[str, Task]:
         """The task of each head."""
 
-    def outputs(self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None) -> Outputs:
+    def run(self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None) -> Run:
         """What every branch and the ensemble of the heads, None for all, put out, at the inputs' size."""
 
     def modules(self) -> Iterator[nn.Module]: ...
@@ -136,7 +148,9 @@ class Predictor:
 
         Returns:
             Per sample a dict of ``sample_id`` and ``heads`` {head: `Prediction`}; of a model of one head also
-            the fields of that prediction, ``prediction`` {branch or "ensemble": Tensor}, ``target`` and so on.
+            the fields of that prediction, ``prediction`` {branch or "ensemble": Tensor}, ``target`` and so on; of a
+            network with gates ``masks`` {modality: float32 [H, W]} at the inputs' size: how far each is believed, 0 to
+            1, the mean over the protocol's views; below 1/2 it is masked, where there is one view.
 
         Raises:
             ValueError: none of the modalities, maps that are not normalised or of different sizes, or a network that
@@ -150,7 +164,8 @@ class Predictor:
         targets = {name: target for name, target in (targets or {}).items() if name in self.tasks}
         sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
         with self._dropout(ids):
-            totals = self.scores(inputs, sizes, stored)
+            totals = self.scores(inputs, {**sizes, MASKS: _size(first)}, stored)
+        masks = {name: _mean_belief(x) for name, x in totals.pop(MASKS, {}).items()}
         found = {}
         for name, task in self.tasks.items():
             try:
@@ -164,7 +179,14 @@ class Predictor:
                     f"head {name!r}: the network answers NaN or infinity for sample {listed}, which is no prediction: "
                     "training may have diverged, or dtype be too narrow"
                 ) from None
-        return [_sample(each, {name: items[i] for name, items in found.items()}) for i, each in enumerate(ids)]
+        return [
+            _sample(
+                each,
+                {name: items[i] for name, items in found.items()},
+                {name: x[i] for name, x in masks.items()},
+            )
+            for i, each in enumerate(ids)
+        ]
 
     @torch.no_grad()
     def scores(self, inputs: Inputs, sizes: Sizes | Size, stored: Inputs | None = None) -> Outputs:
@@ -172,12 +194,13 @@ class Predictor:
 
         Args:
             inputs: modality to normalised [N, c, H, W].
-            sizes: (H, W) of each head's result, its target's; or of all.
+            sizes: (H, W) of each head's result, its target's, and of `MASKS`; or of all.
             stored: ``NAME`` uint8 [N, c, H, W] of inputs of 8 bits, and ``NAME_valid`` bool [N, 1, H, W] if they have
                 it: a protocol whose resizer is "opencv" resizes them in place of the normalised.
 
         Returns:
-            Head to name to float32 [N, C, H, W].
+            Head to name to float32 [N, C, H, W]; of a network with gates also `MASKS` to modality to
+            [N, 2, H, W], the sum of its beliefs and of how often there was one.
 
         Raises:
             ValueError: the model is in training mode, or maps that `check_inputs` refuses.
@@ -185,7 +208,7 @@ class Predictor:
         check_inputs(inputs)
         if self.model.training:
             raise ValueError("the model is in training mode, in which predictions depend on the batch: call .eval()")
-        sizes = sizes if isinstance(sizes, Mapping) else dict.fromkeys(self.tasks, sizes)
+        sizes = sizes if isinstance(sizes, Mapping) else dict.fromkeys((*self.tasks, MASKS), sizes)
         total: Outputs = {}
         for scale in self.protocol.scales:
             total = _added(total, self._scores_at(self._scaled(inputs, scale, stored or {}), sizes))
@@ -239,24 +262,33 @@ class Predictor:
             views.append(self._outputs(self.model.data_preprocessor.mirror(padded), place, sizes, mirrored=True))
         if self.protocol.flip_sum == "logits" and len(views) > 1:
             views = [_added(*views)]
-        scores = [_each(view, lambda x, head: self.tasks[head].score(x, self.protocol)) for view in views]
+        scores = [_each(view, self._score) for view in views]
         return scores[0] if len(scores) == 1 else _added(*scores)
+
+    def _score(
+        self,
+        x: Tensor,  # [N, C, H, W]
+        head: str,
+    ) -> Tensor:
+        return x if head == MASKS else self.tasks[head].score(x, self.protocol)
 
     def _outputs(
         self, padded: Inputs, place: tuple[slice, slice], sizes: Sizes | None, *, mirrored: bool = False
     ) -> Outputs:
         rules, first = self.protocol, next(iter(padded.values()))
         with torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None):
-            outputs = self.model.outputs(padded, resize=rules.logits_to_label, heads=self.tasks)
+            run = self.model.run(padded, resize=rules.logits_to_label, heads=self.tasks)
 
         def finished(
             x: Tensor,  # [N, C, rows, columns], padded
             head: str,
         ) -> Tensor:
-            x = (self.tasks[head].mirror(x) if mirrored else x)[..., place[0], place[1]].float()
+            turned = x if not mirrored else x.flip(-1) if head == MASKS else self.tasks[head].mirror(x)
+            x = turned[..., place[0], place[1]].float()
             return x if sizes is None else _resize(x, sizes[head], rules.logits_to_label, rules.align_corners)
 
-        return _each(outputs, finished)
+        masks = {name: torch.cat([x, torch.ones_like(x)], dim=1) for name, x in run.beliefs.items()}
+        return _each({**run.outputs, **({MASKS: masks} if masks else {})}, finished)
 
     @contextmanager
     def _dropout(self, sample_ids: Sequence[str]) -> Iterator[None]:
@@ -276,9 +308,17 @@ class Predictor:
                     layer.eval()
 
 
-def _sample(sample_id: str, heads: dict[str, Prediction]) -> dict[str, Any]:
+def _sample(sample_id: str, heads: dict[str, Prediction], masks: dict[str, Tensor]) -> dict[str, Any]:
     own = next(iter(heads.values()))._asdict() if len(heads) == 1 else {}
-    return {"sample_id": sample_id, "heads": heads, **own}
+    return {"sample_id": sample_id, "heads": heads, **own, **({"masks": masks} if masks else {})}
+
+
+def _mean_belief(
+    x: Tensor,  # [N, 2, H, W], see `Predictor.scores`
+) -> Tensor:
+    """[N, H, W], 1 where no window of a protocol lies."""
+    total, count = x.unbind(1)
+    return torch.where(count > 0, total / count.clamp(min=torch.finfo(count.dtype).tiny), 1).clamp(0, 1)
 
 
 def _check_finite(found: Sequence[Prediction]) -> None:

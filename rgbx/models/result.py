@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgbx._text import modality_title, nearest
+from rgbx._text import mask_title, modality_title, nearest
 from rgbx._types import Batch, Meta
 from rgbx.maps.colour import colour_input, colour_map
-from rgbx.maps.drawing import Panel, draw_strip, holes_legend
+from rgbx.maps.drawing import Panel, draw_strip, holes_legend, share_panel
 from rgbx.models.inputs import Frame, MapInput, Packed, read_frame
 from rgbx.models.predict import Predictor
 from rgbx.tasks import ENSEMBLE, Prediction, Task
@@ -37,6 +37,8 @@ class Result(Mapping[str, HeadResult]):
         inputs: modality to [C, H, W] in its unit, and ``NAME_valid`` bool [1, H, W], as the model saw them.
         heads: by name.
         read: how each map was read.
+        masks: modality to float32 [H, W], how far it is to be believed, 0 to 1; below 1/2 the network masks it. Of
+            networks with gates (`purification`); for others there are none.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class Result(Mapping[str, HeadResult]):
         inputs: Mapping[str, np.ndarray],
         heads: Mapping[str, HeadResult],
         read: Mapping[str, MapInput],
+        masks: Mapping[str, np.ndarray] | None = None,  # float32 [H, W] each
     ) -> None:
         self.sample_id, self.paths, self.inputs, self._heads = sample_id, dict(paths), inputs, dict(heads)
-        self._read = dict(read)
+        self._read, self.masks = dict(read), dict(masks or {})
 
     def __getitem__(self, name: str) -> HeadResult:
         try:
@@ -84,7 +87,7 @@ class Result(Mapping[str, HeadResult]):
                     f"there is no branch {name!r} of {head}; it has {known}{nearest(name, found.branches)}"
                 )
         heads = {head: found.branches[name] for head, found in self.items()}
-        return Result(self.sample_id, self.paths, self.inputs, heads, self._read)
+        return Result(self.sample_id, self.paths, self.inputs, heads, self._read, self.masks)
 
     @property
     def input_titles(self) -> list[str]:
@@ -92,8 +95,10 @@ class Result(Mapping[str, HeadResult]):
         return [modality_title(name) for name in self.paths]
 
     def panels(self) -> list[Panel]:
-        """Pictures of the inputs and of every head, with their titles and what their colours stand for."""
-        return [*map(self._input_panel, self.paths), *(panel for head in self.values() for panel in head.panels())]
+        """Pictures of the inputs, every head and the masks, with their titles and what their colours stand for."""
+        heads = (panel for head in self.values() for panel in head.panels())
+        masks = (share_panel(mask_title(name), mask) for name, mask in self.masks.items())
+        return [*map(self._input_panel, self.paths), *heads, *masks]
 
     def strip(self, *, height: int | None = None) -> np.ndarray:
         """Inputs and answers side by side, with titles, bars of values and a legend, uint8 RGB [h, w, 3].
@@ -175,7 +180,8 @@ def predict_frames(
     def answered() -> Iterator[Result]:
         found = predictor(as_batch(group), keep_probability=True) if group else []
         for sample, output in zip(group, found, strict=True):
-            yield _result(sample, output["heads"], predictor, about, keep_probability, inputs)
+            masks = {name: _array(x) for name, x in output.get("masks", {}).items()}
+            yield _result(sample, output["heads"], predictor, about, keep_probability, inputs, masks)
 
     while True:
         try:
@@ -234,6 +240,7 @@ def _result(
     about: Meta,
     keep_probability: bool,
     read: Mapping[str, MapInput],
+    masks: Mapping[str, np.ndarray],  # float32 [H, W] each
 ) -> Result:
     inputs = {key: x.numpy() for key, x in sample.items() if isinstance(x, Tensor)}
     units = {name: item.spec.unit for name, item in read.items() if item.spec is not None}
@@ -251,7 +258,7 @@ def _result(
             _again(predictor, sample, name, task),
         )
         found[name] = task.result(answer)
-    return Result(sample["sample_id"], sample["paths"], inputs, found, read)
+    return Result(sample["sample_id"], sample["paths"], inputs, found, read, masks)
 
 
 def _again(

@@ -17,6 +17,7 @@ from rgbx.evaluate.pictures import as_array, drawn
 from rgbx.evaluate.result import score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.maps.colour import colour_input
+from rgbx.maps.drawing import share_panel
 from rgbx.report.tables import head_folder
 from rgbx.tasks import ENSEMBLE, Prediction, Score, Task
 
@@ -90,13 +91,16 @@ def write_frames(
         for frame in choose_frames(head["images"], score_table(head)[0]):
             sample = _find(dataset, frame.sample_id, order[frame.sample_id])
             batch = default_collate([sample])
-            found, *others = ((subset, each(batch)[0]["heads"][name]) for subset, each in predict.items())
+            answers = {subset: each(batch)[0] for subset, each in predict.items()}
+            found, *others = ((subset, answer["heads"][name]) for subset, answer in answers.items())
+            masks = next(iter(answers.values())).get("masks", {})
             inputs = {
                 f"input/{key}": colour_input(key, as_array(sample[key]), _mask(sample, key), units.get(key, ""))
                 for key in names
                 if key in sample
             }
-            pictures = {**inputs, **draw_frame(found[1], tasks[name], head, inputs, dict(others))}
+            shown = {f"mask/{key}": share_panel("", as_array(mask)).picture for key, mask in masks.items()}
+            pictures = {**inputs, **shown, **draw_frame(found[1], tasks[name], head, inputs, dict(others))}
             entry = _write(frame, pictures, Path(folder), place)
             maps = [found[1].target, *(x for _, given in (found, *others) for x in given.prediction.values())]
             legend = tasks[name].legend([as_array(x) for x in maps if x is not None], head["about"])

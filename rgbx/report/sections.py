@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path, PurePosixPath
 
-from rgbx._text import branch_title, modality_title, subset_titles
+from rgbx._text import branch_title, mask_title, modality_title, subset_titles
 from rgbx.evaluate.result import damaged_score, headline, score_table, titled
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.report import tables
@@ -254,11 +254,13 @@ def frames(head: HeadResult, folder: Path) -> str:
     errors = "Errors are bright."
     if head["task"] == "classes":
         errors = "In the error map, wrong pixels are red and pixels without a label grey."
+    masked = any(name.startswith("mask/") for entry in entries for name in entry["files"])
+    masks = "Masks are yellow where the network believes a modality, dark where it does not." * masked
     name, title = escape(tables.word(headline(head).score)), subset_titles(head["subsets"])[headline(head).subset]
     mixed = head["task"] == "classes" and any("input/rgb" in entry["files"] for entry in entries)
     return (
         f"<p>The frames with the best, the median and the worst {name} of a single image, given {escape(title)}. "
-        f"{errors if any(ERRORS in entry['files'] for entry in entries) else ''}</p>\n{MIX * mixed}"
+        f"{errors if any(ERRORS in entry['files'] for entry in entries) else ''} {masks}</p>\n{MIX * mixed}"
         + "".join(_frame(entry, head, folder) for entry in entries)
     )
 
@@ -279,12 +281,14 @@ def _figure(title: str, entry: Picture, head: HeadResult, folder: Path) -> str:
     """One picture; those of classes can be laid over RGB."""
     first = subset_titles(head["subsets"])[headline(head).subset]
     caption = {ENSEMBLE: first, ERRORS: f"errors, given {first}"}.get(title) or title
-    if title.startswith("input/"):
-        caption = modality_title(title.removeprefix("input/"))
+    of_input = title.startswith(("input/", "mask/"))
+    if of_input:
+        kind, _, name = title.partition("/")
+        caption = modality_title(name) if kind == "input" else mask_title(name)
     alt = escape(f"{caption} of the {entry['kind']} frame, {entry['sample_id']}")
     uri = picture_uri(folder, entry["files"][title])
-    of_classes = head["task"] == "classes" and title != ERRORS and not title.startswith("input/")
-    look = ' class="smooth"' if head["task"] != "classes" or title.startswith("input/") else ""
+    of_classes = head["task"] == "classes" and title != ERRORS and not of_input
+    look = ' class="smooth"' if head["task"] != "classes" or of_input else ""
     look += " data-rgb" if title == "input/rgb" else ""
     image = f'<img{look} src="{uri}" alt="{alt}">'
     image = f'<div class="over">{image}</div>' if of_classes else image

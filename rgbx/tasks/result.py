@@ -21,7 +21,7 @@ from rgbx.maps.colour import (
     scale_of,
     usual_limits,
 )
-from rgbx.maps.drawing import Bar, Panel, sign_of, with_bar, with_legend
+from rgbx.maps.drawing import Bar, Panel, share_panel, sign_of, with_bar, with_legend
 from rgbx.maps.files import encode_png, replace_file
 from rgbx.maps.palette import default_palette
 
@@ -203,9 +203,7 @@ class ClassesResult(HeadResult):
 
     def panels(self) -> list[Panel]:
         """The overlay on the first input, and the confidence."""
-        sure = Bar((0.0, 1.0), "viridis")
-        drawn = colour_map(self.confidence, None, sure.scale, sure.limits)
-        return [Panel(self.title, self.overlay()), Panel(f"confidence of {self.answer.head}", drawn, sure)]
+        return [Panel(self.title, self.overlay()), share_panel(f"confidence of {self.answer.head}", self.confidence)]
 
     def facts(self) -> dict[str, Any]:
         """Mean confidence, and id, name, colour and share of the pixels of each class that occurs."""

@@ -74,7 +74,7 @@ def test_gradient_is_that_of_the_clipped_value():
 
 
 def test_it_starts_open_and_closes_below_its_margin():
-    assert OPENS_AT == pytest.approx(math.log(2) / 3 - 3)
+    assert pytest.approx(math.log(2) / 3 - 3) == OPENS_AT
     around = torch.tensor([0.0, OPENS_AT + 1e-4, OPENS_AT - 1e-4])
     assert hard_concrete(around).tolist() == [1, 1, 0]
     assert (margin(around) > 0).tolist() == [True, True, False]

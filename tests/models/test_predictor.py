@@ -5,6 +5,7 @@ A 3×3 filter with zeros around what it is given tells padding, windows and mirr
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -58,6 +59,9 @@ class Filter:
             for head, task in self.tasks.items()
             if heads is None or head in heads
         }
+
+    def run(self, inputs, **options):
+        return SimpleNamespace(outputs=self.outputs(inputs, **options), beliefs={})
 
     def modules(self):
         return iter(())
