@@ -308,7 +308,11 @@ class Predictor:
                     layer.eval()
 
 
-def _sample(sample_id: str, heads: dict[str, Prediction], masks: dict[str, Tensor]) -> dict[str, Any]:
+def _sample(
+    sample_id: str,
+    heads: dict[str, Prediction],
+    masks: dict[str, Tensor],  # [H, W] each
+) -> dict[str, Any]:
     own = next(iter(heads.values()))._asdict() if len(heads) == 1 else {}
     return {"sample_id": sample_id, "heads": heads, **own, **({"masks": masks} if masks else {})}
 

@@ -45,7 +45,7 @@ class Result(Mapping[str, HeadResult]):
         self,
         sample_id: str,
         paths: Mapping[str, str],
-        inputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],  # [C, H, W] each
         heads: Mapping[str, HeadResult],
         read: Mapping[str, MapInput],
         masks: Mapping[str, np.ndarray] | None = None,  # float32 [H, W] each
