@@ -21,7 +21,7 @@ from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, build_purification
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
 from rgbx.objectives import Site, build_objective, complete_objectives
@@ -51,6 +51,7 @@ def multimodal(
     padding: str | None = None,
     modality_dropout: float | None = None,
     objectives: Sequence[Options | str] = (),
+    purification: Options | str | None = None,
 ) -> MultimodalModel:
     """One network for all modalities and any number of heads; by default AsymFusion (arXiv 2108.05009).
 
@@ -77,6 +78,8 @@ def multimodal(
         modality_dropout: probability of training a step on a proper subset; None never draws one.
         objectives: further losses of training: names or ``{"name": ..., "weight": 1.0, **options}``, see
             `rgbx.objectives`.
+        purification: gates that mask what is not to be believed before modalities meet: ``"cross"`` or ``"own"``, or a
+            dict of the fields of `rgbx.layers.Purification`; None for none. Of timm networks only.
 
     Raises:
         ValueError: an unknown name or option, or options that contradict each other; the message names it.
@@ -96,6 +99,7 @@ def multimodal(
         padding=padding,
         modality_dropout=modality_dropout,
         objectives=objectives,
+        purification=purification,
     )
     return build_complete(parameters, pretrained=pretrained)
 
@@ -124,6 +128,8 @@ def complete(**given: Any) -> dict[str, Any]:
     if method is not None:
         named = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
         found["fusion"] = {"name": named["name"], **dataclasses.asdict(method)}
+    if (purification := build_purification(found["purification"])) is not None:
+        found["purification"] = dataclasses.asdict(purification)
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
     found["objectives"] = complete_objectives(found["objectives"])
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
@@ -269,12 +275,18 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             pretrained=pretrained,
             norm_eval=p["norm_eval"],
             stems=p["stems"],
+            purification=build_purification(p["purification"]),
         )
     if pretrained:
         raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
     for key, usual in (("weights", "shared"), ("norm_eval", False), ("stems", None)):
         if p[key] not in (usual, {}, None):
             raise ValueError(f"{key}={p[key]!r} is of a timm backbone; the generator {name!r} has it not")
+    if p["purification"] is not None:
+        raise ValueError(
+            f"purification is of a timm backbone, whose stages read one map each; in the generator {name!r} layers "
+            "also read the maps of earlier ones: leave purification out"
+        )
     known = inspect.signature(GENERATORS[name]).parameters
     taken = [key for key in known if key not in ("layout", "out_channels", "fusion", "norm")]
     check_options(options, taken, f"generator {name!r}")
@@ -304,6 +316,7 @@ def segmentor_parameters(
     pad_to_stride: bool = True,
     stems: Mapping[str, str] | None = None,
     objectives: Sequence[Options | str] = (),
+    purification: Options | str | None = None,
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for segmentation; by default AsymFusion with the light decoder.
 
@@ -313,8 +326,8 @@ def segmentor_parameters(
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
-        modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems, objectives: see
-            `multimodal`.
+        modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems, objectives,
+            purification: see `multimodal`.
     """
     labels = dict(task="classes", num_classes=num_classes, loss=loss, decoder=decoder, detach_ensemble=detach_ensemble)
     return dict(
@@ -330,6 +343,7 @@ def segmentor_parameters(
         padding="zeros" if pad_to_stride else "none",
         modality_dropout=modality_dropout,
         objectives=objectives,
+        purification=purification,
     )
 
 
@@ -363,8 +377,8 @@ def translator_parameters(
         target: name of the map to translate to.
         target_channels: its channels; known for rgb, normal and hha (3), else 1 unless given.
         generator: a name or ``{"name": ..., **options}``: ``"unet"`` (options of `UNetGenerator`), ``"resnet"`` (of
-            `ResNetGenerator`), or ``"backbone"``: ``backbone``, a timm model, ``norm_eval``, ``weights`` and ``norm``
-            as in `multimodal`, and ``width`` of `ImageDecoder`.
+            `ResNetGenerator`), or ``"backbone"``: ``backbone``, a timm model, ``norm_eval``, ``weights``, ``norm``,
+            ``stems`` and ``purification`` as in `multimodal`, and ``width`` of `ImageDecoder`.
         discriminator: ``"patch"``, or a dict of options of `PatchDiscriminator`; None trains without one, by L1 alone.
         adversarial, adversarial_weight, matching: ``loss``, ``weight`` and ``matching`` of `Opponent`.
         l1, perceptual: see `Map`.
@@ -386,7 +400,8 @@ def translator_parameters(
     if options["name"] == "backbone":
         del options["name"]
         decoder = {"name": "image", **({"width": int(options.pop("width"))} if "width" in options else {})}
-        check_options(options, ("backbone", "norm", "norm_eval", "weights", "stems"), "generator 'backbone'")
+        known = ("backbone", "norm", "norm_eval", "weights", "stems", "purification")
+        check_options(options, known, "generator 'backbone'")
         network = {"backbone": "resnet18", **options}
     elif options["name"] not in GENERATORS:
         raise ValueError(

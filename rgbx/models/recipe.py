@@ -27,6 +27,7 @@ LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
 TRAINING_ONLY = ("modality_dropout", "norm_eval", "objectives")
+TRAINING_OF_GATES = ("supervision", "weight")
 ABSENT = object()  # what a recipe does not have
 
 Recipe = Mapping[str, Any]
@@ -239,7 +240,10 @@ def _answering(parameters: Options) -> dict[str, Any]:
         name: {key: value for key, value in head.items() if key not in TRAINING}
         for name, head in parameters["heads"].items()
     }
-    return {**{key: value for key, value in parameters.items() if key not in TRAINING_ONLY}, "heads": heads}
+    found = {**{key: value for key, value in parameters.items() if key not in TRAINING_ONLY}, "heads": heads}
+    if (gates := parameters.get("purification")) is not None:
+        found["purification"] = {key: value for key, value in gates.items() if key not in TRAINING_OF_GATES}
+    return found
 
 
 def _differences(a: object, b: object, path: str = "") -> Iterator[str]:

@@ -21,6 +21,7 @@ ADVERSARIAL = {"discriminator": {"name": "patch", "width": 4, "layers": 2}, "mat
 MAP = {"normal": {**HEADS["map"]["normal"], "adversarial": ADVERSARIAL, "range": {"low": -1, "high": 1}}}
 GOOD = {
     "three": small("three", fusion={"name": "asymmetric", "stages": [1, 2]}, modality_dropout=0.5).recipe,
+    "gates": small("classes", purification={"stages": [1, 3], "hidden": 2, "supervision": "literal"}).recipe,
     "generator": small(None, heads=MAP, backbone=UNET, ranges={"depth": {"low": 0, "high": 8}}).recipe,
     "multimodal_segmentor": {
         "builder": "multimodal_segmentor",
@@ -216,6 +217,7 @@ ANSWERS = {
     "normalization": "range",
     "statistics": {"depth": {"mean": [2.0], "std": [1.0]}},
     "padding": "none",
+    "purification": ["cross", "own", {"stages": [2]}, {"hidden": 4}, {"test_noise": True}],
 }
 OF_HEADS = {
     "decoder": [{"name": "light", "width": 32}, "refinenet"],
