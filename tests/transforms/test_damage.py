@@ -305,8 +305,8 @@ def test_geometry_carries_the_mask_as_it_does_labels(chain, seed):
 class Numbered(DenseDataset):
     """Frame i has the value i + 1 everywhere, and counts how often it is read."""
 
-    def __init__(self, count=5, sizes=((12, 16),), **options):
-        super().__init__(modalities=("rgb", "thermal"), classes=(), palette=(), **options)
+    def __init__(self, count=5, sizes=((12, 16),), modalities=("rgb", "thermal"), **options):
+        super().__init__(modalities=modalities, classes=(), palette=(), **options)
         self.count, self.sizes, self.reads = count, sizes, []
 
     def __len__(self):
@@ -321,6 +321,7 @@ class Numbered(DenseDataset):
             "rgb": np.full((*size, 3), index + 1, np.uint8),
             "thermal": np.where(valid, np.float32(index + 1), np.float32(0)),
             "thermal_valid": valid,
+            **({"event": np.full((*size, 2), index, np.float32)} if "event" in self.maps else {}),
             "sample_id": str(index),
             "paths": {},
         }
@@ -354,6 +355,13 @@ def test_a_dataset_lends_any_other_frame_once_a_sample(count):
                 np.testing.assert_array_equal(found["thermal_valid"][inside], other["thermal_valid"][inside])
             same(found, dataset[SampleKey(index, seed)])
     assert lent == {index: set(range(count)) - {index} for index in range(count)}
+
+
+def test_a_config_is_told_maps_of_one_s_own():
+    options = dict(modalities=("rgb", "thermal", "event"), maps={"event": MAPS["event"]})
+    found = Numbered(**options, transforms=[{**FOREIGN, "keys": ("event",), "probability": 1.0}])[3]
+    inside = found["event_corrupted"] == 1
+    assert inside.any() and (found["event"][inside] != 3).all() and (found["event"][~inside] == 3).all()
 
 
 def test_a_single_frame_lends_itself():
