@@ -274,6 +274,13 @@ def test_flat_maps_are_damaged_too():
             assert changed > 0.4 or (name, kind) == ("depth", "noise")
 
 
+@pytest.mark.parametrize("bright", [True, False])
+def test_noise_on_bytes_ends_at_their_ends(bright):
+    rgb = np.random.default_rng(0).integers(0, 16, (30, 30, 3), dtype=np.uint8) + np.uint8(240 * bright)
+    _, found, _ = one_block("rgb", "noise", 0, {"rgb": rgb, "sample_id": "a", "paths": {}}, side=(1, 1))
+    assert (found["rgb"] > 200).all() if bright else (found["rgb"] < 55).all()
+
+
 def test_computed_maps_are_damaged_where_their_source_is():
     damage = DamageBlocks(("rgb",), kinds=("constant",), probability=1)
     found = ComputeEdges()(damage(frame(names=("rgb",)), np.random.default_rng(0)), np.random.default_rng(0))
