@@ -81,9 +81,11 @@ def _ranges(model: MultimodalModel) -> dict[str, MapRange]:
 
 
 def _outside(ranges: Mapping[str, MapRange], sample: Mapping[str, Tensor]) -> Iterator[str]:
-    """What to say of a sample, name to [C, H, W], whose values lie outside their range."""
+    """What to say of a sample, name to [C, H, W], whose values lie outside their range, damage aside."""
     for name, span in ranges.items():
-        values, valid = sample[name], sample.get(f"{name}_valid")
+        values, valid, struck = sample[name], sample.get(f"{name}_valid"), sample.get(f"{name}_corrupted")
+        if struck is not None:
+            valid = ~struck if valid is None else valid & ~struck
         values = values if valid is None else values[valid.expand_as(values)]
         low, high = span.bounds.tolist()
         share = float(((values < low) | (values > high)).double().mean()) if values.numel() else 0.0

@@ -463,3 +463,11 @@ def test_inputs_of_other_sizes_are_not_resized_to_the_first(protocol):
         for mode in ("predict", "tensor"):
             with pytest.raises(ValueError, match=message):
                 small("classes").eval()({**inputs, "depth": depth}, mode=mode)
+
+
+def test_where_an_input_was_damaged_is_not_looked_at():
+    model, data = small("classes").eval(), batch()
+    damaged = {**data, "depth_corrupted": data["depth"] > 3}
+    assert equal(Predictor(model).totals(damaged), Predictor(model).totals(data))
+    for found, expected in zip(Predictor(model)(damaged), Predictor(model)(data), strict=True):
+        assert found.keys() == expected.keys() and "corrupted" not in found

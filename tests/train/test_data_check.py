@@ -67,6 +67,10 @@ def test_only_what_was_measured_counts():
     valid = torch.tensor([[[False, False, True, True]]])
     (warning,) = check_maps(model(depth=(1, 10)), samples(depth=depth, depth_valid=valid))
     assert warning.startswith("50 %")
+    struck = torch.tensor([[[False, False, False, True]]])
+    assert check_maps(model(depth=(1, 10)), samples(depth=depth, depth_valid=valid, depth_corrupted=struck)) == []
+    (warning,) = check_maps(model(depth=(1, 10)), samples(depth=depth, depth_corrupted=struck))
+    assert warning.startswith("67 %")
     nothing = samples(depth=depth, depth_valid=torch.zeros_like(valid))
     assert check_maps(model(depth=(1, 10)), nothing) == []
 

@@ -274,6 +274,13 @@ def test_flat_maps_are_damaged_too():
             assert changed > 0.4 or (name, kind) == ("depth", "noise")
 
 
+@pytest.mark.parametrize("bright", [True, False])
+def test_noise_on_bytes_ends_at_their_ends(bright):
+    rgb = np.random.default_rng(0).integers(0, 16, (30, 30, 3), dtype=np.uint8) + np.uint8(240 * bright)
+    _, found, _ = one_block("rgb", "noise", 0, {"rgb": rgb, "sample_id": "a", "paths": {}}, side=(1, 1))
+    assert (found["rgb"] > 200).all() if bright else (found["rgb"] < 55).all()
+
+
 def test_computed_maps_are_damaged_where_their_source_is():
     damage = DamageBlocks(("rgb",), kinds=("constant",), probability=1)
     found = ComputeEdges()(damage(frame(names=("rgb",)), np.random.default_rng(0)), np.random.default_rng(0))
@@ -305,8 +312,8 @@ def test_geometry_carries_the_mask_as_it_does_labels(chain, seed):
 class Numbered(DenseDataset):
     """Frame i has the value i + 1 everywhere, and counts how often it is read."""
 
-    def __init__(self, count=5, sizes=((12, 16),), **options):
-        super().__init__(modalities=("rgb", "thermal"), classes=(), palette=(), **options)
+    def __init__(self, count=5, sizes=((12, 16),), modalities=("rgb", "thermal"), **options):
+        super().__init__(modalities=modalities, classes=(), palette=(), **options)
         self.count, self.sizes, self.reads = count, sizes, []
 
     def __len__(self):
@@ -321,6 +328,7 @@ class Numbered(DenseDataset):
             "rgb": np.full((*size, 3), index + 1, np.uint8),
             "thermal": np.where(valid, np.float32(index + 1), np.float32(0)),
             "thermal_valid": valid,
+            **({"event": np.full((*size, 2), index, np.float32)} if "event" in self.maps else {}),
             "sample_id": str(index),
             "paths": {},
         }
@@ -354,6 +362,13 @@ def test_a_dataset_lends_any_other_frame_once_a_sample(count):
                 np.testing.assert_array_equal(found["thermal_valid"][inside], other["thermal_valid"][inside])
             same(found, dataset[SampleKey(index, seed)])
     assert lent == {index: set(range(count)) - {index} for index in range(count)}
+
+
+def test_a_config_is_told_maps_of_one_s_own():
+    options = dict(modalities=("rgb", "thermal", "event"), maps={"event": MAPS["event"]})
+    found = Numbered(**options, transforms=[{**FOREIGN, "keys": ("event",), "probability": 1.0}])[3]
+    inside = found["event_corrupted"] == 1
+    assert inside.any() and (found["event"][inside] != 3).all() and (found["event"][~inside] == 3).all()
 
 
 def test_a_single_frame_lends_itself():
