@@ -131,7 +131,11 @@ class Objective(nn.Module, ABC):
 
     name: ClassVar[str]
     weight: float = 1.0
-    opponent: nn.Module | None = None
+    opponent: nn.Module | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opponent = None  # not of the class, where it would hide the module that an instance has
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
@@ -165,10 +169,12 @@ def complete_objectives(given: object) -> list[dict[str, Any]]:
         given: a list of names, or of ``dict(name=..., weight=1.0, **options)``.
 
     Raises:
-        ValueError: something else, an unknown name or option, a name given twice, or a weight below 0.
+        ValueError: something else, an unknown name or option, a name given twice, or a weight below 0 or infinite.
     """
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
-        raise ValueError(f"objectives are {given!r}; expected a list such as [dict(name='guidance', weight=1.0)]")
+        raise ValueError(
+            f"objectives are {given!r}; expected a list such as [dict(name='knowledge_guidance', weight=1.0)]"
+        )
     found: dict[str, dict[str, Any]] = {}
     for item in given:
         options = {"name": item} if isinstance(item, str) else dict(item) if isinstance(item, Mapping) else {}
@@ -181,7 +187,7 @@ def complete_objectives(given: object) -> list[dict[str, Any]]:
         if missing := [key for key, value in options.items() if value is inspect.Parameter.empty]:
             raise ValueError(f"objective {kind.name!r} lacks its option {missing[0]!r}")
         weight = options["weight"]
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0:
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
             raise ValueError(f"weight of objective {kind.name!r} is {weight!r}; expected a number of at least 0")
         found[kind.name] = options
     return list(found.values())
