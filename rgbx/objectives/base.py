@@ -133,7 +133,7 @@ class Objective(nn.Module, ABC):
     weight: float = 1.0
     opponent: nn.Module | None
 
-    def __init__(self) -> None:
+    def __init__(self, site: Site | None = None) -> None:
         super().__init__()
         self.opponent = None  # not of the class, whose attribute would hide a module of the same name
 
