@@ -20,7 +20,8 @@ from rgbx.profile.measure import Profile, describe_machine, find_device, measure
 FORMAT = "rgbx-profile/1"
 METHOD = (
     "From normalised maps to the outputs of all heads. Parameters: of a model for these modalities alone, without "
-    "discriminators.\nGFLOP: per sample, two per multiply-add. Peak memory includes weights and inputs; {memory}."
+    "objectives and discriminators.\nGFLOP: per sample, two per multiply-add. Peak memory includes weights and inputs; "
+    "{memory}."
 )
 MEMORY = {
     "cuda": "what torch's allocator handed out",
@@ -39,6 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
     height, width = arguments.size
     print(f"{arguments.model} at {height}x{width} on {machine}", flush=True)
     print(f"{type(model).__name__}: {measure_complexity(model, arguments.size)}", flush=True)
+    for part in (model.objectives, *model.opponents):
+        part.cpu()  # what predicts nothing takes no memory of the device
     rows = [
         profile_model(
             model,

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rgbx._text import nearest
+from rgbx._types import Batch, Options
 from rgbx.cli.arguments import existing_study
-from rgbx.cli.config import Config, load_config, read_values
+from rgbx.cli.config import OF_WORKERS, Config, load_config, read_values
+from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, sentence
 from rgbx.cli.evaluate import config_identity
 from rgbx.cli.model import config_model
 from rgbx.cli.options import parse_options
 from rgbx.datasets.sample import build_from
 from rgbx.models import MultimodalModel
+from rgbx.objectives import objective_text
 from rgbx.study import Study, declare_study
-from rgbx.study.costs import PROBLEMS, Subject
+from rgbx.study.costs import UNMEASURED, Subject
 from rgbx.study.declaration import Overrides, as_options, merge_overrides
 from rgbx.study.runs import Run
 from rgbx.study.shown import Shown, choose_scores
 from rgbx.train.changes import flatten
+from rgbx.train.runner import Runner
 
 
 def read_study(path: str | Path) -> Study:
@@ -100,7 +105,7 @@ def _metainfo(config: Config) -> Mapping[str, Any] | None:
     """Of the test data; None where that is not there yet."""
     try:
         found: Mapping[str, Any] = build_from(config.test_dataloader["dataset"]).metainfo
-    except (*PROBLEMS, OSError, ImportError):
+    except UNMEASURED:
         return None
     return found
 
@@ -125,6 +130,7 @@ def _resolve(
         sha256=config_identity(options)["sha256"],
         subsets=study.subsets_of(method, model.modalities),
         shown=shown,
+        objectives=tuple(map(objective_text, model.recipe["parameters"]["objectives"] if model.recipe else ())),
     )
 
 
@@ -143,10 +149,19 @@ def method_config(study: Study, method: str, arguments: argparse.Namespace) -> C
 def subject_of(study: Study, method: str, arguments: argparse.Namespace, subset: str) -> Subject:
     """What is measured of a method: its model at the size of the first test frame, with a subset ("rgb+depth")."""
     config, names = method_config(study, method, arguments), tuple(subset.split("+"))
+    trained = method_config(study, method, arguments)
     sample = build_from(config.test_dataloader["dataset"])[0]
     height, width = next(sample[name].shape[-2:] for name in names)
     dtype = (config.get("test_cfg") or {}).get("dtype")
-    return Subject(config_model(config), (int(height), int(width)), names, dtype)
+    return Subject(config_model(config), (int(height), int(width)), names, dtype, partial(_training_of, trained))
+
+
+def _training_of(config: Config) -> tuple[Batch, Options]:
+    """The first batch that a training by a config would see, and its `optim_wrapper`."""
+    derive_from_data(config)  # also the sizes of crops
+    loader = {key: value for key, value in config.train_dataloader.items() if key not in OF_WORKERS}
+    batches = Runner.build_dataloader({**loader, "num_workers": 0}, seed=0)
+    return next(iter(batches)), config.optim_wrapper
 
 
 def select(study: Study, runs: Sequence[Run], *, only: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:

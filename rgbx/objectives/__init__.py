@@ -14,6 +14,7 @@ from rgbx.objectives.base import (
     build_objective,
     complete_objectives,
     objective,
+    objective_text,
 )
 
 for _module in pkgutil.iter_modules(__path__):
@@ -27,4 +28,5 @@ __all__ = [
     "build_objective",
     "complete_objectives",
     "objective",
+    "objective_text",
 ]

@@ -133,9 +133,9 @@ class Objective(nn.Module, ABC):
     weight: float = 1.0
     opponent: nn.Module | None
 
-    def __init__(self) -> None:
+    def __init__(self, site: Site | None = None) -> None:
         super().__init__()
-        self.opponent = None  # not of the class, where it would hide the module that an instance has
+        self.opponent = None  # not of the class, whose attribute would hide a module of the same name
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
@@ -191,6 +191,18 @@ def complete_objectives(given: object) -> list[dict[str, Any]]:
             raise ValueError(f"weight of objective {kind.name!r} is {weight!r}; expected a number of at least 0")
         found[kind.name] = options
     return list(found.values())
+
+
+def objective_text(options: Options) -> str:
+    """What `complete_objectives` gives of one, in words: name, weight, and options that are not as usual."""
+    usual = {key: p.default for key, p in inspect.signature(OBJECTIVES[options["name"]]).parameters.items()}
+    own = {key: value for key, value in options.items() if key not in ("name", "weight")}
+    told = [f"{key} {value!r}" for key, value in own.items() if _listed(value) != _listed(usual.get(key))]
+    return ", ".join([f"{options['name']} × {options['weight']:g}", *told])
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def build_objective(options: Options, site: Site) -> Objective:

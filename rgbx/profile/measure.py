@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ class Complexity:
     Attributes:
         backbone: parameters of the network that all heads read.
         heads: those of each head, its opponent left out.
-        opponents: those of discriminators, which predict nothing.
+        objectives: those of objectives, without their opponents; they predict nothing.
+        opponents: those of discriminators, of heads and of objectives, which predict nothing.
         private: how many of all belong to a single modality.
         flops: floating-point operations for one sample, two per multiply-add.
         size: of the image they were counted at.
@@ -39,6 +41,7 @@ class Complexity:
 
     backbone: int
     heads: Mapping[str, int]
+    objectives: int
     opponents: int
     private: int
     flops: int
@@ -50,12 +53,18 @@ class Complexity:
         return self.backbone + sum(self.heads.values())
 
     @property
+    def of_training(self) -> int:
+        """Parameters of training alone."""
+        return self.objectives + self.opponents
+
+    @property
     def total(self) -> int:
-        """Parameters, those of opponents included."""
-        return self.used_at_test + self.opponents
+        """Parameters, those of training alone included."""
+        return self.used_at_test + self.of_training
 
     def __str__(self) -> str:
-        parts = {"backbone": self.backbone, **self.heads, **({"opponents": self.opponents} if self.opponents else {})}
+        training = {"objectives": self.objectives, "opponents": self.opponents}
+        parts = {"backbone": self.backbone, **self.heads, **{name: n for name, n in training.items() if n}}
         return (
             f"{self.total / 1e6:.2f} M parameters ({', '.join(f'{name} {n / 1e6:.2f}' for name, n in parts.items())}; "
             f"{self.private / 1e6:.3f} M = {100 * self.private / self.total:.2f} % private to a modality), "
@@ -77,21 +86,29 @@ def measure_complexity(
         ValueError: a modality that the model does not know.
     """
     present = model.layout.order(model.modalities if modalities is None else modalities)
-    counts = dict.fromkeys(("backbone", "opponents", *model.heads), 0)
+    counts: Counter[str] = Counter()
     private = 0
     for name, parameter in model.named_parameters():
         modality = owner(name)
         if (modality or present[0]) in present and _votes(name, present):
             counts[_part(name)] += parameter.numel()
             private += parameter.numel() if modality else 0
-    backbone, opponents = counts.pop("backbone"), counts.pop("opponents")
-    return Complexity(backbone, counts, opponents, private, _count_operations(model, size, present), size)
+    heads = {name: counts[f"heads.{name}"] for name in model.heads}
+    parts = (counts["backbone"], heads, counts["objectives"], counts["opponents"])
+    return Complexity(*parts, private, _count_operations(model, size, present), size)
 
 
-def _part(parameter: str) -> str:
-    """Of the model, to which a parameter belongs by its full name."""
-    first, *rest = parameter.split(".")
-    return first if first != "heads" else "opponents" if rest[1] == "opponent" else rest[0]
+def _part(name: str) -> str:
+    """Of the model, to which a parameter or buffer belongs: "backbone", "heads.NAME", "objectives", "opponents"."""
+    first, *rest = name.split(".")
+    if first in ("heads", "objectives") and rest[1] == "opponent":
+        return "opponents"
+    return f"heads.{rest[0]}" if first == "heads" else first
+
+
+def _predicts(name: str) -> bool:
+    """Whether a parameter or buffer is not of training alone."""
+    return _part(name) not in ("objectives", "opponents")
 
 
 def _votes(parameter: str, present: Sequence[str]) -> bool:
@@ -118,11 +135,11 @@ class Profile:
         modalities: names of those present.
         batch: samples at once.
         dtype: precision by name; other than ``"float32"`` by autocast.
-        parameters: those that a model for these modalities alone would have, without discriminators.
+        parameters: those that a model for these modalities alone would have, without what is of training alone.
         flops: floating-point operations per sample, two per multiply-add.
-        peak_bytes: most memory in use at once, weights and inputs included; None if the device ran out of memory.
-            On CUDA what torch's allocator handed out; on a CPU the tensors alive between two operations, without
-            what a kernel needs for itself.
+        peak_bytes: most memory in use at once, weights that predict and inputs included; None if the device ran out of
+            memory. On CUDA what torch's allocator handed out, for whatever lies there; on a CPU the tensors alive
+            between two operations, without what a kernel needs for itself.
         seconds: wall times of the repetitions until the outputs of all heads are there; empty if the device ran out of
             memory.
     """
@@ -194,7 +211,8 @@ def profile_model(
     try:
         inputs = random_inputs(names, batch, size, device)
         forward = make_forward(model, inputs, dtype)
-        peak = peak_bytes(forward, device, [*model.parameters(), *model.buffers(), *inputs.values()])
+        weights = (x for name, x in [*model.named_parameters(), *model.named_buffers()] if _predicts(name))
+        peak = peak_bytes(forward, device, [*weights, *inputs.values()])
         seconds = time_passes(forward, device, repeats)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
@@ -227,15 +245,17 @@ def make_forward(
     return forward
 
 
-def time_passes(call: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, ...]:
-    """Seconds of each call, after a warm-up, waiting for the device before and after it."""
+def time_passes(
+    call: Callable[[], object], device: torch.device, repeats: int, *, warmup: int = WARMUP
+) -> tuple[float, ...]:
+    """Seconds of each call, after a warm-up of so many, waiting for the device before and after it."""
     taken = []
-    for i in range(WARMUP + repeats):
+    for i in range(warmup + repeats):
         _wait(device)
         start = time.perf_counter()
         call()
         _wait(device)
-        if i >= WARMUP:
+        if i >= warmup:
             taken.append(time.perf_counter() - start)
     return tuple(taken)
 

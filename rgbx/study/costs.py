@@ -1,4 +1,4 @@
-"""What each method costs: parameters, operations, and latency measured side by side."""
+"""What each method costs: parameters, operations, and times of predicting and of training, measured side by side."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from rgbx._files import read_json
-from rgbx._types import Options
+from rgbx._types import Batch, Options
 from rgbx.maps import replace_file
 from rgbx.models import MultimodalModel
 from rgbx.models.precision import autocast_dtype
@@ -25,10 +26,13 @@ from rgbx.profile.measure import (
     random_inputs,
     time_passes,
 )
+from rgbx.train.loops import still_step
 
 ROUNDS, REPEATS = 5, 10
-FORMAT = "rgbx-study-costs/1"
-PROBLEMS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+STEPS, FIRST_STEPS = 2, 1  # of training in a round, timed and not
+FORMAT = "rgbx-study-costs/2"
+WITHOUT_STEPS = "rgbx-study-costs/1"
+UNMEASURED = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,60 @@ class Cost:
         parameters: the number of those that predict.
         flops: per frame, two per multiply-add.
         milliseconds: of a forward pass of one frame: the median of each round; empty where not measured.
+        of_training: the number of parameters of training alone: discriminators, objectives and their opponents.
+        steps: milliseconds of a step of training, as `milliseconds`.
     """
 
     size: Size
     parameters: int
     flops: int
     milliseconds: tuple[float, ...] = ()
+    of_training: int = 0
+    steps: tuple[float, ...] = ()
 
     @property
     def latency(self) -> float | None:
         """Median over the rounds, in milliseconds."""
         return statistics.median(self.milliseconds) if self.milliseconds else None
 
+    @property
+    def step(self) -> float | None:
+        """Of a step of training the median over the rounds, in milliseconds."""
+        return statistics.median(self.steps) if self.steps else None
+
     def ratio(self, first: Cost) -> float | None:
         """How many times the latency of another method: the median over the rounds, each of which timed both."""
-        pairs = list(zip(self.milliseconds, first.milliseconds, strict=False))
-        return statistics.median(a / b for a, b in pairs) if pairs else None
+        return _ratio(self.milliseconds, first.milliseconds)
+
+    def step_ratio(self, first: Cost) -> float | None:
+        """The same of a step of training."""
+        return _ratio(self.steps, first.steps)
+
+
+def _ratio(own: tuple[float, ...], others: tuple[float, ...]) -> float | None:
+    return statistics.median(a / b for a, b in zip(own, others, strict=False)) if own and others else None
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of a study's methods and where they were measured; `key` says of which configs and versions."""
+    """Costs of a study's methods and where they were measured.
+
+    Attributes:
+        machine: in words.
+        key: says of which configs and versions.
+        methods: their costs by name.
+        has_steps: whether steps of training are told: files of before have none.
+    """
 
     machine: str
     key: Options
     methods: Mapping[str, Cost]
+    has_steps: bool = True
 
     def has(self, key: Options, *, latency: bool) -> bool:
         """Whether these are the costs asked for, of every method: those that failed are tried again."""
         complete = set(self.methods) == set(key["subsets"])
-        timed = all(cost.milliseconds for cost in self.methods.values())
+        timed = all(cost.milliseconds and (cost.steps or not self.has_steps) for cost in self.methods.values())
         return dict(self.key) == dict(key) and complete and (timed or not latency)
 
 
@@ -81,12 +109,15 @@ class Subject(NamedTuple):
         size: of a frame.
         modalities: those present.
         dtype: of autocast by name, such as "auto"; None for full precision.
+        training: reads a batch of its training data, and says what its config does of `optim_wrapper`; None where it is
+            not trained.
     """
 
     model: MultimodalModel
     size: Size
     modalities: tuple[str, ...]
     dtype: str | None = None
+    training: Callable[[], tuple[Batch, Options]] | None = None
 
 
 def measure_costs(
@@ -99,40 +130,72 @@ def measure_costs(
 ) -> Costs:
     """Builds all models, counts, and times them in turn, several rounds, so that what slows the machine slows all.
 
+    First the passes of all, then the steps of training: of each method 16.
+
     Args:
         builders: by method, what makes its subject.
         device: see `rgbx.profile.measure.find_device`.
         key: see `Costs`.
         latency: whether to time.
-        say: hears of methods that cannot be measured, which are left out.
+        say: hears of what cannot be measured, methods and steps, which are left out.
     """
     counted: dict[str, Cost] = {}
+    subjects: dict[str, Subject] = {}
     forwards: dict[str, Callable[[], object]] = {}
     place = find_device(device)
     for method, build in builders.items():
         try:
-            counted[method], forwards[method] = _count(build(), place)
-        except (*PROBLEMS, OSError, ImportError) as error:
+            subject = build()
+            counted[method], forwards[method] = _count(subject, place)
+            subjects[method] = subject
+        except UNMEASURED as error:
             say(f"The costs of {method!r} cannot be measured: {' '.join(str(error).split())}")
-    times = _time_in_turn(forwards, place) if latency else {}
-    methods = {name: replace(cost, milliseconds=times.get(name, ())) for name, cost in counted.items()}
+    times: dict[str, tuple[float, ...]] = {}
+    steps: dict[str, tuple[float, ...]] = {}
+    if latency:
+        times = _time_in_turn(forwards, partial(time_passes, device=place, repeats=REPEATS))
+        trained = _steps(subjects, say)
+        steps = _time_in_turn(trained, partial(time_passes, device=place, repeats=STEPS, warmup=FIRST_STEPS))
+    methods = {
+        name: replace(cost, milliseconds=times.get(name, ()), steps=steps.get(name, ()))
+        for name, cost in counted.items()
+    }
     return Costs(describe_machine(place), dict(key), methods)
 
 
 def _count(subject: Subject, device: torch.device) -> tuple[Cost, Callable[[], object]]:
     """Parameters and operations of a model, and its forward pass of one frame."""
-    model, size, names, name = subject
+    model, size, names, name, _ = subject
     complexity = measure_complexity(model.eval().to(device), size, modalities=names)
     dtype = autocast_dtype(name, device.type) or torch.float32
     inputs = random_inputs(model.layout.order(names), 1, size, device)
-    return Cost(size, complexity.used_at_test, complexity.flops), make_forward(model, inputs, dtype)
+    cost = Cost(size, complexity.used_at_test, complexity.flops, of_training=complexity.of_training)
+    return cost, make_forward(model, inputs, dtype)
 
 
-def _time_in_turn(forwards: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, tuple[float, ...]]:
-    rounds: dict[str, list[float]] = {name: [] for name in forwards}
+def _steps(subjects: Mapping[str, Subject], say: Callable[[str], None]) -> dict[str, Callable[[], object]]:
+    """A step of training of each method that one can be made of, which is made once."""
+    found: dict[str, Callable[[], object]] = {}
+    for method, subject in subjects.items():
+        if subject.training is None:
+            continue
+        try:
+            found[method] = still_step(subject.model, *subject.training())
+            found[method]()
+        except UNMEASURED as error:
+            found.pop(method, None)
+            say(f"The step of training of {method!r} cannot be measured: {' '.join(str(error).split())}")
+    return found
+
+
+def _time_in_turn(
+    calls: Mapping[str, Callable[[], object]], time: Callable[[Callable[[], object]], tuple[float, ...]]
+) -> dict[str, tuple[float, ...]]:
+    """Milliseconds: of each round the median."""
+    rounds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
-        for name, forward in forwards.items():
-            rounds[name].append(1000 * statistics.median(time_passes(forward, device, REPEATS)))
+        for name, call in calls.items():
+            rounds[name].append(1000 * statistics.median(time(call)))
     return {name: tuple(medians) for name, medians in rounds.items()}
 
 
@@ -142,18 +205,21 @@ def write_costs(costs: Costs, path: Path) -> None:
 
 
 def read_costs(path: Path) -> Costs | None:
-    """Costs that were kept; None where there are none of this format."""
+    """Costs that were kept; None where there are none of a known format."""
     try:
         kept: Any = read_json(path)
+        has_steps = kept["format"] == FORMAT
         methods = {
             name: Cost(
                 (int(cost["size"][0]), int(cost["size"][1])),
                 int(cost["parameters"]),
                 int(cost["flops"]),
                 tuple(map(float, cost["milliseconds"])),
+                *((int(cost["of_training"]), tuple(map(float, cost["steps"]))) if has_steps else ()),
             )
             for name, cost in kept["methods"].items()
         }
-        return Costs(str(kept["machine"]), dict(kept["key"]), methods) if kept["format"] == FORMAT else None
+        known = kept["format"] in (FORMAT, WITHOUT_STEPS)
+        return Costs(str(kept["machine"]), dict(kept["key"]), methods, has_steps) if known else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return None

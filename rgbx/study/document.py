@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rgbx.evaluate.result_form import Result
-from rgbx.study.costs import ROUNDS, Costs
+from rgbx.study.costs import ROUNDS, STEPS, Costs
 from rgbx.study.declaration import Overrides, Study, as_options
 from rgbx.study.runs import shorten
 from rgbx.study.scores import Gathered
@@ -20,6 +20,11 @@ LATENCY = (
     "Latency: one frame from normalised maps to the outputs of all heads, methods timed in turn in one process, median "
     "of {rounds} rounds; the ratio is the median over the rounds. Measured on {machine}."
 )
+STEP = (
+    "Training step: one batch of the method's training data with all modalities, from maps to updated weights, "
+    "opponents included; timed in turn as latency, {steps} steps in each of {rounds} rounds."
+)
+OF_TRAINING = "Of training alone: parameters of discriminators, objectives and their opponents, which predict nothing."
 
 
 def study_document(gathered: Gathered, *, command: str, costs: Costs | None, picture: str, overrides: Overrides) -> str:
@@ -105,9 +110,14 @@ def _notes(gathered: Gathered, costs: Costs | None) -> list[str]:
     if costs is not None and costs.methods:
         sizes = dict.fromkeys(f"{height}×{width}" for height, width in (cost.size for cost in costs.methods.values()))
         lines.append(f"GFLOP: per frame of {', '.join(sizes)} with the headline's modalities, two per multiply-add.")
-        lines.append("Parameters: of what predicts, without discriminators.")
+        lines.append("Parameters: of what predicts, without discriminators and objectives.")
         if any(cost.milliseconds for cost in costs.methods.values()):
             lines.append(LATENCY.format(rounds=ROUNDS, machine=costs.machine))
+        if any(cost.steps for cost in costs.methods.values()):
+            lines.append(STEP.format(steps=STEPS, rounds=ROUNDS))
+        if any(cost.of_training for cost in costs.methods.values()):
+            lines.append(OF_TRAINING)
+    lines += [f"Objectives of {row.method}: {'; '.join(row.objectives)}." for row in gathered.rows if row.objectives]
     return lines
 
 

@@ -50,6 +50,7 @@ class Run:
         sha256: of the same, as rgbx test notes it in its result file.
         subsets: the modalities it is tested on, the headline first.
         shown: the scores of its result that the study shows, the same of all runs.
+        objectives: of its model, in words.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Run:
     sha256: str
     subsets: tuple[str, ...]
     shown: Shown = field(hash=False)
+    objectives: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:

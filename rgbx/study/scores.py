@@ -43,6 +43,7 @@ class Row:
         further: its other scores by name and seed, of the headline.
         gains: headline minus that of the baseline, by the seeds that both have; None without a baseline, or for it.
         cost: None where not measured.
+        objectives: of its model, in words.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Row:
     further: Mapping[str, Mapping[int, float]]
     gains: Mapping[int, float] | None
     cost: Cost | None
+    objectives: tuple[str, ...] = ()
 
     def summary(self, subset: str | None = None) -> Summary | None:
         """Of a subset's scores over the seeds; of the headline's by default."""
@@ -105,7 +107,8 @@ def gather(study: Study, states: Mapping[Run, State], costs: Mapping[str, Cost])
         gains = {seed: scores[headline][seed] - base[seed] for seed in seeds}
         compared = study.baseline not in (None, method)
         by_seed = {run.seed: state for run, state in own.items()}
-        rows.append(Row(method, headline, by_seed, scores, further, gains if compared else None, costs.get(method)))
+        cost, objectives = costs.get(method), next(iter(own)).objectives
+        rows.append(Row(method, headline, by_seed, scores, further, gains if compared else None, cost, objectives))
     used = tuple(name for name in subsets if any(name in run.subsets for run in states))
     return Gathered(study, tuple(rows), used, shown)
 

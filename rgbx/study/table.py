@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rgbx import _text
 from rgbx._text import subset_titles
@@ -18,14 +18,11 @@ WORDS = {FAILED: "failed", STARTED: "unfinished", ABSENT: "not run", CHANGED: "o
 def markdown_table(gathered: Gathered) -> str:
     """One line per method: scores by subset, differences to the baseline, size and cost."""
     first = next((row.cost for row in gathered.rows if row.cost is not None), None)
-    timed = first is not None and bool(first.milliseconds)
     columns = [("method", "---", [row.method for row in gathered.rows]), *_score_columns(gathered)]
     columns.append(("parameters, M", "---:", [cost_cell(row.cost, "parameters") for row in gathered.rows]))
     columns.append(("GFLOP", "---:", [cost_cell(row.cost, "flops") for row in gathered.rows]))
-    if timed and first is not None:
-        columns.append(("latency, ms", "---:", [_number(_latency(row.cost), 2) for row in gathered.rows]))
-        ratios = [_number(row.cost.ratio(first) if row.cost else None, 2) for row in gathered.rows]
-        columns.append(("× the first", "---:", ratios))
+    if first is not None:
+        columns += [(name, "---:", cells) for name, cells in _further_costs(gathered.rows, first).items()]
     lines = [[heading for heading, _, _ in columns], [rule for _, rule, _ in columns]]
     lines += [[cells[i] for _, _, cells in columns] for i in range(len(gathered.rows))]
     return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines)
@@ -86,12 +83,21 @@ def cost_cell(cost: Cost | None, name: str) -> str:
     return f"{cost.parameters / 1e6:.2f}" if name == "parameters" else f"{cost.flops / 1e9:.2f}"
 
 
-def _latency(cost: Cost | None) -> float | None:
-    return None if cost is None else cost.latency
-
-
-def _number(value: float | None, digits: int) -> str:
-    return NOTHING if value is None else f"{value:.{digits}f}"
+def _further_costs(rows: Sequence[Row], first: Cost) -> dict[str, list[str]]:
+    """Columns of times, where they were measured, and of the parameters of training alone, where a method has any."""
+    values: dict[str, Callable[[Cost], float | None]] = {
+        "latency, ms": lambda cost: cost.latency,
+        "× the first": lambda cost: cost.ratio(first),
+        "training step, ms": lambda cost: cost.step,
+        "step × the first": lambda cost: cost.step_ratio(first),
+        "of training alone, M": lambda cost: cost.of_training / 1e6,
+    }
+    found = {name: [None if row.cost is None else value(row.cost) for row in rows] for name, value in values.items()}
+    return {
+        name: [NOTHING if value is None else f"{value:.2f}" for value in column]
+        for name, column in found.items()
+        if any(column)
+    }
 
 
 def missing_runs(gathered: Gathered) -> list[str]:
@@ -108,13 +114,15 @@ def csv_text(gathered: Gathered) -> str:
     """One line per run in full precision, in the units of the result files; empty where there is none."""
     first, *others = [score.name for score in gathered.shown.scores]
     header = ["method", "seed", "state", *(f"{first} {subset}" for subset in gathered.subsets), *others]
-    header += ["headline", "minus_baseline", "parameters", "flops", "latency_ms"]
+    header += ["headline", "minus_baseline", "parameters", "flops", "latency_ms", "training_parameters", "step_ms"]
     return _text.csv_text(header, [line for row in gathered.rows for line in _csv_lines(row, gathered.subsets)])
 
 
 def _csv_lines(row: Row, subsets: Sequence[str]) -> list[list[object]]:
     cost = row.cost
-    costs = [None] * 3 if cost is None else [cost.parameters, cost.flops, cost.latency]
+    costs: list[object] = [None] * 5
+    if cost is not None:
+        costs = [cost.parameters, cost.flops, cost.latency, cost.of_training, cost.step]
     lines = []
     for seed, state in row.states.items():
         found = [*(row.scores[subset] for subset in subsets), *row.further.values()]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import METRICS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from rgbx._types import Batch, Options
 from rgbx.evaluate.metric import Metrics, metrics_of
 from rgbx.evaluate.pictures import PictureObserver
 from rgbx.evaluate.session import Session
+from rgbx.models import MultimodalModel
 from rgbx.models.precision import autocast_dtype
 from rgbx.train.distributed import unwrap
 
@@ -69,6 +71,24 @@ def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | O
     with wrapper.optim_context(model):
         losses = model(**batch, shown=shown, mode="discriminator")
     return logged | {"discriminator": _update(wrapper, losses)["loss"].detach()}
+
+
+def still_step(model: MultimodalModel, data: Batch, options: Options) -> Callable[[], object]:
+    """A `training_step` that can be made again and again, to see what it takes: no weight changes by it.
+
+    It sees all modalities, so that none is quicker by the luck of modality dropout's draw.
+
+    Args:
+        model: is put into training mode, without modality dropout.
+        data: a collated batch.
+        options: what a config says of `optim_wrapper`.
+    """
+    model.train().modality_dropout = None
+    wrapper = build_optim_wrapper(model, dict(options))
+    for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else (wrapper,):
+        for group in part.optimizer.param_groups:
+            group["lr"] = 0.0
+    return partial(training_step, model, data, wrapper)
 
 
 @contextmanager

@@ -347,6 +347,7 @@ def test_a_real_study(write_study, tmp_path, monkeypatch, capsys):
     assert (alone["mIoU rgb+depth"], float(alone["mIoU rgb"])) == ("", expected["rgb_alone"]["rgb"])
     assert float(alone["minus_baseline"]) == expected["rgb_alone"]["rgb"] - expected["fused"]["rgb+depth"]
     assert int(fused["flops"]) > int(alone["flops"]) > 0 and float(fused["latency_ms"]) > 0
+    assert float(fused["step_ms"]) > 0 and float(alone["step_ms"]) > 0 and fused["training_parameters"] == "0"
     text = (tmp_path / "work/mine.md").read_text()
     assert "SyntheticRooms, 2 test frames" in text and "per frame of 40×64" in text and str(tmp_path) not in text
     capsys.readouterr()

@@ -1,7 +1,8 @@
+import plain_objective  # noqa: F401
 import pytest
 import torch
 
-from rgbx.models import multimodal_translator
+from rgbx.models import multimodal, multimodal_translator
 from rgbx.profile.measure import measure_complexity
 
 
@@ -73,3 +74,24 @@ def test_a_discriminator_is_apart():
     assert (with_it.flops, without.opponents) == (without.flops, 0)
     assert "opponents" in str(with_it)
     assert "opponents" not in str(without)
+
+
+def test_objectives_are_apart(make_model):
+    """Their weights and their opponents' are of training alone; a head may be called as a part is."""
+    judged, plain = make_model(objectives=["judged"]), make_model()
+    own = judged.objectives["judged"]
+    found, before = (measure_complexity(model, (64, 96)) for model in (judged, plain))
+    assert found.objectives == sum(p.numel() for p in own.own.parameters()) == 512 * 3 + 3
+    assert found.opponents == sum(p.numel() for p in own.opponent.parameters()) == 3 + 1
+    assert found.of_training == found.objectives + found.opponents and before.of_training == 0
+    assert (found.used_at_test, found.heads, found.flops) == (before.total, before.heads, before.flops)
+    assert found.total == sum(p.numel() for p in judged.parameters())
+    assert "objectives 0.00, opponents 0.00" in str(found) and "objectives" not in str(before)
+
+
+def test_a_head_may_have_the_name_of_a_part():
+    heads = {"opponents": dict(task="classes", num_classes=5), "backbone": dict(task="map", unit="metre")}
+    model = multimodal(modalities=("rgb",), heads=heads)
+    found = measure_complexity(model, (64, 96))
+    assert found.heads == {name: sum(p.numel() for p in model.heads[name].parameters()) for name in heads}
+    assert (found.opponents, found.total) == (0, sum(p.numel() for p in model.parameters()))

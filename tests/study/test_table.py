@@ -1,11 +1,15 @@
 """Tables of made-up scores against means and deviations computed here."""
 
 import csv
+import dataclasses
 import io
 import random
 
+import plain_objective  # noqa: F401
 import pytest
 
+from rgbx.models import multimodal_segmentor
+from rgbx.objectives import objective_text
 from rgbx.study.costs import Cost, Costs
 from rgbx.study.document import study_document
 from rgbx.study.plot import plot_study
@@ -14,8 +18,8 @@ from rgbx.study.scores import gather, summarise
 from rgbx.study.table import csv_text, markdown_table, missing_runs
 
 COSTS = {
-    "fused": Cost((12, 16), 1_234_567, 3_456_000_000, (10.0, 20.0, 12.0)),
-    "none, at all": Cost((12, 16), 1_000_000, 3_000_000_000, (5.0, 10.0, 24.0)),
+    "fused": Cost((12, 16), 1_234_567, 3_456_000_000, (10.0, 20.0, 12.0), 2_340_000, (50.0, 70.0, 60.0)),
+    "none, at all": Cost((12, 16), 1_000_000, 3_000_000_000, (5.0, 10.0, 24.0), 0, (40.0, 35.0, 60.0)),
 }
 TITLES = {"rgb+depth": "both", "rgb": "RGB alone", "depth": "depth alone"}
 METHODS = {"fused": {}, "none, at all": {"model.fusion": None}, "rgb only": {"model.modalities": ("rgb",)}}
@@ -75,6 +79,40 @@ def test_costs(gathered):
     row = table["none, at all"]  # round by round 0.5, 0.5 and 2 times the first
     assert (row["GFLOP"], row["latency, ms"], row["× the first"]) == ("3.00", "10.00", "0.50")
     assert table["rgb only"]["parameters, M"] == "—"
+    columns = ("training step, ms", "step × the first", "of training alone, M")  # steps by round 0.8, 0.5 and 1
+    expected = {
+        "fused": ("60.00", "1.00", "2.34"),
+        "none, at all": ("40.00", "0.80", "0.00"),
+        "rgb only": ("—", "—", "—"),
+    }
+    assert {method: tuple(row[name] for name in columns) for method, row in table.items()} == expected
+
+
+def test_columns_that_nothing_fills_are_not_there(study, make_runs, write_results):
+    """Of costs without times, or of before steps were timed, and of methods without anything of training alone."""
+    states = write_results(make_runs(study), lambda run, subset: 0.5)
+    for times, absent in (((), ("latency, ms", "× the first")), ((3.0,), ())):
+        found = {method: Cost((12, 16), 10, 20, times) for method in METHODS}
+        table = cells(markdown_table(gather(study, states, found)))
+        absent += ("training step, ms", "step × the first", "of training alone, M")
+        assert not set(absent) & set(table["fused"]) and ("latency, ms" in table["fused"]) == bool(times)
+
+
+def test_objectives_are_named_below_the_table(study, make_runs, write_results):
+    """With weight, and the options that are not as usual; as the recipe holds them, in lists."""
+    site = dict(modalities=("rgb", "depth"), backbone="test_resnet", num_classes=2)
+    given = {"fused": ["judged"], "none, at all": [dict(name="judged", weight=0.25, width=5, stages=(2,))]}
+    recipes = {name: multimodal_segmentor(**site, objectives=found).recipe for name, found in given.items()}
+    told = {name: recipe["parameters"]["objectives"] for name, recipe in recipes.items()}
+    runs = [
+        dataclasses.replace(run, objectives=tuple(map(objective_text, told.get(run.method, ()))))
+        for run in make_runs(study)
+    ]
+    states = write_results(runs, lambda run, subset: 0.5)
+    text = study_document(gather(study, states, {}), command="x", costs=None, picture="p.png", overrides={})
+    assert "\n- Objectives of fused: judged × 1.\n" in text
+    assert "\n- Objectives of none, at all: judged × 0.25, width 5, stages [2].\n" in text
+    assert "Objectives of rgb only" not in text
 
 
 def test_csv_is_exact(gathered, scores):
@@ -88,6 +126,7 @@ def test_csv_is_exact(gathered, scores):
         own = scores[row["method"], int(row["seed"]), row["headline"]]
         assert row["minus_baseline"] == ("" if row["method"] == "none, at all" else repr(own - base))
     assert (rows[0]["parameters"], rows[0]["latency_ms"], rows[-1]["parameters"]) == ("1234567", "12.0", "")
+    assert [(rows[i]["training_parameters"], rows[i]["step_ms"]) for i in (0, -1)] == [("2340000", "60.0"), ("", "")]
 
 
 def test_what_is_missing_is_said(study, make_runs, write_results, scores):
@@ -149,6 +188,8 @@ def test_the_document_says_what_was_done(gathered, tmp_path, monkeypatch):
         "Date: 2026-01-02",
         "per frame of 12×16",
         "Measured on x86_64, 2 threads.",
+        "- Training step: one batch",
+        "- Of training alone: parameters of discriminators, objectives",
         "- none, at all: `model.fusion=None`",
         "![mIoU by method](s.png)",
     ):
