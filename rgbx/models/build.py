@@ -221,7 +221,8 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
         )
         start = stop
     dropout = p["modality_dropout"]
-    site = Site(tuple(p["modalities"]), backbone.channels, tasks, merged=backbone.single_branch)
+    gated = backbone.purification is not None
+    site = Site(tuple(p["modalities"]), backbone.channels, tasks, merged=backbone.single_branch, gated=gated)
     model = MultimodalModel(
         backbone,
         heads,
