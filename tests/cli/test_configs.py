@@ -197,6 +197,7 @@ CASES = {
     "nyudv2/asymfusion_r50_nyudv2_cmx.py": ("nyudv2_cmx", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
+    "nyudv2/purified_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP.replace(".0.", ".1."), *HELD_OUT]),
     "sunrgbd/asymfusion_r50_sunrgbd.py": ("sunrgbd", [CROP, *HELD_OUT]),
     "cityscapes/asymfusion_r50_cityscapes_512x1024.py": ("cityscapes", [CROP, *CITIES]),
     "mfnet/asymfusion_r50_mfnet.py": ("mfnet", [CROP]),
@@ -205,6 +206,7 @@ CASES = {
     "deliver/asymfusion_r50_deliver.py": ("deliver", [CROP]),
     "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
     "rooms/asymfusion_small_rooms_160x120.py": ("rooms", ROOMS),
+    "rooms/purified_small_rooms_160x120.py": ("rooms", ROOMS),
     "own/asymfusion_r18.py": ("own", ["train_cfg.val_interval=1"]),
 }
 
