@@ -63,6 +63,7 @@ class TinyBackbone(nn.Module):
     """A shared convolution and private norms; dropout makes training random."""
 
     single_branch = norm_eval = False
+    purification = None
 
     def __init__(self, modalities, width, dropout, norm):
         super().__init__()
