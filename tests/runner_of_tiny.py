@@ -56,6 +56,8 @@ def make_runner(tmp_path):
         batch_size=2,
         optimizer=None,
         clip=5.0,
+        constructor=EncoderDecoderConstructor,
+        rates=None,
         **values,
     ):
         config = dict(
@@ -71,12 +73,12 @@ def make_runner(tmp_path):
             test_evaluator=dict(type=Metrics, table=False),
             optim_wrapper=dict(
                 type=AutocastOptimWrapper,
-                constructor=EncoderDecoderConstructor,
+                constructor=constructor,
                 dtype=dtype,
                 accumulative_counts=accumulate,
                 clip_grad=clip and dict(max_norm=clip),
                 optimizer=optimizer or dict(type="AdamW", lr=0.01),
-                paramwise_cfg=dict(encoder_lr_mult=0.5),
+                paramwise_cfg=dict(encoder_lr_mult=0.5) if rates is None else rates,
             ),
             param_scheduler=copy.deepcopy(SCHEDULES.get(schedule, schedule) if isinstance(schedule, str) else schedule),
             **{"log_level": "ERROR", "default_hooks": HOOKS, **values},
