@@ -7,6 +7,7 @@ from made_result import score
 from PIL import Image
 from tiny import Halves
 
+from rgbx.maps.colour import colour_map
 from rgbx.report.frames import choose_frames, draw_frame, write_frames
 from rgbx.tasks import Prediction, Score
 from rgbx.transforms import PackSample
@@ -117,6 +118,22 @@ def test_frames_are_predicted_again(tmp_path, order):
     assert (truth[:-1] == ensemble[:-1]).all()
     rgb = np.asarray(Image.open(tmp_path / first["input/rgb"]))
     assert (rgb == dataset[1]["rgb"].numpy().transpose(1, 2, 0)).all()
+
+
+def test_masks_come_after_the_inputs(tmp_path):
+    """Of a network with gates, in the colours of shares."""
+    dataset, mask = Halves(length=1, transforms=[PackSample()]), torch.linspace(0, 1, 64).view(8, 8)
+
+    def predict(batch):
+        (found,) = predictor([])["rgb+depth"](batch)
+        return [{**found, "masks": {"depth": mask}}]
+
+    result = {"heads": {"labels": evaluated({0: 0.5})}}
+    write_frames(result, dataset, {"rgb+depth": predict}, {"labels": Drawing("label")}, tmp_path)
+    files = result["heads"]["labels"]["pictures"][0]["files"]
+    assert list(files)[:4] == ["input/rgb", "input/depth", "mask/depth", "truth"]
+    drawn = np.asarray(Image.open(tmp_path / files["mask/depth"]))
+    assert (drawn == colour_map(mask.numpy(), limits=(0, 1))).all()
 
 
 def test_heads_have_folders_and_targets_are_no_inputs(tmp_path):
