@@ -11,7 +11,7 @@ import pytest
 
 from rgbx.datasets import SyntheticRooms
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
-from rgbx.doctor.registration import correlate, peak
+from rgbx.doctor.edges import correlate, peak
 
 NYU = dict(bits=8, offset=1, classes=NYUDV2_CLASSES, palette=NYUDV2_PALETTE)
 
