@@ -174,10 +174,12 @@ class _Report:
     def findings(self) -> Iterator[Finding]:
         verdict = self.item.verdict
         runs = sorted(verdict.runs, key=lambda run: -len(run.frames))
-        for run in runs[:_MOST_RUNS]:
-            yield self._run(run)
-        strays = [*(stray for run in runs[_MOST_RUNS:] for stray in self._strays_of(run)), *verdict.strays]
-        if strays:
+        whole = bool(runs) and len(runs[0].frames) >= len(self.item.index) / 2
+        told = 1 if whole else _MOST_RUNS  # of a folder that is off, what the ends have is no finding of its own
+        strays = [*(stray for run in runs[told:] for stray in self._strays_of(run)), *verdict.strays]
+        for run in runs[:told]:
+            yield self._run(run, strays if whole else [])
+        if strays and not whole:
             yield self._strays(strays)
         for turn, frames in verdict.turned.items():
             text = f"{self._share(len(frames))} {'is' if len(frames) == 1 else 'are'} {turn} against rgb"
@@ -185,14 +187,19 @@ class _Report:
             fix = "Look at them beside their images, and write what is turned the right way round."
             yield self._warning(text, fix, files, frames, {"turn": turn})
 
-    def _run(self, run: Run) -> Finding:
+    def _run(self, run: Run, others: Sequence[Stray]) -> Finding:
+        """A range; `others` are misplaced beside it."""
         size = abs(run.offset)
-        off = f"{'one frame' if size == 1 else f'{size} frames'} {'behind' if run.offset < 0 else 'ahead of'}"
-        end = "on" if run.frames[-1] >= len(self.item.index) - 1 - size else f"to {self._id(run.frames[-1])}"
+        many, later = "one frame" if size == 1 else f"{size} frames", run.offset > 0
+        reach = self.item.index[run.frames[-1]] + max(run.offset, 0)
+        end = "on" if reach >= self.item.index[-1] else f"to {self._id(run.frames[-1])}"
         where = f"from {self._id(run.frames[0])} {end} ({len(run.frames)} frames)"
-        text = f"the files of {self._who} are {off} those of rgb {where}"
-        fix = f"Let the names of {self._wrong} begin {'earlier' if run.offset < 0 else 'later'} by {size}."
-        return self._pairs(text, fix, self._strays_of(run), {"offset": run.offset})
+        text = f"the files of {self._who} are {many} {'ahead of' if later else 'behind'} those of rgb {where}"
+        if others:
+            text += f"; {len(others)} more fit{'s' * (len(others) == 1)} another frame's image"
+        place = f"{many} {'after' if later else 'before'} its own"
+        fix = f"Give each of them the name of the frame {place}, and see what the ends of the range lack."
+        return self._pairs(text, fix, [*self._strays_of(run), *others], {"offset": run.offset})
 
     def _strays(self, strays: Sequence[Stray]) -> Finding:
         share, better = self._share(len(strays)), "another frame's image better than"
@@ -218,7 +225,7 @@ class _Report:
             text += f"; compared: {counted(compared, total, 'frames')}"
             fix += " `--samples 0` compares all frames." * (len(self.check.seen) < total)
         if self.agree:
-            fix += f" {self._who.capitalize()} agree with each other, so the images seem to be what is misplaced."
+            fix += f" {self._who.capitalize()} agree with each other: the images seem to be what is misplaced."
         known = {"maps": list(self.names), "frames": len(frames), "compared": compared, **evidence}
         ids = [self._id(at) for at in frames]
         return self.check.finding("warning", "likely", text, fix, evidence=known, files=files, frames=ids)

@@ -166,12 +166,6 @@ class Pairs:
         correlation = np.concatenate([*parts, np.zeros(0, np.float32)])
         return correlation, self.fit(correlation, images, others)
 
-    def shifted(self, frame: int) -> float:
-        """How well a frame's own pair fits at the best of all shifts: a map may lie beside its image."""
-        at = np.array([frame])
-        image, other = (unit.reshape(SMALL) for unit in (self.unit_images(at), self.unit_others(at)))
-        return float(self.fit(correlate(image, other).max(keepdims=True)[0], at, at)[0])
-
     def best(self, frames: np.ndarray) -> tuple[Best, Best]:
         """For these frames the map of another frame that fits the image best, and the image that fits the map best."""
         row, column = Best(self.count), Best(self.count)
@@ -244,8 +238,9 @@ def _strays(pairs: Pairs, own: np.ndarray, suspects: np.ndarray) -> list[Stray]:
 def _possible(pairs: Pairs, own: np.ndarray, stray: Stray) -> bool:
     """Whether a frame can be another's, by what the two images, and the two maps, have in common.
 
-    Where images, or maps, show the same, that one of them is dark or blurred is likelier. And where the partner's own
-    pair fits, only its copy can fit there too, which within a few frames may still be a video.
+    Where images, or maps, show the same, if shifted, the camera moved, and that one of them is dark or blurred is
+    likelier. And where the partner's own pair fits, only its copy can fit there too, which within a few frames may be a
+    still video.
     """
     both = np.array([stray.frame, stray.partner])
     images, others = (
@@ -259,7 +254,7 @@ def _possible(pairs: Pairs, own: np.ndarray, stray: Stray) -> bool:
 
 
 def _in_place(pairs: Pairs, strays: list[Stray]) -> list[Stray]:
-    """The strays without those that fit their own image elsewhere, or a neighbour of it, as they do in a video."""
+    """The strays without those that fit a neighbour of their own place too, as they do in a video."""
     steps = np.array([step for step in range(-_NEAR, _NEAR + 1) if step])
     frames = np.repeat([stray.frame for stray in strays], len(steps)).astype(int)
     partners = np.repeat([stray.partner for stray in strays], len(steps)).astype(int)
@@ -271,9 +266,7 @@ def _in_place(pairs: Pairs, strays: list[Stray]) -> list[Stray]:
     images, others = np.where(image, frames, near)[there], np.where(image, near, frames)[there]
     fit[there] = pairs.paired(images, others)[1]
     best = fit.reshape(-1, len(steps)).max(axis=1, initial=-np.inf)
-    found = [stray for stray, value in zip(strays, best.tolist(), strict=True) if value < stray.fit / 2]
-    return found
-    return [stray for stray in found if pairs.shifted(stray.frame) < max(SURE, 0.75 * stray.fit)]
+    return [stray for stray, value in zip(strays, best.tolist(), strict=True) if value < stray.fit / 2]
 
 
 def _turned(pairs: Pairs, own: np.ndarray, suspects: np.ndarray) -> dict[int, tuple[str, float]]:
