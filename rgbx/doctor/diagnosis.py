@@ -16,6 +16,7 @@ from rgbx.doctor.finding import SEVERITIES, Finding
 from rgbx.doctor.inspection import InspectedFrame, Split, one_line, open_split
 from rgbx.doctor.label import LabelFormat, LabelIds, LabelOffset, untrained_classes
 from rgbx.doctor.lineage import HHALineage
+from rgbx.doctor.pairing import Pairing
 from rgbx.doctor.registration import Registration
 
 FILE_CHECKS: tuple[type[Check], ...] = (Files, Columns)
@@ -31,6 +32,7 @@ CONTENT_CHECKS: tuple[type[Check], ...] = (
     LabelOffset,
     ColourOrder,
     Registration,
+    Pairing,
     HHALineage,
 )
 
