@@ -75,15 +75,15 @@ def test_a_checkpoint_keeps_its_gates(fusion, tmp_path):
             assert not torch.equal(run(model, batch())["labels"]["ensemble"], expected)
 
 
-def test_a_call_leaves_gates_of_the_padded_images_and_beliefs_of_the_images():
+def test_a_step_trains_the_gates_on_padded_images():
     """34x50 pixels are padded to 64x64."""
     model = small("classes", purification="cross").train()
-    data = model.data_preprocessor(batch())
-    with model.layout.holding(model.modalities):
-        losses = model(**data, mode="loss", corrupted={"depth": torch.ones(2, 1, 34, 50)})
-        gates = model.layout.gates
-        beliefs = model.backbone.purification.beliefs(gates, (34, 50))
-    assert [gate.stage for gate in gates] == [1, 2, 3, 4]
-    assert {name: belief.shape for name, belief in beliefs.items()} == dict.fromkeys(model.modalities, (2, 1, 34, 50))
-    losses["loss_purification"].backward()
+    damage = {"depth_corrupted": torch.ones(2, 1, 34, 50, dtype=torch.bool)}
+    losses = model(**model.data_preprocessor({**batch(), **damage}, training=True), mode="loss")
+    assert losses["loss_purification"] > 1  # open gates, of which half should be closed
+    sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.backbone.purification.parameters())
+    with pytest.raises(ValueError, match="DamageBlocks"):
+        model(**model.data_preprocessor(batch(), training=True), mode="loss")
+    literal = small("classes", purification={"supervision": "literal"}).train()
+    assert 0 < literal(**literal.data_preprocessor(batch(), training=True), mode="loss")["loss_purification"] < 0.5
