@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict, ReduceOnPlateauParamScheduler, _ParamScheduler
 
 from rgbx._types import Options, State
-from rgbx.models.recipe import TRAINING, TRAINING_ONLY, check_recipe
+from rgbx.models.recipe import TRAINING, TRAINING_OF_GATES, TRAINING_ONLY, check_recipe
 
 Flat = dict[str, str]  # dotted path in a resolved config to the value, as Python writes it
 Schedules = list[_ParamScheduler] | dict[str, list[_ParamScheduler]] | None
@@ -181,7 +181,9 @@ def _with_recipe(config: Mapping[str, str], recipe: Options) -> Flat:
 def _of_training_alone(path: str) -> bool:
     """Whether a path is of a model's training, such as its loss, and changes no answer of the model."""
     parts = [*path.split("."), "", "", ""]
-    return parts[0] == "model" and (parts[1] in TRAINING_ONLY or (parts[1] == "heads" and parts[3] in TRAINING))
+    of_head = parts[1] == "heads" and parts[3] in TRAINING
+    of_gates = parts[1] == "purification" and parts[2] in TRAINING_OF_GATES
+    return parts[0] == "model" and (parts[1] in TRAINING_ONLY or of_head or of_gates)
 
 
 def begins(path: str, beginnings: Iterable[str]) -> bool:

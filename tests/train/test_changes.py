@@ -171,6 +171,18 @@ def test_other_data_workers_and_precision_take_effect(make_runner, tmp_path):
         assert line in said(tmp_path)
 
 
+def test_another_weight_of_the_gates_is_the_next_steps(make_runner, tmp_path):
+    gates = {"supervision": "literal", "hidden": 2}
+    network = dict(type=multimodal_segmentor, backbone="test_resnet", decoder=dict(width=8, dropout=0.0))
+    run(make_runner, "gates", model={**network, "purification": gates})
+    changed = {**network, "purification": {**gates, "weight": 0.25}}
+    run(make_runner, "gates", epochs=3, resume=True, log_level="INFO", model=changed)
+    assert "model.purification.weight: 0.5 → 0.25: applied" in said(tmp_path / "gates")
+    with pytest.raises(ValueError, match=r"model\.purification\.context is 'cross' → 'own'"):
+        changed = {**network, "purification": {**gates, "context": "own"}}
+        run(make_runner, "gates", epochs=4, resume=True, model=changed)
+
+
 def test_another_loss_is_the_next_steps(make_runner, tmp_path):
     """What is of a model's training alone may change, class weights among them, whatever the checkpoint holds."""
     weights = {"name": "cross_entropy", "class_weights": [1.0, 2.0, 4.0]}
