@@ -1078,14 +1078,14 @@ class MultimodalModel(nn.Module):
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""
         norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
+        tracking = [norm for norm in norms if norm.track_running_stats]
         try:
-            for norm in norms:
-                norm.momentum = 0.0
+            for norm in tracking:
+                norm.track_running_stats = False
             return self.run(inputs, purified=False).outputs
         finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
+            for norm in tracking:
+                norm.track_running_stats = True
 
     def _objective_losses(self, step: Step, *, opponents: bool = False) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_models import LABELS, NORMAL, batch, run, small
+from small_models import LABELS, NORMAL, batch, equal, run, small
 
 from rgbx.objectives import Site, Step, build_objective, complete_objectives
 from rgbx.objectives.knowledge_guidance import divergence, guidance_weights, inter_guidance, intra_guidance
@@ -373,3 +373,31 @@ def test_two_heads_of_classes_in_a_model():
     data["part"] = data["label"] % 3
     found = {key for key in run(model, data, "loss") if "guidance" in key}
     assert found == {"loss_knowledge_guidance_labels_inter", "loss_knowledge_guidance_parts_inter"}
+
+
+def test_gates_of_a_network_are_guided():
+    """Its own two passes, image by image; statistics of batch norm are those of a step without guidance."""
+    options = dict(modalities=("rgb", "depth"), purification={"supervision": "literal", "hidden": 4})
+    plain, guided = small("classes", **options), small("classes", objectives=["knowledge_guidance"], **options)
+    steps = []
+    guided.objectives["knowledge_guidance"].register_forward_pre_hook(lambda module, given: steps.append(given[0]))
+    found = []
+    for model in (plain, guided):
+        torch.manual_seed(1)  # of the gates' noise
+        found.append(run(model, batch(), "loss"))
+    intra = found[1].pop("loss_knowledge_guidance_intra")
+    found[1].pop("loss_knowledge_guidance_inter")
+    assert equal(*found)
+    (step,) = steps
+    expected = 0.0
+    for name in ("rgb", "depth"):
+        gated, ungated = step.branches("labels")[name], step.open_branches("labels")[name]
+        assert not torch.equal(gated, ungated)
+        expected += (gated - ungated).square().mean().item()
+    assert intra.item() == pytest.approx(expected, rel=1e-4)
+    own, others = (dict(model.named_buffers()) for model in (guided, plain))
+    assert any("running_mean" in name for name in own) and any("tracked" in name for name in own)
+    assert equal(own, others)
+    intra.backward()
+    gates = [p.grad for name, p in guided.named_parameters() if ".purification." in name]
+    assert any(gradient is not None and gradient.any() for gradient in gates)

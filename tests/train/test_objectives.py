@@ -93,7 +93,9 @@ def test_each_part_has_its_parameters_and_rate(make_runner, constructor, rates, 
     for part, wrapper in built.items():
         for group in wrapper.optimizer.param_groups:
             assert all((p.ndim < 2) == (group["weight_decay"] == 0) for p in group["params"])
-            found |= {names[id(p)]: (part, group["lr"]) for p in group["params"]}
+            given = {names[id(p)]: (part, group["lr"]) for p in group["params"]}
+            assert not set(given) & set(found), "each parameter has one optimizer"
+            found |= given
     assert set(found) == set(names.values())
     for name, (part, rate) in found.items():
         own = "opponent" if ".opponent." in name else "backbone" if name.startswith("backbone.") else ""
