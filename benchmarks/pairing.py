@@ -6,9 +6,9 @@ FOLDER is that of a dataset whose files belong together; nothing is written ther
 and become small planes of their edges. Then the planes of the map are moved among the frames, and what
 `rgbx.doctor.pairs.judge` names is compared with what was moved:
 
-- swapped: 5 % of the frames in pairs; deranged: 5 % in one ring; mirrored: 5 %; off by one: the whole folder, in both
-  directions; range: 100 frames (or a quarter) among which the files moved by 7; block: 60 (or a quarter) that are copies of
-  others; shuffled: the whole folder.
+- swapped: 5 % of the frames in pairs; deranged: 5 % in one ring; mirrored: 5 %; one behind, one ahead, shuffled: the
+  whole folder; range: 100 frames (or a quarter) among which the files moved by 7; block: 60 (or a quarter) that are
+  copies of others.
 - Recall is the share of the moved frames that are named, precision the share of the named that were moved.
 - AUC is the chance that an own pair fits better than a foreign one, over all pairs; rank 1 the share of images that no
   map fits better than their own. Both also for maps that are mirrored, which must not be told.
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -79,9 +79,10 @@ def damages(count: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndar
     yield "shuffled", rng.permutation(count)
 
 
-def row(name: str, judged: Callable[[], Pairs], moved: set[int]) -> None:
+def row(name: str, images: np.ndarray, others: np.ndarray, moved: set[int]) -> None:
+    """Judges planes [n, rows, columns] and prints what was found."""
     start = time.process_time()
-    verdict = judge(judged())
+    verdict = judge(Pairs(images, others, np.arange(len(images))))
     seconds = time.process_time() - start
     named = verdict.misplaced
     right = len(named & moved)
@@ -101,24 +102,19 @@ def main() -> None:
     cv2.setNumThreads(1)
     images, others = read_planes(arguments.folder, arguments.split, arguments.map)
     count = len(images)
-    index = np.arange(count)
     print(f"own pairs: {tell_apart(images, others)}")
     print(f"mirrored:  {tell_apart(images, np.ascontiguousarray(others[:, :, ::-1]))}")
     print(f"\n{'damage':<12}{'moved':>7}{'named':>7}{'recall':>8}{'precision':>11}{'CPU s':>7}  runs")
-    row("none", lambda: Pairs(images, others, index), set())
+    row("none", images, others, set())
     for seed in range(arguments.seeds):
         rng = np.random.default_rng(seed)
         for name, order in damages(count, rng):
-            row(
-                name,
-                lambda order=order: Pairs(images, others[order], index),
-                set(np.flatnonzero(order != index).tolist()),
-            )
+            row(name, images, others[order], set(np.flatnonzero(order != np.arange(count)).tolist()))
         chosen = rng.choice(count, max(1, count // 20), replace=False)
         turned = others.copy()
         turned[chosen] = turned[chosen][:, :, ::-1]
-        row("mirrored", lambda turned=turned: Pairs(images, turned, index), set(chosen.tolist()))
-    row("all mirrored", lambda: Pairs(images, np.ascontiguousarray(others[:, :, ::-1]), index), set(index.tolist()))
+        row("mirrored", images, turned, set(chosen.tolist()))
+    row("all mirrored", images, np.ascontiguousarray(others[:, :, ::-1]), set(range(count)))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ class _Report:
             text = f"{share} fits {better} its own" if len(strays) == 1 else f"{share} fit {better} their own"
         return self._pairs(text, f"Give {self._wrong} the names of the frames that they fit.", strays, {})
 
-    def _pairs(self, text: str, fix: str, strays: Sequence[Stray], evidence: Mapping[str, Any]) -> Finding:
+    def _pairs(self, text: str, fix: str, strays: Sequence[Stray], evidence: Mapping[str, object]) -> Finding:
         files, pairs = [], []
         for stray in strays:
             own, partner = ("rgb", self.item.name) if stray.image else (self.item.name, "rgb")
@@ -218,7 +218,7 @@ class _Report:
         return self._warning(text, fix, files, [stray.frame for stray in strays], {**evidence, "pairs": pairs})
 
     def _warning(
-        self, text: str, fix: str, files: Sequence[str], frames: Sequence[int], evidence: Mapping[str, Any]
+        self, text: str, fix: str, files: Sequence[str], frames: Sequence[int], evidence: Mapping[str, object]
     ) -> Finding:
         compared, total = len(self.item.index), len(self.check.split)
         if compared < total:

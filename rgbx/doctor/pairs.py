@@ -107,8 +107,9 @@ class Pairs:
     """Planes of n frames, and how well any two fit.
 
     Args:
-        images, others: int8 [n, rows, columns], see `small_plane`.
-        index: the position of each frame in its split, ascending.
+        images: int8 [n, rows, columns], see `small_plane`.
+        others: of the maps, int8 [n, rows, columns].
+        index: [n], the position of each frame in its split, ascending.
     """
 
     def __init__(self, images: np.ndarray, others: np.ndarray, index: np.ndarray) -> None:
@@ -131,33 +132,48 @@ class Pairs:
         known = rows.shape[1]
         return np.median(rows, axis=1), (known * _scale(rows) + 16 * self.scale) / (known + 16)
 
-    def blocks(self, frames: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    def blocks(
+        self,
+        frames: np.ndarray | None = None,  # [k]
+    ) -> Iterator[np.ndarray]:
         """Positions, of all frames or of these, some at a time."""
         frames = np.arange(self.count) if frames is None else frames
         for start in range(0, len(frames), _BLOCK):
             yield frames[start : start + _BLOCK]
 
-    def unit_images(self, frames: np.ndarray, turn: str = "") -> np.ndarray:
+    def unit_images(
+        self,
+        frames: np.ndarray,  # [k]
+        turn: str = "",
+    ) -> np.ndarray:
         """float32 [k, cells]: what the images, perhaps turned, have beside their mean, with norm 1."""
         centred = self.images[frames] - self.image_mean
         return _unit(centred[(slice(None), *TURNS[turn])] if turn else centred)
 
-    def unit_others(self, frames: np.ndarray) -> np.ndarray:
+    def unit_others(
+        self,
+        frames: np.ndarray,  # [k]
+    ) -> np.ndarray:
         """The same of the maps."""
         return _unit(self.others[frames] - self.other_mean)
 
     def fit(
         self,
         correlation: np.ndarray,  # [k, l] or [k]
-        images: np.ndarray,
-        others: np.ndarray,
+        images: np.ndarray,  # [k, 1] or [k]
+        others: np.ndarray,  # [1, l] or [k]
     ) -> np.ndarray:
-        """Correlations in standard deviations of foreign pairs; `images` and `others` are positions to broadcast."""
+        """Correlations in standard deviations of foreign pairs; `images` and `others` are positions."""
         middle = self.image_middle[images] + self.other_middle[others] - self.middle
         scale = self.image_scale[images] * self.other_scale[others] / self.scale
         return (correlation - middle) / np.maximum(scale, 1e-6)
 
-    def paired(self, images: np.ndarray, others: np.ndarray, turn: str = "") -> tuple[np.ndarray, np.ndarray]:
+    def paired(
+        self,
+        images: np.ndarray,  # [k]
+        others: np.ndarray,  # [k]
+        turn: str = "",
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Correlation and fit of image images[k] with map others[k], [k] each."""
         parts = [
             np.einsum("kc,kc->k", self.unit_images(images[at], turn), self.unit_others(others[at]))
@@ -166,7 +182,10 @@ class Pairs:
         correlation = np.concatenate([*parts, np.zeros(0, np.float32)])
         return correlation, self.fit(correlation, images, others)
 
-    def best(self, frames: np.ndarray) -> tuple[Best, Best]:
+    def best(
+        self,
+        frames: np.ndarray,  # [k]
+    ) -> tuple[Best, Best]:
         """For these frames the map of another frame that fits the image best, and the image that fits the map best."""
         row, column = Best(self.count), Best(self.count)
         rest = np.setdiff1d(np.arange(self.count), frames)
@@ -222,7 +241,11 @@ def judge(pairs: Pairs) -> Verdict:
     return verdict
 
 
-def _strays(pairs: Pairs, own: np.ndarray, suspects: np.ndarray) -> list[Stray]:
+def _strays(
+    pairs: Pairs,
+    own: np.ndarray,  # [n]
+    suspects: np.ndarray,  # [k]
+) -> list[Stray]:
     """Of the suspects those that fit another frame surely, and at least twice as well as their own."""
     found: list[Stray] = []
     row, column = pairs.best(suspects)
@@ -235,7 +258,11 @@ def _strays(pairs: Pairs, own: np.ndarray, suspects: np.ndarray) -> list[Stray]:
     return found
 
 
-def _possible(pairs: Pairs, own: np.ndarray, stray: Stray) -> bool:
+def _possible(
+    pairs: Pairs,
+    own: np.ndarray,  # [n]
+    stray: Stray,
+) -> bool:
     """Whether a frame can be another's, by what the two images, and the two maps, have in common.
 
     Where images, or maps, show the same, if shifted, the camera moved, and that one of them is dark or blurred is
@@ -269,7 +296,11 @@ def _in_place(pairs: Pairs, strays: list[Stray]) -> list[Stray]:
     return [stray for stray, value in zip(strays, best.tolist(), strict=True) if value < stray.fit / 2]
 
 
-def _turned(pairs: Pairs, own: np.ndarray, suspects: np.ndarray) -> dict[int, tuple[str, float]]:
+def _turned(
+    pairs: Pairs,
+    own: np.ndarray,  # [n]
+    suspects: np.ndarray,  # [k]
+) -> dict[int, tuple[str, float]]:
     """Suspects whose map fits the turned image, with the name of the turn that fits best, and its fit."""
     found: dict[int, tuple[str, float]] = {}
     for name in TURNS:
@@ -285,7 +316,11 @@ def _turned(pairs: Pairs, own: np.ndarray, suspects: np.ndarray) -> dict[int, tu
     return found
 
 
-def _runs(pairs: Pairs, own: np.ndarray, strays: list[Stray]) -> list[Run]:
+def _runs(
+    pairs: Pairs,
+    own: np.ndarray,  # [n]
+    strays: list[Stray],
+) -> list[Run]:
     """Ranges of frames whose maps fit the image a fixed number of frames further better than their own.
 
     Of each offset the range with the largest sum of gains is taken: a pair that cannot be told does not end it. Of
@@ -330,7 +365,11 @@ def _late(
     return bool(np.median(fit) >= FITS and (gain > 0).mean() >= 0.9 and gain.mean() >= fit.mean() / 4)
 
 
-def _gains(pairs: Pairs, own: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _gains(
+    pairs: Pairs,
+    own: np.ndarray,  # [n]
+    offset: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames that have another `offset` further, how much better their map fits that one's image, and how well."""
     at = np.searchsorted(pairs.index, pairs.index + offset).clip(0, pairs.count - 1)
     frames = np.flatnonzero(pairs.index[at] == pairs.index + offset)
@@ -350,8 +389,11 @@ def _largest_sum(values: np.ndarray) -> tuple[int, int]:
     return found
 
 
-def common_shift(images: np.ndarray, others: np.ndarray) -> tuple[int, int]:
-    """Cells (right, down) by which maps lie beside images, [n, rows, columns]; (0, 0) unless half of them agree."""
+def common_shift(
+    images: np.ndarray,  # [n, rows, columns]
+    others: np.ndarray,  # [n, rows, columns]
+) -> tuple[int, int]:
+    """Cells (right, down) by which maps lie beside images; (0, 0) unless half of those that are asked agree."""
     some = np.unique(np.linspace(0, len(images) - 1, min(len(images), _ALIGNED)).round().astype(int))
     shape = images.shape[1:]
     planes = [correlate(_unit(images[at][None]).reshape(shape), _unit(others[at][None]).reshape(shape)) for at in some]
