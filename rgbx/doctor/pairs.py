@@ -107,12 +107,17 @@ class Pairs:
     """Planes of n frames, and how well any two fit.
 
     Args:
-        images: int8 [n, rows, columns], see `small_plane`.
-        others: of the maps, int8 [n, rows, columns].
-        index: [n], the position of each frame in its split, ascending.
+        images: int8, see `small_plane`.
+        others: the same of the maps.
+        index: the position of each frame in its split, ascending.
     """
 
-    def __init__(self, images: np.ndarray, others: np.ndarray, index: np.ndarray) -> None:
+    def __init__(
+        self,
+        images: np.ndarray,  # [n, rows, columns]
+        others: np.ndarray,  # [n, rows, columns]
+        index: np.ndarray,  # [n]
+    ) -> None:
         self.index, self.count = index, len(images)
         self.images = images
         self.others = _moved(others, *common_shift(images, others))
