@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx._text import check_options, one_of
+from rgbx._types import Options
 from rgbx.layers.hard_concrete import drawn, hard_concrete, margin, openness
 from rgbx.layers.stack import Gated, ModalityLayer, StackLayout, split_modalities
 from rgbx.layers.stages import check_stages
@@ -68,7 +69,7 @@ class Purification:
             raise ValueError(f"purification field test_noise is {self.test_noise!r}; expected True or False")
 
 
-def build_purification(given: str | Mapping[str, Any] | Purification | None) -> Purification | None:
+def build_purification(given: str | Options | Purification | None) -> Purification | None:
     """Reads purification from plain values.
 
     Args:
