@@ -267,7 +267,11 @@ def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[
     side = int(size[-2])
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(path: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note(
+        path: str,
+        _module: nn.Module,
+        inputs: tuple[Tensor, ...],  # [1, C, H, W] or whatever the module reads
+    ) -> None:
         shapes[path] = tuple(inputs[0].shape)
 
     hooks = [_submodule(network, path).register_forward_pre_hook(partial(note, path)) for path in modules]

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbx._text import check_options, one_of
+from rgbx._types import Options
 from rgbx.layers.hard_concrete import drawn, hard_concrete, margin, openness
 from rgbx.layers.stack import Gated, ModalityLayer, StackLayout, split_modalities
 from rgbx.layers.stages import check_stages
 
 CONTEXTS = ("cross", "own")
 WEIGHTS = {"synthetic": 1.0, "literal": 0.5}  # of the loss, by the supervision
+MISSED = 1.5  # what a damaged pixel that is believed costs, where a clean one that is not costs 1
 INPUTS = 0  # the stage number of a gate on the inputs
 
 
@@ -67,7 +69,7 @@ class Purification:
             raise ValueError(f"purification field test_noise is {self.test_noise!r}; expected True or False")
 
 
-def build_purification(given: str | Mapping[str, Any] | Purification | None) -> Purification | None:
+def build_purification(given: str | Options | Purification | None) -> Purification | None:
     """Reads purification from plain values.
 
     Args:
@@ -196,13 +198,14 @@ class StageGates(nn.Module):
         the whole depth, as the other modality serves the task; it is no detector.
 
         Synthetic: the mean cross-entropy of σ(a − β ln 2), which is 1/2 where the mask closes, against the share of a
-        location's pixels that were not damaged.
+        location's pixels that were not damaged. What is damaged counts 1.5 times, so that a mask closes where damage
+        has a probability of 40%: a location that is masked by mistake is told by the other modalities.
 
         Args:
             gates: of the call, as `StackLayout.gates` has them.
             corrupted: where modalities were damaged, bool or 0..1, at the size of the images, which padding at right
-                and bottom may exceed: it does not count. A modality without an entry was not damaged. Only
-                synthetic supervision reads it.
+                and bottom may exceed: it does not count. A modality without an entry was not damaged; the modalities of
+                entries may be absent. Only synthetic supervision reads it.
 
         Raises:
             ValueError: synthetic supervision of a batch that says nowhere what was damaged.
@@ -222,22 +225,20 @@ class StageGates(nn.Module):
         corrupted: Mapping[str, Tensor],  # [N, 1, H, W]
     ) -> list[Tensor]:
         names = gates[0].names
-        known = [corrupted[name] for name in names if name in corrupted]
-        if not known:
+        if not corrupted:
             wanted = " or ".join(f"{name}_corrupted" for name in names)
             raise ValueError(
                 f"purification is supervised by damage, but the batch has no {wanted}: add the transform DamageBlocks "
                 "to the training pipeline, or set supervision='literal'"
             )
-        clean = [
-            1 - corrupted[name].float() if name in corrupted else torch.ones_like(known[0].float()) for name in names
-        ]
-        truth = torch.cat(clean)
+        none = torch.zeros_like(next(iter(corrupted.values())))
+        truth = 1 - torch.cat([corrupted.get(name, none).float() for name in names])
         terms = []
         for gate in gates:
             height, width = gate.logits.shape[-2:]
             share, counted = _pooled(truth, (height, width), self.gate(gate.stage).source.stride)
-            loss = F.binary_cross_entropy_with_logits(margin(gate.logits), share, reduction="none")
+            distance = margin(gate.logits)
+            loss = share * F.softplus(-distance) + MISSED * (1 - share) * F.softplus(distance)
             terms.append((loss * counted).sum() / (counted.sum() * len(truth)))
         return terms
 

@@ -152,7 +152,7 @@ def test_the_synthetic_loss_is_a_loop_over_locations(size):
                             continue
                         weight, truth = pixels.numel() / stride**2, float(pixels.mean())
                         belief = 1 / (1 + math.exp(-(float(found.logits[2 * m + n, 0, i, j]) - OPENS_AT)))
-                        loss -= weight * (truth * math.log(belief) + (1 - truth) * math.log(1 - belief))
+                        loss -= weight * (truth * math.log(belief) + 1.5 * (1 - truth) * math.log(1 - belief))
                         weights += weight
         total.append(loss / weights)
     found = made(weight=3.0).losses(gates, damage)["loss_purification"]
@@ -163,8 +163,15 @@ def test_a_batch_that_says_nothing_of_damage_is_refused_by_synthetic_supervision
     with pytest.raises(ValueError, match=r"rgb_corrupted or depth_corrupted: add the transform DamageBlocks"):
         made().losses(gated())
     with pytest.raises(ValueError, match="DamageBlocks"):
-        made().losses(gated(), {"thermal": torch.zeros(2, 1, 16, 24)})
+        made().losses(gated(), {})
     assert made().losses([], None) == {}
+
+
+def test_damage_of_what_is_absent_leaves_the_others_clean():
+    """As modality dropout does of a batch in which depth alone was damaged."""
+    gates = [Gated(1, ("rgb",), gated()[0].logits[:2])]
+    clean = made().losses(gates, {"rgb": torch.zeros(2, 1, 16, 24)})
+    assert made().losses(gates, {"depth": torch.ones(2, 1, 16, 24)}) == clean
 
 
 def test_beliefs_are_below_one_half_where_a_stage_masks():
