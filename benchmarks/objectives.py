@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO, Any, cast
 
 import torch
 
@@ -36,7 +37,7 @@ Times = dict[str, float]
 def serve(objectives: list[str], backbone: str, steps: int) -> None:
     """Tells the parameters of a model, then for every line of input what a step takes, seconds by clock and by CPU."""
     torch.manual_seed(0)
-    given = {"objectives": objectives} if objectives else {}  # an old revision has no such option
+    given: Any = {"objectives": objectives} if objectives else {}  # an old revision has no such option
     model = multimodal_segmentor(
         modalities=("rgb", "depth"),
         num_classes=10,
@@ -82,6 +83,7 @@ class Turn:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.asks, self.answers = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
         told = self._read()
         self.parameters, self.rounds = int(told["parameters"]), list[Times]()
         if Path(told["rgbx"]) != root.resolve() / "rgbx":
@@ -89,19 +91,19 @@ class Turn:
 
     def take(self) -> None:
         """One more round."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        self.asks.write("\n")
+        self.asks.flush()
         self.rounds.append(self._read())
 
-    def _read(self) -> dict:
-        line = self.process.stdout.readline()
+    def _read(self) -> Any:
+        line = self.answers.readline()
         if not line:
             raise RuntimeError("it ended without an answer")
         return json.loads(line)
 
     def end(self) -> None:
         """Lets the process end."""
-        self.process.stdin.close()
+        self.asks.close()
         self.process.wait()
 
     def cells(self, first: Turn) -> list[str]:
