@@ -46,7 +46,7 @@ def imported(place, monkeypatch):
 
 
 def scalars(folder):
-    """What was logged at the end of each epoch, after 8 steps and after 16: of losses the means over the last ten at most."""
+    """What was logged at the end of each epoch, after 8 steps and 16: of losses the means over the last ten at most."""
     (file,) = Path(folder).rglob("scalars.json")
     return [line for line in map(json.loads, file.read_text().splitlines()) if "loss" in line]
 
