@@ -182,7 +182,7 @@ class PartsConstructor:
 class EncoderDecoderConstructor(PartsConstructor):
     """Builds the optimizer with separate learning rates for the encoder and the rest.
 
-    `model.backbone` is the encoder. Norms, biases and the ensemble's `alpha`, that is every
+    `model.backbone` is the encoder, but for its gates, which no pretrained weights have. Norms, biases and the ensemble's `alpha`, that is every
     parameter of fewer than two axes, get no weight decay. Options, in the config's
     `paramwise_cfg`: `encoder_lr` and `decoder_lr` (absolute), or `encoder_lr_mult` and
     `decoder_lr_mult` (factors on the optimizer's `lr`). Discriminators, such as an objective's, have
@@ -204,7 +204,8 @@ class EncoderDecoderConstructor(PartsConstructor):
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and not is_of_opponent(name):
-                part = "encoder" if name.startswith("backbone.") else "decoder"
+                pretrained = name.startswith("backbone.") and not name.startswith("backbone.purification.")
+                part = "encoder" if pretrained else "decoder"
                 groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
         if not groups:
             raise ValueError("the model has no parameter that requires a gradient")

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from small_models import small
 from tiny import tiny_segmentor
 from torch import nn
 
@@ -38,6 +39,17 @@ def test_groups(model):
             0.0,
         ),
     }
+
+
+def test_gates_are_no_part_of_the_encoder():
+    """Pretrained weights have none, so that they learn at the rate of what is new."""
+    gated = small("classes", purification="cross")
+    groups = build(gated, dict(encoder_lr_mult=0.1)).optimizer.param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, parameter in gated.named_parameters():
+        encoder = name.startswith("backbone.network.")
+        assert encoder or not name.startswith("backbone.") or "purification" in name
+        assert rates[id(parameter)] == pytest.approx(0.01 if encoder else 0.1), name
 
 
 def test_frozen_parameters_are_left_out(model):
