@@ -182,11 +182,11 @@ class PartsConstructor:
 class EncoderDecoderConstructor(PartsConstructor):
     """Builds the optimizer with separate learning rates for the encoder and the rest.
 
-    `model.backbone` is the encoder, but for its gates, which no pretrained weights have. Norms, biases and the ensemble's `alpha`, that is every
-    parameter of fewer than two axes, get no weight decay. Options, in the config's
-    `paramwise_cfg`: `encoder_lr` and `decoder_lr` (absolute), or `encoder_lr_mult` and
-    `decoder_lr_mult` (factors on the optimizer's `lr`). Discriminators, such as an objective's, have
-    an optimizer of their own at the rate `discriminator_lr`, or else the optimizer's `lr`.
+    `model.backbone` is the encoder, but for its gates, which no pretrained weights have. Norms, biases and
+    the ensemble's `alpha`, that is every parameter of fewer than two axes, get no weight decay. Options, in
+    the config's `paramwise_cfg`: `encoder_lr` and `decoder_lr` (absolute), or `encoder_lr_mult` and
+    `decoder_lr_mult` (factors on the optimizer's `lr`). Discriminators, such as an objective's, have an
+    optimizer of their own at the rate `discriminator_lr`, or else the optimizer's `lr`.
 
     Raises:
         ValueError: unknown options, both forms for one part, or no trainable parameter.
