@@ -138,19 +138,22 @@ def measured(form: str, seed: int, steps: int, folder: Path) -> dict[str, Any]:
     """All figures of a network."""
     model = trained(form, seed, steps, folder)
     clean = tested(model, folder)
+    gated = [name for name in MODALITIES if f"{name} belief" in clean]
     result: dict[str, Any] = {"clean mIoU": clean["mIoU"]}
-    if model.backbone.purification is None:
-        return result
-    result |= {f"{name} closed, clean frames": float((clean[f"{name} belief"] < 0.5).mean()) for name in MODALITIES}
+    result |= {f"{name} closed, clean frames": float((clean[f"{name} belief"] < 0.5).mean()) for name in gated}
     for name in MODALITIES:
         for kind in (*SEEN, *UNSEEN):
             test = tested(model, folder, [DamageBlocks((name,), kinds=(kind,), probability=1.0)])
-            damaged, belief = test[f"{name} damaged"], test[f"{name} belief"]
-            row = {"AUC": area(-belief, damaged)}
+            damaged, row = test[f"{name} damaged"], {"mIoU": test["mIoU"]}
+            if name in gated:
+                closed = test[f"{name} belief"] < 0.5
+                row |= {"AUC": area(-test[f"{name} belief"], damaged)}
+                row |= {
+                    "closed, damaged": float(closed[damaged].mean()),
+                    "closed, clean": float(closed[~damaged].mean()),
+                }
             if name == "depth":
                 row |= {detector: area(test[detector], damaged) for detector in DETECTORS}
-            row |= {"closed, damaged": float((belief < 0.5)[damaged].mean())}
-            row |= {"closed, clean": float((belief < 0.5)[~damaged].mean()), "mIoU": test["mIoU"]}
             result[f"{name} {kind}"] = row
     return result
 

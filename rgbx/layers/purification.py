@@ -37,8 +37,8 @@ class Purification:
             there may be none; ``"own"``: its own alone, as in the paper.
         stages: stages whose inputs are gated, 1 being the first at stride 4; None for all.
         supervision: ``"synthetic"``: cross-entropy of the logits against where a batch says that a modality was
-            damaged; ``"literal"``: the penalty of the paper beside the losses of the heads. Trained that way gates
-            close a modality, or none, as a whole; see `StageGates.losses`.
+            damaged; ``"literal"``: the penalty of the paper beside the losses of the heads, by which gates close
+            stages of a modality as a whole; see `StageGates.losses`.
         weight: of that loss; None for 1.0 of the cross-entropy and 0.5 of the penalty.
         hidden: channels inside a gate.
         test_noise: draws noise at test too, as the authors do; otherwise a prediction is deterministic.
@@ -194,8 +194,8 @@ class StageGates(nn.Module):
     ) -> dict[str, Tensor]:
         """The weighted loss of the gates of a call, ``{"loss_purification": scalar}``; nothing without gates.
 
-        Literal: the mean of σ(a − β ln(−γ / ζ)), a = logit + 3, over locations and stages. On rendered rooms it shut
-        the whole depth, as the other modality serves the task; it is no detector.
+        Literal: the mean of σ(a − β ln(−γ / ζ)), a = logit + 3, over locations and stages. On rendered rooms it closed
+        whole stages of both modalities, damaged or not, and cost 0.00 to 0.14 mIoU; it is no detector.
 
         Synthetic: the mean cross-entropy of σ(a − β ln 2), which is 1/2 where the mask closes, against the share of a
         location's pixels that were not damaged. What is damaged counts 1.5 times, so that a mask closes where damage
