@@ -29,7 +29,8 @@ step() {
     case $1 in
     build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops build && "$python" -m rgbx.ops ;;
     tests)
-        RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/models tests/evaluate tests/train tests/profile
+        RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/backbones \
+            tests/objectives tests/models tests/evaluate tests/train tests/profile
         ;;
     folder)  # planned, trained and used on the GPU; class ids as a CPU has them
         [ -f "$out/folder/config.py" ] || "$python" -m rgbx init "${RGBX_NYUV2:?}" --budget 2min \
