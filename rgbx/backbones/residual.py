@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, untracked
 
 LAYER_SCALES = ("gamma", "layer_scale")
 SHORTCUTS = ("downsample", "shortcut")
@@ -98,5 +98,19 @@ class _Checkpointed:
         self,
         x: Tensor,  # [M*N, C, H, W]
     ) -> Tensor:
-        forward: Callable[[Tensor], Tensor] = partial(type(self.block).forward, self.block)
-        return self.layout.checkpoint(forward, x) if torch.is_grad_enabled() else forward(x)
+        if not torch.is_grad_enabled():
+            return self._forward((), x)
+        still = [m for m in self.block.modules() if isinstance(m, _BatchNorm) and not m.track_running_stats]
+        return self.layout.checkpoint(partial(self._forward, still), x)
+
+    def _forward(
+        self,
+        still: Sequence[nn.Module],
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> Tensor:
+        """What the block gives, with norms that leave their statistics alone now as they did the first time."""
+        forward: Callable[[nn.Module, Tensor], Tensor] = type(self.block).forward
+        if torch.compiler.is_compiling():  # then the part that is computed again is traced here and now
+            return forward(self.block, x)
+        with untracked(still):
+            return forward(self.block, x)

@@ -1,6 +1,6 @@
 """Layers that know the modalities: the stack, its private norms and layers, gates on its maps; gradient reversal."""
 
-from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers
+from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers, untracked
 from rgbx.layers.purification import Purification, SequencePurification, StageGates, build_purification
 from rgbx.layers.reversal import reverse_gradient
 from rgbx.layers.stack import (
@@ -32,4 +32,5 @@ __all__ = [
     "separate_layers",
     "split_modalities",
     "stack_modalities",
+    "untracked",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -49,6 +52,19 @@ def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "privat
         else:
             count += replace_norms(child, layout, variant)
     return count
+
+
+@contextmanager
+def untracked(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """A context in which batch norms among the modules leave their running statistics as they are."""
+    norms = [module for module in modules if isinstance(module, _BatchNorm) and module.track_running_stats]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def separate_layers(module: nn.Module, layout: StackLayout) -> None:

@@ -25,7 +25,7 @@ from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
-from rgbx.layers import StackLayout, StageGates, split_modalities
+from rgbx.layers import StackLayout, StageGates, split_modalities, untracked
 from rgbx.layers.stack import Gated
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
@@ -1077,15 +1077,8 @@ class MultimodalModel(nn.Module):
 
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""
-        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        tracking = [norm for norm in norms if norm.track_running_stats]
-        try:
-            for norm in tracking:
-                norm.track_running_stats = False
+        with untracked(self.modules()):
             return self.run(inputs, purified=False).outputs
-        finally:
-            for norm in tracking:
-                norm.track_running_stats = True
 
     def _objective_losses(self, step: Step, *, opponents: bool = False) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}

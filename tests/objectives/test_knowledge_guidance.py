@@ -153,14 +153,21 @@ def test_the_objective_is_the_reference(answers):
 
 def test_the_released_parts_are_the_authors(answers):
     names = ("l", "a", "v")
-    features = [answers[f"kgs/feature_{name}"] for name in names]
+    features = [answers[f"kgs/feature_{name}"].clone().requires_grad_() for name in names]
     weights = guidance_weights(answers["kgs/losses"])
     close(weights, answers["kgs/weights"])
-    each = {}
+    each, reached = {}, 0
     for index, name in enumerate(names):
         teacher = torch.full((len(features[0]),), index)
         each[name] = inter_guidance(features, teacher, weights.expand(4, 3), 10.0, "released").mean()
         close(each[name], answers[f"kgs/distil_{name}"])
+        gradients = torch.autograd.grad(each[name], features)
+        assert not gradients[index].any()
+        for student, gradient in zip(names, gradients, strict=True):
+            if (norm := answers.get(f"gradnorm/kgs/distil_{name}/feature_{student}")) is not None:
+                close(gradient.norm(), norm)
+                reached += 1
+    assert reached == 3
     close(each[names[answers["kgs/losses"].argmin()]], answers["kgs/inter"])
 
 
@@ -401,3 +408,18 @@ def test_gates_of_a_network_are_guided():
     intra.backward()
     gates = [p.grad for name, p in guided.named_parameters() if ".purification." in name]
     assert any(gradient is not None and gradient.any() for gradient in gates)
+
+
+def test_gates_are_guided_with_activations_that_are_computed_again():
+    """Gradients are those of kept activations, and what is computed again of the open pass is in no statistics."""
+    options = dict(modalities=("rgb", "depth"), purification={"supervision": "literal", "hidden": 4})
+    guided = [small("classes", objectives=["knowledge_guidance"], **options) for _ in range(2)]
+    plain = small("classes", **options)
+    for model in (guided[1], plain):
+        model.backbone.set_grad_checkpointing()
+    for model in (*guided, plain):
+        torch.manual_seed(1)
+        sum(run(model, batch(), "loss").values()).backward()
+    for (name, p), q in zip(guided[0].named_parameters(), guided[1].parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
+    assert equal(dict(guided[1].named_buffers()), dict(plain.named_buffers()))
