@@ -123,8 +123,12 @@ def test_every_fusion_and_subset(fusion):
 )
 def test_every_form_of_encoder(options):
     backbone = made(fusion="addition", **options).eval()
-    with torch.no_grad(), backbone.layout.holding(NAMES, purified=False):
-        assert same(backbone(maps(NAMES)), without(backbone, fusion="addition", **options)(maps(NAMES)))
+    plain = without(backbone, fusion="addition", **options)
+    with torch.no_grad():
+        features, gates = call(backbone, NAMES)
+        with backbone.layout.holding(NAMES, purified=False):
+            assert same(backbone(maps(NAMES)), plain(maps(NAMES)))
+        assert len(gates) == 4 and not same(features, plain(maps(NAMES)))
 
 
 def test_every_parameter_of_a_gate_is_of_one_modality_and_learns():

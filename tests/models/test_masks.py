@@ -27,8 +27,8 @@ def gated(seed=0, **options):
     return model
 
 
-def believed(model, inputs):
-    """σ(logit − the opening one) of each modality by hooks on the gates' last layers, [N, H, W]: 64×64 or smaller."""
+def logits_of(model, inputs):
+    """The logits of each stage, [2N, 1, h, w], by hooks on the gates' last layers."""
     logits, hooks = [], []
     for gate in model.backbone.purification.of_stages():
         hooks.append(gate.decide.register_forward_hook(lambda _m, _i, out: logits.append(out)))
@@ -62,14 +62,13 @@ def test_a_mask_below_a_half_is_closed_in_some_stage():
     model = gated()
     data = batch((64, 64))
     inputs = model.data_preprocessor(data)["inputs"]
-    logits = believed(model, inputs)
+    logits = logits_of(model, inputs)
     assert len(logits) == 4
     margins = torch.stack([F.interpolate(x - OPENS_AT, (64, 64), mode="bilinear") for x in logits])  # [4, 2N, 1, ...]
     found = Predictor(model)(data)
     masks = torch.stack([sample["masks"][name] for name in ("rgb", "depth") for sample in found])
     assert 0 < (masks < 0.5).float().mean() < 1
-    least, most = margins.amin(0)[:, 0].sigmoid(), margins.amax(0)[:, 0].sigmoid()
-    assert ((masks >= least - 1e-5) & (masks <= most + 1e-5)).all()
+    torch.testing.assert_close(masks, margins.amin(0)[:, 0].sigmoid(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -118,21 +117,6 @@ def test_training_needs_to_be_told_what_was_damaged():
     assert losses["clean"] != losses["damaged"]
     literal = small("classes", purification={"supervision": "literal"}).train()
     assert "loss_purification" in literal(**literal.data_preprocessor(data, training=True), mode="loss")
-
-
-def test_statistics_of_norms_see_no_open_pass():
-    """The pass with open gates, that an objective asks for, leaves running statistics alone."""
-    plain, guided = (
-        small("classes", purification={"supervision": "literal"}, objectives=objectives).train()
-        for objectives in ([], ["knowledge_guidance"])
-    )
-    guided.load_state_dict(plain.state_dict())
-    for model in (plain, guided):
-        torch.manual_seed(0)
-        losses = model(**model.data_preprocessor(batch(), training=True), mode="loss")
-    assert {"loss_knowledge_guidance_inter", "loss_knowledge_guidance_intra"} <= set(losses)
-    for (name, ours), theirs in zip(guided.named_buffers(), dict(plain.named_buffers()).values(), strict=True):
-        assert name.endswith("num_batches_tracked") or torch.equal(ours, theirs), name
 
 
 @pytest.fixture

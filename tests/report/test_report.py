@@ -87,6 +87,20 @@ def test_the_page_says_what_was_measured(write_result):
     assert [row[1], *row[3:5]] == [f"{100 * scores[key]:.1f}" for key in ("mIoU", "mAcc", "aAcc")]
 
 
+def test_masks_are_captioned_and_explained(write_result):
+    """Of networks with gates; they are no pictures of classes, which are drawn without smoothing."""
+
+    def masked(head):
+        for entry in head["pictures"]:
+            entry["files"]["mask/depth"] = entry["files"]["input/depth"]
+
+    explained = "Masks are yellow where the network believes a modality"
+    page = render(write_result(labels(masked)))
+    assert explained in page.told and explained not in render(write_result()).told
+    shown = [a for tag, a in page.tags if tag == "img" and a["alt"].startswith("mask of depth of the ")]
+    assert len(shown) == 3 and all(a["class"] == "smooth" for a in shown)
+
+
 def test_a_branch_is_told_from_the_modality_alone(write_result):
     """Three numbers that belong to RGB stand under three names, in the first table and in that of the classes."""
 

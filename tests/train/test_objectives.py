@@ -48,6 +48,7 @@ CASES = {
         "accumulate": 2,
     },
     "opponent, alternating": {**settings(JUDGED), **ALTERNATING},
+    "gates": settings(PLAIN, purification={"supervision": "literal", "hidden": 2}, modality_dropout=0.6),
 }
 
 
