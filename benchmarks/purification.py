@@ -108,7 +108,7 @@ def tested(model: MultimodalModel, folder: Path, damage: Sequence[DamageBlocks] 
     found: dict[str, list[np.ndarray]] = {}
     for start in range(0, TESTED_ON, 20):
         batch = collate([data[SampleKey(index, TEST_SEED)] for index in range(start, start + 20)])
-        run = model.run(model.data_preprocessor(batch)["inputs"])
+        run = model.run(model.data_preprocessor(batch)["inputs"], beliefs=True)
         predicted, truth = run.outputs["labels"]["ensemble"].argmax(1), batch["label"]
         counted = truth < CLASSES
         pairs = CLASSES * truth[counted] + predicted[counted]

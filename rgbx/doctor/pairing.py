@@ -207,7 +207,11 @@ class _Report:
             text = f"the files of {self._who} are shuffled against those of rgb: {share} fit {better} their own"
         else:
             text = f"{share} fits {better} its own" if len(strays) == 1 else f"{share} fit {better} their own"
-        return self._pairs(text, f"Give {self._wrong} the names of the frames that they fit.", strays, {})
+        fix = (
+            f"Give {self._wrong} the names of the frames that they fit, by way of other names, as files of those names "
+            "are there; --json lists all pairs."
+        )
+        return self._pairs(text, fix, strays, {})
 
     def _pairs(self, text: str, fix: str, strays: Sequence[Stray], evidence: Mapping[str, object]) -> Finding:
         files, pairs = [], []

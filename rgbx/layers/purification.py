@@ -264,7 +264,7 @@ class StageGates(nn.Module):
             maps.append(F.interpolate(margin(gate.logits), size=full, mode="bilinear", align_corners=False))
         cropped = torch.stack([x[..., : size[0], : size[1]] for x in maps])
         least = cropped.amin(0).sigmoid()
-        return dict(zip(names, least.split([len(least) // len(names)] * len(names)), strict=True))
+        return dict(zip(names, least.split([least.shape[0] // len(names)] * len(names)), strict=True))
 
 
 def _pooled(

@@ -585,6 +585,21 @@ def input_options(
     return {name: {**DEFAULT_STATISTICS.get(name, {}), **given.get(name, {})} for name in modalities}
 
 
+def _scalars(objective: str, found: object) -> dict[str, Tensor]:
+    """What an objective gives; refuses what training could not add up, which anybody's may give."""
+    wrong = f"{_found(found)} instead of a dict" if not isinstance(found, dict) else ""
+    losses: dict[str, Tensor] = found if isinstance(found, dict) else {}
+    for key, x in losses.items():
+        if not isinstance(x, Tensor) or x.ndim:
+            wrong = f"{key!r}, {_found(x)}"
+    if wrong:
+        raise ValueError(
+            f"objective {objective!r} gives {wrong}; expected a dict of scalar tensors by name, such as "
+            "{'distance': x.mean()}"
+        )
+    return losses
+
+
 def _statistics(name: str, given: Options | None) -> Statistics:
     known = dict(given or {})
     if not {"mean", "std"} <= set(known):
@@ -621,8 +636,8 @@ class Pass(NamedTuple):
     Attributes:
         outputs: of every head.
         features: what the heads read, [M*N, C_i, h_i, w_i] of each stage; merged [N, C_i, h_i, w_i].
-        beliefs: of each modality, float32 [N, 1, H, W] in 0..1, see `StageGates.beliefs`; none in training and of
-            networks without gates.
+        beliefs: of each modality, float32 [N, 1, H, W] in 0..1, see `StageGates.beliefs`; none where they are not asked
+            for, and of networks without gates.
         gates: what they left.
         penalty: what the fusion method adds to the loss of this run, a scalar; None where it adds nothing.
     """
@@ -972,12 +987,14 @@ class MultimodalModel(nn.Module):
         resize: str = "bilinear",
         heads: Collection[str] | None = None,
         purified: bool | None = None,
+        beliefs: bool = False,
     ) -> Pass:
         """As `outputs`, with what the network did on the way.
 
         Args:
             inputs, resize, heads: see `outputs`.
             purified: False leaves the network's gates open, see `StackLayout.holding`.
+            beliefs: whether what its gates believe is wanted, too.
         """
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
@@ -992,8 +1009,7 @@ class MultimodalModel(nn.Module):
         with self.layout.holding(present, purified=purified):
             features = self.backbone(padded)
             gates, purification = self.layout.gates, self.backbone.purification
-            believed = purification is not None and not self.training
-            beliefs = purification.beliefs(gates, (height, width)) if purification and believed else {}
+            believed = purification.beliefs(gates, (height, width)) if beliefs and purification else {}
             branches = () if self.backbone.single_branch else tuple(present)
             for name, head in self.named_heads():
                 if heads is not None and name not in heads:
@@ -1005,7 +1021,7 @@ class MultimodalModel(nn.Module):
                 found[name] = dict(zip(names, parts, strict=True))
             network = typing.cast(nn.Module, self.backbone)
             penalty = fusion_penalty(network, self.layout) if self.training else None
-            return Pass(found, features, beliefs, gates, penalty)
+            return Pass(found, features, believed, gates, penalty)
 
     def _pad(
         self,
@@ -1086,7 +1102,7 @@ class MultimodalModel(nn.Module):
             if opponents and each.opponent is None:
                 continue
             found = each.opponent_losses(step) if opponents else each(step)
-            losses |= {f"loss_{name}_{key}": each.weight * x for key, x in found.items()}
+            losses |= {f"loss_{name}_{key}": each.weight * x for key, x in _scalars(name, found).items()}
         return losses
 
     def _discriminator_losses(self, targets: Mapping[str, Target], shown: Shown | None) -> dict[str, Tensor]:

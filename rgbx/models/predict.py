@@ -55,7 +55,9 @@ class Network(typing.Protocol):
     def tasks(self) -> Mapping[str, Task]:
         """The task of each head."""
 
-    def run(self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None) -> Run:
+    def run(
+        self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None, beliefs: bool = False
+    ) -> Run:
         """What every branch and the ensemble of the heads, None for all, put out, at the inputs' size."""
 
     def modules(self) -> Iterator[nn.Module]: ...
@@ -277,7 +279,7 @@ class Predictor:
     ) -> Outputs:
         rules, first = self.protocol, next(iter(padded.values()))
         with torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None):
-            run = self.model.run(padded, resize=rules.logits_to_label, heads=self.tasks)
+            run = self.model.run(padded, resize=rules.logits_to_label, heads=self.tasks, beliefs=True)
 
         def finished(
             x: Tensor,  # [N, C, rows, columns], padded

@@ -180,7 +180,7 @@ def complete_objectives(given: object) -> list[dict[str, Any]]:
         options = {"name": item} if isinstance(item, str) else dict(item) if isinstance(item, Mapping) else {}
         kind = OBJECTIVES.find(options.get("name"), f"an objective is {item!r}", ", or a dict of a name and options")
         known = {key: p.default for key, p in inspect.signature(kind).parameters.items() if key != "site"}
-        check_options([key for key in options if key not in ("name", "weight")], known, f"objective {kind.name!r}")
+        check_options([key for key in options if key != "name"], ["weight", *known], f"objective {kind.name!r}")
         if kind.name in found:
             raise ValueError(f"objective {kind.name!r} is given twice; expected each once, with its weight")
         options = {"name": kind.name, "weight": 1.0, **known, **options}

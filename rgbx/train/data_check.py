@@ -165,6 +165,33 @@ def check_labels(model: MultimodalModel, dataset: Dataset[Batch], samples: Seque
     return warnings
 
 
+def check_damage(model: MultimodalModel, samples: Sequence[Batch]) -> None:
+    """Whether what was damaged is an input, and gates that learn from damage are told of some.
+
+    Args:
+        model: with gates or without.
+        samples: that it is trained on, packed, as `look_at` gives them.
+
+    Raises:
+        ValueError: a map that a head predicts is damaged, or no sample says what was, for gates that learn from it.
+    """
+    told = {key.removesuffix("_corrupted") for sample in samples for key in sample if key.endswith("_corrupted")}
+    for name, task in model.tasks.items():
+        if task.target in told:
+            raise ValueError(
+                f"head {name!r} predicts {task.target!r}, whose truth the training transforms damage: leave it out of "
+                "the keys of DamageBlocks"
+            )
+    gates = model.backbone.purification
+    if gates is not None and gates.options.supervision == "synthetic" and not told & set(model.modalities):
+        wanted = " or ".join(f"{name}_corrupted" for name in model.modalities)
+        raise ValueError(
+            f"model.purification learns from damage, but no training sample has {wanted}: put dict(type=DamageBlocks, "
+            f"keys={model.modalities}) of rgbx.transforms first among the training transforms, or set "
+            "model.purification.supervision='literal'"
+        )
+
+
 def check_norms(model: MultimodalModel, loader: DataLoader[Batch], samples: Sequence[Batch]) -> None:
     """Whether every batch of an epoch has more than one value per channel at the network's deepest stage.
 

@@ -16,7 +16,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.visualization import LocalVisBackend
+from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,7 +29,15 @@ from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.console import progress, shorten_console
-from rgbx.train.data_check import check_classes, check_labels, check_maps, check_norms, check_sizes, look_at
+from rgbx.train.data_check import (
+    check_classes,
+    check_damage,
+    check_labels,
+    check_maps,
+    check_norms,
+    check_sizes,
+    look_at,
+)
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
@@ -64,8 +72,14 @@ class Runner(ResumableRunner):
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
             resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
-        with trusting(bool(cfg.get("trust_checkpoint", False))):
-            return super().from_cfg(cfg)
+        known = set(Visualizer._instance_dict)
+        try:
+            with trusting(bool(cfg.get("trust_checkpoint", False))):
+                return super().from_cfg(cfg)
+        except Exception:
+            for name in set(Visualizer._instance_dict) - known:  # its writers, before somebody removes the folder
+                Visualizer._instance_dict[name].close()
+            raise
 
     def dump_config(self) -> None:
         """Keeps the config in the work directory, but never over the file that it was read from."""
@@ -173,6 +187,7 @@ class Runner(ResumableRunner):
         for name, found in samples.items():
             check_sizes(loops[name].dataloader, found, name)
         check_norms(model, loader, samples["train_dataloader"])
+        check_damage(model, samples["train_dataloader"])
         if self.val_loop is not None:
             for hook in [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]:
                 hook.check_metric(model.tasks, self.val_loop.dataloader.dataset.metainfo)

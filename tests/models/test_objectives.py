@@ -16,6 +16,7 @@ from rgbx.models import MultimodalModel
 from rgbx.models.checkpoint import read_checkpoint, to_plain
 from rgbx.models.load import model_of
 from rgbx.models.recipe import check_recipe, recipe_differences
+from rgbx.objectives import Objective
 from rgbx.train.loops import training_step
 
 pytestmark = pytest.mark.usefixtures("made_objectives")
@@ -38,6 +39,35 @@ KINDS = {
     "generator": dict(kind="map", backbone=UNET),
     "one": dict(modalities=("rgb",)),
 }
+
+
+class Broken(Objective):
+    """Gives what it was told to."""
+
+    name = "broken"
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def forward(self, step):
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (torch.zeros(()), r"'broken' gives a tensor float32 \[\] instead of a dict"),
+        (None, "'broken' gives NoneType instead of a dict"),
+        ({"x": torch.zeros(2)}, r"'broken' gives 'x', a tensor float32 \[2\]; expected a dict of scalar tensors"),
+        ({"x": 1.0}, "'broken' gives 'x', float"),
+    ],
+)
+def test_what_cannot_be_added_up_is_named(found, told):
+    model = small("classes")
+    model.objectives["broken"] = Broken(found)
+    with pytest.raises(ValueError, match=told):
+        run(model, batch(), "loss")
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)

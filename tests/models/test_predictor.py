@@ -60,7 +60,7 @@ class Filter:
             if heads is None or head in heads
         }
 
-    def run(self, inputs, **options):
+    def run(self, inputs, beliefs=False, **options):
         return SimpleNamespace(outputs=self.outputs(inputs, **options), beliefs={})
 
     def modules(self):

@@ -66,7 +66,7 @@ class Filter:
         x = torch.cat([inputs[name] for name in self.modalities], 1)
         return {"labels": {"ensemble": F.conv2d(x, self.weight, padding=1)}}
 
-    def run(self, inputs, **options):
+    def run(self, inputs, beliefs=False, **options):
         return SimpleNamespace(outputs=self.outputs(inputs, **options), beliefs={})
 
     def modules(self):

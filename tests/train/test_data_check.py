@@ -12,6 +12,7 @@ from rgbx.models import multimodal_translator
 from rgbx.train.data_check import (
     MOST_FRAMES,
     check_classes,
+    check_damage,
     check_labels,
     check_maps,
     check_norms,
@@ -39,6 +40,20 @@ def test_a_map_that_the_dataset_does_not_give_is_named():
         check_maps(model(("depth",), target="normal"), dataset)
     with pytest.raises(ValueError, match="the model takes 'label', but"):
         check_maps(tiny_segmentor(("rgb", "depth"), 3), dataset)
+
+
+def test_gates_are_told_of_damage_and_truth_is_left_whole():
+    gated = small("classes", purification="cross")
+    damaged = {"depth_corrupted": torch.zeros(1, 2, 2, dtype=torch.bool)}
+    with pytest.raises(
+        ValueError, match=r"no training sample has rgb_corrupted or depth_corrupted: put dict\(type=Dam"
+    ):
+        check_damage(gated, samples())
+    check_damage(gated, samples(**damaged))
+    check_damage(small("classes", purification={"supervision": "literal"}), samples())
+    check_damage(small("classes"), samples())
+    with pytest.raises(ValueError, match=r"head 'depth' predicts 'depth', whose truth the training transforms damage"):
+        check_damage(model(), samples(**damaged))
 
 
 def test_class_counts_must_agree():

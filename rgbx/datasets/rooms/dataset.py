@@ -141,7 +141,7 @@ class SyntheticRooms(DenseDataset):
             if found and found.get(field) != value:
                 raise ValueError(
                     f"{path}: field {field!r} is {found.get(field)!r}, expected "
-                    f"{value!r}; use another root or the recorded {field}"
+                    f"{value!r}; use another root or the recorded {field} (dataset.{field} in a config)"
                 )
         splits = dict(found.get("splits", {}))
         promised = splits.get(self.split, 0)
