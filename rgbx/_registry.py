@@ -53,6 +53,6 @@ class Registry(dict[str, type[Base]]):
             return self[name]
         expected = f"{', '.join(sorted(self))}{alternatives}{nearest(str(name), self) or '.'}"
         raise ValueError(
-            f"{found}; expected one of {expected} A {self.kind} of your own is known once its file is imported: "
-            "custom_imports in a config does that"
+            f"{found}; expected one of {expected} {'An' if self.kind[0] in 'aeiou' else 'A'} {self.kind} of your own is "
+            "known once its file is imported: custom_imports in a config does that"
         )

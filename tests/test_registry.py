@@ -26,3 +26,5 @@ def test_unknown_names_are_told_those_that_are_known(name):
     close = "; did you mean 'sum'?" if name == "sumn" else ""
     assert str(told.value).startswith(f"thing is {name!r}; expected one of all, sum or None{close}")
     assert "A thing of your own is known once its file is imported" in str(told.value)
+    with pytest.raises(ValueError, match=r"expected one of \. An objective of your own is known once"):
+        Registry("objective").find(name, "it is another")
