@@ -82,7 +82,7 @@ def nearest_file(path: Path) -> str:
     return nearest(path.name, (item.name for item in path.parent.glob(f"*{path.suffix}")))
 
 
-def check_options(given: Iterable[str], known: Collection[str], what: str) -> None:
+def check_options(given: Iterable[object], known: Collection[str], what: str) -> None:
     """Refuses options that nothing would read.
 
     Raises:
@@ -90,7 +90,7 @@ def check_options(given: Iterable[str], known: Collection[str], what: str) -> No
     """
     for name in given:
         if name not in known:
-            raise ValueError(f"{what} has no option {name!r}; it has {list(known)}{nearest(name, known)}")
+            raise ValueError(f"{what} has no option {name!r}; it has {list(known)}{nearest(str(name), known)}")
 
 
 def percent(fraction: float) -> str:

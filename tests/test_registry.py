@@ -25,4 +25,6 @@ def test_unknown_names_are_told_those_that_are_known(name):
         things.find(name, f"thing is {name!r}", " or None")
     close = "; did you mean 'sum'?" if name == "sumn" else ""
     assert str(told.value).startswith(f"thing is {name!r}; expected one of all, sum or None{close}")
-    assert "One of your own is known once its file is imported" in str(told.value)
+    assert "A thing of your own is known once its file is imported" in str(told.value)
+    with pytest.raises(ValueError, match=r"expected one of \. An objective of your own is known once"):
+        Registry("objective").find(name, "it is another")

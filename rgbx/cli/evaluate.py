@@ -35,6 +35,7 @@ from rgbx.report import write_report
 from rgbx.report.frames import write_frames
 from rgbx.report.tables import word
 from rgbx.tasks import ENSEMBLE, Score, ensemble_first
+from rgbx.train.console import writers_closed
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
 
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     checkpoint = find_result(arguments.checkpoint)
     config = configure(arguments, checkpoint.parent / "test")
-    with leaving_nothing(config.work_dir, unless=lambda: False):
+    with leaving_nothing(config.work_dir, unless=lambda: False), writers_closed():
         with building(arguments.config):
             runner = Runner.from_cfg(config)
             state = read_checkpoint(checkpoint, trust=arguments.trust)

@@ -24,6 +24,7 @@ from rgbx.cli.init import write_plan
 from rgbx.configure.planner import time_text
 from rgbx.evaluate.metric import headlines
 from rgbx.profile.measure import find_device, measure_complexity
+from rgbx.train.console import writers_closed
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
@@ -40,7 +41,10 @@ def main(arguments: argparse.Namespace) -> int:
     warnings = check_training(config, arguments.config)
     runner: Runner | None = None
     try:
-        with leaving_nothing(config.work_dir, unless=lambda: runner is not None and runner.began):
+        with (
+            leaving_nothing(config.work_dir, unless=lambda: runner is not None and runner.began),
+            writers_closed(),
+        ):
             with building(arguments.config):
                 runner = Runner.from_cfg(config)
                 runner.prepare_training()

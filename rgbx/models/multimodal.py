@@ -309,6 +309,11 @@ class Preprocessor(nn.Module):
                     f"{name}{_file(name, data)} is {_found(data[name])}; expected a tensor of the {count} samples that "
                     f"{present[0]} has"
                 )
+            if f"{name}_corrupted" in data:
+                raise ValueError(
+                    f"the batch has {name}_corrupted, but {name} is what a head is to predict: its truth would be "
+                    "damaged too; leave it out of the keys of DamageBlocks"
+                )
         ids = data.get("sample_id")
         if ids is not None and (isinstance(ids, str) or len(ids) != count):
             raise ValueError(f"sample_id is {ids!r}; expected a list of {count}, one for each sample of {present[0]}")

@@ -8,6 +8,7 @@ exports, have none. One of one's own is a class under `objective(NAME)` in one f
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -187,7 +188,7 @@ def complete_objectives(given: object) -> list[dict[str, Any]]:
         if missing := [key for key, value in options.items() if value is inspect.Parameter.empty]:
             raise ValueError(f"objective {kind.name!r} lacks its option {missing[0]!r}")
         weight = options["weight"]
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= sys.float_info.max:
             raise ValueError(f"weight of objective {kind.name!r} is {weight!r}; expected a number of at least 0")
         found[kind.name] = options
     return list(found.values())

@@ -14,6 +14,7 @@ more summand of one loss.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -142,7 +143,7 @@ class KnowledgeGuidance(Objective):
         if form not in FORMS:
             raise ValueError(f"{what} has form={form!r}; expected one of {one_of(FORMS, form)}")
         number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-        if not number or not 0 < temperature < float("inf"):
+        if not number or not 0 < temperature <= sys.float_info.max:
             raise ValueError(f"{what} has temperature={temperature!r}; expected a number above 0")
         if site.merged:
             raise ValueError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from mmengine.config import Config
@@ -170,10 +171,12 @@ def changes_of_run(state: State, config: Config, recipe: Options | None) -> tupl
 
 def _with_recipe(config: Mapping[str, str], recipe: Options) -> Flat:
     """A flat config whose model is said by its recipe, complete with defaults where the builder is rgbx's."""
-    try:
+    given = recipe.get("parameters", {})
+    model = {"builder": recipe.get("builder"), **given}
+    with suppress(ValueError):
+        model = {**check_recipe(recipe, answering=True), "objectives": given.get("objectives", [])}
+    with suppress(ValueError):  # the objectives may be of a file that nobody imported
         model = check_recipe(recipe)
-    except ValueError:
-        model = {"builder": recipe.get("builder"), **recipe.get("parameters", {})}
     others = {path: value for path, value in config.items() if not begins(path, ("model",))}
     return {**others, **flatten({"model": _plain(model)})}
 

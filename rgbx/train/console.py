@@ -6,11 +6,13 @@ import logging
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from tqdm import tqdm
 
 LONG_RECORDS = (
@@ -41,6 +43,20 @@ def shorten_console(logger: logging.Logger) -> None:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.addFilter(lambda record: not record.getMessage().startswith(LONG_RECORDS))
             handler.setStream(BarFriendlyStream(handler.stream))
+
+
+@contextmanager
+def writers_closed() -> Iterator[None]:
+    """Where a run fails in this block, its scalars are written to the end: TensorBoard writes them in a thread.
+
+    That thread would end with a traceback of its own once the run's folder is removed.
+    """
+    try:
+        yield
+    except Exception:
+        for visualizer in Visualizer._instance_dict.values():
+            visualizer.close()
+        raise
 
 
 def progress(batches: Sized, title: str) -> Iterator[Any]:

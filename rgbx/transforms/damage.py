@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -83,11 +84,11 @@ class DamageBlocks:
     ) -> None:
         known = {**STANDARD_MAPS, **(maps or {})}
         self.keys, self.kinds = _names("keys", keys, known), _names("kinds", kinds, DAMAGES)
-        if not 0 <= probability <= 1:
+        if not _rise((0, probability, 1)):
             raise ValueError(f"DamageBlocks probability must be in 0..1, found {probability!r}")
-        if len(blocks) != 2 or not all(isinstance(n, int) for n in blocks) or not 1 <= blocks[0] <= blocks[1]:
+        if not _rise(blocks, 2) or not all(type(n) is int for n in blocks) or blocks[0] < 1:
             raise ValueError(f"DamageBlocks blocks must be whole numbers (least, most), 1 <= least, found {blocks!r}")
-        if len(side) != 2 or not 0 < side[0] <= side[1] <= 1:
+        if not _rise(side, 2) or not 0 < side[0] <= side[1] <= 1:
             raise ValueError(
                 f"DamageBlocks side must be shares (least, most) with 0 < least <= most <= 1, found {side!r}"
             )
@@ -259,12 +260,19 @@ def _mirrored(here: Piece, of: _Map, box: Box, rng: np.random.Generator) -> Piec
     return Piece(values, here.known[:, ::-1].copy())
 
 
+def _rise(values: object, count: int = 3) -> bool:
+    """Whether they are so many numbers, none less than the one before it."""
+    numbers = isinstance(values, Sequence) and len(values) == count and all(isinstance(n, (int, float)) for n in values)
+    return numbers and all(a <= b for a, b in pairwise(values))
+
+
 def _names(option: str, given: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
     """Distinct names that are known."""
-    if isinstance(given, str) or not given or len(set(given)) != len(given):
+    listed = isinstance(given, Sequence) and not isinstance(given, str)
+    if not listed or not given or len(set(map(str, given))) < len(given):
         raise ValueError(f"DamageBlocks {option} must be a sequence of distinct names, found {given!r}")
     for name in given:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ValueError(f"DamageBlocks {option} names {name!r}; expected some of {one_of(sorted(known), name)}")
     return tuple(given)
 

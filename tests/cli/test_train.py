@@ -2,6 +2,7 @@ import argparse
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -188,6 +189,16 @@ def test_a_failed_run_removes_only_what_it_made(write_config, work_dir):
     broken = write_config("train_dataloader.dataset.update(modalities=('rgb', 'thermal'))")
     assert main([str(broken), "--work-dir", str(work_dir)]) == 2
     assert {path.name for path in work_dir.iterdir()} == {"20250101_000000", "notes.txt"}
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_writes_scalars_ends_before_its_folder_goes(write_config, work_dir):
+    """Of its own accord TensorBoard's thread opens its file when it comes to, and tells by a traceback if it cannot."""
+    line = "from mmengine.visualization import TensorboardVisBackend, Visualizer\nmodel.update(norm='bach')\n"
+    line += "visualizer = dict(type=Visualizer, vis_backends=[dict(type=TensorboardVisBackend)])"
+    assert main([str(write_config(line)), "--work-dir", str(work_dir)]) == 2
+    assert not any("tensorboard" in type(thread).__module__ for thread in threading.enumerate())
+    assert not work_dir.exists()
 
 
 def test_a_work_directory_is_no_config_but_a_checkpoint(write_config, work_dir, tmp_path, capsys):

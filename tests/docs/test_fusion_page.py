@@ -53,7 +53,7 @@ def test_a_file_of_the_user(place, run_tools, capsys):
     assert all(gate.gate.weight.abs().sum() > 0 for gate in gates), "they start at zero"
     check_values(type(gates[0]))
     del FUSION_METHODS["gated_sum"]  # as where the file was not imported
-    with pytest.raises(ValueError, match="One of your own is known once its file is imported"):
+    with pytest.raises(ValueError, match="A fusion method of your own is known once its file is imported"):
         load("work_dirs/gated/epoch_2.pth")
 
 

@@ -225,6 +225,7 @@ def test_a_batch_that_means_something_else_is_refused_by_name(case, kind):
         (("edge",), {"edge": torch.zeros(1, 6, 8)}, r"edge is a tensor float32 \[1, 6, 8\]; .*\[N, 1, H, W\]"),
         (("depth",), {"depth": torch.zeros(1, 1, 6, 8).long()}, "depth is a tensor int64 .*expected float32"),
         (("depth",), {"depth": DEPTH, "depth_valid": torch.ones(1, 6, 8).bool()}, "depth_valid is a tensor bool"),
+        (("depth",), {"depth": DEPTH, "depth_corrupted": DEPTH > 2}, "depth is what a head is to predict: its truth"),
     ],
 )
 def test_targets_are_checked_too(heads, more, message):

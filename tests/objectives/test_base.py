@@ -42,6 +42,8 @@ def test_every_default_is_filled_in():
         (["test_gab"], "an objective is 'test_gab'.*did you mean 'test_gap'.*once its file is imported"),
         ([{"name": "test_gap", "powre": 2}], "objective 'test_gap' has no option 'powre'.*did you mean 'power'"),
         ([{"name": "test_gap", "site": 2}], "objective 'test_gap' has no option 'site'"),
+        ([{"name": "test_gap", 3: 4}], "objective 'test_gap' has no option 3; it has"),
+        ([{"name": "test_gap", "weight": 10**400}], "weight of objective 'test_gap' is 10+; expected a number"),
         (["test_gap", {"name": "test_gap", "power": 2}], "objective 'test_gap' is given twice"),
         ([{"name": "test_gap", "weight": -0.5}], "weight of objective 'test_gap' is -0.5; expected a number of at"),
         ([{"name": "test_gap", "weight": float("nan")}], "weight of objective 'test_gap' is nan"),

@@ -312,6 +312,7 @@ def test_several_heads_are_guided_by_their_own_losses():
         (dict(form="samples"), "form='samples'; expected one of sample, released; did you mean 'sample'"),
         (dict(temperature=0), "temperature=0; expected a number above 0"),
         (dict(temperature=math.inf), "temperature=inf; expected"),
+        (dict(temperature=10**400), "temperature=10+; expected a number above 0"),
         (dict(temperature="2"), "temperature='2'; expected"),
         (dict(temprature=2.0), "no option 'temprature'.*did you mean 'temperature'"),
     ],

@@ -18,7 +18,7 @@ from tiny import STATISTICS, Classifier, Halves, TinyBackbone
 import rgbx
 from rgbx.models import Head, MultimodalModel, Preprocessor, multimodal_segmentor
 from rgbx.models.modality_dropout import ModalityDropout
-from rgbx.objectives import Site, build_objective, complete_objectives
+from rgbx.objectives import OBJECTIVES, Site, build_objective, complete_objectives
 from rgbx.tasks import Classes
 from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.distributed import finish_together, unwrap, wrap
@@ -128,6 +128,19 @@ def test_a_resumed_run_follows_what_has_no_tensors(make_runner, tmp_path):
     )
     said = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.log"))
     assert re.search(r"model\.objectives\.\S+: .*: applied", said)
+
+
+def test_a_run_can_leave_objectives_behind_with_their_file(make_runner, monkeypatch, tmp_path):
+    """Those without tensors; of others it is told what does not fit, and never that all of the model differs."""
+    train(make_runner(**{**settings(["test_gap"]), "epochs": 2}))
+    train(make_runner("scaled", **{**settings(PLAIN), "epochs": 2}))
+    for name in ("test_gap", "test_scaled"):
+        monkeypatch.delitem(OBJECTIVES, name)
+    train(make_runner(resume=True, log_level="INFO", **settings([])))
+    said = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.log"))
+    assert re.search(r"model\.objectives\S*: .*: applied", said)
+    with pytest.raises(ValueError, match=r"epoch_2\.pth does not fit the config's model.*objectives\.test_scaled"):
+        train(make_runner("scaled", resume=True, **settings(PLAIN[2:])))
 
 
 def test_fine_tuning_takes_what_fits(make_runner, tmp_path):

@@ -422,6 +422,17 @@ def test_rooms_lend_rooms():
         ({"blocks": (1, 2.5)}, "blocks must be whole numbers"),
         ({"side": (0.5, 0.2)}, "side must be shares"),
         ({"side": (0.5, 1.2)}, "side must be shares"),
+        ({"keys": 3}, "keys must be a sequence of distinct names, found 3"),
+        ({"keys": {"rgb", "depth"}}, "keys must be a sequence of distinct names"),  # whose order is another each time
+        ({"keys": (["rgb"],)}, r"keys names \['rgb'\]"),
+        ({"kinds": (["noise"],)}, r"kinds names \['noise'\]"),
+        ({"kinds": None}, "kinds must be a sequence"),
+        ({"probability": "0.5"}, r"probability must be in 0\.\.1, found '0.5'"),
+        ({"probability": None}, r"probability must be in 0\.\.1, found None"),
+        ({"blocks": 3}, "blocks must be whole numbers .*found 3"),
+        ({"blocks": (True, 2)}, "blocks must be whole numbers"),
+        ({"side": 0.3}, r"side must be shares .*found 0\.3"),
+        ({"side": ("a", "b")}, "side must be shares"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
