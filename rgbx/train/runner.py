@@ -16,7 +16,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.visualization import LocalVisBackend, Visualizer
+from mmengine.visualization import LocalVisBackend
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -72,14 +72,8 @@ class Runner(ResumableRunner):
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
             resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
-        known = set(Visualizer._instance_dict)
-        try:
-            with trusting(bool(cfg.get("trust_checkpoint", False))):
-                return super().from_cfg(cfg)
-        except Exception:
-            for name in set(Visualizer._instance_dict) - known:  # its writers, before somebody removes the folder
-                Visualizer._instance_dict[name].close()
-            raise
+        with trusting(bool(cfg.get("trust_checkpoint", False))):
+            return super().from_cfg(cfg)
 
     def dump_config(self) -> None:
         """Keeps the config in the work directory, but never over the file that it was read from."""
