@@ -52,8 +52,8 @@ class Registry(dict[str, type[Base]]):
         if isinstance(name, str) and name in self:
             return self[name]
         expected = f"{', '.join(sorted(self))}{alternatives}{nearest(str(name), self) or '.'}"
-        article = "An" if self.kind[0] in "aeiou" else "A"
+        own = f"{'An' if self.kind[0] in 'aeiou' else 'A'} {self.kind} of your own"
         raise ValueError(
-            f"{found}; expected one of {expected} {article} {self.kind} of your own is known once its file is imported: "
+            f"{found}; expected one of {expected} {own} is known once its file is imported: "
             "custom_imports in a config does that"
         )

@@ -623,10 +623,10 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
     if kinds != {"file"}:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
     saved = arguments.save or ()
-    if arguments.masks:
-        raise ConfigError(f"--out {out} takes one picture: --save strip shows the masks too; for --masks give a folder")
-    if len(saved) > 1 or {"areas", "video"} & set(saved) or arguments.gallery or arguments.resume:
-        raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}; for more give a folder")
+    more = [f"--{name}" for name in ("gallery", "masks", "resume") if getattr(arguments, name)]
+    if len(saved) > 1 or {"areas", "video"} & set(saved) or more:
+        without = f", without {' and '.join(more)}" if more else ""
+        raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}{without}; for more give a folder")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; expected a file to write")
     if out.exists() and not arguments.overwrite:

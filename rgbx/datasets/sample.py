@@ -135,7 +135,8 @@ class DenseDataset(Dataset[Sample]):
             if unread := [name for name in getattr(built, "borrows", ()) if name not in self.maps]:
                 raise ValueError(
                     f"{type(built).__name__} takes {unread} of another frame as it is read, but the dataset reads "
-                    f"{list(self.modalities)}; what a transform computes cannot be borrowed"
+                    f"{list(self.modalities)}; what a transform computes cannot be borrowed: name maps that are read, "
+                    "or no kind of damage that borrows"
                 )
         offered = (*self.modalities, *self.added)
         if isinstance(targets, str) or not set(targets) < set(offered):

@@ -146,7 +146,7 @@ class Pairing(Check):
         }
         share = f"{fitting} of {count} compared frames fit their own image clearly better than foreign ones"
         if not verdict.told:
-            why = f"{share} (half must)" if count >= FEWEST else f"{count} frames are too few, {FEWEST} are needed"
+            why = f"{share} (half must)" if count >= FEWEST else f"{FEWEST} frames are needed, here are {count}"
             return self.finding("info", "undecided", f"{item.name} with rgb: undecided, {why}", evidence=evidence)
         low = evidence["low"]
         text = f"{item.name} belongs to rgb: {share}"

@@ -105,10 +105,12 @@ def fit(model: MultimodalModel, tensors: State, path: str | Path, hint: str = ""
     if differing:
         name = differing[0]
         shapes = [list(x[name].shape) if name in x else "absent" for x in (found, own)]
+        guess = "is it of another backbone, class count or set of modalities?"
+        if all(each.startswith("objectives.") for each in differing):
+            guess = "it is of other objectives, which --load-from leaves behind."
         raise ValueError(
             f"checkpoint {path} does not fit {hint or 'the model that its recipe describes'}: {len(differing)} tensors "
-            f"differ, such as {name}, {shapes[0]} against {shapes[1]}; is it of another backbone, class count or set "
-            f"of modalities?{config_hint(path)}"
+            f"differ, such as {name}, {shapes[0]} against {shapes[1]}; {guess}{config_hint(path)}"
         )
     if repeated := [name for name, x in found.items() if repeats_values(x)]:
         raise ValueError(

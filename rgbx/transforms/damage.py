@@ -262,8 +262,9 @@ def _mirrored(here: Piece, of: _Map, box: Box, rng: np.random.Generator) -> Piec
 
 def _rise(values: object, count: int = 3) -> bool:
     """Whether they are so many numbers, none less than the one before it."""
-    numbers = isinstance(values, Sequence) and len(values) == count and all(isinstance(n, (int, float)) for n in values)
-    return numbers and all(a <= b for a, b in pairwise(values))
+    if not isinstance(values, Sequence) or len(values) != count or not all(isinstance(n, (int, float)) for n in values):
+        return False
+    return all(a <= b for a, b in pairwise(values))
 
 
 def _names(option: str, given: Sequence[str], known: Collection[str]) -> tuple[str, ...]:

@@ -393,6 +393,7 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
         ("rgb=rgb --out rgb/o", "lies in rgb, which is an input"),
         ("rgb=rgb --out o.png", "is for one frame of files"),
         ("rgb=rgb/a.png --out o.png --save ids strip", "takes one --save"),
+        ("rgb=rgb/a.png --out o.png --masks --gallery", "strip, without --gallery and --masks; for more give"),
         ("rgb=rgb/a.png --out rgb/a.png --overwrite", "is an input"),
         ("rgb=rgb --out model.pth", "is a file; expected a folder"),
         ("rgb=rgb --out . --overwrite", "--out . holds rgb, which is an input"),

@@ -356,15 +356,18 @@ def test_a_real_study(write_study, tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_shows_a_study(tmp_path):
-    """docs/studies.md: its example resolves, and its tables name every switch and every optional name."""
+    """docs/studies.md: its examples resolve, and its tables name every switch and every optional name."""
     page = (ROOT / "docs/studies.md").read_text()
-    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    example, gates = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     folder = tmp_path / "configs/studies"
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (folder / "example.py").write_text(example)
     parser = build_parser("study")
     runs = resolve_runs(read_study(folder / "example.py"), tmp_path, parser.parse_args(["example.py"]))
     assert len(runs) == 9 and {run.resolved["train_cfg.max_epochs"] for run in runs} == {"6"}
+    (folder / "gates.py").write_text(gates)
+    runs = resolve_runs(read_study(folder / "gates.py"), tmp_path, parser.parse_args(["gates.py"]))
+    assert {run.objectives for run in runs} == {(), ("knowledge_guidance × 1",)} and len(runs) == 9
     switches = {word for action in parser._actions for word in action.option_strings} - {"-h", "--help"}
     assert switches == set(re.findall(r"--[a-z][a-z-]*", page.split("## Run")[1].split("## Read")[0]))
     assert set(re.findall(r"^\| `(\w+) =", page, re.MULTILINE)) | {"budget"} == set(OPTIONAL)
