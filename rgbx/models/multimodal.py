@@ -595,7 +595,7 @@ def _scalars(objective: str, found: object) -> dict[str, Tensor]:
     wrong = f"{_found(found)} instead of a dict" if not isinstance(found, dict) else ""
     losses: dict[str, Tensor] = found if isinstance(found, dict) else {}
     for key, x in losses.items():
-        if not isinstance(x, Tensor) or x.ndim:
+        if not isinstance(x, Tensor) or x.ndim or not x.is_floating_point():
             wrong = f"{key!r}, {_found(x)}"
     if wrong:
         raise ValueError(
@@ -1121,6 +1121,9 @@ class MultimodalModel(nn.Module):
                 target = head.task.normalise(*self._target(name, head, targets))
                 loss = head.opponent.own_loss(shown.inputs, shown.images[name], target)
                 losses[self._named(name, "loss_discriminator")] = loss
+        if not losses:  # the step is made all the same, as several processes must agree on it
+            parameters = [p for opponent in self.opponents for p in opponent.parameters()]
+            losses["loss_nothing"] = torch.stack([p.sum() for p in parameters]).sum() * 0
         return losses
 
     def _target(self, name: str, head: Head, targets: Mapping[str, Target]) -> Target:

@@ -146,7 +146,7 @@ class Objective(nn.Module, ABC):
         """
 
     def opponent_losses(self, step: Step) -> dict[str, Tensor]:
-        """Scalars by name that train the opponent alone; nothing in `step` carries gradients."""
+        """Scalars by name that train the opponent alone, or {}; nothing in `step` carries gradients."""
         raise NotImplementedError(f"objective {self.name!r} has an opponent without losses")
 
 

@@ -16,7 +16,7 @@ from rgbx.models import MultimodalModel
 from rgbx.models.checkpoint import read_checkpoint, to_plain
 from rgbx.models.load import model_of
 from rgbx.models.recipe import check_recipe, recipe_differences
-from rgbx.objectives import Objective
+from rgbx.objectives import OBJECTIVES, Objective
 from rgbx.train.loops import training_step
 
 pytestmark = pytest.mark.usefixtures("made_objectives")
@@ -60,6 +60,7 @@ class Broken(Objective):
         (torch.zeros(()), r"'broken' gives a tensor float32 \[\] instead of a dict"),
         (None, "'broken' gives NoneType instead of a dict"),
         ({"x": torch.zeros(2)}, r"'broken' gives 'x', a tensor float32 \[2\]; expected a dict of scalar tensors"),
+        ({"x": torch.zeros(()) > 0}, r"'broken' gives 'x', a tensor bool \[\]; expected a dict of scalar tensors"),
         ({"x": 1.0}, "'broken' gives 'x', float"),
     ],
 )
@@ -355,6 +356,16 @@ def test_a_step_is_two_plain_updates():
         torch.testing.assert_close(p, q, msg=name)
         assert p.requires_grad
     assert any(".opponent." in name for name in names)
+
+
+def test_an_opponent_may_have_nothing_to_judge(monkeypatch):
+    """As where one modality is left of a step; the opponent stays as it was, the rest is trained."""
+    monkeypatch.setattr(OBJECTIVES["test_judge"], "opponent_losses", lambda self, step: {})
+    model = small("classes", objectives=[JUDGE])
+    before = copy.deepcopy(model.state_dict())
+    assert training_step(model, batch(), wrappers(model))["discriminator"] == 0
+    moved = {".opponent." in name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
+    assert moved == {False}
 
 
 def test_one_optimizer_for_both_is_refused():
