@@ -4,8 +4,8 @@ All have the same architecture, frames, damage and schedule; training damages RG
 frames and holes. One network has no gates, one has gates that are told where the damage was, and one has gates with the
 penalty of the paper. Tests damage one map of every frame by one kind at a time, of which stripes, constant and mirrored
 blocks never were in training. The area under the ROC curve is that of all pixels, damage against the belief, and stands
-beside two detectors without training: how far a depth lies from the median of 5x5 pixels, and the share of these that
-have none.
+beside detectors without training: how far a depth lies from the median of 5x5 pixels, alone and as the mean over 15x15,
+and the share of 5x5 pixels that have none.
 
     OMP_NUM_THREADS=1 python benchmarks/purification.py --seeds 0 1 2 --work-dir work_dirs/purification
 
@@ -43,6 +43,7 @@ FORMS: dict[str, dict[str, Any] | None] = {
 }
 DETECTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # of a depth map, float32 [H, W]
     "median residual": lambda depth: np.abs(depth - cv2.medianBlur(depth, 5)),
+    "its mean over 15x15": lambda depth: cv2.blur(np.abs(depth - cv2.medianBlur(depth, 5)), (15, 15)),
     "share of zeros": lambda depth: cv2.blur((depth <= 0).astype(np.float32), (5, 5)),
 }
 TEST_SEED = 7

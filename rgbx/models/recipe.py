@@ -243,6 +243,7 @@ def _answering(parameters: Options) -> dict[str, Any]:
     found = {**{key: value for key, value in parameters.items() if key not in TRAINING_ONLY}, "heads": heads}
     if (gates := parameters.get("purification")) is not None:
         found["purification"] = {key: value for key, value in gates.items() if key not in TRAINING_OF_GATES}
+        found["purification"]["noise"] = "always" if gates["noise"] == "always" else "not at test"
     return found
 
 

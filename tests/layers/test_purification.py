@@ -79,18 +79,23 @@ def test_alone_only_the_own_features_count():
     assert SpatialGate(StageInput(6, 4), 1, StackLayout(("rgb",)), Purification()).others is None
 
 
-def test_it_starts_open_and_draws_in_training_or_where_told_to():
-    layout = StackLayout(NAMES)
-    fresh = SpatialGate(StageInput(6, 4), 1, layout, Purification())
-    x = stack(NAMES)
-    assert torch.equal(fresh.eval()(x), x)
-    closed = (fresh.train()(x.expand(6, 6, 5, 7).repeat(1, 1, 20, 20)) == 0).float().mean()
-    assert closed == pytest.approx(1 - 1 / (1 + math.exp(OPENS_AT)), abs=0.01)  # a draw closes 6 of 100 all the same
-    module = gate()
-    torch.manual_seed(1)
-    assert torch.equal(module(x), module(x))
-    module.test_noise = True
-    assert not torch.equal(module(x), module(x))
+@pytest.mark.parametrize(
+    ("options", "training", "testing"),
+    [
+        ({}, False, False),
+        ({"supervision": "literal"}, True, False),
+        ({"noise": "training"}, True, False),
+        ({"noise": "always"}, True, True),
+        ({"supervision": "literal", "noise": "never"}, False, False),
+    ],
+)
+def test_it_starts_open_and_draws_where_told_to(options, training, testing):
+    """A draw closes 6 of 100 locations of an open gate all the same."""
+    fresh = SpatialGate(StageInput(6, 4), 1, StackLayout(NAMES), Purification(**options))
+    x = stack(NAMES).expand(6, 6, 5, 7).repeat(1, 1, 20, 20)
+    for mode, draws in ((True, training), (False, testing)):
+        closed = (fresh.train(mode)(x) == 0).float().mean()
+        assert closed == pytest.approx((1 - 1 / (1 + math.exp(OPENS_AT))) * draws, abs=0.01)
 
 
 def test_blocks_without_purification_leave_maps_as_they_are():
@@ -204,8 +209,10 @@ def test_a_closed_block_is_closed_in_the_belief():
         ({"stages": (1, 1)}, r"stages is \(1, 1\); expected distinct"),
         ({"weight": -1}, "weight is -1"),
         ({"weight": True}, "weight is True"),
+        ({"weight": 10**400}, "weight is 10"),
         ({"hidden": 0}, "hidden is 0"),
-        ({"test_noise": 1}, "test_noise is 1"),
+        ({"hidden": 10**9}, "hidden is 1000000000; expected 1 to 4096"),
+        ({"noise": "trainin"}, "noise is 'trainin'; .*did you mean 'training'"),
         ({"contxt": "own"}, "no option 'contxt'; .*did you mean 'context'"),
         (["cross"], r"purification is \['cross'\]"),
     ],

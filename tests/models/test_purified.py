@@ -16,7 +16,7 @@ DEFAULTS = {
     "supervision": "synthetic",
     "weight": 1.0,
     "hidden": 16,
-    "test_noise": False,
+    "noise": "never",
 }
 
 

@@ -217,7 +217,7 @@ ANSWERS = {
     "normalization": "range",
     "statistics": {"depth": {"mean": [2.0], "std": [1.0]}},
     "padding": "none",
-    "purification": ["cross", "own", {"stages": [2]}, {"hidden": 4}, {"test_noise": True}],
+    "purification": ["cross", "own", {"stages": [2]}, {"hidden": 4}, {"noise": "always"}],
 }
 OF_HEADS = {
     "decoder": [{"name": "light", "width": 32}, "refinenet"],
