@@ -24,7 +24,8 @@ CHECK = """
 addEventListener("load", async () => {
   const images = [...document.images];
   images.forEach((image) => (image.loading = "eager"));
-  await Promise.all(images.map((image) => image.decode().catch(() => 0)));
+  const loaded = (image) => image.complete || new Promise((done) => (image.onload = image.onerror = done));
+  await Promise.all(images.map(loaded));  // virtual time waits for files, not for decoding
   const order = document.getElementById("order");
   const shown = () => [...document.querySelectorAll("#thumbnails span")].map((span) => span.textContent);
   const orders = {};
