@@ -16,11 +16,12 @@ class Registry(dict[str, type[Base]]):
 
     Args:
         kind: what the classes are, for messages: "task", "fusion method".
+        label: the attribute by which a class that is entered knows its name; "" for none.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, label: str = "") -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.label = kind, label
 
     def enter(self, name: str) -> Callable[[Entry], Entry]:
         """Class decorator: enters a class under a name; another class of the same file replaces it.
@@ -34,6 +35,8 @@ class Registry(dict[str, type[Base]]):
             if known.__module__ != entry.__module__:
                 raise ValueError(f"{self.kind} {name!r} is defined in {known.__module__} and in {entry.__module__}")
             self[name] = entry
+            if self.label:
+                setattr(entry, self.label, name)
             return entry
 
         return entered

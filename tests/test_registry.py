@@ -16,6 +16,15 @@ def test_a_file_may_replace_its_own_class_and_no_other():
     assert things == {"a": second}
 
 
+def test_classes_may_know_their_name():
+    things: Registry[object] = Registry("thing", "called")
+    entered, foreign = type("Entered", (), {}), type("Foreign", (), {"__module__": "elsewhere"})
+    assert things.enter("a")(entered).called == "a"
+    with pytest.raises(ValueError, match="is defined in"):
+        things.enter("a")(foreign)
+    assert not hasattr(foreign, "called")
+
+
 @pytest.mark.parametrize("name", ["sumn", None, ["all", "sum"], 3])
 def test_unknown_names_are_told_those_that_are_known(name):
     things: Registry[object] = Registry("thing")

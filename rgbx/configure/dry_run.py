@@ -18,7 +18,6 @@ from rgbx.configure.planner import WIDTHS, Costs, Trial, Weights
 from rgbx.datasets.sample import SampleKey
 from rgbx.models import MultimodalModel, multimodal_segmentor, multimodal_translator
 from rgbx.profile.measure import peak_bytes
-from rgbx.train.adversarial import AdversarialConstructor
 from rgbx.train.loops import training_step
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomCrop, RandomScaleCrop, collate
@@ -122,8 +121,8 @@ class DryRun:
         return self._models[known].train()
 
     def _optimizer(self, model: MultimodalModel) -> AutocastOptimWrapper:
-        kind = AdversarialConstructor if model.alternates else EncoderDecoderConstructor
-        wrapper: Any = kind({"optimizer": {"type": AdamW, "lr": 1e-6}, "dtype": "auto"})(model)
+        options = {"optimizer": {"type": AdamW, "lr": 1e-6}, "dtype": "auto"}
+        wrapper: Any = EncoderDecoderConstructor(options)(model)
         return wrapper
 
     def _memory(self, model: MultimodalModel, batch: Batch, wrapper: AutocastOptimWrapper) -> int:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rgbx.fusion.base import FusionMethod, SelectModality, check_known, fusion_method, sum_of_others
-from rgbx.layers import StackLayout, split_modalities
+from rgbx.fusion.base import FusionMethod, SelectModality, check_known, fusion_method
+from rgbx.layers import StackLayout, split_modalities, sum_of_others
 
 
 class Addition(nn.Module):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -148,18 +146,3 @@ def check_known(field: str, names: Sequence[str], layout: StackLayout) -> None:
     """
     if unknown := [name for name in names if name not in layout.modalities]:
         raise ValueError(f"fusion field {field} names {unknown[0]!r}; this model knows {list(layout.modalities)}")
-
-
-def sum_of_others(
-    parts: Sequence[Tensor],  # M times [N, ...]
-) -> list[Tensor]:
-    """For each of at least two modalities' features, the sum of the others': y_m = Σ_{k≠m} x_k."""
-    return [reduce(operator.add, [x for k, x in enumerate(parts) if k != m]) for m in range(len(parts))]
-
-
-def mean_of_others(
-    parts: Sequence[Tensor],  # M times [N, ...]
-) -> list[Tensor]:
-    """The mean in place of the sum of `sum_of_others`; between two modalities an exact swap."""
-    sums = sum_of_others(parts)
-    return sums if len(parts) == 2 else [total / (len(parts) - 1) for total in sums]

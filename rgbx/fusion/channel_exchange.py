@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.fusion.asymmetric import FusedBlock, fused_form
-from rgbx.fusion.base import FusionMethod, Penalised, fusion_method, mean_of_others
-from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout, split_modalities
+from rgbx.fusion.base import FusionMethod, Penalised, fusion_method
+from rgbx.layers import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout, mean_of_others, split_modalities
 
 _RESNET, _UNET = (2e-2, 6e-4), (1e-2, 1e-3)  # thresholds and penalties of the released codes
 

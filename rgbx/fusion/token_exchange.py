@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from rgbx.fusion.asymmetric import FusedBlock, fused_form, last_block
-from rgbx.fusion.base import ChannelNorm, FusionMethod, fusion_method, mean_of_others
-from rgbx.layers import StackLayout, separate_layers, split_modalities
+from rgbx.fusion.base import ChannelNorm, FusionMethod, fusion_method
+from rgbx.layers import StackLayout, mean_of_others, separate_layers, split_modalities
 
 
 class TokenExchange(nn.Module):

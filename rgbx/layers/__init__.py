@@ -10,8 +10,10 @@ from rgbx.layers.stack import (
     ModalityNorm,
     StackLayout,
     concatenate_modalities,
+    mean_of_others,
     split_modalities,
     stack_modalities,
+    sum_of_others,
 )
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "StageGates",
     "build_purification",
     "concatenate_modalities",
+    "mean_of_others",
     "modality_norm",
     "owner",
     "replace_norms",
@@ -32,5 +35,6 @@ __all__ = [
     "separate_layers",
     "split_modalities",
     "stack_modalities",
+    "sum_of_others",
     "untracked",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.layers.hard_concrete import drawn, hard_concrete, margin, openness
-from rgbx.layers.stack import Gated, ModalityLayer, StackLayout, split_modalities
+from rgbx.layers.stack import Gated, ModalityLayer, StackLayout, mean_of_others, split_modalities
 from rgbx.layers.stages import check_stages
 
 CONTEXTS = ("cross", "own")
@@ -156,17 +156,8 @@ class SpatialGate(nn.Module):
         """Logits [M*N, 1, h, w]."""
         hidden = self.own(x)
         if self.others is not None and self.layout.count > 1:
-            hidden = hidden + self._of_others(self.others(x))
+            hidden = hidden + torch.cat(mean_of_others(list(split_modalities(self.others(x), self.layout).values())))
         return self.decide(hidden)
-
-    def _of_others(
-        self,
-        x: Tensor,  # [M*N, C, h, w]
-    ) -> Tensor:
-        """For each modality the mean of the others' features, [M*N, C, h, w]."""
-        parts = list(split_modalities(x, self.layout).values())
-        others = [torch.stack([part for k, part in enumerate(parts) if k != m]).mean(0) for m in range(len(parts))]
-        return torch.cat(others)
 
 
 class StageGates(nn.Module):

@@ -6,9 +6,10 @@ Source: arXiv 2108.05009, section 3.1: all convolutions are shared, each modalit
 from __future__ import annotations
 
 import copy
+import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar
 
 import torch
@@ -281,6 +282,21 @@ def split_modalities(
     """Views of a stack [M*N, ...] per modality present, each [N, ...]."""
     sizes = [x.shape[0] // layout.count] * layout.count  # unlike chunks, these let an export keep N dynamic
     return dict(zip(layout.present, x.split(sizes), strict=True))
+
+
+def sum_of_others(
+    parts: Sequence[Tensor],  # M times [N, ...]
+) -> list[Tensor]:
+    """For each of at least two modalities' features, the sum of the others': y_m = Σ_{k≠m} x_k."""
+    return [reduce(operator.add, [x for k, x in enumerate(parts) if k != m]) for m in range(len(parts))]
+
+
+def mean_of_others(
+    parts: Sequence[Tensor],  # M times [N, ...]
+) -> list[Tensor]:
+    """The mean in place of the sum of `sum_of_others`; between two modalities an exact swap."""
+    sums = sum_of_others(parts)
+    return sums if len(parts) == 2 else [total / (len(parts) - 1) for total in sums]
 
 
 class ModalityNorm(nn.Module):

@@ -21,7 +21,6 @@ from rgbx._text import check_options
 from rgbx._types import Options
 from rgbx.tasks import ENSEMBLE, Target, Task
 
-_Class = TypeVar("_Class", bound="type[Objective]")
 _Made = TypeVar("_Made")
 Branches = Mapping[str, Tensor]  # modality: [N, C, H, W]
 
@@ -150,17 +149,8 @@ class Objective(nn.Module, ABC):
         raise NotImplementedError(f"objective {self.name!r} has an opponent without losses")
 
 
-OBJECTIVES: Registry[Objective] = Registry("objective")
-
-
-def objective(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator: enters an objective in the table under the name that configs and checkpoints use."""
-
-    def enter(kind: _Class) -> _Class:
-        kind.name = name
-        return OBJECTIVES.enter(name)(kind)
-
-    return enter
+OBJECTIVES: Registry[Objective] = Registry("objective", "name")
+objective = OBJECTIVES.enter
 
 
 def complete_objectives(given: object) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,6 @@ from rgbx._types import Meta, Options, Scores
 from rgbx.tasks.result import ENSEMBLE as ENSEMBLE
 from rgbx.tasks.result import Answer, HeadResult
 from rgbx.tasks.score import Score
-
-_Class = TypeVar("_Class", bound="type[Task]")
 
 Branches = Mapping[str, Tensor]  # modality, or "ensemble": [N, C, H, W]
 
@@ -295,17 +293,8 @@ class Task(nn.Module, ABC):
         raise ValueError(f"predictions of task {self.kind!r} have no form as files")
 
 
-TASKS: Registry[Task] = Registry("task")
-
-
-def task(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator: enters a task in the table under the name that configs and checkpoints use."""
-
-    def enter(kind: _Class) -> _Class:
-        kind.kind = name
-        return TASKS.enter(name)(kind)
-
-    return enter
+TASKS: Registry[Task] = Registry("task", "kind")
+task = TASKS.enter
 
 
 def find_task(name: object) -> type[Task]:

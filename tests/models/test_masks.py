@@ -103,22 +103,6 @@ def test_mirrored_views_are_turned_back():
     assert not torch.allclose(straight, mirrored.flip(-1), atol=1e-3)
 
 
-def test_training_needs_to_be_told_what_was_damaged():
-    model, data = gated().train(), batch()
-    with pytest.raises(ValueError, match=r"no rgb_corrupted or depth_corrupted: add the transform DamageBlocks"):
-        model(**model.data_preprocessor(data, training=True), mode="loss")
-    where = torch.zeros(2, 1, 34, 50, dtype=torch.bool)
-    where[:, :, 10:, :25] = True
-    losses = {}
-    for name, mask in (("clean", where & False), ("damaged", where)):
-        prepared = model.data_preprocessor({**data, "depth_corrupted": mask}, training=True)
-        torch.manual_seed(0)
-        losses[name] = model(**prepared, mode="loss")["loss_purification"]
-    assert losses["clean"] != losses["damaged"]
-    literal = small("classes", purification={"supervision": "literal"}).train()
-    assert "loss_purification" in literal(**literal.data_preprocessor(data, training=True), mode="loss")
-
-
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """A folder with a checkpoint and a frame; its model and batch."""
