@@ -245,18 +245,17 @@ class RoomClips(SyntheticRooms):
 
     def recording(self, index: int) -> RoomRecording:
         """What clip `index` is cut from."""
-        rng, streams = np.random.default_rng((self.seed, self.scene_index(index), _CLOCK)), {}
-        for name in self.modalities:
-            phase, part = rng.random(2).tolist()
-            low, high = self.delays[name]
-            streams[name] = Stream(self.rates[name], low + part * (high - low), self.jitter[name], phase)
-        return RoomRecording(
-            self.seed, self.scene_index(index), self.size, streams=streams, speed=self.speed, paints=self.paints
-        )
+        key, streams = (self.seed, self.scene_index(index)), self.streams_of(index)
+        return RoomRecording(*key, self.size, streams=streams, speed=self.speed, paints=self.paints)
 
-    def delays_of(self, index: int) -> dict[str, float]:
-        """The true delay of each modality in a clip, seconds."""
-        return {name: stream.delay for name, stream in self.recording(index).streams.items()}
+    def streams_of(self, index: int) -> dict[str, Stream]:
+        """How the sensors record clip `index`, with the delays that it drew."""
+        rng = np.random.default_rng((self.seed, self.scene_index(index), _CLOCK))
+        drawn = {name: rng.random(2).tolist() for name in self.modalities}
+        return {
+            name: Stream(self.rates[name], low + drawn[name][1] * (high - low), self.jitter[name], drawn[name][0])
+            for name, (low, high) in self.delays.items()
+        }
 
     def read(self, index: int) -> Sample:
         """See `DenseDataset.read`; of each modality [T, H, W, ...] and `NAME_time` float64 [T]."""
