@@ -19,6 +19,7 @@ from rgbx.datasets.layouts import build_dataset, propose, recognise, split_names
 from rgbx.datasets.rooms import RoomClips, SyntheticRooms
 from rgbx.datasets.sample import DenseDataset, SampleKey, validate_sample
 from rgbx.datasets.sampler import EpochSampler
+from rgbx.datasets.sequence import SequenceDataset
 from rgbx.datasets.subset import EveryKth
 from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 
@@ -48,6 +49,7 @@ __all__ = [
     "SUNRGBDLists",
     "SUNRGBDScenes",
     "SampleKey",
+    "SequenceDataset",
     "SideBySide",
     "SyntheticRooms",
     "Taskonomy",

@@ -244,8 +244,8 @@ def check_names(modalities: Iterable[str], where: str) -> None:
     for name in modalities:
         if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith((*MASKS, TIMES)):
             raise ValueError(
-                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)}, NAME_valid, "
-                f"NAME_corrupted and NAME{TIMES}, which mean something else, found {name!r}"
+                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)}, NAME{TIMES}, "
+                f"NAME_valid and NAME_corrupted, which mean something else, found {name!r}"
             )
 
 

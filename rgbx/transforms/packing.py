@@ -73,7 +73,7 @@ class PackSample:
             if spec.unit == "unit_vector":
                 packed[f"{name}_valid"] = torch.from_numpy(np.expand_dims(array.any(axis=-1), -3))
         for key in (f"{name}{TIMES}" for name in clips):
-            packed[key] = torch.from_numpy(sample[key])
+            packed[key] = torch.tensor(sample[key])
         return {**packed, "time": torch.tensor(sample["time"], dtype=torch.float64)} if clips else packed
 
 
