@@ -9,6 +9,7 @@ from typing import ClassVar
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.declared_frames import DeclaredFrames
 from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Transforms
 
@@ -62,7 +63,7 @@ class FolderDataset(FileDataset):
         modalities = tuple(declared.modalities) if modalities is None else modalities
         listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
         super().__init__(
-            held_out(listed.frames, holdout),
+            held_out(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
             declared.label.encoding if declared.label else None,
             around=listed.around,
@@ -73,6 +74,10 @@ class FolderDataset(FileDataset):
             transforms=transforms,
             targets=targets,
         )
+
+    def kept(self, listed: DeclaredFrames) -> list[Frame]:
+        """Which of the frames that a declaration lists are the dataset's; override to keep a part, or more of each."""
+        return listed.frames
 
     @property
     def stems(self) -> list[str]:
