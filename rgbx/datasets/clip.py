@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rgbx._text import one_of
-from rgbx.maps import MASKS
-from rgbx.maps.spec import TIMES
+from rgbx.maps import MASKS, TIMES
 
 Value = TypeVar("Value")
 

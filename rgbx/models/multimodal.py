@@ -27,8 +27,8 @@ from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout, StageGates, split_modalities, untracked
 from rgbx.layers.stack import Gated
-from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
-from rgbx.models.clips import CLIP, TIME, read_clip, refuse_clips
+from rgbx.maps import METRE_STEPS, STANDARD_MAPS, TIMES, UNITS, MapSpec
+from rgbx.models.clips import CLIP, read_clip, refuse_clips
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
@@ -339,7 +339,7 @@ class Preprocessor(nn.Module):
         paths = data.get("paths")
         dataset = {*self._stated, *(paths if isinstance(paths, Mapping) else ())}
         for key, value in data.items():
-            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIME)
+            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIMES)
             if name in own or name in dataset or key in BESIDE:
                 continue
             if name in STANDARD_MAPS:
