@@ -25,6 +25,7 @@ from rgbx.layers import (
     split_modalities,
     stack_modalities,
 )
+from rgbx.layers.codes import Codes
 from rgbx.layers.purification import INPUTS, SpatialGate, StageInput
 from rgbx.layers.stages import chosen_stages
 
@@ -126,6 +127,12 @@ class SharedBackbone(nn.Module):
         blocks = list(residual_blocks(network).values())
         network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
 
+    @property
+    def codes(self) -> dict[int, Codes]:
+        """The codes of the modalities, by the number of the stage, where fusion has them."""
+        found = getattr(self.merge, "codes", {})
+        return {int(number): codes for number, codes in found.items()}
+
     def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
         for stage in fusion.chosen(len(modules), "backbone"):
             container = _submodule(self.network, modules[stage - 1])
@@ -183,7 +190,11 @@ class SharedBackbone(nn.Module):
             features = self.network(x)[self._first_stage :]
             if self._channels_last_output:
                 features = [f.permute(0, 3, 1, 2) for f in features]
-            return features if self.merge is None else self.merge(features)
+            if self.merge is None:
+                return features
+            if self.layout.trace is not None:
+                self.layout.trace.merging = features
+            return self.merge(features)
 
 
 def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> None:

@@ -37,6 +37,22 @@ class Gated(NamedTuple):
     logits: Tensor
 
 
+class Trace:
+    """What a call does beside its answer: modalities of the stack to be filled in, and features that are kept.
+
+    Attributes:
+        absent: names of those in the stack that were not given, see `rgbx.layers.Hallucination`.
+        points: what was read where they are filled in, in the order of the network: of each modality [N, C, h, w],
+            or of those absent what was put in their place, as decoders give it.
+        merging: what a fusion method that merges the modalities read, [M*N, C_i, h_i, w_i] of each stage.
+    """
+
+    def __init__(self, absent: Iterable[str] = ()) -> None:
+        self.absent = tuple(absent)
+        self.points: list[dict[str, Tensor]] = []
+        self.merging: Sequence[Tensor] = ()
+
+
 class StackLayout:
     """The modalities a network knows, in declared order, and those in the stack of the call that is running.
 
@@ -76,17 +92,18 @@ class StackLayout:
             raise ValueError(f"modalities {unknown or '()'} given; this model knows {known}")
         return tuple(name for name in self.modalities if name in names)
 
-    def holding(self, names: Iterable[str], *, purified: bool | None = None) -> _Block:
+    def holding(self, names: Iterable[str], *, purified: bool | None = None, trace: Trace | None = None) -> _Block:
         """A context in which, for this thread, the stack holds the named modalities; contexts nest.
 
         Args:
             names: of the modalities.
             purified: whether gates act in it; None for what the block around says, without one they do.
+            trace: of the call; None for that of the block around.
 
         Raises:
             ValueError: for no name, or one that was not declared.
         """
-        return _Block(self._thread, self.order(names), purified)
+        return _Block(self._thread, self.order(names), purified, trace)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -154,6 +171,11 @@ class StackLayout:
         if self._thread.block is not None:
             self._thread.block.gates.append(gate)
 
+    @property
+    def trace(self) -> Trace | None:
+        """That of the call that is running, see `holding`; None where nobody asks for one."""
+        return None if self._thread.block is None else self._thread.block.trace
+
     def checkpoint(
         self,
         function: Callable[[Tensor], _T],
@@ -190,8 +212,8 @@ class _Block:
     part of a network again: those of that part were counted in its forward pass.
     """
 
-    def __init__(self, thread: _OpenBlock, names: tuple[str, ...], purified: bool | None) -> None:
-        self.thread, self.names, self._purified = thread, names, purified
+    def __init__(self, thread: _OpenBlock, names: tuple[str, ...], purified: bool | None, trace: Trace | None) -> None:
+        self.thread, self.names, self._purified, self._trace = thread, names, purified, trace
 
     def __enter__(self) -> None:
         self.outer, self.opened_in = self.thread.block, _backward_pass()
@@ -201,6 +223,7 @@ class _Block:
         self.gates: list[Gated] = [] if outer is None else outer.gates
         around: bool = outer is None or outer.purified
         self.purified: bool = around if self._purified is None else self._purified
+        self.trace: Trace | None = outer.trace if outer is not None and self._trace is None else self._trace
         self.thread.block = self
 
     def __exit__(self, *exception: object) -> None:

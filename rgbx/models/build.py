@@ -222,7 +222,16 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
         start = stop
     dropout = p["modality_dropout"]
     gated = backbone.purification is not None
-    site = Site(tuple(p["modalities"]), backbone.channels, tasks, merged=backbone.single_branch, gated=gated)
+    site = Site(
+        tuple(p["modalities"]),
+        backbone.channels,
+        tasks,
+        merged=backbone.single_branch,
+        gated=gated,
+        joined=backbone.concatenates_inputs,
+        strides=backbone.strides,
+        codes=backbone.codes,
+    )
     model = MultimodalModel(
         backbone,
         heads,

@@ -26,7 +26,7 @@ from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout, StageGates, split_modalities, untracked
-from rgbx.layers.stack import Gated
+from rgbx.layers.stack import Gated, Trace
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
@@ -645,6 +645,7 @@ class Pass(NamedTuple):
             for, and of networks without gates.
         gates: what they left.
         penalty: what the fusion method adds to the loss of this run, a scalar; None where it adds nothing.
+        trace: of a run in training.
     """
 
     outputs: Outputs
@@ -652,6 +653,7 @@ class Pass(NamedTuple):
     beliefs: dict[str, Tensor]
     gates: Sequence[Gated]
     penalty: Tensor | None
+    trace: Trace | None
 
 
 class Shown(NamedTuple):
@@ -1011,7 +1013,8 @@ class MultimodalModel(nn.Module):
         if self.training:
             self._check_batch_norm(next(iter(padded.values())))
         found: Outputs = {}
-        with self.layout.holding(present, purified=purified):
+        trace = Trace() if self.training else None
+        with self.layout.holding(present, purified=purified, trace=trace):
             features = self.backbone(padded)
             gates, purification = self.layout.gates, self.backbone.purification
             believed = purification.beliefs(gates, (height, width)) if beliefs and purification else {}
@@ -1026,7 +1029,7 @@ class MultimodalModel(nn.Module):
                 found[name] = dict(zip(names, parts, strict=True))
             network = typing.cast(nn.Module, self.backbone)
             penalty = fusion_penalty(network, self.layout) if self.training else None
-            return Pass(found, features, believed, gates, penalty)
+            return Pass(found, features, believed, gates, penalty, trace)
 
     def _pad(
         self,
@@ -1093,8 +1096,10 @@ class MultimodalModel(nn.Module):
             features = [
                 {ENSEMBLE: x} if self.backbone.single_branch else split_modalities(x, self.layout) for x in run.features
             ]
+            merging = () if run.trace is None else run.trace.merging
+            sources = [split_modalities(x, self.layout) for x in merging]
         ungated = None if self.backbone.purification is None else partial(self._ungated, inputs)
-        return Step(inputs, features, run.outputs, targets, self.tasks, ungated)
+        return Step(inputs, features, run.outputs, targets, self.tasks, ungated, sources)
 
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""
