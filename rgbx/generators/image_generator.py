@@ -29,11 +29,13 @@ class ImageGenerator(nn.Module):
         norm_eval: whether statistics of norms stay frozen in training; instance norms have none.
         purification: None: there are no gates.
         codes: none.
+        reads_clips: False: there is one image of each modality.
     """
 
     norm_eval = False
     purification = None
     codes: Mapping[int, Codes] = MappingProxyType({})
+    reads_clips = False
 
     def __init__(self, layout: StackLayout, in_channels: int, out_channels: int, fusion: FusionMethod | None) -> None:
         super().__init__()
