@@ -28,12 +28,14 @@ class ImageGenerator(nn.Module):
         channels, strides: of the one feature, as backbones have them for each stage.
         norm_eval: whether statistics of norms stay frozen in training; instance norms have none.
         purification: None: there are no gates.
+        hallucination: None: no branch is filled in.
         codes: none.
         reads_clips: False: there is one image of each modality.
     """
 
     norm_eval = False
     purification = None
+    hallucination = None
     codes: Mapping[int, Codes] = MappingProxyType({})
     reads_clips = False
 
