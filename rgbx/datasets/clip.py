@@ -15,24 +15,24 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rgbx._text import one_of
-from rgbx.maps import MASKS
-from rgbx.maps.spec import TIMES
+from rgbx._types import Batch
+from rgbx.maps import MASKS, TIMES
 
 Value = TypeVar("Value")
 
 
-def clips_of(sample: Mapping[str, Any]) -> list[str]:
+def clips_of(sample: Batch) -> list[str]:
     """The maps of a sample that are clips."""
     return [key.removesuffix(TIMES) for key in sample if key.endswith(TIMES)]
 
 
-def frame_size(sample: Mapping[str, Any], name: str) -> tuple[int, ...]:
+def frame_size(sample: Batch, name: str) -> tuple[int, ...]:
     """(H, W) of a map [H, W, ...], or of the frames of a clip [T, H, W, ...]."""
     shape = np.shape(sample[name])
     return shape[1:3] if f"{name}{TIMES}" in sample else shape[:2]
 
 
-def check_times(sample: Mapping[str, Any], where: Mapping[str, str]) -> None:
+def check_times(sample: Batch, where: Mapping[str, str]) -> None:
     """Refuses times that no clip has.
 
     Args:
@@ -62,7 +62,7 @@ def check_times(sample: Mapping[str, Any], where: Mapping[str, str]) -> None:
             raise ValueError(f"{at}: expected ascending times in seconds, found {times.tolist()}")
 
 
-def nearest_frames(sample: Mapping[str, Any], delays: Mapping[str, float]) -> dict[str, Any]:
+def nearest_frames(sample: Batch, delays: Mapping[str, float]) -> dict[str, Any]:
     """An ordinary sample of one with clips: of each map the frame whose stamp is nearest to `time` + its delay.
 
     A sensor that lags by d shows at stamp s the scene at s - d, so that the scene at t has the stamp t + d.
@@ -79,7 +79,7 @@ def nearest_frames(sample: Mapping[str, Any], delays: Mapping[str, float]) -> di
     return result
 
 
-def with_masks(sample: Mapping[str, Any], name: str) -> list[str]:
+def with_masks(sample: Batch, name: str) -> list[str]:
     """A map's key and those of its masks that the sample has."""
     return [name, *(f"{name}{ending}" for ending in MASKS if f"{name}{ending}" in sample)]
 

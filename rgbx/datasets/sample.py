@@ -26,9 +26,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from rgbx.datasets.clip import check_times, frame_size
-from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, MapSpec
+from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, TIMES, MapSpec
 from rgbx.maps.files import turns_told
-from rgbx.maps.spec import TIMES
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]

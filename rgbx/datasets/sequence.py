@@ -17,7 +17,7 @@ from rgbx.datasets.frames import Frame, check_files
 from rgbx.datasets.listing import Holdout
 from rgbx.datasets.sample import Sample, Transforms
 from rgbx.datasets.timestamps import Stamped, window_at
-from rgbx.maps.spec import TIMES
+from rgbx.maps import TIMES
 
 _USUAL_FRAMES = 5
 _LOG = logging.getLogger("rgbx")

@@ -12,8 +12,7 @@ import numpy as np
 
 from rgbx.datasets.clip import clips_of, nearest_frames, with_masks
 from rgbx.datasets.sample import Sample
-from rgbx.maps import STANDARD_MAPS, MapSpec
-from rgbx.maps.spec import TIMES
+from rgbx.maps import STANDARD_MAPS, TIMES, MapSpec
 from rgbx.transforms.spatial import Maps
 
 

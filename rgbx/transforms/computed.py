@@ -13,10 +13,10 @@ import numpy as np
 
 from rgbx.datasets.clip import frame_size
 from rgbx.datasets.sample import Sample
+from rgbx.maps import TIMES
 from rgbx.maps.edges import edges
 from rgbx.maps.hha import hha
 from rgbx.maps.normals import facing_normals
-from rgbx.maps.spec import TIMES
 from rgbx.transforms.spatial import each_frame
 
 METHODS = ("canny", "sobel")

@@ -13,8 +13,7 @@ from torch.utils.data import default_collate
 from rgbx._types import Batch
 from rgbx.datasets.clip import clips_of
 from rgbx.datasets.sample import Sample
-from rgbx.maps import MASKS
-from rgbx.maps.spec import TIMES
+from rgbx.maps import MASKS, TIMES
 from rgbx.transforms.spatial import MASK, Maps, specs_of
 
 

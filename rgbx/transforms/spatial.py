@@ -17,9 +17,8 @@ import numpy as np
 from rgbx._text import one_of
 from rgbx.datasets.clip import clips_of, with_masks
 from rgbx.datasets.sample import Sample
-from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, MapSpec
+from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, TIMES, MapSpec
 from rgbx.maps.normals import unit_length
-from rgbx.maps.spec import TIMES
 
 LABEL = MapSpec("label", 1, "uint8", "train_id", "nearest", IGNORE_INDEX)
 
