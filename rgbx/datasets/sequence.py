@@ -86,12 +86,9 @@ class SequenceDataset(FolderDataset):
                 "with times for them in a table [splits.NAME], or read ordinary frames with FolderDataset"
             )
         self._check_files(listed, names)
-        kept = []
+        kept, times = [], {name: [item.time for item in listed.stamps[name]] for name in names}
         for frame, time in zip(listed.frames, listed.times, strict=True):
-            spans = {
-                name: window_at([item.time for item in listed.stamps[name]], time, begins[name], counts[name])
-                for name in names
-            }
+            spans = {name: window_at(times[name], time, begins[name], counts[name]) for name in names}
             if all(spans.values()):
                 self.windows[frame.sample_id] = {n: [listed.stamps[n][k] for k in s] for n, s in spans.items() if s}
                 self.times[frame.sample_id] = time

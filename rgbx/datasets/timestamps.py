@@ -16,7 +16,7 @@ from rgbx.maps.folders import MAP_SUFFIXES
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # units of time in names of files
 TIME_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_TIME = re.compile(r"\d+(\.\d+)?")
+_TIME = re.compile(r"\d{1,19}(\.\d+)?")
 _EPOCH_S = (600_000_000, 4_000_000_000)  # 1989 to 2096, of which no two units can be meant
 
 

@@ -3,9 +3,10 @@
 The edges of every frame of one recording are correlated with those of every frame of the other within `max_delay`.
 While the camera moves, they fit best where both show the same moment: at a difference of stamps that is the delay. The
 mean over the recording, as a function of that difference, is smoothed by parabolas and its top taken, also between
-frames; how far the top moves when other parts of the recording count says how sure it is. A camera before which nothing
-moves gives no answer. The maps should be registered: a shift of p pixels between them reads as p / v seconds to a
-camera that only turns one way, by v pixels per second; one that turns back and forth is not misled.
+frames; of slow cameras with coarser edges. How far the top moves when other parts of the recording count says how sure
+it is. A camera before which nothing moves gives no answer. The maps should be registered: a shift of p pixels between
+them reads as p / v seconds to a camera that only turns one way, by v pixels per second; one that turns back and forth
+is not misled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from rgbx.datasets.folder import FolderDataset
@@ -26,7 +28,9 @@ _BLOCKS = 12  # of the recording, of which parts are drawn to see how sure the a
 _DRAWS = 200
 _FEWEST = 12  # frames of either recording that see anything
 _SURE = 4.0  # standard deviations by which the top must stand out
-_SMOOTH = 1.0  # width of the smoothing in frames of the faster recording
+_SLOW = 2.5  # frames of the faster recording, in which little moves where the top is wider
+_COARSE = 3.0  # cells by which edges are blurred there
+_UNSEEN = 0.15  # of the widest gap between lags, in which no curve can be seen
 _STEP = 0.05  # of the grid, in widths of the smoothing
 _PIECES, _PIECE_S = 4, 4.0  # what of a long recording the doctor reads
 
@@ -70,7 +74,8 @@ class Delay:
     Attributes:
         seconds: positive where the second shows, at one stamp, an earlier moment than the first; the best guess also
             where undecided, NaN where there is none.
-        low, high: where it lies in 95 of 100 cases.
+        low, high: where it lies in 95 of 100 cases, by drawing parts of the recording again, and besides 0.15 of the
+            widest gap between differences of stamps, which no curve can look into.
         reason: why it is undecided; "" where it is not.
         frames: how many frames of the first recording were compared.
     """
@@ -103,19 +108,24 @@ def estimate_delay(first: Track, second: Track, *, max_delay: float = 0.6, seed:
     if (fewest := min(len(first.times), len(second.times))) < _FEWEST:
         return Delay(np.nan, np.nan, np.nan, f"only {fewest} frames have edges; {_FEWEST} are needed", 0)
     fine, coarse = sorted((first.frame_s, second.frame_s))
-    fits, lags = _fits(first, second, max_delay)
+    fits, lags = _fits(_unit(first.planes), _unit(second.planes), first, second, max_delay)
     if len(fits) < _FEWEST:
         reason = (
             f"only {len(fits)} frames have the other recording {max_delay:g} s before and behind; a shorter max_delay"
         )
         return Delay(np.nan, np.nan, np.nan, f"{reason}, or a longer recording, would help", len(fits))
-    curve = _Curve(fits, lags, max_delay, _SMOOTH * fine)
+    curve = _Curve(fits, lags, max_delay, fine)
+    if curve.half_width() > _SLOW * fine:
+        one, other = (_unit(track.planes, _COARSE) for track in (first, second))
+        fits, lags = _fits(one, other, first, second, max_delay)
+        curve = _Curve(fits, lags, max_delay, _SLOW * fine)
     whole, rng = curve.heights(np.arange(_BLOCKS)), np.random.default_rng(seed)
     best = float(curve.grid[whole.argmax()])
     drawn = np.stack([curve.heights(parts) for parts in rng.integers(_BLOCKS, size=(_DRAWS, _BLOCKS))])
     rises = drawn[:, whole.argmax()] - np.median(drawn, axis=1)  # of the top above the rest
     low, high = np.quantile(curve.grid[drawn.argmax(axis=1)], (0.025, 0.975)).tolist()
-    low, high = min(low, best), max(high, best)
+    unseen = _UNSEEN * float(np.diff(np.unique(np.concatenate(lags))).max())
+    low, high = min(low, best) - unseen, max(high, best) + unseen
     reason = ""
     if rises.mean() < _SURE * rises.std():
         reason = "the edges fit about as well at all times, as where nothing moves"
@@ -126,10 +136,15 @@ def estimate_delay(first: Track, second: Track, *, max_delay: float = 0.6, seed:
     return Delay(best, low, high, reason, len(fits))
 
 
-def _fits(first: Track, second: Track, max_delay: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _fits(
+    one: np.ndarray,  # float32 [n, cells], of the first
+    other: np.ndarray,  # float32 [m, cells], of the second
+    first: Track,
+    second: Track,
+    max_delay: float,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Of each frame of the first how well frames of the second fit, less their mean, and their lags in seconds."""
     fits, lags = [], []
-    one, other = (_unit(track.planes) for track in (first, second))
     for time, plane in zip(first.times, one, strict=True):
         near = np.abs(second.times - time) <= max_delay
         lag = second.times[near] - time
@@ -150,7 +165,13 @@ class _Curve:
         width: of the weights around each point, standard deviation in seconds.
     """
 
-    def __init__(self, fits: Sequence[np.ndarray], lags: Sequence[np.ndarray], reach: float, width: float) -> None:
+    def __init__(
+        self,
+        fits: Sequence[np.ndarray],  # [n] each
+        lags: Sequence[np.ndarray],  # [n] each
+        reach: float,
+        width: float,
+    ) -> None:
         self.grid = np.arange(-reach, reach + 1e-9, _STEP * width)
         self.powers = np.zeros((_BLOCKS, 5, len(self.grid)))  # sums of weight * distance ** p
         self.values = np.zeros((_BLOCKS, 3, len(self.grid)))  # the same times fit
@@ -173,6 +194,15 @@ class _Curve:
         matrix = matrix + 1e-9 * powers[0][:, None, None] * np.eye(3) + 1e-12 * np.eye(3)
         found: np.ndarray = np.linalg.solve(matrix, values.T[..., None])[:, 0, 0]
         return found
+
+    def half_width(self) -> float:
+        """Seconds from the top to where the curve has fallen half way to its median, the mean of both sides."""
+        heights = self.heights(np.arange(_BLOCKS))
+        top = int(heights.argmax())
+        below = np.flatnonzero(heights < 0.5 * (heights[top] + np.median(heights)))
+        left, right = below[below < top], below[below > top]
+        ends = self.grid[left[-1] if len(left) else 0], self.grid[right[0] if len(right) else -1]
+        return float(ends[1] - ends[0]) / 2
 
 
 class Delays(Check):
@@ -243,8 +273,13 @@ def _edges(array: np.ndarray, spec: MapSpec) -> np.ndarray:
 
 def _unit(
     planes: np.ndarray,  # int8 [n, rows, columns]
+    blur: float = 0.0,
 ) -> np.ndarray:
-    """float32 [n, cells] of unit norm."""
-    flat = planes.reshape(len(planes), -1).astype(np.float32)
+    """float32 [n, cells] of zero mean and unit norm; blurred by a Gaussian of so many cells."""
+    values = planes.astype(np.float32)
+    if blur:
+        values = np.stack([cv2.GaussianBlur(plane, (0, 0), blur) for plane in values])
+    flat = values.reshape(len(planes), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
     unit: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
     return unit

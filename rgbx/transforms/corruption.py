@@ -161,7 +161,9 @@ def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: Ma
     """A Gaussian blur of [H, W, ...], between the pixels that are measured."""
     sigma = max(_pixels(strength, array), 0.3)
 
-    def blurred(image: np.ndarray) -> np.ndarray:
+    def blurred(
+        image: np.ndarray,  # [H, W, ...]
+    ) -> np.ndarray:
         return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
     known = np.isfinite(array)
