@@ -82,9 +82,12 @@ def propose(root: str | Path) -> Proposal:
     looks = [Look(root, group) for group in groups]
     first, rest = looks[0], looks[1:]
     shared = [look for look in rest if look.shares(first)]
+    recorded = _recorded(root, looks) if timestamps(groups) else None
+    common = set.intersection(*(set(look.group.files) for look in (first, *shared)))
+    if recorded and (not shared or recorded.frames > len(common)):
+        return recorded
     if not shared:
-        recorded = _recorded(root, looks) if timestamps(groups) else None
-        return recorded or Proposal(None, notes=_unpaired(groups))
+        return Proposal(None, notes=_unpaired(groups))
     notes = [
         f"{look.group.name}: left out, as few of its names stand beside others" for look in rest if look not in shared
     ]
