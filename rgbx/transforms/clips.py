@@ -91,6 +91,8 @@ class FramesAsMaps:
             for k in range(count)
         }
         self.adds = tuple(self.added_maps)
+        # of depth without a unit it is the name that says that 0 is no measurement
+        self.unsaid = {n for n in frames if known[n].zero_is_hole and not self.added_maps[f"{n}_0"].zero_is_hole}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         counts = {name: len(sample[name]) for name in clips_of(sample)}
@@ -105,4 +107,6 @@ class FramesAsMaps:
                 frames, ending = result.pop(key), key.removeprefix(name)
                 names = [f"{name}_{k}" for k in range(len(frames))] if name in self.frames else [name]
                 result |= {f"{own}{ending}": frame for own, frame in zip(names, frames, strict=True)}
+                if key == name and name in self.unsaid and f"{name}_valid" not in sample:
+                    result |= {f"{own}_valid": (result[own] > 0).astype(np.uint8) for own in names}
         return result

@@ -10,7 +10,7 @@ import torch
 from rgbx.datasets import MapSpec, validate_sample
 from rgbx.datasets.collation import Collation
 from rgbx.datasets.sample import check_names
-from rgbx.maps import STANDARD_MAPS
+from rgbx.maps import RELATIVE_DEPTH, STANDARD_MAPS
 from rgbx.transforms import (
     AlbumentationsGeometry,
     AlbumentationsPhotometry,
@@ -229,6 +229,9 @@ def test_frames_as_maps():
     assert transform.added_maps["depth_1"] == MapSpec.of_unit("depth_1", "metre")
     packed = PackSample(maps=transform.added_maps)(done, np.random.default_rng(0))
     assert packed["depth_1"].shape == (1, 24, 32) and packed["depth_1_valid"].dtype == torch.bool
+    relative = FramesAsMaps({"depth": 3, "thermal": 2}, maps={"depth": RELATIVE_DEPTH})
+    assert "depth_1_valid" not in done
+    np.testing.assert_array_equal(relative(sample, None)["depth_1_valid"], sample["depth"][1] > 0)
     with pytest.raises(ValueError, match=r"expects \{'depth': 3\} frames.* has \{.*'thermal': 2"):
         FramesAsMaps({"depth": 3})(sample, np.random.default_rng(0))
 
