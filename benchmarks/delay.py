@@ -5,9 +5,9 @@
 A run is one recording of 10 seconds: rgb at 10 Hz and another map at 10 or 30 Hz, whose stamps fall anywhere between
 those of rgb, and which lags by -4 to 4 of its own frames, constant or with a jitter of up to 0.3 frames to either side.
 Rooms have a camera that turns (20 degrees per second, root of the mean square); real frames of NYU Depth V2 are seen
-through a window of 200x150 pixels, which moves over them in smooth curves (at most 20 pixels per second each way), so
-that rgb and depth come from one frame at different times. A seed is one of three disjoint sets of scenes, or of real
-frames. Then recordings in which there is nothing to find: a camera that stands still, and two of different scenes.
+through a window of 200x150 pixels, which moves over them in smooth curves (40 or 20 pixels per second at most, each
+way), so that rgb and depth come from one frame at different times. A seed is one of three disjoint sets of scenes, or
+of real frames. Then recordings in which there is nothing to find: a camera that stands still, and two of different scenes.
 
 Each run is kept as JSON in --out, and read from there when the benchmark is started again. The table is written to
 --table (benchmarks/results/delay.md): of each kind and seed the largest error over all delays in frames of the lagging
@@ -34,6 +34,8 @@ from rgbx.maps import STANDARD_MAPS
 
 SEEDS, DELAYS, RATES, JITTERS = 3, (-4, -2.5, -1, 0, 0.5, 2, 4), (10, 30), (0.0, 0.3)
 SPEEDS, SECONDS, SIZE, WINDOW = (2, 5, 10, 20, 40), 10.0, (120, 160), (150, 200)
+KINDS = (("rooms", "depth", 20), ("rooms", "thermal", 20), ("nyu", "depth", 40), ("nyu", "depth", 20))
+UNITS = {"rooms": "degrees", "nyu": "pixels"}
 RGB_RATE = 10.0
 FIRST_SCENE = 10_000  # others, and training frames of NYU Depth V2, served to choose the estimate's constants
 
@@ -62,10 +64,10 @@ class Run:
 
 def runs(nyu: bool) -> Iterator[Run]:
     for seed in range(SEEDS):
-        for source, name in (("rooms", "depth"), ("rooms", "thermal"), *([("nyu", "depth")] if nyu else [])):
-            for rate in RATES:
+        for source, name, speed in KINDS:
+            for rate in RATES if nyu or source != "nyu" else ():
                 for jitter in JITTERS:
-                    yield from (Run(source, name, rate, delay, jitter, 20, seed) for delay in DELAYS)
+                    yield from (Run(source, name, rate, delay, jitter, speed, seed) for delay in DELAYS)
         for speed in SPEEDS:
             yield from (Run("rooms", "depth", 10, delay, 0.0, speed, seed) for delay in (-1.5, 0.25, 1.5))
         yield from (Run("still", name, 10, 1, 0.0, 0, seed) for name in ("depth", "thermal"))
@@ -133,13 +135,13 @@ def table(results: list[dict]) -> str:
         "of the undecided within half a frame |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for source, name in (("rooms", "depth"), ("rooms", "thermal"), ("nyu", "depth")):
+    for source, name, speed in KINDS:
         for rate in RATES:
             for jitter in JITTERS:
-                kept = [r for r in results if r["delay"] in DELAYS and r["speed"] == 20]
-                kind = (source, name, rate, jitter)
-                if row := _row([r for r in kept if (r["source"], r["name"], r["rate"], r["jitter"]) == kind]):
-                    lines.append(f"| {source} | {name} | {rate} Hz | {jitter:g} | {row} |")
+                kind = {"source": source, "name": name, "speed": speed, "rate": rate, "jitter": jitter}
+                if row := _row([r for r in results if r["delay"] in DELAYS and kind.items() <= r.items()]):
+                    about = f"{source}, {speed} {UNITS[source]}/s"
+                    lines.append(f"| {about} | {name} | {rate} Hz | {jitter:g} | {row} |")
     lines += [
         "",
         "The camera's speed (rooms, depth at 10 Hz, delays of -1.5, 0.25 and 1.5 frames, those that were decided):",
