@@ -110,7 +110,7 @@ class SharedBackbone(nn.Module):
         modules = [info["module"] for info in infos]
         self.purification = _gates(network, modules, name, self.layout, purification, joined=joined)
         self.channels = tuple(info["num_chs"] for info in infos)
-        first = None if hallucinate is None else _input_of(network, modules)
+        first = None if hallucinate is None or joined else _input_of(network, modules)
         self.strides = tuple(info["reduction"] for info in infos)
         self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
