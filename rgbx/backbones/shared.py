@@ -388,7 +388,7 @@ def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[
 
 
 def _change_input(
-    change: Callable[[Tensor], Tensor],
+    change: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
     channels_last: bool,
     _stage: nn.Module,
     inputs: tuple[Tensor, ...],  # [M*N, C, H, W] or [M*N, H, W, C]
@@ -400,7 +400,7 @@ def _change_input(
 
 
 def _fuse_output(
-    fusion: Callable[[Tensor], Tensor],
+    fusion: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
     channels_last: bool,
     _stage: nn.Module,
     _inputs: tuple[object, ...],
