@@ -37,6 +37,9 @@ class FolderDataset(FileDataset):
         transforms: see `DenseDataset`.
         choices: of the declaration's `choices`, such as `depth_kind`.
 
+    Attributes:
+        stamps: of a split with times, all files of each modality that has them, in the order of time.
+
     Raises:
         FileNotFoundError, ValueError: naming the declaration and the key, or the list and the line.
     """
@@ -62,6 +65,7 @@ class FolderDataset(FileDataset):
             declared = read_declaration(self.root / declared)
         modalities = tuple(declared.modalities) if modalities is None else modalities
         listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
+        self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
         super().__init__(
             held_out(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
