@@ -93,7 +93,8 @@ class DoubleDiscriminator(nn.Module):
 
     ω is constant in the gradient, so that D, by the equations alone, would never be trained. Here D learns by a
     cross-entropy of its own on codes without gradient (`importance_loss`), as in Zhang et al., "Importance Weighted
-    Adversarial Nets for Partial Domain Adaptation" (CVPR 2018), from which ω comes.
+    Adversarial Nets for Partial Domain Adaptation" (CVPR 2018), from which ω comes, and as there ω is scaled to a fixed
+    mean (here 1 − 1/M, what it is where D knows nothing): unscaled, a D that tells all codes ends the game.
 
     Args:
         names: of all M modalities.
@@ -114,12 +115,31 @@ class DoubleDiscriminator(nn.Module):
         found = {name: self.importance(h.detach()).softmax(-1)[:, self.names.index(name)] for name, h in agnostic.items()}
         return {name: 1 - share.detach() for name, share in found.items()}
 
+    def losses(
+        self,
+        exclusive: Mapping[str, Tensor],  # [N, code] each
+        agnostic: Mapping[str, Tensor],  # [N, code] each
+    ) -> Tensor:
+        """The sum of the three losses below, that of agnostic codes with scaled weights; a scalar."""
+        own = self.exclusive_loss(exclusive) + self.importance_loss(agnostic)
+        return own + self.agnostic_loss(agnostic, scaled=True)
+
     def agnostic_loss(
         self,
         agnostic: Mapping[str, Tensor],  # [N, code] each
+        *,
+        scaled: bool = False,
     ) -> Tensor:
-        """−(1/N) Σ_m Σ_n ω log p(m | h), a scalar, whose gradient reaches the codes turned round."""
+        """−(1/N) Σ_m Σ_n ω log p(m | h), a scalar, whose gradient reaches the codes turned round.
+
+        Args:
+            agnostic: codes of the modalities present.
+            scaled: scales ω to a mean of 1 − 1/M over all samples.
+        """
         weights = self.weights(agnostic)
+        if scaled:
+            mean = torch.stack(list(weights.values())).mean().clamp(min=1e-30)
+            weights = {name: (1 - 1 / len(self.names)) * w / mean for name, w in weights.items()}
         told = {name: self._told(name, reverse_gradient(h)) for name, h in agnostic.items()}
         return torch.stack([-(weights[name] * x).mean() for name, x in told.items()]).sum()
 
