@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rgbx._text import one_of
 from rgbx.fusion.base import FusionMethod, fusion_method
-from rgbx.layers import StackLayout
+from rgbx.layers import StackLayout, untracked
 from rgbx.layers.codes import CodeEncoders, Codes, DecoupledGraph, DoubleDiscriminator, hsic
 from rgbx.layers.streams import FORMS, MU, Hierarchy, ModalityWeights, PredictiveChain, check_heads
 
@@ -306,6 +306,11 @@ class StageStreams(nn.Module):
 class FusedCodes(nn.Module):
     """Exclusive and agnostic codes of pooled tokens, the losses on them, and what both graphs make of them.
 
+    Pooled tokens are standardised before they are encoded, and agnostic codes after, by statistics private to a
+    modality, as all norms of a shared network are here: the modalities differ by a thousand times what samples of one
+    do, and no adversary closes that gap. The losses train encoders and discriminators alone and end at the tokens,
+    which an adversary drove apart without bound.
+
     Args:
         channels: C of the stage that the result is added to.
         layout: the modalities.
@@ -317,6 +322,7 @@ class FusedCodes(nn.Module):
         names, code = layout.modalities, options.code
         self.layout, self.alpha, self.beta = layout, options.alpha, options.beta
         self.encoders = CodeEncoders(names, options.width, code)
+        self.standard = nn.ModuleList(Standardised(names, width) for width in (options.width, options.width, code))
         self.discriminator = DoubleDiscriminator(names, code) if len(names) > 1 else None
         self.exclusive, self.agnostic = (DecoupledGraph(code, own_neighbour=options.own_neighbour) for _ in range(2))
         self.copies = nn.ModuleDict({name: nn.Linear(2 * code, channels) for name in names})
@@ -330,23 +336,62 @@ class FusedCodes(nn.Module):
         joint: Mapping[str, Tensor],  # [N, d] each
     ) -> dict[str, Tensor]:
         """What is added to the features of each modality present, [N, C]; in training also to the loss."""
-        codes: Codes = self.encoders(own, joint)
+        own, joint = self.standard[0](own), self.standard[1](joint)
+        codes = self._codes(own, joint)
         if self.training:
-            self._penalise(codes)
+            self._penalise(own, joint)
         graphs = (self.exclusive, self.agnostic)
         fused = torch.cat([graph(list(x.values())) for graph, x in zip(graphs, codes, strict=True)], -1)
         return {name: self.copies[name](fused) for name in own}
 
-    def _penalise(self, codes: Codes) -> None:
-        device = next(iter(codes.agnostic.values())).device
-        if self.discriminator is None or len(codes.agnostic) == 1:
+    def _codes(
+        self,
+        own: Mapping[str, Tensor],  # [N, d] each, standardised
+        joint: Mapping[str, Tensor],  # [N, d] each, standardised
+    ) -> Codes:
+        exclusive, agnostic = self.encoders(own, joint)
+        return Codes(exclusive, self.standard[2](agnostic))
+
+    def _penalise(
+        self,
+        own: Mapping[str, Tensor],  # [N, d] each, standardised
+        joint: Mapping[str, Tensor],  # [N, d] each, standardised
+    ) -> None:
+        device = next(iter(own.values())).device
+        if self.discriminator is None or len(own) == 1:
             self.layout.penalise(torch.zeros((), device=device))
             return
+        with untracked(self.modules()):  # these statistics were counted
+            codes = self._codes(*({name: x.detach() for name, x in each.items()} for each in (own, joint)))
         with torch.autocast(device.type, enabled=False):  # covariances of small batches need more than 8 bits
             exclusive, agnostic = ({name: x.float() for name, x in kind.items()} for kind in codes)
             disparity = torch.stack([hsic(exclusive[name], h) for name, h in agnostic.items()]).mean()
             losses = self.discriminator.losses(exclusive, agnostic)
             self.layout.penalise(self.alpha * disparity + self.beta * losses)
+
+
+class Standardised(nn.Module):
+    """Vectors without the mean and at the variance of their modality: over the batch in training, else as tracked."""
+
+    def __init__(self, names: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in names})
+
+    def forward(
+        self,
+        vectors: Mapping[str, Tensor],  # [N, d] each
+    ) -> dict[str, Tensor]:
+        """The same shapes; a single sample has no variance, so that it is measured by those before."""
+        return {name: self._normed(self.norms[name], x) for name, x in vectors.items()}
+
+    def _normed(
+        self,
+        norm: nn.Module,
+        x: Tensor,  # [N, d]
+    ) -> Tensor:
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, eps=norm.eps)
+        return norm(x)
 
 
 class Windows(NamedTuple):
