@@ -1,7 +1,7 @@
 """Attention over the frames of sensors that are not synchronised, with exclusive and agnostic codes of the modalities.
 
 Source: Yang et al., "Learning Modality-Exclusive and Modality-Agnostic Representations for Multimodal Asynchronous
-Streams" (MEA, 2024), whose parts are in `rgbx.layers.streams` and `rgbx.layers.codes`; no code was released. There the
+Streams" (MEA, 2024), whose parts are in `rgbx.layers.streams` and `rgbx.layers.decoupled`; no code was released. There the
 streams are words, sound and faces and the answer is one vector. Ours, for dense prediction: tokens are the locations of
 a window of a stage's map over all frames of a modality, with codes of place and time; the targets of cross-modal
 attention are the tokens of the frame that belongs to the label, and the result is added to the stage's features, little
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rgbx._text import one_of
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.layers import StackLayout, untracked
-from rgbx.layers.codes import CodeEncoders, Codes, DecoupledGraph, DoubleDiscriminator, hsic
+from rgbx.layers.decoupled import CodeEncoders, Codes, DecoupledGraph, DoubleDiscriminator, hsic
 from rgbx.layers.streams import FORMS, MU, Hierarchy, ModalityWeights, PredictiveChain, check_heads
 
 TARGETS = ("nearest", "learned")
@@ -57,7 +57,7 @@ class MEAFusion(FusionMethod):
         clock: seconds by which the stamps of each modality are shifted at random in training, evenly to both sides, so
             that attention goes by what frames show where delays may change.
         code: width of exclusive and agnostic codes.
-        own_neighbour: see `rgbx.layers.codes.DecoupledGraph`.
+        own_neighbour: see `rgbx.layers.decoupled.DecoupledGraph`.
         alpha, beta: weights of the losses on codes.
     """
 

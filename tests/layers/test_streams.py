@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from rgbx.layers.codes import CodeEncoders, DecoupledGraph, DoubleDiscriminator, hsic
+from rgbx.layers.decoupled import CodeEncoders, DecoupledGraph, DoubleDiscriminator, hsic
 from rgbx.layers.streams import (
     FORMS,
     CrossAttention,
