@@ -65,14 +65,15 @@ class Regions(NamedTuple):
 def pool_regions(
     maps: Tensor,  # [N, D, h, w]
     regions: Tensor,  # int64 [N, H, W], `NONE` where there is none
-    smallest: float = 0.0,
+    least: float = 0.0,
 ) -> Regions:
     """The mean of maps over every region, weighed by the share of a location's pixels that are the region's.
 
     Args:
-        maps: of the same view as the regions, at any size.
+        maps: of the same view as the regions, or of cells of 2ⁿ pixels, which may reach beyond it at the right and
+            bottom.
         regions: numbers of the class and, times `STEP`, of a part of it.
-        smallest: regions of a smaller share of the image are left out.
+        least: regions of fewer pixels are left out.
     """
     ids, place = regions.unique(return_inverse=True)
     index = (place + len(ids) * torch.arange(len(regions), device=regions.device)[:, None, None]).flatten()
@@ -82,20 +83,29 @@ def pool_regions(
         total = flat.index_add(0, index, maps.movedim(1, -1).flatten(0, 2)).view(*pixels.shape, -1)
         weight = pixels.to(maps.dtype)
     else:
-        cells = torch.stack([_cells(each, len(ids), maps) for each in place])  # [N, K, h, w]
+        padding = _beyond(regions.shape[1:], maps.shape[2:])
+        cells = torch.stack([_cells(F.pad(each, padding, value=len(ids)), len(ids), maps) for each in place])
         total, weight = torch.einsum("nkhw,ndhw->nkd", cells, maps), cells.sum((2, 3))
-    kept = (pixels > smallest * math.prod(regions.shape[1:])) & (ids >= 0)
+    kept = (pixels > 0) & (pixels >= least) & (ids >= 0)
     images, which = kept.nonzero(as_tuple=True)
     return Regions(total[kept] / weight[kept][:, None], ids[which] % STEP, images)
 
 
+def _beyond(pixels: Sequence[int], cells: Sequence[int]) -> tuple[int, int, int, int]:
+    """Left, right, top and bottom padding to cells of 2ⁿ pixels, of sides [H, W] and [h, w]."""
+    whole = [b * 2 ** max(round(math.log2(a / b)), 0) for a, b in zip(pixels, cells, strict=True)]
+    bottom, right = (max(b - a, 0) for a, b in zip(pixels, whole, strict=True))
+    return 0, right, 0, bottom
+
+
 def _cells(
-    place: Tensor,  # int64 [H, W], numbers below K
+    place: Tensor,  # int64 [H, W]
     count: int,
     like: Tensor,  # [N, D, h, w]
 ) -> Tensor:
-    """The share that each of K numbers has of every cell of a coarser grid, [K, h, w]."""
-    return F.adaptive_avg_pool2d(F.one_hot(place, count).permute(2, 0, 1).to(like.dtype), like.shape[-2:])
+    """The share that each of the numbers below K has of every cell of a coarser grid, [K, h, w]."""
+    masks = F.one_hot(place, count + 1)[..., :count].permute(2, 0, 1).to(like.dtype)
+    return F.adaptive_avg_pool2d(masks, (like.shape[2], like.shape[3]))
 
 
 @task("embedding")
@@ -187,11 +197,11 @@ class Embedding(Task):
 
     def regions(
         self,
-        codes: Tensor,  # [N, D, h, w]
+        maps: Tensor,  # [N, D, h, w]
         target: Target,
     ) -> Regions:
-        """The codes of a modality, pooled; those of all modalities stand in one order."""
-        return pool_regions(codes, target.truth, self.smallest)
+        """The codes or features of a modality, pooled; those of all modalities stand in one order."""
+        return pool_regions(maps, target.truth, self.smallest * math.prod(target.truth.shape[1:]))
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_contrast``, the mean over pairs of modalities; none where there is one, or `contrast` is 0."""
