@@ -1,7 +1,8 @@
 """The builder of models, with plain parameters: what stands between a config or checkpoint and the classes.
 
 `multimodal` builds every model; `multimodal_segmentor`, `multimodal_translator` and `multimodal_embedder` are its usual
-forms with flat parameters. All leave the same recipe in the model, complete with defaults, so that recipes can be compared.
+forms with flat parameters. All leave the same recipe in the model, complete with defaults, so that recipes can be
+compared.
 """
 
 from __future__ import annotations

@@ -133,6 +133,7 @@ class Embedding(Task):
 
     decoder = "codes"
     apart = True  # or what is searched for would be known
+    coarse = True
     mean: Tensor  # [D], over the codes that training has seen
     moment: Tensor  # [D, D]
 

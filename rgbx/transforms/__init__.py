@@ -4,7 +4,15 @@ from rgbx.transforms.compose import AlbumentationsGeometry, AlbumentationsPhotom
 from rgbx.transforms.computed import ComputeEdges, ComputeHHA, ComputeNormals
 from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
 from rgbx.transforms.damage import DAMAGES, DamageBlocks
-from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomCrop, RandomScaleCrop, Resize
+from rgbx.transforms.geometry import (
+    CenterCrop,
+    HorizontalFlip,
+    OtherCamera,
+    PadTo,
+    RandomCrop,
+    RandomScaleCrop,
+    Resize,
+)
 from rgbx.transforms.held_out import HoldOutDepth
 from rgbx.transforms.packing import PackSample, collate
 
@@ -22,6 +30,7 @@ __all__ = [
     "DamageBlocks",
     "HoldOutDepth",
     "HorizontalFlip",
+    "OtherCamera",
     "PackSample",
     "PadTo",
     "RandomCrop",
