@@ -64,6 +64,7 @@ class TinyBackbone(nn.Module):
 
     single_branch = norm_eval = False
     purification = None
+    reads_clips = False
 
     def __init__(self, modalities, width, dropout, norm):
         super().__init__()

@@ -46,6 +46,7 @@ class SharedBackbone(nn.Module):
         strides: stride of each returned stage.
         multiple: what the sides of the inputs should be multiples of, the deepest stride.
         smallest: what they have at least.
+        frames: fuses the frames of clips, and of stills, see `FusionMethod.fuse_frames`; None where none are read.
         single_branch: whether the fusion method merges the modalities, so that maps have N samples instead of M*N.
         purification: the gates on the stages' inputs, or None; what they leave of a call lies in `layout.gates`.
 
@@ -116,6 +117,7 @@ class SharedBackbone(nn.Module):
         self.network = network
         self.stage_fusions = nn.ModuleList()
         self.merge = None if fusion is None else fusion.merge_features(self.channels, self.layout)
+        self.frames = None if fusion is None else fusion.fuse_frames(self.channels, self.layout)
         self.single_branch = self.concatenates_inputs or self.merge is not None
         if fusion is not None and not self.concatenates_inputs:
             self._fuse(fusion, modules)
@@ -125,6 +127,11 @@ class SharedBackbone(nn.Module):
         # timm's own would not tell what is computed again which modalities it is for
         blocks = list(residual_blocks(network).values())
         network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
+
+    @property
+    def reads_clips(self) -> bool:
+        """Whether inputs may be clips [N, T, c, H, W]."""
+        return self.frames is not None
 
     def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
         for stage in fusion.chosen(len(modules), "backbone"):
@@ -164,26 +171,47 @@ class SharedBackbone(nn.Module):
         """Features of the modalities given.
 
         Args:
-            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size.
+            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size; where
+                the fusion method reads clips also [N, T, 1 or 3, H, W].
 
         Returns:
             One stack [M*N, C, h, w] per stage, modality-major in declared order. Where the fusion method merges the
             modalities (`single_branch`), [N, C, h, w].
         """
         with self.layout.holding(inputs):
-            if self.stems:
-                check_stem_inputs(inputs, self.stems)
-            if self.concatenates_inputs:
-                if self.purification is not None:
-                    gated = self.purification.gate(INPUTS)(stack_modalities(inputs, self.layout))
-                    inputs = split_modalities(gated, self.layout)
-                x = concatenate_modalities(inputs, self.layout)
-            else:
-                x = stack_modalities(inputs, self.layout)
-            features = self.network(x)[self._first_stage :]
-            if self._channels_last_output:
-                features = [f.permute(0, 3, 1, 2) for f in features]
+            if self.frames is not None:
+                return self.frames(self._frame_features(inputs))
+            features = self._features(inputs)
             return features if self.merge is None else self.merge(features)
+
+    def _features(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Stacks [M*N, C, h, w] of the modalities present, or [N, C, h, w] of joined inputs."""
+        if self.stems:
+            check_stem_inputs(inputs, self.stems)
+        if self.concatenates_inputs:
+            if self.purification is not None:
+                gated = self.purification.gate(INPUTS)(stack_modalities(inputs, self.layout))
+                inputs = split_modalities(gated, self.layout)
+            x = concatenate_modalities(inputs, self.layout)
+        else:
+            x = stack_modalities(inputs, self.layout)
+        features = self.network(x)[self._first_stage :]
+        return [f.permute(0, 3, 1, 2) for f in features] if self._channels_last_output else features
+
+    def _frame_features(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Of each stage {modality: [N, T, C, h, w]}: stills as one stack, clips by modality, as T is each one's own."""
+        if all(x.ndim == 4 for x in inputs.values()):
+            stills = (split_modalities(x, self.layout) for x in self._features(inputs))
+            return [{name: x.unsqueeze(1) for name, x in stage.items()} for stage in stills]
+        if self.purification is not None:
+            raise ValueError("gates of purification read stills: take purification out of a model of clips")
+        found = {}
+        for name in self.layout.present:
+            clip = inputs[name] if inputs[name].ndim == 5 else inputs[name].unsqueeze(1)
+            with self.layout.holding([name]):
+                features = self._features({name: clip.flatten(0, 1)})
+            found[name] = [x.unflatten(0, (-1, clip.shape[1])) for x in features]
+        return [{name: stages[i] for name, stages in found.items()} for i in range(len(self.channels))]
 
 
 def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
 
 from torch import Tensor
 
@@ -38,6 +40,28 @@ class Collation:
             if differing := difference(samples):
                 raise ValueError(f"samples of a batch differ: {differing}") from None
             raise
+
+
+class WorkerStart:
+    """What a data loader calls in each of its workers as they start: what it was given, and silence at an interrupt.
+
+    A worker hands its batches over in a thread, which shows by `sys.excepthook` that nobody takes them any more. That
+    is so where the main process was interrupted while it took one, and it says so itself.
+    """
+
+    def __init__(self, initialise: Callable[[int], object] | None) -> None:
+        self.initialise = initialise
+
+    def __call__(self, worker: int) -> None:
+        show = sys.excepthook
+
+        def show_others(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            if not issubclass(kind, (ConnectionError, EOFError)):
+                show(kind, error, trace)
+
+        sys.excepthook = show_others
+        if self.initialise is not None:
+            self.initialise(worker)
 
 
 def difference(samples: Iterable[Batch], *, of_sizes: bool = True) -> str:

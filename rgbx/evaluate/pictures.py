@@ -17,6 +17,7 @@ from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import share_panel
+from rgbx.models.clips import CLIP, TIME
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 
@@ -67,13 +68,11 @@ class PictureObserver:
     def _inputs(self, batch: Batch, position: int) -> Iterable[Panel]:
         for name in self.model.modalities:
             if name in batch:
-                image, valid = (
-                    as_array(batch[key][position]) if key in batch else None for key in (name, f"{name}_valid")
-                )
-                if image is not None:
-                    shown = self.model.data_preprocessor.clipped(name, image)
-                    spec = self.meta.get("maps", {}).get(name)
-                    yield modality_title(name), colour_input(name, shown, valid, spec.unit if spec else "")
+                keys = (name, f"{name}_valid", f"{name}{TIME}", "time")
+                image, valid = frame_at_label(name, {key: batch[key][position] for key in keys if key in batch})
+                shown = self.model.data_preprocessor.clipped(name, image)
+                spec = self.meta.get("maps", {}).get(name)
+                yield modality_title(name), colour_input(name, shown, valid, spec.unit if spec else "")
 
     def _keep(self, kept: dict[str, np.ndarray], sample_id: str, head: str, found: Prediction) -> None:
         """Adds truth, branches and ensemble of a sample to `kept`, uint8 RGB [H, W, 3] by title."""
@@ -202,6 +201,18 @@ class PredictionWriter:
         if name.is_absolute() or ".." in name.parts:
             raise ValueError(f"sample {sample_id!r} cannot be saved: {name} leads out of {self.folder}")
         return self.folder / head / name if len(self.model.heads) > 1 else self.folder / name
+
+
+def frame_at_label(name: str, sample: Batch) -> tuple[np.ndarray, np.ndarray | None]:
+    """A modality of a packed sample [c, H, W] and, where it has a mask, that [1, H, W]; of a clip the frame nearest to
+    the label.
+    """
+    image = as_array(sample[name])
+    valid = as_array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
+    if image.ndim != CLIP - 1:
+        return image, valid
+    nearest = int(np.abs(as_array(sample[f"{name}{TIME}"]) - float(sample["time"])).argmin())
+    return image[nearest], None if valid is None else valid[nearest]
 
 
 def as_array(values: Tensor | np.ndarray) -> np.ndarray:

@@ -64,6 +64,15 @@ class FusionMethod:
         """
         return None
 
+    def fuse_frames(self, channels: Sequence[int], layout: StackLayout) -> nn.Module | None:
+        """A module that fuses all stages at once, of stills and of clips, or None for a method that reads stills only.
+
+        It maps the features of all stages, {modality: [N, T, C_i, h_i, w_i]} each, to stacks [M*N, C_i, h_i, w_i] at
+        the label's time. T is each modality's own number of frames, whose times are in `StackLayout.times`; of stills
+        it is 1 and there are no times. The network itself sees each frame of a clip alone.
+        """
+        return None
+
 
 FUSION_METHODS: Registry[FusionMethod] = Registry("fusion method")
 fusion_method = FUSION_METHODS.enter

@@ -26,10 +26,12 @@ class ImageGenerator(nn.Module):
         channels, strides: of the one feature, as backbones have them for each stage.
         norm_eval: whether statistics of norms stay frozen in training; instance norms have none.
         purification: None: there are no gates.
+        reads_clips: False: there is one image of each modality.
     """
 
     norm_eval = False
     purification = None
+    reads_clips = False
 
     def __init__(self, layout: StackLayout, in_channels: int, out_channels: int, fusion: FusionMethod | None) -> None:
         super().__init__()

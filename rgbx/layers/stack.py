@@ -76,17 +76,24 @@ class StackLayout:
             raise ValueError(f"modalities {unknown or '()'} given; this model knows {known}")
         return tuple(name for name in self.modalities if name in names)
 
-    def holding(self, names: Iterable[str], *, purified: bool | None = None) -> _Block:
+    def holding(
+        self,
+        names: Iterable[str],
+        *,
+        purified: bool | None = None,
+        times: Mapping[str, Tensor] | None = None,  # [N, T] each
+    ) -> _Block:
         """A context in which, for this thread, the stack holds the named modalities; contexts nest.
 
         Args:
             names: of the modalities.
             purified: whether gates act in it; None for what the block around says, without one they do.
+            times: of the frames of clips, see `times`; None for what the block around says.
 
         Raises:
             ValueError: for no name, or one that was not declared.
         """
-        return _Block(self._thread, self.order(names), purified)
+        return _Block(self._thread, self.order(names), purified, times)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -134,6 +141,11 @@ class StackLayout:
     def purified(self) -> bool:
         """Whether the gates of the network act in the call that is running, see `holding`."""
         return self._thread.block is None or self._thread.block.purified
+
+    @property
+    def times(self) -> Mapping[str, Tensor] | None:
+        """When the T frames of each modality were taken, [N, T] in seconds after the label; None for stills."""
+        return None if self._thread.block is None else self._thread.block.times
 
     @property
     def gates(self) -> list[Gated]:
@@ -190,8 +202,14 @@ class _Block:
     part of a network again: those of that part were counted in its forward pass.
     """
 
-    def __init__(self, thread: _OpenBlock, names: tuple[str, ...], purified: bool | None) -> None:
-        self.thread, self.names, self._purified = thread, names, purified
+    def __init__(
+        self,
+        thread: _OpenBlock,
+        names: tuple[str, ...],
+        purified: bool | None,
+        times: Mapping[str, Tensor] | None,  # [N, T] each
+    ) -> None:
+        self.thread, self.names, self._purified, self._times = thread, names, purified, times
 
     def __enter__(self) -> None:
         self.outer, self.opened_in = self.thread.block, _backward_pass()
@@ -201,6 +219,9 @@ class _Block:
         self.gates: list[Gated] = [] if outer is None else outer.gates
         around: bool = outer is None or outer.purified
         self.purified: bool = around if self._purified is None else self._purified
+        self.times: Mapping[str, Tensor] | None = (
+            self._times if self._times is not None or outer is None else outer.times
+        )
         self.thread.block = self
 
     def __exit__(self, *exception: object) -> None:

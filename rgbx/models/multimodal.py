@@ -28,6 +28,7 @@ from rgbx.fusion import fusion_penalty
 from rgbx.layers import StackLayout, StageGates, split_modalities, untracked
 from rgbx.layers.stack import Gated
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
+from rgbx.models.clips import CLIP, TIME, read_clip, refuse_clips
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
@@ -55,7 +56,7 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
     "normal": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
 }
 KINDS = ("statistics", "range")
-BESIDE = ("sample_id", "paths", "divided", "label")  # what batches of any dataset hold beside maps
+BESIDE = ("sample_id", "paths", "divided", "label", "time")  # what batches of any dataset hold beside maps
 MATRIX = 4  # longest side of what a batch may hold of each sample beside maps, such as a camera's matrix
 LOOKED_AT = 32  # rows and columns, about, by which values are judged
 MOST_OUTSIDE = 0.5  # share of the values
@@ -250,13 +251,14 @@ class Preprocessor(nn.Module):
         Args:
             data: a collated batch: ``NAME`` [N, c, H, W] in its unit and ``NAME_valid`` bool or uint8 [N, 1, H, W] of
                 modalities and targets, ``NAME_corrupted`` of the same kind, ``sample_id``, ``paths`` {NAME: N files};
-                what is no map is left alone.
+                what is no map is left alone. Modalities may be clips, see `rgbx.models.clips`.
             training: whether it is a training step, which does not wait for a GPU: values that lie there already are
                 not looked at.
 
         Returns:
             ``inputs`` {modality: float32 [N, c, H, W]}, ``targets`` {head: `Target`} of those in the batch,
-            ``sample_id``, and in a training step on a batch that has masks ``NAME_corrupted`` of modalities
+            ``sample_id``; of clips inputs [N, T, c, H, W] and ``times`` {modality: float32 [N, T]};
+            and in a training step on a batch that has masks ``NAME_corrupted`` of modalities
             ``corrupted`` {modality: bool [N, 1, H, W]}, true where they were damaged.
 
         Raises:
@@ -266,7 +268,12 @@ class Preprocessor(nn.Module):
         Warns:
             InputWarning: once a map and kind of objection, where its values lie outside what the model expects.
         """
-        meanings = self._checked(data)
+        if not isinstance(data, Mapping):
+            raise ValueError(f"the batch is a {type(data).__name__}; expected a dict of maps, {list(self.modalities)}")
+        clips = {name: read_clip(name, data) for name in self.modalities if getattr(data.get(name), "ndim", 0) == CLIP}
+        if clips:
+            data = {**data, **{key: x for clip in clips.values() for key, x in clip.folded.items()}}
+        meanings = self._checked(data, {name: clip.length for name, clip in clips.items()})
         self._look(data, meanings, training)
         device = next(self.buffers()).device
         batch = {
@@ -281,16 +288,23 @@ class Preprocessor(nn.Module):
             for name in self.modalities
             if name in batch
         }
+        inputs |= {name: inputs[name].unflatten(0, (-1, clip.length)) for name, clip in clips.items()}
         found = {name: task.read_target(batch) for name, task in self._tasks.items()}
         targets: dict[str, Target] = {name: target for name, target in found.items() if target is not None}
         given: dict[str, Any] = {"inputs": inputs, "targets": targets, "sample_id": batch.get("sample_id")}
+        if clips:
+            still = torch.zeros_like(next(iter(clips.values())).times[:, :1])
+            given["times"] = {name: (clips[name].times if name in clips else still).to(device) for name in inputs}
         corrupted = {name: batch[key] != 0 for name in inputs if (key := f"{name}_corrupted") in batch}
         return {**given, "corrupted": corrupted} if training and corrupted else given
 
-    def _checked(self, data: Batch) -> dict[str, Meaning]:
-        """What the maps of a batch that the model reads are, [N, c, H, W] each; refuses what they cannot be."""
-        if not isinstance(data, Mapping):
-            raise ValueError(f"the batch is a {type(data).__name__}; expected a dict of maps, {list(self.modalities)}")
+    def _checked(self, data: Batch, lengths: Mapping[str, int]) -> dict[str, Meaning]:
+        """What the maps of a batch that the model reads are, [N, c, H, W] each; refuses what they cannot be.
+
+        Args:
+            data: the batch.
+            lengths: T of the modalities that are clips, which are [N*T, c, H, W] here.
+        """
         targets = {task.target: task for task in self._tasks.values()}
         self._check_names(data, targets)
         present = [name for name in self.modalities if name in data]
@@ -301,8 +315,8 @@ class Preprocessor(nn.Module):
         maps = [name for name, task in targets.items() if isinstance(task, Map) and name in data]
         meanings = {name: self._meaning(name) for name in dict.fromkeys([*present, *maps])}
         for name, meaning in meanings.items():
-            check_map(name, data, meaning, data[present[0]], present[0], registered=name in present)
-        count = len(data[present[0]])
+            check_map(name, data, meaning, present[0], lengths, registered=name in present)
+        count = len(data[present[0]]) // lengths.get(present[0], 1)
         for name in targets:
             if name in data and not (isinstance(data[name], Tensor) and data[name].ndim and len(data[name]) == count):
                 raise ValueError(
@@ -325,7 +339,7 @@ class Preprocessor(nn.Module):
         paths = data.get("paths")
         dataset = {*self._stated, *(paths if isinstance(paths, Mapping) else ())}
         for key, value in data.items():
-            name = str(key).removesuffix("_valid").removesuffix("_corrupted")
+            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIME)
             if name in own or name in dataset or key in BESIDE:
                 continue
             if name in STANDARD_MAPS:
@@ -398,13 +412,14 @@ class Preprocessor(nn.Module):
 
     def mirror(
         self,
-        inputs: Mapping[str, Tensor],  # [N, c, H, W], normalised
+        inputs: Mapping[str, Tensor],  # [N, c, H, W] or [N, T, c, H, W], normalised
     ) -> dict[str, Tensor]:
         """Normalised inputs of the scene in a mirror: normals (the map ``normal``) turn their x too."""
         mirrored = {name: x.flip(-1) for name, x in inputs.items()}
         if "normal" in mirrored:
             scaling: Any = self.inputs["normal"]
-            mirrored["normal"] = scaling.mirror(mirrored["normal"])
+            x = mirrored["normal"]
+            mirrored["normal"] = scaling.mirror(x.flatten(0, -4)).unflatten(0, x.shape[:-3])
         return mirrored
 
 
@@ -443,14 +458,19 @@ def check_map(
     name: str,
     data: Batch,
     meaning: Meaning,
-    like: Tensor,  # [N, c, H, W], the batch's first map
-    first: str,  # its name
+    first: str,
+    lengths: Mapping[str, int],
     *,
     registered: bool,
 ) -> None:
     """Refuses a map of a batch that is no tensor [N, c, H, W] of its channels and dtype, or whose masks do not fit.
 
     Args:
+        name: of the map.
+        data: the batch.
+        meaning: of the map.
+        first: the name of the batch's first map.
+        lengths: T of those that are clips, which are [N*T, c, H, W] here.
         registered: whether it must be of the first map's size, as modalities are; targets need not be.
 
     Raises:
@@ -468,8 +488,9 @@ def check_map(
     real = x.dtype != torch.bool and not x.is_complex() and not x.is_quantized
     if not {"uint8": x.dtype == torch.uint8, "float32": x.is_floating_point()}.get(meaning.dtype, real):
         raise ValueError(f"{where} is {_found(x)}, expected {meaning.dtype or 'real numbers'}{_values(x, meaning)}")
-    sizes = [(t.shape[0], *(t.shape[2:] if registered else ())) for t in (x, like)]
-    if sizes[0] != sizes[1]:
+    like = data[first]
+    counts = [t.shape[0] // lengths.get(key, 1) for key, t in ((name, x), (first, like))]
+    if counts[0] != counts[1] or (registered and x.shape[2:] != like.shape[2:]):
         raise ValueError(
             f"{where} is {list(x.shape)}, but {first}{_file(first, data)} is {list(like.shape)}: the maps of a batch "
             f"must be registered, of {'one size and ' if registered else ''}as many samples; resize or crop them first"
@@ -629,6 +650,9 @@ class Backbone(typing.Protocol):
     single_branch: bool
     norm_eval: bool
     purification: StageGates | None
+
+    @property
+    def reads_clips(self) -> bool: ...
 
     def __call__(self, inputs: Inputs) -> list[Tensor]: ...
 
@@ -834,6 +858,7 @@ class MultimodalModel(nn.Module):
         mode: str = "tensor",
         shown: Shown | None = None,
         corrupted: Mapping[str, Tensor] | None = None,  # bool [N, 1, H, W]
+        times: Mapping[str, Tensor] | None = None,  # [N, T] each, of clips
     ) -> Any:
         """Runs the model in one of its modes, on what `data_preprocessor` gives.
 
@@ -847,16 +872,16 @@ class MultimodalModel(nn.Module):
             ValueError: another mode, inputs with none of the modalities, or losses without a target.
         """
         if mode == "predict":
-            return Predictor(self).predict(inputs, targets, sample_id)
+            return Predictor(self).predict(inputs, targets, sample_id, times=times)
         if mode == "tensor":
-            outputs = self.outputs(inputs)
+            outputs = self.run(inputs, times=times).outputs
             return outputs if len(outputs) > 1 else next(iter(outputs.values()))
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; expected one of {one_of(MODES, mode)}")
         if mode == "discriminator":
             return self._discriminator_losses(targets or {}, shown)
         seen = self._drawn(inputs)
-        run = self.run(seen)
+        run = self.run(seen, times=times)
         losses, shown = self._losses(seen, run.outputs, targets or {})
         if run.penalty is not None:
             losses["loss_fusion"] = run.penalty
@@ -993,6 +1018,7 @@ class MultimodalModel(nn.Module):
         heads: Collection[str] | None = None,
         purified: bool | None = None,
         beliefs: bool = False,
+        times: Mapping[str, Tensor] | None = None,  # [N, T] each
     ) -> Pass:
         """As `outputs`, with what the network did on the way.
 
@@ -1000,18 +1026,22 @@ class MultimodalModel(nn.Module):
             inputs, resize, heads: see `outputs`.
             purified: False leaves the network's gates open, see `StackLayout.holding`.
             beliefs: whether what its gates believe is wanted, too.
+            times: of the frames of inputs that are clips [N, T, c, H, W], seconds after the label; None for those of
+                the block of `StackLayout.holding` around.
         """
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self.modalities)}")
         check_inputs(present)
+        if not self.backbone.reads_clips and any(x.ndim == CLIP for x in present.values()):
+            refuse_clips(present)
         height, width = next(iter(present.values())).shape[-2:]
         padded = {name: self._pad(x) for name, x in present.items()}
         size = next(iter(padded.values())).shape[-2:]
         if self.training:
             self._check_batch_norm(next(iter(padded.values())))
         found: Outputs = {}
-        with self.layout.holding(present, purified=purified):
+        with self.layout.holding(present, purified=purified, times=times):
             features = self.backbone(padded)
             gates, purification = self.layout.gates, self.backbone.purification
             believed = purification.beliefs(gates, (height, width)) if beliefs and purification else {}
@@ -1030,10 +1060,12 @@ class MultimodalModel(nn.Module):
 
     def _pad(
         self,
-        x: Tensor,  # [N, c, H, W]
+        x: Tensor,  # [N, c, H, W] or [N, T, c, H, W]
     ) -> Tensor:
         if self.padding == "none":
             return x
+        if x.ndim == 5:
+            return self._pad(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         height, width = x.shape[-2:]
         multiple, smallest = self.backbone.multiple, self.backbone.smallest
         bottom, right = (max(side + -side % multiple, smallest) - side for side in (height, width))
@@ -1045,10 +1077,10 @@ class MultimodalModel(nn.Module):
 
     def _check_batch_norm(
         self,
-        x: Tensor,  # [N, c, H, W], padded
+        x: Tensor,  # [N, c, H, W] or [N, T, c, H, W], padded
     ) -> None:
         """Training statistics need more than one value, also at the deepest stage."""
-        batch, _, height, width = x.shape
+        batch, (height, width) = x.shape[:-3].numel(), x.shape[-2:]
         stride = self.backbone.strides[-1]
         if not self.backbone.norm_eval and batch * -(-height // stride) * -(-width // stride) < 2:
             raise ValueError(

@@ -9,7 +9,7 @@ import math
 import typing
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import cv2
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from rgbx._protocol import PROTOCOLS, Protocol, Size
 from rgbx._text import one_of
 from rgbx._types import Batch
+from rgbx.layers import StackLayout
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
 from rgbx.tasks.base import NotFiniteError
@@ -50,6 +51,7 @@ class Network(typing.Protocol):
     training: bool
     data_preprocessor: Any
     modalities: tuple[str, ...]
+    layout: StackLayout
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -123,10 +125,9 @@ class Predictor:
     @torch.no_grad()
     def totals(self, batch: Batch) -> Outputs:
         """What the protocol adds up for a collated batch in its own units, at its size, see `scores`."""
-        inputs = {
-            name: x for name, x in self.model.data_preprocessor(batch)["inputs"].items() if name in self.modalities
-        }
-        with self._dropout(batch["sample_id"]):
+        found = self.model.data_preprocessor(batch)
+        inputs = {name: x for name, x in found["inputs"].items() if name in self.modalities}
+        with self._dropout(batch["sample_id"]), self._at(found.get("times"), inputs):
             return self.scores(inputs, _size(next(iter(inputs.values()))), _of_8_bits(batch, self.modalities))
 
     @torch.no_grad()
@@ -136,15 +137,17 @@ class Predictor:
         targets: Mapping[str, Target] | None = None,
         sample_id: Sequence[str] | None = None,
         *,
+        times: Mapping[str, Tensor] | None = None,  # [N, T] each
         stored: Inputs | None = None,
         keep_probability: bool = False,
     ) -> list[dict[str, Any]]:
         """Predictions at the size of each head's target, or at the inputs' where there is none.
 
         Args:
-            inputs: modality to normalised [N, c, H, W].
+            inputs: modality to normalised [N, c, H, W], or clips [N, T, c, H, W].
             targets: of heads, by name.
             sample_id: of each sample.
+            times: of the frames of clips, seconds after the label.
             stored: the inputs of 8 bits before they were normalised, see `scores`.
             keep_probability: whether predictions have a `probability`, where the task has it.
 
@@ -165,7 +168,7 @@ class Predictor:
         ids = [str(i) for i in range(len(first))] if sample_id is None else list(sample_id)
         targets = {name: target for name, target in (targets or {}).items() if name in self.tasks}
         sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
-        with self._dropout(ids):
+        with self._dropout(ids), self._at(times, inputs):
             totals = self.scores(inputs, {**sizes, MASKS: _size(first)}, stored)
         masks = {name: _mean_belief(x) for name, x in totals.pop(MASKS, {}).items()}
         found = {}
@@ -218,7 +221,7 @@ class Predictor:
 
     def _scaled(self, inputs: Inputs, scale: float, stored: Inputs) -> Inputs:
         rules = self.protocol
-        modes = {name: rules.one_channel_resize if x.shape[1] == 1 else "bilinear" for name, x in inputs.items()}
+        modes = {name: rules.one_channel_resize if x.shape[-3] == 1 else "bilinear" for name, x in inputs.items()}
         if rules.resizer == "opencv":
             if scale == 1:
                 return inputs
@@ -292,6 +295,10 @@ class Predictor:
         masks = {name: torch.cat([x, torch.ones_like(x)], dim=1) for name, x in run.beliefs.items()}
         return _each({**run.outputs, **({MASKS: masks} if masks else {})}, finished)
 
+    def _at(self, times: Mapping[str, Tensor] | None, inputs: Inputs) -> AbstractContextManager[None]:
+        """A context in which runs of the network take inputs for clips of frames at these times."""
+        return nullcontext() if times is None else self.model.layout.holding(inputs, times=times)
+
     @contextmanager
     def _dropout(self, sample_ids: Sequence[str]) -> Iterator[None]:
         """Dropout where the protocol has it, the same for the same samples, leaving the global generators alone."""
@@ -339,20 +346,21 @@ def check_inputs(inputs: Inputs) -> None:
     """Refuses maps that a network cannot take as one batch, before anything is resized, padded or repeated.
 
     Raises:
-        ValueError: a map that is not [N, c, H, W] of a floating dtype, or of another batch or size than the first.
+        ValueError: a map that is not [N, c, H, W] or [N, T, c, H, W], of a floating dtype, or of another batch or size
+            than the first.
     """
     first = next(iter(inputs))
     for name, x in inputs.items():
         dtype = str(x.dtype).removeprefix("torch.")
-        if x.ndim != 4 or not x.is_floating_point():
+        if x.ndim not in (4, 5) or not x.is_floating_point():
             raise ValueError(
-                f"input {name} is {dtype} {list(x.shape)}; expected normalised values, floating [N, c, H, W], as "
-                "data_preprocessor gives them"
+                f"input {name} is {dtype} {list(x.shape)}; expected normalised values, floating [N, c, H, W] or clips "
+                "[N, T, c, H, W], as data_preprocessor gives them"
             )
-        if x.shape[0] != inputs[first].shape[0] or x.shape[2:] != inputs[first].shape[2:]:
+        if x.shape[0] != inputs[first].shape[0] or x.shape[-2:] != inputs[first].shape[-2:]:
             raise ValueError(
-                f"input {name} has batch and size {[x.shape[0], *x.shape[2:]]}, {first} has "
-                f"{[inputs[first].shape[0], *inputs[first].shape[2:]]}; resize them to one size first"
+                f"input {name} has batch and size {[x.shape[0], *x.shape[-2:]]}, {first} has "
+                f"{[inputs[first].shape[0], *inputs[first].shape[-2:]]}; resize them to one size first"
             )
 
 
@@ -372,30 +380,35 @@ def _size(
 
 
 def _resize(
-    x: Tensor,  # [N, C, H, W]
+    x: Tensor,  # [N, C, H, W] or [N, T, C, H, W]
     size: Size,
     mode: str,
     align_corners: bool = False,
 ) -> Tensor:
     if tuple(x.shape[-2:]) == tuple(size):
         return x
+    if x.ndim == 5:
+        return _resize(x.flatten(0, 1), size, mode, align_corners).unflatten(0, x.shape[:2])
     return F.interpolate(x, size=tuple(size), mode=mode, align_corners=None if mode == "nearest" else align_corners)
 
 
 def _of_8_bits(batch: Batch, modalities: Sequence[str]) -> dict[str, Tensor]:
-    """The maps uint8 [N, c, H, W] of a batch, and their masks."""
-    names = [name for name in modalities if isinstance(x := batch.get(name), Tensor) and x.dtype == torch.uint8]
+    """The maps uint8 [N, c, H, W] of a batch, and their masks; frames of clips are resized normalised."""
+    maps = {name: x for name in modalities if isinstance(x := batch.get(name), Tensor) and x.ndim == 4}
+    names = [name for name, x in maps.items() if x.dtype == torch.uint8]
     return {key: batch[key] for name in names for key in (name, f"{name}_valid") if key in batch}
 
 
 def _resize_by_opencv(
-    x: Tensor,  # [N, C, H, W], floating, uint8 or bool
+    x: Tensor,  # [N, C, H, W] or [N, T, C, H, W], floating, uint8 or bool
     mode: str,
     *,
     scale: float = 0.0,
     size: Size | None = None,
 ) -> Tensor:
     """To a size; or by a scale, where sides are rounded, half to even, and steps between pixels are 1/scale."""
+    if x.ndim == 5:
+        return _resize_by_opencv(x.flatten(0, 1), mode, scale=scale, size=size).unflatten(0, x.shape[:2])
     how = cv2.INTER_NEAREST if mode == "nearest" else cv2.INTER_LINEAR
     sides = None if size is None else (size[1], size[0])
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from rgbx._text import branch_title, subset_titles
-from rgbx.evaluate.pictures import as_array, drawn
+from rgbx.evaluate.pictures import as_array, drawn, frame_at_label
 from rgbx.evaluate.result import score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.maps.colour import colour_input
@@ -95,7 +95,7 @@ def write_frames(
             found, *others = ((subset, answer["heads"][name]) for subset, answer in answers.items())
             masks = next(iter(answers.values())).get("masks", {})
             inputs = {
-                f"input/{key}": colour_input(key, as_array(sample[key]), _mask(sample, key), units.get(key, ""))
+                f"input/{key}": colour_input(key, *frame_at_label(key, sample), units.get(key, ""))
                 for key in names
                 if key in sample
             }
@@ -148,10 +148,6 @@ def draw_frame(
     for subset, given in (others or {}).items():
         pictures[titles[subset]] = drawn(task, given, about)[ENSEMBLE]
     return pictures
-
-
-def _mask(sample: Sample, name: str) -> np.ndarray | None:
-    return as_array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
 
 
 def _write(

@@ -17,6 +17,7 @@ from rgbx._types import Batch
 from rgbx.datasets import EveryKth, FolderDataset
 from rgbx.datasets.collation import difference
 from rgbx.models import MultimodalModel
+from rgbx.models.clips import CLIP, refuse_clips
 from rgbx.models.multimodal import Range
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
@@ -60,7 +61,7 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
         Warnings: maps of which more than a tenth lies outside the range that the model gives them.
 
     Raises:
-        ValueError: the samples lack a map or a target of the model.
+        ValueError: the samples lack a map or a target of the model, or hold clips, which it does not read.
     """
     sample = dataset[0]
     maps = getattr(dataset, "metainfo", {}).get("maps", {})
@@ -72,6 +73,8 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
             raise ValueError(
                 f"the model takes {name!r}, but {type(dataset).__name__} gives {', '.join(there)}{nearest(name, there)}"
             )
+    if not model.backbone.reads_clips:
+        refuse_clips({name: sample[name][None] for name in model.modalities if sample[name].ndim == CLIP - 1})
     return list(_outside(_ranges(model), sample))
 
 

@@ -24,7 +24,7 @@ from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
-from rgbx.datasets.collation import Collation
+from rgbx.datasets.collation import Collation, WorkerStart
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
@@ -154,7 +154,8 @@ class Runner(ResumableRunner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader[Batch]:
-        """Gives the loader a generator of its own, and a collation that names samples which do not go together.
+        """Gives the loader a generator of its own, a collation that names samples which do not go together, and workers
+        that end in silence.
 
         Starting workers draws a number, which persistent workers do once per process rather than
         once per epoch: from the global generator, a resumed run would be one draw ahead.
@@ -164,6 +165,8 @@ class Runner(ResumableRunner):
             built.generator = torch.Generator().manual_seed(seed or 0)
         if not isinstance(built.collate_fn, Collation):
             built.collate_fn = Collation(built.collate_fn)
+        if not isinstance(built.worker_init_fn, WorkerStart):
+            built.worker_init_fn = WorkerStart(built.worker_init_fn)
         return built
 
     def prepare_training(self) -> None:

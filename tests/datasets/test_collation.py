@@ -1,12 +1,17 @@
 """Samples that do not go into one batch are named by their ids, sizes and types; all others are left alone."""
 
 import pickle
+import socket
+import sys
+import time
+from multiprocessing import resource_sharer
 
 import pytest
 import torch
 from mmengine.dataset import default_collate, pseudo_collate
+from torch.utils.data import DataLoader, Dataset
 
-from rgbx.datasets.collation import Collation, difference
+from rgbx.datasets.collation import Collation, WorkerStart, difference
 
 
 def sample(number, size=(4, 6), channels=3, dtype=torch.uint8, **more):
@@ -59,3 +64,32 @@ def test_other_errors_are_their_own():
     with pytest.raises(KeyError, match="other"):
         Collation(broken)([sample(0), sample(1)])
     assert difference([]) == difference([sample(0)]) == difference(["a", "b"]) == ""
+
+
+class Addresses(Dataset):
+    """Where the worker's thread that hands batches over can be reached; sample 1 shows an error of another kind."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index:
+            sys.excepthook(RuntimeError, RuntimeError("of another kind"), None)
+        return resource_sharer.DupFd(0)._id[0] if sys.platform != "win32" else None
+
+
+def started(worker):
+    print(f"worker {worker} started", file=sys.stderr)
+
+
+def test_a_worker_whose_batch_nobody_takes_is_silent(capfd):
+    loader = DataLoader(Addresses(), batch_size=None, num_workers=1, worker_init_fn=WorkerStart(started))
+    batches = iter(loader)
+    for address in (next(batches), next(batches)):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(address)
+    time.sleep(0.3)
+    del batches
+    error = capfd.readouterr().err
+    assert "worker 0 started" in error and "RuntimeError: of another kind" in error
+    assert "resource_sharer" not in error

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from session_data import Rooms, loader, made
 
-from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
+from rgbx.evaluate.pictures import PictureObserver, PredictionWriter, frame_at_label
 from rgbx.evaluate.session import Session
 from rgbx.maps.colour import HOLE, IGNORED, class_legend, colour_input, colour_labels, colour_map
 from rgbx.maps.spec import MapSpec
@@ -121,6 +121,19 @@ def test_inputs_are_shown_as_the_network_tells_them_apart():
     observer.see(batch, observer.model.predict(batch))
     picture = observer.panels["a"]["depth"].astype(int)
     assert np.abs(picture[0, 20] - picture[0, 0]).max() > 60
+
+
+def test_of_a_clip_the_frame_nearest_to_the_label_is_shown():
+    clip = {
+        "depth": torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 3),
+        "depth_valid": torch.tensor([False, True, False, True]).view(4, 1, 1, 1).expand(4, 1, 2, 3),
+        "depth_time": torch.tensor([10.0, 10.1, 10.2, 10.3], dtype=torch.float64),
+        "time": torch.tensor(10.14, dtype=torch.float64),
+    }
+    image, valid = frame_at_label("depth", clip)
+    assert image.shape == valid.shape == (1, 2, 3) and image.min() == image.max() == 1 and valid.all()
+    image, valid = frame_at_label("depth", {"depth": clip["depth"][2]})
+    assert image.min() == image.max() == 2 and valid is None
 
 
 def test_metres_of_any_name_are_bright_where_they_are_near():

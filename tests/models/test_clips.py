@@ -1,0 +1,163 @@
+"""Batches whose modalities have frames and times of their own: folded, normalised and handed on."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from rgbx._protocol import PROTOCOLS
+from rgbx.fusion import FUSION_METHODS, FusionMethod, fusion_method
+from rgbx.models import Predictor, multimodal_segmentor
+
+FRAMES = {"rgb": 2, "depth": 3}
+VIEWS = replace(
+    PROTOCOLS["cmx-ms"], pad_to=(40, 56), window=(40, 56), stride=(27, 38)
+)  # scales, flips, margins, windows
+
+
+class Nearest(nn.Module):
+    """The features of the frame nearest to the label, by a loop over samples."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.layout = layout
+
+    def forward(self, features):
+        times = self.layout.times
+        stacks = []
+        for stage in features:
+            assert tuple(stage) == self.layout.present
+            maps = []
+            for name, x in stage.items():
+                for i in range(len(x)):
+                    maps.append(x[i, 0 if times is None else int(times[name][i].abs().argmin())])
+            stacks.append(torch.stack(maps))
+        return stacks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def method():
+    @fusion_method("nearest_of_tests")
+    @dataclass(frozen=True, kw_only=True)
+    class NearestFusion(FusionMethod):
+        def fuse_frames(self, channels, layout):
+            return Nearest(layout)
+
+    yield
+    del FUSION_METHODS["nearest_of_tests"]
+
+
+@cache
+def build(fusion="nearest_of_tests", **options):
+    torch.manual_seed(0)
+    return multimodal_segmentor(
+        backbone="resnet10t", modalities=("rgb", "depth"), num_classes=3, fusion=fusion, **options
+    ).eval()
+
+
+def clips(samples=2, size=(33, 47)):
+    """Frames at 10 and 30 Hz; of sample i the frame nearest to the label is i of depth, 1 of rgb."""
+    torch.manual_seed(1)
+    time = torch.tensor([1000.0 + i / 30 for i in range(samples)], dtype=torch.float64)
+    return {
+        "rgb": torch.randint(0, 256, (samples, 2, 3, *size), dtype=torch.uint8),
+        "rgb_time": time[:, None] + torch.tensor([-0.1, 0.001], dtype=torch.float64),
+        "depth": 1 + torch.rand(samples, 3, 1, *size),
+        "depth_time": torch.tensor([[1000.0 + j / 30 for j in range(3)]] * samples, dtype=torch.float64),
+        "time": time,
+        "label": torch.randint(0, 3, (samples, *size)),
+        "sample_id": [str(i) for i in range(samples)],
+    }
+
+
+def stills(batch):
+    chosen = {
+        name: [int((batch[f"{name}_time"][i] - batch["time"][i]).abs().argmin()) for i in range(2)] for name in FRAMES
+    }
+    return {
+        **{name: torch.stack([batch[name][i, j] for i, j in enumerate(chosen[name])]) for name in FRAMES},
+        "label": batch["label"],
+        "sample_id": batch["sample_id"],
+    }
+
+
+@pytest.mark.parametrize("protocol", ["rgbx", VIEWS])
+@pytest.mark.parametrize("names", [("rgb", "depth"), ("depth",)])
+def test_a_clip_is_predicted_as_the_frames_that_the_method_takes(protocol, names):
+    model, batch = build(), clips()
+    found = Predictor(model, protocol, modalities=names)(batch)
+    expected = Predictor(model, protocol, modalities=names)(stills(batch))
+    for one, other in zip(found, expected, strict=True):
+        assert set(one["prediction"]) == {*names, "ensemble"}
+        for name, labels in one["prediction"].items():
+            assert (labels == other["prediction"][name]).float().mean() > 0.999, name
+
+
+def test_holes_of_a_frame_are_its_own():
+    model, batch = build(), clips()
+    batch["depth_valid"] = torch.rand(2, 3, 1, 33, 47) > 0.3
+    given = model.data_preprocessor(batch)
+    assert given["inputs"]["rgb"].shape == (2, 2, 3, 33, 47) and given["inputs"]["depth"].dtype == torch.float32
+    for i in range(2):
+        for j in range(3):
+            alone = {"depth": batch["depth"][i, j][None], "depth_valid": batch["depth_valid"][i, j][None]}
+            expected = model.data_preprocessor(alone)["inputs"]["depth"][0]
+            torch.testing.assert_close(given["inputs"]["depth"][i, j], expected, rtol=0, atol=0)
+    torch.testing.assert_close(given["times"]["rgb"], torch.tensor([[-0.1, 0.001]] * 2), rtol=0, atol=1e-6)
+    assert given["times"]["depth"].dtype == torch.float32  # of seconds since 1970, that would be off by a minute
+
+
+def test_a_step_trains_what_the_frames_pass():
+    model, batch = build(norm_eval=False).train(), clips()  # one of its own
+    losses = model(**model.data_preprocessor(batch, training=True), mode="loss")
+    sum(losses.values()).backward()
+    norms = [module for name, module in model.backbone.network.named_modules() if name.endswith("norms.depth")]
+    assert norms[0].weight.grad.abs().sum() > 0
+    assert int(norms[0].num_batches_tracked) == 1
+
+
+def test_one_modality_may_be_a_still():
+    model, batch = build(), clips()
+    batch["rgb"] = batch["rgb"][:, 1]
+    del batch["rgb_time"]
+    whole = model.predict({**clips(), "sample_id": ["0", "1"]})
+    assert [
+        (a["prediction"]["rgb"] != b["prediction"]["rgb"]).sum()
+        for a, b in zip(model.predict(batch), whole, strict=True)
+    ] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda b: b.pop("depth_time"), "depth_time is not in the batch; expected a tensor [2, 3] in seconds"),
+        (lambda b: b.update(depth_time=b["rgb_time"]), "depth_time is [2, 2]; expected a tensor [2, 3]"),
+        (lambda b: b.pop("time"), "time is not in the batch"),
+        (lambda b: b["rgb_time"].fill_(torch.nan), "rgb_time or time of the batch is not finite"),
+        (lambda b: b.update(depth_valid=torch.ones(2, 1, 33, 47)), "depth_valid is [2, 1, 33, 47]; expected"),
+        (
+            lambda b: b.update(depth=b["depth"][:1], depth_time=b["depth_time"][:1]),
+            "time is [2]; expected a tensor [1]",
+        ),
+        (lambda b: b.update(depth=b["depth"][..., :-1]), "the maps of a batch must be registered"),
+    ],
+)
+def test_what_no_clip_can_be(change, words):
+    model, batch = build(), clips()
+    change(batch)
+    with pytest.raises(ValueError) as refused:
+        model.data_preprocessor(batch)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("fusion", ["asymmetric", "early", None])
+def test_models_of_stills_say_the_ways_out(fusion):
+    with pytest.raises(ValueError, match=r"input rgb is a clip of 2 frames.*NearestFrames.*FramesAsMaps.*'mea'"):
+        build(fusion).predict(clips())
+
+
+def test_gates_read_stills():
+    with pytest.raises(ValueError, match="gates of purification read stills"):
+        build(purification="cross").predict(clips())
