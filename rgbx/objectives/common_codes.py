@@ -254,14 +254,14 @@ class CommonCodes(Objective):
         task, target = step.tasks[self.head], step.targets[self.head]
         if not isinstance(task, Embedding):
             raise ValueError(f"head {self.head!r} is of task {task.kind!r}; expected 'embedding'")
-        codes = {name: task.regions(x, target) for name, x in step.branches(self.head).items()}
-        first = next(iter(codes.values()))
-        wrong = wrong_partners(first.images if task.by == "frame" else first.classes)
-        found = {}
-        for name, each in codes.items():
-            x = stages_joined([stage[name].detach() for stage in step.features], self.stages).to(each.codes.dtype)
-            found[name] = Items(each.codes, task.regions(x, target).codes, wrong)
-        return first.classes, found
+        found = task.regions(step.branches(self.head), target)
+        wrong = wrong_partners(found.images if task.by == "frame" else found.classes)
+        maps = {
+            name: stages_joined([stage[name].detach() for stage in step.features], self.stages).to(x.dtype)
+            for name, x in found.codes.items()
+        }
+        features = task.regions(maps, target).codes
+        return found.classes, {name: Items(x, features[name], wrong) for name, x in found.codes.items()}
 
     @staticmethod
     def _sum(terms: Iterable[Tensor]) -> Tensor:

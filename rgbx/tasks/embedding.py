@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import cv2
@@ -52,60 +53,58 @@ class Regions(NamedTuple):
     """Codes, or features, of the R regions of a batch.
 
     Attributes:
-        codes: [R, D].
+        codes: of each modality [R, D].
         classes: int64 [R], of each; 0 of frames.
         images: int64 [R], which of the batch's images each is of.
     """
 
-    codes: Tensor
+    codes: dict[str, Tensor]
     classes: Tensor
     images: Tensor
 
 
 def pool_regions(
-    maps: Tensor,  # [N, D, h, w]
+    maps: Mapping[str, Tensor],  # [N, D, h, w] each
     regions: Tensor,  # int64 [N, H, W], `NONE` where there is none
     least: float = 0.0,
 ) -> Regions:
-    """The mean of maps over every region, weighed by the share of a location's pixels that are the region's.
+    """The mean of maps over every region, weighed by how many of a location's pixels are the region's.
 
     Args:
-        maps: of the same view as the regions, or of cells of 2ⁿ pixels, which may reach beyond it at the right and
-            bottom.
+        maps: of the same view as the regions and of one size; or of cells of 2ⁿ pixels, which may reach beyond it at
+            the right and bottom.
         regions: numbers of the class and, times `STEP`, of a part of it.
         least: regions of fewer pixels are left out.
     """
-    ids, place = regions.unique(return_inverse=True)
-    index = (place + len(ids) * torch.arange(len(regions), device=regions.device)[:, None, None]).flatten()
-    pixels = index.bincount(minlength=len(regions) * len(ids)).view(len(regions), len(ids))
-    if maps.shape[2:] == regions.shape[1:]:
-        flat = maps.new_zeros(pixels.numel(), maps.shape[1])
-        total = flat.index_add(0, index, maps.movedim(1, -1).flatten(0, 2)).view(*pixels.shape, -1)
-        weight = pixels.to(maps.dtype)
+    joined = torch.cat(list(maps.values()), dim=1)
+    ids = (regions + 1).flatten().bincount().nonzero()[:, 0] - 1
+    place = torch.searchsorted(ids, regions)
+    index = place + len(ids) * torch.arange(len(regions), device=regions.device)[:, None, None]  # [N, H, W]
+    pixels = index.flatten().bincount(minlength=len(regions) * len(ids))
+    if joined.shape[2:] == regions.shape[1:]:
+        flat = joined.new_zeros(len(pixels), joined.shape[1])
+        total = flat.index_add(0, index.flatten(), joined.movedim(1, -1).flatten(0, 2))
     else:
-        padding = _beyond(regions.shape[1:], maps.shape[2:])
-        cells = torch.stack([_cells(F.pad(each, padding, value=len(ids)), len(ids), maps) for each in place])
-        total, weight = torch.einsum("nkhw,ndhw->nkd", cells, maps), cells.sum((2, 3))
-    kept = (pixels > 0) & (pixels >= least) & (ids >= 0)
-    images, which = kept.nonzero(as_tuple=True)
-    return Regions(total[kept] / weight[kept][:, None], ids[which] % STEP, images)
+        cells = (index * joined[0, 0].numel() + _cell_of_pixel(regions, joined)).flatten()
+        weight = cells.bincount(minlength=len(pixels) * joined[0, 0].numel()).to(joined.dtype)
+        weight = weight.view(len(regions), len(ids), -1)  # [N, K, h*w]
+        total = (weight @ joined.flatten(2).transpose(1, 2)).flatten(0, 1)
+    kept = (pixels > 0) & (pixels >= least) & (ids >= 0).repeat(len(regions))
+    images, which = kept.view(len(regions), len(ids)).nonzero(as_tuple=True)
+    means = (total[kept] / pixels[kept][:, None]).split([x.shape[1] for x in maps.values()], dim=1)
+    return Regions(dict(zip(maps, means, strict=True)), ids[which] % STEP, images)
 
 
-def _beyond(pixels: Sequence[int], cells: Sequence[int]) -> tuple[int, int, int, int]:
-    """Left, right, top and bottom padding to cells of 2ⁿ pixels, of sides [H, W] and [h, w]."""
-    whole = [b * 2 ** max(round(math.log2(a / b)), 0) for a, b in zip(pixels, cells, strict=True)]
-    bottom, right = (max(b - a, 0) for a, b in zip(pixels, whole, strict=True))
-    return 0, right, 0, bottom
-
-
-def _cells(
-    place: Tensor,  # int64 [H, W]
-    count: int,
-    like: Tensor,  # [N, D, h, w]
+def _cell_of_pixel(
+    regions: Tensor,  # [N, H, W]
+    maps: Tensor,  # [N, D, h, w]
 ) -> Tensor:
-    """The share that each of the numbers below K has of every cell of a coarser grid, [K, h, w]."""
-    masks = F.one_hot(place, count + 1)[..., :count].permute(2, 0, 1).to(like.dtype)
-    return F.adaptive_avg_pool2d(masks, (like.shape[2], like.shape[3]))
+    """The number of the cell that each pixel lies in, [H, W]; cells have 2ⁿ pixels a side, or share the sides."""
+    places = []
+    for pixels, cells in zip(regions.shape[1:], maps.shape[2:], strict=True):
+        whole = max(cells * 2 ** max(round(math.log2(pixels / cells)), 0), pixels)
+        places.append(torch.arange(pixels, device=regions.device) * cells // whole)
+    return places[0][:, None] * maps.shape[3] + places[1]
 
 
 @task("embedding")
@@ -198,23 +197,23 @@ class Embedding(Task):
 
     def regions(
         self,
-        maps: Tensor,  # [N, D, h, w]
+        maps: Branches,  # [N, D, h, w] each
         target: Target,
     ) -> Regions:
-        """The codes or features of a modality, pooled; those of all modalities stand in one order."""
+        """Codes or features of the modalities, pooled."""
         return pool_regions(maps, target.truth, self.smallest * math.prod(target.truth.shape[1:]))
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_contrast``, the mean over pairs of modalities; none where there is one, or `contrast` is 0."""
-        found = {name: self.regions(x, target) for name, x in outputs.items() if name != ENSEMBLE}
-        if not found:
+        maps = {name: x for name, x in outputs.items() if name != ENSEMBLE}
+        if not maps:
             return {}
-        self._watch(torch.cat([each.codes.detach() for each in found.values()]))
-        pairs = [(a, b) for i, a in enumerate(found.values()) for b in list(found.values())[i + 1 :]]
-        if not pairs or not self.contrast:
+        found = self.regions(maps, target)
+        self._watch(torch.cat(list(found.codes.values())).detach())
+        if len(maps) < 2 or not self.contrast:
             return {}
-        same = None if self.positives == "pair" else _same(*(each.classes for each in pairs[0]))
-        terms = [contrastive_loss(a.codes, b.codes, self.temperature, same) for a, b in pairs]
+        same = None if self.positives == "pair" else _same(found.classes, found.classes)
+        terms = [contrastive_loss(a, b, self.temperature, same) for a, b in combinations(found.codes.values(), 2)]
         return {"loss_contrast": self.contrast * torch.stack(terms).mean()}
 
     @torch.no_grad()
@@ -345,8 +344,8 @@ class EmbeddingResult(HeadResult):
         codes = torch.from_numpy(np.ascontiguousarray(self.answer.values[self.branch]))
         ids, place = np.unique(regions, return_inverse=True)
         numbers = torch.from_numpy(place.reshape(regions.shape) - int((ids < 0).sum())).clamp(min=NONE)
-        pooled = pool_regions(codes[None], numbers[None].long())
-        found: np.ndarray = F.normalize(pooled.codes, dim=1).numpy()
+        pooled = pool_regions({self.branch: codes[None]}, numbers[None].long())
+        found: np.ndarray = F.normalize(pooled.codes[self.branch], dim=1).numpy()
         return found
 
 
@@ -386,11 +385,10 @@ class CodeCounter(Counter):
             raise ValueError(f"sample {sample_id!r} has no {self.owner.target!r}, whose regions would be searched")
         target = Target(found.target[None])
         maps = {name: x for name, x in found.prediction.items() if name != ENSEMBLE} or found.prediction
-        pooled = {name: self.owner.regions(x[None], target) for name, x in maps.items()}
-        classes = next(iter(pooled.values())).classes.cpu()
-        codes = {name: F.normalize(each.codes, dim=1).cpu() for name, each in pooled.items()}
+        pooled = self.owner.regions({name: x[None] for name, x in maps.items()}, target)
+        codes = {name: F.normalize(x, dim=1).cpu() for name, x in pooled.codes.items()}
         truth = hashlib.sha256(found.target.cpu().contiguous().numpy().tobytes()).hexdigest()
-        return ImageCodes(sample_id, codes, classes, file_sizes, truth)
+        return ImageCodes(sample_id, codes, pooled.classes.cpu(), file_sizes, truth)
 
     def evaluation(self, records: Sequence[ImageCodes]) -> Evaluation:
         """The scores of all images."""

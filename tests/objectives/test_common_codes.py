@@ -293,5 +293,5 @@ def test_contrast_is_the_heads_own():
     losses = model(**data, mode="loss")
     outputs = model.train().outputs(data["inputs"])["codes"]
     task, target = model.tasks["codes"], data["targets"]["codes"]
-    a, b = (task.regions(outputs[m], target).codes for m in ("rgb", "depth"))
+    a, b = task.regions({m: outputs[m] for m in ("rgb", "depth")}, target).codes.values()
     torch.testing.assert_close(losses["loss_contrast"], contrastive_loss(a, b, 0.07))
