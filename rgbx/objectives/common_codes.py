@@ -121,7 +121,8 @@ def verdict(
     real: int,
 ) -> Tensor:
     """Mean binary cross-entropy against 1 or 0, []."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.binary_cross_entropy_with_logits(exact, torch.full_like(exact, real))
 
 
 def wrong_partners(
@@ -257,8 +258,7 @@ class CommonCodes(Objective):
         found = task.regions(step.branches(self.head), target)
         wrong = wrong_partners(found.images if task.by == "frame" else found.classes)
         maps = {
-            name: stages_joined([stage[name].detach() for stage in step.features], self.stages).to(x.dtype)
-            for name, x in found.codes.items()
+            name: stages_joined([stage[name].detach() for stage in step.features], self.stages) for name in found.codes
         }
         features = task.regions(maps, target).codes
         return found.classes, {name: Items(x, features[name], wrong) for name, x in found.codes.items()}

@@ -46,6 +46,7 @@ AUC = Score("AUC", FRACTION)
 BLOCK = 512  # queries that are ranked together
 MOMENTUM = 0.05  # of the mean and the second moment that colours are chosen by
 STEP = IGNORE_INDEX + 1  # from one component of a class to its next, in a map of regions
+HALF = (torch.bfloat16, torch.float16)
 NONE = -1  # of a map of regions, where there is none
 
 
@@ -201,7 +202,10 @@ class Embedding(Task):
         target: Target,
     ) -> Regions:
         """Codes or features of the modalities, pooled."""
-        return pool_regions(maps, target.truth, self.smallest * math.prod(target.truth.shape[1:]))
+        least = self.smallest * math.prod(target.truth.shape[1:])
+        with torch.autocast(target.truth.device.type, enabled=False):  # sums over many pixels
+            exact = {name: x.float() if x.dtype in HALF else x for name, x in maps.items()}
+            return pool_regions(exact, target.truth, least)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_contrast``, the mean over pairs of modalities; none where there is one, or `contrast` is 0."""
@@ -224,10 +228,11 @@ class Embedding(Task):
         """Follows mean and second moment of unit codes, by which pictures of all frames get the same colours."""
         if not self.training or not len(codes):
             return
-        x = F.normalize(codes, dim=1)
+        x = F.normalize(codes.float(), dim=1)
         share = torch.where(self.moment.any(), MOMENTUM, 1.0)  # of the first batch all
         self.mean.lerp_(x.mean(0), share)
-        self.moment.lerp_(x.T @ x / len(x), share)
+        with torch.autocast(x.device.type, enabled=False):
+            self.moment.lerp_(x.T @ x / len(x), share)
 
     def finish(
         self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False
