@@ -179,7 +179,9 @@ def test_the_loss_on_codes_is_of_training_and_of_several_modalities():
     for each in (module.train(), doubled.train()):
         each.codes.layout = layout
         with layout.holding(NAMES, times=TIMES):
-            each.codes(*({name: x[:, :, 0, 0, :8].mean(1) for name, x in clips((6, 10), ((9, 8), (5, 8)))[0].items()},) * 2)
+            each.codes(
+                *({name: x[:, :, 0, 0, :8].mean(1) for name, x in clips((6, 10), ((9, 8), (5, 8)))[0].items()},) * 2
+            )
             found += [float(x) for x in layout.penalties]
     assert found[1] == pytest.approx(2 * found[0])
 
