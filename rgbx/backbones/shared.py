@@ -110,7 +110,7 @@ class SharedBackbone(nn.Module):
         modules = [info["module"] for info in infos]
         self.purification = _gates(network, modules, name, self.layout, purification, joined=joined)
         self.channels = tuple(info["num_chs"] for info in infos)
-        first = None if hallucinate is None else _input_of(network, modules)
+        first = None if hallucinate is None or joined else _input_of(network, modules)
         self.strides = tuple(info["reduction"] for info in infos)
         self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
@@ -388,7 +388,7 @@ def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[
 
 
 def _change_input(
-    change: Callable[[Tensor], Tensor],
+    change: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
     channels_last: bool,
     _stage: nn.Module,
     inputs: tuple[Tensor, ...],  # [M*N, C, H, W] or [M*N, H, W, C]
@@ -400,7 +400,7 @@ def _change_input(
 
 
 def _fuse_output(
-    fusion: Callable[[Tensor], Tensor],
+    fusion: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
     channels_last: bool,
     _stage: nn.Module,
     _inputs: tuple[object, ...],

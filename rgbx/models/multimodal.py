@@ -1073,7 +1073,7 @@ class MultimodalModel(nn.Module):
                 if heads is not None and name not in heads:
                     continue
                 names, stack = head(features, branches)
-                if stack.shape[-2:] != size:
+                if stack.shape[-2:] != size and not (self.training and head.task.coarse):
                     stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
                 parts = stack[..., :height, :width].split([stack.shape[0] // len(names)] * len(names))
                 found[name] = dict(zip(names, parts, strict=True))
@@ -1129,7 +1129,7 @@ class MultimodalModel(nn.Module):
         shown = Shown(inputs, {})
         for name, head in self.named_heads():
             target = self._target(name, head, targets)
-            if target.truth.shape[-2:] != (size := outputs[name][ENSEMBLE].shape[-2:]):
+            if not head.task.coarse and target.truth.shape[-2:] != (size := outputs[name][ENSEMBLE].shape[-2:]):
                 raise ValueError(
                     f"the target {head.task.target!r} of head {name!r} has size {list(target.truth.shape[-2:])}, the "
                     f"inputs have {list(size)}; training needs them registered and of one size"

@@ -5,7 +5,15 @@ from rgbx.transforms.compose import AlbumentationsGeometry, AlbumentationsPhotom
 from rgbx.transforms.computed import ComputeEdges, ComputeHHA, ComputeNormals
 from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
 from rgbx.transforms.damage import DAMAGES, DamageBlocks
-from rgbx.transforms.geometry import CenterCrop, HorizontalFlip, PadTo, RandomCrop, RandomScaleCrop, Resize
+from rgbx.transforms.geometry import (
+    CenterCrop,
+    HorizontalFlip,
+    OtherCamera,
+    PadTo,
+    RandomCrop,
+    RandomScaleCrop,
+    Resize,
+)
 from rgbx.transforms.held_out import HoldOutDepth
 from rgbx.transforms.packing import PackSample, collate
 
@@ -25,6 +33,7 @@ __all__ = [
     "HoldOutDepth",
     "HorizontalFlip",
     "NearestFrames",
+    "OtherCamera",
     "PackSample",
     "PadTo",
     "RandomCrop",

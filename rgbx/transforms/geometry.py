@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from rgbx.datasets.sample import Sample
+from rgbx.maps import MASKS
 from rgbx.transforms.spatial import (
     Box,
     Fill,
@@ -103,6 +104,73 @@ class RandomScaleCrop(Spatial):
         low, high = min(self.scale), max(self.scale)
         drawn = rng.choice(self.scale) if self.discrete else rng.uniform(low, high)
         return max(float(drawn), self.min_short_side / min(size))
+
+
+class OtherCamera(Spatial):
+    """Shows some maps as a camera of its own would that stands beside the first: at another zoom, and shifted.
+
+    The pair is registered no more: what search across cameras is trained and tested on where real pairs of such
+    cameras are not at hand. What the second camera sees beyond the image was not measured, the spec's fill.
+
+    Required keys: the maps. Modified keys: the maps and their masks (`MASKS`), shapes and dtypes unchanged; `label`
+    stays that of the others.
+
+    Args:
+        keys: maps that the second camera takes.
+        zoom: the factor is drawn evenly from 1 to 1 + zoom.
+        shift: the middle is drawn evenly up to this share of a side away from the image's.
+        interpolation: "linear", "cubic" or "area" for maps declared linear.
+        maps: specs of maps that are not standard.
+
+    Raises:
+        ValueError: no keys, a zoom below 0, or a shift out of 0..0.5; when it is called, a sample without a key.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        *,
+        zoom: float = 0.3,
+        shift: float = 0.1,
+        interpolation: str = "linear",
+        maps: Maps | None = None,
+    ) -> None:
+        super().__init__(maps=maps)
+        if isinstance(keys, str) or not keys:
+            raise ValueError(f"OtherCamera needs keys such as ('depth',), found {keys!r}")
+        if zoom < 0 or not 0 <= shift <= 0.5:
+            raise ValueError(f"OtherCamera needs zoom >= 0 and shift in 0..0.5, found {zoom} and {shift}")
+        self.keys, self.zoom, self.shift = tuple(keys), zoom, shift
+        self.interpolation = check_interpolation(interpolation)
+
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
+        there = list(dict.fromkeys(spec.name for spec in specs.values()))
+        if absent := [key for key in self.keys if key not in there]:
+            raise ValueError(
+                f"OtherCamera: sample {sample.get('sample_id')!r} has no {absent[0]!r}; it has {there}"
+            )
+        size = image_size(sample, specs)
+        factor = rng.uniform(1, 1 + self.zoom)
+        rows, columns = (_seen(side, factor, rng.uniform(-self.shift, self.shift)) for side in size)
+        source, place = Box(rows[0], columns[0], rows[1], columns[1]), Box(rows[2], columns[2], *size)
+        result = dict(sample)
+        taken = {each for key in self.keys for each in (key, *(key + ending for ending in MASKS))}
+        for name, spec in specs.items():
+            if spec.name in taken:
+                piece = resize_map(sample, name, spec, (rows[3], columns[3]), self.interpolation, source)
+                result[name] = pad(piece, spec, place)
+        return result
+
+
+def _seen(length: int, factor: float, shift: float) -> tuple[int, int, int, int]:
+    """One axis of what another camera sees: source start and length, and where that lies in the image, and how long."""
+    window = length / factor
+    start = (length - window) / 2 + shift * length
+    low, high = max(round(start), 0), min(round(start + window), length)
+    first, last = (round((edge - start) * factor) for edge in (low, high))
+    first, last = max(first, 0), min(last, length)
+    return low, high - low, first, last - first
 
 
 class HorizontalFlip(Spatial):
