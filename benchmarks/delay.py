@@ -7,7 +7,8 @@ those of rgb, and which lags by -4 to 4 of its own frames, constant or with a ji
 Rooms have a camera that turns (20 degrees per second, root of the mean square); real frames of NYU Depth V2 are seen
 through a window of 200x150 pixels, which moves over them in smooth curves (40 or 20 pixels per second at most, each
 way), so that rgb and depth come from one frame at different times. A seed is one of three disjoint sets of scenes, or
-of real frames. Then recordings in which there is nothing to find: a camera that stands still, and two of different scenes.
+of real frames. Then recordings in which there is nothing to find: a camera that stands still, and two of different
+scenes.
 
 Each run is kept as JSON in --out, and read from there when the benchmark is started again. The table is written to
 --table (benchmarks/results/delay.md): of each kind and seed the largest error over all delays in frames of the lagging
