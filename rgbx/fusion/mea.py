@@ -1,12 +1,12 @@
 """Attention over the frames of sensors that are not synchronised, with exclusive and agnostic codes of the modalities.
 
 Source: Yang et al., "Learning Modality-Exclusive and Modality-Agnostic Representations for Multimodal Asynchronous
-Streams" (MEA, 2024), whose parts are in `rgbx.layers.streams` and `rgbx.layers.decoupled`; no code was released. There the
-streams are words, sound and faces and the answer is one vector. Ours, for dense prediction: tokens are the locations of
-a window of a stage's map over all frames of a modality, with codes of place and time; the targets of cross-modal
-attention are the tokens of the frame that belongs to the label, and the result is added to the stage's features, little
-at first. Codes come from pooled tokens of the deepest stage: exclusive ones from self-attention, agnostic ones from
-cross-modal attention; the fused codes are added to that stage's features everywhere.
+Streams" (MEA, 2024), whose parts are in `rgbx.layers.streams` and `rgbx.layers.decoupled`. There the streams are words,
+sound and faces and the answer is one vector. Ours, for dense prediction: tokens are the locations of a window of a
+stage's map over all frames of a modality, with codes of place and time; the targets of cross-modal attention are the
+tokens of the frame that belongs to the label, and the result is added to the stage's features, little at first. Codes
+come from pooled tokens of the deepest stage: exclusive ones from self-attention, agnostic ones from cross-modal
+attention; the fused codes are added to that stage's features everywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rgbx._text import one_of
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.layers import StackLayout, untracked
 from rgbx.layers.decoupled import CodeEncoders, Codes, DecoupledGraph, DoubleDiscriminator, hsic
-from rgbx.layers.streams import FORMS, MU, Hierarchy, ModalityWeights, PredictiveChain, check_heads
+from rgbx.layers.streams import FORMS, MU, CrossAttention, Hierarchy, ModalityWeights, PredictiveChain, check_heads
 
 TARGETS = ("nearest", "learned")
 SPATIAL_WAVES = 3  # octaves of sines and cosines of a row and a column; the longest has 16 locations
@@ -134,10 +134,10 @@ class AsynchronousFusion(nn.Module):
 class TargetFrames(nn.Module):
     """Which frames of each modality belong to the label, as weights: 1 for that whose stamp is nearest, or learned.
 
-    Learned: the first modality present is the reference, in whose frame nearest to the label one trusts. Each other
-    modality's frames are weighed by a softmax over how far they agree with that frame: at each stage by the correlation,
-    over locations, of both maps in a common space of few channels (1×1 convolutions, private to a modality), weighed by
-    a learned number. A clock of one's own that is wrong by any delay does not matter, nor what delays training had.
+    Learned: the first modality present is the reference, whose frame nearest to the label counts. Each other modality's
+    frames are weighed by a softmax over how far they agree with that frame: at each stage by the correlation, over
+    locations, of both maps in a common space of few channels (1×1 convolutions, private to a modality), weighed by a
+    learned number. Stamps have no part in it, so that any delay within the clip is like any other.
 
     Args:
         channels: of all stages.
@@ -150,7 +150,9 @@ class TargetFrames(nn.Module):
         self.layout, self.learned = layout, learned and len(layout.modalities) > 1
         if self.learned:
             self.common = nn.ModuleList(
-                nn.ModuleDict({"copies": nn.ModuleDict({name: nn.Linear(c, AGREEMENT_CHANNELS) for name in layout.modalities})})
+                nn.ModuleDict(
+                    {"copies": nn.ModuleDict({name: nn.Linear(c, AGREEMENT_CHANNELS) for name in layout.modalities})}
+                )
                 for c in channels
             )
             self.sharpness = nn.Parameter(torch.full((len(channels),), SHARPNESS / len(channels)))
@@ -216,6 +218,10 @@ class Stream(nn.Module):
         self.read = nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width))
         self.chain = PredictiveChain(width, options.heads, options.layers, options.attention, options.mu)
         self.hierarchy = Hierarchy(others, width) if others else None
+        for module in self.hierarchy.modules() if self.hierarchy else ():
+            if isinstance(module, CrossAttention):  # like attends like: at first, a place attends itself
+                nn.init.orthogonal_(module.query.weight)
+                module.key.load_state_dict(module.query.state_dict())
         self.write = nn.Linear(width, channels)
         nn.init.normal_(self.write.weight, std=LITTLE)
         nn.init.zeros_(self.write.bias)
@@ -238,6 +244,9 @@ class StageStreams(nn.Module):
             {name: Stream(channels, [k for k in names if k != name], options) for name in names}
         )
         self.place = nn.Linear(CODE_FEATURES, options.width, bias=False)
+        with torch.no_grad():  # codes of place as long as what is seen there, codes of time a tenth
+            nn.init.normal_(self.place.weight, std=(2 * SPATIAL_WAVES) ** -0.5)
+            self.place.weight[:, 4 * SPATIAL_WAVES :] *= 0.1
         self.weigh = nn.ModuleList(ModalityWeights(names, options.width) for _ in range(2 if len(names) > 1 else 0))
 
     def forward(

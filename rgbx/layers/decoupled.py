@@ -111,9 +111,12 @@ class DoubleDiscriminator(nn.Module):
         self,
         agnostic: Mapping[str, Tensor],  # [N, code] each
     ) -> dict[str, Tensor]:
-        """ω of each sample, {name: [N]}, without a gradient."""
-        found = {name: self.importance(h.detach()).softmax(-1)[:, self.names.index(name)] for name, h in agnostic.items()}
-        return {name: 1 - share.detach() for name, share in found.items()}
+        """ω of each sample, {name: [N]}, without a gradient: the share of the other modalities in D."""
+        others = 1 - torch.eye(len(self.names), device=self.importance.weight.device)
+        return {
+            name: (self.importance(h).softmax(-1).detach() * others[self.names.index(name)].to(h.dtype)).sum(-1)
+            for name, h in agnostic.items()
+        }
 
     def losses(
         self,

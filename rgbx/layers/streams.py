@@ -156,8 +156,8 @@ class CrossAttention(nn.Module):
 class Hierarchy(nn.Module):
     """Hierarchical cross-modal attention towards one modality, by three kinds of `CrossAttention` (MRU).
 
-    mixed = MRU([all], target); coarse = MRU([others], mixed); fine = Σ_others MRU_k(k, coarse). Given another modality's
-    tokens alone, coarse and fine read the same source. Without others the target's tokens pass as they are.
+    mixed = MRU([all], target); coarse = MRU([others], mixed); fine = Σ_others MRU_k(k, coarse). Given one other
+    modality alone, coarse and fine read the same source. Without others the target's tokens pass as they are.
 
     Args:
         others: names of the modalities that the target may receive from.

@@ -16,7 +16,6 @@ from rgbx.layers.streams import (
     CrossAttention,
     Hierarchy,
     ModalityWeights,
-    PredictiveAttention,
     PredictiveChain,
 )
 
@@ -150,3 +149,46 @@ def test_every_reference_answer(reference):
     check_hierarchy(reference)
     check_graph(reference, check_codes(reference))
     assert reference.left == set()
+
+
+def test_weights_of_modalities_by_hand():
+    torch.manual_seed(0)
+    module = ModalityWeights(("a", "b", "c"), 4)
+    tokens = {"a": torch.randn(2, 3, 4), "c": torch.randn(2, 5, 4)}
+    assert all(torch.equal(x, tokens[name]) for name, x in module(tokens).items())  # 1 at first
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    found = module(tokens)
+    for n in range(2):
+        logits = {name: module.copies[name](x[n].sum(0) / len(x[n])).exp() for name, x in tokens.items()}
+        for name, x in tokens.items():
+            torch.testing.assert_close(found[name][n], 2 * logits[name] / (logits["a"] + logits["c"]) * x[n])
+
+
+def test_tokens_of_a_modality_alone_pass_the_hierarchy():
+    tokens = torch.randn(2, 3, 8)
+    assert Hierarchy(("b",), 8)({"a": tokens}, "a", tokens) is tokens
+
+
+def test_literal_attention_is_flat():
+    """Two softmaxes on top of each other: each of 64 tokens attends nearly all."""
+    torch.manual_seed(0)
+    logits, previous, kept = 3 * torch.randn(1, 2, 64, 64), torch.randn(1, 2, 64, 64), {}
+    for form in FORMS:
+        attention = PredictiveChain(8, 2, 2, form).layers[1].attention(logits, previous)
+        torch.testing.assert_close(attention.sum(-1), torch.ones(1, 2, 64))
+        kept[form] = float((1 / attention.square().sum(-1)).mean())
+    assert kept["literal"] > 60 and kept["renormalised"] < 30
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: CrossAttention(6, 4), "4 heads cannot share a width of 6"),
+        (lambda: PredictiveChain(8, 2, 1, "plain"), "attention is 'plain'; expected one of renormalised, literal"),
+        (lambda: PredictiveChain(8, 2, 1, mu=2.0), "mu is 2.0"),
+    ],
+)
+def test_what_cannot_be_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
