@@ -58,7 +58,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "private class heads, adversary": {"contrast": 0.0, "objectives": [{**GAME, "class_head": "private"}]},
     "shared class head": {"contrast": 0.0, "objectives": [{**GAME, "adversary": False}]},
     "shared class head, adversary": {"contrast": 0.0, "objectives": [GAME]},
-    "InfoNCE, pairs": {},
+    "InfoNCE, pairs": {"positives": "pair"},
     "InfoNCE, classes": {"positives": "class"},
 }
 SECOND = partial(OtherCamera, ("depth",), zoom=0.3, shift=0.1)

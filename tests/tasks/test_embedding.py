@@ -162,14 +162,14 @@ def test_fingerprints_are_of_the_truth_alone():
     assert json.dumps(plain(first.image_scores(first.images[0])))
 
 
-@pytest.mark.parametrize("positives", ["pair", "class"])
+@pytest.mark.parametrize("positives", ["pair", "class", None])
 def test_the_loss_is_infonce_of_every_two_modalities(positives):
     g = torch.Generator().manual_seed(5)
     outputs = {name: torch.randn(2, 4, 3, 5, generator=g) for name in ("a", "b", "c", "ensemble")}
     task = Embedding("codes", dim=4, positives=positives, temperature=0.2, contrast=0.5)
     target = Target(label())
     pooled = task.regions({name: outputs[name] for name in "abc"}, target)
-    same = pooled.classes[:, None] == pooled.classes if positives == "class" else None
+    same = pooled.classes[:, None] == pooled.classes if positives != "pair" else None
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     terms = [contrastive_loss(pooled.codes[x], pooled.codes[y], 0.2, same) for x, y in pairs]
     torch.testing.assert_close(task.losses(outputs, target)["loss_contrast"], 0.5 * torch.stack(terms).mean())
@@ -232,6 +232,7 @@ def test_what_predict_gives():
     [
         ({"by": "pixel"}, "by is 'pixel'; expected one of class, component, frame"),
         ({"positives": "all"}, "positives is 'all'; expected one of pair, class"),
+        ({"positives": "class", "by": "frame"}, "frames have none; expected 'pair'"),
         ({"dim": 0}, "dim is 0"),
         ({"temperature": 0}, "expected contrast >= 0, temperature > 0"),
     ],
