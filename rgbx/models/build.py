@@ -491,7 +491,7 @@ def embedder_parameters(
     stages: Sequence[int] | None = None,
     contrast: float = 1.0,
     temperature: float = 0.07,
-    positives: str = "pair",
+    positives: str | None = None,
     smallest: float = 0.002,
     statistics: Options | None = None,
     modality_dropout: float | None = None,

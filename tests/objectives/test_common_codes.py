@@ -294,4 +294,6 @@ def test_contrast_is_the_heads_own():
     outputs = model.train().outputs(data["inputs"])["codes"]
     task, target = model.tasks["codes"], data["targets"]["codes"]
     a, b = task.regions({m: outputs[m] for m in ("rgb", "depth")}, target).codes.values()
-    torch.testing.assert_close(losses["loss_contrast"], contrastive_loss(a, b, 0.07))
+    own = task.regions({"rgb": outputs["rgb"]}, target).classes
+    expected = contrastive_loss(a, b, 0.07, own[:, None] == own)
+    torch.testing.assert_close(losses["loss_contrast"], expected)
