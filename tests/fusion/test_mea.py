@@ -118,7 +118,7 @@ def test_learned_frames_are_those_that_agree():
     torch.manual_seed(0)
     module = TargetFrames((6, 10), layout, learned=True)
     for stage in module.common:
-        stage["copies"]["depth"].load_state_dict(stage["copies"]["rgb"].state_dict())
+        stage.copies["depth"].load_state_dict(stage.copies["rgb"].state_dict())
     with layout.holding(NAMES, times=TIMES):
         weights = module(features)
     assert torch.equal(weights["rgb"], torch.ones(2, 1))
