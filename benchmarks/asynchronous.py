@@ -135,11 +135,11 @@ def clips(
     corrected: float = 0.0,
 ) -> KeptClips:
     """Clips as a row reads them; delays and jitter in frames, `corrected` the seconds that are taken off."""
-    reduce: list[Any] = {
+    reductions: dict[str, list[Any]] = {
         "nearest": [NearestFrames(delays={"depth": corrected})],
         "stacked": [dict(type=FramesAsMaps, frames={"depth": FRAMES}), NearestFrames()],
         "clips": [],
-    }[row.reads]
+    }
     flip = [HorizontalFlip] if split == "train" else []
     return KeptClips(
         split=split,
@@ -151,7 +151,7 @@ def clips(
         frames={"depth": FRAMES},
         offsets={"depth": 0},
         speed=SPEED,
-        transforms=[*reduce, *(dict(type=each) for each in (*flip, PackSample))],
+        transforms=[*reductions[row.reads], *(dict(type=each) for each in (*flip, PackSample))],
     ).keep(options.data)
 
 
