@@ -149,6 +149,10 @@ def main(arguments: argparse.Namespace) -> int:
         open_sensor(model, head, text, option, masks, arguments)
         for text, option in ((arguments.index, "--index"), (arguments.query, "--query"))
     )
+    task = model.tasks[head]
+    if isinstance(task, Embedding) and (task.by == "frame") != (masks is None):
+        trained, asked_for = ("frames", "regions") if masks else ("regions", "whole frames")
+        print(f"This head was trained on codes of {trained}: of {asked_for} it may not tell much.")
     about: dict[str, object] = {"checkpoint": file_hash(checkpoint), "head": head, "map": items.name}
     about |= {"options": arguments.map, "by": "frame" if masks is None else "region", "files": stamps_of(items)}
     index = index_of(items, about, file_of(arguments))
