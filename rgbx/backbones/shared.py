@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
@@ -16,6 +16,8 @@ from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_f
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
+    Hallucinate,
+    Hallucination,
     Purification,
     StackLayout,
     StageGates,
@@ -25,7 +27,9 @@ from rgbx.layers import (
     split_modalities,
     stack_modalities,
 )
-from rgbx.layers.purification import INPUTS, SpatialGate, StageInput
+from rgbx.layers.codes import Codes
+from rgbx.layers.hallucination import FIRST_INPUT
+from rgbx.layers.purification import INPUTS, StageInput
 from rgbx.layers.stages import chosen_stages
 
 FIRST_STRIDE = 4
@@ -49,6 +53,7 @@ class SharedBackbone(nn.Module):
         frames: fuses the frames of clips, and of stills, see `FusionMethod.fuse_frames`; None where none are read.
         single_branch: whether the fusion method merges the modalities, so that maps have N samples instead of M*N.
         purification: the gates on the stages' inputs, or None; what they leave of a call lies in `layout.gates`.
+        hallucination: what fills in branches of modalities that are absent in a call by `layout.trace`, or None.
 
     Source: arXiv 2108.05009, section 3.
     """
@@ -65,6 +70,7 @@ class SharedBackbone(nn.Module):
         norm_eval: bool = False,
         stems: Mapping[str, str] | None = None,
         purification: Purification | None = None,
+        hallucinate: Hallucinate | None = None,
     ) -> None:
         """Builds the network.
 
@@ -82,6 +88,7 @@ class SharedBackbone(nn.Module):
                 over its input channels, for one-channel maps, or ``"copy"``.
             purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
                 that joins the inputs has one, on the inputs before they are joined.
+            hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.
 
         Raises:
             ValueError: for an unknown network, norm variant, stage number or stem, or gates on what is no map.
@@ -103,6 +110,7 @@ class SharedBackbone(nn.Module):
         modules = [info["module"] for info in infos]
         self.purification = _gates(network, modules, name, self.layout, purification, joined=joined)
         self.channels = tuple(info["num_chs"] for info in infos)
+        first = None if hallucinate is None or joined else _input_of(network, modules)
         self.strides = tuple(info["reduction"] for info in infos)
         self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
@@ -119,6 +127,7 @@ class SharedBackbone(nn.Module):
         self.merge = None if fusion is None else fusion.merge_features(self.channels, self.layout)
         self.frames = None if fusion is None else fusion.fuse_frames(self.channels, self.layout)
         self.single_branch = self.concatenates_inputs or self.merge is not None
+        self.hallucination = None if hallucinate is None else self._hallucinate(hallucinate, first, modules)
         if fusion is not None and not self.concatenates_inputs:
             self._fuse(fusion, modules)
         self._purify(modules)
@@ -127,6 +136,39 @@ class SharedBackbone(nn.Module):
         # timm's own would not tell what is computed again which modalities it is for
         blocks = list(residual_blocks(network).values())
         network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
+
+    @property
+    def codes(self) -> dict[int, Codes]:
+        """The codes of the modalities, by the number of the stage: those that fusion reads, or else hallucination."""
+        found = {} if self.hallucination is None else self.hallucination.codes
+        return {**found, **{int(number): codes for number, codes in getattr(self.merge, "codes", {}).items()}}
+
+    def _hallucinate(self, options: Hallucinate, first: StageInput | None, modules: list[str]) -> Hallucination:
+        """Hooks before those of fusion and gates, which act on what is filled in; without modules to hook, at the end.
+
+        Raises:
+            ValueError: one modality, or a fusion method that joins the inputs or reads clips.
+        """
+        if len(self.layout.modalities) < 2 or self.concatenates_inputs or self.frames is not None:
+            why = "joins the inputs" if self.concatenates_inputs else "reads clips"
+            why = "there is one" if len(self.layout.modalities) < 2 else f"the fusion method {why}"
+            raise ValueError(
+                f"hallucinate fills in features of absent modalities from those of others, and {why}: "
+                f"{list(self.layout.modalities)}; leave hallucinate out"
+            )
+        channels = {} if first is None else {FIRST_INPUT: first.channels}
+        found = Hallucination({**channels, **dict(enumerate(self.channels, 1))}, self.layout, options)
+        stages = [_find(self.network, path) for path in modules]
+        self._fills_after = None in stages
+        for number, stage in enumerate(stages, 1):
+            if stage is None or self._fills_after:
+                continue
+            if number == 1 and first is not None:
+                fill = partial(found, point=FIRST_INPUT)
+                stage.register_forward_pre_hook(partial(_change_input, fill, first.channels_last))
+            fill = partial(found, point=number)
+            stage.register_forward_hook(partial(_fuse_output, fill, self._channels_last_output))
+        return found
 
     @property
     def reads_clips(self) -> bool:
@@ -145,7 +187,7 @@ class SharedBackbone(nn.Module):
         for gate in () if self.purification is None else self.purification.of_stages():
             if gate.stage != INPUTS:
                 _submodule(self.network, modules[gate.stage - 1]).register_forward_pre_hook(
-                    partial(_purify_input, gate)
+                    partial(_change_input, gate, gate.source.channels_last)
                 )
 
     def train(self, mode: bool = True) -> SharedBackbone:
@@ -182,7 +224,11 @@ class SharedBackbone(nn.Module):
             if self.frames is not None:
                 return self.frames(self._frame_features(inputs))
             features = self._features(inputs)
-            return features if self.merge is None else self.merge(features)
+            if self.merge is None:
+                return features
+            if self.layout.trace is not None:
+                self.layout.trace.merging = features
+            return self.merge(features)
 
     def _features(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Stacks [M*N, C, h, w] of the modalities present, or [N, C, h, w] of joined inputs."""
@@ -196,7 +242,11 @@ class SharedBackbone(nn.Module):
         else:
             x = stack_modalities(inputs, self.layout)
         features = self.network(x)[self._first_stage :]
-        return [f.permute(0, 3, 1, 2) for f in features] if self._channels_last_output else features
+        if self._channels_last_output:
+            features = [f.permute(0, 3, 1, 2) for f in features]
+        if self.hallucination is None or not self._fills_after:
+            return features
+        return [self.hallucination(x, number) for number, x in enumerate(features, 1)]
 
     def _frame_features(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Of each stage {modality: [N, T, C, h, w]}: stills as one stack, clips by modality, as T is each one's own."""
@@ -236,13 +286,17 @@ def _create_network(name: str) -> TimmNetwork:
 
 def _submodule(network: nn.Module, path: str) -> nn.Module:
     """A stage by its name in timm's feature info; timm flattens ``stages.0`` to ``stages_0`` in some wrappers."""
-    modules = dict(network.named_modules())
-    for name in (path, path.replace(".", "_")):
-        if name in modules:
-            return modules[name]
+    if (found := _find(network, path)) is not None:
+        return found
     raise ValueError(
         f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there, nor gated"
     )
+
+
+def _find(network: nn.Module, path: str) -> nn.Module | None:
+    """As `_submodule`; None for a stage that is no module of the network."""
+    modules = dict(network.named_modules())
+    return modules.get(path, modules.get(path.replace(".", "_")))
 
 
 def _gates(
@@ -269,20 +323,36 @@ def _gates(
             )
         return StageGates({INPUTS: StageInput(3, 1)}, layout, options)
     numbers = chosen_stages(options.stages, len(modules), "purification", "backbone")
-    usual = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
     shapes, side = _stage_inputs(network, [modules[number - 1] for number in numbers])
     found = {}
     for number, shape in zip(numbers, shapes, strict=True):
-        first, last = len(shape) == 4 and shape[2] == shape[3], len(shape) == 4 and shape[1] == shape[2]
-        if not first and not last:
+        source = _as_map(network, shape, side)
+        if source is None:
             raise ValueError(
                 f"backbone {name} cannot be purified: the input of its stage {number} has shape {list(shape)}, which "
                 "is no map [N, C, H, W]"
             )
-        last = usual if first and last else last
-        channels, height = (shape[3], shape[1]) if last else (shape[1], shape[2])
-        found[number] = StageInput(channels, side // height, last)
+        found[number] = source
     return StageGates(found, layout, options)
+
+
+def _input_of(network: TimmNetwork, modules: list[str]) -> StageInput | None:
+    """What the first stage of timm's own network reads; None where it is no map, or some stage is no module."""
+    if any(_find(network, path) is None for path in modules):
+        return None
+    (shape,), side = _stage_inputs(network, modules[:1])
+    return _as_map(network, shape, side)
+
+
+def _as_map(network: TimmNetwork, shape: tuple[int, ...], side: int) -> StageInput | None:
+    """What an input of this shape, of a square image of that side, is as a map."""
+    first, last = len(shape) == 4 and shape[2] == shape[3], len(shape) == 4 and shape[1] == shape[2]
+    if not first and not last:
+        return None
+    if first and last:
+        last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+    channels, height = (shape[3], shape[1]) if last else (shape[1], shape[2])
+    return StageInput(channels, side // height, last)
 
 
 def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[int, ...]], int]:
@@ -317,25 +387,26 @@ def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[
     return [shapes.get(path, ()) for path in modules], side
 
 
-def _purify_input(
-    gate: SpatialGate,
+def _change_input(
+    change: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
+    channels_last: bool,
     _stage: nn.Module,
     inputs: tuple[Tensor, ...],  # [M*N, C, H, W] or [M*N, H, W, C]
 ) -> tuple[Tensor, ...]:
-    """Forward pre-hook: the stage reads the features that its gate lets through."""
+    """Forward pre-hook: the stage reads what its gate lets through, or with absent modalities filled in."""
     x, *others = inputs
-    gated = gate(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if gate.source.channels_last else gate(x)
-    return gated, *others
+    changed = change(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if channels_last else change(x)
+    return changed, *others
 
 
 def _fuse_output(
-    fusion: nn.Module,
+    fusion: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
     channels_last: bool,
     _stage: nn.Module,
     _inputs: tuple[object, ...],
     x: Tensor,  # [M*N, C, H, W] or [M*N, H, W, C]
 ) -> Tensor:
-    """Forward hook: the next stage, and whoever asked for this one, read the fused features."""
+    """Forward hook: the next stage, and whoever asked for this one, read the fused features, or those filled in."""
     if not channels_last:
         return fusion(x)
     return fusion(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

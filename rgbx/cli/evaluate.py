@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 
 from rgbx._runs import find_result
-from rgbx._text import branch_title, modality_title, subset_titles, text_table
+from rgbx._text import branch_title, modality_title, text_table
 from rgbx.cli.checks import check_loops
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint
@@ -23,7 +23,15 @@ from rgbx.cli.train import use_launcher
 from rgbx.datasets import EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
-from rgbx.evaluate.result import build_result, damaged_score, robustness_text, score_table, shown, write_result
+from rgbx.evaluate.result import (
+    build_result,
+    damaged_score,
+    given_titles,
+    robustness_text,
+    score_table,
+    shown,
+    write_result,
+)
 from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.selection import selection_facts
@@ -187,7 +195,7 @@ def subset_table(result: Result, head: str) -> str:
     Of maps, also a row for each branch, as images differ more. Fractions are in percent with two decimals.
     """
     entry = result["heads"][head]
-    scores, titles = score_table(entry), subset_titles(entry["subsets"])
+    scores, titles = score_table(entry), given_titles(entry["subsets"])
     percent = all(score.percent for score in scores)
     rows = []
     for subset, predictions in entry["subsets"].items():

@@ -362,7 +362,8 @@ def _tell(model: MultimodalModel, names: Collection[str], source: Source, proces
     if source.told:
         print(source.told)
     if absent := [name for name in model.modalities if name not in names]:
-        print(f"The model also takes {', '.join(absent)}, not given here: predicting without.")
+        way = "hallucinating what they would show" if model.hallucinated(names) else "predicting without"
+        print(f"The model also takes {', '.join(absent)}, not given here: {way}.")
 
 
 def map_option(name: str, option: str) -> str:

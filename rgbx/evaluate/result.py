@@ -11,7 +11,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -52,6 +52,21 @@ def headline(head: HeadResult) -> Headline:
     return Headline(subset, predictions, score_table(head)[0])
 
 
+def given_titles(subsets: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """The title of each subset, see `subset_titles`; with the branches that the model filled in itself.
+
+    Args:
+        subsets: "rgb+depth" to the names of its predictions: a branch of what was not given was hallucinated, as in
+            "depth alone, RGB hallucinated". Models that merge the modalities have no branches to tell it by.
+    """
+    titles = subset_titles(subsets)
+    for subset, predictions in subsets.items():
+        own = [name for name in predictions if name not in (ENSEMBLE, *subset.split("+"))]
+        if own:
+            titles[subset] += f", {' and '.join(map(modality_title, own))} hallucinated"
+    return titles
+
+
 def titled(subsets: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     """The predictions of all subsets by what people call them, in the order in which they are shown.
 
@@ -62,7 +77,7 @@ def titled(subsets: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
         Of the first subset the ensemble, "both", and, where there are several, its branches, "RGB branch"; of the
         others the ensemble, "RGB alone".
     """
-    titles, found = subset_titles(subsets), {}
+    titles, found = given_titles(subsets), {}
     for subset, predictions in subsets.items():
         found[titles[subset]] = predictions[ENSEMBLE]
         if len(found) == 1 and len(predictions) > 2:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
 from rgbx.fusion import FusionMethod
 from rgbx.layers import StackLayout, concatenate_modalities, modality_norm, stack_modalities
+from rgbx.layers.codes import Codes
 
 INITIAL_DEVIATION = 0.02
 
@@ -26,11 +28,15 @@ class ImageGenerator(nn.Module):
         channels, strides: of the one feature, as backbones have them for each stage.
         norm_eval: whether statistics of norms stay frozen in training; instance norms have none.
         purification: None: there are no gates.
+        hallucination: None: no branch is filled in.
+        codes: none.
         reads_clips: False: there is one image of each modality.
     """
 
     norm_eval = False
     purification = None
+    hallucination = None
+    codes: Mapping[int, Codes] = MappingProxyType({})
     reads_clips = False
 
     def __init__(self, layout: StackLayout, in_channels: int, out_channels: int, fusion: FusionMethod | None) -> None:

@@ -1,6 +1,7 @@
 """Layers that know the modalities: the stack, its private norms and layers, gates on its maps; gradient reversal."""
 
-from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers, untracked
+from rgbx.layers.hallucination import Hallucinate, Hallucination, build_hallucinate
+from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers, settled, untracked
 from rgbx.layers.purification import Purification, SequencePurification, StageGates, build_purification
 from rgbx.layers.reversal import reverse_gradient
 from rgbx.layers.stack import (
@@ -9,6 +10,7 @@ from rgbx.layers.stack import (
     ModalityLayer,
     ModalityNorm,
     StackLayout,
+    Trace,
     concatenate_modalities,
     mean_of_others,
     split_modalities,
@@ -18,6 +20,8 @@ from rgbx.layers.stack import (
 
 __all__ = [
     "Gated",
+    "Hallucinate",
+    "Hallucination",
     "ModalityAffine",
     "ModalityLayer",
     "ModalityNorm",
@@ -25,6 +29,8 @@ __all__ = [
     "SequencePurification",
     "StackLayout",
     "StageGates",
+    "Trace",
+    "build_hallucinate",
     "build_purification",
     "concatenate_modalities",
     "mean_of_others",
@@ -33,6 +39,7 @@ __all__ = [
     "replace_norms",
     "reverse_gradient",
     "separate_layers",
+    "settled",
     "split_modalities",
     "stack_modalities",
     "sum_of_others",

@@ -67,6 +67,19 @@ def untracked(modules: Iterable[nn.Module]) -> Iterator[None]:
             norm.track_running_stats = True
 
 
+@contextmanager
+def settled(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """A context in which batch norms among the modules use their running statistics, as at test, and leave them so."""
+    norms = [module for module in modules if isinstance(module, _BatchNorm) and module.training]
+    try:
+        for norm in norms:
+            norm.training = False
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
 def separate_layers(module: nn.Module, layout: StackLayout) -> None:
     """Gives every modality its own copy of every layer inside ``module``, norms that are private already excepted.
 

@@ -37,6 +37,22 @@ class Gated(NamedTuple):
     logits: Tensor
 
 
+class Trace:
+    """What a call does beside its answer: modalities of the stack to be filled in, and features that are kept.
+
+    Attributes:
+        absent: names of those in the stack that were not given, see `rgbx.layers.Hallucination`.
+        points: what was read where they are filled in, in the order of the network: of each modality [N, C, h, w],
+            or of those absent what was put in their place, as decoders give it.
+        merging: what a fusion method that merges the modalities read, [M*N, C_i, h_i, w_i] of each stage.
+    """
+
+    def __init__(self, absent: Iterable[str] = ()) -> None:
+        self.absent = tuple(absent)
+        self.points: list[dict[str, Tensor]] = []
+        self.merging: Sequence[Tensor] = ()
+
+
 class StackLayout:
     """The modalities a network knows, in declared order, and those in the stack of the call that is running.
 
@@ -82,6 +98,7 @@ class StackLayout:
         *,
         purified: bool | None = None,
         times: Mapping[str, Tensor] | None = None,  # [N, T] each
+        trace: Trace | None = None,
     ) -> _Block:
         """A context in which, for this thread, the stack holds the named modalities; contexts nest.
 
@@ -89,11 +106,12 @@ class StackLayout:
             names: of the modalities.
             purified: whether gates act in it; None for what the block around says, without one they do.
             times: of the frames of clips, see `times`; None for what the block around says.
+            trace: of the call; None for that of the block around.
 
         Raises:
             ValueError: for no name, or one that was not declared.
         """
-        return _Block(self._thread, self.order(names), purified, times)
+        return _Block(self._thread, self.order(names), purified, times, trace)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -166,6 +184,11 @@ class StackLayout:
         if self._thread.block is not None:
             self._thread.block.gates.append(gate)
 
+    @property
+    def trace(self) -> Trace | None:
+        """That of the call that is running, see `holding`; None where nobody asks for one."""
+        return None if self._thread.block is None else self._thread.block.trace
+
     def checkpoint(
         self,
         function: Callable[[Tensor], _T],
@@ -208,8 +231,10 @@ class _Block:
         names: tuple[str, ...],
         purified: bool | None,
         times: Mapping[str, Tensor] | None,  # [N, T] each
+        trace: Trace | None,
     ) -> None:
         self.thread, self.names, self._purified, self._times = thread, names, purified, times
+        self._trace = trace
 
     def __enter__(self) -> None:
         self.outer, self.opened_in = self.thread.block, _backward_pass()
@@ -222,6 +247,7 @@ class _Block:
         self.times: Mapping[str, Tensor] | None = (
             self._times if self._times is not None or outer is None else outer.times
         )
+        self.trace: Trace | None = outer.trace if outer is not None and self._trace is None else self._trace
         self.thread.block = self
 
     def __exit__(self, *exception: object) -> None:

@@ -22,7 +22,7 @@ from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder
-from rgbx.layers import StackLayout, build_purification
+from rgbx.layers import StackLayout, build_hallucinate, build_purification
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
 from rgbx.objectives import Site, build_objective, complete_objectives
@@ -53,6 +53,7 @@ def multimodal(
     modality_dropout: float | None = None,
     objectives: Sequence[Options | str] = (),
     purification: Options | str | None = None,
+    hallucinate: Options | bool = False,
 ) -> MultimodalModel:
     """One network for all modalities and any number of heads; by default AsymFusion (arXiv 2108.05009).
 
@@ -81,6 +82,8 @@ def multimodal(
             `rgbx.objectives`.
         purification: gates that mask what is not to be believed before modalities meet: ``"cross"`` or ``"own"``, or a
             dict of the fields of `rgbx.layers.Purification`; None for none. Of timm networks only.
+        hallucinate: whether branches of modalities that are absent at test are filled in from those present: True, or a
+            dict of the fields of `rgbx.layers.Hallucinate`. Of timm networks only.
 
     Raises:
         ValueError: an unknown name or option, or options that contradict each other; the message names it.
@@ -101,6 +104,7 @@ def multimodal(
         modality_dropout=modality_dropout,
         objectives=objectives,
         purification=purification,
+        hallucinate=hallucinate,
     )
     return build_complete(parameters, pretrained=pretrained)
 
@@ -131,6 +135,8 @@ def complete(**given: Any) -> dict[str, Any]:
         found["fusion"] = {"name": named["name"], **dataclasses.asdict(method)}
     if (purification := build_purification(found["purification"])) is not None:
         found["purification"] = dataclasses.asdict(purification)
+    hallucinate = build_hallucinate(found["hallucinate"])
+    found["hallucinate"] = False if hallucinate is None else dataclasses.asdict(hallucinate)
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
     found["objectives"] = complete_objectives(found["objectives"])
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
@@ -224,7 +230,16 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
         start = stop
     dropout = p["modality_dropout"]
     gated = backbone.purification is not None
-    site = Site(tuple(p["modalities"]), backbone.channels, tasks, merged=backbone.single_branch, gated=gated)
+    site = Site(
+        tuple(p["modalities"]),
+        backbone.channels,
+        tasks,
+        merged=backbone.single_branch,
+        gated=gated,
+        joined=backbone.concatenates_inputs,
+        strides=backbone.strides,
+        codes=backbone.codes,
+    )
     model = MultimodalModel(
         backbone,
         heads,
@@ -295,6 +310,7 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             norm_eval=p["norm_eval"],
             stems=p["stems"],
             purification=build_purification(p["purification"]),
+            hallucinate=build_hallucinate(p["hallucinate"]),
         )
     if pretrained:
         raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
@@ -306,6 +322,8 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             f"purification is of a timm backbone, whose stages read one map each; in the generator {name!r} layers "
             "also read the maps of earlier ones: leave purification out"
         )
+    if p["hallucinate"]:
+        raise ValueError(f"hallucinate is of a timm backbone; the generator {name!r} has it not: leave it out")
     known = inspect.signature(GENERATORS[name]).parameters
     taken = [key for key in known if key not in ("layout", "out_channels", "fusion", "norm")]
     check_options(options, taken, f"generator {name!r}")
@@ -336,6 +354,7 @@ def segmentor_parameters(
     stems: Mapping[str, str] | None = None,
     objectives: Sequence[Options | str] = (),
     purification: Options | str | None = None,
+    hallucinate: Options | bool = False,
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for segmentation; by default AsymFusion with the light decoder.
 
@@ -346,7 +365,7 @@ def segmentor_parameters(
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
         modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems, objectives,
-            purification: see `multimodal`.
+            purification, hallucinate: see `multimodal`.
     """
     labels = dict(task="classes", num_classes=num_classes, loss=loss, decoder=decoder, detach_ensemble=detach_ensemble)
     return dict(
@@ -363,6 +382,7 @@ def segmentor_parameters(
         modality_dropout=modality_dropout,
         objectives=objectives,
         purification=purification,
+        hallucinate=hallucinate,
     )
 
 
@@ -397,7 +417,7 @@ def translator_parameters(
         target_channels: its channels; known for rgb, normal and hha (3), else 1 unless given.
         generator: a name or ``{"name": ..., **options}``: ``"unet"`` (options of `UNetGenerator`), ``"resnet"`` (of
             `ResNetGenerator`), or ``"backbone"``: ``backbone``, a timm model, ``norm_eval``, ``weights``, ``norm``,
-            ``stems`` and ``purification`` as in `multimodal`, and ``width`` of `ImageDecoder`.
+            ``stems``, ``purification`` and ``hallucinate`` as in `multimodal`, and ``width`` of `ImageDecoder`.
         discriminator: ``"patch"``, or a dict of options of `PatchDiscriminator`; None trains without one, by L1 alone.
         adversarial, adversarial_weight, matching: ``loss``, ``weight`` and ``matching`` of `Opponent`.
         l1, perceptual: see `Map`.
@@ -419,7 +439,7 @@ def translator_parameters(
     if options["name"] == "backbone":
         del options["name"]
         decoder = {"name": "image", **({"width": int(options.pop("width"))} if "width" in options else {})}
-        known = ("backbone", "norm", "norm_eval", "weights", "stems", "purification")
+        known = ("backbone", "norm", "norm_eval", "weights", "stems", "purification", "hallucinate")
         check_options(options, known, "generator 'backbone'")
         network = {"backbone": "resnet18", **options}
     elif options["name"] not in GENERATORS:

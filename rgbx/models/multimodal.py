@@ -25,10 +25,10 @@ from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
-from rgbx.layers import StackLayout, StageGates, split_modalities, untracked
+from rgbx.layers import Hallucination, StackLayout, StageGates, Trace, settled, split_modalities, untracked
 from rgbx.layers.stack import Gated
-from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
-from rgbx.models.clips import CLIP, TIME, read_clip, refuse_clips
+from rgbx.maps import METRE_STEPS, STANDARD_MAPS, TIMES, UNITS, MapSpec
+from rgbx.models.clips import CLIP, read_clip, refuse_clips
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
@@ -339,7 +339,7 @@ class Preprocessor(nn.Module):
         paths = data.get("paths")
         dataset = {*self._stated, *(paths if isinstance(paths, Mapping) else ())}
         for key, value in data.items():
-            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIME)
+            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIMES)
             if name in own or name in dataset or key in BESIDE:
                 continue
             if name in STANDARD_MAPS:
@@ -650,6 +650,7 @@ class Backbone(typing.Protocol):
     single_branch: bool
     norm_eval: bool
     purification: StageGates | None
+    hallucination: Hallucination | None
 
     @property
     def reads_clips(self) -> bool: ...
@@ -669,6 +670,7 @@ class Pass(NamedTuple):
             for, and of networks without gates.
         gates: what they left.
         penalty: what the fusion method adds to the loss of this run, a scalar; None where it adds nothing.
+        trace: of a run in training, or with branches that were filled in.
     """
 
     outputs: Outputs
@@ -676,6 +678,7 @@ class Pass(NamedTuple):
     beliefs: dict[str, Tensor]
     gates: Sequence[Gated]
     penalty: Tensor | None
+    trace: Trace | None
 
 
 class Shown(NamedTuple):
@@ -793,6 +796,7 @@ class MultimodalModel(nn.Module):
         self.data_preprocessor, self.padding, self.modality_dropout = preprocessor, padding, modality_dropout
         self.layout: StackLayout = backbone.layout
         self.modalities: tuple[str, ...] = backbone.layout.modalities
+        self._subsets = None if backbone.hallucination is None else ModalityDropout(self.modalities, 1.0)
         self.recipe: dict[str, Any] | None = None
         self.trained_on: dict[str, Any] = {}
 
@@ -825,6 +829,7 @@ class MultimodalModel(nn.Module):
     def needs_unused_parameter_search(self) -> bool:
         """Whether some training steps leave parameters without a gradient."""
         some = self.modality_dropout is not None or self.backbone.single_branch or self.alternates
+        some = some or self.backbone.hallucination is not None
         return some or any(True for _ in self.objectives.parameters())
 
     @property
@@ -833,9 +838,16 @@ class MultimodalModel(nn.Module):
         return self.backbone.multiple if self.padding != "none" else 1
 
     def set_epoch_seed(self, seed: int) -> None:
-        """Restarts the draws of modality dropout; the seed must be the same in all processes of a run."""
+        """Restarts all draws of modalities that are left out; the seed must be the same in all processes of a run."""
         if self.modality_dropout is not None:
             self.modality_dropout.set_seed(seed)
+        if self._subsets is not None:
+            self._subsets.set_seed(seed)
+
+    def hallucinated(self, present: Collection[str]) -> tuple[str, ...]:
+        """Names of the modalities whose branches are filled in when these are present at test."""
+        fills = self.backbone.hallucination is not None
+        return tuple(name for name in self.modalities if fills and name not in present)
 
     def compile_network(self, **options: Any) -> None:
         """Compiles backbone and decoders in place by torch.compile; the state dict keeps its keys.
@@ -887,6 +899,8 @@ class MultimodalModel(nn.Module):
             losses["loss_fusion"] = run.penalty
         if self.backbone.purification is not None:
             losses |= self.backbone.purification.losses(run.gates, corrupted)
+        if self.backbone.hallucination is not None and self.training:
+            losses |= self._hallucination_losses(self.backbone.hallucination, seen, run, targets or {})
         if len(self.objectives):
             step = self._step(seen, run, targets or {})
             losses |= self._objective_losses(step)
@@ -1019,6 +1033,7 @@ class MultimodalModel(nn.Module):
         purified: bool | None = None,
         beliefs: bool = False,
         times: Mapping[str, Tensor] | None = None,  # [N, T] each
+        filled: Collection[str] | None = None,
     ) -> Pass:
         """As `outputs`, with what the network did on the way.
 
@@ -1028,6 +1043,8 @@ class MultimodalModel(nn.Module):
             beliefs: whether what its gates believe is wanted, too.
             times: of the frames of inputs that are clips [N, T, c, H, W], seconds after the label; None for those of
                 the block of `StackLayout.holding` around.
+            filled: modalities whose branches are filled in, of a network that hallucinates; none for what is present
+                alone; None for `hallucinated` at test, and in training for none.
         """
         present = {name: inputs[name] for name in self.modalities if name in inputs}
         if not present:
@@ -1038,14 +1055,20 @@ class MultimodalModel(nn.Module):
         height, width = next(iter(present.values())).shape[-2:]
         padded = {name: self._pad(x) for name, x in present.items()}
         size = next(iter(padded.values())).shape[-2:]
+        absent = filled if filled is not None else () if self.training else self.hallucinated(present)
+        if absent:
+            assert self.backbone.hallucination is not None
+            padded = self.backbone.hallucination.zeros(padded, tuple(absent))
         if self.training:
             self._check_batch_norm(next(iter(padded.values())))
         found: Outputs = {}
-        with self.layout.holding(present, purified=purified, times=times):
+        trace = Trace(absent) if self.training or absent else None
+        with self.layout.holding(padded, purified=purified, times=times, trace=trace):
             features = self.backbone(padded)
             gates, purification = self.layout.gates, self.backbone.purification
             believed = purification.beliefs(gates, (height, width)) if beliefs and purification else {}
-            branches = () if self.backbone.single_branch else tuple(present)
+            believed = {name: x for name, x in believed.items() if name in present}
+            branches = () if self.backbone.single_branch else tuple(padded)
             for name, head in self.named_heads():
                 if heads is not None and name not in heads:
                     continue
@@ -1056,7 +1079,7 @@ class MultimodalModel(nn.Module):
                 found[name] = dict(zip(names, parts, strict=True))
             network = typing.cast(nn.Module, self.backbone)
             penalty = fusion_penalty(network, self.layout) if self.training else None
-            return Pass(found, features, believed, gates, penalty)
+            return Pass(found, features, believed, gates, penalty, trace)
 
     def _pad(
         self,
@@ -1125,8 +1148,31 @@ class MultimodalModel(nn.Module):
             features = [
                 {ENSEMBLE: x} if self.backbone.single_branch else split_modalities(x, self.layout) for x in run.features
             ]
+            trace = Trace() if run.trace is None else run.trace
+            points = trace.points[-len(run.features) :]  # without that before the first stage
+            sources = points or [split_modalities(x, self.layout) for x in trace.merging]
         ungated = None if self.backbone.purification is None else partial(self._ungated, inputs)
-        return Step(inputs, features, run.outputs, targets, self.tasks, ungated)
+        return Step(inputs, features, run.outputs, targets, self.tasks, ungated, sources)
+
+    def _hallucination_losses(
+        self, hallucination: Hallucination, inputs: Inputs, run: Pass, targets: Mapping[str, Target]
+    ) -> dict[str, Tensor]:
+        """Of one more run of a step's images, with some modalities left out and filled in; norms act as at test."""
+        assert self._subsets is not None
+        kept = [name for name in self._subsets.draw() if name in inputs]
+        absent = [name for name in inputs if name not in kept]
+        if not kept or not absent or run.trace is None:
+            return {}
+        own = set(hallucination.modules())
+        with settled(module for module in self.modules() if module not in own):
+            again = self.run({name: inputs[name] for name in kept}, filled=absent)
+        assert again.trace is not None
+        losses = {"loss_hallucination": hallucination.loss(run.trace, again.trace)}
+        for name, head in self.named_heads() if hallucination.options.heads else ():
+            factor = head.weight * hallucination.options.heads
+            for key, x in head.task.losses(again.outputs[name], self._target(name, head, targets)).items():
+                losses[f"loss_hallucination_{self._named(name, key).removeprefix('loss_')}"] = factor * x
+        return losses
 
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""

@@ -64,6 +64,9 @@ class Network(typing.Protocol):
 
     def modules(self) -> Iterator[nn.Module]: ...
 
+    def hallucinated(self, present: Collection[str]) -> tuple[str, ...]:
+        """Names of the modalities whose branches are filled in when these are present."""
+
 
 class Predictor:
     """Predicts with a model by the rules of a protocol.

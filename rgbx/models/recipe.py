@@ -38,6 +38,7 @@ TRAINING = (
 )  # of heads; they change no answer
 TRAINING_ONLY = ("modality_dropout", "norm_eval", "objectives")
 TRAINING_OF_GATES = ("supervision", "weight")
+TRAINING_OF_HALLUCINATION = ("weight", "heads")
 ABSENT = object()  # what a recipe does not have
 
 Recipe = Mapping[str, Any]
@@ -254,6 +255,8 @@ def _answering(parameters: Options) -> dict[str, Any]:
     if (gates := parameters.get("purification")) is not None:
         found["purification"] = {key: value for key, value in gates.items() if key not in TRAINING_OF_GATES}
         found["purification"]["noise"] = "always" if gates["noise"] == "always" else "not at test"
+    if filled := parameters.get("hallucinate"):
+        found["hallucinate"] = {key: value for key, value in filled.items() if key not in TRAINING_OF_HALLUCINATION}
     return found
 
 

@@ -39,6 +39,7 @@ class Result(Mapping[str, HeadResult]):
         read: how each map was read.
         masks: modality to float32 [H, W], how far it is to be believed, 0 to 1; below 1/2 the network masks it. Of
             networks with gates (`purification`); for others there are none.
+        hallucinated: names of modalities that were not given and whose branches the network filled in (`hallucinate`).
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Result(Mapping[str, HeadResult]):
         heads: Mapping[str, HeadResult],
         read: Mapping[str, MapInput],
         masks: Mapping[str, np.ndarray] | None = None,  # float32 [H, W] each
+        hallucinated: Sequence[str] = (),
     ) -> None:
         self.sample_id, self.paths, self.inputs, self._heads = sample_id, dict(paths), inputs, dict(heads)
-        self._read, self.masks = dict(read), dict(masks or {})
+        self._read, self.masks, self.hallucinated = dict(read), dict(masks or {}), tuple(hallucinated)
 
     def __getitem__(self, name: str) -> HeadResult:
         try:
@@ -72,7 +74,8 @@ class Result(Mapping[str, HeadResult]):
         return len(self._heads)
 
     def __repr__(self) -> str:
-        return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}>"
+        own = f", {' and '.join(self.hallucinated)} hallucinated" if self.hallucinated else ""
+        return f"<Result {self.sample_id!r}: {', '.join(map(repr, self._heads.values()))}{own}>"
 
     def of_branch(self, name: str) -> Result:
         """The branch of one modality in place of the ensemble, of every head.
@@ -87,7 +90,7 @@ class Result(Mapping[str, HeadResult]):
                     f"there is no branch {name!r} of {head}; it has {known}{nearest(name, found.branches)}"
                 )
         heads = {head: found.branches[name] for head, found in self.items()}
-        return Result(self.sample_id, self.paths, self.inputs, heads, self._read, self.masks)
+        return Result(self.sample_id, self.paths, self.inputs, heads, self._read, self.masks, self.hallucinated)
 
     @property
     def input_titles(self) -> list[str]:
@@ -258,7 +261,9 @@ def _result(
             _again(predictor, sample, name, task),
         )
         found[name] = task.result(answer)
-    return Result(sample["sample_id"], sample["paths"], inputs, found, read, masks)
+    seen = [name for name in predictor.modalities if name in inputs]
+    own = predictor.model.hallucinated(seen)
+    return Result(sample["sample_id"], sample["paths"], inputs, found, read, masks, own)
 
 
 def _again(

@@ -12,6 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from rgbx._registry import Registry
 from rgbx._text import check_options
 from rgbx._types import Options
+from rgbx.layers.codes import Codes
 from rgbx.tasks import ENSEMBLE, Target, Task
 
 _Made = TypeVar("_Made")
@@ -34,6 +36,9 @@ class Site(NamedTuple):
         tasks: of the heads, by name.
         merged: whether the fusion method merges the modalities, so that there are no branches.
         gated: whether the network has gates on its features, see `rgbx.layers.Purification`.
+        joined: whether the inputs are joined, so that no modality has features of its own.
+        strides: of each stage; none where nobody says it.
+        codes: by the number of a stage, from 1, the network's own codes of the modalities.
     """
 
     modalities: tuple[str, ...]
@@ -41,6 +46,9 @@ class Site(NamedTuple):
     tasks: Mapping[str, Task]
     merged: bool = False
     gated: bool = False
+    joined: bool = False
+    strides: tuple[int, ...] = ()
+    codes: Mapping[int, Codes] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Step:
         targets: of each head.
         tasks: of each head.
         ungated: runs the network once more on the same inputs with its gates open, for the outputs of that pass.
+        sources: see `own_features`; none where they are the features.
     """
 
     inputs: Mapping[str, Tensor]
@@ -63,12 +72,21 @@ class Step:
     targets: Mapping[str, Target]
     tasks: Mapping[str, Task]
     ungated: Callable[[], Mapping[str, Branches]] | None = None
+    sources: Sequence[Mapping[str, Tensor]] = ()
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def present(self) -> tuple[str, ...]:
         """Names of the modalities of this step: modality dropout may have left some out."""
         return tuple(self.inputs)
+
+    @property
+    def own_features(self) -> Sequence[Mapping[str, Tensor]]:
+        """The features of each stage, {modality: [N, C_i, h_i, w_i]}, as codes of the network read them.
+
+        Where a fusion method merges the modalities, those that it merges; where it joins the inputs, none.
+        """
+        return self.sources or self.features
 
     def branches(self, head: str) -> dict[str, Tensor]:
         """What the branches of a head put out, {modality: [N, C, H, W]}; none where they are merged."""
@@ -109,6 +127,7 @@ class Step:
             features=[{name: x.detach() for name, x in stage.items()} for stage in self.features],
             outputs={head: {name: x.detach() for name, x in found.items()} for head, found in self.outputs.items()},
             ungated=None,
+            sources=[{name: x.detach() for name, x in stage.items()} for stage in self.sources],
             _kept={},
         )
 

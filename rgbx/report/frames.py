@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import default_collate
 
-from rgbx._text import branch_title, subset_titles
+from rgbx._text import branch_title
 from rgbx.evaluate.pictures import as_array, drawn, frame_at_label
-from rgbx.evaluate.result import score_table
+from rgbx.evaluate.result import given_titles, score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import share_panel
@@ -144,7 +144,7 @@ def draw_frame(
         if errors is not None:
             pictures[ERRORS] = errors
     pictures |= {branch_title(name): picture for name, picture in maps.items()} if len(maps) > 1 else {}
-    titles = subset_titles(head["subsets"])
+    titles = given_titles(head["subsets"])
     for subset, given in (others or {}).items():
         pictures[titles[subset]] = drawn(task, given, about)[ENSEMBLE]
     return pictures

@@ -16,7 +16,13 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict, ReduceOnPlateauParamScheduler, _ParamScheduler
 
 from rgbx._types import Options, State
-from rgbx.models.recipe import TRAINING, TRAINING_OF_GATES, TRAINING_ONLY, check_recipe
+from rgbx.models.recipe import (
+    TRAINING,
+    TRAINING_OF_GATES,
+    TRAINING_OF_HALLUCINATION,
+    TRAINING_ONLY,
+    check_recipe,
+)
 
 Flat = dict[str, str]  # dotted path in a resolved config to the value, as Python writes it
 Schedules = list[_ParamScheduler] | dict[str, list[_ParamScheduler]] | None
@@ -186,7 +192,8 @@ def _of_training_alone(path: str) -> bool:
     parts = [*path.split("."), "", "", ""]
     of_head = parts[1] == "heads" and parts[3] in TRAINING
     of_gates = parts[1] == "purification" and parts[2] in TRAINING_OF_GATES
-    return parts[0] == "model" and (parts[1] in TRAINING_ONLY or of_head or of_gates)
+    of_filling = parts[1] == "hallucinate" and parts[2] in TRAINING_OF_HALLUCINATION
+    return parts[0] == "model" and (parts[1] in TRAINING_ONLY or of_head or of_gates or of_filling)
 
 
 def begins(path: str, beginnings: Iterable[str]) -> bool:

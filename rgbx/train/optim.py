@@ -16,6 +16,8 @@ from rgbx._types import Options
 from rgbx.models.precision import DTYPES, computes_in_bfloat16
 from rgbx.train.distributed import unwrap
 
+ADDED = ("backbone.purification.", "backbone.hallucination.")  # to a network that may be pretrained
+
 
 class AutocastOptimWrapper(OptimWrapper):
     """Optimizer steps with optional autocast, on the CPU as well as on CUDA.
@@ -204,7 +206,7 @@ class EncoderDecoderConstructor(PartsConstructor):
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and not is_of_opponent(name):
-                pretrained = name.startswith("backbone.") and not name.startswith("backbone.purification.")
+                pretrained = name.startswith("backbone.") and not name.startswith(ADDED)
                 part = "encoder" if pretrained else "decoder"
                 groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
         if not groups:

@@ -1,5 +1,6 @@
 """Transforms `t(sample, rng)`: geometry for all maps alike, photometry for rgb, packing last."""
 
+from rgbx.transforms.clips import FramesAsMaps, NearestFrames
 from rgbx.transforms.compose import AlbumentationsGeometry, AlbumentationsPhotometry, ColorJitter
 from rgbx.transforms.computed import ComputeEdges, ComputeHHA, ComputeNormals
 from rgbx.transforms.corruption import CORRUPTIONS, Corrupt
@@ -28,8 +29,10 @@ __all__ = [
     "ComputeNormals",
     "Corrupt",
     "DamageBlocks",
+    "FramesAsMaps",
     "HoldOutDepth",
     "HorizontalFlip",
+    "NearestFrames",
     "OtherCamera",
     "PackSample",
     "PadTo",

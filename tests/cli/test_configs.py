@@ -208,6 +208,8 @@ CASES = {
     "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
     "rooms/asymfusion_small_rooms_160x120.py": ("rooms", ROOMS),
     "rooms/purified_small_rooms_160x120.py": ("rooms", ROOMS),
+    "rooms/graph_small_rooms_160x120.py": ("rooms", ROOMS),
+    "rooms/hallucinating_small_rooms_160x120.py": ("rooms", ROOMS),
     "own/asymfusion_r18.py": ("own", ["train_cfg.val_interval=1"]),
 }
 
