@@ -14,7 +14,6 @@ MODELS = {
     "three heads": dict(kind="three"),
     "reflected": dict(kind="both", padding="reflect"),
     "unet": dict(kind="both", backbone=UNET),
-    "codes": dict(heads={"codes": dict(task="embedding", dim=4, decoder=dict(stages=(4, 3)))}, fusion="late"),
 }
 WHOLE = ([], ["kind"], ["kind", "backbone"])  # options of those that are compiled as a whole, too
 
