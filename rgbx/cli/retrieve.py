@@ -66,7 +66,11 @@ class Sensor:
     batch_size: int
 
     def encode(self, about: Options, what: str) -> CodeIndex:
-        """The codes of all frames, or of the regions of those that have masks."""
+        """The codes of all frames, or of their regions.
+
+        Raises:
+            FileNotFoundError, ValueError: see `mask_of`, or masks without any region.
+        """
         count = len(self.source.ids)
         frames = self.source.read(range(count))
         found = predict_frames(
@@ -88,6 +92,8 @@ class Sensor:
             codes.append(answer.code[None] if mask is None else answer.codes_of(mask))
             names += [result.sample_id] * len(own)
             regions += own
+        if not regions:
+            raise ValueError(f"no frame of {self.name} has a region: all masks are {IGNORE_INDEX} alone")
         return CodeIndex(np.concatenate(codes).astype(np.float32), names, np.array(regions, np.int64), about)
 
     def mask_of(self, sample_id: str, size: tuple[int, int]) -> np.ndarray | None:

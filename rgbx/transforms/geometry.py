@@ -147,9 +147,7 @@ class OtherCamera(Spatial):
         """See `Spatial.apply`."""
         there = list(dict.fromkeys(spec.name for spec in specs.values()))
         if absent := [key for key in self.keys if key not in there]:
-            raise ValueError(
-                f"OtherCamera: sample {sample.get('sample_id')!r} has no {absent[0]!r}; it has {there}"
-            )
+            raise ValueError(f"OtherCamera: sample {sample.get('sample_id')!r} has no {absent[0]!r}; it has {there}")
         size = image_size(sample, specs)
         factor = rng.uniform(1, 1 + self.zoom)
         rows, columns = (_seen(side, factor, rng.uniform(-self.shift, self.shift)) for side in size)
