@@ -66,7 +66,11 @@ class Sensor:
     batch_size: int
 
     def encode(self, about: Options, what: str) -> CodeIndex:
-        """The codes of all frames, or of the regions of those that have masks."""
+        """The codes of all frames, or of their regions.
+
+        Raises:
+            FileNotFoundError, ValueError: see `mask_of`, or masks without any region.
+        """
         count = len(self.source.ids)
         frames = self.source.read(range(count))
         found = predict_frames(
@@ -88,6 +92,8 @@ class Sensor:
             codes.append(answer.code[None] if mask is None else answer.codes_of(mask))
             names += [result.sample_id] * len(own)
             regions += own
+        if not regions:
+            raise ValueError(f"no frame of {self.name} has a region: all masks are {IGNORE_INDEX} alone")
         return CodeIndex(np.concatenate(codes).astype(np.float32), names, np.array(regions, np.int64), about)
 
     def mask_of(self, sample_id: str, size: tuple[int, int]) -> np.ndarray | None:
@@ -149,6 +155,10 @@ def main(arguments: argparse.Namespace) -> int:
         open_sensor(model, head, text, option, masks, arguments)
         for text, option in ((arguments.index, "--index"), (arguments.query, "--query"))
     )
+    task = model.tasks[head]
+    if isinstance(task, Embedding) and (task.by == "frame") != (masks is None):
+        trained, asked_for = ("frames", "regions") if masks else ("regions", "whole frames")
+        print(f"This head was trained on codes of {trained}: of {asked_for} it may not tell much.")
     about: dict[str, object] = {"checkpoint": file_hash(checkpoint), "head": head, "map": items.name}
     about |= {"options": arguments.map, "by": "frame" if masks is None else "region", "files": stamps_of(items)}
     index = index_of(items, about, file_of(arguments))

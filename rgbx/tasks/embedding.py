@@ -212,13 +212,15 @@ class Embedding(Task):
             return pool_regions(exact, target.truth, least)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
-        """``loss_contrast``, the mean over pairs of modalities; none where there is one, or `contrast` is 0."""
+        """``loss_contrast``, the mean over pairs of modalities, 0 of a single one; none where `contrast` is 0."""
         maps = {name: x for name, x in outputs.items() if name != ENSEMBLE}
         if not maps:
             return {}
         found = self.regions(maps, target)
         self._watch(torch.cat(list(found.codes.values())).detach())
-        if len(maps) < 2 or not self.contrast:
+        if len(maps) < 2:  # as modality dropout may leave, of which a step is made all the same
+            return {"loss_contrast": 0 * next(iter(maps.values())).sum()}
+        if not self.contrast:
             return {}
         same = None if self.positives == "pair" else _same(found.classes, found.classes)
         terms = [contrastive_loss(a, b, self.temperature, same) for a, b in combinations(found.codes.values(), 2)]

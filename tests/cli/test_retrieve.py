@@ -114,7 +114,11 @@ def test_errors_teach(place, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks/000000.png"), np.zeros((3, 4), np.uint8))
     save(tmp_path / "labels.pth", small("classes"))
+    (tmp_path / "void").mkdir()
+    for number in range(COUNT):
+        cv2.imwrite(str(tmp_path / f"void/{number:06d}.png"), np.full(SIZE, 255, np.uint8))
     cases = [
+        (words(place, "--masks", str(tmp_path / "void")), "no frame of depth has a region: all masks are 255 alone"),
         (words(place, "--by", "region"), "--by region needs --masks FOLDER"),
         (words(place, "--by", "frame", "--masks", str(rooms / "label")), "--masks are of regions"),
         (words(place, query=f"thermal={rooms / 'rgb'}"), "'thermal' is no map of this model; it knows rgb, depth"),

@@ -234,7 +234,7 @@ def test_one_modality_alone_has_classes_and_no_game():
     data = batch(count=4)
     del data["depth"]
     losses = model(**model.data_preprocessor(data), mode="loss")
-    assert set(losses) == {"loss_common_codes_class"}
+    assert set(losses) == {"loss_common_codes_class", "loss_contrast"} and losses["loss_contrast"] == 0
 
 
 def test_nothing_of_it_is_in_a_model_that_predicts(tmp_path):
