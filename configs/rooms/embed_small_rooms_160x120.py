@@ -21,7 +21,6 @@ model = dict(
     dim=32,
     hidden=64,
     stages=(4, 3),
-    positives="class",
     statistics=dict(depth=dict(mean=(3.85,), std=(1.40,))),  # metres, of the training frames
     objectives=[dict(name="common_codes", num_classes=10, adversary=False, hidden=64)],
 )

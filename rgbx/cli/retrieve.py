@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from rgbx._runs import find_result
 from rgbx._text import nearest, text_table
+from rgbx._types import Options
 from rgbx.cli.arguments import named_paths
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.predict import describe_maps, parse_maps
@@ -65,8 +65,12 @@ class Sensor:
     masks: Mapping[str, Path] | None
     batch_size: int
 
-    def encode(self, about: Mapping[str, Any], what: str) -> CodeIndex:
-        """The codes of all frames, or of the regions of those that have masks."""
+    def encode(self, about: Options, what: str) -> CodeIndex:
+        """The codes of all frames, or of their regions.
+
+        Raises:
+            FileNotFoundError, ValueError: see `mask_of`, or masks without any region.
+        """
         count = len(self.source.ids)
         frames = self.source.read(range(count))
         found = predict_frames(
@@ -88,6 +92,8 @@ class Sensor:
             codes.append(answer.code[None] if mask is None else answer.codes_of(mask))
             names += [result.sample_id] * len(own)
             regions += own
+        if not regions:
+            raise ValueError(f"no frame of {self.name} has a region: all masks are {IGNORE_INDEX} alone")
         return CodeIndex(np.concatenate(codes).astype(np.float32), names, np.array(regions, np.int64), about)
 
     def mask_of(self, sample_id: str, size: tuple[int, int]) -> np.ndarray | None:
@@ -149,8 +155,12 @@ def main(arguments: argparse.Namespace) -> int:
         open_sensor(model, head, text, option, masks, arguments)
         for text, option in ((arguments.index, "--index"), (arguments.query, "--query"))
     )
-    about = {"checkpoint": file_hash(checkpoint), "head": head, "map": items.name, "files": stamps_of(items)}
-    about |= {"options": arguments.map, "by": "frame" if masks is None else "region"}
+    task = model.tasks[head]
+    if isinstance(task, Embedding) and (task.by == "frame") != (masks is None):
+        trained, asked_for = ("frames", "regions") if masks else ("regions", "whole frames")
+        print(f"This head was trained on codes of {trained}: of {asked_for} it may not tell much.")
+    about: dict[str, object] = {"checkpoint": file_hash(checkpoint), "head": head, "map": items.name}
+    about |= {"options": arguments.map, "by": "frame" if masks is None else "region", "files": stamps_of(items)}
     index = index_of(items, about, file_of(arguments))
     if len(index) >= MANY and not installed():
         print(f"{len(index):,} items are compared one by one; {LIBRARY} is faster: pip install 'rgbx[retrieval]'")
@@ -226,11 +236,11 @@ def stamps_of(sensor: Sensor) -> dict[str, list[int]]:
     return {str(file): [(status := file.stat()).st_size, status.st_mtime_ns] for file in files}
 
 
-def index_of(sensor: Sensor, about: dict[str, Any], file: Path | None) -> CodeIndex:
+def index_of(sensor: Sensor, about: Options, file: Path | None) -> CodeIndex:
     """The index that is kept, where it is of this checkpoint and these files; or a new one, which is kept then."""
     if file is not None and file.is_file():
         kept = CodeIndex.read(file)
-        stale = differences(dict(kept.about), about)
+        stale = differences(kept.about, about)
         if not stale:
             print(f"{file}: {told(kept)} of {sensor.name}, made before")
             return kept
@@ -245,7 +255,7 @@ def index_of(sensor: Sensor, about: dict[str, Any], file: Path | None) -> CodeIn
     return index
 
 
-def differences(kept: dict[str, Any], asked: dict[str, Any]) -> str:
+def differences(kept: Options, asked: Options) -> str:
     """Why an index is stale, in words; "" where it is not."""
     words = {
         "checkpoint": "it is of another checkpoint",

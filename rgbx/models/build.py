@@ -491,10 +491,9 @@ def embedder_parameters(
     stages: Sequence[int] | None = None,
     contrast: float = 1.0,
     temperature: float = 0.07,
-    positives: str = "pair",
+    positives: str | None = None,
     smallest: float = 0.002,
     statistics: Options | None = None,
-    modality_dropout: float | None = None,
     stems: Mapping[str, str] | None = None,
     objectives: Sequence[Options | str] = (),
 ) -> dict[str, Any]:
@@ -506,7 +505,7 @@ def embedder_parameters(
         hidden, shared, stages: of the encoder, see `rgbx.heads.CodeEncoder`.
         contrast, temperature, positives, smallest: see `rgbx.tasks.Embedding`.
         objectives: such as ``dict(name="common_codes", num_classes=K)``, classes and the adversary of CM-GANs.
-        modalities, backbone, norm, norm_eval, weights, statistics, modality_dropout, stems: see `multimodal`.
+        modalities, backbone, norm, norm_eval, weights, statistics, stems: see `multimodal`.
     """
     codes = dict(
         task="embedding",
@@ -528,7 +527,6 @@ def embedder_parameters(
         weights=weights,
         stems=stems,
         statistics={name: values for name, values in (statistics or {}).items() if name in modalities},
-        modality_dropout=modality_dropout,
         objectives=objectives,
     )
 

@@ -63,6 +63,7 @@ MEANINGS = {
     "SSIM": "likeness of local structure, at most 1",
     "FID": "distance between the distributions of network features of predictions and truth; lower is better",
     "KID": "a distance of the same kind, without bias for few images; lower is better",
+    "mAP": "mean over the queries of the precision down to each relevant result, over all results",
     "LPIPS": "distance of network features, image by image; lower is better",
 }
 

@@ -123,8 +123,8 @@ class Embedding(Task):
         target: key of the label, uint8 or int64 [H, W] per sample; frames need none.
         contrast: factor of InfoNCE.
         temperature: of its softmax.
-        positives: what belongs together in it: the ``"pair"`` of the same region or frame, or all regions of a
-            ``"class"``.
+        positives: what belongs together in it: all regions of a ``"class"``, or the ``"pair"`` of the same region or
+            frame; None takes classes of regions, and pairs of frames, which have no classes.
         smallest: share of the image below which a region counts as none.
 
     Raises:
@@ -146,13 +146,16 @@ class Embedding(Task):
         target: str = "label",
         contrast: float = 1.0,
         temperature: float = 0.07,
-        positives: str = "pair",
+        positives: str | None = None,
         smallest: float = 0.002,
     ) -> None:
         super().__init__()
-        for name, value, known in (("by", by, KINDS), ("positives", positives, POSITIVES)):
+        usual = "pair" if by == "frame" else "class"
+        for name, value, known in (("by", by, KINDS), ("positives", positives or usual, POSITIVES)):
             if value not in known:
                 raise ValueError(f"head {head!r}: {name} is {value!r}; expected one of {one_of(known, value)}")
+        if by == "frame" and positives == "class":
+            raise ValueError(f"head {head!r}: positives is 'class', but frames have none; expected 'pair' or None")
         if type(dim) is not int or dim < 1:
             raise ValueError(f"head {head!r}: dim is {dim!r}; expected a whole number of at least 1")
         if contrast < 0 or temperature <= 0 or not 0 <= smallest < 1:
@@ -161,7 +164,8 @@ class Embedding(Task):
                 f"{temperature} and {smallest}"
             )
         self.channels, self.by, self.target = dim, by, "" if by == "frame" else target
-        self.contrast, self.temperature, self.positives, self.smallest = contrast, temperature, positives, smallest
+        self.contrast, self.temperature, self.smallest = contrast, temperature, smallest
+        self.positives = positives or usual
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("moment", torch.zeros(dim, dim))
 
@@ -208,13 +212,15 @@ class Embedding(Task):
             return pool_regions(exact, target.truth, least)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
-        """``loss_contrast``, the mean over pairs of modalities; none where there is one, or `contrast` is 0."""
+        """``loss_contrast``, the mean over pairs of modalities, 0 of a single one; none where `contrast` is 0."""
         maps = {name: x for name, x in outputs.items() if name != ENSEMBLE}
         if not maps:
             return {}
         found = self.regions(maps, target)
         self._watch(torch.cat(list(found.codes.values())).detach())
-        if len(maps) < 2 or not self.contrast:
+        if len(maps) < 2:  # as modality dropout may leave, of which a step is made all the same
+            return {"loss_contrast": 0 * next(iter(maps.values())).sum()}
+        if not self.contrast:
             return {}
         same = None if self.positives == "pair" else _same(found.classes, found.classes)
         terms = [contrastive_loss(a, b, self.temperature, same) for a, b in combinations(found.codes.values(), 2)]

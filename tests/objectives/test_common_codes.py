@@ -234,7 +234,7 @@ def test_one_modality_alone_has_classes_and_no_game():
     data = batch(count=4)
     del data["depth"]
     losses = model(**model.data_preprocessor(data), mode="loss")
-    assert set(losses) == {"loss_common_codes_class"}
+    assert set(losses) == {"loss_common_codes_class", "loss_contrast"} and losses["loss_contrast"] == 0
 
 
 def test_nothing_of_it_is_in_a_model_that_predicts(tmp_path):
@@ -294,4 +294,6 @@ def test_contrast_is_the_heads_own():
     outputs = model.train().outputs(data["inputs"])["codes"]
     task, target = model.tasks["codes"], data["targets"]["codes"]
     a, b = task.regions({m: outputs[m] for m in ("rgb", "depth")}, target).codes.values()
-    torch.testing.assert_close(losses["loss_contrast"], contrastive_loss(a, b, 0.07))
+    own = task.regions({"rgb": outputs["rgb"]}, target).classes
+    expected = contrastive_loss(a, b, 0.07, own[:, None] == own)
+    torch.testing.assert_close(losses["loss_contrast"], expected)
