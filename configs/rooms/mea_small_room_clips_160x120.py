@@ -16,7 +16,7 @@ with read_base():
 model.update(
     num_classes=10,
     backbone="test_resnet",
-    fusion=dict(name="mea", target="learned"),
+    fusion=dict(name="mea"),
     decoder=dict(width=64, dropout=0.1),
     statistics=dict(depth=dict(mean=(3.85,), std=(1.40,))),  # metres, of the training frames
 )
