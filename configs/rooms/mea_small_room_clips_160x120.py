@@ -1,4 +1,4 @@
-"""MEA on clips of rooms whose depth lags: 1 frame of RGB and 5 of depth, a delay of 0 to 0.2 s in training, 0.3 s at test.
+"""MEA on clips of rooms whose depth lags: 1 frame of RGB, 5 of depth; 0 to 0.2 s in training, 0.3 s at test.
 
 Clips are rendered as they are read, six frames each; nothing is kept.
 """
