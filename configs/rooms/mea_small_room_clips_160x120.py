@@ -1,4 +1,4 @@
-"""MEA on clips of rooms whose depth lags: 1 frame of RGB and 5 of depth, a delay of 0 to 0.2 s in training, 0.3 s at test.
+"""MEA on clips of rooms whose depth lags: 1 frame of RGB, 5 of depth; 0 to 0.2 s in training, 0.3 s at test.
 
 Clips are rendered as they are read, six frames each; nothing is kept.
 """
@@ -16,7 +16,7 @@ with read_base():
 model.update(
     num_classes=10,
     backbone="test_resnet",
-    fusion=dict(name="mea", target="learned"),
+    fusion=dict(name="mea"),
     decoder=dict(width=64, dropout=0.1),
     statistics=dict(depth=dict(mean=(3.85,), std=(1.40,))),  # metres, of the training frames
 )

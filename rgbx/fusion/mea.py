@@ -29,6 +29,7 @@ TARGETS = ("nearest", "learned")
 SPATIAL_WAVES = 3  # octaves of sines and cosines of a row and a column; the longest has 16 locations
 TEMPORAL_WAVES = 6  # and of seconds; the longest has 4 s
 CODE_FEATURES = 2 * (2 * SPATIAL_WAVES + TEMPORAL_WAVES)
+MOMENTUM = 0.03  # of the statistics of codes: noise in them is what tells modalities apart at test
 LITTLE = 0.01  # standard deviation of the weights that lead back to features
 AGREEMENT_CHANNELS = 16
 SHARPNESS = 10.0  # of agreement in -1..1, as logits of frames, at first
@@ -47,8 +48,8 @@ class MEAFusion(FusionMethod):
 
     Attributes:
         stages: at which features attend, the two deepest by default.
-        target: which frame of a modality belongs to the label: the one whose stamp is ``"nearest"``, or a mean over
-            frames whose weights are ``"learned"``, see `TargetFrames`.
+        target: which frame of a modality belongs to the label: a mean over frames whose weights are ``"learned"``, or
+            the one whose stamp is ``"nearest"``, see `TargetFrames`.
         attention, mu: see `rgbx.layers.streams.PredictiveAttention`.
         layers: of predictive self-attention, of which the first has nothing to predict from.
         width: d of the tokens.
@@ -61,7 +62,7 @@ class MEAFusion(FusionMethod):
         alpha, beta: weights of the losses on codes.
     """
 
-    target: str = "nearest"
+    target: str = "learned"
     attention: str = "renormalised"
     mu: float = MU
     layers: int = 2
@@ -396,7 +397,7 @@ class Standardised(nn.Module):
 
     def __init__(self, names: Sequence[str], width: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in names})
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, momentum=MOMENTUM, affine=False) for name in names})
 
     def forward(
         self,

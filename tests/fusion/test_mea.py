@@ -26,7 +26,7 @@ NEAREST = {"rgb": [0, 0], "depth": [1, 2], "thermal": [1, 0]}
 
 
 def options(**fields):
-    return build_fusion({"name": "mea", "width": 8, "heads": 2, "code": 4, **fields})
+    return build_fusion({"name": "mea", "target": "nearest", "width": 8, "heads": 2, "code": 4, **fields})
 
 
 def count_elements(kept, tensor):
