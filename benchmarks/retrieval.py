@@ -62,10 +62,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "InfoNCE, classes": {"positives": "class"},
 }
 SECOND = partial(OtherCamera, ("depth",), zoom=0.3, shift=0.1)
-FRAMES: dict[str, dict[str, Any]] = {
-    "InfoNCE": {},
-    "InfoNCE, adversary": {"objectives": [{"name": "common_codes"}]},
-}
+FRAMES: dict[str, dict[str, Any]] = {"InfoNCE": {}}
 DATA = {"rooms": "rooms, 200 frames", "nyu": "NYU Depth V2, 654 test frames"}
 TEST_SEED = 0  # of the second camera
 
@@ -77,7 +74,8 @@ class Kept(nn.Module):
     """In place of a ResNet-18: stages 3 and 4, computed before, of the frames and views chosen for the next call."""
 
     single_branch = reads_clips = False
-    norm_eval, purification, strides, multiple, smallest = True, None, (4, 8, 16, 32), 32, 32
+    norm_eval, strides, multiple, smallest = True, (4, 8, 16, 32), 32, 32
+    purification = hallucination = None
 
     def __init__(self, model: MultimodalModel, features: Features) -> None:
         super().__init__()
