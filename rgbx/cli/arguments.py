@@ -700,6 +700,52 @@ def _check_translate(arguments: argparse.Namespace) -> None:
     _check_config(arguments)
 
 
+def _add_retrieve(parser: Parser) -> None:
+    parser.add_argument("checkpoint", help="of a model that embeds, or its work directory")
+    parser.add_argument(
+        "--index",
+        required=True,
+        metavar="MAP=FOLDER",
+        help="what is searched: a folder of files of one map, or a dataset's folder, whose frames need no labels",
+    )
+    parser.add_argument(
+        "--query", required=True, metavar="MAP=PATH", help="what is asked for: a file, or such a folder"
+    )
+    parser.add_argument("--by", choices=("frame", "region"), help="what has a code (regions where there are --masks)")
+    parser.add_argument(
+        "--masks",
+        metavar="FOLDER",
+        help="images by the same stems whose numbers are the regions of a frame, such as labels; 255 is none",
+    )
+    parser.add_argument("--top", type=positive, default=10, metavar="K", help="how many are told of a query (10)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write retrieved.png, retrieved.json and the index, index.npz, there"
+    )
+    parser.add_argument("--index-file", metavar="FILE", help="where the index is kept, and read if it is not stale")
+    parser.add_argument("--draw-count", type=positive, default=10, metavar="N", help="queries in retrieved.png (10)")
+    parser.add_argument("--head", help="that embeds, where there are several")
+    parser.add_argument("--map", **_MAP)
+    parser.add_argument("--split", metavar="NAME", help="of a dataset's folder (test, else val, else the only one)")
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="frames computed together (8)")
+    _add_shared(parser, "--device", "--trust")
+
+
+def _check_retrieve(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    ((name, path),) = named_paths([arguments.index], "--index").items()
+    named_paths([arguments.query], "--query")
+    if input_kind(path) == "file":
+        raise ConfigError(f"--index {name}={path} is one file; expected a folder to search")
+    if arguments.masks is not None and not Path(arguments.masks).is_dir():
+        raise FileNotFoundError(f"--masks {arguments.masks}: no such folder{nearest_file(Path(arguments.masks))}")
+    if arguments.by == "region" and arguments.masks is None:
+        raise ConfigError("--by region needs --masks FOLDER, images whose numbers say which pixels are a region")
+    if arguments.by == "frame" and arguments.masks is not None:
+        raise ConfigError("--masks are of regions; found --by frame")
+    if arguments.out and Path(arguments.out).is_file():
+        raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+
+
 def _add_doctor(parser: Parser) -> None:
     parser.epilog = "Exit code: 0 clean or facts only, 1 warnings, 2 errors."
     parser.add_argument("target", metavar="CONFIG|PATH", help="config file, or folder of a dataset")
@@ -939,6 +985,13 @@ COMMANDS: dict[str, Command] = {
         "work_dirs/normals --input rgb=photos depth=depths --out normals",
         _add_translate,
         _check_translate,
+    ),
+    "retrieve": Command(
+        "search the frames of one sensor for what another one shows",
+        "retrieve",
+        "work_dirs/codes --index depth=depths --query rgb=photos --map depth scale=1000 --out found",
+        _add_retrieve,
+        _check_retrieve,
     ),
     "doctor": Command(
         "look for what is wrong with a dataset",

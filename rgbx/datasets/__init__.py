@@ -16,9 +16,10 @@ from rgbx.datasets.families.taskonomy import Taskonomy
 from rgbx.datasets.families.visible_infrared import VisibleInfrared
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.layouts import build_dataset, propose, recognise, split_names
-from rgbx.datasets.rooms import SyntheticRooms
+from rgbx.datasets.rooms import RoomClips, SyntheticRooms
 from rgbx.datasets.sample import DenseDataset, SampleKey, validate_sample
 from rgbx.datasets.sampler import EpochSampler
+from rgbx.datasets.sequence import SequenceDataset
 from rgbx.datasets.subset import EveryKth
 from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 
@@ -43,10 +44,12 @@ __all__ = [
     "NYUDv2Folders",
     "NYUDv2Lists",
     "NYUDv2Mat",
+    "RoomClips",
     "SUNRGBDFolders",
     "SUNRGBDLists",
     "SUNRGBDScenes",
     "SampleKey",
+    "SequenceDataset",
     "SideBySide",
     "SyntheticRooms",
     "Taskonomy",

@@ -84,7 +84,8 @@ def difference(samples: Iterable[Batch], *, of_sizes: bool = True) -> str:
             if a.dtype != b.dtype:
                 return f"{name} of {ids} is of {a.dtype} and {b.dtype}; expected one type for all samples"
             if a.ndim != b.ndim or (a.ndim > 2 and a.shape[:-2] != b.shape[:-2]):
-                return f"{name} of {ids} is {list(a.shape)} and {list(b.shape)}; expected one number of channels"
+                what = "frames and of channels" if max(a.ndim, b.ndim) > 3 else "channels"
+                return f"{name} of {ids} is {list(a.shape)} and {list(b.shape)}; expected one number of {what}"
             if of_sizes and a.shape != b.shape:
                 return f"{name} of {ids} is {_size(a)} and {_size(b)}: {WAY_OUT}"
     return ""

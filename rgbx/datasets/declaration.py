@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from rgbx._files import inside, read_text
 from rgbx._text import nearest
 from rgbx.datasets.sample import check_names
+from rgbx.datasets.timestamps import PER_SECOND
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.folders import ANY
 from rgbx.maps.labels import Colour
@@ -66,12 +67,17 @@ class Streams:
     """A split of maps that were recorded at times of their own, paired by the nearest.
 
     Attributes:
-        lists: by map, the first modality's among them, a list file with lines `timestamp path`.
+        lists: by map, the first modality's among them, a list file NAME.txt with lines `timestamp path`, or a folder of
+            files that are named by their time.
         max_gap: the largest difference of a pair in seconds.
+        delays: seconds by which a map lags, taken off its times.
+        time_unit: of whole numbers in names of files, one of `rgbx.datasets.timestamps.PER_SECOND`; None tells it.
     """
 
     lists: Mapping[str, str]
     max_gap: float = 0.02
+    delays: Mapping[str, float] = field(default_factory=dict)
+    time_unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -320,12 +326,12 @@ def _is_whole(value: object) -> bool:
 
 
 def _streams(table: Table, maps: Sequence[str]) -> Streams:
-    table.only((*maps, "max_gap"))
+    table.only((*maps, "max_gap", "delays", "time_unit"))
     gap = table.get("max_gap", (int, float), "seconds, at least 0", 0.02)
     if not 0 <= gap < math.inf:
         raise table.wrong("max_gap", "seconds, at least 0")
     lists = {
-        name: table.get(name, str, "a list file with lines of timestamp and file name")
+        name: table.get(name, str, "a list file of timestamps and file names, or a folder of files named by time")
         for name in maps
         if name in table.values or name == maps[0]
     }
@@ -333,7 +339,13 @@ def _streams(table: Table, maps: Sequence[str]) -> Streams:
         raise ValueError(f"{table.file}: [{table.name}]: expected lists of {maps[0]} and of another map, to be paired")
     for name, file in lists.items():
         inside(table.file.parent, file, table.place(name))
-    return Streams(lists, float(gap))
+    delays = Table(table.file, f"{table.name}.delays", table.values.get("delays", {}))
+    delays.only(lists)
+    late = {name: delays.get(name, (int, float), "seconds by which it lags") for name in delays.values}
+    if wrong := [name for name, delay in late.items() if not _is_number(delay)]:
+        raise delays.wrong(wrong[0], "seconds by which it lags")
+    unit = table.choice("time_unit", PER_SECOND) if "time_unit" in table.values else None
+    return Streams(lists, float(gap), {name: float(delay) for name, delay in late.items()}, unit)
 
 
 def _is_byte(value: object) -> bool:

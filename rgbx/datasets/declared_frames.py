@@ -11,7 +11,16 @@ from rgbx._text import one_of
 from rgbx.datasets.declaration import SPLIT, Declaration, Streams
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import distinct_ids, lines_beside, list_lines
-from rgbx.datasets.timestamps import pair_all, read_stamps, stamped_columns
+from rgbx.datasets.timestamps import (
+    TIME_WORDS,
+    Stamped,
+    in_order,
+    named_stamps,
+    pair_all,
+    read_stamps,
+    stamped_columns,
+    without_delay,
+)
 from rgbx.maps.folders import ANY, MAP_SUFFIXES, files_below, files_by_stem, join_name, split_name, suffixes_of
 
 _LOG = logging.getLogger("rgbx")
@@ -31,6 +40,8 @@ class DeclaredFrames:
         frames: in the order of the list, or of their names.
         around: paths of the files that lie in the folders of the asked maps.
         named: names of the frames of all lists of the declaration, without folders.
+        stamps: of a split with times, the files of each map that has them in the order of time, delays taken off.
+        times: of such a split, when the label of each frame was recorded, or where that has no times, its first map.
 
     Raises:
         FileNotFoundError, ValueError: naming the declaration and the key, or the list and the line.
@@ -50,6 +61,8 @@ class DeclaredFrames:
         self.below = {self.folders[name]: self._scan(self.folders[name]) for name in asked}
         self.around = [f"{root / folder}/{name}" for folder, names in self.below.items() for name in names]
         self.named: set[str] = set() if in_folders else set(self._names(split))
+        self.stamps: dict[str, list[Stamped]] = {}
+        self.times: list[float] = []
         if isinstance(entry, Streams):
             self.frames = self._paired(entry)
         elif isinstance(entry, tuple):
@@ -85,49 +98,69 @@ class DeclaredFrames:
         told = [(line, origin) for line, origin in lines if not line.lstrip().startswith("#")]
         rows = [stamped_columns(line) for line, _ in told]
         if told and all(rows):
-            pairs = zip(rows, told, strict=True)
-            return self._recorded([(self._owners(row, origin), origin) for row, (_, origin) in pairs])
+            owned = [self._owners(row, origin) for row, (_, origin) in zip(rows, told, strict=True)]
+            return self._recorded(owned)
         known = set(self._files(self.first))
         return self._frames([(self._stem(line, known, origin), origin) for line, origin in lines])
 
     def _paired(self, streams: Streams) -> list[Frame]:
-        """Frames of a list with timestamps per map."""
+        """Frames of times per map: those of the label, or where that has none, of the first modality."""
         stamps = {
-            name: read_stamps(self.root / inside(self.root, file, self.where)) for name, file in streams.lists.items()
+            name: without_delay(self._stamped(name, place, streams), streams.delays.get(name, 0.0))
+            for name, place in streams.lists.items()
         }
-        ordered = {self.first: stamps[self.first], **stamps}
-        found, told = pair_all(ordered, streams.max_gap, self.where)
+        leading = "label" if "label" in stamps else self.first
+        found, told = pair_all({leading: stamps[leading], **stamps}, streams.max_gap, self.where)
         if told:
             _LOG.warning(told)
-        rows = [({name: item.path for name, item in row.items()}, row[self.first].origin) for row in found]
-        return self._recorded(rows)
+        return self._recorded(found, stamps)
 
-    def _recorded(self, rows: Sequence[tuple[dict[str, str], str]]) -> list[Frame]:
+    def _stamped(self, name: str, place: str, streams: Streams) -> list[Stamped]:
+        """What a list holds, or the files of a folder, which are named by their time."""
+        place = inside(self.root, place, self.where)
+        if place.endswith(".txt"):
+            return read_stamps(self.root / place)
+        item, names = self.maps[name], files_below(self.root / place)
+        stems = {own: split_name(own, item.prefix, suffixes_of(item.suffix, names)) for own in names}
+        owned = [own for own, stem in stems.items() if stem]
+        stamps, unit = named_stamps(self.root / place, owned, [stems[own] for own in owned], streams.time_unit)
+        _LOG.info("%s: %d files of %s are named by their time in %s", self.where, len(owned), name, TIME_WORDS[unit])
+        return [item._replace(path=f"{place}/{item.path}") for item in stamps]
+
+    def _recorded(
+        self, rows: Sequence[Mapping[str, Stamped]], stamps: Mapping[str, Sequence[Stamped]] | None = None
+    ) -> list[Frame]:
         """Frames whose files are named one by one; maps without one are found by the stem of the first."""
-        rows = [
-            ({name: self._path(name, path, origin) for name, path in paths.items()}, origin) for paths, origin in rows
-        ]
-        ids = distinct_ids([paths[self.first] for paths, _ in rows])
+        rows = [{name: self._placed(name, item) for name, item in row.items()} for row in rows]
+        listed = stamps or {name: in_order(row[name] for row in rows if name in row) for name in rows[0]}
+        self.stamps = {name: [self._placed(name, item) for item in items] for name, items in listed.items()}
+        self.times = [row.get("label", row[self.first]).time for row in rows]
+        ids = distinct_ids([row[self.first].path for row in rows])
         known = set(self._files(self.first))
-        by_stem = self._frames([(self._stem(paths[self.first], known, origin), origin) for paths, origin in rows])
+        first = [row[self.first] for row in rows]
+        by_stem = self._frames([(self._stem(item.path, known, item.origin), item.origin) for item in first])
         return [
-            Frame(own, {**frame.files, **{name: self.root / path for name, path in paths.items()}}, origin)
-            for own, frame, (paths, origin) in zip(ids, by_stem, rows, strict=True)
+            Frame(own, {**frame.files, **{name: self.root / item.path for name, item in row.items()}}, frame.origin)
+            for own, frame, row in zip(ids, by_stem, rows, strict=True)
         ]
+
+    def _placed(self, name: str, item: Stamped) -> Stamped:
+        """With its path relative to the root."""
+        return item._replace(path=self._path(name, item.path, item.origin))
 
     def _path(self, name: str, text: str, origin: str) -> str:
         """A map's file, relative to the root; lists name it from the root, or from the map's folder."""
         path, folder = inside(self.root, text, origin), self.folders[name]
         return path if folder == "." or path.startswith(f"{folder}/") else f"{folder}/{path}"
 
-    def _owners(self, row: Sequence[tuple[float, str]], origin: str) -> dict[str, str]:
+    def _owners(self, row: Sequence[tuple[float, str]], origin: str) -> dict[str, Stamped]:
         """The maps that the paths of a line belong to, by their folders."""
-        found = {}
-        for _, path in row:
+        found: dict[str, Stamped] = {}
+        for time, path in row:
             fit = [name for name in self.maps if self._holds(name, inside(self.root, path, origin))]
             if len(fit) != 1 or fit[0] in found:
                 raise ValueError(f"{origin}: {path} is of {fit or 'no map'}; the folders are {self.folders}")
-            found[fit[0]] = path
+            found[fit[0]] = Stamped(time, path, origin)
         if self.first not in found:
             raise ValueError(f"{origin}: expected a file of {self.first}, found {list(found)}")
         return found
@@ -172,6 +205,9 @@ class DeclaredFrames:
                 yield from entry
                 continue
             for file in entry.lists.values() if isinstance(entry, Streams) else [entry] * entry.endswith(".txt"):
+                if not file.endswith(".txt"):
+                    yield from files_below(self.root / inside(self.root, file, self.where))
+                    continue
                 try:
                     yield from read_text(self.root / inside(self.root, file, self.where)).split("\n")
                 except (OSError, ValueError):  # another split's: it is refused where that is opened

@@ -14,7 +14,7 @@ import numpy as np
 from rgbx.datasets.sample import DenseDataset
 
 FileStamps = dict[str, tuple[int, int]]
-_BESIDE = ("transforms", "provenance", "left_over")  # attributes that change no frame
+_BESIDE = ("transforms", "provenance", "left_over", "stamps")  # attributes that change no frame
 
 
 def dataset_fingerprint(dataset: DenseDataset) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.declared_frames import DeclaredFrames
 from rgbx.datasets.files import FileDataset
+from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Transforms
 
@@ -36,6 +37,9 @@ class FolderDataset(FileDataset):
         transforms: see `DenseDataset`.
         choices: of the declaration's `choices`, such as `depth_kind`.
 
+    Attributes:
+        stamps: of a split with times, all files of each modality that has them, in the order of time.
+
     Raises:
         FileNotFoundError, ValueError: naming the declaration and the key, or the list and the line.
     """
@@ -61,8 +65,9 @@ class FolderDataset(FileDataset):
             declared = read_declaration(self.root / declared)
         modalities = tuple(declared.modalities) if modalities is None else modalities
         listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
+        self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
         super().__init__(
-            held_out(listed.frames, holdout),
+            held_out(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
             declared.label.encoding if declared.label else None,
             around=listed.around,
@@ -73,6 +78,10 @@ class FolderDataset(FileDataset):
             transforms=transforms,
             targets=targets,
         )
+
+    def kept(self, listed: DeclaredFrames) -> list[Frame]:
+        """Which of the frames that a declaration lists are the dataset's; override to keep a part, or more of each."""
+        return listed.frames
 
     @property
     def stems(self) -> list[str]:

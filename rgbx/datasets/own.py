@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rgbx._text import one_of
+from rgbx.datasets.clip import frame_size
 from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.folder import DECLARATION, FolderDataset
 from rgbx.datasets.listing import Holdout
@@ -136,7 +137,8 @@ class _Sums:
 
     def _add(self, sample: Sample) -> None:
         maps = self.dataset.maps
-        self.sizes[sample[self.dataset.modalities[0]].shape[:2]] += 1
+        height, width = frame_size(sample, self.dataset.modalities[0])
+        self.sizes[height, width] += 1
         for name, spec in maps.items():
             mask = sample.get(f"{name}_valid")
             if name not in self.names:

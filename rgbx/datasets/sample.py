@@ -4,8 +4,9 @@ A sample is one dict. At reading it holds the modalities (each described by a `M
 (uint8 [H, W], train ids 0..K-1, 255 = ignore; absent for unlabelled images), `sample_id` (str),
 `paths` (dict of str, the file behind each array), and for maps whose values cannot say which pixels
 were measured a mask `{map}_valid` (uint8 [H, W], 1 where a pixel counts). Where a map was damaged on
-purpose, `{map}_corrupted` (uint8 [H, W]) is 1. Transforms keep these keys, see `rgbx.transforms`; they
-may add maps and masks. A dataset for image translation has no classes
+purpose, `{map}_corrupted` (uint8 [H, W]) is 1. A map may be a clip of several frames, see `rgbx.datasets.clip`: it
+and its masks are [T, H, W, ...], `{map}_time` has its stamps, and `time` is that of the label. Transforms keep these
+keys, see `rgbx.transforms`; they may add maps and masks. A dataset for image translation has no classes
 and no label; some of its modalities are `targets`, the others are the sources to translate from. A
 dataset subclasses `DenseDataset` and writes `read` and `__len__`.
 """
@@ -24,7 +25,8 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, MapSpec
+from rgbx.datasets.clip import check_times, frame_size
+from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, TIMES, MapSpec
 from rgbx.maps.files import turns_told
 
 Sample = dict[str, Any]
@@ -32,7 +34,7 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 Config = dict[str, Any]  # dict(type=Class, **arguments)
 Transforms = Sequence[Transform | Config]
 _NAME = re.compile(r"[\w-]+")
-_TAKEN = ("label", "sample_id", "paths", "ensemble")  # keys of samples and of predictions
+_TAKEN = ("label", "sample_id", "paths", "ensemble", "time")  # keys of samples and of predictions
 
 
 class Borrower(Protocol):
@@ -239,10 +241,10 @@ def check_names(modalities: Iterable[str], where: str) -> None:
         ValueError: naming the first that is wrong.
     """
     for name in modalities:
-        if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith(MASKS):
+        if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith((*MASKS, TIMES)):
             raise ValueError(
-                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)}, NAME_valid and "
-                f"NAME_corrupted, which mean something else, found {name!r}"
+                f"{where}: expected names of letters, digits, _ and -, other than {', '.join(_TAKEN)}, NAME{TIMES}, "
+                f"NAME_valid and NAME_corrupted, which mean something else, found {name!r}"
             )
 
 
@@ -290,13 +292,14 @@ def validate_sample(sample: Sample, maps: Mapping[str, MapSpec], num_classes: in
     for key in (*maps, "sample_id", "paths"):
         if key not in sample:
             raise ValueError(f"sample {sample.get('sample_id', '?')!r} lacks {key!r}; it has {sorted(sample)}")
-    first = next(iter(maps))
-    size = np.shape(sample[first])[:2]
+    size = frame_size(sample, next(iter(maps)))
     for name, spec in maps.items():
-        _check_array(sample, name, spec.dtype, size, spec.channels)
+        shape = (*np.shape(sample[name])[:1], *size) if f"{name}{TIMES}" in sample else size
+        _check_array(sample, name, spec.dtype, shape, spec.channels)
         _check_values(sample, spec)
         for mask in (f"{name}{ending}" for ending in MASKS if f"{name}{ending}" in sample):
-            _check_array(sample, mask, "uint8", size, 1)
+            _check_array(sample, mask, "uint8", shape, 1)
+    check_times(sample, {name: _where(sample, name) for name in maps})
     if "label" in sample:
         _check_array(sample, "label", "uint8", size, 1)
         _check_label(sample, num_classes)

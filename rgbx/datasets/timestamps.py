@@ -1,10 +1,12 @@
-"""Maps recorded at times of their own: lists with timestamps, paired by the nearest, as TUM RGB-D has them."""
+"""Maps recorded at times of their own, paired by the nearest: lists with timestamps, as TUM RGB-D has them, and files
+that are named by their time, as recordings of ROS are exported."""
 
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -12,9 +14,14 @@ from typing import NamedTuple
 from rgbx.datasets.listing import list_lines
 from rgbx.maps.folders import MAP_SUFFIXES
 
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # units of time in names of files
+TIME_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_TIME = re.compile(r"\d{1,19}(\.\d+)?")
+_EPOCH_S = (600_000_000, 4_000_000_000)  # 1989 to 2096, of which no two units can be meant
+
 
 class Stamped(NamedTuple):
-    """A file and when it was recorded, in seconds, with where the list says so."""
+    """A file and when it was recorded, in seconds, with where the list says so, or the file itself."""
 
     time: float
     path: str
@@ -38,11 +45,90 @@ def read_stamps(list_file: Path) -> list[Stamped]:
         found.append(Stamped(*columns[0], origin))
     if not found:
         raise ValueError(f"{list_file}: only comments; expected lines of timestamp and file name")
-    found.sort()
-    for one, other in pairwise(found):
+    return in_order(found)
+
+
+def in_order(found: Iterable[Stamped]) -> list[Stamped]:
+    """In the order of time.
+
+    Raises:
+        ValueError: a time that is there twice.
+    """
+    ordered = sorted(found)
+    for one, other in pairwise(ordered):
         if one.time == other.time:
             raise ValueError(f"{other.origin}: the timestamp {other.time:g} is there already, at {one.origin}")
-    return found
+    return ordered
+
+
+def named_stamps(
+    folder: Path, names: Sequence[str], stems: Sequence[str], unit: str | None = None
+) -> tuple[list[Stamped], str]:
+    """Files that are named by their time, in the order of time, and the unit of the names.
+
+    Names with a decimal point are in seconds. Whole numbers are in the unit in which they are times of our days,
+    between 1989 and 2096, counted as computers do, from 1970 on: 1305031102175304000 is in nanoseconds.
+
+    Args:
+        folder: of the files.
+        names: of the files, relative to it, which become the paths.
+        stems: what of each name is the time.
+        unit: one of `PER_SECOND`; None tells it from the names.
+
+    Raises:
+        ValueError: no files, names that are no times, a time that is there twice, or whole numbers whose unit cannot be
+            told.
+    """
+    if not names:
+        raise ValueError(f"{folder}: no files; expected some that are named by their time, such as 12.533.png")
+    texts = [stem.rpartition("/")[2] for stem in stems]
+    for name, text in zip(names, texts, strict=True):
+        if not _TIME.fullmatch(text):
+            raise ValueError(
+                f"{folder}/{name}: expected a name that is a time, such as 1305031102.175304, found {text!r}"
+            )
+    if unit is None:
+        unit = "s" if any("." in text for text in texts) else _unit_of([int(text) for text in texts], folder)
+    times = [(float(text) if "." in text else int(text)) / PER_SECOND[unit] for text in texts]
+    stamped = (Stamped(time, name, f"{folder}/{name}") for time, name in zip(times, names, strict=True))
+    return in_order(stamped), unit
+
+
+def _unit_of(values: Sequence[int], folder: Path) -> str:
+    """The only unit in which all values are times since 1970."""
+    low, high = _EPOCH_S
+    fits = [unit for unit, per in PER_SECOND.items() if low * per <= min(values) and max(values) <= high * per]
+    if len(fits) != 1:
+        raise ValueError(
+            f"{folder}: the names are whole numbers from {min(values)} to {max(values)}, in which no unit of time can "
+            f"be told; say time_unit, one of {', '.join(PER_SECOND)}"
+        )
+    return fits[0]
+
+
+def without_delay(stamps: Iterable[Stamped], delay: float) -> list[Stamped]:
+    """Stamps of a sensor that lags by so many seconds, put at the times of what it shows."""
+    return [item._replace(time=item.time - delay) for item in stamps]
+
+
+def window_at(times: Sequence[float], time: float, offset: int, count: int) -> range | None:
+    """`count` positions from `offset` after the nearest to a time; None where they are not all there.
+
+    Args:
+        times: in seconds, ascending.
+        time: in seconds.
+        offset: of the first position against the nearest.
+        count: how many.
+    """
+    begin = nearest_of(times, time) + offset
+    return range(begin, begin + count) if begin >= 0 and begin + count <= len(times) else None
+
+
+def nearest_of(times: Sequence[float], time: float) -> int:
+    """The position of the time that is nearest, of ascending ones; of two the earlier."""
+    at = bisect_left(times, time)
+    near = [k for k in (at - 1, at) if 0 <= k < len(times)]
+    return min(near, key=lambda k: abs(times[k] - time))
 
 
 def stamped_columns(line: str) -> list[tuple[float, str]]:

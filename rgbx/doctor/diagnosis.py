@@ -9,6 +9,7 @@ from typing import Any
 
 from rgbx.doctor.check import Check
 from rgbx.doctor.colour import ColourOrder
+from rgbx.doctor.delay import Delays
 from rgbx.doctor.depth import DepthBits, DepthHoles, DepthUnits
 from rgbx.doctor.duplicates import Thumbnail, all_thumbnails, find_duplicates, thumbnail_of
 from rgbx.doctor.files import Blank, Columns, Files, Orientation, Sizes, refused_frames
@@ -34,6 +35,7 @@ CONTENT_CHECKS: tuple[type[Check], ...] = (
     Registration,
     Pairing,
     HHALineage,
+    Delays,
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rgbx.datasets.cache import CachedFrames
+from rgbx.datasets.clip import nearest_frames
 from rgbx.datasets.files import FileDataset, Frame, MissingFileError
 from rgbx.datasets.sample import DenseDataset, Sample, validate_sample
 from rgbx.doctor.columns import mixed_up
@@ -91,6 +92,7 @@ class Split:
                 frame.files = _image_files(frame.sample)
                 self.known.append(Frame(frame.sample_id, frame.files))
             validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
+            frame.sample = nearest_frames(frame.sample, {})
         except Exception as error:  # a damaged dataset may raise anything
             frame.refusal = one_line(error)
         self._read_files(frame)

@@ -15,9 +15,10 @@ from torch import Tensor
 from rgbx._text import branch_title, mask_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
+from rgbx.maps import TIMES
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import share_panel
-from rgbx.models.clips import CLIP, TIME
+from rgbx.models.clips import CLIP
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 
@@ -68,7 +69,7 @@ class PictureObserver:
     def _inputs(self, batch: Batch, position: int) -> Iterable[Panel]:
         for name in self.model.modalities:
             if name in batch:
-                keys = (name, f"{name}_valid", f"{name}{TIME}", "time")
+                keys = (name, f"{name}_valid", f"{name}{TIMES}", "time")
                 image, valid = frame_at_label(name, {key: batch[key][position] for key in keys if key in batch})
                 shown = self.model.data_preprocessor.clipped(name, image)
                 spec = self.meta.get("maps", {}).get(name)
@@ -211,7 +212,7 @@ def frame_at_label(name: str, sample: Batch) -> tuple[np.ndarray, np.ndarray | N
     valid = as_array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
     if image.ndim != CLIP - 1:
         return image, valid
-    nearest = int(np.abs(as_array(sample[f"{name}{TIME}"]) - float(sample["time"])).argmin())
+    nearest = int(np.abs(as_array(sample[f"{name}{TIMES}"]) - float(sample["time"])).argmin())
     return image[nearest], None if valid is None else valid[nearest]
 
 

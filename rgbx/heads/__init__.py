@@ -1,8 +1,17 @@
-"""Decoders: from a backbone's features to logits or images."""
+"""Decoders: from a backbone's features to logits, images or codes."""
 
 from rgbx.heads.build import DECODERS, ChannelSlice, build_decoder
+from rgbx.heads.code_encoder import CodeEncoder
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.refinenet import RefineNetDecoder
 
-__all__ = ["DECODERS", "ChannelSlice", "ImageDecoder", "LightDecoder", "RefineNetDecoder", "build_decoder"]
+__all__ = [
+    "DECODERS",
+    "ChannelSlice",
+    "CodeEncoder",
+    "ImageDecoder",
+    "LightDecoder",
+    "RefineNetDecoder",
+    "build_decoder",
+]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
+from rgbx.heads.code_encoder import CodeEncoder
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.refinenet import RefineNetDecoder
@@ -18,6 +19,7 @@ DECODERS: dict[str, type[nn.Module]] = {
     "light": LightDecoder,
     "refinenet": RefineNetDecoder,
     "image": ImageDecoder,
+    "codes": CodeEncoder,
 }
 
 

@@ -1,5 +1,6 @@
 """Training losses."""
 
+from rgbx.losses.contrast import contrastive_loss
 from rgbx.losses.perceptual import PerceptualLoss
 from rgbx.losses.segmentation import IGNORE_INDEX, build_loss
 from rgbx.losses.translation import ADVERSARIAL_LOSSES, AdversarialLoss, feature_matching, l1_loss
@@ -10,6 +11,7 @@ __all__ = [
     "AdversarialLoss",
     "PerceptualLoss",
     "build_loss",
+    "contrastive_loss",
     "feature_matching",
     "l1_loss",
 ]

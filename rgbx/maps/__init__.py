@@ -3,7 +3,7 @@
 from rgbx.maps.encoding import DEPTH, HHA, RGB, THERMAL, Encoding
 from rgbx.maps.files import read_image, replace_file
 from rgbx.maps.labels import LabelEncoding
-from rgbx.maps.spec import IGNORE_INDEX, MASKS, METRE_STEPS, RELATIVE_DEPTH, STANDARD_MAPS, UNITS, MapSpec
+from rgbx.maps.spec import IGNORE_INDEX, MASKS, METRE_STEPS, RELATIVE_DEPTH, STANDARD_MAPS, TIMES, UNITS, MapSpec
 
 __all__ = [
     "DEPTH",
@@ -15,6 +15,7 @@ __all__ = [
     "RGB",
     "STANDARD_MAPS",
     "THERMAL",
+    "TIMES",
     "UNITS",
     "Encoding",
     "LabelEncoding",

@@ -13,6 +13,7 @@ METRE_STEPS = {  # how many stored units a metre usually has, the likelier first
     10000: "1/10000 m",
 }
 MASKS = ("_valid", "_corrupted")  # what ends the keys of masks beside a map: what was measured, what was damaged
+TIMES = "_time"  # what ends the key of a clip's stamps beside its map
 UNITS = {  # channels, dtype and interpolation of a map that says no more than its unit
     "rgb8": (3, "uint8", "linear"),
     "metre": (1, "float32", "nearest"),

@@ -1,7 +1,7 @@
 """Complete models: built from plain parameters, loaded from checkpoints, used to predict."""
 
 from rgbx._protocol import PROTOCOLS, Protocol
-from rgbx.models.build import multimodal, multimodal_segmentor, multimodal_translator
+from rgbx.models.build import multimodal, multimodal_embedder, multimodal_segmentor, multimodal_translator
 from rgbx.models.load import load
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import Head, MultimodalModel, Preprocessor
@@ -19,6 +19,7 @@ __all__ = [
     "Result",
     "load",
     "multimodal",
+    "multimodal_embedder",
     "multimodal_segmentor",
     "multimodal_translator",
 ]

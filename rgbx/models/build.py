@@ -1,7 +1,8 @@
 """The builder of models, with plain parameters: what stands between a config or checkpoint and the classes.
 
-`multimodal` builds every model; `multimodal_segmentor` and `multimodal_translator` are its two usual forms with flat
-parameters. All leave the same recipe in the model, complete with defaults, so that recipes can be compared.
+`multimodal` builds every model; `multimodal_segmentor`, `multimodal_translator` and `multimodal_embedder` are its usual
+forms with flat parameters. All leave the same recipe in the model, complete with defaults, so that recipes can be
+compared.
 """
 
 from __future__ import annotations
@@ -207,6 +208,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
     p = copy.deepcopy(dict(parameters))
     method = build_fusion(p["fusion"])
     tasks = {name: _build_task(name, head) for name, head in p["heads"].items()}
+    _check_apart(p, tasks)
     backbone = _build_backbone(p, method, tasks, pretrained)
     generator = p["backbone"]["name"] in GENERATORS
     ensemble = "learned" if method is None else method.ensemble
@@ -252,6 +254,22 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
     if not generator:
         to_channels_last(model)
     return model
+
+
+def _check_apart(p: Options, tasks: Mapping[str, Task]) -> None:
+    """Refuses heads whose branches must not see another modality in a model that lets them."""
+    apart = [name for name, task in tasks.items() if task.apart]
+    fusion, gates = p["fusion"], p["purification"]
+    if apart and fusion is not None and fusion["name"] != "late":
+        raise ValueError(
+            f"head {apart[0]!r} of task {tasks[apart[0]].kind!r} compares modalities, so that none may see another; "
+            f"expected fusion='late' or None, found {fusion['name']!r}"
+        )
+    if apart and gates is not None and gates["context"] != "own":
+        raise ValueError(
+            f"head {apart[0]!r} of task {tasks[apart[0]].kind!r} compares modalities, so that none may see another; "
+            f"expected purification='own' or None, found context={gates['context']!r}"
+        )
 
 
 def _build_task(name: str, head: Options) -> Task:
@@ -454,6 +472,67 @@ def translator_parameters(
     )
 
 
+def multimodal_embedder(*, pretrained: str | None = None, **parameters: Any) -> MultimodalModel:
+    """Codes in one space for search across sensors, by one head, ``codes``; see `embedder_parameters`."""
+    return multimodal(pretrained=pretrained, **embedder_parameters(**parameters))
+
+
+def embedder_parameters(
+    *,
+    modalities: Sequence[str],
+    by: str = "class",
+    dim: int = 64,
+    backbone: str = "resnet18",
+    norm: str = "private",
+    norm_eval: bool = False,
+    weights: str = "shared",
+    hidden: int = 256,
+    shared: bool | str = True,
+    stages: Sequence[int] | None = None,
+    contrast: float = 1.0,
+    temperature: float = 0.07,
+    positives: str | None = None,
+    smallest: float = 0.002,
+    statistics: Options | None = None,
+    modality_dropout: float | None = None,
+    stems: Mapping[str, str] | None = None,
+    objectives: Sequence[Options | str] = (),
+) -> dict[str, Any]:
+    """Parameters of `multimodal` for embeddings; by default InfoNCE on codes of regions. Nothing is exchanged.
+
+    Args:
+        by: what has a code: ``"class"``, ``"component"`` or ``"frame"``, see `rgbx.tasks.Embedding`.
+        dim: length of a code.
+        hidden, shared, stages: of the encoder, see `rgbx.heads.CodeEncoder`.
+        contrast, temperature, positives, smallest: see `rgbx.tasks.Embedding`.
+        objectives: such as ``dict(name="common_codes", num_classes=K)``, classes and the adversary of CM-GANs.
+        modalities, backbone, norm, norm_eval, weights, statistics, modality_dropout, stems: see `multimodal`.
+    """
+    codes = dict(
+        task="embedding",
+        by=by,
+        dim=dim,
+        contrast=contrast,
+        temperature=temperature,
+        positives=positives,
+        smallest=smallest,
+        decoder=dict(name="codes", hidden=hidden, shared=shared, stages=stages),
+    )
+    return dict(
+        modalities=modalities,
+        heads=dict(codes=codes),
+        backbone=backbone,
+        fusion="late",
+        norm=norm,
+        norm_eval=norm_eval,
+        weights=weights,
+        stems=stems,
+        statistics={name: values for name, values in (statistics or {}).items() if name in modalities},
+        modality_dropout=modality_dropout,
+        objectives=objectives,
+    )
+
+
 def _tell_parameters(builder: Callable[..., MultimodalModel], flat: Callable[..., dict[str, Any]]) -> None:
     """Gives a builder the signature that its users, help and the check of overrides read."""
     own, signature = inspect.signature(builder).parameters["pretrained"], inspect.signature(flat)
@@ -463,3 +542,4 @@ def _tell_parameters(builder: Callable[..., MultimodalModel], flat: Callable[...
 
 _tell_parameters(multimodal_segmentor, segmentor_parameters)
 _tell_parameters(multimodal_translator, translator_parameters)
+_tell_parameters(multimodal_embedder, embedder_parameters)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from rgbx._types import Batch
+from rgbx.maps import TIMES
 
-TIME = "_time"  # ends the key of a clip's times
 CLIP = 5  # dimensions of a batch of clips
 
 
@@ -42,9 +42,9 @@ def read_clip(name: str, data: Batch) -> Clip:
     shape = list(frames.shape[:2])
     if f"{name}_corrupted" in data:
         raise ValueError(f"the batch holds {name}_corrupted of a clip; gates of purification read stills")
-    stamps, time = _seconds(f"{name}{TIME}", data, shape), _seconds("time", data, shape[:1])
+    stamps, time = _seconds(f"{name}{TIMES}", data, shape), _seconds("time", data, shape[:1])
     if not (stamps.isfinite().all() and time.isfinite().all()):
-        raise ValueError(f"{name}{TIME} or time of the batch is not finite; expected seconds")
+        raise ValueError(f"{name}{TIMES} or time of the batch is not finite; expected seconds")
     folded = {name: frames.flatten(0, 1)}
     if valid is not None:
         if not isinstance(valid, Tensor) or list(valid.shape) != [*shape, 1, *frames.shape[3:]]:

@@ -27,8 +27,8 @@ from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
 from rgbx.layers import Hallucination, StackLayout, StageGates, Trace, settled, split_modalities, untracked
 from rgbx.layers.stack import Gated
-from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, MapSpec
-from rgbx.models.clips import CLIP, TIME, read_clip, refuse_clips
+from rgbx.maps import METRE_STEPS, STANDARD_MAPS, TIMES, UNITS, MapSpec
+from rgbx.models.clips import CLIP, read_clip, refuse_clips
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
@@ -339,7 +339,7 @@ class Preprocessor(nn.Module):
         paths = data.get("paths")
         dataset = {*self._stated, *(paths if isinstance(paths, Mapping) else ())}
         for key, value in data.items():
-            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIME)
+            name = str(key).removesuffix("_valid").removesuffix("_corrupted").removesuffix(TIMES)
             if name in own or name in dataset or key in BESIDE:
                 continue
             if name in STANDARD_MAPS:
@@ -1073,7 +1073,7 @@ class MultimodalModel(nn.Module):
                 if heads is not None and name not in heads:
                     continue
                 names, stack = head(features, branches)
-                if stack.shape[-2:] != size:
+                if stack.shape[-2:] != size and not (self.training and head.task.coarse):
                     stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
                 parts = stack[..., :height, :width].split([stack.shape[0] // len(names)] * len(names))
                 found[name] = dict(zip(names, parts, strict=True))
@@ -1129,7 +1129,7 @@ class MultimodalModel(nn.Module):
         shown = Shown(inputs, {})
         for name, head in self.named_heads():
             target = self._target(name, head, targets)
-            if target.truth.shape[-2:] != (size := outputs[name][ENSEMBLE].shape[-2:]):
+            if not head.task.coarse and target.truth.shape[-2:] != (size := outputs[name][ENSEMBLE].shape[-2:]):
                 raise ValueError(
                     f"the target {head.task.target!r} of head {name!r} has size {list(target.truth.shape[-2:])}, the "
                     f"inputs have {list(size)}; training needs them registered and of one size"

@@ -25,7 +25,17 @@ MOST_NAMES = {"modalities": 16, "heads": 64, "objectives": 64}
 IN_UNITS = r"parameters\.((ranges|statistics)\.|heads\.\w+\.range\.(low|high|scale)$)"  # values of a map, no counts
 LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
-TRAINING = ("loss", "weight", "detach_ensemble", "adversarial", "l1", "perceptual")  # of heads; they change no answer
+TRAINING = (
+    "loss",
+    "weight",
+    "detach_ensemble",
+    "adversarial",
+    "l1",
+    "perceptual",
+    "contrast",
+    "temperature",
+    "positives",
+)  # of heads; they change no answer
 TRAINING_ONLY = ("modality_dropout", "norm_eval", "objectives")
 TRAINING_OF_GATES = ("supervision", "weight")
 TRAINING_OF_HALLUCINATION = ("weight", "heads")

@@ -21,6 +21,7 @@ from rgbx.tasks.base import (
     task,
 )
 from rgbx.tasks.classes import Classes, ClassEvaluation
+from rgbx.tasks.embedding import Embedding, RetrievalEvaluation
 from rgbx.tasks.map import Map, MapEvaluation
 from rgbx.tasks.score import Score
 from rgbx.tasks.sums import SumTask
@@ -35,11 +36,13 @@ __all__ = [
     "ClassEvaluation",
     "Classes",
     "Counter",
+    "Embedding",
     "Evaluation",
     "Map",
     "MapEvaluation",
     "Prediction",
     "Protocol",
+    "RetrievalEvaluation",
     "Score",
     "SumTask",
     "Target",

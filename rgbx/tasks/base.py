@@ -144,13 +144,17 @@ class Task(nn.Module, ABC):
     Attributes:
         kind: the name in `TASKS`, that configs, checkpoints and results use.
         decoder: the name of the usual decoder.
-        target: key of the sample that holds the truth; ``TARGET_valid`` may mask it.
+        target: key of the sample that holds the truth; ``TARGET_valid`` may mask it. "" where none is needed.
+        apart: whether no branch may see another modality, so that a model which exchanges features is refused.
         channels: C of the decoder's output.
+        coarse: whether training leaves outputs at the decoder's size, as they are pooled anyway.
         options: of `counter`, by name, that this task takes.
     """
 
     kind: ClassVar[str]
     decoder: ClassVar[str] = "light"
+    apart: ClassVar[bool] = False
+    coarse: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = ()
     target: str
     channels: int

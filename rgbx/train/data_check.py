@@ -67,7 +67,7 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
     maps = getattr(dataset, "metainfo", {}).get("maps", {})
     model.data_preprocessor.describe(maps)
     given = maps or sample
-    for name in dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values())]):
+    for name in dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values() if task.target)]):
         if name not in sample:
             there = [other for other in given if other in sample]
             raise ValueError(

@@ -18,13 +18,12 @@ import numpy as np
 from albumentations.core.composition import BaseCompose
 
 from rgbx.datasets.sample import Sample, build_from
-from rgbx.maps import MapSpec
-from rgbx.transforms.spatial import Maps, image_size, specs_of
+from rgbx.transforms.spatial import Maps, Spatial, each_frame, image_size
 
 _ONES = "rgbx_inside"
 
 
-class AlbumentationsGeometry:
+class AlbumentationsGeometry(Spatial):
     """Applies albumentations' geometry to all maps and the label with one draw.
 
     Required keys: at least one map. Modified keys: all maps and `label`, sizes as the transforms
@@ -42,12 +41,12 @@ class AlbumentationsGeometry:
     """
 
     def __init__(self, transforms: Sequence[Any], *, maps: Maps | None = None) -> None:
+        super().__init__(maps=maps)
         self.transforms = build_transforms(transforms, albumentations.DualTransform)
-        self.maps = maps
         self._composes: dict[tuple[str, ...], albumentations.Compose] = {}
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        specs = specs_of(sample, self.maps)
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
         vectors = [name for name, spec in specs.items() if spec.unit == "unit_vector"]
         if vectors:
             raise ValueError(
@@ -65,7 +64,7 @@ class AlbumentationsGeometry:
             result[name][outside] = np.asarray(spec.fill, spec.dtype)
         return result
 
-    def _compose_for(self, specs: dict[str, MapSpec]) -> albumentations.Compose:
+    def _compose_for(self, specs: Maps) -> albumentations.Compose:
         key = tuple(specs)
         if key not in self._composes:
             kinds = {
@@ -84,7 +83,8 @@ class AlbumentationsGeometry:
 class AlbumentationsPhotometry:
     """Applies albumentations' pixel transforms to one 8-bit colour map.
 
-    Required and modified key: `key`, uint8 [H, W, 3], shape and dtype unchanged.
+    Required and modified key: `key`, uint8 [H, W, 3], shape and dtype unchanged; of a clip [T, H, W, 3] each frame with
+    the same draws.
 
     Args:
         transforms: instances, or dict(type=Class, **arguments), built with strict checks so that
@@ -107,9 +107,13 @@ class AlbumentationsPhotometry:
                 f"{type(self).__name__} needs {self.key!r}, but sample "
                 f"{sample.get('sample_id')!r} has only {sorted(sample)}"
             )
+        return {**sample, self.key: each_frame(sample, self.key, self._changed, rng, alike=True)}
+
+    def _changed(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 [H, W, 3] of the same."""
         reseed(self._compose, rng)
-        image = self._compose(image=sample[self.key])["image"]
-        return {**sample, self.key: image}
+        changed: np.ndarray = self._compose(image=image)["image"]
+        return changed
 
 
 class ColorJitter(AlbumentationsPhotometry):

@@ -2,7 +2,7 @@
 
 Those of the camera belong before all geometry: the intrinsics are those of the image as read. A crop, a resize and a
 `HorizontalFlip` of the result stay valid afterwards. Where the source is marked as damaged (`{source}_corrupted`), the
-map is too. `rgbx.maps` has the mathematics.
+map is too. Of a clip each frame is computed. `rgbx.maps` has the mathematics.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rgbx.datasets.clip import frame_size
 from rgbx.datasets.sample import Sample
+from rgbx.maps import TIMES
 from rgbx.maps.edges import edges
 from rgbx.maps.hha import hha
 from rgbx.maps.normals import facing_normals
+from rgbx.transforms.spatial import each_frame
 
 METHODS = ("canny", "sobel")
 _LOW_HIGH = {"rgb": (12.5, 25.0), "depth": (0.03, 0.06)}
@@ -36,24 +39,25 @@ class _FromDepth:
         raise NotImplementedError(f"{type(self).__name__} must define compute(depth)")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        result = {**sample, self.adds[0]: self.compute(self._depth(sample)), **_damage(sample, "depth", self.adds[0])}
+        self._check_depth(sample)
+        added = each_frame(sample, "depth", lambda depth, _: self.compute(depth), rng)
+        result = {**sample, self.adds[0]: added, **_beside(sample, "depth", self.adds[0])}
         if not self.keep_depth:
-            del result["depth"]
-            result.pop("depth_corrupted", None)
+            for key in ("depth", "depth_corrupted", f"depth{TIMES}"):
+                result.pop(key, None)
         return result
 
-    def _depth(self, sample: Sample) -> np.ndarray:
-        """The sample's depth, if the image holds the camera's principal point and no map would be replaced."""
+    def _check_depth(self, sample: Sample) -> None:
+        """Refuses an image that does not hold the camera's principal point, and to replace a map."""
         who, sample_id = type(self).__name__, sample.get("sample_id")
-        depth = source_array(who, sample, "depth", self.adds[0])
-        height, width = depth.shape[:2]
+        source_array(who, sample, "depth", self.adds[0])
+        height, width = frame_size(sample, "depth")
         if not (0 <= self.camera["cx"] <= width and 0 <= self.camera["cy"] <= height):
             raise ValueError(
                 f"{who}: the principal point ({self.camera['cx']:g}, {self.camera['cy']:g}) lies outside the "
                 f"{width}x{height} image of sample {sample_id!r}; scale the intrinsics with the image, and put {who} "
                 "before all geometry"
             )
-        return depth
 
 
 class ComputeHHA(_FromDepth):
@@ -158,19 +162,23 @@ class ComputeEdges:
             raise ValueError(f"ComputeEdges needs 0 <= low <= high and high > 0, found {self.low} and {self.high}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = source_array("ComputeEdges", sample, self.source, "edge")
-        found = edges(image, source=self.source, method=self.method, low=self.low, high=self.high)
-        return {**sample, "edge": found, **_damage(sample, self.source, "edge")}
+        source_array("ComputeEdges", sample, self.source, "edge")
+        found = each_frame(sample, self.source, lambda image, _: self._edges(image), rng)
+        return {**sample, "edge": found, **_beside(sample, self.source, "edge")}
+
+    def _edges(self, image: np.ndarray) -> np.ndarray:
+        """float32 [H, W] of uint8 [H, W, 3] or float32 [H, W]."""
+        return edges(image, source=self.source, method=self.method, low=self.low, high=self.high)
 
 
-def _damage(sample: Sample, source: str, added: str) -> Sample:
-    """The mask of a computed map: damaged where its source is."""
-    mask = sample.get(f"{source}_corrupted")
-    return {} if mask is None else {f"{added}_corrupted": mask}
+def _beside(sample: Sample, source: str, added: str) -> Sample:
+    """What a computed map has of its source: where it is damaged, and the times of a clip."""
+    endings = [ending for ending in ("_corrupted", TIMES) if f"{source}{ending}" in sample]
+    return {f"{added}{ending}": sample[f"{source}{ending}"] for ending in endings}
 
 
 def source_array(who: str, sample: Sample, source: str, added: str) -> np.ndarray:
-    """The array [H, W, ...] that a transform needs.
+    """The array [H, W, ...], or clip [T, H, W, ...], that a transform needs.
 
     Raises:
         ValueError: there is none, or a map called `added` would be replaced.

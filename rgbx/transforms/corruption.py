@@ -9,6 +9,7 @@ new ones. Images of fewer than about 200 rows are too small for the mildest blur
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 
 from rgbx._text import one_of
+from rgbx.datasets.clip import clips_of, with_masks
 from rgbx.datasets.sample import Sample
 from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.transforms.spatial import Maps
@@ -49,7 +51,8 @@ class Corruption:
 class Corrupt:
     """Applies one of `CORRUPTIONS` to one map and leaves the rest of the sample alone.
 
-    It belongs before PackSample, and before or after geometry. Required and modified key: the map, shape and dtype
+    It belongs before PackSample, and before or after geometry. Frames of a clip draw anew, but all are shifted alike.
+    Required and modified key: the map, shape and dtype
     unchanged, and its mask `{map}_valid` where the sample has one; what was not measured stays so. All randomness comes
     from the sample's generator; severities use the same draws, so that with one key the stronger severity is the same
     corruption, stronger.
@@ -89,17 +92,27 @@ class Corrupt:
             )
         if self.severity == 0:
             return sample
+        if self.key not in clips_of(sample):
+            return {**sample, **self._corrupted(sample, rng)}
+        keys = [key for key in with_masks(sample, self.key) if not key.endswith("_corrupted")]
+        frames = range(len(array))
+        draws = [copy.deepcopy(rng) for _ in frames] if self.name == "shift" else [rng] * len(frames)
+        done = [self._corrupted({key: sample[key][k] for key in keys}, draws[k]) for k in frames]
+        return {**sample, **{key: np.stack([frame[key] for frame in done]) for key in done[0]}}
+
+    def _corrupted(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The map and, where the sample has one, its mask."""
+        array, valid = sample[self.key], sample.get(f"{self.key}_valid")
         strength = self.corruption.strengths[self.severity - 1]
-        valid = sample.get(f"{self.key}_valid")
         if array.dtype == np.float32 and array.ndim == 2 and (valid is not None or self.spec.zero_is_hole):
             filled, left = self._measured(array, array > 0 if valid is None else valid > 0, strength, rng)
             masks = {} if valid is None else {f"{self.key}_valid": left.astype(np.uint8)}
-            return {**sample, self.key: filled, **masks}
+            return {self.key: filled, **masks}
         result: np.ndarray = self.corruption.apply(array, strength, rng, self.spec)
         if result.dtype != array.dtype:
             whole = np.clip(np.rint(result), 0, 255) if array.dtype == np.uint8 else result
             result = whole.astype(array.dtype)
-        return {**sample, self.key: result}
+        return {self.key: result}
 
     def _measured(
         self,
@@ -148,7 +161,9 @@ def _blur(array: np.ndarray, strength: float, rng: np.random.Generator, spec: Ma
     """A Gaussian blur of [H, W, ...], between the pixels that are measured."""
     sigma = max(_pixels(strength, array), 0.3)
 
-    def blurred(image: np.ndarray) -> np.ndarray:
+    def blurred(
+        image: np.ndarray,  # [H, W, ...]
+    ) -> np.ndarray:
         return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
     known = np.isfinite(array)

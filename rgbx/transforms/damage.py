@@ -17,7 +17,7 @@ from rgbx.datasets.sample import Sample
 from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.maps.normals import unit_length
 from rgbx.transforms.corruption import NEAREST_M, extent
-from rgbx.transforms.spatial import Box, Maps, crop
+from rgbx.transforms.spatial import Box, Maps, crop, still
 
 SPREADS = (0.1, 0.5)  # standard deviation of noise, fraction of the map's spread
 _SEEN = 2**14  # pixels, about, that say how a map's values are spread
@@ -104,6 +104,7 @@ class DamageBlocks:
                     f"DamageBlocks needs the array {name!r}, but sample {sample.get('sample_id')!r} has "
                     f"{sorted(sample)}; it comes before PackSample"
                 )
+            still("DamageBlocks", sample, name)
         result, lender = dict(sample), _Lender(sample, sample[self.keys[0]].shape[:2], rng, another)
         for name, spec in self.specs.items():
             size, before = sample[name].shape[:2], sample.get(f"{name}_corrupted")

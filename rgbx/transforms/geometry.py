@@ -1,6 +1,7 @@
 """Geometry: one draw for all modalities and the label.
 
-Every transform is called as `transform(sample, rng)` and never writes to the arrays it got. Labels
+Every transform is called as `transform(sample, rng)` and never writes to the arrays it got. All frames of a clip are
+treated alike. Labels
 and maps declared "nearest" (depth, normals) are never interpolated, so depth is never mixed across
 holes or edges. Padding fills label with 255 and every map with its spec's fill (0 unless declared:
 depth 0 = no measurement).
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 
 from rgbx.datasets.sample import Sample
+from rgbx.maps import MASKS
 from rgbx.transforms.spatial import (
     Box,
     Fill,
     Maps,
+    Spatial,
     check_fill,
     check_interpolation,
     check_size,
@@ -25,11 +28,10 @@ from rgbx.transforms.spatial import (
     image_size,
     pad,
     resize_map,
-    specs_of,
 )
 
 
-class RandomScaleCrop:
+class RandomScaleCrop(Spatial):
     """Rescales by a random factor, pads to the crop if needed, and crops at a random place.
 
     The window is cut *before* it is resized, so that no pixel is computed that the crop would
@@ -68,6 +70,7 @@ class RandomScaleCrop:
         fill: Fill | None = None,
         maps: Maps | None = None,
     ) -> None:
+        super().__init__(maps=maps)
         self.size = check_size("RandomScaleCrop size", size)
         factors = tuple(scale if scales is None else scales)
         if not factors or min(factors) <= 0 or (scales is None and (len(factors) != 2 or factors[0] > factors[1])):
@@ -79,10 +82,10 @@ class RandomScaleCrop:
         self.min_short_side = min_short_side
         self.scale_depth = scale_depth
         self.interpolation = check_interpolation(interpolation)
-        self.fill, self.maps = check_fill(fill, maps), maps
+        self.fill = check_fill(fill, maps)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        specs = specs_of(sample, self.maps)
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
         size = image_size(sample, specs)
         factor = self._draw_factor(size, rng)
         rows = _axis_window(size[0], self.size[0], factor, rng)
@@ -103,7 +106,74 @@ class RandomScaleCrop:
         return max(float(drawn), self.min_short_side / min(size))
 
 
-class HorizontalFlip:
+class OtherCamera(Spatial):
+    """Shows some maps as a camera of its own would that stands beside the first: at another zoom, and shifted.
+
+    The pair is registered no more: what search across cameras is trained and tested on where real pairs of such
+    cameras are not at hand. What the second camera sees beyond the image was not measured, the spec's fill.
+
+    Required keys: the maps. Modified keys: the maps and their masks (`MASKS`), shapes and dtypes unchanged; `label`
+    stays that of the others.
+
+    Args:
+        keys: maps that the second camera takes.
+        zoom: the factor is drawn evenly from 1 to 1 + zoom.
+        shift: the middle is drawn evenly up to this share of a side away from the image's.
+        interpolation: "linear", "cubic" or "area" for maps declared linear.
+        maps: specs of maps that are not standard.
+
+    Raises:
+        ValueError: no keys, a zoom below 0, or a shift out of 0..0.5; when it is called, a sample without a key.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        *,
+        zoom: float = 0.3,
+        shift: float = 0.1,
+        interpolation: str = "linear",
+        maps: Maps | None = None,
+    ) -> None:
+        super().__init__(maps=maps)
+        if isinstance(keys, str) or not keys:
+            raise ValueError(f"OtherCamera needs keys such as ('depth',), found {keys!r}")
+        if zoom < 0 or not 0 <= shift <= 0.5:
+            raise ValueError(f"OtherCamera needs zoom >= 0 and shift in 0..0.5, found {zoom} and {shift}")
+        self.keys, self.zoom, self.shift = tuple(keys), zoom, shift
+        self.interpolation = check_interpolation(interpolation)
+
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
+        there = list(dict.fromkeys(spec.name for spec in specs.values()))
+        if absent := [key for key in self.keys if key not in there]:
+            raise ValueError(
+                f"OtherCamera: sample {sample.get('sample_id')!r} has no {absent[0]!r}; it has {there}"
+            )
+        size = image_size(sample, specs)
+        factor = rng.uniform(1, 1 + self.zoom)
+        rows, columns = (_seen(side, factor, rng.uniform(-self.shift, self.shift)) for side in size)
+        source, place = Box(rows[0], columns[0], rows[1], columns[1]), Box(rows[2], columns[2], *size)
+        result = dict(sample)
+        taken = {each for key in self.keys for each in (key, *(key + ending for ending in MASKS))}
+        for name, spec in specs.items():
+            if spec.name in taken:
+                piece = resize_map(sample, name, spec, (rows[3], columns[3]), self.interpolation, source)
+                result[name] = pad(piece, spec, place)
+        return result
+
+
+def _seen(length: int, factor: float, shift: float) -> tuple[int, int, int, int]:
+    """One axis of what another camera sees: source start and length, and where that lies in the image, and how long."""
+    window = length / factor
+    start = (length - window) / 2 + shift * length
+    low, high = max(round(start), 0), min(round(start + window), length)
+    first, last = (round((edge - start) * factor) for edge in (low, high))
+    first, last = max(first, 0), min(last, length)
+    return low, high - low, first, last - first
+
+
+class HorizontalFlip(Spatial):
     """Mirrors left and right with a given probability.
 
     Required keys: at least one map. Modified keys: all maps and `label`, shapes and dtypes
@@ -118,11 +188,11 @@ class HorizontalFlip:
     def __init__(self, probability: float = 0.5, *, maps: Maps | None = None) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f"probability must be in 0..1, found {probability}")
+        super().__init__(maps=maps)
         self.probability = probability
-        self.maps = maps
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        specs = specs_of(sample, self.maps)
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
         if rng.random() >= self.probability:
             return sample
         result = dict(sample)
@@ -133,7 +203,7 @@ class HorizontalFlip:
         return result
 
 
-class Resize:
+class Resize(Spatial):
     """Resizes everything to one size, for evaluation or for maps that are too large.
 
     Required keys: at least one map. Modified keys: all maps become [h, w, ...], and `label`
@@ -155,32 +225,33 @@ class Resize:
         interpolation: str = "linear",
         maps: Maps | None = None,
     ) -> None:
+        super().__init__(maps=maps)
         self.size = check_size("Resize size", size)
         self.resize_label = resize_label
         self.interpolation = check_interpolation(interpolation)
-        self.maps = maps
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
         result = dict(sample)
-        for name, spec in specs_of(sample, self.maps).items():
+        for name, spec in specs.items():
             if name != "label" or self.resize_label:
                 result[name] = resize_map(sample, name, spec, self.size, self.interpolation)
         return result
 
 
-class _Crop:
+class _Crop(Spatial):
     """Cuts the same window of all maps and the label, at the place that a subclass gives."""
 
     def __init__(self, size: int | Sequence[int], *, maps: Maps | None = None) -> None:
+        super().__init__(maps=maps)
         self.size = check_size(f"{type(self).__name__} size", size)
-        self.maps = maps
 
     def corner(self, rest: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """First row and column of the window; `rest` is by how much the image is larger."""
         raise NotImplementedError(f"{type(self).__name__} must define corner(rest, rng)")
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        specs = specs_of(sample, self.maps)
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
         (height, width), (rows, columns) = image_size(sample, specs), self.size
         if rows > height or columns > width:
             raise ValueError(
@@ -217,7 +288,7 @@ class RandomCrop(_Crop):
         return int(rng.integers(rest[0] + 1)), int(rng.integers(rest[1] + 1))
 
 
-class PadTo:
+class PadTo(Spatial):
     """Pads up to a size or a multiple; sides that are long enough are left alone.
 
     Required keys: at least one map. Modified keys: all maps and `label` become at least
@@ -243,14 +314,15 @@ class PadTo:
         fill: Fill | None = None,
         maps: Maps | None = None,
     ) -> None:
+        super().__init__(maps=maps)
         self.size = check_size("PadTo size", size)
         if multiple < 1:
             raise ValueError(f"PadTo multiple must be >= 1, found {multiple}")
         self.multiple, self.centre = multiple, centre
-        self.fill, self.maps = check_fill(fill, maps), maps
+        self.fill = check_fill(fill, maps)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        specs = specs_of(sample, self.maps)
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """See `Spatial.apply`."""
         height, width = image_size(sample, specs)
         rows, columns = (
             -(-max(side, least) // self.multiple) * self.multiple

@@ -9,7 +9,7 @@ import numpy as np
 from rgbx.datasets.sample import Sample
 from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.transforms.computed import source_array
-from rgbx.transforms.spatial import Maps
+from rgbx.transforms.spatial import Maps, still
 
 
 class HoldOutDepth:
@@ -56,6 +56,7 @@ class HoldOutDepth:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         whole = source_array("HoldOutDepth", sample, self.source, self.target)
+        still("HoldOutDepth", sample, self.source)
         held = self._held_out(whole.shape[0], whole.shape[1], rng)
         mask = f"{self.source}_valid"
         known = sample[mask] > 0 if mask in sample else whole > 0

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from rgbx._types import Batch
+from rgbx.datasets.clip import clips_of
 from rgbx.datasets.sample import Sample
-from rgbx.maps import MASKS
+from rgbx.maps import MASKS, TIMES
 from rgbx.transforms.spatial import MASK, Maps, specs_of
 
 
@@ -25,7 +26,8 @@ class PackSample:
     (rgb uint8 [3, H, W], depth float32 [1, H, W]); `label` becomes int64 [H, W]. Added keys:
     `{name}_valid` bool [1, H, W] for `depth` and every map in metres, True where its value > 0, and for maps of unit
     vectors, True where the vector is not 0; a mask `{name}_valid` that the sample brings is packed in its place,
-    and `{name}_corrupted` alike. `sample_id` and `paths` are unchanged.
+    and `{name}_corrupted` alike. `sample_id` and `paths` are unchanged. A clip becomes [T, C, H, W] and its masks
+    [T, 1, H, W]; `{name}_time` becomes float64 [T], and `time` float64 [].
 
     Args:
         maps: specs of maps that are not standard.
@@ -44,9 +46,13 @@ class PackSample:
         if missing:
             raise ValueError(f"PackSample: sample {sample.get('sample_id')!r} lacks {missing}; it has {sorted(sample)}")
         packed = dict(sample)
+        clips = clips_of(sample)
         for name, spec in specs_of(sample, self.maps).items():
-            array = sample[name]
-            if array.dtype != spec.dtype or array.shape != spec.shape(*array.shape[:2]):
+            array, base = sample[name], name
+            for ending in MASKS:
+                base = base.removesuffix(ending) if base.removesuffix(ending) in clips else base
+            frames = array.shape[: int(base in clips)]
+            if array.dtype != spec.dtype or array.shape != (*frames, *spec.shape(*array.shape[len(frames) :][:2])):
                 raise ValueError(
                     f"PackSample: {name} of sample {sample.get('sample_id')!r} must be "
                     f"{spec.dtype} with {spec.channels} channels, found {array.dtype} "
@@ -56,16 +62,18 @@ class PackSample:
                 packed[name] = torch.from_numpy(array.astype(np.int64))
                 continue
             if spec.unit == MASK:
-                packed[name] = torch.from_numpy(array[None] > 0)
+                packed[name] = torch.from_numpy(np.expand_dims(array, -3) > 0)
                 continue
-            packed[name] = torch.from_numpy(_planes(array))
+            packed[name] = torch.from_numpy(np.stack([*map(_planes, array)]) if frames else _planes(array))
             if f"{name}_valid" in sample:
                 continue
             if spec.zero_is_hole:
-                packed[f"{name}_valid"] = torch.from_numpy(array[None] > 0)
+                packed[f"{name}_valid"] = torch.from_numpy(np.expand_dims(array, -3) > 0)
             if spec.unit == "unit_vector":
-                packed[f"{name}_valid"] = torch.from_numpy(array.any(axis=2)[None])
-        return packed
+                packed[f"{name}_valid"] = torch.from_numpy(np.expand_dims(array.any(axis=-1), -3))
+        for key in (f"{name}{TIMES}" for name in clips):
+            packed[key] = torch.tensor(sample[key])
+        return {**packed, "time": torch.tensor(sample["time"], dtype=torch.float64)} if clips else packed
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -82,11 +90,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def _unsaid(sample: Sample, key: str) -> Tensor:
-    """The mask bool [1, H, W] that a packed sample means without having it."""
+    """The mask bool [1, H, W], of a clip [T, 1, H, W], that a packed sample means without having it."""
     name, valid = key.rpartition("_")[0], key.endswith("_valid")
     if not isinstance(sample.get(name), Tensor):
         raise ValueError(f"sample {sample.get('sample_id')!r} has neither {key!r} nor {name!r} of its batch")
-    return torch.full_like(sample[name][:1], valid, dtype=torch.bool)
+    return torch.full_like(sample[name].narrow(-3, 0, 1), valid, dtype=torch.bool)
 
 
 def _planes(array: np.ndarray) -> np.ndarray:

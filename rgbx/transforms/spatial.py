@@ -1,4 +1,4 @@
-"""What geometry needs: the maps of a sample with their specs, and cutting, resizing, padding them.
+"""What geometry needs: the maps of a sample with their specs, and cutting, resizing, padding them; of clips each frame.
 
 OpenCV is called directly here because a box of the source resized to a known size is one call per
 map; the albumentations counterpart pads and resizes whole images before it crops.
@@ -6,15 +6,18 @@ map; the albumentations counterpart pads and resizes whole images before it crop
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from rgbx._text import one_of
+from rgbx.datasets.clip import clips_of, with_masks
 from rgbx.datasets.sample import Sample
-from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, MapSpec
+from rgbx.maps import IGNORE_INDEX, MASKS, STANDARD_MAPS, TIMES, MapSpec
 from rgbx.maps.normals import unit_length
 
 LABEL = MapSpec("label", 1, "uint8", "train_id", "nearest", IGNORE_INDEX)
@@ -23,6 +26,8 @@ MASK = "mask"  # unit of what `MASKS` end beside a map `name`, 1 where its pixel
 
 Maps = Mapping[str, MapSpec]
 Fill = Mapping[str, float | Sequence[float]]
+
+_FRAME = re.compile(r"@\d+")  # in keys of what `unfold` makes
 
 _LEAST_WEIGHT = 1e-3  # below, the nearest known pixel is taken
 _LINEAR_KINDS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
@@ -37,8 +42,84 @@ class Box(NamedTuple):
     width: int
 
 
+class Spatial:
+    """Geometry of a sample, which is the same for all maps, the label, and all frames of clips.
+
+    Args:
+        maps: specs of maps that are not standard.
+    """
+
+    def __init__(self, *, maps: Maps | None = None) -> None:
+        self.maps = maps
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        frames = unfold(sample)
+        return fold(self.apply(frames, specs_of(frames, self.maps), rng), sample)
+
+    def apply(self, sample: Sample, specs: Maps, rng: np.random.Generator) -> Sample:
+        """The sample with other arrays in place of those that `specs` names; each is of one frame, [H, W, ...]."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply(sample, specs, rng)")
+
+
+def unfold(sample: Sample) -> Sample:
+    """A sample in which each frame of a clip, and of its masks, is a map of its own, `NAME@0`, `NAME@0_valid`, ..."""
+    result = dict(sample)
+    for name in clips_of(sample):
+        for key in with_masks(sample, name):
+            frames = result.pop(key)
+            result |= {f"{name}@{k}{key.removeprefix(name)}": frame for k, frame in enumerate(frames)}
+    return result
+
+
+def fold(done: Sample, sample: Sample) -> Sample:
+    """What became of an unfolded sample, with the clips that `sample` has."""
+    result = {key: value for key, value in done.items() if not _FRAME.search(key)}
+    for name in clips_of(sample):
+        for key in with_masks(sample, name):
+            ending = key.removeprefix(name)
+            result[key] = np.stack([done[f"{name}@{k}{ending}"] for k in range(len(sample[key]))])
+    return result
+
+
+def each_frame(
+    sample: Sample,
+    name: str,
+    change: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+    rng: np.random.Generator,
+    *,
+    alike: bool = False,
+) -> np.ndarray:
+    """A map [H, W, ...] changed, or a clip of it [T, H, W, ...] frame by frame.
+
+    Args:
+        sample: which has it.
+        name: of the map.
+        change: gives a frame for a frame and the sample's generator.
+        rng: of this visit.
+        alike: whether all frames of a clip have the same draws.
+    """
+    if name not in clips_of(sample):
+        return change(sample[name], rng)
+    frames = sample[name]
+    draws = [copy.deepcopy(rng) for _ in frames[1:]] if alike else [rng] * (len(frames) - 1)
+    return np.stack([change(frame, draw) for frame, draw in zip(frames, [*draws, rng], strict=True)])
+
+
+def still(who: str, sample: Sample, name: str) -> None:
+    """Refuses a map that is a clip.
+
+    Raises:
+        ValueError: naming transforms that make frames of clips.
+    """
+    if name in clips_of(sample):
+        raise ValueError(
+            f"{who} works on single frames, but {name} of sample {sample.get('sample_id')!r} is a clip of "
+            f"{len(sample[name])}; NearestFrames or FramesAsMaps before it make frames of clips"
+        )
+
+
 def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
-    """Specs of all arrays [H, W, ...] of a sample, `label` and masks of maps (`MASKS`) included.
+    """Specs of all arrays [H, W, ...] of a sample, `label` and masks of maps (`MASKS`) included; not of times.
 
     Args:
         sample: an unpacked sample.
@@ -51,8 +132,12 @@ def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
     known |= {
         name: MapSpec(name, 1, "uint8", MASK, "nearest") for name in [key + ending for key in known for ending in MASKS]
     }
-    arrays = [key for key, value in sample.items() if isinstance(value, np.ndarray)]
-    unknown = [key for key in arrays if key not in known]
+    arrays = {
+        key: _FRAME.sub("", key)
+        for key, value in sample.items()
+        if isinstance(value, np.ndarray) and not key.endswith(TIMES)
+    }
+    unknown = [key for key, name in arrays.items() if name not in known]
     if unknown:
         raise ValueError(
             f"sample {sample.get('sample_id')!r}: no MapSpec for {unknown}; pass "
@@ -63,7 +148,7 @@ def specs_of(sample: Sample, maps: Maps | None = None) -> dict[str, MapSpec]:
         raise ValueError(
             f"sample {sample.get('sample_id')!r} holds no numpy array, found {kinds}; geometry comes before PackSample"
         )
-    return {key: known[key] for key in arrays}
+    return {key: known[name] for key, name in arrays.items()}
 
 
 def image_size(sample: Sample, specs: Maps) -> tuple[int, int]:

@@ -40,6 +40,11 @@ def lay_predict(_, root):
     lay_frames()
 
 
+def lay_retrieve(_, root):
+    save("work_dirs/codes/epoch_1.pth", small(heads={"codes": dict(task="embedding", dim=4)}, fusion="late"))
+    lay_frames()
+
+
 def lay_translate(_, root):
     save("work_dirs/normals/epoch_1.pth", small("map"))
     lay_frames()
@@ -107,6 +112,7 @@ LAID = {  # what has to lie where an example names it
     "train": lay_config,
     "test": lay_test,
     "predict": lay_predict,
+    "retrieve": lay_retrieve,
     "translate": lay_translate,
     "doctor": lay_doctor,
     "prepare": lay_prepare,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rgbx.datasets import MapSpec
-from rgbx.transforms import CenterCrop, HorizontalFlip, PadTo, RandomScaleCrop, Resize
+from rgbx.transforms import CenterCrop, HorizontalFlip, OtherCamera, PadTo, RandomScaleCrop, Resize
 
 SIZE = (48, 64)
 RNG = np.random.default_rng(0)
@@ -297,3 +297,29 @@ def test_a_crop_takes_the_mask_of_its_own_window():
         found = RandomScaleCrop((16, 16), scale=(0.6, 1.9))(given, np.random.default_rng(seed))
         measured = found["thermal_valid"] > 0
         assert found["thermal"][measured].min() >= 100 and (found["thermal"][~measured] == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_another_camera_sees_its_maps_zoomed_and_shifted(seed):
+    sample = coordinates(depth_valid=np.ones(SIZE, np.uint8))
+    found = OtherCamera(("depth",), zoom=0.3, shift=0.2)(sample, np.random.default_rng(seed))
+    assert all(found[key] is sample[key] for key in ("rgb", "label"))
+    inside = found["depth"] > 0
+    np.testing.assert_array_equal(found["depth_valid"] > 0, inside)
+    assert inside.mean() > 0.4
+    rng = np.random.default_rng(seed)
+    factor = rng.uniform(1, 1.3)
+    for axis, (side, source) in enumerate(zip(SIZE, rows_and_columns(found["depth"]), strict=True)):
+        middle = side / 2 + rng.uniform(-0.2, 0.2) * side
+        place = np.indices(SIZE)[axis]
+        expected = middle + (place + 0.5 - side / 2) / factor - 0.5
+        assert np.abs(source - expected)[inside].max() <= 1.5
+    assert (OtherCamera(("depth",), zoom=0, shift=0)(sample, rng)["depth"] == sample["depth"]).all()
+
+
+def test_another_camera_names_what_it_lacks():
+    with pytest.raises(ValueError, match=r"has no 'thermal'; it has \['rgb', 'depth', 'label'\]"):
+        OtherCamera(("thermal",))(coordinates(), RNG)
+    for options in (dict(keys="depth"), dict(keys=("depth",), zoom=-1), dict(keys=("depth",), shift=0.6)):
+        with pytest.raises(ValueError, match="OtherCamera needs"):
+            OtherCamera(**options)

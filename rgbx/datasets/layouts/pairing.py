@@ -252,9 +252,11 @@ def _partners(groups: Sequence[Group], others: Sequence[Group]) -> int:
 
 
 def timestamps(groups: Sequence[Group]) -> bool:
-    """Whether files are named by the time of their recording, in seconds, as no two cameras have it alike."""
+    """Whether files are named by the time of their recording, as no two cameras have it alike: in seconds, or since
+    1970 in milli-, micro- or nanoseconds.
+    """
     stems = [stem for group in groups for _, stem in group.files]
-    return bool(stems) and all(re.fullmatch(r"(.*/)?\d{9,}\.\d{3,}", stem) for stem in stems)
+    return bool(stems) and all(re.fullmatch(r"(.*/)?(\d{9,}\.\d{3,}|\d{13}|\d{16}|\d{19})", stem) for stem in stems)
 
 
 def split_lists(root: Path, keys: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -37,6 +37,7 @@ from rgbx.datasets.layouts.pairing import (
     timestamps,
 )
 from rgbx.datasets.sample import validate_sample
+from rgbx.datasets.timestamps import TIME_WORDS, Stamped, named_stamps, pair_all
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.files import read_colours, read_ids
 
@@ -81,6 +82,10 @@ def propose(root: str | Path) -> Proposal:
     looks = [Look(root, group) for group in groups]
     first, rest = looks[0], looks[1:]
     shared = [look for look in rest if look.shares(first)]
+    recorded = _recorded(root, looks) if timestamps(groups) else None
+    common = set.intersection(*(set(look.group.files) for look in (first, *shared)))
+    if recorded and (not shared or recorded.frames > len(common)):
+        return recorded
     if not shared:
         return Proposal(None, notes=_unpaired(groups))
     notes = [
@@ -165,20 +170,61 @@ def _declare(root: Path, chosen: Mapping[str, Look], keys: set[Key], notes: list
         if lacking := len(keys ^ set(look.group.files)):
             lone = min(stem for _, stem in keys ^ set(look.group.files))
             notes.append(f"{name}: {lacking} stems lack a file of this or of another map, such as {lone!r}; left out")
-    maps = {name: look.group.name for name, look in chosen.items()}
     splits, folders = _splits(root, chosen, keys, notes)
+    return _proposed(root, chosen, folders, splits, len(keys), notes)
+
+
+def _recorded(root: Path, looks: Sequence[Look]) -> Proposal | None:
+    """Maps that are named by the time of their recording, to be paired by the nearest; None where they are no pair."""
+    notes: list[str] = []
+    chosen = {name: look for name, look in _choose(looks, notes).items() if all(not key[0] for key in look.group.files)}
+    if len(chosen) < 2 or next(iter(chosen)) == "label":
+        return None
+    stamps: dict[str, list[Stamped]] = {}
+    folders = {name: look.group.place.folder for name, look in chosen.items()}
+    try:
+        for name, look in chosen.items():
+            paths = [path.as_posix() for path in look.group.files.values()]
+            stamps[name], unit = named_stamps(root, paths, [stem for _, stem in look.group.files])
+        spans = [
+            float(np.median(np.diff([item.time for item in items]))) for items in stamps.values() if len(items) > 1
+        ]
+        gap = float(f"{max(spans, default=0.04) / 2:.2g}")
+        frames, told = pair_all(stamps, gap, "frames")
+    except ValueError:
+        return None
+    notes += [told.removeprefix("frames: ")] if told else []
+    notes.append("by how much a sensor lags is for `rgbx doctor` to say, and for delays = {NAME = SECONDS} to state")
+    entry = ", ".join(f"{name} = {json.dumps(folder, ensure_ascii=False)}" for name, folder in folders.items())
+    splits = [
+        f"# files are named by their time in {TIME_WORDS[unit]}; max_gap is half a frame of the slowest map",
+        f"train = {{{entry}, max_gap = {gap:g}}}",
+    ]
+    return _proposed(root, chosen, folders, splits, len(frames), notes)
+
+
+def _proposed(
+    root: Path,
+    chosen: Mapping[str, Look],
+    folders: Mapping[str, str],
+    splits: Sequence[str],
+    frames: int,
+    notes: list[str],
+) -> Proposal:
+    """The text of a declaration, and what reading says of it."""
+    maps = {name: look.group.name for name, look in chosen.items()}
     lines = _label(chosen["label"], folders["label"], notes) if "label" in chosen else []
     for name, look in chosen.items():
         if name != "label":
             lines += ["", f"[modalities.{name}]", *_place(look.group, folders[name]), *_meaning(name, look)]
     count = sum(len(look.group.files) for look in chosen.values())
     head = [
-        f"# Proposed from the names and some contents of {count} files: {len(keys)} frames with {', '.join(chosen)}.",
+        f"# Proposed from the names and some contents of {count} files: {frames} frames with {', '.join(chosen)}.",
         "# Look at the reasons, and put the names of your classes; docs/datasets.md tells what each key means.",
         *(f"# Note: {note}" for note in notes),
     ]
     text = "\n".join([*head, *lines, "", "[splits]", *splits, ""])
-    return Proposal(text, maps, len(keys), (*notes, *_refusals(root, text)))
+    return Proposal(text, maps, frames, (*notes, *_refusals(root, text)))
 
 
 def _place(group: Group, folder: str) -> list[str]:

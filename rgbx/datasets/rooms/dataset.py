@@ -101,9 +101,12 @@ class SyntheticRooms(DenseDataset):
             paths = {name: str(self.path(name, index)) for name in names}
             frame = {name: DECODERS[name](_load(Path(paths[name]), name, self.size)) for name in names}
         sample: dict[str, Any] = {name: frame[name] for name in names}
-        if len(self.classes) <= HOT_HEATER:
-            sample["label"][sample["label"] == HOT_HEATER] = HEATER
+        sample["label"] = self.seen_classes(sample["label"])
         return {**sample, "sample_id": self.name_of(index), "paths": paths}
+
+    def seen_classes(self, label: np.ndarray) -> np.ndarray:
+        """A label of all classes, uint8 [H, W], in those of the dataset: without thermal, heaters are one class."""
+        return label if len(self.classes) > HOT_HEATER else np.where(label == HOT_HEATER, np.uint8(HEATER), label)
 
     def name_of(self, index: int) -> str:
         """See `DenseDataset.name_of`."""

@@ -148,8 +148,7 @@ def _draw_crate(buffer: HitBuffer, crate: Crate, window: Window, index: int) -> 
     turn = crate.rotation().T @ buffer.camera.rotation
     rays = _turned(_cropped(buffer, window), turn)
     origin = crate.rotation().T @ (buffer.camera.position - crate.centre)
-    with np.errstate(divide="ignore"):
-        inverse = [1 / d for d in rays]
+    inverse = [1 / np.where(d == 0, np.float32(1e-12), d) for d in rays]
     middle = [np.float32(-o) * i for o, i in zip(origin, inverse, strict=True)]
     reach = [np.float32(h) * np.abs(i) for h, i in zip(crate.half, inverse, strict=True)]
     enter = [m - r for m, r in zip(middle, reach, strict=True)]

@@ -25,7 +25,7 @@ with distance).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import cv2
 import numpy as np
@@ -83,27 +83,28 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = (120, 160), paints
     return scene.painted_by_class() if paints == "class" else scene
 
 
-def render_scene(scene: Scene, key: tuple[int, int], size: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def render_scene(
+    scene: Scene, key: tuple[int, ...], size: tuple[int, int], maps: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The maps of a scene as integers, the way PNG files hold them, and the clean depth.
 
     Args:
         scene: what to show.
-        key: (seed, index) of the sensors' noise.
+        key: (seed, index) of the sensors' noise; of a frame of a recording also which frame.
         size: (H, W) in pixels.
+        maps: some of `MAPS`; all by default. A map does not depend on which others are asked for.
     """
     hits = cast_scene(scene, size)
     streams = [np.random.default_rng((*key, sensor)) for sensor in (1, 2, 3)]
-    labels = np.array([*SIDE_CLASSES, *(item.label for item in scene.items)], np.uint8)
-    normal = np.rint(hits.normal * np.float32(32767.5) + np.float32(32767.5)).astype(np.uint16)
-    raw = {
-        "rgb": _see_colour(hits, scene, streams[0]),
-        "depth": _sense_depth(hits, streams[1]),
-        "thermal": _sense_heat(hits, scene, streams[2]),
-        "normal": normal,
-        "edge": _outlines(hits.face),
-        "label": labels[hits.item],
+    sensors: dict[str, Callable[[], np.ndarray]] = {
+        "rgb": lambda: _see_colour(hits, scene, streams[0]),
+        "depth": lambda: _sense_depth(hits, streams[1]),
+        "thermal": lambda: _sense_heat(hits, scene, streams[2]),
+        "normal": lambda: np.rint(hits.normal * np.float32(32767.5) + np.float32(32767.5)).astype(np.uint16),
+        "edge": lambda: _outlines(hits.face),
+        "label": lambda: _labels(hits, scene),
     }
-    return raw, hits.depth
+    return {name: sense() for name, sense in sensors.items() if not maps or name in maps}, hits.depth
 
 
 def cast_scene(scene: Scene, size: tuple[int, int]) -> HitBuffer:
@@ -180,6 +181,11 @@ def _sense_heat(hits: HitBuffer, scene: Scene, rng: np.random.Generator) -> np.n
     kelvin = cv2.GaussianBlur(kelvin + slope * (hits.room_point[2] - np.float32(1.2)), (5, 5), 0.7)
     kelvin += np.float32(0.08) * rng.standard_normal(kelvin.shape, np.float32)
     return np.rint(np.clip(100 * kelvin, 0, 65535)).astype(np.uint16)
+
+
+def _labels(hits: HitBuffer, scene: Scene) -> np.ndarray:
+    """Class ids, uint8 [H, W]."""
+    return np.array([*SIDE_CLASSES, *(item.label for item in scene.items)], np.uint8)[hits.item]
 
 
 def _outlines(face: np.ndarray) -> np.ndarray:

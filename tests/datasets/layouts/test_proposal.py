@@ -221,11 +221,27 @@ def test_no_frames(tmp_path):
     assert propose(tmp_path).text is None and "no images" in propose(tmp_path).notes[0]
     for index in range(3):
         save(tmp_path / f"rgb/{1305031102 + index}.175304.png", images(index)[0])
-        save(tmp_path / f"depth/{1305031102 + index}.160407.png", images(index)[1])
+        save(tmp_path / f"depth/{1305041102 + index}.160407.png", images(index)[1])
     proposal = propose(tmp_path)
     assert proposal.text is None and "time of recording" in proposal.notes[0]
     with pytest.raises(FileNotFoundError, match="nowhere"):
         propose(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("unit", ["seconds", "nanoseconds"])
+def test_files_named_by_the_time_of_recording(tmp_path, unit):
+    for index in range(6):
+        times = [1305031102 + index / 5, 1305031102.04 + index / 10]
+        names = [f"{time:.6f}" if unit == "seconds" else f"{round(time * 10**9)}" for time in times]
+        save(tmp_path / f"rgb/{names[0]}.png", images(index)[0])
+        save(tmp_path / f"depth/{names[1]}.png", images(index)[1])
+    proposal = propose(tmp_path)
+    assert proposal.frames == 4 and f"by their time in {unit};" in proposal.text
+    assert any("2 of 6 rgb without depth, 2 depth over" in note for note in proposal.notes)
+    assert tomllib.loads(proposal.text)["splits"] == {"train": {"rgb": "rgb", "depth": "depth", "max_gap": 0.1}}
+    (tmp_path / "dataset.toml").write_text(proposal.text)
+    dataset = FolderDataset(tmp_path)
+    assert len(dataset) == 4 and {name: len(items) for name, items in dataset.stamps.items()} == {"rgb": 6, "depth": 6}
 
 
 def test_files_that_are_no_data(tmp_path):

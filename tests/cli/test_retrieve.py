@@ -1,0 +1,129 @@
+"""rgbx retrieve: what it prints and writes, that an index is used again and a stale one told, and its errors."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from small_models import small
+
+import rgbx
+from rgbx.cli.main import main
+from rgbx.datasets import SyntheticRooms
+from rgbx.models.checkpoint import to_plain
+from rgbx.models.search import CodeIndex
+
+SIZE, COUNT = (48, 64), 4
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkpoint, and rooms as folders of maps."""
+    root = tmp_path_factory.mktemp("retrieve")
+    rooms = SyntheticRooms(split="test", num_frames=COUNT, size=SIZE, root=root / "rooms")
+    for index in range(COUNT):
+        rooms.write(index)
+    save(root / "codes.pth", small(heads={"codes": dict(task="embedding", dim=6)}, fusion="late"))
+    return root
+
+
+def save(path, model):
+    about = {"maps": {}, "stored": {"depth": {"scale": 1000.0}}}
+    state = {"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": {"epoch": 1, "dataset": about}}
+    torch.save(state, path)
+
+
+def words(place, *more, query=None, index=None):
+    folder = place / "rooms/test"
+    given = ["--index", index or f"depth={folder / 'depth'}", "--query", query or f"rgb={folder / 'rgb'}"]
+    return ["retrieve", str(place / "codes.pth"), *given, *more, "--map", "depth", "scale=1000"]
+
+
+def test_frames(place, tmp_path, capsys):
+    assert main(words(place, "--out", str(tmp_path), "--top", "3")) == 0
+    printed = capsys.readouterr().out
+    assert f"{COUNT} frames of depth indexed" in printed
+    assert f"Right is the frame of the same name; of {COUNT} queries" in printed
+    model = rgbx.load(place / "codes.pth")
+    files = {name: sorted((place / "rooms/test" / name).glob("*.png")) for name in ("rgb", "depth")}
+    depth = np.stack([model.predict(depth=file, depth_scale=1000)["codes"].code for file in files["depth"]])
+    rgb = np.stack([model.predict(rgb=file)["codes"].code for file in files["rgb"]])
+    np.testing.assert_allclose(CodeIndex.read(tmp_path / "index.npz").codes, depth, atol=1e-5)
+    rows = json.loads((tmp_path / "retrieved.json").read_text())
+    assert [row["query"] for row in rows] == [file.stem for file in files["rgb"]]
+    for row, cosine in zip(rows, rgb @ depth.T, strict=True):
+        order = np.argsort(-cosine)[:3]
+        assert [answer["found"] for answer in row["answers"]] == [files["depth"][i].stem for i in order]
+        assert [answer["cosine"] for answer in row["answers"]] == pytest.approx(cosine[order].tolist(), abs=1e-5)
+        assert all(answer["right"] == (answer["found"] == row["query"]) for answer in row["answers"])
+    picture = cv2.imread(str(tmp_path / "retrieved.png"))
+    assert picture.shape[0] > COUNT * 120 and picture.shape[1] > 4 * 160
+
+
+def test_regions_by_masks(place, tmp_path, capsys):
+    masks = place / "rooms/test/label"
+    one = f"rgb={place / 'rooms/test/rgb/000001.png'}"
+    assert main(words(place, "--masks", str(masks), "--out", str(tmp_path), query=one)) == 0
+    label = {file.stem: cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in masks.glob("*.png")}
+    expected = [(stem, k) for stem in sorted(label) for k in np.unique(label[stem]) if k != 255]
+    index = CodeIndex.read(tmp_path / "index.npz")
+    assert list(zip(index.frames, index.regions.tolist(), strict=True)) == expected
+    assert f"{len(expected)} regions of {COUNT} frames of depth indexed" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "retrieved.json").read_text())
+    assert [row["query"] for row in rows] == [f"000001 [{k}]" for k in np.unique(label["000001"]) if k != 255]
+    for row in rows:
+        own = re.search(r"\[\d+\]", row["query"])[0]
+        assert all(answer["right"] == answer["found"].endswith(own) for answer in row["answers"])
+
+
+def test_an_index_is_used_again_until_it_is_stale(place, tmp_path, capsys):
+    folder = tmp_path / "depth"
+    folder.mkdir()
+    for file in (place / "rooms/test/depth").glob("*.png"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    given = words(place, "--index-file", str(tmp_path / "kept.npz"), index=f"depth={folder}")
+    said = []
+    for change in (None, None, "gone", "options"):
+        if change == "gone":
+            (folder / "000000.png").unlink()
+        assert main([*given[:-1], "scale=500"] if change == "options" else given) == 0
+        said.append(capsys.readouterr().out)
+    assert "indexed in" in said[0] and "made before" in said[1]
+    assert "kept.npz is made anew: 1 file gone" in said[2] and "--map says something else" in said[3]
+    assert not (tmp_path / "retrieved.png").exists()
+    save(place / "other.pth", small(1, heads={"codes": dict(task="embedding", dim=6)}, fusion="late"))
+    assert main([given[0], str(place / "other.pth"), *given[2:-1], "scale=500"]) == 0
+    assert "it is of another checkpoint" in capsys.readouterr().out
+
+
+def test_a_dataset_without_labels(place, capsys):
+    assert main(words(place, "--split", "test", index=f"depth={place / 'rooms'}")[:-3]) == 0
+    assert "Right is the frame of the same name" in capsys.readouterr().out
+
+
+def test_names_that_tell_nothing(place, tmp_path, capsys):
+    (tmp_path / "elsewhere.png").write_bytes((place / "rooms/test/rgb/000000.png").read_bytes())
+    assert main(words(place, query=f"rgb={tmp_path / 'elsewhere.png'}")) == 0
+    assert "what is right is not told" in capsys.readouterr().out
+
+
+def test_errors_teach(place, tmp_path, capsys):
+    rooms = place / "rooms/test"
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks/000000.png"), np.zeros((3, 4), np.uint8))
+    save(tmp_path / "labels.pth", small("classes"))
+    cases = [
+        (words(place, "--by", "region"), "--by region needs --masks FOLDER"),
+        (words(place, "--by", "frame", "--masks", str(rooms / "label")), "--masks are of regions"),
+        (words(place, query=f"thermal={rooms / 'rgb'}"), "'thermal' is no map of this model; it knows rgb, depth"),
+        (words(place, index=f"depth={rooms / 'depth/000000.png'}"), "is one file; expected a folder"),
+        (words(place, "--masks", str(tmp_path / "masks")), r"expected one size"),
+        (words(place, "--masks", str(tmp_path)), "--masks holds no image '000000', which depth has"),
+        (words(place, "--head", "labels"), "--head labels: those that embed are codes"),
+        (["retrieve", str(tmp_path / "labels.pth"), *words(place)[2:]], "no head that embeds; its heads are labels"),
+    ]
+    for given, message in cases:
+        assert main(given) == 2, message
+        assert re.search(message, capsys.readouterr().err), message

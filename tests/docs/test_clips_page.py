@@ -1,0 +1,52 @@
+"""docs/clips.md does what it says: its files are written, its commands and code are run, one after the other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rgbx.cli.main import main
+
+PAGE = (Path(__file__).parents[2] / "docs" / "clips.md").read_text()
+FENCED = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names, kinds = {}, []
+    for kind, file, text in FENCED.findall(PAGE):
+        kinds.append(kind)
+        path, _, more = file.partition(" ")
+        if path:
+            Path(path).write_text(Path(path).read_text() + text if more else text)
+        elif kind == "bash":
+            (command,) = text.splitlines()
+            assert main(command.split()[1:]) == 1  # a warning
+            said = " ".join(capsys.readouterr().out.split())
+            form = r"depth lags by (\d+) ms behind rgb \((\d+) to (\d+) ms; a frame of depth takes 67 ms\)"
+            late = re.search(form, said)
+            assert abs(int(late[1]) - 150) <= 15 and int(late[2]) <= 150 <= int(late[3])
+        elif kind == "python":
+            exec(text.replace('"resnet18"', '"test_resnet"'), names)
+    assert kinds == ["python", "toml", "bash", "text", "python", "toml", "python", "python", "python"]
+    printed = capsys.readouterr().out
+    assert re.search(r"^0\.1\d s, from 0\.1\d+ to 0\.1\d+ decided$", printed, re.M)
+    assert "(1, 48, 64, 3) (5, 48, 64)" in printed and "['depth', 'depth_valid']" in printed
+    assert "(7, 60, 80)" in printed and "loss" in printed
+    assert names["dataset"].stamps and len(names["clips"]) > 3
+    apart = names["sample"]["depth_time"] - names["sample"]["time"]
+    assert abs(apart[2]) <= 0.5 / 15 + 1e-6
+
+
+def test_the_bars_are_those_of_the_benchmark():
+    """Every figure of the page's table stands in the result that the benchmark wrote."""
+    result = (Path(__file__).parents[2] / "benchmarks" / "results" / "delay.md").read_text()
+    rows = [line for line in PAGE.splitlines() if line.startswith(("| rooms", "| nyu"))]
+    assert rows and all(row in result for row in rows)
+
+
+@pytest.mark.parametrize("name", ["RoomClips", "SequenceDataset", "NearestFrames", "FramesAsMaps", "time_unit"])
+def test_the_page_names(name):
+    assert name in PAGE
