@@ -16,6 +16,7 @@ from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_f
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
+    CLIP,
     Hallucinate,
     Hallucination,
     Purification,
@@ -115,6 +116,7 @@ class SharedBackbone(nn.Module):
         self.multiple, self.smallest = self.strides[-1], 1
         self._first_stage = stages[0]
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+        self.norm = norm
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
         self.stems = dict(stems or {})
@@ -250,14 +252,19 @@ class SharedBackbone(nn.Module):
 
     def _frame_features(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Of each stage {modality: [N, T, C, h, w]}: stills as one stack, clips by modality, as T is each one's own."""
-        if all(x.ndim == 4 for x in inputs.values()):
+        if all(x.ndim != CLIP for x in inputs.values()):
             stills = (split_modalities(x, self.layout) for x in self._features(inputs))
             return [{name: x.unsqueeze(1) for name, x in stage.items()} for stage in stills]
         if self.purification is not None:
             raise ValueError("gates of purification read stills: take purification out of a model of clips")
+        if self.norm != "private":
+            raise ValueError(
+                f"norm is {self.norm!r}, whose statistics are of all modalities together; clips pass one by one, each "
+                "with its number of frames, and need norm='private'"
+            )
         found = {}
         for name in self.layout.present:
-            clip = inputs[name] if inputs[name].ndim == 5 else inputs[name].unsqueeze(1)
+            clip = inputs[name] if inputs[name].ndim == CLIP else inputs[name].unsqueeze(1)
             with self.layout.holding([name]):
                 features = self._features({name: clip.flatten(0, 1)})
             found[name] = [x.unflatten(0, (-1, clip.shape[1])) for x in features]

@@ -15,10 +15,10 @@ from torch import Tensor
 from rgbx._text import branch_title, mask_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
 from rgbx.evaluate.session import Outputs, Subset
+from rgbx.layers import CLIP
 from rgbx.maps import TIMES
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import share_panel
-from rgbx.models.clips import CLIP
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 

@@ -5,6 +5,7 @@ from rgbx.layers.private import modality_norm, owner, replace_norms, separate_la
 from rgbx.layers.purification import Purification, SequencePurification, StageGates, build_purification
 from rgbx.layers.reversal import reverse_gradient
 from rgbx.layers.stack import (
+    CLIP,
     Gated,
     ModalityAffine,
     ModalityLayer,
@@ -19,6 +20,7 @@ from rgbx.layers.stack import (
 )
 
 __all__ = [
+    "CLIP",
     "Gated",
     "Hallucinate",
     "Hallucination",

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from rgbx._text import one_of
 
 _T = TypeVar("_T")
+CLIP = 5  # dimensions of a clip's batch [N, T, c, H, W]; stills have 4
 
 
 class Gated(NamedTuple):
@@ -244,14 +245,17 @@ class _Block:
         self.gates: list[Gated] = [] if outer is None else outer.gates
         around: bool = outer is None or outer.purified
         self.purified: bool = around if self._purified is None else self._purified
-        self.times: Mapping[str, Tensor] | None = (
-            self._times if self._times is not None or outer is None else outer.times
-        )
-        self.trace: Trace | None = outer.trace if outer is not None and self._trace is None else self._trace
+        # what is computed again in a backward pass reads neither of these
+        self.times: Mapping[str, Tensor] | None = _given(self._times, None if outer is None else outer.times)
+        self.trace: Trace | None = _given(self._trace, None if outer is None else outer.trace)
         self.thread.block = self
 
     def __exit__(self, *exception: object) -> None:
         self.thread.block = self.outer
+
+
+def _given(own: _T | None, around: _T | None) -> _T | None:
+    return around if own is None else own
 
 
 NO_BACKWARD = -1

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from rgbx._types import Batch
+from rgbx.layers import CLIP
 from rgbx.maps import TIMES
-
-CLIP = 5  # dimensions of a batch of clips
 
 
 class Clip(NamedTuple):
@@ -77,3 +76,28 @@ def refuse_clips(inputs: Mapping[str, Tensor]) -> None:
                 "frames nearest to the label by the transform NearestFrames, each frame as a map of its own by "
                 "FramesAsMaps, or a fusion method that reads clips, such as 'mea'"
             )
+
+
+def times_of(
+    inputs: Mapping[str, Tensor],  # [N, T, c, H, W] or [N, c, H, W] each
+    times: Mapping[str, Tensor] | None,  # [N, T] each
+) -> dict[str, Tensor]:
+    """Times of all inputs of a model that reads clips, [N, T]; of stills among them 0.
+
+    Raises:
+        ValueError: a clip without times, or with those of other frames.
+    """
+    found = {}
+    for name, x in inputs.items():
+        shape = list(x.shape[:2]) if x.ndim == CLIP else [len(x), 1]
+        own = None if times is None else times.get(name)
+        if own is None and x.ndim != CLIP:
+            own = torch.zeros(shape, device=x.device)
+        if own is None or list(own.shape) != shape:
+            given = "none" if own is None else f"{list(own.shape)}"
+            raise ValueError(
+                f"input {name} is a clip {list(x.shape)} with times {given}; expected times={{{name!r}: {shape}}}, "
+                "seconds after the label, as data_preprocessor gives them"
+            )
+        found[name] = own
+    return found

@@ -25,10 +25,10 @@ from rgbx._protocol import Protocol
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
-from rgbx.layers import Hallucination, StackLayout, StageGates, Trace, settled, split_modalities, untracked
+from rgbx.layers import CLIP, Hallucination, StackLayout, StageGates, Trace, settled, split_modalities, untracked
 from rgbx.layers.stack import Gated
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, TIMES, UNITS, MapSpec
-from rgbx.models.clips import CLIP, read_clip, refuse_clips
+from rgbx.models.clips import read_clip, refuse_clips, times_of
 from rgbx.models.inputs import frames_of, map_inputs, split_arguments
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
@@ -293,8 +293,7 @@ class Preprocessor(nn.Module):
         targets: dict[str, Target] = {name: target for name, target in found.items() if target is not None}
         given: dict[str, Any] = {"inputs": inputs, "targets": targets, "sample_id": batch.get("sample_id")}
         if clips:
-            still = torch.zeros_like(next(iter(clips.values())).times[:, :1])
-            given["times"] = {name: (clips[name].times if name in clips else still).to(device) for name in inputs}
+            given["times"] = {name: clip.times.to(device) for name, clip in clips.items()}
         corrupted = {name: batch[key] != 0 for name in inputs if (key := f"{name}_corrupted") in batch}
         return {**given, "corrupted": corrupted} if training and corrupted else given
 
@@ -842,7 +841,7 @@ class MultimodalModel(nn.Module):
         if self.modality_dropout is not None:
             self.modality_dropout.set_seed(seed)
         if self._subsets is not None:
-            self._subsets.set_seed(seed)
+            self._subsets.set_seed(seed + 1)  # or both would leave out the same
 
     def hallucinated(self, present: Collection[str]) -> tuple[str, ...]:
         """Names of the modalities whose branches are filled in when these are present at test."""
@@ -1050,8 +1049,11 @@ class MultimodalModel(nn.Module):
         if not present:
             raise ValueError(f"inputs hold {sorted(inputs)}; expected at least one of {list(self.modalities)}")
         check_inputs(present)
-        if not self.backbone.reads_clips and any(x.ndim == CLIP for x in present.values()):
-            refuse_clips(present)
+        times = self.layout.times if times is None else times
+        if times is not None or any(x.ndim == CLIP for x in present.values()):
+            if not self.backbone.reads_clips:
+                refuse_clips(present)
+            times = times_of(present, times)
         height, width = next(iter(present.values())).shape[-2:]
         padded = {name: self._pad(x) for name, x in present.items()}
         size = next(iter(padded.values())).shape[-2:]
@@ -1087,7 +1089,7 @@ class MultimodalModel(nn.Module):
     ) -> Tensor:
         if self.padding == "none":
             return x
-        if x.ndim == 5:
+        if x.ndim == CLIP:
             return self._pad(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         height, width = x.shape[-2:]
         multiple, smallest = self.backbone.multiple, self.backbone.smallest

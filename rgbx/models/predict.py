@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rgbx._protocol import PROTOCOLS, Protocol, Size
 from rgbx._text import one_of
 from rgbx._types import Batch
-from rgbx.layers import StackLayout
+from rgbx.layers import CLIP, StackLayout
 from rgbx.models.windows import slide
 from rgbx.tasks import Prediction, Target, Task
 from rgbx.tasks.base import NotFiniteError
@@ -390,7 +390,7 @@ def _resize(
 ) -> Tensor:
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    if x.ndim == 5:
+    if x.ndim == CLIP:
         return _resize(x.flatten(0, 1), size, mode, align_corners).unflatten(0, x.shape[:2])
     return F.interpolate(x, size=tuple(size), mode=mode, align_corners=None if mode == "nearest" else align_corners)
 
@@ -410,7 +410,7 @@ def _resize_by_opencv(
     size: Size | None = None,
 ) -> Tensor:
     """To a size; or by a scale, where sides are rounded, half to even, and steps between pixels are 1/scale."""
-    if x.ndim == 5:
+    if x.ndim == CLIP:
         return _resize_by_opencv(x.flatten(0, 1), mode, scale=scale, size=size).unflatten(0, x.shape[:2])
     how = cv2.INTER_NEAREST if mode == "nearest" else cv2.INTER_LINEAR
     sides = None if size is None else (size[1], size[0])

@@ -16,8 +16,9 @@ from rgbx._text import nearest
 from rgbx._types import Batch
 from rgbx.datasets import EveryKth, FolderDataset
 from rgbx.datasets.collation import difference
+from rgbx.layers import CLIP
 from rgbx.models import MultimodalModel
-from rgbx.models.clips import CLIP, refuse_clips
+from rgbx.models.clips import refuse_clips
 from rgbx.models.multimodal import Range
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange

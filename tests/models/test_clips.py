@@ -105,6 +105,7 @@ def test_holes_of_a_frame_are_its_own():
             alone = {"depth": batch["depth"][i, j][None], "depth_valid": batch["depth_valid"][i, j][None]}
             expected = model.data_preprocessor(alone)["inputs"]["depth"][0]
             torch.testing.assert_close(given["inputs"]["depth"][i, j], expected, rtol=0, atol=0)
+    assert set(given["times"]) == set(FRAMES)
     torch.testing.assert_close(given["times"]["rgb"], torch.tensor([[-0.1, 0.001]] * 2), rtol=0, atol=1e-6)
     assert given["times"]["depth"].dtype == torch.float32  # of seconds since 1970, that would be off by a minute
 
@@ -156,6 +157,29 @@ def test_what_no_clip_can_be(change, words):
 def test_models_of_stills_say_the_ways_out(fusion):
     with pytest.raises(ValueError, match=r"input rgb is a clip of 2 frames.*NearestFrames.*FramesAsMaps.*'mea'"):
         build(fusion).predict(clips())
+
+
+def test_times_go_with_the_clips():
+    model, batch = build(), clips()
+    given = model.data_preprocessor(batch)
+    inputs, times = given["inputs"], given["times"]
+    whole = model(inputs, times=times)
+    still = {**inputs, "rgb": inputs["rgb"][:, 1]}
+    found = model(still, times={"depth": times["depth"]})
+    torch.testing.assert_close(found["depth"], whole["depth"], rtol=0, atol=0)
+    for wrong in (None, {"rgb": times["rgb"]}, {**times, "depth": times["rgb"]}):
+        with pytest.raises(
+            ValueError, match=r"input (rgb|depth) is a clip \[2, ., ., 33, 47\] with times .*expected times="
+        ):
+            model(inputs, times=wrong)
+
+
+@pytest.mark.parametrize("norm", ["affine", "shared"])
+def test_statistics_of_all_modalities_need_one_stack(norm):
+    model = build(norm=norm)
+    assert len(model.predict(stills(clips()))) == 2
+    with pytest.raises(ValueError, match=f"norm is '{norm}'.*need norm='private'"):
+        model.predict(clips())
 
 
 def test_gates_read_stills():
