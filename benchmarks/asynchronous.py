@@ -5,7 +5,8 @@ on, 10 a second. Depth lags by 0 to 2 frames in training, another delay for each
 frames (unseen) at test, constant or with a jitter of half a frame to either side; scenes of training and test differ.
 All rows train the same network from random weights with the same order and schedule:
 
-- nearest timestamp: depth's frame whose stamp is nearest to the label's time, asymmetric fusion, trained without delays;
+- nearest timestamp: the depth frame whose stamp is nearest to the label's time, asymmetric fusion, trained without
+  delays;
 - after the estimated delay: the same network, the delay of each test set estimated by `rgbx.doctor.delay`, taken off;
 - delays as augmentation: nearest timestamp, trained with delays;
 - frame stacking: all frames as channels of one network (`FramesAsMaps` and early fusion), trained with delays;
@@ -31,6 +32,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -38,11 +40,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
+from rgbx.backbones import SharedBackbone
 from rgbx.datasets.rooms import RoomClips
 from rgbx.doctor.delay import Track, estimate_delay
 from rgbx.evaluate.session import Session
 from rgbx.fusion import FusionMethod, fusion_method
-from rgbx.fusion.mea import TargetFrames, blend
+from rgbx.fusion.mea import AsynchronousFusion, TargetFrames, blend
 from rgbx.layers import StackLayout
 from rgbx.maps import STANDARD_MAPS
 from rgbx.models import MultimodalModel, multimodal_segmentor
@@ -50,9 +53,11 @@ from rgbx.train.loops import training_step
 from rgbx.train.optim import EncoderDecoderConstructor
 from rgbx.transforms import FramesAsMaps, HorizontalFlip, NearestFrames, PackSample, collate
 
+Found = dict[str, dict[int, dict[str, Any]]]  # row: seed: result
+
 ROOT = Path(__file__).resolve().parents[1]
-RATE, FRAMES, SEEN, DELAYS, UNSEEN = 10.0, 5, 2, range(5), (3, 4)  # Hz; frames
-JITTERS = (0.0, 0.5)  # frames, to either side
+RATE, FRAMES, SEEN, UNSEEN = 10.0, 5, 2, (3, 4)  # Hz; frames
+TESTED = {0.0: (0, 1, 2, 3, 4), 0.5: (0, 3, 4)}  # frames of jitter, to either side, and delays
 SIZE, SPEED, TRAIN, TEST = (48, 64), 30.0, 600, 120  # degrees per second; clips
 DEPTH = {"mean": (3.85,), "std": (1.40,)}  # metres
 STACKED = [f"depth_{k}" for k in range(FRAMES)]
@@ -109,14 +114,15 @@ class KeptClips(RoomClips):
             samples = [self.read(i) for i in range(len(self))]
             arrays = [key for key, value in samples[0].items() if key not in ("sample_id", "paths")]
             folder.mkdir(parents=True, exist_ok=True)
-            np.savez(path, **{key: np.stack([sample[key] for sample in samples]) for key in arrays})
+            kept: dict[str, Any] = {key: np.stack([sample[key] for sample in samples]) for key in arrays}
+            np.savez(path, **kept)
         self.kept = dict(np.load(path))
         return self
 
-    def read(self, index: int) -> dict[str, object]:
+    def read(self, index: int) -> dict[str, Any]:
         if not hasattr(self, "kept"):
             return super().read(index)
-        found: dict[str, object] = {key: x[index].copy() if x.ndim > 1 else x[index] for key, x in self.kept.items()}
+        found: dict[str, Any] = {key: x[index].copy() if x.ndim > 1 else x[index] for key, x in self.kept.items()}
         return {**found, "time": float(self.kept["time"][index]), "sample_id": self.name_of(index), "paths": {}}
 
 
@@ -129,11 +135,11 @@ def clips(
     corrected: float = 0.0,
 ) -> KeptClips:
     """Clips as a row reads them; delays and jitter in frames, `corrected` the seconds that are taken off."""
-    reduce = {
+    reductions: dict[str, list[Any]] = {
         "nearest": [NearestFrames(delays={"depth": corrected})],
         "stacked": [dict(type=FramesAsMaps, frames={"depth": FRAMES}), NearestFrames()],
         "clips": [],
-    }[row.reads]
+    }
     flip = [HorizontalFlip] if split == "train" else []
     return KeptClips(
         split=split,
@@ -145,7 +151,7 @@ def clips(
         frames={"depth": FRAMES},
         offsets={"depth": 0},
         speed=SPEED,
-        transforms=[*reduce, *(dict(type=each) for each in (*flip, PackSample))],
+        transforms=[*reductions[row.reads], *(dict(type=each) for each in (*flip, PackSample))],
     ).keep(options.data)
 
 
@@ -202,7 +208,9 @@ def estimated(delay: float, jitter: float, options: argparse.Namespace) -> float
 def codes(model: MultimodalModel, frames: KeptClips) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
     """Codes {kind: {modality: [n, code]}} of all clips, and the share of each class in their labels, [n, K]."""
     found, shares = [], []
-    fused = model.backbone.frames.codes
+    fusion = cast(SharedBackbone, model.backbone).frames
+    assert isinstance(fusion, AsynchronousFusion)
+    fused = fusion.codes
     hook = fused.standard[2].register_forward_hook(lambda _layer, _given, given: found.append({"agnostic": given}))
     other = fused.encoders.register_forward_hook(lambda _layer, _given, given: exclusive.append(given.exclusive))
     exclusive: list[dict[str, Tensor]] = []
@@ -210,7 +218,8 @@ def codes(model: MultimodalModel, frames: KeptClips) -> tuple[dict[str, dict[str
         given = model.data_preprocessor(batch)
         model.run(given["inputs"], times=given["times"])
         shares.append(torch.stack([(batch["label"] == k).flatten(1).float().mean(1) for k in range(10)], 1))
-    hook.remove(), other.remove()
+    hook.remove()
+    other.remove()
     parts = {"agnostic": [each["agnostic"] for each in found], "exclusive": exclusive}
     return {
         kind: {name: torch.cat([part[name] for part in each]) for name in each[0]} for kind, each in parts.items()
@@ -274,11 +283,11 @@ def cost(row: Row, options: argparse.Namespace) -> dict[str, float]:
     return {"parameters": sum(p.numel() for p in model.parameters()), "flops": counter.get_total_flops()}
 
 
-def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, object]:
+def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     row = ROWS[name]
     model, step_s = train(row, seed, options)
-    found: dict[str, object] = {"step_s": step_s, **cost(row, options)}
-    for jitter, delay in itertools.product(JITTERS, DELAYS):
+    found: dict[str, Any] = {"step_s": step_s, **cost(row, options)}
+    for jitter, delay in ((jitter, delay) for jitter, delays in TESTED.items() for delay in delays):
         key = f"{delay} {jitter:g}"
         found[key] = score(model, clips("test", (delay, delay), jitter, row, options))
         if name == "nearest":
@@ -288,9 +297,9 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, object]:
     return {**found, "probes": probes(model, row, options)} if name.startswith("mea") else found
 
 
-def results(options: argparse.Namespace) -> dict[str, dict[int, dict[str, object]]]:
+def results(options: argparse.Namespace) -> Found:
     """{row: {seed: result}} of all that were asked for, from files or made now."""
-    found: dict[str, dict[int, dict[str, object]]] = {}
+    found: Found = {}
     for seed, name in itertools.product(options.seeds, options.rows):
         path = options.out / f"{name}_{seed}_{options.steps}_{options.backbone}.json"
         if not path.exists() and not options.only_table:
@@ -306,21 +315,22 @@ def shown(values: Sequence[float], form: str = ".3f") -> str:
     return f"{statistics.mean(values):{form}} ({', '.join(f'{x:{form}}' for x in values)})"
 
 
-def table(found: dict[str, dict[int, dict[str, object]]]) -> str:
+def table(found: Found) -> str:
     """Everything in Markdown."""
     rows = {ROWS[name].title: ("", seeds) for name, seeds in found.items()}
     if "nearest" in found:
         rows[CORRECTED] = ("corrected ", found["nearest"])
     lines, lost = [], {}
-    for jitter in JITTERS:
+    for jitter, delays in TESTED.items():
         word = f"Jitter of {jitter:g} frames" if jitter else "Constant delay"
         lines += ["", f"## {word}", "", "mIoU at a delay of as many frames: mean (each seed).", ""]
-        lines += [f"| row | {' | '.join(f'{d} (unseen)' if d in UNSEEN else f'{d}' for d in DELAYS)} |"]
-        lines += ["|---|" + "---|" * len(DELAYS)]
+        lines += [f"| row | {' | '.join(f'{d} (unseen)' if d in UNSEEN else f'{d}' for d in delays)} |"]
+        lines += ["|---|" + "---|" * len(delays)]
         for title, (prefix, seeds) in rows.items():
-            cells = [[each[f"{prefix}{d} {jitter:g}"] for each in seeds.values()] for d in DELAYS]
+            cells = [[each[f"{prefix}{d} {jitter:g}"] for each in seeds.values()] for d in delays]
             lines.append(f"| {title} | {' | '.join(shown(cell) for cell in cells)} |")
-            lost[title, jitter] = {d: [a - b for a, b in zip(cells[0], cells[d], strict=True)] for d in UNSEEN}
+            by_delay = dict(zip(delays, cells, strict=True))
+            lost[title, jitter] = {d: [a - b for a, b in zip(cells[0], by_delay[d], strict=True)] for d in UNSEEN}
     lines += [
         "",
         "## What unseen delays cost",
@@ -328,10 +338,10 @@ def table(found: dict[str, dict[int, dict[str, object]]]) -> str:
         "mIoU lost against the same row without delay: mean (each seed).",
         "",
     ]
-    heads = [f"{d}{f' ± {j:g}' if j else ''}" for j in JITTERS for d in UNSEEN]
+    heads = [f"{d}{f' ± {j:g}' if j else ''}" for j in TESTED for d in UNSEEN]
     lines += [f"| row | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for title in rows:
-        lines.append(f"| {title} | {' | '.join(shown(lost[title, j][d], '+.3f') for j in JITTERS for d in UNSEEN)} |")
+        lines.append(f"| {title} | {' | '.join(shown(lost[title, j][d], '+.3f') for j in TESTED for d in UNSEEN)} |")
     lines += [*bars(lost), *probe_lines(found), *cost_lines(found)]
     return "\n".join(lines)
 
@@ -352,7 +362,7 @@ def bars(lost: dict[tuple[str, float], dict[int, list[float]]]) -> list[str]:
     return lines
 
 
-def probe_lines(found: dict[str, dict[int, dict[str, object]]]) -> list[str]:
+def probe_lines(found: Found) -> list[str]:
     lines = [
         "",
         "## Codes",
@@ -368,7 +378,7 @@ def probe_lines(found: dict[str, dict[int, dict[str, object]]]) -> list[str]:
     return lines
 
 
-def cost_lines(found: dict[str, dict[int, dict[str, object]]]) -> list[str]:
+def cost_lines(found: Found) -> list[str]:
     lines = ["", "## Cost", "", "Of one clip, and processor time of a training step of 8 clips.", ""]
     lines += ["| row | parameters, M | GFLOP | step, s |", "|---|---|---|---|"]
     for name, seeds in found.items():
@@ -384,7 +394,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--steps", type=int, default=240, help="of 8 clips")
+    parser.add_argument("--steps", type=int, default=200, help="of 8 clips")
     parser.add_argument("--backbone", default="resnet10t")
     parser.add_argument("--data", type=Path, default=ROOT / "data/asynchronous", help="where rendered clips are kept")
     parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/asynchronous", help="where results are kept")

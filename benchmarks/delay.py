@@ -12,7 +12,8 @@ scenes.
 
 Each run is kept as JSON in --out, and read from there when the benchmark is started again. The table is written to
 --table (benchmarks/results/delay.md): of each kind and seed the largest error over all delays in frames of the lagging
-sensor, how many runs were decided, and in how many the stated interval of 95 % holds the truth.
+sensor, how many runs were decided, and in how many the stated interval of 95 % holds the truth. Intervals were widened
+once after a first such table, in which those at equal rates were too short: 63 of 81 in rooms held the truth.
 """
 
 from __future__ import annotations

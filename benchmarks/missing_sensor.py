@@ -1,7 +1,7 @@
 """What translation between modalities is good for on rendered rooms: codes that are alike, and a missing sensor.
 
 Codes: a network without the objective `modality_translation`, with it but without its adversary, and with it whole. Of
-codes of the test frames at the deepest stage: the squared maximum mean discrepancy (MMD, Gaussian kernel, the median
+codes of the test frames at stride 8: the squared maximum mean discrepancy (MMD, Gaussian kernel, the median
 distance as its width) between the modalities; R2 of the features that decoders give back; the accuracy of probes, which
 are fitted to codes of training frames, for the class of a location and for its modality.
 
@@ -45,12 +45,13 @@ from rgbx.transforms import HorizontalFlip, PackSample, collate
 ROOT = Path(__file__).resolve().parents[1]
 MODALITIES, SIZE, CLASSES, BATCH = ("rgb", "depth"), (60, 80), 10, 8
 STATISTICS = {"depth": {"mean": (3.85,), "std": (1.40,)}}  # metres, of the training frames
-PROBED = 200  # frames of each split that probes see
+STAGE, PROBED, COMPARED = 2, 60, 2000  # of the codes; frames of each split for probes; codes of a modality for the MMD
 CODES: dict[str, dict[str, Any]] = {
     "without": {},
-    "no adversary": {"objectives": [{"name": "modality_translation", "alpha": 0.0}]},
-    "adversary": {"objectives": [{"name": "modality_translation"}]},
+    "no adversary": {"objectives": [{"name": "modality_translation", "stages": [STAGE], "alpha": 0.0}]},
+    "adversary": {"objectives": [{"name": "modality_translation", "stages": [STAGE]}]},
 }
+GAME = {"betas": (0.0, 0.999)}  # of AdamW: with a memory of gradients the adversary drives the modalities apart
 MISSING: dict[str, dict[str, Any]] = {
     "as it is": {},
     "modality dropout 2/3": {"modality_dropout": 2 / 3},
@@ -78,7 +79,11 @@ def built(parameters: Mapping[str, Any], options: argparse.Namespace) -> Multimo
 
 
 def trained(
-    parameters: Mapping[str, Any], paints: str, seed: int, options: argparse.Namespace
+    parameters: Mapping[str, Any],
+    paints: str,
+    seed: int,
+    options: argparse.Namespace,
+    optimizer: Mapping[str, Any] | None = None,
 ) -> tuple[MultimodalModel, Figures]:
     """A network after `steps` steps, and what they took."""
     torch.manual_seed(seed)
@@ -87,8 +92,11 @@ def trained(
     order = torch.Generator().manual_seed(seed)
     frames = rooms("train", paints, options, flipped=True)
     loader = DataLoader(frames, BATCH, shuffle=True, drop_last=True, collate_fn=collate, generator=order)
-    optimizer = {"type": "AdamW", "lr": 2e-3, "weight_decay": 0.01}
-    wrapper = EncoderDecoderConstructor({"optimizer": optimizer, "clip_grad": {"max_norm": 5.0}})(model)
+    given = {"type": "AdamW", "lr": 2e-3, "weight_decay": 0.01, **(optimizer or {})}
+    constructor = EncoderDecoderConstructor(
+        {"optimizer": given, "clip_grad": {"max_norm": 5.0}}, {"discriminator_lr": options.discriminator_lr}
+    )
+    wrapper = constructor(model)
     optimizers = [part.optimizer for part in wrapper.values()] if model.alternates else [wrapper.optimizer]
     warm = max(1, options.steps // 10)
     schedules = [
@@ -131,20 +139,19 @@ def zeros_in_its_place(model: MultimodalModel, paints: str, options: argparse.Na
 
 @torch.no_grad()
 def codes_of(model: MultimodalModel, split: str, options: argparse.Namespace) -> dict[str, Tensor]:
-    """Codes of each modality [n, d] at the deepest stage's locations, classes [n], and R2 of each modality []."""
+    """Codes of each modality [n, d] at the locations of a stage, classes [n], and R2 of each modality []."""
     objective = model.objectives["modality_translation"]
     assert isinstance(objective, ModalityTranslation)
-    stage = len(model.backbone.channels)
-    codes = objective.codes[f"{stage}"]
+    codes = objective.codes[f"{STAGE}"]
     assert isinstance(codes, Codes)
     found: dict[str, list[Tensor]] = {}
     frames = rooms(split, "random", options)
     for start in range(0, min(PROBED, len(frames)), 20):
         batch = collate([frames[index] for index in range(start, start + 20)])
         run = model.run(model.data_preprocessor(batch)["inputs"])
-        parts = dict(zip(MODALITIES, run.features[-1].split(20), strict=True))
+        parts = dict(zip(MODALITIES, run.features[STAGE - 1].split(20), strict=True))
         size = tuple(parts["rgb"].shape[-2:])
-        shares = class_shares(batch["label"], CLASSES, (size[0], size[1]), objective.strides[stage])
+        shares = class_shares(batch["label"], CLASSES, (size[0], size[1]), objective.strides[STAGE])
         found.setdefault("class", []).append(shares.argmax(1).flatten())
         for name, code in codes.codes_of(parts).items():
             wanted, given = codes.wanted(parts[name], name), codes.decoded(code, name)
@@ -200,8 +207,9 @@ def told_by_codes(model: MultimodalModel, options: argparse.Namespace) -> Figure
     both = [torch.cat([part[name] for name in MODALITIES]) for part in (fit, test)]
     modality = [torch.arange(2).repeat_interleave(len(part["class"])) for part in (fit, test)]
     classes = [part["class"].repeat(2) for part in (fit, test)]
+    torch.manual_seed(0)
     return {
-        "MMD": discrepancy(test["rgb"], test["depth"]),
+        "MMD": discrepancy(*(test[name][torch.randperm(len(test[name]))[:COMPARED]] for name in MODALITIES)),
         "R2": float(min(test[f"{name} R2"] for name in MODALITIES)),
         "class": probe(both[0], classes[0], [(both[1], classes[1])]),
         "modality, linear": probe(both[0], modality[0], [(both[1], modality[1])]),
@@ -213,8 +221,8 @@ def of_codes(kind: str, seed: int, options: argparse.Namespace) -> Figures:
     """All figures of a network of `CODES`."""
     parameters = dict(CODES[kind])
     if kind == "adversary":
-        parameters["objectives"] = [{"name": "modality_translation", "alpha": options.alpha}]
-    model, figures = trained(parameters, "random", seed, options)
+        parameters["objectives"] = [{**CODES[kind]["objectives"][0], "alpha": options.alpha}]
+    model, figures = trained(parameters, "random", seed, options, GAME)
     figures["mIoU"] = miou(model, "random", MODALITIES, options)
     return figures | (told_by_codes(model, options) if len(model.objectives) else {})
 
@@ -328,8 +336,9 @@ def page(
         "# Translation between modalities on rendered rooms",
         "",
         f"{options.backbone} from random weights, 60x80, {options.steps} steps of {BATCH} frames, α "
-        f"{options.alpha:g}, seeds {options.seeds}, each in brackets behind the mean; the split "
-        f"`{options.split}`, protocol `rgbx`. "
+        f"{options.alpha:g} and a discriminator's rate of {options.discriminator_lr:g}, AdamW with β1 "
+        f"{GAME['betas'][0]:g} in all of the first table, seeds {options.seeds}, each in brackets behind the mean; the "
+        f"split `{options.split}`, protocol `rgbx`. "
         f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads ({platform.machine()}), torch {torch.__version__}, "
         f"{datetime.date.today()}.",
         "",
@@ -357,8 +366,9 @@ def page(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=240, help="of 8 frames")
-    parser.add_argument("--alpha", type=float, default=0.05, help="of the adversary")
+    parser.add_argument("--steps", type=int, default=150, help="of 8 frames")
+    parser.add_argument("--alpha", type=float, default=0.1, help="of the adversary")
+    parser.add_argument("--discriminator-lr", type=float, default=1e-2)
     parser.add_argument("--backbone", default="resnet10t")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="val to choose options by")
     parser.add_argument("--only", choices=("codes", "missing"), help="train these alone, and write no page")

@@ -15,4 +15,6 @@ model.update(
     objectives=["modality_translation"],
     statistics=dict(depth=dict(mean=(3.85,), std=(1.40,)), thermal=dict(mean=(24.0,), std=(8.5,), max=60.0)),
 )
+optim_wrapper["optimizer"].update(betas=(0.0, 0.999))  # a memory of gradients drives the two sides of a game apart
+optim_wrapper.update(paramwise_cfg=dict(discriminator_lr=1e-2))
 dataset.update(modalities=("rgb", "depth", "thermal"))

@@ -30,7 +30,8 @@ _FEWEST = 12  # frames of either recording that see anything
 _SURE = 4.0  # standard deviations by which the top must stand out
 _SLOW = 2.5  # frames of the faster recording, in which little moves where the top is wider
 _COARSE = 3.0  # cells by which edges are blurred there
-_UNSEEN = 0.15  # of the widest gap between lags, in which no curve can be seen
+_UNSEEN = 0.25  # of the widest gap between lags, in which no curve can be seen
+_TIGHT = 0.7  # frames of the slower recording, in which the top of drawn parts must lie
 _STEP = 0.05  # of the grid, in widths of the smoothing
 _PIECES, _PIECE_S = 4, 4.0  # what of a long recording the doctor reads
 
@@ -74,7 +75,7 @@ class Delay:
     Attributes:
         seconds: positive where the second shows, at one stamp, an earlier moment than the first; the best guess also
             where undecided, NaN where there is none.
-        low, high: where it lies in 95 of 100 cases, by drawing parts of the recording again, and besides 0.15 of the
+        low, high: where it lies in 95 of 100 cases, by drawing parts of the recording again, and besides 0.25 of the
             widest gap between differences of stamps, which no curve can look into.
         reason: why it is undecided; "" where it is not.
         frames: how many frames of the first recording were compared.
@@ -119,21 +120,25 @@ def estimate_delay(first: Track, second: Track, *, max_delay: float = 0.6, seed:
         one, other = (_unit(track.planes, _COARSE) for track in (first, second))
         fits, lags = _fits(one, other, first, second, max_delay)
         curve = _Curve(fits, lags, max_delay, _SLOW * fine)
-    whole, rng = curve.heights(np.arange(_BLOCKS)), np.random.default_rng(seed)
-    best = float(curve.grid[whole.argmax()])
-    drawn = np.stack([curve.heights(parts) for parts in rng.integers(_BLOCKS, size=(_DRAWS, _BLOCKS))])
-    rises = drawn[:, whole.argmax()] - np.median(drawn, axis=1)  # of the top above the rest
-    low, high = np.quantile(curve.grid[drawn.argmax(axis=1)], (0.025, 0.975)).tolist()
-    unseen = _UNSEEN * float(np.diff(np.unique(np.concatenate(lags))).max())
-    low, high = min(low, best) - unseen, max(high, best) + unseen
+    gap = float(np.diff(np.unique(np.concatenate(lags))).max())
+    best, (low, high), sure = _read_off(curve, seed)
     reason = ""
-    if rises.mean() < _SURE * rises.std():
+    if not sure:
         reason = "the edges fit about as well at all times, as where nothing moves"
     elif abs(best) > max_delay - 0.5 * fine:
         reason = f"the best fit lies at the end of what was searched, {max_delay:g} s"
-    elif high - low > coarse:
+    elif high - low > _TIGHT * coarse:
         reason = f"it may lie anywhere from {1000 * low:.0f} to {1000 * high:.0f} ms"
-    return Delay(best, low, high, reason, len(fits))
+    return Delay(best, min(low, best) - _UNSEEN * gap, max(high, best) + _UNSEEN * gap, reason, len(fits))
+
+
+def _read_off(curve: _Curve, seed: int) -> tuple[float, tuple[float, float], bool]:
+    """Where the top is in seconds, where it is in 95 of 100 draws of the blocks, and whether it stands out in them."""
+    whole, rng = curve.heights(np.arange(_BLOCKS)), np.random.default_rng(seed)
+    drawn = np.stack([curve.heights(parts) for parts in rng.integers(_BLOCKS, size=(_DRAWS, _BLOCKS))])
+    rises = drawn[:, whole.argmax()] - np.median(drawn, axis=1)  # of the top above the rest
+    low, high = np.quantile(curve.grid[drawn.argmax(axis=1)], (0.025, 0.975)).tolist()
+    return float(curve.grid[whole.argmax()]), (low, high), bool(rises.mean() >= _SURE * rises.std())
 
 
 def _fits(

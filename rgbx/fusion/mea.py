@@ -29,6 +29,7 @@ TARGETS = ("nearest", "learned")
 SPATIAL_WAVES = 3  # octaves of sines and cosines of a row and a column; the longest has 16 locations
 TEMPORAL_WAVES = 6  # and of seconds; the longest has 4 s
 CODE_FEATURES = 2 * (2 * SPATIAL_WAVES + TEMPORAL_WAVES)
+MOMENTUM = 0.03  # of the statistics of codes: noise in them is what tells modalities apart at test
 LITTLE = 0.01  # standard deviation of the weights that lead back to features
 AGREEMENT_CHANNELS = 16
 SHARPNESS = 10.0  # of agreement in -1..1, as logits of frames, at first
@@ -47,8 +48,8 @@ class MEAFusion(FusionMethod):
 
     Attributes:
         stages: at which features attend, the two deepest by default.
-        target: which frame of a modality belongs to the label: the one whose stamp is ``"nearest"``, or a mean over
-            frames whose weights are ``"learned"``, see `TargetFrames`.
+        target: which frame of a modality belongs to the label: a mean over frames whose weights are ``"learned"``, or
+            the one whose stamp is ``"nearest"``, see `TargetFrames`.
         attention, mu: see `rgbx.layers.streams.PredictiveAttention`.
         layers: of predictive self-attention, of which the first has nothing to predict from.
         width: d of the tokens.
@@ -61,7 +62,7 @@ class MEAFusion(FusionMethod):
         alpha, beta: weights of the losses on codes.
     """
 
-    target: str = "nearest"
+    target: str = "learned"
     attention: str = "renormalised"
     mu: float = MU
     layers: int = 2
@@ -131,6 +132,24 @@ class AsynchronousFusion(nn.Module):
         return stacks
 
 
+class CommonSpace(nn.Module):
+    """Maps of all modalities in a few common channels, so that their product is a correlation over locations."""
+
+    def __init__(self, channels: int, names: Sequence[str]) -> None:
+        super().__init__()
+        self.copies = nn.ModuleDict({name: nn.Linear(channels, AGREEMENT_CHANNELS) for name in names})
+
+    def forward(
+        self,
+        name: str,
+        x: Tensor,  # [N, T, C, h, w]
+    ) -> Tensor:
+        """[N, T, h*w, c], without the mean over locations, and of length 1 over all values of a frame."""
+        y = self.copies[name](x.permute(0, 1, 3, 4, 2)).flatten(2, 3).float()
+        y = y - y.mean(2, keepdim=True)
+        return y / y.square().sum((2, 3), keepdim=True).add(1e-12).sqrt()
+
+
 class TargetFrames(nn.Module):
     """Which frames of each modality belong to the label, as weights: 1 for that whose stamp is nearest, or learned.
 
@@ -149,12 +168,7 @@ class TargetFrames(nn.Module):
         super().__init__()
         self.layout, self.learned = layout, learned and len(layout.modalities) > 1
         if self.learned:
-            self.common = nn.ModuleList(
-                nn.ModuleDict(
-                    {"copies": nn.ModuleDict({name: nn.Linear(c, AGREEMENT_CHANNELS) for name in layout.modalities})}
-                )
-                for c in channels
-            )
+            self.common = nn.ModuleList(CommonSpace(c, layout.modalities) for c in channels)
             self.sharpness = nn.Parameter(torch.full((len(channels),), SHARPNESS / len(channels)))
 
     def forward(
@@ -172,11 +186,10 @@ class TargetFrames(nn.Module):
             return weights
         first, *others = present
         logits = dict.fromkeys(others, torch.zeros((), device=weights[first].device))
-        for stage, layers, sharpness in zip(features, self.common, self.sharpness, strict=True):
-            copies = layers["copies"]
-            trusted = _standardised(copies[first], blend(stage[first], weights[first])[:, None])
+        for stage, common, sharpness in zip(features, self.common, self.sharpness, strict=True):
+            reference = common(first, blend(stage[first], weights[first])[:, None])
             for name in others:
-                agreement = (_standardised(copies[name], stage[name]) * trusted).sum((2, 3))
+                agreement = (common(name, stage[name]) * reference).sum((2, 3))
                 logits[name] = logits[name] + sharpness * agreement
         return {first: weights[first]} | {name: x.softmax(-1) for name, x in logits.items()}
 
@@ -222,9 +235,7 @@ class Stream(nn.Module):
             if isinstance(module, CrossAttention):  # like attends like: at first, a place attends itself
                 nn.init.orthogonal_(module.query.weight)
                 module.key.load_state_dict(module.query.state_dict())
-        self.write = nn.Linear(width, channels)
-        nn.init.normal_(self.write.weight, std=LITTLE)
-        nn.init.zeros_(self.write.bias)
+        self.write = _little(nn.Linear(width, channels))
 
 
 class StageStreams(nn.Module):
@@ -263,16 +274,21 @@ class StageStreams(nn.Module):
         tokens = self._weighed(0, tokens)
         for name, w in weights.items():
             moments = tokens[name].unflatten(1, (w.shape[1], -1))  # [N*windows, T, P, d]
-            each = w.repeat_interleave(windows.count, 0)[..., None, None].to(moments.dtype)
+            each = w.repeat_interleave(windows.number, 0)[..., None, None].to(moments.dtype)
             target = (each * moments).sum(1)
-            hierarchy = self.copies[name].hierarchy
+            hierarchy = self._stream(name).hierarchy
             targets[name] = target if hierarchy is None else hierarchy(tokens, name, target)
         joint = self._weighed(1, targets)
         change = {
-            name: windows.map(self.copies[name].write(x), height, width).permute(0, 3, 1, 2)
+            name: windows.map(self._stream(name).write(x), height, width).permute(0, 3, 1, 2)
             for name, x in joint.items()
         }
         return Streams(change, *({n: windows.mean(x) for n, x in each.items()} for each in (tokens, joint)))
+
+    def _stream(self, name: str) -> Stream:
+        found = self.copies[name]
+        assert isinstance(found, Stream)
+        return found
 
     def _tokens(
         self,
@@ -281,7 +297,7 @@ class StageStreams(nn.Module):
         windows: Windows,
     ) -> Tensor:
         """[N*windows, T*P, d] after self-attention; P locations of a window."""
-        stream = self.copies[name]
+        stream = self._stream(name)
         x = windows.cut(stream.read(frames.permute(0, 1, 3, 4, 2)))  # [N, windows, T, P, d]
         return stream.chain((x + self._code(name, frames, windows)[:, None]).flatten(2, 3).flatten(0, 1))
 
@@ -334,10 +350,7 @@ class FusedCodes(nn.Module):
         self.standard = nn.ModuleList(Standardised(names, width) for width in (options.width, options.width, code))
         self.discriminator = DoubleDiscriminator(names, code) if len(names) > 1 else None
         self.exclusive, self.agnostic = (DecoupledGraph(code, own_neighbour=options.own_neighbour) for _ in range(2))
-        self.copies = nn.ModuleDict({name: nn.Linear(2 * code, channels) for name in names})
-        for layer in self.copies.values():
-            nn.init.normal_(layer.weight, std=LITTLE)
-            nn.init.zeros_(layer.bias)
+        self.copies = nn.ModuleDict({name: _little(nn.Linear(2 * code, channels)) for name in names})
 
     def forward(
         self,
@@ -384,7 +397,7 @@ class Standardised(nn.Module):
 
     def __init__(self, names: Sequence[str], width: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in names})
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, momentum=MOMENTUM, affine=False) for name in names})
 
     def forward(
         self,
@@ -399,6 +412,7 @@ class Standardised(nn.Module):
         x: Tensor,  # [N, d]
     ) -> Tensor:
         if self.training and len(x) == 1:
+            assert isinstance(norm, nn.BatchNorm1d)
             return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, eps=norm.eps)
         return norm(x)
 
@@ -421,7 +435,7 @@ class Windows(NamedTuple):
         return cls((down, across), (math.ceil(height / down), math.ceil(width / across)))
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Windows of a map."""
         return self.grid[0] * self.grid[1]
 
@@ -452,7 +466,7 @@ class Windows(NamedTuple):
         x: Tensor,  # [N*windows, T*P, d]
     ) -> Tensor:
         """The mean token of each sample, [N, d]."""
-        return x.unflatten(0, (-1, self.count)).mean((1, 2))
+        return x.unflatten(0, (-1, self.number)).mean((1, 2))
 
 
 def blend(
@@ -474,11 +488,8 @@ def waves(
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-def _standardised(
-    layer: nn.Module,
-    x: Tensor,  # [N, T, C, h, w]
-) -> Tensor:
-    """A map in the common space, [N, T, h*w, c]: without its mean over locations, and of length 1 over all values."""
-    y = layer(x.permute(0, 1, 3, 4, 2)).flatten(2, 3).float()
-    y = y - y.mean(2, keepdim=True)
-    return y / y.square().sum((2, 3), keepdim=True).add(1e-12).sqrt()
+def _little(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights that lead to hardly anything at first."""
+    nn.init.normal_(layer.weight, std=LITTLE)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -13,6 +13,7 @@ from rgbx.backbones import SharedBackbone
 from rgbx.fusion import build_fusion
 from rgbx.fusion.mea import AsynchronousFusion, StageStreams, TargetFrames, Windows, blend
 from rgbx.layers import StackLayout, owner
+from rgbx.models import multimodal_segmentor
 
 NAMES = ("rgb", "depth", "thermal")
 LENGTHS = {"rgb": 1, "depth": 4, "thermal": 3}
@@ -25,7 +26,7 @@ NEAREST = {"rgb": [0, 0], "depth": [1, 2], "thermal": [1, 0]}
 
 
 def options(**fields):
-    return build_fusion({"name": "mea", "width": 8, "heads": 2, "code": 4, **fields})
+    return build_fusion({"name": "mea", "target": "nearest", "width": 8, "heads": 2, "code": 4, **fields})
 
 
 def count_elements(kept, tensor):
@@ -118,7 +119,7 @@ def test_learned_frames_are_those_that_agree():
     torch.manual_seed(0)
     module = TargetFrames((6, 10), layout, learned=True)
     for stage in module.common:
-        stage["copies"]["depth"].load_state_dict(stage["copies"]["rgb"].state_dict())
+        stage.copies["depth"].load_state_dict(stage.copies["rgb"].state_dict())
     with layout.holding(NAMES, times=TIMES):
         weights = module(features)
     assert torch.equal(weights["rgb"], torch.ones(2, 1))
@@ -178,7 +179,7 @@ def test_the_loss_on_codes_is_of_training_and_of_several_modalities():
             module([{name: stage[name] for name in present} for stage in features])
             penalties = layout.penalties
         assert len(penalties) == training
-        assert all((float(x) > 0) == (len(present) > 1) for x in penalties)
+        assert all((x.item() > 0) == (len(present) > 1) for x in penalties)
     doubled = copy.deepcopy(module)
     doubled.codes.alpha, doubled.codes.beta = 2 * module.codes.alpha, 2 * module.codes.beta
     found = []
@@ -188,7 +189,7 @@ def test_the_loss_on_codes_is_of_training_and_of_several_modalities():
             each.codes(
                 *({name: x[:, :, 0, 0, :8].mean(1) for name, x in clips((6, 10), ((9, 8), (5, 8)))[0].items()},) * 2
             )
-            found += [float(x) for x in layout.penalties]
+            found += [x.item() for x in layout.penalties]
     assert found[1] == pytest.approx(2 * found[0])
 
 
@@ -242,3 +243,58 @@ def test_cost_grows_with_the_map_and_not_with_its_square():
             module(frames, {name: torch.tensor([[1.0, 0.0]]) for name in frames})
         sizes.append(sum(kept))
     assert sizes[1] < 4.2 * sizes[0]
+
+
+def test_a_single_sample_trains_and_leaves_statistics_as_they_are():
+    layout = StackLayout(NAMES)
+    module, features = fusion(layout), clips(batch=1)
+    before = copy.deepcopy([dict(norm.named_buffers()) for norm in module.codes.standard])
+    with layout.holding(NAMES, times={name: x[:1] for name, x in TIMES.items()}):
+        sum(x.square().mean() for x in module(features)).backward()
+    for norm, buffers in zip(module.codes.standard, before, strict=True):
+        assert all(torch.equal(x, buffers[name]) for name, x in norm.named_buffers())
+
+
+def test_statistics_are_counted_once_a_step():
+    layout = StackLayout(NAMES)
+    module = fusion(layout)
+    with layout.holding(NAMES, times=TIMES):
+        module(clips())
+    counts = [x for name, x in module.codes.named_buffers() if name.endswith("num_batches_tracked")]
+    assert len(counts) == 3 * len(NAMES) and all(count == 1 for count in counts)
+
+
+@pytest.mark.parametrize("target", ["nearest", "learned"])
+def test_bfloat16_on_clips(target):
+    layout = StackLayout(NAMES)
+    module, features = fusion(layout, target=target).eval(), clips()
+    with layout.holding(NAMES, times=TIMES), torch.no_grad():
+        expected = module(features)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = module(features)
+            module.train()(features)
+            assert all(x.dtype == torch.float32 and x.isfinite() for x in layout.penalties)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.float(), b, rtol=0.05, atol=0.1)
+
+
+def test_a_model_predicts_clips_and_what_is_left_of_them():
+    torch.manual_seed(0)
+    model = multimodal_segmentor(
+        modalities=NAMES[:2],
+        num_classes=3,
+        backbone="test_resnet",
+        fusion={"name": "mea", "target": "learned", "width": 16},
+        decoder={"width": 8, "dropout": 0.0},
+    ).eval()
+    inputs = {name: torch.randn(2, LENGTHS[name], 1, 40, 48) for name in NAMES[:2]}
+    times = {name: TIMES[name] for name in inputs}
+    with torch.no_grad():
+        both = model(inputs, times=times)
+        assert {name: tuple(x.shape) for name, x in both.items()} == dict.fromkeys(
+            ("rgb", "depth", "ensemble"), (2, 3, 40, 48)
+        )
+        alone = model({"depth": inputs["depth"]}, times={"depth": times["depth"]})
+        assert list(alone) == ["depth", "ensemble"] and not torch.equal(alone["depth"], both["depth"])
+        still = model({name: x[:, 0] for name, x in inputs.items()})
+        assert still["ensemble"].isfinite().all()

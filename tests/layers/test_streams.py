@@ -177,7 +177,7 @@ def test_literal_attention_is_flat():
     for form in FORMS:
         attention = PredictiveChain(8, 2, 2, form).layers[1].attention(logits, previous)
         torch.testing.assert_close(attention.sum(-1), torch.ones(1, 2, 64))
-        kept[form] = float((1 / attention.square().sum(-1)).mean())
+        kept[form] = (1 / attention.square().sum(-1)).mean().item()
     assert kept["literal"] > 60 and kept["renormalised"] < 30
 
 
