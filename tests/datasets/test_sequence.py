@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,31 @@ def test_associations(recorded):
     np.testing.assert_array_equal(dataset[3]["depth"][0], FolderDataset(recorded)[3]["depth"])
 
 
+def associate(folder, lines):
+    (folder / "associations.txt").write_text("\n".join(lines))
+    (folder / "dataset.toml").write_text(f'{MAPS}train = "associations.txt"\n')
+
+
+def test_associations_may_name_a_file_twice(recorded):
+    """A slow sensor goes with several frames of a fast one; maps may be missing in some lines, also in the first."""
+    rgb, depth, thermal = (
+        [f"{t:.6f} {name}/{path.name}" for t, path in stamps_of(recorded, name)] for name in ("rgb", "depth", "thermal")
+    )
+    lines = [f"{rgb[k]} {thermal[k // 2]}{f' {depth[k // 3]}' if k else ''}" for k in range(8)]
+    associate(recorded, lines)
+    frames = FolderDataset(recorded, modalities=("rgb", "thermal"))
+    assert [Path(frames[k]["paths"]["thermal"]) for k in range(8)] == [
+        recorded / thermal[k // 2].split()[1] for k in range(8)
+    ]
+    assert [item.path for item in frames.stamps["thermal"]] == [line.split()[1] for line in thermal[:4]]
+    assert [item.path for item in frames.stamps["depth"]] == [line.split()[1] for line in depth[:3]]
+    clips = SequenceDataset(recorded, modalities=("rgb", "thermal"), frames={"thermal": 2}, offsets={"thermal": 0})
+    np.testing.assert_allclose(clips[0]["thermal_time"], [float(line.split()[0]) for line in thermal[:2]])
+    associate(recorded, [*lines[:3], f"{rgb[3]} {thermal[0].split()[0]} {thermal[5].split()[1]}"])
+    with pytest.raises(ValueError, match=r"associations\.txt:4: the timestamp 0\.\d+ is there already, at .*txt:1"):
+        FolderDataset(recorded, modalities=("rgb", "thermal"))
+
+
 def test_they_are_kept_and_packed(recorded, tmp_path):
     dataset = SequenceDataset(
         declare(recorded, f"{LISTS}, max_gap = 0.08"), frames={"depth": 3}, transforms=[PackSample()]
@@ -227,11 +253,19 @@ def test_too_long_clips(recorded):
         SequenceDataset(recorded, frames={"depth": 0})
 
 
+def named(folder, name):
+    return name, f"{folder}/{name}"
+
+
 def test_units_of_names(tmp_path):
     with pytest.raises(ValueError, match=r"whole numbers from 7 to 40, in which no unit .* say time_unit"):
         named_stamps(tmp_path, ["7.png", "40.png"], ["7", "40"])
     stamps, unit = named_stamps(tmp_path, ["b/40.png", "7.png"], ["b/40", "7"], "ms")
     assert unit == "ms" and [(item.time, item.path) for item in stamps] == [(0.007, "7.png"), (0.04, "b/40.png")]
+    stamps, unit = named_stamps(tmp_path, ["12.533.png", "13.png"], ["12.533", "13"], "ms")
+    assert unit == "ms" and [item.time for item in stamps] == [0.013, 12.533]  # a decimal point means seconds
+    assert named_stamps(tmp_path, ["12.533.png"], ["12.533"], "ns") == ([(12.533, *named(tmp_path, "12.533.png"))], "s")
+    assert [item.time for item in named_stamps(tmp_path, ["1.5.png", "2.png"], ["1.5", "2"])[0]] == [1.5, 2.0]
     with pytest.raises(ValueError, match=r"7\.png: the timestamp 7 is there already, at .*7\.0\.png"):
         named_stamps(tmp_path, ["7.png", "7.0.png"], ["7", "7.0"])
 
