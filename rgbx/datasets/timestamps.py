@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from rgbx.datasets.listing import list_lines
 from rgbx.maps.folders import MAP_SUFFIXES
 
@@ -128,7 +130,7 @@ def window_at(times: Sequence[float], time: float, offset: int, count: int) -> r
     return range(begin, begin + count) if begin >= 0 and begin + count <= len(times) else None
 
 
-def nearest_of(times: Sequence[float], time: float) -> int:
+def nearest_of(times: Sequence[float] | np.ndarray, time: float) -> int:
     """The position of the time that is nearest, of ascending ones; of two the earlier."""
     at = bisect_left(times, time)
     near = [k for k in (at - 1, at) if 0 <= k < len(times)]

@@ -65,6 +65,7 @@ def test_clips_of_lists(recorded, caplog):
         dataset = SequenceDataset(
             declare(recorded, f"{LISTS}, max_gap = 0.08"), frames={"rgb": 2, "depth": 4}, offsets={"thermal": -1}
         )
+    assert dataset.metainfo["clips"] == {"rgb": 2, "depth": 4, "thermal": 5}
     frames = {name: stamps_of(recorded, name) for name in STREAMS}
     first = [time for time, _ in frames["rgb"]]
     assert 5 < len(dataset) < len(first)
@@ -141,6 +142,10 @@ def test_delays_are_taken_off(recorded):
     np.testing.assert_array_equal(FolderDataset(recorded)[1]["depth"], one["depth"][1])
     known = NearestFrames(delays={"depth": 0.1})(other, np.random.default_rng(0))
     np.testing.assert_array_equal(known["depth"], other["depth"][2])
+    stated = NearestFrames()(one, np.random.default_rng(0))  # taken off already: nothing more is to be said
+    np.testing.assert_array_equal(stated["depth"], known["depth"])
+    twice = NearestFrames(delays={"depth": 0.1})(one, np.random.default_rng(0))
+    np.testing.assert_array_equal(twice["depth"], one["depth"][2])
 
 
 def test_associations(recorded):
@@ -179,6 +184,25 @@ def test_associations_may_name_a_file_twice(recorded):
     associate(recorded, [*lines[:3], f"{rgb[3]} {thermal[0].split()[0]} {thermal[5].split()[1]}"])
     with pytest.raises(ValueError, match=r"associations\.txt:4: the timestamp 0\.\d+ is there already, at .*txt:1"):
         FolderDataset(recorded, modalities=("rgb", "thermal"))
+
+
+def test_parts_share_no_frame(recorded, caplog):
+    """Clips of neighbours overlap, so that some beside the part held out belong to neither."""
+    declare(recorded, f"{LISTS}, max_gap = 0.08")
+    options = {"frames": {"rgb": 3, "depth": 3, "thermal": 1}}
+    with caplog.at_level(logging.WARNING, "rgbx"):
+        every, held, rest = (SequenceDataset(recorded, holdout=part, **options) for part in (None, "only", "exclude"))
+    files, held_files, rest_files = (
+        [{path for key, path in part[i]["paths"].items() if "@" in key} for i in range(len(part))]
+        for part in (every, held, rest)
+    )
+    shown = set().union(*held_files)
+    assert held_files and not shown & set().union(*rest_files)
+    lost = [paths for paths in files if paths not in held_files and shown & paths]
+    assert lost and len(held_files) + len(rest_files) + len(lost) == len(files)
+    assert f"{len(lost)} of {len(rest) + len(lost)} samples share frames with the part held out" in caplog.text
+    with pytest.raises(ValueError, match="which leaves none to train on"):
+        SequenceDataset(recorded, holdout="exclude", frames={"rgb": 9, "depth": 9, "thermal": 1})
 
 
 def test_they_are_kept_and_packed(recorded, tmp_path):
@@ -251,6 +275,8 @@ def test_too_long_clips(recorded):
         SequenceDataset(declare(recorded, f"{LISTS}, max_gap = 0.08"), frames={"thermal": 30})
     with pytest.raises(ValueError, match="frames of depth: expected a whole number >= 1, found 0"):
         SequenceDataset(recorded, frames={"depth": 0})
+    with pytest.raises(ValueError, match=r"offsets of depth: expected a whole number, found 0\.5"):
+        SequenceDataset(recorded, offsets={"depth": 0.5})
 
 
 def named(folder, name):
