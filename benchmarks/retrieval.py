@@ -424,9 +424,9 @@ that of the first row are of the whole network at 120x160, in batches of 8.
 
 ## Frames of a second camera that is not registered
 
-Depth is zoomed by up to 30 % and shifted by up to 10 %, drawn for each pair; the right frame among all of the test split.
-Both directions, AUC of own pairs against all foreign ones. Trained on {VIEWS["rooms"]} such views of each of 600 rooms, and on
-{VIEWS["nyu"]} of each of 795 frames.
+Depth is zoomed by up to 30 % and shifted by up to 10 %, drawn for each pair; the right frame among all of the test
+split. Both directions, AUC of own pairs against all foreign ones. Trained on {VIEWS["rooms"]} such views of each of 600
+rooms, and on {VIEWS["nyu"]} of each of 795 frames.
 
 {instance_table(frames)}
 """
