@@ -320,7 +320,7 @@ def costs(options: argparse.Namespace) -> Costs:
 
     def subject(row: str) -> Subject:
         model = multimodal_embedder(modalities=MODALITIES, stages=(4, 3), statistics=STATISTICS_OF_ROOMS, **ROWS[row])
-        step = {"optimizer": ADAM, "constructor": "EncoderDecoderConstructor"}
+        step = {"optimizer": ADAM, "constructor": EncoderDecoderConstructor}
         return Subject(model, (120, 160), MODALITIES, None, lambda: (batch, step))
 
     return measure_costs({row: partial(subject, row) for row in ROWS}, device="cpu", key={})
