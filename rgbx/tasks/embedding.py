@@ -113,7 +113,7 @@ class Embedding(Task):
     """Codes of regions or frames, trained so that those of all modalities lie in one space.
 
     The head's own loss is InfoNCE between every two modalities; `contrast` 0 leaves training to objectives, such as
-    ``cross_modal_adversary``.
+    ``common_codes``.
 
     Args:
         head: the head's name.
