@@ -68,14 +68,17 @@ def pool_regions(
     maps: Mapping[str, Tensor],  # [N, D, h, w] each
     regions: Tensor,  # int64 [N, H, W], `NONE` where there is none
     least: float = 0.0,
+    stride: int | None = None,
 ) -> Regions:
     """The mean of maps over every region, weighed by how many of a location's pixels are the region's.
 
     Args:
-        maps: of the same view as the regions and of one size; or of cells of 2ⁿ pixels, which may reach beyond it at
-            the right and bottom.
+        maps: of the same view as the regions and of one size; or of cells of `stride` pixels, which may reach beyond it
+            at the right and bottom.
         regions: numbers of the class and, times `STEP`, of a part of it.
         least: regions of fewer pixels are left out.
+        stride: pixels to a side of a cell; None takes the smallest 2ⁿ of which the cells cover the regions, which is
+            it unless padding added a cell that holds none of their pixels.
     """
     joined = torch.cat(list(maps.values()), dim=1)
     ids = (regions + 1).flatten().bincount().nonzero()[:, 0] - 1
@@ -86,7 +89,7 @@ def pool_regions(
         flat = joined.new_zeros(len(pixels), joined.shape[1])
         total = flat.index_add(0, index.flatten(), joined.movedim(1, -1).flatten(0, 2))
     else:
-        cells = (index * joined[0, 0].numel() + _cell_of_pixel(regions, joined)).flatten()
+        cells = (index * joined[0, 0].numel() + _cell_of_pixel(regions, joined, stride)).flatten()
         weight = cells.bincount(minlength=len(pixels) * joined[0, 0].numel()).to(joined.dtype)
         weight = weight.view(len(regions), len(ids), -1)  # [N, K, h*w]
         total = (weight @ joined.flatten(2).transpose(1, 2)).flatten(0, 1)
@@ -99,12 +102,13 @@ def pool_regions(
 def _cell_of_pixel(
     regions: Tensor,  # [N, H, W]
     maps: Tensor,  # [N, D, h, w]
+    stride: int | None,
 ) -> Tensor:
-    """The number of the cell that each pixel lies in, [H, W]; cells have 2ⁿ pixels a side, or share the sides."""
+    """The number of the cell that each pixel lies in, [H, W]; see `pool_regions`."""
     places = []
     for pixels, cells in zip(regions.shape[1:], maps.shape[2:], strict=True):
-        whole = max(cells * 2 ** max(round(math.log2(pixels / cells)), 0), pixels)
-        places.append(torch.arange(pixels, device=regions.device) * cells // whole)
+        side = stride or 2 ** max(math.ceil(math.log2(pixels / cells)), 0)
+        places.append((torch.arange(pixels, device=regions.device) // side).clamp(max=cells - 1))
     return places[0][:, None] * maps.shape[3] + places[1]
 
 
@@ -113,7 +117,7 @@ class Embedding(Task):
     """Codes of regions or frames, trained so that those of all modalities lie in one space.
 
     The head's own loss is InfoNCE between every two modalities; `contrast` 0 leaves training to objectives, such as
-    ``cross_modal_adversary``.
+    ``common_codes``.
 
     Args:
         head: the head's name.
@@ -204,12 +208,13 @@ class Embedding(Task):
         self,
         maps: Branches,  # [N, D, h, w] each
         target: Target,
+        stride: int | None = None,
     ) -> Regions:
-        """Codes or features of the modalities, pooled."""
+        """Codes or features of the modalities, pooled; maps of other cells than codes have `stride` pixels a side."""
         least = self.smallest * math.prod(target.truth.shape[1:])
         with torch.autocast(target.truth.device.type, enabled=False):  # sums over many pixels
             exact = {name: x.float() if x.dtype in HALF else x for name, x in maps.items()}
-            return pool_regions(exact, target.truth, least)
+            return pool_regions(exact, target.truth, least, stride or self.stride)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_contrast``, the mean over pairs of modalities, 0 of a single one; none where `contrast` is 0."""
