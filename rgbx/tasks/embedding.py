@@ -33,7 +33,7 @@ from rgbx.losses import contrastive_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import class_legend, colour_labels
 from rgbx.maps.palette import default_palette
-from rgbx.metrics import pair_auc, retrieval_scores
+from rgbx.metrics import pair_auc, search_scores
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.classes import INTEGERS
 from rgbx.tasks.result import Answer, HeadResult
@@ -43,7 +43,6 @@ KINDS = ("class", "component", "frame")
 POSITIVES = ("pair", "class")
 TABLE = tuple(Score(name, FRACTION) for name in ("mAP", "recall@1", "recall@5", "recall@10", "MRR", "chance"))
 AUC = Score("AUC", FRACTION)
-BLOCK = 512  # queries that are ranked together
 MOMENTUM = 0.05  # of the mean and the second moment that colours are chosen by
 STEP = IGNORE_INDEX + 1  # from one component of a class to its next, in a map of regions
 HALF = (torch.bfloat16, torch.float16)
@@ -499,17 +498,10 @@ class RetrievalEvaluation(Evaluation):
         items: Tensor,  # [Q, D]
         *,
         alone: bool,
-    ) -> dict[str, Tensor]:
+    ) -> Mapping[str, Tensor]:
         """Scores of each query, float64 [Q]; `alone`: an item is not searched for itself."""
         label = self._owner if self.by == "frame" else torch.cat([image.classes for image in self.images])
-        blocks = []
-        for rows in torch.arange(len(queries)).split(BLOCK):
-            similarity, relevant = queries[rows] @ items.T, _same(label[rows], label)
-            if alone:
-                keep = torch.arange(len(items)) != rows[:, None]
-                similarity, relevant = (x[keep].view(len(rows), -1) for x in (similarity, relevant))
-            blocks.append(retrieval_scores(similarity, relevant))
-        return {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
+        return search_scores(queries, items, label, label, alone=alone)
 
     @cached_property
     def _scores(self) -> dict[str, dict[str, float]]:

@@ -10,8 +10,11 @@ import torch
 from small_models import small
 
 import rgbx
+from rgbx.cli import retrieve
 from rgbx.cli.main import main
 from rgbx.datasets import SyntheticRooms
+from rgbx.metrics import retrieval
+from rgbx.models import search
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.search import CodeIndex
 
@@ -78,6 +81,51 @@ def test_regions_by_masks(place, tmp_path, capsys):
         assert all(answer["right"] == answer["found"].endswith(own) for answer in row["answers"])
 
 
+def test_masks_of_cameras_that_are_not_registered(place, tmp_path):
+    """Of each sensor its own: those of RGB are mirrored."""
+    masks = place / "rooms/test/label"
+    (tmp_path / "mirrored").mkdir()
+    for file in masks.glob("*.png"):
+        label = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(tmp_path / "mirrored" / file.name), label[:, ::-1])
+    own = ["--masks", f"depth={masks}", "--masks", f"rgb={tmp_path / 'mirrored'}"]
+    assert main(words(place, *own, "--out", str(tmp_path / "own"), "--top", "1000", "--draw-count", "1")) == 0
+    assert main(words(place, "--masks", str(masks), "--index-file", str(tmp_path / "both.npz"))) == 0
+    indices = [CodeIndex.read(tmp_path / name) for name in ("own/index.npz", "both.npz")]
+    np.testing.assert_array_equal(indices[0].codes, indices[1].codes)
+    model, index = rgbx.load(place / "codes.pth"), indices[0]
+    (row,) = [row for row in json.loads((tmp_path / "own/retrieved.json").read_text()) if row["query"] == "000000 [0]"]
+    label = cv2.imread(str(tmp_path / "mirrored/000000.png"), cv2.IMREAD_UNCHANGED)
+    answer = model.predict(rgb=place / "rooms/test/rgb/000000.png")["codes"]
+    (code,) = answer.codes_of(np.where(label == 0, 0, -1))
+    assert [x["cosine"] for x in row["answers"]] == pytest.approx(sorted(index.codes @ code)[::-1], abs=1e-5)
+
+
+def test_many_pairs_are_scored_in_blocks(place, monkeypatch, capsys):
+    said = []
+    for block in (retrieval.BLOCK, 5):
+        monkeypatch.setattr(retrieval, "BLOCK", block)
+        assert main(words(place)) == 0
+        said.append(re.sub(r"in [\d.]+ s", "", capsys.readouterr().out))
+    assert said[0] == said[1]
+    monkeypatch.setattr(retrieve, "MOST_PAIRS", 15)
+    assert main(words(place)) == 0
+    told = capsys.readouterr().out
+    assert "not told of more than 15 pairs" in told and "right" in told
+
+
+def test_a_graph_is_kept_beside_the_index_and_its_answers_are_called_approximate(place, tmp_path, monkeypatch, capsys):
+    pytest.importorskip(search.LIBRARY, reason="no hnswlib: pip install 'rgbx[retrieval]'")
+    rows = []
+    for limits in ((10**5, 300, 50_000), (1, 1, 1), (1, 1, 10)):
+        for name, value in zip(("MANY", "PAYS_TO_READ", "PAYS_TO_BUILD"), limits, strict=True):
+            monkeypatch.setattr(search, name, value)
+        assert main(words(place, "--out", str(tmp_path))) == 0
+        assert ("The search is approximate" in capsys.readouterr().out) == (limits[0] == 1)
+        rows.append(json.loads((tmp_path / "retrieved.json").read_text()))
+    assert rows[0] == rows[1] == rows[2] and (tmp_path / "index.hnsw").is_file()
+
+
 def test_an_index_is_used_again_until_it_is_stale(place, tmp_path, capsys):
     folder = tmp_path / "depth"
     folder.mkdir()
@@ -119,12 +167,14 @@ def test_errors_teach(place, tmp_path, capsys):
         cv2.imwrite(str(tmp_path / f"void/{number:06d}.png"), np.full(SIZE, 255, np.uint8))
     cases = [
         (words(place, "--masks", str(tmp_path / "void")), "no frame of depth has a region: all masks are 255 alone"),
-        (words(place, "--by", "region"), "--by region needs --masks FOLDER"),
-        (words(place, "--by", "frame", "--masks", str(rooms / "label")), "--masks are of regions"),
+        (words(place, "--masks", f"depth={rooms / 'label'}"), "--masks has none for rgb; add rgb=FOLDER"),
+        (words(place, "--masks", f"thermal={rooms / 'label'}"), "'thermal' is not searched, depth and rgb are"),
+        (words(place, *["--masks", str(rooms / "label")] * 2), "depth has masks already; give MAP=FOLDER once"),
+        (words(place, "--masks", f"depth={tmp_path / 'labels'}"), "--masks depth=.*labels: no such folder"),
         (words(place, query=f"thermal={rooms / 'rgb'}"), "'thermal' is no map of this model; it knows rgb, depth"),
         (words(place, index=f"depth={rooms / 'depth/000000.png'}"), "is one file; expected a folder"),
         (words(place, "--masks", str(tmp_path / "masks")), r"expected one size"),
-        (words(place, "--masks", str(tmp_path)), "--masks holds no image '000000', which depth has"),
+        (words(place, "--masks", str(tmp_path)), "--masks of depth hold no image '000000'"),
         (words(place, "--head", "labels"), "--head labels: those that embed are codes"),
         (["retrieve", str(tmp_path / "labels.pth"), *words(place)[2:]], "no head that embeds; its heads are labels"),
     ]
