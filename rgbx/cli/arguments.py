@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import rgbx
 from rgbx._choices import PAINTS, PRECISIONS, SAVED
-from rgbx._files import existing_file
+from rgbx._files import existing_file, refuse_unwritable
 from rgbx._protocol import PROTOCOLS
 from rgbx._runs import config_hint, find_last, find_result
 from rgbx._text import nearest, nearest_file
@@ -768,9 +768,21 @@ def _check_retrieve(arguments: argparse.Namespace) -> None:
     named_paths([arguments.query], "--query")
     if input_kind(path) == "file":
         raise ConfigError(f"--index {name}={path} is one file; expected a folder to search")
+    for option, text in (("--index", arguments.index), ("--query", arguments.query)):
+        place = named_paths([text], option)[text.partition("=")[0]]
+        if place.is_dir() and not any(place.iterdir()):
+            raise FileNotFoundError(f"{option} {text}: the folder is empty")
     mask_folders(arguments.masks, searched(arguments))
-    if arguments.out and Path(arguments.out).is_file():
+    if arguments.index_file and Path(arguments.index_file).is_dir():
+        raise ConfigError(f"--index-file {arguments.index_file} is a folder; expected a file, such as one in it")
+    if not arguments.out:
+        return
+    if Path(arguments.out).is_file():
         raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+    for name in ("retrieved.json", "retrieved.png", *(() if arguments.index_file else ("index.npz",))):
+        if (place := Path(arguments.out, name)).is_dir():
+            raise ConfigError(f"--out {arguments.out}: {place} is a folder; expected a file there, or none")
+        refuse_unwritable(place, "give --out another folder")
 
 
 def _add_doctor(parser: Parser) -> None:

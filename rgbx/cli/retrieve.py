@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from rgbx._files import refuse_unwritable
 from rgbx._runs import find_result
 from rgbx._text import nearest, text_table
 from rgbx._types import Options
@@ -39,7 +41,8 @@ from rgbx.tasks.embedding import EmbeddingResult
 INDEX = "index.npz"
 MOST_PAIRS = 10**9  # of queries and items that are ranked for the scores
 SHOWN = 5  # queries whose answers are printed
-TALL = 120  # pixels of a picture
+TALL, WIDE = 120, 240  # pixels of a picture, at most
+DRAWN = 10  # answers to a query in the picture, at most
 RIGHT, WRONG = (0, 140, 60), (200, 60, 40)
 DIM = 0.35  # of what is not the region
 
@@ -106,7 +109,7 @@ class Sensor:
         """
         if self.masks is None:
             return None
-        stem = PurePosixPath(sample_id).name
+        stem = sample_id if sample_id in self.masks else PurePosixPath(sample_id).name
         if stem not in self.masks:
             raise FileNotFoundError(f"--masks of {self.name} hold no image {stem!r}, which it has a frame of")
         mask = read_grey(self.masks[stem]).astype(np.int64)
@@ -164,6 +167,8 @@ def main(arguments: argparse.Namespace) -> int:
     model = load(checkpoint, device=find_device(arguments.device), trust=arguments.trust)
     head = find_head(model, arguments.head)
     masks = {name: image_files(folder) for name, folder in mask_folders(arguments.masks, searched(arguments)).items()}
+    if unused := sorted(set(parse_maps(arguments.map)) - set(searched(arguments))):
+        raise ConfigError(f"--map describes {unused}, but the maps are {searched(arguments)}")
     items, queries = (
         open_sensor(model, head, text, option, masks, arguments)
         for text, option in ((arguments.index, "--index"), (arguments.query, "--query"))
@@ -262,6 +267,8 @@ def index_of(sensor: Sensor, about: Options, file: Path | None) -> CodeIndex:
             print(f"{file}: {told(kept)} of {sensor.name}, made before")
             return kept
         print(f"{file} is made anew: {stale}")
+    if file is not None:
+        refuse_unwritable(file, "keep the index elsewhere by --index-file")
     start = time.perf_counter()
     index = sensor.encode(about, "index")
     where = ""
@@ -366,13 +373,15 @@ def write(
     grid = [np.pad(x, ((0, 0), (0, widest - x.shape[1]), (0, 0)), constant_values=PAPER[0]) for x in strips]
     replace_file(out / "retrieved.png", encode_png(np.concatenate(grid)))
     drawn = f"those to the first {len(strips)}" if len(strips) < len(rows) else "all"
+    if found.places.shape[1] > DRAWN:
+        drawn = f"the first {DRAWN} of {drawn}"
     print(f"Answers: {out / 'retrieved.json'}; {drawn} drawn: {out / 'retrieved.png'}")
 
 
 def strip(query: int, asked: tuple[CodeIndex, Sensor], items: tuple[CodeIndex, Sensor], found: Found) -> np.ndarray:
     """A query beside what was found, in rank order, uint8 RGB [h, w, 3]."""
     panels = [Panel(f"query {title_of(asked[0], query)}", _small(picture_of(*asked, query)))]
-    for rank, (place, score, right) in enumerate(found.of(query), 1):
+    for rank, (place, score, right) in enumerate(islice(found.of(query), DRAWN), 1):
         picture = _small(picture_of(*items, place))
         if right is not None:
             picture = _framed(picture, RIGHT if right else WRONG)
@@ -388,9 +397,13 @@ def picture_of(index: CodeIndex, sensor: Sensor, place: int) -> np.ndarray:
 def _small(
     picture: np.ndarray,  # uint8 RGB [H, W, 3]
 ) -> np.ndarray:
-    """[`TALL`, w, 3]."""
-    width = max(1, round(picture.shape[1] * TALL / len(picture)))
-    return cv2.resize(picture, (width, TALL), interpolation=cv2.INTER_AREA)
+    """The picture in at most `TALL` by `WIDE` pixels, and paper to the right of a narrow one, for its title."""
+    height, width = picture.shape[:2]
+    scale = min(TALL / height, WIDE / width)
+    found = cv2.resize(
+        picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    return np.pad(found, ((0, 0), (0, max(0, TALL - found.shape[1])), (0, 0)), constant_values=PAPER[0])
 
 
 def _framed(

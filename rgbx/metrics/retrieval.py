@@ -13,6 +13,7 @@ from torch import Tensor
 
 BLOCK = 2**22  # pairs of a query and an item that are ranked together, some 50 bytes each
 
+
 def rank(
     similarity: Tensor,  # [Q, G]
     relevant: Tensor,  # bool [Q, G]

@@ -1156,9 +1156,7 @@ class MultimodalModel(nn.Module):
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
         return losses, shown
 
-    def _step(
-        self, inputs: Inputs, run: Pass, targets: Mapping[str, Target], sample_ids: Sequence[str] = ()
-    ) -> Step:
+    def _step(self, inputs: Inputs, run: Pass, targets: Mapping[str, Target], sample_ids: Sequence[str] = ()) -> Step:
         """What objectives see of a step."""
         with self.layout.holding(inputs):
             features = [

@@ -1,6 +1,7 @@
 """rgbx retrieve: what it prints and writes, that an index is used again and a stale one told, and its errors."""
 
 import json
+import os
 import re
 
 import cv2
@@ -162,7 +163,10 @@ def test_errors_teach(place, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks/000000.png"), np.zeros((3, 4), np.uint8))
     save(tmp_path / "labels.pth", small("classes"))
-    (tmp_path / "void").mkdir()
+    for name in ("void", "empty", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/index.npz").write_bytes(b"PK and nothing more")
     for number in range(COUNT):
         cv2.imwrite(str(tmp_path / f"void/{number:06d}.png"), np.full(SIZE, 255, np.uint8))
     cases = [
@@ -175,9 +179,59 @@ def test_errors_teach(place, tmp_path, capsys):
         (words(place, index=f"depth={rooms / 'depth/000000.png'}"), "is one file; expected a folder"),
         (words(place, "--masks", str(tmp_path / "masks")), r"expected one size"),
         (words(place, "--masks", str(tmp_path)), "--masks of depth hold no image '000000'"),
+        (words(place, index=f"depth={tmp_path / 'empty'}"), "--index depth=.*empty: the folder is empty"),
+        (words(place, query=f"rgb={tmp_path / 'empty'}"), "--query rgb=.*empty: the folder is empty"),
+        (words(place, "--index-file", str(tmp_path / "folder")), "--index-file .*folder is a folder; expected a file"),
+        (words(place, "--out", str(tmp_path / "damaged")), "damaged, or no index .* delete it, and it is made anew"),
+        (words(place, "--map", "thermal", "scale=2"), r"--map describes \['thermal'\], but the maps are"),
         (words(place, "--head", "labels"), "--head labels: those that embed are codes"),
         (["retrieve", str(tmp_path / "labels.pth"), *words(place)[2:]], "no head that embeds; its heads are labels"),
     ]
     for given, message in cases:
         assert main(given) == 2, message
         assert re.search(message, capsys.readouterr().err), message
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(place, tmp_path, monkeypatch, capsys):
+    real, fresh = os.access, tmp_path / "kept.npz"
+    assert main(words(place, "--index-file", str(fresh))) == 0
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and real(path, mode))
+    assert main(words(place, "--index-file", str(fresh))) == 0  # which is not written
+    monkeypatch.setattr(retrieve.Sensor, "encode", None)
+    for given, told in (("--out", "give --out another folder"), ("--index-file", "keep the index elsewhere")):
+        capsys.readouterr()
+        assert main(words(place, given, str(tmp_path / "new"))) == 2
+        assert f"as {tmp_path} is read-only: {told}" in capsys.readouterr().err
+
+
+def test_pictures_of_any_shape_and_many_answers_make_a_picture_to_look_at(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "odd").mkdir()
+    for name, size in (("wide", (900, 3)), ("narrow 深", (2, 400)), ("dot", (1, 1))):
+        cv2.imencode(".png", np.full((*size[::-1], 3), 90, np.uint8))[1].tofile(tmp_path / "odd" / f"{name}.png")
+    monkeypatch.setattr(retrieve, "DRAWN", 2)
+    assert main(words(place, "--out", str(tmp_path / "ö"), "--top", "999", query=f"rgb={tmp_path / 'odd'}")) == 0
+    assert "the first 2 of all drawn" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "ö/retrieved.json").read_text())
+    assert [row["query"] for row in rows] == ["dot", "narrow 深", "wide"]
+    assert all(len(row["answers"]) == COUNT for row in rows)
+    picture = cv2.imdecode(np.fromfile(tmp_path / "ö/retrieved.png", np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[0] < 3 * 180 and picture.shape[1] < 3 * 260
+
+
+def test_masks_of_frames_in_folders(place, tmp_path):
+    """Of two days with equal names, each frame's own."""
+    for name in ("depth", "label"):
+        for day, file in (("a", "000000"), ("b", "000001")):
+            (tmp_path / name / day).mkdir(parents=True)
+            content = (place / f"rooms/test/{name}/{file}.png").read_bytes()
+            (tmp_path / name / day / "0.png").write_bytes(content)
+    (tmp_path / "depth/2.png").write_bytes((place / "rooms/test/depth/000002.png").read_bytes())
+    (tmp_path / "label/2.png").write_bytes((place / "rooms/test/label/000002.png").read_bytes())
+    own = f"depth={tmp_path / 'depth'}"
+    masks = str(tmp_path / "label")
+    assert main(words(place, "--masks", masks, "--index-file", str(tmp_path / "i.npz"), index=own, query=own)) == 0
+    index = CodeIndex.read(tmp_path / "i.npz")
+    for frame, file in (("a/0", "000000"), ("b/0", "000001"), ("2", "000002")):
+        label = cv2.imread(str(place / f"rooms/test/label/{file}.png"), cv2.IMREAD_UNCHANGED)
+        found = [k for name, k in zip(index.frames, index.regions.tolist(), strict=True) if name == frame]
+        assert found == [k for k in np.unique(label).tolist() if k != 255]

@@ -195,7 +195,7 @@ def test_an_opponent_of_images_refuses_clips():
     ).train()
     batch = {**clips(size=(64, 64)), "dense": torch.rand(2, 1, 64, 64) + 1}
     for mode in ("loss", "generator"):
-        with pytest.raises(ValueError, match="opponent of head 'dense' judges .* leave `adversarial` out, .*Nearest"):
+        with pytest.raises(ValueError, match=r"opponent of head 'dense' judges .* leave `adversarial` out, .*Nearest"):
             model(**model.data_preprocessor(batch), mode=mode)
     still = {**{k: x[:, 0] for k, x in batch.items() if k in FRAMES}, "dense": batch["dense"], "sample_id": ["0", "1"]}
     assert "loss_adversarial" in model(**model.data_preprocessor(still), mode="loss")

@@ -104,5 +104,5 @@ def test_files(tmp_path):
     np.savez(tmp_path / "other.npz", codes=np.zeros(3))
     np.savez(tmp_path / "objects.npz", codes=np.array([{}], object), about="{}")
     for name in ("text", "other", "objects"):
-        with pytest.raises(ValueError, match=f"{name}.npz: no index of codes"):
+        with pytest.raises(ValueError, match=f"{name}.npz: damaged, or no index of codes .*; delete it"):
             CodeIndex.read(tmp_path / f"{name}.npz")
