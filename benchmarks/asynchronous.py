@@ -45,14 +45,16 @@ from rgbx.datasets.rooms import RoomClips
 from rgbx.doctor.delay import Track, estimate_delay
 from rgbx.evaluate.session import Session
 from rgbx.fusion import FusionMethod, fusion_method
-from rgbx.fusion.mea import AsynchronousFusion, TargetFrames, blend
+from rgbx.fusion.mea import AsynchronousFusion, FusedCodes, Standardised, TargetFrames, blend
 from rgbx.layers import StackLayout
+from rgbx.layers.decoupled import Codes
 from rgbx.maps import STANDARD_MAPS
 from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.train.loops import training_step
 from rgbx.train.optim import EncoderDecoderConstructor
 from rgbx.transforms import FramesAsMaps, HorizontalFlip, NearestFrames, PackSample, collate
 
+Pooled = Mapping[str, Tensor]  # modality: [n, d]
 Found = dict[str, dict[int, dict[str, Any]]]  # row: seed: result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -205,25 +207,41 @@ def estimated(delay: float, jitter: float, options: argparse.Namespace) -> float
 
 
 @torch.no_grad()
-def codes(model: MultimodalModel, frames: KeptClips) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
-    """Codes {kind: {modality: [n, code]}} of all clips, and the share of each class in their labels, [n, K]."""
-    found, shares = [], []
-    fusion = cast(SharedBackbone, model.backbone).frames
-    assert isinstance(fusion, AsynchronousFusion)
-    fused = fusion.codes
-    hook = fused.standard[2].register_forward_hook(lambda _layer, _given, given: found.append({"agnostic": given}))
-    other = fused.encoders.register_forward_hook(lambda _layer, _given, given: exclusive.append(given.exclusive))
-    exclusive: list[dict[str, Tensor]] = []
+def pooled(fused: FusedCodes, model: MultimodalModel, frames: KeptClips) -> tuple[Pooled, Pooled, Tensor]:
+    """What is encoded of all clips, for either kind of code, and the share of each class in their labels, [n, K]."""
+    found: list[tuple[Pooled, Pooled]] = []
+    shares = []
+    hook = fused.register_forward_pre_hook(lambda _layer, given: found.append(given))
     for batch in DataLoader(frames, 20, collate_fn=collate):
         given = model.data_preprocessor(batch)
         model.run(given["inputs"], times=given["times"])
         shares.append(torch.stack([(batch["label"] == k).flatten(1).float().mean(1) for k in range(10)], 1))
     hook.remove()
-    other.remove()
-    parts = {"agnostic": [each["agnostic"] for each in found], "exclusive": exclusive}
-    return {
-        kind: {name: torch.cat([part[name] for part in each]) for name in each[0]} for kind, each in parts.items()
-    }, torch.cat(shares)
+    own, joint = ({name: torch.cat([each[k][name] for each in found]) for name in frames.modalities} for k in (0, 1))
+    return own, joint, torch.cat(shares)
+
+
+@torch.no_grad()
+def codes(fused: FusedCodes, own: Pooled, joint: Pooled, measured: bool = False) -> Codes:
+    """Codes of pooled tokens; `measured` takes their statistics for those that the layers keep."""
+    given: list[Pooled] = [own, joint]
+    for layer, x in zip(fused.standard, given, strict=False):
+        if measured:
+            measure(layer, x)
+    standard = [layer(x) for layer, x in zip(fused.standard, given, strict=False)]
+    if measured:
+        measure(fused.standard[2], fused.encoders(*standard).agnostic)
+    exclusive, agnostic = fused.encoders(*standard)
+    return Codes(exclusive, fused.standard[2](agnostic))
+
+
+def measure(layer: nn.Module, given: Pooled) -> None:
+    assert isinstance(layer, Standardised)
+    for name, x in given.items():
+        norm = layer.norms[name]
+        assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(x.mean(0))
+        norm.running_var.copy_(x.var(0))
 
 
 def probe(fit: Mapping[str, Tensor], test: Mapping[str, Tensor], hidden: int = 0) -> float:  # [n, code] each
@@ -261,14 +279,19 @@ def explained(fit: Mapping[str, Tensor], shares: Tensor, test: Mapping[str, Tens
 
 
 def probes(model: MultimodalModel, row: Row, options: argparse.Namespace) -> dict[str, float]:
-    still = Row(row.title, row.fusion, row.reads)
-    fit, shares = codes(model, clips("train", (0, SEEN), 0.0, still, options))
-    test, truth = codes(model, clips("test", (1, 1), 0.0, still, options))
-    found = {}
-    for kind in fit:
-        found[f"{kind} linear"] = probe(fit[kind], test[kind])
-        found[f"{kind} MLP"] = probe(fit[kind], test[kind], hidden=32)
-        found[f"{kind} R2"] = explained(fit[kind], shares, test[kind], truth)
+    """Of codes as training left their statistics, and with these measured once more on the training clips."""
+    still, found = Row(row.title, row.fusion, row.reads), {}
+    fusion = cast(SharedBackbone, model.backbone).frames
+    assert isinstance(fusion, AsynchronousFusion)
+    fit = pooled(fusion.codes, model, clips("train", (0, SEEN), 0.0, still, options))
+    test = pooled(fusion.codes, model, clips("test", (1, 1), 0.0, still, options))
+    for words in ("", ", measured"):
+        one = codes(fusion.codes, fit[0], fit[1], measured=bool(words))
+        two = codes(fusion.codes, test[0], test[1])
+        for kind, x, z in zip(("exclusive", "agnostic"), one, two, strict=True):
+            found[f"{kind}{words} linear"] = probe(x, z)
+            found[f"{kind}{words} MLP"] = probe(x, z, hidden=32)
+            found[f"{kind}{words} R2"] = explained(x, fit[2], z, test[2])
     return found
 
 
@@ -369,10 +392,16 @@ def probe_lines(found: Found) -> list[str]:
         "",
         "How often a probe names the modality of a test clip's code (chance 0.5), and R² of the ",
     ]
-    lines[-1] += "classes' shares in the label from the codes. Bars: exclusive ≥ 0.9, agnostic ≤ 0.65, linear."
+    lines[-1] += (
+        'classes\' shares in the label from the codes. Bars: exclusive ≥ 0.9, agnostic ≤ 0.65, linear. "Measured": the '
+    )
+    lines[-1] += (
+        "statistics by which codes are standardised were measured once more on the training clips, after training."
+    )
     lines += ["", "| row | code | linear | MLP | R² |", "|---|---|---|---|---|"]
     for name, seeds in found.items():
-        for kind in ("exclusive", "agnostic") if name.startswith("mea") else ():
+        kinds = ("exclusive", "agnostic", "exclusive, measured", "agnostic, measured")
+        for kind in kinds if name.startswith("mea") else ():
             cells = [[each["probes"][f"{kind} {of}"] for each in seeds.values()] for of in ("linear", "MLP", "R2")]
             lines.append(f"| {ROWS[name].title} | {kind} | {' | '.join(map(shown, cells))} |")
     return lines

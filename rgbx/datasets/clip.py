@@ -1,8 +1,9 @@
 """Clips: maps of a sample that have several frames, each with its time, around the time of the label.
 
 `NAME` [T, H, W] or [T, H, W, c], and beside it `NAME_time` float64 [T], seconds, ascending, as the sensor's own
-stamps say: a delay of the sensor is not taken off. `time` (a float, seconds, on the clock of the first modality) is
-that of the label. T may differ from modality to modality, and is the same in all samples of a dataset.
+stamps say, less the delay that a declaration states (`delays`), and nothing else: one that nobody stated is in them.
+`time` (a float, seconds, on the clock of the first modality) is that of the label. T may differ from modality to
+modality, and is the same in all samples of a dataset.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import numpy as np
 
 from rgbx._text import one_of
 from rgbx._types import Batch
+from rgbx.datasets.timestamps import nearest_of
 from rgbx.maps import MASKS, TIMES
 
 Value = TypeVar("Value")
+
+_USUAL_FRAMES = 5
 
 
 def clips_of(sample: Batch) -> list[str]:
@@ -69,11 +73,12 @@ def nearest_frames(sample: Batch, delays: Mapping[str, float]) -> dict[str, Any]
 
     Args:
         sample: unpacked.
-        delays: seconds by map; none for those not named.
+        delays: seconds by map, beyond those that a declaration states, which the stamps do not have any more; none for
+            those not named.
     """
     result = {key: value for key, value in sample.items() if key != "time" and not key.endswith(TIMES)}
     for name in clips_of(sample):
-        at = int(np.abs(sample[f"{name}{TIMES}"] - (sample["time"] + delays.get(name, 0.0))).argmin())
+        at = nearest_of(sample[f"{name}{TIMES}"], sample["time"] + delays.get(name, 0.0))
         for key in with_masks(sample, name):
             result[key] = sample[key][at]
     return result
@@ -104,3 +109,28 @@ def per_modality(
             raise ValueError(f"{what} names the modality {name!r}; expected some of {one_of(names, name)}")
     rest = default if given is None or isinstance(given, Mapping) else given
     return {name: values.get(name, rest) for name in names}
+
+
+def windows_around(
+    names: Sequence[str], frames: Mapping[str, int] | None, offsets: Mapping[str, int] | None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """How many frames the clip of each modality has, and with which it begins, counted from the nearest to the label.
+
+    Args:
+        names: the modalities.
+        frames: numbers of frames; 1 of the first, and 5 of others that are not named.
+        offsets: of the first frame; where none is named the window lies around the label: -2 of 5.
+
+    Raises:
+        ValueError: what is no whole number or too low, or a modality that there is not.
+    """
+    counts = per_modality("frames", {names[0]: 1, **(frames or {})}, names, _USUAL_FRAMES)
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise ValueError(f"frames of {name}: expected a whole number >= 1, found {count!r}")
+    around = {name: -(count // 2) for name, count in counts.items()}
+    begins = per_modality("offsets", {**around, **(offsets or {})}, names, 0)
+    for name, begin in begins.items():
+        if type(begin) is not int:
+            raise ValueError(f"offsets of {name}: expected a whole number, found {begin!r}")
+    return counts, begins

@@ -132,7 +132,7 @@ class DeclaredFrames:
     ) -> list[Frame]:
         """Frames whose files are named one by one; maps without one are found by the stem of the first."""
         rows = [{name: self._placed(name, item) for name, item in row.items()} for row in rows]
-        listed = stamps or {name: in_order(row[name] for row in rows if name in row) for name in rows[0]}
+        listed = stamps or _files_in(rows)
         self.stamps = {name: [self._placed(name, item) for item in items] for name, items in listed.items()}
         self.times = [row.get("label", row[self.first]).time for row in rows]
         ids = distinct_ids([row[self.first].path for row in rows])
@@ -251,6 +251,19 @@ class DeclaredFrames:
             )
             for stem, origin in stems
         ]
+
+
+def _files_in(rows: Sequence[Mapping[str, Stamped]]) -> dict[str, list[Stamped]]:
+    """By map the files of all rows in the order of time, each once: several rows may name one.
+
+    Raises:
+        ValueError: two files of one time.
+    """
+    found: dict[str, dict[tuple[float, str], Stamped]] = {}
+    for row in rows:
+        for name, item in row.items():
+            found.setdefault(name, {}).setdefault((item.time, item.path), item)
+    return {name: in_order(items.values()) for name, items in found.items()}
 
 
 def _is_inside(folder: str, other: str) -> bool:

@@ -67,7 +67,7 @@ class FolderDataset(FileDataset):
         listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
         self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
         super().__init__(
-            held_out(self.kept(listed), holdout),
+            self.part(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
             declared.label.encoding if declared.label else None,
             around=listed.around,
@@ -82,6 +82,10 @@ class FolderDataset(FileDataset):
     def kept(self, listed: DeclaredFrames) -> list[Frame]:
         """Which of the frames that a declaration lists are the dataset's; override to keep a part, or more of each."""
         return listed.frames
+
+    def part(self, frames: Sequence[Frame], holdout: Holdout) -> list[Frame]:
+        """Which of the dataset's frames `holdout` asks for; override where frames share files."""
+        return held_out(frames, holdout)
 
     @property
     def stems(self) -> list[str]:

@@ -170,7 +170,11 @@ class DenseDataset(Dataset[Sample]):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """classes, palette, ignore_index, modalities, targets and maps, for metrics and checkpoints."""
+        """classes, palette, ignore_index, modalities, targets and maps, for metrics and checkpoints.
+
+        And `clips`, where samples hold any after the transforms.
+        """
+        stills = not self.clip_lengths or any(getattr(item, "makes_stills", False) for item in self.transforms)
         return {
             "classes": self.classes,
             "palette": self.palette,
@@ -178,7 +182,13 @@ class DenseDataset(Dataset[Sample]):
             "modalities": self.modalities,
             "targets": self.targets,
             "maps": {**self.maps, **self.added_maps},
+            **({} if stills else {"clips": self.clip_lengths}),
         }
+
+    @property
+    def clip_lengths(self) -> dict[str, int]:
+        """How many frames the modalities have that are read as clips; override where there are any."""
+        return {}
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must define __len__")

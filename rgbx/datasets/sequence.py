@@ -8,18 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from rgbx.datasets.clip import per_modality
+from rgbx.datasets.clip import windows_around
 from rgbx.datasets.declaration import Declaration
 from rgbx.datasets.declared_frames import DeclaredFrames
 from rgbx.datasets.files import MissingFileError
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.frames import Frame, check_files
-from rgbx.datasets.listing import Holdout
+from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Sample, Transforms
 from rgbx.datasets.timestamps import Stamped, window_at
 from rgbx.maps import TIMES
 
-_USUAL_FRAMES = 5
 _LOG = logging.getLogger("rgbx")
 
 
@@ -28,8 +27,8 @@ class SequenceDataset(FolderDataset):
 
     A sample is what `FolderDataset` makes a frame of, and the frames of each modality around its time: that of its
     label, or where labels have no times of their own, of its first modality. Samples too near to an end of the
-    recording to have all frames of their clips are left out, and counted in the log. Delays that the split states are
-    taken off the times.
+    recording to have all frames of their clips are left out, and counted in the log; so are, with `holdout="exclude"`,
+    those that share a frame with a sample held out. Delays that the split states are taken off the times.
 
     Args:
         root, split, modalities, targets, holdout, declaration, transforms: see `FolderDataset`, which reads the same
@@ -61,7 +60,7 @@ class SequenceDataset(FolderDataset):
     ) -> None:
         self.windows: dict[str, dict[str, list[Stamped]]] = {}
         self.times: dict[str, float] = {}
-        self._asked = modalities, dict(frames or {}), dict(offsets or {})
+        self._asked = modalities, frames, offsets
         super().__init__(
             root,
             split,
@@ -72,14 +71,16 @@ class SequenceDataset(FolderDataset):
             transforms=transforms,
         )
 
+    @property
+    def clip_lengths(self) -> dict[str, int]:
+        """See `DenseDataset.clip_lengths`."""
+        return {name: len(window) for name, window in next(iter(self.windows.values())).items()}
+
     def kept(self, listed: DeclaredFrames) -> list[Frame]:
         """See `FolderDataset.kept`: the frames with whole clips."""
         given, frames, offsets = self._asked
         names = tuple(listed.declared.modalities) if given is None else tuple(given)
-        counts = per_modality("frames", {names[0]: 1, **frames}, names, _USUAL_FRAMES)
-        if wrong := [name for name, count in counts.items() if type(count) is not int or count < 1]:
-            raise ValueError(f"frames of {wrong[0]}: expected a whole number >= 1, found {counts[wrong[0]]!r}")
-        begins = per_modality("offsets", {**{n: -(k // 2) for n, k in counts.items()}, **offsets}, names, 0)
+        counts, begins = windows_around(names, frames, offsets)
         if without := [name for name in names if name not in listed.stamps]:
             raise ValueError(
                 f"{listed.where}: clips need times of every modality, found none of {without}; name lists or folders "
@@ -100,6 +101,24 @@ class SequenceDataset(FolderDataset):
         if left:
             _LOG.warning(told)
         return kept
+
+    def part(self, frames: Sequence[Frame], holdout: Holdout) -> list[Frame]:
+        """See `FolderDataset.part`: for training without the samples that share a file with those held out."""
+        held = held_out(frames, holdout)
+        if holdout != "exclude":
+            return held
+        taken = {file for frame in held_out(frames, "only") for file in self._shown(frame)}
+        kept = [frame for frame in held if taken.isdisjoint(self._shown(frame))]
+        told = f"{self.root}: {len(held) - len(kept)} of {len(held)} samples share frames with the part held out"
+        if not kept:
+            raise ValueError(f"{told}, which leaves none to train on; a longer recording, or fewer frames, would")
+        if len(kept) < len(held):
+            _LOG.warning(f"{told}, and are left out")
+        return kept
+
+    def _shown(self, frame: Frame) -> set[str]:
+        """Paths of the files in the clips of a sample."""
+        return {item.path for window in self.windows[frame.sample_id].values() for item in window}
 
     def read(self, index: int) -> Sample:
         """See `DenseDataset.read`; of each modality [T, H, W, ...] and `NAME_time` float64 [T]."""

@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from rgbx.datasets.listing import list_lines
 from rgbx.maps.folders import MAP_SUFFIXES
 
@@ -67,13 +69,14 @@ def named_stamps(
     """Files that are named by their time, in the order of time, and the unit of the names.
 
     Names with a decimal point are in seconds. Whole numbers are in the unit in which they are times of our days,
-    between 1989 and 2096, counted as computers do, from 1970 on: 1305031102175304000 is in nanoseconds.
+    between 1989 and 2096, counted as computers do, from 1970 on: 1305031102175304000 is in nanoseconds. Among names
+    with a decimal point they are in seconds.
 
     Args:
         folder: of the files.
         names: of the files, relative to it, which become the paths.
         stems: what of each name is the time.
-        unit: one of `PER_SECOND`; None tells it from the names.
+        unit: of whole numbers, one of `PER_SECOND`; None tells it from the names.
 
     Raises:
         ValueError: no files, names that are no times, a time that is there twice, or whole numbers whose unit cannot be
@@ -87,9 +90,12 @@ def named_stamps(
             raise ValueError(
                 f"{folder}/{name}: expected a name that is a time, such as 1305031102.175304, found {text!r}"
             )
-    if unit is None:
-        unit = "s" if any("." in text for text in texts) else _unit_of([int(text) for text in texts], folder)
-    times = [(float(text) if "." in text else int(text)) / PER_SECOND[unit] for text in texts]
+    whole = [int(text) for text in texts if "." not in text]
+    if not whole or (unit is None and len(whole) < len(texts)):
+        unit = "s"
+    elif unit is None:
+        unit = _unit_of(whole, folder)
+    times = [float(text) if "." in text else int(text) / PER_SECOND[unit] for text in texts]
     stamped = (Stamped(time, name, f"{folder}/{name}") for time, name in zip(times, names, strict=True))
     return in_order(stamped), unit
 
@@ -124,7 +130,7 @@ def window_at(times: Sequence[float], time: float, offset: int, count: int) -> r
     return range(begin, begin + count) if begin >= 0 and begin + count <= len(times) else None
 
 
-def nearest_of(times: Sequence[float], time: float) -> int:
+def nearest_of(times: Sequence[float] | np.ndarray, time: float) -> int:
     """The position of the time that is nearest, of ascending ones; of two the earlier."""
     at = bisect_left(times, time)
     near = [k for k in (at - 1, at) if 0 <= k < len(times)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,7 +25,7 @@ class Finding:
         split: the split, or "train, test" where it is about several.
         message: one sentence with the figures.
         fix: the likely remedy; "" where nothing needs one.
-        evidence: the figures by name, plain values only.
+        evidence: the figures by name, plain values only; of NaN and infinity JSON has null.
         files: some of the files or list lines concerned.
         frames: the sample ids concerned, all of them.
     """
@@ -50,12 +51,13 @@ class Finding:
 
 
 def _plain(value: object) -> Any:
-    """Mappings and sequences with numpy's numbers turned into Python's."""
+    """Mappings and sequences with numpy's numbers turned into Python's, and None for NaN and infinity."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
 def examples(names: Iterable[object], count: int = _EXAMPLES) -> tuple[str, ...]:

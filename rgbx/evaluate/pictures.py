@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rgbx._text import branch_title, mask_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
+from rgbx.datasets.timestamps import nearest_of
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.layers import CLIP
 from rgbx.maps import TIMES
@@ -212,7 +213,7 @@ def frame_at_label(name: str, sample: Batch) -> tuple[np.ndarray, np.ndarray | N
     valid = as_array(sample[f"{name}_valid"]) if f"{name}_valid" in sample else None
     if image.ndim != CLIP - 1:
         return image, valid
-    nearest = int(np.abs(as_array(sample[f"{name}{TIMES}"]) - float(sample["time"])).argmin())
+    nearest = nearest_of(as_array(sample[f"{name}{TIMES}"]), float(sample["time"]))
     return image[nearest], None if valid is None else valid[nearest]
 
 

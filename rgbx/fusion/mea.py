@@ -29,7 +29,6 @@ TARGETS = ("nearest", "learned")
 SPATIAL_WAVES = 3  # octaves of sines and cosines of a row and a column; the longest has 16 locations
 TEMPORAL_WAVES = 6  # and of seconds; the longest has 4 s
 CODE_FEATURES = 2 * (2 * SPATIAL_WAVES + TEMPORAL_WAVES)
-MOMENTUM = 0.03  # of the statistics of codes: noise in them is what tells modalities apart at test
 LITTLE = 0.01  # standard deviation of the weights that lead back to features
 AGREEMENT_CHANNELS = 16
 SHARPNESS = 10.0  # of agreement in -1..1, as logits of frames, at first
@@ -397,7 +396,7 @@ class Standardised(nn.Module):
 
     def __init__(self, names: Sequence[str], width: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, momentum=MOMENTUM, affine=False) for name in names})
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in names})
 
     def forward(
         self,

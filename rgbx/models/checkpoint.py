@@ -139,9 +139,12 @@ def dataset_in(state: State) -> dict[str, Any]:
     """What a checkpoint says of the dataset that it was trained on, as its `metainfo` did; nothing that is damaged.
 
     Returns:
-        ``maps`` and ``stored``, and ``classes`` and ``palette`` where they are names and as many colours.
+        ``maps`` and ``stored``, ``clips`` where it held any, and ``classes`` and ``palette`` where they are names and
+        as many colours.
     """
     found: dict[str, Any] = {"maps": specs_in(state), "stored": stored_in(state)}
+    lengths = {name: count for name, count in dataset_meta(state, "clips").items() if type(count) is int}
+    found |= {"clips": lengths} if lengths else {}
     whole = state.get("meta")
     meta = whole.get("dataset_meta") if isinstance(whole, Mapping) else None
     classes, palette = (meta.get(key) for key in ("classes", "palette")) if isinstance(meta, Mapping) else ((), ())

@@ -239,11 +239,18 @@ class Preprocessor(nn.Module):
         self._spans = {name: Span.of(given) for name, given in options.items()}
         self.register_load_state_dict_post_hook(_read_spans)
         self._stated: dict[str, MapSpec] = {}
+        self._lengths: dict[str, int] = {}
         self._told: set[tuple[str, str]] = set()  # maps, and the kinds of objections to them that were told
 
-    def describe(self, maps: Mapping[str, MapSpec]) -> None:
-        """Says what the maps of the dataset are that batches come from, as its `metainfo` does."""
+    def describe(self, maps: Mapping[str, MapSpec], clips: Mapping[str, int] | None = None) -> None:
+        """Says what the maps of the dataset are that batches come from, as its `metainfo` does.
+
+        Args:
+            maps: their specs.
+            clips: how many frames those had that the model was trained on as clips.
+        """
         self._stated.update(maps)
+        self._lengths.update(clips or {})
 
     def forward(self, data: Batch, training: bool = False) -> dict[str, Any]:
         """What a model takes.
@@ -266,7 +273,8 @@ class Preprocessor(nn.Module):
                 layout, number of channels, dtype, batch or size than the others and its meaning ask for.
 
         Warns:
-            InputWarning: once a map and kind of objection, where its values lie outside what the model expects.
+            InputWarning: once a map and kind of objection, where its values lie outside what the model expects, or it
+                is a still of what the model was trained on as clips.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"the batch is a {type(data).__name__}; expected a dict of maps, {list(self.modalities)}")
@@ -275,6 +283,8 @@ class Preprocessor(nn.Module):
             data = {**data, **{key: x for clip in clips.values() for key, x in clip.folded.items()}}
         meanings = self._checked(data, {name: clip.length for name, clip in clips.items()})
         self._look(data, meanings, training)
+        if not training:
+            self._tell_stills(data, meanings.keys() - clips.keys())
         device = next(self.buffers()).device
         batch = {
             key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
@@ -391,6 +401,16 @@ class Preprocessor(nn.Module):
                 kind = "negative"
             if said:
                 self._tell(name, kind, f"{name}{_file(name, data)}: {said}")
+
+    def _tell_stills(self, data: Batch, names: Collection[str]) -> None:
+        """Warns of maps that are stills, where the model was trained on clips of them."""
+        for name, length in self._lengths.items():
+            if length > 1 and name in names:
+                text = (
+                    f"one frame, where the model was trained on clips of {length}: this is not what it was trained for"
+                )
+                way = "`rgbx evaluate --save-predictions` predicts on clips"
+                self._tell(name, "still", f"{name}{_file(name, data)}: {text}; {way}")
 
     def _tell(self, name: str, kind: str, text: str) -> None:
         if (name, kind) not in self._told:
@@ -911,10 +931,12 @@ class MultimodalModel(nn.Module):
         """Says on what it was trained.
 
         Args:
-            dataset: ``maps``, ``stored``, ``classes`` and ``palette``, see `rgbx.models.checkpoint.dataset_in`.
+            dataset: ``maps``, ``stored``, ``clips``, ``classes`` and ``palette``, see
+                `rgbx.models.checkpoint.dataset_in`.
         """
         self.trained_on = dict(dataset)
-        self.data_preprocessor.describe(dataset.get("maps", {}))
+        clips = dataset.get("clips", {}) if self.backbone.reads_clips else {}
+        self.data_preprocessor.describe(dataset.get("maps", {}), clips)
 
     @typing.overload
     def predict(

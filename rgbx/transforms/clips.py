@@ -24,13 +24,17 @@ class NearestFrames:
 
     Args:
         delays: seconds by which a modality lags, estimated or known (`rgbx.doctor.delay`): a sensor that lags by d
-            shows the scene at t in the frame with the stamp t + d. None for those not named.
+            shows the scene at t in the frame with the stamp t + d. They come on top of those that a declaration
+            states, which are taken off the stamps already: one delay belongs into one of the two. None for those not
+            named.
         augment: (low, high) in seconds by modality, of which each visit draws a further delay, for networks that are
             to bear delays.
 
     Raises:
         ValueError: numbers that make no sense; when called, a named modality that is no clip of the sample.
     """
+
+    makes_stills = True
 
     def __init__(
         self,
@@ -75,6 +79,8 @@ class FramesAsMaps:
     Raises:
         ValueError: a modality without a spec or a count below 1; when called, clips of another number of frames.
     """
+
+    makes_stills = True
 
     def __init__(self, frames: Mapping[str, int], *, maps: Maps | None = None) -> None:
         known = {**STANDARD_MAPS, **(maps or {})}

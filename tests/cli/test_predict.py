@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from small_models import LABELS, diverse, small
 
+from rgbx._types import InputWarning
 from rgbx.cli.arguments import ConfigError, parse
 from rgbx.cli.outputs import Outputs, Progress, write_video
 from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
-from rgbx.models import Predictor
+from rgbx.models import Predictor, multimodal_segmentor
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.inputs import OPTIONS
 
@@ -112,6 +113,19 @@ def test_folders_and_every_kind_of_file(run, network, tmp_path, capsys):
     assert not (out / "normal_overlay").exists() and not (out / "normal_confidence").exists()
     page = (out / "index.html").read_text()
     assert [page.index(f'of {stem}"') for stem in STEMS] == sorted(page.index(f'of {stem}"') for stem in STEMS)
+
+
+def test_a_model_of_clips_says_that_it_is_given_stills(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root)
+    torch.manual_seed(0)
+    network = multimodal_segmentor(backbone="test_resnet", modalities=("rgb", "depth"), num_classes=5, fusion="mea")
+    meta = {"dataset_meta": {**META, "clips": {"rgb": 1, "depth": 5}}}
+    state = {"state_dict": network.state_dict(), "model": to_plain(network.recipe), "meta": meta}
+    torch.save(state, tmp_path / "mea.pth")
+    words = ["rgb=rgb/a.png", "depth=depth/a.png", "--out", str(tmp_path / "a.png"), "--device", "cpu"]
+    with pytest.warns(InputWarning, match=r"depth \(depth/a\.png\): one frame, .* trained on clips of 5") as told:
+        assert main([str(tmp_path / "mea.pth"), *words]) == 0
+    assert len([warning for warning in told if issubclass(warning.category, InputWarning)]) == 1
 
 
 @pytest.mark.parametrize(

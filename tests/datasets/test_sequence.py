@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def test_clips_of_lists(recorded, caplog):
         dataset = SequenceDataset(
             declare(recorded, f"{LISTS}, max_gap = 0.08"), frames={"rgb": 2, "depth": 4}, offsets={"thermal": -1}
         )
+    assert dataset.metainfo["clips"] == {"rgb": 2, "depth": 4, "thermal": 5}
     frames = {name: stamps_of(recorded, name) for name in STREAMS}
     first = [time for time, _ in frames["rgb"]]
     assert 5 < len(dataset) < len(first)
@@ -140,6 +142,10 @@ def test_delays_are_taken_off(recorded):
     np.testing.assert_array_equal(FolderDataset(recorded)[1]["depth"], one["depth"][1])
     known = NearestFrames(delays={"depth": 0.1})(other, np.random.default_rng(0))
     np.testing.assert_array_equal(known["depth"], other["depth"][2])
+    stated = NearestFrames()(one, np.random.default_rng(0))  # taken off already: nothing more is to be said
+    np.testing.assert_array_equal(stated["depth"], known["depth"])
+    twice = NearestFrames(delays={"depth": 0.1})(one, np.random.default_rng(0))
+    np.testing.assert_array_equal(twice["depth"], one["depth"][2])
 
 
 def test_associations(recorded):
@@ -153,6 +159,50 @@ def test_associations(recorded):
     stated = [float(line.split()[2]) for line in lines]
     np.testing.assert_allclose(dataset[3]["depth_time"], stated[3:5])
     np.testing.assert_array_equal(dataset[3]["depth"][0], FolderDataset(recorded)[3]["depth"])
+
+
+def associate(folder, lines):
+    (folder / "associations.txt").write_text("\n".join(lines))
+    (folder / "dataset.toml").write_text(f'{MAPS}train = "associations.txt"\n')
+
+
+def test_associations_may_name_a_file_twice(recorded):
+    """A slow sensor goes with several frames of a fast one; maps may be missing in some lines, also in the first."""
+    rgb, depth, thermal = (
+        [f"{t:.6f} {name}/{path.name}" for t, path in stamps_of(recorded, name)] for name in ("rgb", "depth", "thermal")
+    )
+    lines = [f"{rgb[k]} {thermal[k // 2]}{f' {depth[k // 3]}' if k else ''}" for k in range(8)]
+    associate(recorded, lines)
+    frames = FolderDataset(recorded, modalities=("rgb", "thermal"))
+    assert [Path(frames[k]["paths"]["thermal"]) for k in range(8)] == [
+        recorded / thermal[k // 2].split()[1] for k in range(8)
+    ]
+    assert [item.path for item in frames.stamps["thermal"]] == [line.split()[1] for line in thermal[:4]]
+    assert [item.path for item in frames.stamps["depth"]] == [line.split()[1] for line in depth[:3]]
+    clips = SequenceDataset(recorded, modalities=("rgb", "thermal"), frames={"thermal": 2}, offsets={"thermal": 0})
+    np.testing.assert_allclose(clips[0]["thermal_time"], [float(line.split()[0]) for line in thermal[:2]])
+    associate(recorded, [*lines[:3], f"{rgb[3]} {thermal[0].split()[0]} {thermal[5].split()[1]}"])
+    with pytest.raises(ValueError, match=r"associations\.txt:4: the timestamp 0\.\d+ is there already, at .*txt:1"):
+        FolderDataset(recorded, modalities=("rgb", "thermal"))
+
+
+def test_parts_share_no_frame(recorded, caplog):
+    """Clips of neighbours overlap, so that some beside the part held out belong to neither."""
+    declare(recorded, f"{LISTS}, max_gap = 0.08")
+    options = {"frames": {"rgb": 3, "depth": 3, "thermal": 1}}
+    with caplog.at_level(logging.WARNING, "rgbx"):
+        every, held, rest = (SequenceDataset(recorded, holdout=part, **options) for part in (None, "only", "exclude"))
+    files, held_files, rest_files = (
+        [{path for key, path in part[i]["paths"].items() if "@" in key} for i in range(len(part))]
+        for part in (every, held, rest)
+    )
+    shown = set().union(*held_files)
+    assert held_files and not shown & set().union(*rest_files)
+    lost = [paths for paths in files if paths not in held_files and shown & paths]
+    assert lost and len(held_files) + len(rest_files) + len(lost) == len(files)
+    assert f"{len(lost)} of {len(rest) + len(lost)} samples share frames with the part held out" in caplog.text
+    with pytest.raises(ValueError, match="which leaves none to train on"):
+        SequenceDataset(recorded, holdout="exclude", frames={"rgb": 9, "depth": 9, "thermal": 1})
 
 
 def test_they_are_kept_and_packed(recorded, tmp_path):
@@ -225,6 +275,12 @@ def test_too_long_clips(recorded):
         SequenceDataset(declare(recorded, f"{LISTS}, max_gap = 0.08"), frames={"thermal": 30})
     with pytest.raises(ValueError, match="frames of depth: expected a whole number >= 1, found 0"):
         SequenceDataset(recorded, frames={"depth": 0})
+    with pytest.raises(ValueError, match=r"offsets of depth: expected a whole number, found 0\.5"):
+        SequenceDataset(recorded, offsets={"depth": 0.5})
+
+
+def named(folder, name):
+    return name, f"{folder}/{name}"
 
 
 def test_units_of_names(tmp_path):
@@ -232,6 +288,10 @@ def test_units_of_names(tmp_path):
         named_stamps(tmp_path, ["7.png", "40.png"], ["7", "40"])
     stamps, unit = named_stamps(tmp_path, ["b/40.png", "7.png"], ["b/40", "7"], "ms")
     assert unit == "ms" and [(item.time, item.path) for item in stamps] == [(0.007, "7.png"), (0.04, "b/40.png")]
+    stamps, unit = named_stamps(tmp_path, ["12.533.png", "13.png"], ["12.533", "13"], "ms")
+    assert unit == "ms" and [item.time for item in stamps] == [0.013, 12.533]  # a decimal point means seconds
+    assert named_stamps(tmp_path, ["12.533.png"], ["12.533"], "ns") == ([(12.533, *named(tmp_path, "12.533.png"))], "s")
+    assert [item.time for item in named_stamps(tmp_path, ["1.5.png", "2.png"], ["1.5", "2"])[0]] == [1.5, 2.0]
     with pytest.raises(ValueError, match=r"7\.png: the timestamp 7 is there already, at .*7\.0\.png"):
         named_stamps(tmp_path, ["7.png", "7.0.png"], ["7", "7.0"])
 

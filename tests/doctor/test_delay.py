@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,13 @@ def test_the_doctor_says_it(tmp_path):
     assert not [f for f in findings if f.check in ("refused", "sizes") or "stopped" in f.message]
     (found,) = [f for f in findings if f.check == "delay"]
     assert found.severity == "info" and abs(found.evidence["delay_s"]) < 0.03
+
+
+def test_figures_that_there_are_not_are_null(tmp_path):
+    """Other programs read the JSON, in which NaN is no number."""
+    RoomRecording(0, 1, SIZE, streams={"rgb": Stream(10.0), "depth": Stream(10.0)}).write(tmp_path, 0.5)
+    (tmp_path / "dataset.toml").write_text(TOML.replace("DELAYS", ""))
+    diagnosis = diagnose({"train": lambda: FolderDataset(tmp_path)})
+    written = json.loads(json.dumps(diagnosis.as_dict(), allow_nan=False))
+    (found,) = [finding for finding in written["findings"] if finding["check"] == "delay"]
+    assert found["certainty"] == "undecided" and found["evidence"]["delay_s"] is None

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from rgbx._protocol import PROTOCOLS
+from rgbx._types import InputWarning
 from rgbx.fusion import FUSION_METHODS, FusionMethod, fusion_method
-from rgbx.models import Predictor, multimodal, multimodal_segmentor
+from rgbx.models import Predictor, load, multimodal, multimodal_segmentor
+from rgbx.models.checkpoint import to_plain
 
 FRAMES = {"rgb": 2, "depth": 3}
 VIEWS = replace(
@@ -199,3 +201,31 @@ def test_an_opponent_of_images_refuses_clips():
             model(**model.data_preprocessor(batch), mode=mode)
     still = {**{k: x[:, 0] for k, x in batch.items() if k in FRAMES}, "dense": batch["dense"], "sample_id": ["0", "1"]}
     assert "loss_adversarial" in model(**model.data_preprocessor(still), mode="loss")
+
+
+def saved(path, fusion="nearest_of_tests", **about):
+    """A checkpoint of a training on clips of 2 frames of rgb and 3 of depth."""
+    model = build(fusion)
+    meta = {"dataset_meta": {"clips": FRAMES, **about}}
+    torch.save({"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": meta}, path)
+    return path
+
+
+def test_stills_are_not_what_a_training_on_clips_was_for(tmp_path, recwarn):
+    path = saved(tmp_path / "model.pth", clips={"rgb": 1, "depth": 3, "odd": "x"})
+    model, batch = load(path), stills(clips())
+    assert model.trained_on["clips"] == {"rgb": 1, "depth": 3}
+    model.predict(clips())
+    model.data_preprocessor(batch, training=True)
+    assert not [warning for warning in recwarn if issubclass(warning.category, InputWarning)]
+    with pytest.warns(InputWarning) as told:
+        model.predict(batch)
+        model.predict(rgb=batch["rgb"][0], depth=batch["depth"][0])
+    (text,) = [str(warning.message) for warning in told]
+    assert text.startswith("depth: one frame, where the model was trained on clips of 3")
+
+
+def test_a_model_of_stills_is_given_stills(tmp_path, recwarn):
+    """Clips of its dataset were made stills by a transform that nobody here knows."""
+    load(saved(tmp_path / "model.pth", "asymmetric")).predict(stills(clips()))
+    assert not [warning for warning in recwarn if issubclass(warning.category, InputWarning)]

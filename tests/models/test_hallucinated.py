@@ -220,25 +220,6 @@ def test_a_checkpoint_answers_as_it_was_trained(tmp_path):
             assert tuple(found.beliefs) == names, "gates believe what was given, not what was filled in"
 
 
-class Subset(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, depth):
-        return self.model({"depth": depth})["ensemble"]
-
-
-@torch.no_grad()
-def test_a_subset_exports_with_a_dynamic_batch():
-    model = made(fusion=None)
-    size = torch.export.Dim("batch", min=2, max=8)
-    given = (torch.randn(2, 1, 32, 32),)
-    program = torch.export.export(Subset(model), given, dynamic_shapes=({0: size},), strict=False).module()
-    more = torch.randn(5, 1, 32, 32)
-    torch.testing.assert_close(program(more), Subset(model)(more), rtol=1e-4, atol=1e-4)
-
-
 def test_results_and_tables_say_it(capsys):
     model = made(head_num_classes=10)
     frames = SyntheticRooms(split="test", num_frames=2, size=(32, 48), transforms=[PackSample()])

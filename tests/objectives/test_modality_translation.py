@@ -316,7 +316,7 @@ def test_the_adversary_makes_codes_alike():
         own = [p for name, p in objective.named_parameters() if not name.startswith("opponent")]
         optimizer = torch.optim.Adam(own, 3e-3, betas=(0.5, 0.999))
         critic = torch.optim.Adam(objective.opponent.parameters(), 3e-3, betas=(0.5, 0.999)) if alpha else None
-        for _ in range(150):
+        for _ in range(80):
             content = torch.randn(64, 4, generator=g)
             parts = {
                 n: (content @ m.T + i)[..., None, None]
@@ -333,7 +333,7 @@ def test_the_adversary_makes_codes_alike():
         with torch.no_grad():
             codes = objective.codes["1"].codes_of(parts)
         distance[alpha] = float((codes["rgb"].mean(0) - codes["depth"].mean(0)).square().sum())
-        assert float(objective(step)["reconstruction"]) < 0.75 * (1 - alpha) * 2  # 0.8 each of a constant
+        assert float(objective(step)["reconstruction"].detach()) < 0.75 * (1 - alpha) * 2  # 0.8 each of a constant
     assert distance[0.5] < 0.3 * distance[0.0]
 
 

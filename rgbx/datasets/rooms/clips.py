@@ -15,15 +15,15 @@ from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
-from rgbx.datasets.clip import per_modality
+from rgbx.datasets.clip import per_modality, windows_around
 from rgbx.datasets.rooms.dataset import SyntheticRooms
 from rgbx.datasets.rooms.rendering import DECODERS, MAPS, make_scene, render_scene
 from rgbx.datasets.rooms.scene import Camera
 from rgbx.datasets.sample import Common, Sample
+from rgbx.maps import TIMES
 from rgbx.maps.files import encode_png, replace_file
 
 START_S = 10.0  # where on a recording's clock the frame with the label lies, about
-_USUAL_FRAMES = 5
 _MOTION, _NOISE, _JITTER, _CLOCK = range(4, 8)  # random streams of a scene beside the renderer's
 
 Seconds = float | Sequence[float]
@@ -213,28 +213,29 @@ class RoomClips(SyntheticRooms):
         super().__init__(
             split=split, num_frames=num_frames, size=size, modalities=modalities, seed=seed, paints=paints, **common
         )
-        names, first = self.modalities, self.modalities[0]
+        names = self.modalities
         self.rates = per_modality("rates", rates, names, 10.0)
         spans = {name: _range(name, value) for name, value in (delays or {}).items()}
         self.delays = per_modality("delays", spans, names, (0.0, 0.0))
         self.jitter = per_modality("jitter", jitter, names, 0.0)
-        self.frames = per_modality("frames", {first: 1, **(frames or {})}, names, _USUAL_FRAMES)
-        around = {name: -(count // 2) for name, count in self.frames.items()}
-        self.offsets = per_modality("offsets", {**around, **(offsets or {})}, names, 0)
+        self.frames, self.offsets = windows_around(names, frames, offsets)
         self.speed = speed
         self._check()
 
     def _check(self) -> None:
         first = self.modalities[0]
         for name in self.modalities:
-            rate, jitter, frames = self.rates[name], self.jitter[name], self.frames[name]
-            if not 0 < rate < math.inf or not 0 <= jitter < math.inf or type(frames) is not int or frames < 1:
+            rate, jitter, begin = self.rates[name], self.jitter[name], self.offsets[name]
+            if not 0 < rate < math.inf or not 0 <= jitter < math.inf:
                 raise ValueError(
-                    f"RoomClips needs of {name} a rate > 0 in Hz, jitter >= 0 in seconds and frames >= 1, found "
-                    f"{rate!r}, {jitter!r} and {frames!r}"
+                    f"RoomClips needs of {name} a rate > 0 in Hz and jitter >= 0 in seconds, found {rate!r} and "
+                    f"{jitter!r}"
                 )
-            if type(self.offsets[name]) is not int or self.offsets[name] + START_S * rate < 0:
-                raise ValueError(f"RoomClips offsets of {name}: expected a whole number, found {self.offsets[name]!r}")
+            if begin + START_S * rate < 0:
+                raise ValueError(
+                    f"offsets of {name}: expected a frame of the recording, which begins {START_S:g} s before the "
+                    f"label, found {begin!r}"
+                )
         if self.delays[first] != (0, 0) or self.jitter[first]:
             raise ValueError(
                 f"RoomClips: {first} is the reference, as the first modality, and has neither delay nor jitter; found "
@@ -242,6 +243,11 @@ class RoomClips(SyntheticRooms):
             )
         if not 0 <= self.speed < math.inf:
             raise ValueError(f"RoomClips speed must be degrees per second >= 0, found {self.speed!r}")
+
+    @property
+    def clip_lengths(self) -> dict[str, int]:
+        """See `DenseDataset.clip_lengths`."""
+        return dict(self.frames)
 
     def recording(self, index: int) -> RoomRecording:
         """What clip `index` is cut from."""
@@ -266,7 +272,7 @@ class RoomClips(SyntheticRooms):
             begin = recording.nearest(name, time) + self.offsets[name]
             window = range(begin, begin + self.frames[name])
             sample[name] = np.stack([recording.frame(name, k) for k in window])
-            sample[f"{name}_time"] = np.array([recording.stamp(name, k) for k in window])
+            sample[f"{name}{TIMES}"] = np.array([recording.stamp(name, k) for k in window])
         return {**sample, "label": self.seen_classes(recording.label(time))}
 
 

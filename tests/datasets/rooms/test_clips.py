@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from rgbx.datasets.rooms import RoomRecording, Stream, render
 from rgbx.datasets.rooms.clips import Motion
 from rgbx.datasets.rooms.rendering import DECODERS, render_scene
 from rgbx.maps import read_image
+from rgbx.transforms import FramesAsMaps, NearestFrames, PackSample
 
 SMALL = (24, 32)
 
@@ -43,14 +45,27 @@ def test_the_camera_stays_a_rotation_and_turns_as_said():
     assert moved.position[2] == still.position[2]
 
 
-def test_a_camera_that_stands_still_shows_the_still_room():
-    recording = RoomRecording(0, 6, SMALL, streams={"depth": Stream()}, speed=0.0)
+def test_a_camera_that_stands_still_shows_one_still():
+    """That of the pose in which its path begins, turned here by OpenCV about the world's and the camera's own axis."""
+    recording = RoomRecording(0, 6, SMALL, streams={"normal": Stream(), "edge": Stream(30.0, delay=0.2)}, speed=0.0)
+    yaw, pitch, sway = (
+        swing.amplitude * np.sin(swing.phase)
+        for swing in (recording.motion.yaw, recording.motion.pitch, recording.motion.sway)
+    )
+    scene, right = recording.scene, recording.scene.camera.rotation[:, 0]
+    about_up, about_right = (cv2.Rodrigues(turn)[0] for turn in (np.array([0, 0, yaw]), np.array([pitch, 0, 0])))
+    camera = replace(
+        scene.camera,
+        position=scene.camera.position + sway * np.array([right[0], right[1], 0]),
+        rotation=about_up @ scene.camera.rotation @ about_right,
+    )
+    still, _ = render_scene(replace(scene, camera=camera), (9, 9), SMALL)
     for time in (0.0, 3.21):
-        camera = recording.motion.camera(recording.scene.camera, time)
-        np.testing.assert_array_equal(camera.rotation, recording.motion.camera(recording.scene.camera, 0).rotation)
-    ahead = replace(recording.scene, camera=recording.scene.camera)
-    raw, _ = render_scene(ahead, (0, 6), SMALL)
-    np.testing.assert_array_equal(raw["label"], render(0, 6, SMALL)["label"])
+        np.testing.assert_array_equal(recording.label(time), still["label"])
+    for k in (0, 41):
+        np.testing.assert_array_equal(recording.raw("normal", k), still["normal"])
+        np.testing.assert_array_equal(recording.raw("edge", k), still["edge"])
+    assert (still["label"] != render(0, 6, SMALL)["label"]).mean() > 0.05  # it has not come to the scene's own camera
 
 
 def test_some_maps_are_as_among_all():
@@ -112,6 +127,13 @@ def test_the_label_is_of_the_reference_frame():
     np.testing.assert_array_equal(sample["normal"][0], DECODERS["normal"](raw["normal"]))
 
 
+def test_checkpoints_are_told_of_clips():
+    """But where a transform makes stills of them."""
+    assert small_clips(frames={"depth": 3}).metainfo["clips"] == {"rgb": 1, "depth": 3}
+    for transform in (NearestFrames(), FramesAsMaps({"depth": 5})):
+        assert "clips" not in small_clips(transforms=[transform, PackSample()]).metainfo
+
+
 def test_delays_are_drawn_once_for_a_clip():
     clips = small_clips(num_frames=40, delays={"depth": (0.0, 0.2)})
     delays = [clips.streams_of(i)["depth"].delay for i in range(40)]
@@ -147,8 +169,11 @@ def test_clips_are_kept_as_they_are():
         ({"delays": {"thermal": 0.1}}, "delays names the modality 'thermal'"),
         ({"delays": {"depth": (0.2, 0.1)}}, "delays of depth must be seconds or"),
         ({"rates": {"depth": 0.0}}, "a rate > 0"),
-        ({"frames": {"depth": 0}}, "frames >= 1"),
-        ({"offsets": {"depth": -200}}, "offsets of depth"),
+        ({"jitter": {"depth": -0.1}}, "jitter >= 0"),
+        ({"frames": {"depth": 0}}, "frames of depth: expected a whole number >= 1, found 0"),
+        ({"frames": {"depth": 2.0}}, "frames of depth: expected a whole number >= 1, found 2.0"),
+        ({"offsets": {"depth": 0.5}}, "offsets of depth: expected a whole number, found 0.5"),
+        ({"offsets": {"depth": -200}}, "offsets of depth: expected a frame of the recording, .* found -200"),
         ({"speed": float("nan")}, "degrees per second"),
     ],
 )
