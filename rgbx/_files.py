@@ -55,6 +55,17 @@ def existing_file(path: str | Path, what: str = "") -> Path:
     return Path(path)
 
 
+def refuse_unwritable(path: Path, advice: str) -> None:
+    """Whether a file or folder can be made, before what it will hold is computed.
+
+    Raises:
+        PermissionError: it cannot.
+    """
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written, as {there} is read-only: {advice}")
+
+
 def read_file(path: str | Path, most: int = MOST_BYTES, what: str = "") -> bytes:
     """All of a regular file.
 

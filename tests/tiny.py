@@ -63,7 +63,7 @@ class TinyBackbone(nn.Module):
     """A shared convolution and private norms; dropout makes training random."""
 
     single_branch = norm_eval = False
-    purification = None
+    purification = hallucination = None
     reads_clips = False
 
     def __init__(self, modalities, width, dropout, norm):

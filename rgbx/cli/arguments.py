@@ -10,14 +10,14 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import rgbx
 from rgbx._choices import PAINTS, PRECISIONS, SAVED
-from rgbx._files import existing_file
+from rgbx._files import existing_file, refuse_unwritable
 from rgbx._protocol import PROTOCOLS
 from rgbx._runs import config_hint, find_last, find_result
 from rgbx._text import nearest, nearest_file
@@ -300,6 +300,30 @@ def named_paths(texts: Iterable[str], option: str = "--input") -> dict[str, Path
             raise FileNotFoundError(f"{option} {text}: no such file or folder{nearest_file(Path(path))}")
         paths[name] = Path(path)
     return paths
+
+
+def mask_folders(texts: Sequence[str], maps: Collection[str]) -> dict[str, Path]:
+    """["depth=a", "rgb=b"], or ["a"] for all maps, as the folder of each map's masks; {} of none.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ConfigError: a map that is not searched, one named twice, or some maps without masks.
+    """
+    folders: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        named = bool(equals) and name.isidentifier() and not Path(text).is_dir()
+        for each, folder in [(name, path)] if named else [(name, text) for name in maps]:
+            if each not in maps:
+                raise ConfigError(f"--masks {text}: {each!r} is not searched, {' and '.join(maps)} are")
+            if each in folders:
+                raise ConfigError(f"--masks {text}: {each} has masks already; give MAP=FOLDER once for each map")
+            if not Path(folder).is_dir():
+                raise FileNotFoundError(f"--masks {text}: no such folder{nearest_file(Path(folder))}")
+            folders[each] = Path(folder)
+    if folders and (missing := [name for name in maps if name not in folders]):
+        raise ConfigError(f"--masks has none for {missing[0]}; add {missing[0]}=FOLDER, or give one FOLDER for both")
+    return folders
 
 
 def input_kind(path: Path) -> str:
@@ -711,11 +735,13 @@ def _add_retrieve(parser: Parser) -> None:
     parser.add_argument(
         "--query", required=True, metavar="MAP=PATH", help="what is asked for: a file, or such a folder"
     )
-    parser.add_argument("--by", choices=("frame", "region"), help="what has a code (regions where there are --masks)")
     parser.add_argument(
         "--masks",
-        metavar="FOLDER",
-        help="images by the same stems whose numbers are the regions of a frame, such as labels; 255 is none",
+        action="append",
+        default=[],
+        metavar="[MAP=]FOLDER",
+        help="images by the same stems whose numbers are the regions of a frame, such as labels; 255 is none: once for "
+        "each map, or one FOLDER for both, of cameras that are registered",
     )
     parser.add_argument("--top", type=positive, default=10, metavar="K", help="how many are told of a query (10)")
     parser.add_argument(
@@ -730,20 +756,33 @@ def _add_retrieve(parser: Parser) -> None:
     _add_shared(parser, "--device", "--trust")
 
 
+def searched(arguments: argparse.Namespace) -> list[str]:
+    """The maps of a search: that of the index, and that of the queries where it is another."""
+    options = (("--index", arguments.index), ("--query", arguments.query))
+    return list(dict.fromkeys(name for option, text in options for name in named_paths([text], option)))
+
+
 def _check_retrieve(arguments: argparse.Namespace) -> None:
     find_result(arguments.checkpoint)
     ((name, path),) = named_paths([arguments.index], "--index").items()
     named_paths([arguments.query], "--query")
     if input_kind(path) == "file":
         raise ConfigError(f"--index {name}={path} is one file; expected a folder to search")
-    if arguments.masks is not None and not Path(arguments.masks).is_dir():
-        raise FileNotFoundError(f"--masks {arguments.masks}: no such folder{nearest_file(Path(arguments.masks))}")
-    if arguments.by == "region" and arguments.masks is None:
-        raise ConfigError("--by region needs --masks FOLDER, images whose numbers say which pixels are a region")
-    if arguments.by == "frame" and arguments.masks is not None:
-        raise ConfigError("--masks are of regions; found --by frame")
-    if arguments.out and Path(arguments.out).is_file():
+    for option, text in (("--index", arguments.index), ("--query", arguments.query)):
+        place = named_paths([text], option)[text.partition("=")[0]]
+        if place.is_dir() and not any(place.iterdir()):
+            raise FileNotFoundError(f"{option} {text}: the folder is empty")
+    mask_folders(arguments.masks, searched(arguments))
+    if arguments.index_file and Path(arguments.index_file).is_dir():
+        raise ConfigError(f"--index-file {arguments.index_file} is a folder; expected a file, such as one in it")
+    if not arguments.out:
+        return
+    if Path(arguments.out).is_file():
         raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+    for name in ("retrieved.json", "retrieved.png", *(() if arguments.index_file else ("index.npz",))):
+        if (place := Path(arguments.out, name)).is_dir():
+            raise ConfigError(f"--out {arguments.out}: {place} is a folder; expected a file there, or none")
+        refuse_unwritable(place, "give --out another folder")
 
 
 def _add_doctor(parser: Parser) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
+from rgbx._files import refuse_unwritable
 from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.errors import command
 from rgbx.configure import (
@@ -51,10 +51,10 @@ def write_plan(arguments: argparse.Namespace) -> Path:
     work_dir = work_dir_of(root, arguments.work_dir)
     asked = planning(arguments)
     device = find_device(asked["device"])
-    _refuse_unwritable(work_dir, "--work-dir DIR writes elsewhere")
+    refuse_unwritable(work_dir, "--work-dir DIR writes elsewhere")
     data = read_folder(root, asked["split"], asked["modalities"])
     if data.declaration:
-        _refuse_unwritable(
+        refuse_unwritable(
             root / DECLARATION,
             "its layout is not known, so that it needs this file beside its frames: make the folder writable, or copy "
             "it to where you may write",
@@ -81,17 +81,6 @@ def write_plan(arguments: argparse.Namespace) -> Path:
         print(f"Note: {note}.")
     print(_next(data, work_dir))
     return work_dir / CONFIG
-
-
-def _refuse_unwritable(path: Path, advice: str) -> None:
-    """Before anything is measured, whether a file or folder can be made.
-
-    Raises:
-        PermissionError: it cannot.
-    """
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path} cannot be written, as {there} is read-only: {advice}")
 
 
 def _write(files: Mapping[Path, str]) -> None:

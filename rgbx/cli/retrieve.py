@@ -7,17 +7,20 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from rgbx._files import refuse_unwritable
 from rgbx._runs import find_result
 from rgbx._text import nearest, text_table
 from rgbx._types import Options
-from rgbx.cli.arguments import named_paths
+from rgbx.cli.arguments import mask_folders, named_paths, searched
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.predict import describe_maps, parse_maps
 from rgbx.cli.sources import Source, open_dataset, open_paths
@@ -26,19 +29,20 @@ from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import PAPER, Panel, draw_strip
 from rgbx.maps.files import encode_png, file_hash, read_grey, replace_file
 from rgbx.maps.folders import MAP_SUFFIXES, image_files
-from rgbx.metrics import retrieval_scores
+from rgbx.metrics import search_scores
 from rgbx.models import MultimodalModel, Predictor, load
 from rgbx.models.inputs import MapInput, map_inputs, read_frame
 from rgbx.models.result import predict_frames
-from rgbx.models.search import LIBRARY, MANY, WHOLE, CodeIndex, installed
+from rgbx.models.search import LIBRARY, MANY, PAYS_TO_BUILD, WHOLE, CodeIndex, graph_of, installed
 from rgbx.profile.measure import find_device
 from rgbx.tasks import Embedding
 from rgbx.tasks.embedding import EmbeddingResult
 
 INDEX = "index.npz"
-MOST_PAIRS = 10**8  # of queries and items that are looked at for what is right
+MOST_PAIRS = 10**9  # of queries and items that are ranked for the scores
 SHOWN = 5  # queries whose answers are printed
-TALL = 120  # pixels of a picture
+TALL, WIDE = 120, 240  # pixels of a picture, at most
+DRAWN = 10  # answers to a query in the picture, at most
 RIGHT, WRONG = (0, 140, 60), (200, 60, 40)
 DIM = 0.35  # of what is not the region
 
@@ -105,9 +109,9 @@ class Sensor:
         """
         if self.masks is None:
             return None
-        stem = PurePosixPath(sample_id).name
+        stem = sample_id if sample_id in self.masks else PurePosixPath(sample_id).name
         if stem not in self.masks:
-            raise FileNotFoundError(f"--masks holds no image {stem!r}, which {self.name} has")
+            raise FileNotFoundError(f"--masks of {self.name} hold no image {stem!r}, which it has a frame of")
         mask = read_grey(self.masks[stem]).astype(np.int64)
         if mask.shape != size:
             raise ValueError(f"{self.masks[stem]} is {list(mask.shape)}, the frame {list(size)}; expected one size")
@@ -124,6 +128,18 @@ class Sensor:
         return drawn if mask is None else np.where((mask == region)[..., None], drawn, drawn * DIM).astype(np.uint8)
 
 
+class Right(NamedTuple):
+    """What is asked for: items of the query's label, which is the id of a region or stands for a frame's stem.
+
+    Attributes:
+        asked: int64 [q].
+        items: int64 [n].
+    """
+
+    asked: np.ndarray
+    items: np.ndarray
+
+
 @dataclass(frozen=True)
 class Found:
     """What a search found.
@@ -131,17 +147,17 @@ class Found:
     Attributes:
         places: int64 [q, k], of items in the index, the most similar one first.
         scores: float32 [q, k], their cosines.
-        right: bool [q, n], which items each query asks for; None where nobody knows.
+        right: what each query asks for, see `Right`; None where nobody knows.
     """
 
     places: np.ndarray
     scores: np.ndarray
-    right: np.ndarray | None
+    right: Right | None
 
     def of(self, query: int) -> Iterator[tuple[int, float, bool | None]]:
         """Place, cosine, and whether it is right, of what was found for a query."""
         for place, score in zip(self.places[query].tolist(), self.scores[query].tolist(), strict=True):
-            yield place, score, None if self.right is None else bool(self.right[query, place])
+            yield place, score, None if self.right is None else bool(self.right.asked[query] == self.right.items[place])
 
 
 @command("retrieve")
@@ -150,22 +166,28 @@ def main(arguments: argparse.Namespace) -> int:
     checkpoint = find_result(arguments.checkpoint)
     model = load(checkpoint, device=find_device(arguments.device), trust=arguments.trust)
     head = find_head(model, arguments.head)
-    masks = image_files(Path(arguments.masks)) if arguments.masks else None
+    masks = {name: image_files(folder) for name, folder in mask_folders(arguments.masks, searched(arguments)).items()}
+    if unused := sorted(set(parse_maps(arguments.map)) - set(searched(arguments))):
+        raise ConfigError(f"--map describes {unused}, but the maps are {searched(arguments)}")
     items, queries = (
         open_sensor(model, head, text, option, masks, arguments)
         for text, option in ((arguments.index, "--index"), (arguments.query, "--query"))
     )
     task = model.tasks[head]
-    if isinstance(task, Embedding) and (task.by == "frame") != (masks is None):
+    if isinstance(task, Embedding) and (task.by == "frame") != (not masks):
         trained, asked_for = ("frames", "regions") if masks else ("regions", "whole frames")
         print(f"This head was trained on codes of {trained}: of {asked_for} it may not tell much.")
     about: dict[str, object] = {"checkpoint": file_hash(checkpoint), "head": head, "map": items.name}
-    about |= {"options": arguments.map, "by": "frame" if masks is None else "region", "files": stamps_of(items)}
-    index = index_of(items, about, file_of(arguments))
-    if len(index) >= MANY and not installed():
-        print(f"{len(index):,} items are compared one by one; {LIBRARY} is faster: pip install 'rgbx[retrieval]'")
+    about |= {"options": arguments.map, "by": "region" if masks else "frame", "files": stamps_of(items)}
+    file = file_of(arguments)
+    index = index_of(items, about, file)
     asked = queries.encode({}, "query")
-    found = Found(*index.search(asked.codes, arguments.top), relevance(asked, index))
+    graph = graph_of(index, len(asked), file)
+    if graph is not None:
+        print(f"The search is approximate, by {LIBRARY}: of {len(asked):,} queries, an exact one takes longer")
+    elif len(index) >= MANY and len(asked) >= PAYS_TO_BUILD and not installed():
+        print(f"{LIBRARY} searches so much faster, approximately: pip install 'rgbx[retrieval]'")
+    found = Found(*(graph or index).search(asked.codes, arguments.top), relevance(asked, index))
     tell(asked, index, found)
     if arguments.out:
         write(Path(arguments.out), (asked, queries), (index, items), found, arguments.draw_count)
@@ -195,7 +217,7 @@ def open_sensor(
     head: str,
     text: str,
     option: str,
-    masks: Mapping[str, Path] | None,
+    masks: Mapping[str, Mapping[str, Path]],
     arguments: argparse.Namespace,
 ) -> Sensor:
     """The frames that an option names.
@@ -220,7 +242,7 @@ def open_sensor(
     said = {key: value for key, value in parse_maps(arguments.map).items() if key == name}
     reading, _ = describe_maps(model, [name], {head: model.tasks[head]}, said, source.inputs, written=False)
     predictor = Predictor(model, modalities=[name], heads=[head])
-    return Sensor(name, source, reading, predictor, head, masks, arguments.batch_size)
+    return Sensor(name, source, reading, predictor, head, masks.get(name), arguments.batch_size)
 
 
 def file_of(arguments: argparse.Namespace) -> Path | None:
@@ -245,6 +267,8 @@ def index_of(sensor: Sensor, about: Options, file: Path | None) -> CodeIndex:
             print(f"{file}: {told(kept)} of {sensor.name}, made before")
             return kept
         print(f"{file} is made anew: {stale}")
+    if file is not None:
+        refuse_unwritable(file, "keep the index elsewhere by --index-file")
     start = time.perf_counter()
     index = sensor.encode(about, "index")
     where = ""
@@ -262,7 +286,7 @@ def differences(kept: Options, asked: Options) -> str:
         "head": "it is of another head",
         "map": "it is of another map",
     }
-    words |= {"options": "--map says something else", "by": "it is by another kind of item (--by)"}
+    words |= {"options": "--map says something else", "by": "it is of another kind of item (--masks)"}
     for key, text in words.items():
         if kept.get(key) != asked[key]:
             return text
@@ -280,19 +304,18 @@ def told(index: CodeIndex) -> str:
     return text if (index.regions == WHOLE).all() else f"{len(index):,} regions of {text}"
 
 
-def relevance(asked: CodeIndex, index: CodeIndex) -> np.ndarray | None:
-    """Which items a query asks for, bool [q, n]: of regions those of its id, of frames that of its stem.
+def relevance(asked: CodeIndex, index: CodeIndex) -> Right | None:
+    """Which items a query asks for: of regions those of its id, of frames that of its stem.
 
-    None where no query has any, so that names do not tell, or of more than `MOST_PAIRS`.
+    None where no query has any, so that names do not tell.
     """
-    if len(asked) * len(index) > MOST_PAIRS:
-        return None
     if (index.regions != WHOLE).any():
-        found = asked.regions[:, None] == index.regions
+        found = Right(asked.regions, index.regions)
     else:
-        stems = [np.array([PurePosixPath(name).name for name in each.frames]) for each in (asked, index)]
-        found = stems[0][:, None] == stems[1]
-    return found if found.any() else None
+        stems = [PurePosixPath(name).name for each in (asked, index) for name in each.frames]
+        numbers = np.unique(stems, return_inverse=True)[1].astype(np.int64)
+        found = Right(numbers[: len(asked)], numbers[len(asked) :])
+    return found if np.isin(found.asked, found.items).any() else None
 
 
 def title_of(index: CodeIndex, place: int) -> str:
@@ -312,12 +335,16 @@ def tell(asked: CodeIndex, index: CodeIndex, found: Found) -> None:
     if len(asked) > SHOWN:
         print(f"\n... and {len(asked) - SHOWN} more queries")
     if found.right is None:
-        print("\nNo query has a name of the index, or there are too many of both, so that what is right is not told.")
+        print("\nNo query has a name of the index, so that what is right is not told.")
         return
-    similarity = torch.from_numpy(asked.codes @ index.codes.T)
-    scores = {key: float(x.nanmean()) for key, x in retrieval_scores(similarity, torch.from_numpy(found.right)).items()}
+    if len(asked) * len(index) > MOST_PAIRS:
+        print(f"\nScores are not told of more than {MOST_PAIRS:,} pairs of a query and an item.")
+        return
+    codes, labels = ([torch.from_numpy(x) for x in pair] for pair in ((asked.codes, index.codes), found.right))
+    scores = {key: float(x.nanmean()) for key, x in search_scores(*codes, *labels).items()}
     what = "regions of the same id" if (index.regions != WHOLE).any() else "the frame of the same name"
-    print(f"\nRight is {what}; of {int(found.right.any(1).sum())} queries, in percent:")
+    count = int(np.isin(found.right.asked, found.right.items).sum())
+    print(f"\nRight is {what}; of {count} queries, in percent:")
     print(text_table(list(scores), [[f"{100 * value:.1f}" for value in scores.values()]], texts=0))
 
 
@@ -346,13 +373,15 @@ def write(
     grid = [np.pad(x, ((0, 0), (0, widest - x.shape[1]), (0, 0)), constant_values=PAPER[0]) for x in strips]
     replace_file(out / "retrieved.png", encode_png(np.concatenate(grid)))
     drawn = f"those to the first {len(strips)}" if len(strips) < len(rows) else "all"
+    if found.places.shape[1] > DRAWN:
+        drawn = f"the first {DRAWN} of {drawn}"
     print(f"Answers: {out / 'retrieved.json'}; {drawn} drawn: {out / 'retrieved.png'}")
 
 
 def strip(query: int, asked: tuple[CodeIndex, Sensor], items: tuple[CodeIndex, Sensor], found: Found) -> np.ndarray:
     """A query beside what was found, in rank order, uint8 RGB [h, w, 3]."""
     panels = [Panel(f"query {title_of(asked[0], query)}", _small(picture_of(*asked, query)))]
-    for rank, (place, score, right) in enumerate(found.of(query), 1):
+    for rank, (place, score, right) in enumerate(islice(found.of(query), DRAWN), 1):
         picture = _small(picture_of(*items, place))
         if right is not None:
             picture = _framed(picture, RIGHT if right else WRONG)
@@ -368,9 +397,13 @@ def picture_of(index: CodeIndex, sensor: Sensor, place: int) -> np.ndarray:
 def _small(
     picture: np.ndarray,  # uint8 RGB [H, W, 3]
 ) -> np.ndarray:
-    """[`TALL`, w, 3]."""
-    width = max(1, round(picture.shape[1] * TALL / len(picture)))
-    return cv2.resize(picture, (width, TALL), interpolation=cv2.INTER_AREA)
+    """The picture in at most `TALL` by `WIDE` pixels, and paper to the right of a narrow one, for its title."""
+    height, width = picture.shape[:2]
+    scale = min(TALL / height, WIDE / width)
+    found = cv2.resize(
+        picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    return np.pad(found, ((0, 0), (0, max(0, TALL - found.shape[1])), (0, 0)), constant_values=PAPER[0])
 
 
 def _framed(

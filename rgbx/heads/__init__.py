@@ -1,6 +1,6 @@
 """Decoders: from a backbone's features to logits, images or codes."""
 
-from rgbx.heads.build import DECODERS, ChannelSlice, build_decoder
+from rgbx.heads.build import DECODERS, ChannelSlice, build_decoder, output_stride
 from rgbx.heads.code_encoder import CodeEncoder
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
@@ -14,4 +14,5 @@ __all__ = [
     "LightDecoder",
     "RefineNetDecoder",
     "build_decoder",
+    "output_stride",
 ]

@@ -72,3 +72,10 @@ def build_decoder(
     check_options(options, known, f"decoder {name!r}")
     given = {p.name: own[p.name] for p in parameters if p.name in own}
     return kind(channels, out_channels, layout, **{**given, **options})
+
+
+def output_stride(decoder: nn.Module, strides: Sequence[int]) -> int:
+    """Pixels of the image to a side of a location of a decoder's output, of a backbone whose stages have strides."""
+    if isinstance(decoder, ImageDecoder):
+        return 1
+    return strides[decoder.stages[0] - 1 if isinstance(decoder, CodeEncoder) else 0]

@@ -16,6 +16,7 @@ from rgbx.metrics.retrieval import (
     recall_at,
     reciprocal_rank,
     retrieval_scores,
+    search_scores,
 )
 from rgbx.metrics.segmentation import class_iou, scores
 
@@ -49,6 +50,7 @@ __all__ = [
     "resampled_iou",
     "retrieval_scores",
     "scores",
+    "search_scores",
     "squared_mmd",
     "ssim",
 ]

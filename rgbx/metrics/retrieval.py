@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+BLOCK = 2**22  # pairs of a query and an item that are ranked together, some 50 bytes each
+
 
 def rank(
     similarity: Tensor,  # [Q, G]
@@ -99,6 +101,35 @@ def retrieval_scores(
         "MRR": reciprocal_rank(ranked),
         "chance": chance_precision(ranked.sum(1), ranked.shape[1]),
     }
+
+
+def search_scores(
+    queries: Tensor,  # [Q, D]
+    items: Tensor,  # [G, D]
+    asked: Tensor,  # int64 [Q]
+    labels: Tensor,  # int64 [G]
+    *,
+    alone: bool = False,
+) -> Mapping[str, Tensor]:
+    """`retrieval_scores` of codes by their inner products; relevant to a query are the items of its label.
+
+    As many queries are ranked together as `BLOCK` pairs allow, so that memory does not grow with their number.
+
+    Args:
+        queries: codes.
+        items: codes of the same length.
+        asked: a label of each query.
+        labels: of each item.
+        alone: whether the items are the queries, of which none is searched for itself.
+    """
+    blocks = []
+    for rows in torch.arange(len(queries)).split(max(1, BLOCK // max(len(items), 1))):
+        similarity, relevant = queries[rows] @ items.T, asked[rows][:, None] == labels
+        if alone:
+            keep = torch.arange(len(items)) != rows[:, None]
+            similarity, relevant = (x[keep].view(len(rows), -1) for x in (similarity, relevant))
+        blocks.append(retrieval_scores(similarity, relevant))
+    return {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
 
 
 def _or_nan(

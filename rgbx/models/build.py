@@ -21,7 +21,7 @@ from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
-from rgbx.heads import DECODERS, ChannelSlice, build_decoder
+from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
 from rgbx.layers import StackLayout, build_hallucinate, build_purification
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
@@ -219,6 +219,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
     for name, head in p["heads"].items():
         task, stop = tasks[name], start + tasks[name].channels
         decoder = ChannelSlice(start, stop) if generator else _build_decoder(head, task, backbone, p["norm"])
+        task.stride = output_stride(decoder, backbone.strides)
         heads[name] = Head(
             decoder,
             task,
@@ -260,15 +261,17 @@ def _check_apart(p: Options, tasks: Mapping[str, Task]) -> None:
     """Refuses heads whose branches must not see another modality in a model that lets them."""
     apart = [name for name, task in tasks.items() if task.apart]
     fusion, gates = p["fusion"], p["purification"]
-    if apart and fusion is not None and fusion["name"] != "late":
+    wrong = ""
+    if fusion is not None and fusion["name"] != "late":
+        wrong = f"expected fusion='late' or None, found {fusion['name']!r}"
+    elif gates is not None and gates["context"] != "own":
+        wrong = f"expected purification='own' or None, found context={gates['context']!r}"
+    elif p["hallucinate"]:
+        wrong = "expected hallucinate=False, as what it fills in is made of the others"
+    if apart and wrong:
         raise ValueError(
             f"head {apart[0]!r} of task {tasks[apart[0]].kind!r} compares modalities, so that none may see another; "
-            f"expected fusion='late' or None, found {fusion['name']!r}"
-        )
-    if apart and gates is not None and gates["context"] != "own":
-        raise ValueError(
-            f"head {apart[0]!r} of task {tasks[apart[0]].kind!r} compares modalities, so that none may see another; "
-            f"expected purification='own' or None, found context={gates['context']!r}"
+            f"{wrong}"
         )
 
 

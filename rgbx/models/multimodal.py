@@ -910,6 +910,7 @@ class MultimodalModel(nn.Module):
             raise ValueError(f"mode is {mode!r}; expected one of {one_of(MODES, mode)}")
         if mode == "discriminator":
             return self._discriminator_losses(targets or {}, shown)
+        self._check_opponents(inputs)
         seen = self._drawn(inputs)
         run = self.run(seen, times=times)
         losses, shown = self._losses(seen, run.outputs, targets or {})
@@ -920,7 +921,7 @@ class MultimodalModel(nn.Module):
         if self.backbone.hallucination is not None and self.training:
             losses |= self._hallucination_losses(self.backbone.hallucination, seen, run, targets or {})
         if len(self.objectives):
-            step = self._step(seen, run, targets or {})
+            step = self._step(seen, run, targets or {}, sample_id or ())
             losses |= self._objective_losses(step)
             shown = shown._replace(step=step.detached() if mode == "generator" else None)
         return losses if mode == "loss" else (losses, shown)
@@ -1134,6 +1135,17 @@ class MultimodalModel(nn.Module):
                 "statistics of batch norm; train on larger images, on more of them, or with norm_eval=True"
             )
 
+    def _check_opponents(self, inputs: Inputs) -> None:
+        """Opponents judge one image beside another, so that none is beside a clip."""
+        judged = next((name for name, head in self.named_heads() if head.opponent is not None), None)
+        clip = next((name for name, x in inputs.items() if x.ndim == CLIP), None)
+        if judged is not None and clip is not None:
+            raise ValueError(
+                f"input {clip} is a clip of {inputs[clip].shape[1]} frames, {list(inputs[clip].shape)}, and the "
+                f"opponent of head {judged!r} judges images beside one frame: leave `adversarial` out, or take the "
+                "frames nearest to the label by the transform NearestFrames"
+            )
+
     def _drawn(self, inputs: Inputs) -> dict[str, Tensor]:
         """The inputs of a training step: those that modality dropout leaves."""
         present = [name for name in self.modalities if name in inputs]
@@ -1149,10 +1161,10 @@ class MultimodalModel(nn.Module):
     ) -> tuple[dict[str, Tensor], Shown]:
         """Losses of all heads, and what their opponents are to see."""
         losses: dict[str, Tensor] = {}
-        shown = Shown(inputs, {})
+        shown, size = Shown(inputs, {}), next(iter(inputs.values())).shape[-2:]
         for name, head in self.named_heads():
             target = self._target(name, head, targets)
-            if not head.task.coarse and target.truth.shape[-2:] != (size := outputs[name][ENSEMBLE].shape[-2:]):
+            if target.truth.shape[-2:] != size:
                 raise ValueError(
                     f"the target {head.task.target!r} of head {name!r} has size {list(target.truth.shape[-2:])}, the "
                     f"inputs have {list(size)}; training needs them registered and of one size"
@@ -1165,7 +1177,7 @@ class MultimodalModel(nn.Module):
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
         return losses, shown
 
-    def _step(self, inputs: Inputs, run: Pass, targets: Mapping[str, Target]) -> Step:
+    def _step(self, inputs: Inputs, run: Pass, targets: Mapping[str, Target], sample_ids: Sequence[str] = ()) -> Step:
         """What objectives see of a step."""
         with self.layout.holding(inputs):
             features = [
@@ -1175,7 +1187,7 @@ class MultimodalModel(nn.Module):
             points = trace.points[-len(run.features) :]  # without that before the first stage
             sources = points or [split_modalities(x, self.layout) for x in trace.merging]
         ungated = None if self.backbone.purification is None else partial(self._ungated, inputs)
-        return Step(inputs, features, run.outputs, targets, self.tasks, ungated, sources)
+        return Step(inputs, features, run.outputs, targets, self.tasks, ungated, sources, sample_ids)
 
     def _hallucination_losses(
         self, hallucination: Hallucination, inputs: Inputs, run: Pass, targets: Mapping[str, Target]

@@ -64,6 +64,7 @@ class Step:
         tasks: of each head.
         ungated: runs the network once more on the same inputs with its gates open, for the outputs of that pass.
         sources: see `own_features`; none where they are the features.
+        sample_ids: the name of each image; none where the batch has none.
     """
 
     inputs: Mapping[str, Tensor]
@@ -73,6 +74,7 @@ class Step:
     tasks: Mapping[str, Task]
     ungated: Callable[[], Mapping[str, Branches]] | None = None
     sources: Sequence[Mapping[str, Tensor]] = ()
+    sample_ids: Sequence[str] = ()
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -29,8 +29,10 @@ from torch import Tensor, nn
 from rgbx._text import one_of
 from rgbx.heads.code_encoder import SLOPE, deepest_or, stages_joined
 from rgbx.layers import untracked
+from rgbx.maps import IGNORE_INDEX
 from rgbx.objectives.base import Objective, Site, Step, objective
 from rgbx.tasks import Embedding
+from rgbx.tasks.embedding import Regions
 
 CLASS_HEADS = ("shared", "private")
 WRONG = ("mismatched", "released")
@@ -141,7 +143,7 @@ class CommonCodes(Objective):
 
     Args:
         site: of a model with a head that embeds.
-        num_classes: K of the class head; None leaves it out, as of frames.
+        num_classes: K of the class head; None leaves it out, as frames must, which have no classes.
         class_head: ``"shared"`` by the modalities, or ``"private"``.
         adversary: whether there are decoders and judges.
         wrong: ``"mismatched"``: another item's code beside these features; ``"released"``: another item's pair.
@@ -173,7 +175,18 @@ class CommonCodes(Objective):
                     f"objective 'common_codes': {name} is {value!r}; expected one of {one_of(known, value)}"
                 )
         self.head, self.wrong, self.stages = heads[0], wrong, deepest_or(stages, len(site.channels))
-        code, size = site.tasks[self.head].channels, sum(site.channels[i - 1] for i in self.stages)
+        task = site.tasks[self.head]
+        if num_classes is not None and (type(num_classes) is not int or not 1 <= num_classes <= IGNORE_INDEX):
+            raise ValueError(
+                f"objective 'common_codes': num_classes is {num_classes!r}; expected 1 to {IGNORE_INDEX}, or None"
+            )
+        if num_classes is not None and isinstance(task, Embedding) and task.by == "frame":
+            raise ValueError(
+                f"objective 'common_codes': num_classes is {num_classes}, but head {self.head!r} embeds frames, which "
+                "have no classes; leave num_classes out"
+            )
+        self.num_classes, self.stride = num_classes, site.strides[self.stages[0] - 1] if site.strides else None
+        code, size = task.channels, sum(site.channels[i - 1] for i in self.stages)
         names = site.modalities if class_head == "private" else (class_head,)
         self.classifiers = nn.ModuleDict({name: nn.Linear(code, num_classes) for name in names if num_classes})
         self.decoders = nn.ModuleDict({name: Layered(code, hidden, size) for name in site.modalities if adversary})
@@ -183,7 +196,11 @@ class CommonCodes(Objective):
             raise ValueError("objective 'common_codes' has nothing to ask: give num_classes, or adversary=True")
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """``class``, and of the game ``inter`` and ``intra``: sums over the modalities."""
+        """``class``, and of the game ``inter`` and ``intra``: sums over the modalities.
+
+        Raises:
+            ValueError: a region whose class id is not below `num_classes`; the message names its image.
+        """
         labels, items = self._items(step)
         found: dict[str, Tensor] = {}
         if len(labels) and self.classifiers:
@@ -256,12 +273,23 @@ class CommonCodes(Objective):
         if not isinstance(task, Embedding):
             raise ValueError(f"head {self.head!r} is of task {task.kind!r}; expected 'embedding'")
         found = task.regions(step.branches(self.head), target)
+        self._check_classes(found, step.sample_ids)
         wrong = wrong_partners(found.images if task.by == "frame" else found.classes)
         maps = {
             name: stages_joined([stage[name].detach() for stage in step.features], self.stages) for name in found.codes
         }
-        features = task.regions(maps, target).codes
+        features = task.regions(maps, target, self.stride).codes
         return found.classes, {name: Items(x, features[name], wrong) for name, x in found.codes.items()}
+
+    def _check_classes(self, regions: Regions, names: Sequence[str]) -> None:
+        if self.num_classes is None or not (beyond := (regions.classes >= self.num_classes).nonzero()[:, 0]).numel():
+            return
+        place = int(regions.images[beyond[0]])
+        image = f"sample {names[place]!r}" if names else f"image {place} of the batch"
+        raise ValueError(
+            f"objective 'common_codes': {image} has a region of class {int(regions.classes[beyond[0]])}; expected 0 to "
+            f"{self.num_classes - 1}, or {IGNORE_INDEX} to ignore. Check num_classes and the dataset's label offset"
+        )
 
     @staticmethod
     def _sum(terms: Iterable[Tensor]) -> Tensor:

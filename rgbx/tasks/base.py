@@ -148,6 +148,7 @@ class Task(nn.Module, ABC):
         apart: whether no branch may see another modality, so that a model which exchanges features is refused.
         channels: C of the decoder's output.
         coarse: whether training leaves outputs at the decoder's size, as they are pooled anyway.
+        stride: pixels of the image to a side of a location of such outputs; None where no model says it.
         options: of `counter`, by name, that this task takes.
     """
 
@@ -158,6 +159,7 @@ class Task(nn.Module, ABC):
     options: ClassVar[tuple[str, ...]] = ()
     target: str
     channels: int
+    stride: int | None = None
 
     @abstractmethod
     def read_target(

@@ -33,7 +33,7 @@ from rgbx.losses import contrastive_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import class_legend, colour_labels
 from rgbx.maps.palette import default_palette
-from rgbx.metrics import pair_auc, retrieval_scores
+from rgbx.metrics import pair_auc, search_scores
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.classes import INTEGERS
 from rgbx.tasks.result import Answer, HeadResult
@@ -43,7 +43,6 @@ KINDS = ("class", "component", "frame")
 POSITIVES = ("pair", "class")
 TABLE = tuple(Score(name, FRACTION) for name in ("mAP", "recall@1", "recall@5", "recall@10", "MRR", "chance"))
 AUC = Score("AUC", FRACTION)
-BLOCK = 512  # queries that are ranked together
 MOMENTUM = 0.05  # of the mean and the second moment that colours are chosen by
 STEP = IGNORE_INDEX + 1  # from one component of a class to its next, in a map of regions
 HALF = (torch.bfloat16, torch.float16)
@@ -68,14 +67,17 @@ def pool_regions(
     maps: Mapping[str, Tensor],  # [N, D, h, w] each
     regions: Tensor,  # int64 [N, H, W], `NONE` where there is none
     least: float = 0.0,
+    stride: int | None = None,
 ) -> Regions:
     """The mean of maps over every region, weighed by how many of a location's pixels are the region's.
 
     Args:
-        maps: of the same view as the regions and of one size; or of cells of 2ⁿ pixels, which may reach beyond it at
-            the right and bottom.
+        maps: of the same view as the regions and of one size; or of cells of `stride` pixels, which may reach beyond it
+            at the right and bottom.
         regions: numbers of the class and, times `STEP`, of a part of it.
         least: regions of fewer pixels are left out.
+        stride: pixels to a side of a cell; None takes the smallest 2ⁿ of which the cells cover the regions, which is
+            it unless padding added a cell that holds none of their pixels.
     """
     joined = torch.cat(list(maps.values()), dim=1)
     ids = (regions + 1).flatten().bincount().nonzero()[:, 0] - 1
@@ -86,7 +88,7 @@ def pool_regions(
         flat = joined.new_zeros(len(pixels), joined.shape[1])
         total = flat.index_add(0, index.flatten(), joined.movedim(1, -1).flatten(0, 2))
     else:
-        cells = (index * joined[0, 0].numel() + _cell_of_pixel(regions, joined)).flatten()
+        cells = (index * joined[0, 0].numel() + _cell_of_pixel(regions, joined, stride)).flatten()
         weight = cells.bincount(minlength=len(pixels) * joined[0, 0].numel()).to(joined.dtype)
         weight = weight.view(len(regions), len(ids), -1)  # [N, K, h*w]
         total = (weight @ joined.flatten(2).transpose(1, 2)).flatten(0, 1)
@@ -99,12 +101,13 @@ def pool_regions(
 def _cell_of_pixel(
     regions: Tensor,  # [N, H, W]
     maps: Tensor,  # [N, D, h, w]
+    stride: int | None,
 ) -> Tensor:
-    """The number of the cell that each pixel lies in, [H, W]; cells have 2ⁿ pixels a side, or share the sides."""
+    """The number of the cell that each pixel lies in, [H, W]; see `pool_regions`."""
     places = []
     for pixels, cells in zip(regions.shape[1:], maps.shape[2:], strict=True):
-        whole = max(cells * 2 ** max(round(math.log2(pixels / cells)), 0), pixels)
-        places.append(torch.arange(pixels, device=regions.device) * cells // whole)
+        side = stride or 2 ** max(math.ceil(math.log2(pixels / cells)), 0)
+        places.append((torch.arange(pixels, device=regions.device) // side).clamp(max=cells - 1))
     return places[0][:, None] * maps.shape[3] + places[1]
 
 
@@ -204,12 +207,13 @@ class Embedding(Task):
         self,
         maps: Branches,  # [N, D, h, w] each
         target: Target,
+        stride: int | None = None,
     ) -> Regions:
-        """Codes or features of the modalities, pooled."""
+        """Codes or features of the modalities, pooled; maps of other cells than codes have `stride` pixels a side."""
         least = self.smallest * math.prod(target.truth.shape[1:])
         with torch.autocast(target.truth.device.type, enabled=False):  # sums over many pixels
             exact = {name: x.float() if x.dtype in HALF else x for name, x in maps.items()}
-            return pool_regions(exact, target.truth, least)
+            return pool_regions(exact, target.truth, least, stride or self.stride)
 
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_contrast``, the mean over pairs of modalities, 0 of a single one; none where `contrast` is 0."""
@@ -494,17 +498,10 @@ class RetrievalEvaluation(Evaluation):
         items: Tensor,  # [Q, D]
         *,
         alone: bool,
-    ) -> dict[str, Tensor]:
+    ) -> Mapping[str, Tensor]:
         """Scores of each query, float64 [Q]; `alone`: an item is not searched for itself."""
         label = self._owner if self.by == "frame" else torch.cat([image.classes for image in self.images])
-        blocks = []
-        for rows in torch.arange(len(queries)).split(BLOCK):
-            similarity, relevant = queries[rows] @ items.T, _same(label[rows], label)
-            if alone:
-                keep = torch.arange(len(items)) != rows[:, None]
-                similarity, relevant = (x[keep].view(len(rows), -1) for x in (similarity, relevant))
-            blocks.append(retrieval_scores(similarity, relevant))
-        return {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
+        return search_scores(queries, items, label, label, alone=alone)
 
     @cached_property
     def _scores(self) -> dict[str, dict[str, float]]:

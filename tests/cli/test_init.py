@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -158,9 +159,9 @@ def test_a_device_that_is_not_there(folder, capsys):
 
 def test_places_that_cannot_be_written_are_told_before_anything_is_measured(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rgbx.cli.init, "DryRun", None)  # not even made
-    real = rgbx.cli.init.os.access
+    real = os.access
     for closed, told in ((folder, "its layout is not known"), (tmp_path, "--work-dir DIR writes elsewhere")):
-        monkeypatch.setattr(rgbx.cli.init.os, "access", lambda path, mode, no=closed: path != no and real(path, mode))
+        monkeypatch.setattr(os, "access", lambda path, mode, no=closed: path != no and real(path, mode))
         assert rgbx.cli.init.main([str(folder), *QUICK]) == 2
         assert f"cannot be written, as {closed} is read-only: {told}" in capsys.readouterr().err
     assert not (tmp_path / "work_dirs").exists()

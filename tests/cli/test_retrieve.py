@@ -1,6 +1,7 @@
 """rgbx retrieve: what it prints and writes, that an index is used again and a stale one told, and its errors."""
 
 import json
+import os
 import re
 
 import cv2
@@ -10,8 +11,11 @@ import torch
 from small_models import small
 
 import rgbx
+from rgbx.cli import retrieve
 from rgbx.cli.main import main
 from rgbx.datasets import SyntheticRooms
+from rgbx.metrics import retrieval
+from rgbx.models import search
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.search import CodeIndex
 
@@ -78,6 +82,51 @@ def test_regions_by_masks(place, tmp_path, capsys):
         assert all(answer["right"] == answer["found"].endswith(own) for answer in row["answers"])
 
 
+def test_masks_of_cameras_that_are_not_registered(place, tmp_path):
+    """Of each sensor its own: those of RGB are mirrored."""
+    masks = place / "rooms/test/label"
+    (tmp_path / "mirrored").mkdir()
+    for file in masks.glob("*.png"):
+        label = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(tmp_path / "mirrored" / file.name), label[:, ::-1])
+    own = ["--masks", f"depth={masks}", "--masks", f"rgb={tmp_path / 'mirrored'}"]
+    assert main(words(place, *own, "--out", str(tmp_path / "own"), "--top", "1000", "--draw-count", "1")) == 0
+    assert main(words(place, "--masks", str(masks), "--index-file", str(tmp_path / "both.npz"))) == 0
+    indices = [CodeIndex.read(tmp_path / name) for name in ("own/index.npz", "both.npz")]
+    np.testing.assert_array_equal(indices[0].codes, indices[1].codes)
+    model, index = rgbx.load(place / "codes.pth"), indices[0]
+    (row,) = [row for row in json.loads((tmp_path / "own/retrieved.json").read_text()) if row["query"] == "000000 [0]"]
+    label = cv2.imread(str(tmp_path / "mirrored/000000.png"), cv2.IMREAD_UNCHANGED)
+    answer = model.predict(rgb=place / "rooms/test/rgb/000000.png")["codes"]
+    (code,) = answer.codes_of(np.where(label == 0, 0, -1))
+    assert [x["cosine"] for x in row["answers"]] == pytest.approx(sorted(index.codes @ code)[::-1], abs=1e-5)
+
+
+def test_many_pairs_are_scored_in_blocks(place, monkeypatch, capsys):
+    said = []
+    for block in (retrieval.BLOCK, 5):
+        monkeypatch.setattr(retrieval, "BLOCK", block)
+        assert main(words(place)) == 0
+        said.append(re.sub(r"in [\d.]+ s", "", capsys.readouterr().out))
+    assert said[0] == said[1]
+    monkeypatch.setattr(retrieve, "MOST_PAIRS", 15)
+    assert main(words(place)) == 0
+    told = capsys.readouterr().out
+    assert "not told of more than 15 pairs" in told and "right" in told
+
+
+def test_a_graph_is_kept_beside_the_index_and_its_answers_are_called_approximate(place, tmp_path, monkeypatch, capsys):
+    pytest.importorskip(search.LIBRARY, reason="no hnswlib: pip install 'rgbx[retrieval]'")
+    rows = []
+    for limits in ((10**5, 300, 50_000), (1, 1, 1), (1, 1, 10)):
+        for name, value in zip(("MANY", "PAYS_TO_READ", "PAYS_TO_BUILD"), limits, strict=True):
+            monkeypatch.setattr(search, name, value)
+        assert main(words(place, "--out", str(tmp_path))) == 0
+        assert ("The search is approximate" in capsys.readouterr().out) == (limits[0] == 1)
+        rows.append(json.loads((tmp_path / "retrieved.json").read_text()))
+    assert rows[0] == rows[1] == rows[2] and (tmp_path / "index.hnsw").is_file()
+
+
 def test_an_index_is_used_again_until_it_is_stale(place, tmp_path, capsys):
     folder = tmp_path / "depth"
     folder.mkdir()
@@ -114,20 +163,75 @@ def test_errors_teach(place, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks/000000.png"), np.zeros((3, 4), np.uint8))
     save(tmp_path / "labels.pth", small("classes"))
-    (tmp_path / "void").mkdir()
+    for name in ("void", "empty", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/index.npz").write_bytes(b"PK and nothing more")
     for number in range(COUNT):
         cv2.imwrite(str(tmp_path / f"void/{number:06d}.png"), np.full(SIZE, 255, np.uint8))
     cases = [
         (words(place, "--masks", str(tmp_path / "void")), "no frame of depth has a region: all masks are 255 alone"),
-        (words(place, "--by", "region"), "--by region needs --masks FOLDER"),
-        (words(place, "--by", "frame", "--masks", str(rooms / "label")), "--masks are of regions"),
+        (words(place, "--masks", f"depth={rooms / 'label'}"), "--masks has none for rgb; add rgb=FOLDER"),
+        (words(place, "--masks", f"thermal={rooms / 'label'}"), "'thermal' is not searched, depth and rgb are"),
+        (words(place, *["--masks", str(rooms / "label")] * 2), "depth has masks already; give MAP=FOLDER once"),
+        (words(place, "--masks", f"depth={tmp_path / 'labels'}"), "--masks depth=.*labels: no such folder"),
         (words(place, query=f"thermal={rooms / 'rgb'}"), "'thermal' is no map of this model; it knows rgb, depth"),
         (words(place, index=f"depth={rooms / 'depth/000000.png'}"), "is one file; expected a folder"),
         (words(place, "--masks", str(tmp_path / "masks")), r"expected one size"),
-        (words(place, "--masks", str(tmp_path)), "--masks holds no image '000000', which depth has"),
+        (words(place, "--masks", str(tmp_path)), "--masks of depth hold no image '000000'"),
+        (words(place, index=f"depth={tmp_path / 'empty'}"), "--index depth=.*empty: the folder is empty"),
+        (words(place, query=f"rgb={tmp_path / 'empty'}"), "--query rgb=.*empty: the folder is empty"),
+        (words(place, "--index-file", str(tmp_path / "folder")), "--index-file .*folder is a folder; expected a file"),
+        (words(place, "--out", str(tmp_path / "damaged")), "damaged, or no index .* delete it, and it is made anew"),
+        (words(place, "--map", "thermal", "scale=2"), r"--map describes \['thermal'\], but the maps are"),
         (words(place, "--head", "labels"), "--head labels: those that embed are codes"),
         (["retrieve", str(tmp_path / "labels.pth"), *words(place)[2:]], "no head that embeds; its heads are labels"),
     ]
     for given, message in cases:
         assert main(given) == 2, message
         assert re.search(message, capsys.readouterr().err), message
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(place, tmp_path, monkeypatch, capsys):
+    real, fresh = os.access, tmp_path / "kept.npz"
+    assert main(words(place, "--index-file", str(fresh))) == 0
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and real(path, mode))
+    assert main(words(place, "--index-file", str(fresh))) == 0  # which is not written
+    monkeypatch.setattr(retrieve.Sensor, "encode", None)
+    for given, told in (("--out", "give --out another folder"), ("--index-file", "keep the index elsewhere")):
+        capsys.readouterr()
+        assert main(words(place, given, str(tmp_path / "new"))) == 2
+        assert f"as {tmp_path} is read-only: {told}" in capsys.readouterr().err
+
+
+def test_pictures_of_any_shape_and_many_answers_make_a_picture_to_look_at(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "odd").mkdir()
+    for name, size in (("wide", (900, 3)), ("narrow 深", (2, 400)), ("dot", (1, 1))):
+        cv2.imencode(".png", np.full((*size[::-1], 3), 90, np.uint8))[1].tofile(tmp_path / "odd" / f"{name}.png")
+    monkeypatch.setattr(retrieve, "DRAWN", 2)
+    assert main(words(place, "--out", str(tmp_path / "ö"), "--top", "999", query=f"rgb={tmp_path / 'odd'}")) == 0
+    assert "the first 2 of all drawn" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "ö/retrieved.json").read_text())
+    assert [row["query"] for row in rows] == ["dot", "narrow 深", "wide"]
+    assert all(len(row["answers"]) == COUNT for row in rows)
+    picture = cv2.imdecode(np.fromfile(tmp_path / "ö/retrieved.png", np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[0] < 3 * 180 and picture.shape[1] < 3 * 260
+
+
+def test_masks_of_frames_in_folders(place, tmp_path):
+    """Of two days with equal names, each frame's own."""
+    for name in ("depth", "label"):
+        for day, file in (("a", "000000"), ("b", "000001")):
+            (tmp_path / name / day).mkdir(parents=True)
+            content = (place / f"rooms/test/{name}/{file}.png").read_bytes()
+            (tmp_path / name / day / "0.png").write_bytes(content)
+    (tmp_path / "depth/2.png").write_bytes((place / "rooms/test/depth/000002.png").read_bytes())
+    (tmp_path / "label/2.png").write_bytes((place / "rooms/test/label/000002.png").read_bytes())
+    own = f"depth={tmp_path / 'depth'}"
+    masks = str(tmp_path / "label")
+    assert main(words(place, "--masks", masks, "--index-file", str(tmp_path / "i.npz"), index=own, query=own)) == 0
+    index = CodeIndex.read(tmp_path / "i.npz")
+    for frame, file in (("a/0", "000000"), ("b/0", "000001"), ("2", "000002")):
+        label = cv2.imread(str(place / f"rooms/test/label/{file}.png"), cv2.IMREAD_UNCHANGED)
+        found = [k for name, k in zip(index.frames, index.regions.tolist(), strict=True) if name == frame]
+        assert found == [k for k in np.unique(label).tolist() if k != 255]

@@ -14,7 +14,9 @@ from rgbx.metrics import (
     rank,
     recall_at,
     reciprocal_rank,
+    retrieval,
     retrieval_scores,
+    search_scores,
 )
 
 
@@ -121,3 +123,19 @@ def test_errors_name_what_was_found():
         rank(torch.full((1, 2), torch.nan), torch.ones(1, 2, dtype=torch.bool))
     empty = torch.zeros(2, 0, dtype=torch.bool)
     assert recall_at(empty, 1).isnan().all() and reciprocal_rank(empty).isnan().all()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("block", [1, 40, 2**22])
+def test_scores_of_a_search_in_blocks(alone, block, monkeypatch):
+    monkeypatch.setattr(retrieval, "BLOCK", block)
+    g = torch.Generator().manual_seed(4)
+    items, labels = torch.randn(23, 5, generator=g), torch.randint(0, 4, (23,), generator=g)
+    queries, asked = (items, labels) if alone else (torch.randn(7, 5, generator=g), torch.arange(7))
+    found = search_scores(queries, items, asked, labels, alone=alone)
+    for i, query in enumerate(queries):
+        kept = [j for j in range(23) if not (alone and j == i)]
+        cosine = [float(query @ items[j]) for j in kept]
+        precision, reciprocal, _ = naive(cosine, [bool(labels[j] == asked[i]) for j in kept])
+        assert found["mAP"][i].item() == pytest.approx(precision, nan_ok=True)
+        assert found["MRR"][i].item() == pytest.approx(reciprocal, nan_ok=True)

@@ -10,7 +10,7 @@ from torch import nn
 from rgbx._protocol import PROTOCOLS
 from rgbx._types import InputWarning
 from rgbx.fusion import FUSION_METHODS, FusionMethod, fusion_method
-from rgbx.models import Predictor, load, multimodal_segmentor
+from rgbx.models import Predictor, load, multimodal, multimodal_segmentor
 from rgbx.models.checkpoint import to_plain
 
 FRAMES = {"rgb": 2, "depth": 3}
@@ -187,6 +187,20 @@ def test_statistics_of_all_modalities_need_one_stack(norm):
 def test_gates_read_stills():
     with pytest.raises(ValueError, match="gates of purification read stills"):
         build(purification="cross").predict(clips())
+
+
+def test_an_opponent_of_images_refuses_clips():
+    torch.manual_seed(0)
+    head = dict(task="map", unit="metre", target="dense", adversarial={"discriminator": {"name": "patch", "width": 4}})
+    model = multimodal(
+        modalities=("rgb", "depth"), backbone="test_resnet", fusion="nearest_of_tests", heads={"dense": head}
+    ).train()
+    batch = {**clips(size=(64, 64)), "dense": torch.rand(2, 1, 64, 64) + 1}
+    for mode in ("loss", "generator"):
+        with pytest.raises(ValueError, match=r"opponent of head 'dense' judges .* leave `adversarial` out, .*Nearest"):
+            model(**model.data_preprocessor(batch), mode=mode)
+    still = {**{k: x[:, 0] for k, x in batch.items() if k in FRAMES}, "dense": batch["dense"], "sample_id": ["0", "1"]}
+    assert "loss_adversarial" in model(**model.data_preprocessor(still), mode="loss")
 
 
 def saved(path, fusion="nearest_of_tests", **about):

@@ -260,11 +260,35 @@ def test_nothing_of_it_is_in_a_model_that_predicts(tmp_path):
         ({"class_head": "both"}, "class_head is 'both'"),
         ({"adversary": False}, "nothing to ask: give num_classes"),
         ({"stages": [9]}, "stage 9 does not exist"),
+        ({"num_classes": 0}, "num_classes is 0; expected 1 to 255, or None"),
+        ({"num_classes": 5, "by": "frame"}, "num_classes is 5, but head 'codes' embeds frames"),
     ],
 )
 def test_errors_name_what_was_found(options, found):
     with pytest.raises(ValueError, match=found):
         build(**options)
+
+
+def test_a_class_beyond_the_head_is_refused_by_its_sample():
+    model = build(num_classes=4)
+    data = batch(count=3)
+    data["label"] = data["label"].clamp(max=3)
+    assert "loss_common_codes_class" in model(**model.data_preprocessor(data), mode="loss")
+    data["label"][1, :20] = 6
+    with pytest.raises(ValueError, match="sample 's1' has a region of class 6; expected 0 to 3, or 255 to ignore"):
+        model(**model.data_preprocessor(data), mode="loss")
+
+
+def test_features_are_pooled_over_the_pixels_of_their_own_stage():
+    """Of images that were padded, with the codes at stride 32 and what is judged at stride 8."""
+    model = build(stages=[2]).train()
+    data = model.data_preprocessor(batch((40, 9), count=3), training=True)
+    found = model.run(data["inputs"])
+    step = model._step(data["inputs"], found, data["targets"])
+    features = model.objectives["common_codes"]._items(step)[1]["depth"].features
+    whole = step.features[1]["depth"].repeat_interleave(8, 2).repeat_interleave(8, 3)[..., :40, :9]
+    expected = model.tasks["codes"].regions({"depth": whole}, data["targets"]["codes"]).codes["depth"]
+    torch.testing.assert_close(features, expected.detach())
 
 
 def test_it_needs_a_head_that_embeds():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from small_models import batch, run, small
 from rgbx.evaluate.result import plain
 from rgbx.losses import contrastive_loss
 from rgbx.models import multimodal, multimodal_embedder
+from rgbx.objectives import OBJECTIVES
 from rgbx.tasks import PROTOCOLS, Embedding, Prediction, Target
 from rgbx.tasks.embedding import NONE, STEP, components, pool_regions
 
@@ -45,6 +47,59 @@ def test_pooling_of_cells_counts_their_pixels(size):
     found, expected = pool_regions({"a": x}, regions), pool_regions({"a": whole}, regions)
     torch.testing.assert_close(found.codes["a"], expected.codes["a"])
     assert torch.equal(found.classes, expected.classes)
+
+
+@pytest.mark.parametrize("side", [5, 9, 33, 40, 66])
+@pytest.mark.parametrize("stride", [4, 8, 32])
+def test_pooling_of_cells_of_a_padded_image(side, stride):
+    """Cells of an image that was padded to multiples of 32, and not at all to its other side of 64."""
+    g = torch.Generator().manual_seed(side)
+    cells = (side + -side % 32) // stride
+    x = torch.randn(2, 3, cells, 64 // stride, generator=g)
+    regions = label(size=(side, 64), seed=side)
+    whole = x.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[:, :, :side]
+    expected = pool_regions({"a": whole}, regions).codes["a"]
+    torch.testing.assert_close(pool_regions({"a": x}, regions, stride=stride).codes["a"], expected)
+    if side > 16:  # or cells may hold none of its pixels
+        torch.testing.assert_close(pool_regions({"a": x}, regions).codes["a"], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "stride"),
+    [
+        ({}, 32),
+        ({"decoder": {"name": "codes", "stages": (2, 3)}}, 8),
+        ({"decoder": {"name": "light", "width": 16, "dropout": 0.0}}, 4),
+        ({"decoder": {"name": "image", "width": 16, "dropout": 0.0}}, 1),
+    ],
+)
+@pytest.mark.parametrize("size", [(5, 9), (33, 40)])
+def test_training_pools_over_the_pixels_of_a_location(options, stride, size):
+    """What training computes at 5 of 32 padded pixels, against codes repeated over the pixels they are of."""
+    model = small(heads={"codes": dict(task="embedding", dim=3, smallest=0.0, **options)}, fusion="late").train()
+    task = model.tasks["codes"]
+    data = model.data_preprocessor(batch(size), training=True)
+    target = Target(label(size=size))
+    outputs = {name: x for name, x in model.outputs(data["inputs"])["codes"].items() if name != "ensemble"}
+    whole = {
+        name: x.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[..., : size[0], : size[1]]
+        for name, x in outputs.items()
+    }
+    assert whole["rgb"].shape[2:] == size and task.stride == stride
+    found, expected = task.regions(outputs, target), pool_regions(whole, target.truth)
+    torch.testing.assert_close(found.codes, expected.codes)
+
+
+def test_a_label_of_another_size_than_the_images_is_refused():
+    model = small(heads={"codes": dict(task="embedding", dim=3)}, fusion="late").train()
+    data = {**batch(), "label": label(size=(17, 25)).clamp(min=0)}
+    with pytest.raises(ValueError, match=r"head 'codes' has size \[17, 25\], the inputs have \[34, 50\]"):
+        run(model, data, "loss")
+
+
+def test_the_docstring_names_objectives_that_there_are():
+    assert all(name in OBJECTIVES for name in re.findall(r"such as\s+``(\w+)``", Embedding.__doc__))
+    assert "common_codes" in Embedding.__doc__
 
 
 def test_pooling_passes_gradients():
@@ -242,7 +297,9 @@ def test_errors_name_what_was_found(options, found):
         Embedding("codes", **options)
 
 
-@pytest.mark.parametrize("options", [{"fusion": "asymmetric"}, {"fusion": "early"}, {"purification": "cross"}])
+@pytest.mark.parametrize(
+    "options", [{"fusion": "asymmetric"}, {"fusion": "early"}, {"purification": "cross"}, {"hallucinate": True}]
+)
 def test_models_that_let_modalities_see_each_other_are_refused(options):
     heads = {"codes": dict(task="embedding")}
     with pytest.raises(ValueError, match="head 'codes' of task 'embedding' compares modalities"):
