@@ -47,7 +47,7 @@ from rgbx.evaluate.session import Session
 from rgbx.fusion import FusionMethod, fusion_method
 from rgbx.fusion.mea import AsynchronousFusion, FusedCodes, Standardised, TargetFrames, blend
 from rgbx.layers import StackLayout
-from rgbx.layers.decoupled import Codes
+from rgbx.layers.decoupled import ExclusiveAgnostic
 from rgbx.maps import STANDARD_MAPS
 from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.train.loops import training_step
@@ -222,7 +222,7 @@ def pooled(fused: FusedCodes, model: MultimodalModel, frames: KeptClips) -> tupl
 
 
 @torch.no_grad()
-def codes(fused: FusedCodes, own: Pooled, joint: Pooled, measured: bool = False) -> Codes:
+def codes(fused: FusedCodes, own: Pooled, joint: Pooled, measured: bool = False) -> ExclusiveAgnostic:
     """Codes of pooled tokens; `measured` takes their statistics for those that the layers keep."""
     given: list[Pooled] = [own, joint]
     for layer, x in zip(fused.standard, given, strict=False):
@@ -232,7 +232,7 @@ def codes(fused: FusedCodes, own: Pooled, joint: Pooled, measured: bool = False)
     if measured:
         measure(fused.standard[2], fused.encoders(*standard).agnostic)
     exclusive, agnostic = fused.encoders(*standard)
-    return Codes(exclusive, fused.standard[2](agnostic))
+    return ExclusiveAgnostic(exclusive, fused.standard[2](agnostic))
 
 
 def measure(layer: nn.Module, given: Pooled) -> None:

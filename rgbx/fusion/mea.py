@@ -12,6 +12,7 @@ attention; the fused codes are added to that stage's features everywhere.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from rgbx._text import one_of
 from rgbx.fusion.base import FusionMethod, fusion_method
 from rgbx.layers import StackLayout, untracked
-from rgbx.layers.decoupled import CodeEncoders, Codes, DecoupledGraph, DoubleDiscriminator, hsic
+from rgbx.layers.decoupled import DecoupledGraph, DoubleDiscriminator, ExclusiveAgnostic, PooledEncoders, hsic
 from rgbx.layers.streams import FORMS, MU, CrossAttention, Hierarchy, ModalityWeights, PredictiveChain, check_heads
 
 TARGETS = ("nearest", "learned")
@@ -32,6 +33,8 @@ CODE_FEATURES = 2 * (2 * SPATIAL_WAVES + TEMPORAL_WAVES)
 LITTLE = 0.01  # standard deviation of the weights that lead back to features
 AGREEMENT_CHANNELS = 16
 SHARPNESS = 10.0  # of agreement in -1..1, as logits of frames, at first
+
+MOST_WEIGHT = sys.float_info.max
 
 Frames = Mapping[str, Tensor]  # modality: [N, T, C, h, w], T its own
 Weights = Mapping[str, Tensor]  # modality: [N, T], of its frames; rows sum to 1
@@ -54,8 +57,6 @@ class MEAFusion(FusionMethod):
         width: d of the tokens.
         heads: of self-attention.
         window: most locations of a map's side that attend each other; a map is cut into equal windows of about that.
-        clock: seconds by which the stamps of each modality are shifted at random in training, evenly to both sides, so
-            that attention goes by what frames show where delays may change.
         code: width of exclusive and agnostic codes.
         own_neighbour: see `rgbx.layers.decoupled.DecoupledGraph`.
         alpha, beta: weights of the losses on codes.
@@ -68,7 +69,6 @@ class MEAFusion(FusionMethod):
     width: int = 64
     heads: int = 8
     window: int = 8
-    clock: float = 0.0
     code: int = 32
     own_neighbour: bool = True
     alpha: float = 0.02
@@ -82,9 +82,12 @@ class MEAFusion(FusionMethod):
         for field in ("layers", "width", "heads", "window", "code"):
             if type(value := getattr(self, field)) is not int or value < 1:
                 raise ValueError(f"fusion field {field} is {value!r}; expected a whole number of at least 1")
-        for field, most in (("mu", 1.0), ("clock", math.inf), ("alpha", math.inf), ("beta", math.inf)):
-            if not 0 <= (value := getattr(self, field)) <= most or math.isinf(value):
+        for field, most in (("mu", 1.0), ("alpha", MOST_WEIGHT), ("beta", MOST_WEIGHT)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
                 raise ValueError(f"fusion field {field} is {value!r}; expected a number of at least 0, mu of at most 1")
+        if not isinstance(self.own_neighbour, bool):
+            raise ValueError(f"fusion field own_neighbour is {self.own_neighbour!r}; expected True or False")
         check_heads(self.width, self.heads)
 
     def fuse_frames(self, channels: Sequence[int], layout: StackLayout) -> nn.Module:
@@ -124,7 +127,7 @@ class AsynchronousFusion(nn.Module):
         weights = self.target(features)
         stacks = [torch.cat([blend(stage[name], w) for name, w in weights.items()]) for stage in features]
         for key, streams in self.streams.items():
-            found: Streams = streams(features[int(key) - 1], weights)
+            found: StageChange = streams(features[int(key) - 1], weights)
             stacks[int(key) - 1] = stacks[int(key) - 1] + torch.cat(list(found.change.values()))
         everywhere = self.codes(found.own, found.joint)
         stacks[int(key) - 1] = stacks[int(key) - 1] + torch.cat(list(everywhere.values()))[..., None, None]
@@ -207,7 +210,7 @@ class TargetFrames(nn.Module):
         return nn.functional.one_hot(nearest, frames.shape[1]).to(frames.dtype)
 
 
-class Streams(NamedTuple):
+class StageChange(NamedTuple):
     """What a stage gives, of each modality present.
 
     Attributes:
@@ -221,7 +224,7 @@ class Streams(NamedTuple):
     joint: dict[str, Tensor]
 
 
-class Stream(nn.Module):
+class StageModality(nn.Module):
     """What a modality has of its own at a stage: maps to tokens, attention, and tokens to maps."""
 
     def __init__(self, channels: int, others: Sequence[str], options: MEAFusion) -> None:
@@ -249,9 +252,9 @@ class StageStreams(nn.Module):
     def __init__(self, channels: int, layout: StackLayout, options: MEAFusion) -> None:
         super().__init__()
         names = layout.modalities
-        self.layout, self.window, self.clock = layout, options.window, options.clock
+        self.layout, self.window = layout, options.window
         self.copies = nn.ModuleDict(
-            {name: Stream(channels, [k for k in names if k != name], options) for name in names}
+            {name: StageModality(channels, [k for k in names if k != name], options) for name in names}
         )
         self.place = nn.Linear(CODE_FEATURES, options.width, bias=False)
         with torch.no_grad():  # codes of place as long as what is seen there, codes of time a tenth
@@ -263,7 +266,7 @@ class StageStreams(nn.Module):
         self,
         frames: Frames,  # [N, T, C, h, w] each
         weights: Weights,  # [N, T] each
-    ) -> Streams:
+    ) -> StageChange:
         """What changes at the stage, and pooled tokens."""
         height, width = next(iter(frames.values())).shape[-2:]
         windows = Windows.of(height, width, self.window)
@@ -282,11 +285,11 @@ class StageStreams(nn.Module):
             name: windows.map(self._stream(name).write(x), height, width).permute(0, 3, 1, 2)
             for name, x in joint.items()
         }
-        return Streams(change, *({n: windows.mean(x) for n, x in each.items()} for each in (tokens, joint)))
+        return StageChange(change, *({n: windows.mean(x) for n, x in each.items()} for each in (tokens, joint)))
 
-    def _stream(self, name: str) -> Stream:
+    def _stream(self, name: str) -> StageModality:
         found = self.copies[name]
-        assert isinstance(found, Stream)
+        assert isinstance(found, StageModality)
         return found
 
     def _tokens(
@@ -314,8 +317,6 @@ class StageStreams(nn.Module):
         time = place.new_zeros(count, length, 1, 2 * TEMPORAL_WAVES)
         if self.layout.times is not None:
             seconds = self.layout.times[name].to(place.dtype)
-            if self.training and self.clock:
-                seconds = seconds + self.clock * (2 * torch.rand_like(seconds[:, :1]) - 1)
             time = waves(seconds / 4, TEMPORAL_WAVES)[:, :, None]
         return self.place(torch.cat([place, time.expand(-1, -1, place.shape[2], -1)], -1).to(frames.dtype))
 
@@ -345,7 +346,7 @@ class FusedCodes(nn.Module):
         super().__init__()
         names, code = layout.modalities, options.code
         self.layout, self.alpha, self.beta = layout, options.alpha, options.beta
-        self.encoders = CodeEncoders(names, options.width, code)
+        self.encoders = PooledEncoders(names, options.width, code)
         self.standard = nn.ModuleList(Standardised(names, width) for width in (options.width, options.width, code))
         self.discriminator = DoubleDiscriminator(names, code) if len(names) > 1 else None
         self.exclusive, self.agnostic = (DecoupledGraph(code, own_neighbour=options.own_neighbour) for _ in range(2))
@@ -369,9 +370,9 @@ class FusedCodes(nn.Module):
         self,
         own: Mapping[str, Tensor],  # [N, d] each, standardised
         joint: Mapping[str, Tensor],  # [N, d] each, standardised
-    ) -> Codes:
+    ) -> ExclusiveAgnostic:
         exclusive, agnostic = self.encoders(own, joint)
-        return Codes(exclusive, self.standard[2](agnostic))
+        return ExclusiveAgnostic(exclusive, self.standard[2](agnostic))
 
     def _penalise(
         self,

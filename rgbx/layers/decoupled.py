@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rgbx.layers.reversal import reverse_gradient
 
 
-class CodeEncoder(nn.Module):
+class PooledEncoder(nn.Module):
     """W2 GELU(W1 x): a pooled vector to a code."""
 
     def __init__(self, width: int, code: int) -> None:
@@ -33,14 +33,14 @@ class CodeEncoder(nn.Module):
         return self.second(F.gelu(self.first(x)))
 
 
-class Codes(NamedTuple):
+class ExclusiveAgnostic(NamedTuple):
     """Codes of the modalities present, {name: [N, code]} of each kind."""
 
     exclusive: dict[str, Tensor]
     agnostic: dict[str, Tensor]
 
 
-class CodeEncoders(nn.Module):
+class PooledEncoders(nn.Module):
     """An encoder per modality for its exclusive code, and one for the agnostic codes of all.
 
     Args:
@@ -51,21 +51,21 @@ class CodeEncoders(nn.Module):
 
     def __init__(self, names: Sequence[str], width: int, code: int) -> None:
         super().__init__()
-        self.copies = nn.ModuleDict({name: CodeEncoder(width, code) for name in names})
-        self.agnostic = CodeEncoder(width, code)
+        self.copies = nn.ModuleDict({name: PooledEncoder(width, code) for name in names})
+        self.agnostic = PooledEncoder(width, code)
 
     def forward(
         self,
         own: Mapping[str, Tensor],  # [N, d] each
         joint: Mapping[str, Tensor],  # [N, d] each
-    ) -> Codes:
+    ) -> ExclusiveAgnostic:
         """The codes of the modalities present.
 
         Args:
             own: pooled vectors for the exclusive codes.
             joint: pooled vectors for the agnostic codes.
         """
-        return Codes(
+        return ExclusiveAgnostic(
             {name: self.copies[name](x) for name, x in own.items()},
             {name: self.agnostic(x) for name, x in joint.items()},
         )

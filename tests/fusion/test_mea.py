@@ -193,14 +193,6 @@ def test_the_loss_on_codes_is_of_training_and_of_several_modalities():
     assert found[1] == pytest.approx(2 * found[0])
 
 
-def test_stamps_are_shifted_in_training_only():
-    layout = StackLayout(NAMES)
-    module, features = fusion(layout, clock=0.5), clips()
-    with layout.holding(NAMES, times=TIMES), torch.no_grad():
-        assert torch.equal(module.eval()(features)[-1], module(features)[-1])
-        assert not torch.equal(module.train()(features)[-1], module(features)[-1])
-
-
 def test_clips_need_times():
     layout = StackLayout(NAMES)
     with layout.holding(NAMES), pytest.raises(ValueError, match="depth is a clip of 4 frames without times"):
@@ -211,6 +203,9 @@ def test_clips_need_times():
     ("fields", "message"),
     [
         ({"target": "next"}, "target is 'next'; expected one of nearest"),
+        ({"mu": "x"}, "mu is 'x'; expected a number"),
+        ({"beta": float("inf")}, "beta is inf; expected a number"),
+        ({"own_neighbour": "yes"}, "own_neighbour is 'yes'; expected True or False"),
         ({"attention": "plain"}, "attention is 'plain'"),
         ({"width": 10, "heads": 4}, "4 heads cannot share a width of 10"),
         ({"window": 0}, "window is 0"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rgbx.layers.decoupled import CodeEncoders, DecoupledGraph, DoubleDiscriminator, hsic
+from rgbx.layers.decoupled import DecoupledGraph, DoubleDiscriminator, PooledEncoders, hsic
 
 NAMES = ("rgb", "depth")
 
@@ -73,6 +73,6 @@ def test_a_node_alone_is_its_own_neighbour(own):
 
 
 def test_agnostic_codes_have_one_encoder():
-    encoders, x = CodeEncoders(NAMES, 4, 3), torch.randn(2, 4)
+    encoders, x = PooledEncoders(NAMES, 4, 3), torch.randn(2, 4)
     exclusive, agnostic = encoders(dict.fromkeys(NAMES, x), dict.fromkeys(NAMES, x))
     assert torch.equal(agnostic["rgb"], agnostic["depth"]) and not torch.equal(exclusive["rgb"], exclusive["depth"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from rgbx.layers.decoupled import CodeEncoders, DecoupledGraph, DoubleDiscriminator, hsic
+from rgbx.layers.decoupled import DecoupledGraph, DoubleDiscriminator, PooledEncoders, hsic
 from rgbx.layers.streams import (
     FORMS,
     CrossAttention,
@@ -116,7 +116,7 @@ def check_hierarchy(reference):
 
 
 def check_codes(reference):
-    encoders = CodeEncoders(reference.names, reference.width, reference.code)
+    encoders = PooledEncoders(reference.names, reference.width, reference.code)
     for name in reference.names:
         reference.fill(encoders.copies[name], f"exclusive_{name}")
     reference.fill(encoders.agnostic, "agnostic")
