@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,10 +70,10 @@ class Reference:
 
 
 @pytest.fixture(params=FILES)
-def reference(request):
-    folder = Path(os.environ.get("RGBX_SHARED", "/nowhere")) / "companions"
+def reference(request, shared_dir):
+    folder = shared_dir / "companions"
     if not (folder / f"{request.param}.npz").exists():
-        pytest.skip("no reference answers: RGBX_SHARED names no folder with companions/")
+        pytest.skip(f"no reference answers: {folder / request.param}.npz is absent (RGBX_SHARED names its folder)")
     return Reference(folder, request.param)
 
 
