@@ -247,10 +247,11 @@ class Preprocessor(nn.Module):
 
         Args:
             maps: their specs.
-            clips: how many frames those had that the model was trained on as clips.
+            clips: how many frames those had that the model was trained on as clips; None for what was said before.
         """
         self._stated.update(maps)
-        self._lengths.update(clips or {})
+        if clips is not None:
+            self._lengths = dict(clips)
 
     def forward(self, data: Batch, training: bool = False) -> dict[str, Any]:
         """What a model takes.
@@ -406,11 +407,9 @@ class Preprocessor(nn.Module):
         """Warns of maps that are stills, where the model was trained on clips of them."""
         for name, length in self._lengths.items():
             if length > 1 and name in names:
-                text = (
-                    f"one frame, where the model was trained on clips of {length}: this is not what it was trained for"
-                )
+                said = f"one frame, where the model was trained on clips of {length}"
                 way = "`rgbx evaluate --save-predictions` predicts on clips"
-                self._tell(name, "still", f"{name}{_file(name, data)}: {text}; {way}")
+                self._tell(name, "still", f"{name}{_file(name, data)}: {said}; {way}")
 
     def _tell(self, name: str, kind: str, text: str) -> None:
         if (name, kind) not in self._told:
