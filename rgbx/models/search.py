@@ -181,7 +181,7 @@ def graph_of(index: CodeIndex, queries: int, file: Path | None) -> Graph | None:
     if len(index) < MANY or queries < PAYS_TO_READ or not installed():
         return None
     place = None if file is None else file.with_suffix(".hnsw")
-    codes = hashlib.sha256(np.ascontiguousarray(index.codes)).hexdigest()
+    codes = hashlib.sha256(index.codes.tobytes()).hexdigest()
     library: Any = importlib.import_module(LIBRARY).Index(space="ip", dim=index.codes.shape[1])
     if place is not None and _keeps(place, codes):
         library.load_index(str(place), max_elements=len(index))
