@@ -350,7 +350,10 @@ def page(
         "",
         "## Codes",
         "",
-        *table(["objective", *keys], [[kind, *(cell(rows, key) for key in keys)] for kind, rows in codes.items()]),
+        *table(
+            ["objective", *keys],
+            [[kind, *(cell(rows, key, 4 if key == "MMD" else 3) for key in keys)] for kind, rows in codes.items()],
+        ),
         "",
         "## A sensor is missing: mIoU in rooms whose colour says the class",
         "",
