@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from rgbx._files import inside, read_text
@@ -112,7 +113,7 @@ class DeclaredFrames:
         leading = "label" if "label" in stamps else self.first
         found, told = pair_all({leading: stamps[leading], **stamps}, streams.max_gap, self.where)
         if told:
-            _LOG.warning(told)
+            _warn_once(told)
         return self._recorded(found, stamps)
 
     def _stamped(self, name: str, place: str, streams: Streams) -> list[Stamped]:
@@ -140,7 +141,12 @@ class DeclaredFrames:
         first = [row[self.first] for row in rows]
         by_stem = self._frames([(self._stem(item.path, known, item.origin), item.origin) for item in first])
         return [
-            Frame(own, {**frame.files, **{name: self.root / item.path for name, item in row.items()}}, frame.origin)
+            Frame(
+                own,
+                {**frame.files, **{name: self.root / item.path for name, item in row.items()}},
+                frame.origin,
+                origins={name: item.origin for name, item in row.items()},
+            )
             for own, frame, row in zip(ids, by_stem, rows, strict=True)
         ]
 
@@ -251,6 +257,12 @@ class DeclaredFrames:
             )
             for stem, origin in stems
         ]
+
+
+@cache
+def _warn_once(told: str) -> None:
+    """A folder is opened many times, by its splits, its checks and its readers."""
+    _LOG.warning(told)
 
 
 def _files_in(rows: Sequence[Mapping[str, Stamped]]) -> dict[str, list[Stamped]]:

@@ -166,7 +166,7 @@ def test_lists_with_and_without_timestamps(run, network, root, tmp_path, capsys)
     Path("t_rgb.txt").write_text("# time file\n" + "".join(f"{10 + i:.3f} rgb/{s}.png\n" for i, s in enumerate(STEMS)))
     Path("t_depth.txt").write_text("10.015 depth/b.png\n11.5 depth/a.png\n12.019 depth/d.png\n13.1 depth/c.png\n")
     assert run("rgb=t_rgb.txt", "depth=t_depth.txt", "--save", "ids", out="near") == 0
-    assert "within 0.02 s: 2 of 4 rgb without depth, 2 depth over" in capsys.readouterr().out
+    assert "within 0.02 s, 2 rgb frames have no depth, 2 depth frames have no rgb" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "near/labels").iterdir()) == ["a.png", "c.png"]
     mixed = {"rgb": arrays("a")["rgb"], "depth": arrays("b")["depth"]}
     ids = expected(network, mixed)["labels"].prediction["ensemble"]

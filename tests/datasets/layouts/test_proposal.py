@@ -237,7 +237,7 @@ def test_files_named_by_the_time_of_recording(tmp_path, unit):
         save(tmp_path / f"depth/{names[1]}.png", images(index)[1])
     proposal = propose(tmp_path)
     assert proposal.frames == 4 and f"by their time in {unit};" in proposal.text
-    assert any("2 of 6 rgb without depth, 2 depth over" in note for note in proposal.notes)
+    assert any("2 rgb frames have no depth, 2 depth frames have no rgb" in note for note in proposal.notes)
     assert tomllib.loads(proposal.text)["splits"] == {"train": {"rgb": "rgb", "depth": "depth", "max_gap": 0.1}}
     (tmp_path / "dataset.toml").write_text(proposal.text)
     dataset = FolderDataset(tmp_path)
