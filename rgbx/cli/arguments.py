@@ -594,7 +594,8 @@ def _add_predict(parser: Parser) -> None:
         "--max-gap",
         type=_seconds,
         metavar="SECONDS",
-        help="largest difference of the times of one frame (0.02; in videos half a frame of the slowest)",
+        help="largest difference of the times of one frame (that of the training, else 0.02; in videos half a frame of "
+        "the slowest)",
     )
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="rgbx", help="(rgbx)")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")

@@ -41,6 +41,7 @@ class DeclaredFrames:
         frames: in the order of the list, or of their names.
         around: paths of the files that lie in the folders of the asked maps.
         named: names of the frames of all lists of the declaration, without folders.
+        streams: how a split with times of its own is paired; None of others.
         stamps: of a split with times, the files of each map that has them in the order of time, delays taken off.
         times: of such a split, when the label of each frame was recorded, or where that has no times, its first map.
 
@@ -62,6 +63,7 @@ class DeclaredFrames:
         self.below = {self.folders[name]: self._scan(self.folders[name]) for name in asked}
         self.around = [f"{root / folder}/{name}" for folder, names in self.below.items() for name in names]
         self.named: set[str] = set() if in_folders else set(self._names(split))
+        self.streams = entry if isinstance(entry, Streams) else None
         self.stamps: dict[str, list[Stamped]] = {}
         self.times: list[float] = []
         if isinstance(entry, Streams):
