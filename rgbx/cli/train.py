@@ -20,8 +20,9 @@ from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
-from rgbx.cli.init import write_plan
+from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
+from rgbx.datasets import FolderDataset
 from rgbx.evaluate.metric import headlines
 from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.train.console import writers_closed
@@ -147,11 +148,15 @@ def _next(arguments: argparse.Namespace, runner: Runner) -> str:
     else:
         told += f"the last checkpoint is {kept}."
     place = shlex.quote(runner.work_dir)
-    maps = " ".join(f"{name}={name.upper()}" for name in runner.network.modalities)
+    dataset = runner.train_dataloader.dataset
+    while not isinstance(dataset, FolderDataset) and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    recorded = dataset.root if isinstance(dataset, FolderDataset) and dataset.stamps else None
+    inputs = next_inputs(runner.network.modalities, recorded)
     report = shlex.quote(str(Path(runner.work_dir, "report")))
     test = f"    rgbx test {shlex.quote(str(arguments.config))} {place} --report {report}"
     lines = [told, "", "Next:", "", *([test] if runner.cfg.get("test_dataloader") else [])]
-    return "\n".join([*lines, f"    rgbx predict {place} {maps} --out predictions"])
+    return "\n".join([*lines, f"    rgbx predict {place} {inputs} --out predictions"])
 
 
 def describe_model(runner: Runner) -> str:

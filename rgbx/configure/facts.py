@@ -66,6 +66,7 @@ class Data:
         options: that all datasets share, beside type and root.
         declaration: the text to write as the folder's `dataset.toml`; "" where none is needed.
         warnings: what the doctor warns of, and the notes of a proposal.
+        recorded: whether maps have times of their own, so that files of one frame have different names.
     """
 
     root: Path
@@ -82,6 +83,7 @@ class Data:
     options: Options = field(default_factory=dict)
     declaration: str = ""
     warnings: tuple[str, ...] = ()
+    recorded: bool = False
 
     def dataset(self, part: Part, transforms: Sequence[Options] = ()) -> DenseDataset:
         """The frames of a part."""
@@ -194,6 +196,7 @@ def read_folder(
             *told,
             *(_told(finding, root / DECLARATION, kind) for finding in _found(diagnosis, "warning")),
         ),
+        recorded=isinstance(reading, FolderDataset) and bool(reading.stamps),
     )
 
 

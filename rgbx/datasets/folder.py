@@ -39,6 +39,7 @@ class FolderDataset(FileDataset):
 
     Attributes:
         stamps: of a split with times, all files of each modality that has them, in the order of time.
+        declared_in: the file of the declaration, or its name.
         streams: how such a split is paired, and the delays that it states; None of others.
 
     Raises:
@@ -67,7 +68,7 @@ class FolderDataset(FileDataset):
         modalities = tuple(declared.modalities) if modalities is None else modalities
         listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
         self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
-        self.streams = listed.streams
+        self.declared_in, self.streams = declared.name, listed.streams
         super().__init__(
             self.part(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
