@@ -12,7 +12,6 @@ import pytest
 from rgbx.datasets import FolderDataset, SequenceDataset
 from rgbx.datasets.declaration import stating_delays
 from rgbx.datasets.rooms import RoomRecording, Stream
-from rgbx.datasets.timestamps import read_stamps
 from rgbx.doctor import diagnose
 from rgbx.doctor.delay import Track, estimate_delay
 from rgbx.doctor.edges import small_plane
@@ -160,9 +159,9 @@ def test_a_missing_file_of_a_list_is_left_out(tmp_path):
     streams = {"rgb": Stream(10.0), "depth": Stream(12.0, 0.15, phase=0.5)}
     RoomRecording(0, 1, SIZE, streams=streams).write(tmp_path, 3.2)
     (tmp_path / "dataset.toml").write_text(TOML.replace("DELAYS", ""))
-    unused = next(
-        item for item in read_stamps(tmp_path / "depth.txt") if abs(item.time * 10 - round(item.time * 10)) > 0.4
-    )
+    dataset = FolderDataset(tmp_path)
+    used, stamps = [frame.files["depth"] for frame in dataset.frames], dataset.stamps["depth"]
+    unused = next(item for item in stamps if tmp_path / item.path not in used)
     (tmp_path / unused.path).unlink()
     findings = diagnose({"train": lambda: FolderDataset(tmp_path)}).findings
     assert not [found for found in findings if "stopped" in found.message]
@@ -171,7 +170,7 @@ def test_a_missing_file_of_a_list_is_left_out(tmp_path):
     assert told[1].message.startswith("depth lags by ")
     votes = [found.message for found in findings if found.check == "colour-order"]
     assert votes and "one recording shows over and over" in votes[0]
-    used = next(item for item in read_stamps(tmp_path / "depth.txt") if abs(item.time * 10 % 1) < 0.2)
+    used = next(item for item in stamps if tmp_path / item.path == used[3])
     (tmp_path / used.path).unlink()
     with pytest.raises(FileNotFoundError, match=re.escape(f"{used.origin}: {tmp_path / used.path}: no such file")):
         FolderDataset(tmp_path)

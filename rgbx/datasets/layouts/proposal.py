@@ -200,7 +200,8 @@ def _recorded(root: Path, looks: Sequence[Look], faults: list[str]) -> Proposal 
             if name != "label" and len(items) > 1
         ]
         gap = float(f"{max(spans, default=0.04) / 2:.2g}")
-        frames, told = pair_all(stamps, gap, "frames")
+        leading = "label" if "label" in stamps else next(iter(stamps))  # as they will be read
+        frames, told = pair_all({leading: stamps[leading], **stamps}, gap, "frames")
     except ValueError:
         return None
     notes += [told.removeprefix("frames: ")] if told else []
