@@ -68,15 +68,12 @@ def _finite(text: str) -> float:
     return value
 
 
-_TIMES: dict[str, Callable[[str], Any]] = {"delay": _finite}  # what is said of a map's list, and not of its files
-
-
 @command("predict")
 def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
     checkpoint = find_result(arguments.checkpoint)
-    said = parse_maps(arguments.map, _TIMES)
+    said = parse_maps(arguments.map, timed=True)
     delays = {name: words.pop("delay") for name, words in said.items() if "delay" in words}
     said = {name: words for name, words in said.items() if words}
     single = out.suffix.lower() == ".png"
@@ -409,14 +406,12 @@ def map_option(name: str, option: str) -> str:
     return f"--map {name} {option}"
 
 
-def parse_maps(
-    given: Sequence[Sequence[str]], also: Mapping[str, Callable[[str], Any]] | None = None
-) -> dict[str, dict[str, Any]]:
+def parse_maps(given: Sequence[Sequence[str]], *, timed: bool = False) -> dict[str, dict[str, Any]]:
     """What is said of each map, also where several --map speak of one.
 
     Args:
         given: the words of each --map.
-        also: see `parse_map`.
+        timed: see `parse_map`.
 
     Raises:
         ConfigError: see `parse_map`.
@@ -424,22 +419,20 @@ def parse_maps(
     words: dict[str, list[str]] = {}
     for name, *texts in given:
         words.setdefault(name, []).extend(texts)
-    return dict(parse_map([name, *texts], also) for name, texts in words.items())
+    return dict(parse_map([name, *texts], timed=timed) for name, texts in words.items())
 
 
-def parse_map(
-    words: Sequence[str], also: Mapping[str, Callable[[str], Any]] | None = None
-) -> tuple[str, dict[str, Any]]:
+def parse_map(words: Sequence[str], *, timed: bool = False) -> tuple[str, dict[str, Any]]:
     """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
 
     Args:
         words: the map's name, and what is said of it.
-        also: keys beside those of files, with how a word becomes its value.
+        timed: whether `delay` may be said, of a map's list of timestamps, beside what its files hold.
 
     Raises:
         ConfigError: another form.
     """
-    (name, *texts), keys = words, {**_WORDS, **(also or {})}
+    (name, *texts), keys = words, {**_WORDS, **({"delay": _finite} if timed else {})}
     found: dict[str, list[Any]] = {}
     for text in texts:
         key, _, value = text.partition("=")
