@@ -588,13 +588,15 @@ def _add_predict(parser: Parser) -> None:
     parser.add_argument("--heads", nargs="+", metavar="HEAD", help="those of the model's heads that predict (all)")
     parser.add_argument("--modalities", nargs="+", metavar="MAP", help="only these of the maps that are given (all)")
     parser.add_argument("--branch", metavar="MAP", help="write what one modality says instead of the ensemble")
-    parser.add_argument("--map", **_MAP)
+    lag = "; of a list with timestamps also delay=SECONDS by which it lags (that of the training)"
+    parser.add_argument("--map", **{**_MAP, "help": f"{_MAP['help']}{lag}"})
     parser.add_argument("--split", metavar="NAME", help="of a dataset's folder (test, else val, else the only one)")
     parser.add_argument(
         "--max-gap",
         type=_seconds,
         metavar="SECONDS",
-        help="largest difference of the times of one frame (0.02; in videos half a frame of the slowest)",
+        help="largest difference of the times of one frame (that of the training, else 0.02; in videos half a frame of "
+        "the slowest)",
     )
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="rgbx", help="(rgbx)")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")

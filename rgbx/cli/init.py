@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -105,10 +105,17 @@ def _write(files: Mapping[Path, str]) -> None:
         raise
 
 
+def next_inputs(names: Iterable[str], recorded: Path | None) -> str:
+    """What `rgbx predict` may be given, for the line that tells it: maps, or the folder of a recording, in which the
+    files of one frame have names of their own and are no partners by their stems.
+    """
+    return " ".join(f"{name}={name.upper()}" for name in names) if recorded is None else shlex.quote(str(recorded))
+
+
 def _next(data: Data, work_dir: Path) -> str:
     """The commands that follow."""
     place = shlex.quote(str(work_dir))
-    maps = " ".join(f"{name}={name.upper()}" for name in data.modalities)
+    inputs = next_inputs(data.modalities, data.root if data.recorded else None)
     lines = [f"Wrote {work_dir / CONFIG} and {RECORD}, with the reason of every choice."]
     if data.declaration:
         file = data.root / DECLARATION
@@ -116,6 +123,6 @@ def _next(data: Data, work_dir: Path) -> str:
         lines.append(f"Wrote {file}{named}.")
     lines += [
         "", "Next:", "", f"    rgbx train {place}/{CONFIG}",
-        f"    rgbx predict {place} {maps} --out predictions     (then)",
+        f"    rgbx predict {place} {inputs} --out predictions     (then)",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from rgbx._runs import find_result
 from rgbx._text import nearest, one_of
 from rgbx._types import Meta, Options
-from rgbx.cli.arguments import predicted_paths
+from rgbx.cli.arguments import input_kind, predicted_paths
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.outputs import (
     CLASSES_ONLY,
@@ -33,7 +34,7 @@ from rgbx.cli.outputs import (
     write_page,
     write_video,
 )
-from rgbx.cli.sources import Source, open_dataset, open_paths
+from rgbx.cli.sources import USUAL_GAP, Source, has_timestamps, open_dataset, open_paths
 from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
@@ -60,18 +61,27 @@ _WORDS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 @command("predict")
 def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
     checkpoint = find_result(arguments.checkpoint)
-    said = parse_maps(arguments.map)
+    said = parse_maps(arguments.map, timed=True)
+    delays = {name: words.pop("delay") for name, words in said.items() if "delay" in words}
+    said = {name: words for name, words in said.items() if words}
     single = out.suffix.lower() == ".png"
     if not single:
         asked = what_is_asked(arguments, file_hash(checkpoint))
         check_resumed(out, asked, resume=arguments.resume)
     model = load(checkpoint, device=_device(arguments.device, process), trust=arguments.trust)
-    source = list_frames(arguments, model)
+    source = list_frames(arguments, model, delays)
     names = [name for name in source.maps if not name.endswith("_valid")]
     predictor = Predictor(
         model,
@@ -188,11 +198,18 @@ def answers(
     return found if branch in (None, ENSEMBLE) else (result.of_branch(str(branch)) for result in found)
 
 
-def list_frames(arguments: argparse.Namespace, model: MultimodalModel) -> Source:
+def list_frames(
+    arguments: argparse.Namespace, model: MultimodalModel, delays: Mapping[str, float] | None = None
+) -> Source:
     """What is predicted on, of the maps that the model has.
 
+    Args:
+        arguments: of `rgbx predict`.
+        model: it knows the delays and the `max_gap` of its training.
+        delays: others than those, seconds by map.
+
     Raises:
-        ConfigError: a map that the model does not have, or one that is not given.
+        ConfigError: a map that the model does not have, or one that is not given; delays of what has no timestamps.
         FileNotFoundError, ValueError: see `rgbx.cli.sources`.
     """
     paths, wanted = predicted_paths(arguments.inputs), arguments.modalities
@@ -202,6 +219,7 @@ def list_frames(arguments: argparse.Namespace, model: MultimodalModel) -> Source
                 f"{name!r} is no map of this model; this model knows {', '.join(model.modalities)}"
                 f"{nearest(name, model.modalities)}"
             )
+    _check_delays(delays or {}, paths)
     if paths is None:
         return open_dataset(Path(arguments.inputs[0]), wanted=wanted or model.modalities, split=arguments.split)
     if absent := [name for name in wanted or () if name not in paths]:
@@ -211,7 +229,24 @@ def list_frames(arguments: argparse.Namespace, model: MultimodalModel) -> Source
         raise ConfigError(f"{alone[0]} is given without {alone[0].removesuffix('_valid')}")
     known = map_inputs(model.modalities, {}, model.trained_on)
     colours = {name for name, item in known.items() if item.spec is not None and item.spec.unit in _COLOURS}
-    return open_paths(asked, colours=colours, max_gap=arguments.max_gap)
+    times = model.trained_on.get("times", {})
+    return open_paths(
+        asked,
+        colours=colours,
+        max_gap=arguments.max_gap,
+        usual_gap=times.get("max_gap", USUAL_GAP),
+        delays={**times.get("delays", {}), **(delays or {})},
+    )
+
+
+def _check_delays(delays: Mapping[str, float], paths: Mapping[str, Path] | None) -> None:
+    for name in delays:
+        if paths is None:
+            raise ConfigError(f"--map {name} delay= is of lists with timestamps; a dataset says its own (delays)")
+        if name not in paths:
+            raise ConfigError(f"--map {name} delay=: {name} is not given; {', '.join(paths)} is")
+        if input_kind(paths[name]) != "list" or not has_timestamps(paths[name]):
+            raise ConfigError(f"--map {name} delay= is of lists with timestamps, found {paths[name]}")
 
 
 def describe_maps(
@@ -371,8 +406,12 @@ def map_option(name: str, option: str) -> str:
     return f"--map {name} {option}"
 
 
-def parse_maps(given: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
+def parse_maps(given: Sequence[Sequence[str]], *, timed: bool = False) -> dict[str, dict[str, Any]]:
     """What is said of each map, also where several --map speak of one.
+
+    Args:
+        given: the words of each --map.
+        timed: see `parse_map`.
 
     Raises:
         ConfigError: see `parse_map`.
@@ -380,24 +419,28 @@ def parse_maps(given: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
     words: dict[str, list[str]] = {}
     for name, *texts in given:
         words.setdefault(name, []).extend(texts)
-    return dict(parse_map([name, *texts]) for name, texts in words.items())
+    return dict(parse_map([name, *texts], timed=timed) for name, texts in words.items())
 
 
-def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def parse_map(words: Sequence[str], *, timed: bool = False) -> tuple[str, dict[str, Any]]:
     """["thermal", "scale=100", "add=-273.15"] as ("thermal", {"scale": 100.0, "add": -273.15}).
+
+    Args:
+        words: the map's name, and what is said of it.
+        timed: whether `delay` may be said, of a map's list of timestamps, beside what its files hold.
 
     Raises:
         ConfigError: another form.
     """
-    name, *texts = words
+    (name, *texts), keys = words, {**_WORDS, **({"delay": _finite} if timed else {})}
     found: dict[str, list[Any]] = {}
     for text in texts:
         key, _, value = text.partition("=")
         try:
-            found.setdefault(key, []).append(_WORDS[key](value))
+            found.setdefault(key, []).append(keys[key](value))
         except (KeyError, ValueError):
             raise ConfigError(
-                f"--map takes a name and {', '.join(f'{word}=' for word in _WORDS)}, such as: thermal scale=100; found "
+                f"--map takes a name and {', '.join(f'{word}=' for word in keys)}, such as: thermal scale=100; found "
                 f"{text!r}"
             ) from None
     if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:

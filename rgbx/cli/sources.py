@@ -22,7 +22,7 @@ from rgbx.datasets.frames import check_files
 from rgbx.datasets.layouts import build_dataset, split_names
 from rgbx.datasets.listing import distinct_ids, list_lines
 from rgbx.datasets.sample import DenseDataset
-from rgbx.datasets.timestamps import Stamped, pair_all, read_stamps, stamped_columns
+from rgbx.datasets.timestamps import Stamped, pair_all, read_stamps, stamped_columns, without_delay
 from rgbx.models.inputs import Frame, MapInput, paired
 
 USUAL_GAP = 0.02  # seconds, of lists with timestamps
@@ -54,14 +54,23 @@ class Source:
     told: str = ""
 
 
-def open_paths(paths: Mapping[str, Path], *, colours: Collection[str], max_gap: float | None = None) -> Source:
+def open_paths(
+    paths: Mapping[str, Path],
+    *,
+    colours: Collection[str],
+    max_gap: float | None = None,
+    usual_gap: float = USUAL_GAP,
+    delays: Mapping[str, float] | None = None,
+) -> Source:
     """The frames of files, of folders whose images share their stems, of lists, or of videos.
 
     Args:
         paths: ``NAME``, and ``NAME_valid`` beside it where a mask is given; all of one kind.
         colours: those of the maps whose videos hold colours.
         max_gap: the largest difference in seconds of what becomes one frame, in videos and lists with timestamps; None
-            is half a frame of the slowest video, and `USUAL_GAP` in lists.
+            is half a frame of the slowest video, and `usual_gap` in lists.
+        usual_gap: that of lists.
+        delays: seconds by which maps lag, taken off the timestamps of their lists.
 
     Raises:
         FileNotFoundError: a file or folder that is not there, or an image without its partner.
@@ -76,7 +85,7 @@ def open_paths(paths: Mapping[str, Path], *, colours: Collection[str], max_gap: 
     if kind == "video":
         return _videos(paths, colours, max_gap)
     if kind == "list":
-        return _lists(paths, max_gap)
+        return _lists(paths, usual_gap if max_gap is None else max_gap, delays or {})
     if kind == "folder":
         files = paired(paths)
         return _of_files(list(files), list(files.values()))
@@ -95,12 +104,15 @@ def _of_files(
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
-def _lists(lists: Mapping[str, Path], max_gap: float | None) -> Source:
+def _lists(lists: Mapping[str, Path], max_gap: float, delays: Mapping[str, float]) -> Source:
     found = {name: _list_rows(path) for name, path in lists.items()}
     stamped = [not math.isnan(rows[0].time) for rows in found.values()]
     told = ""
     if all(stamped):
-        listed, told = pair_all(found, USUAL_GAP if max_gap is None else max_gap, ", ".join(map(str, lists.values())))
+        late = {name: delays.get(name.removesuffix("_valid"), 0.0) for name in found}
+        shifted = {name: without_delay(rows, late[name]) for name, rows in found.items()}
+        listed, left = pair_all(shifted, max_gap, ", ".join(map(str, lists.values())))
+        told = "\n".join(filter(None, (_taken_off(late), left)))
     elif any(stamped):
         kinds = zip(lists.values(), stamped, strict=True)
         shown = ", ".join(f"{path} holds {'timestamps and ' * has}paths" for path, has in kinds)
@@ -116,6 +128,20 @@ def _lists(lists: Mapping[str, Path], max_gap: float | None) -> Source:
             if not path.is_file():
                 raise FileNotFoundError(f"{items[name].origin}: {name} {path}: no such file")
     return _of_files(_own_ids([next(iter(row.values())) for row in rows], lists), rows, told, lists.values())
+
+
+def has_timestamps(file: Path) -> bool:
+    """Whether the lines of a list are `timestamp path`."""
+    return not math.isnan(_list_rows(file)[0].time)
+
+
+def _taken_off(late: Mapping[str, float]) -> str:
+    """What is told of delays; "" where there are none."""
+    lags = {name: delay for name, delay in late.items() if delay and not name.endswith("_valid")}
+    if not lags:
+        return ""
+    shown, name = ", ".join(f"{name} by {delay:g} s" for name, delay in lags.items()), next(iter(lags))
+    return f"Taken off the timestamps, as maps lag: {shown} (--map {name} delay=SECONDS says another)."
 
 
 def _list_rows(file: Path) -> list[Stamped]:

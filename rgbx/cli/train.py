@@ -20,10 +20,10 @@ from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
-from rgbx.cli.init import write_plan
+from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
+from rgbx.datasets import FolderDataset
 from rgbx.evaluate.metric import headlines
-from rgbx.models import MultimodalModel
 from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.tasks import Embedding
 from rgbx.train.console import writers_closed
@@ -152,17 +152,21 @@ def _next(arguments: argparse.Namespace, runner: Runner) -> str:
     report = shlex.quote(str(Path(runner.work_dir, "report")))
     test = f"    rgbx test {shlex.quote(str(arguments.config))} {place} --report {report}"
     lines = [told, "", "Next:", "", *([test] if runner.cfg.get("test_dataloader") else [])]
-    return "\n".join([*lines, *(f"    {text}" for text in _uses(runner.network, place))])
+    return "\n".join([*lines, *(f"    {text}" for text in _uses(runner, place))])
 
 
-def _uses(model: MultimodalModel, place: str) -> list[str]:
+def _uses(runner: Runner, place: str) -> list[str]:
     """The commands that use a model: one for heads that predict, and one for those that embed."""
-    maps = [f"{name}={name.upper()}" for name in model.modalities]
+    model, dataset = runner.network, runner.train_dataloader.dataset
+    while not isinstance(dataset, FolderDataset) and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    recorded = dataset.root if isinstance(dataset, FolderDataset) and dataset.stamps else None
     embedding = [task for task in model.tasks.values() if isinstance(task, Embedding)]
     found = []
     if len(embedding) < len(model.tasks):
-        found.append(f"rgbx predict {place} {' '.join(maps)} --out predictions")
+        found.append(f"rgbx predict {place} {next_inputs(model.modalities, recorded)} --out predictions")
     if embedding:
+        maps = [f"{name}={name.upper()}" for name in model.modalities]
         masks = "" if all(task.by == "frame" for task in embedding) else " --masks MASKS"
         found.append(f"rgbx retrieve {place} --index {maps[-1]} --query {maps[0]}{masks} --out found")
     return found

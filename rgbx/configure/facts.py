@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +66,7 @@ class Data:
         options: that all datasets share, beside type and root.
         declaration: the text to write as the folder's `dataset.toml`; "" where none is needed.
         warnings: what the doctor warns of, and the notes of a proposal.
+        recorded: whether maps have times of their own, so that files of one frame have different names.
     """
 
     root: Path
@@ -82,6 +83,7 @@ class Data:
     options: Options = field(default_factory=dict)
     declaration: str = ""
     warnings: tuple[str, ...] = ()
+    recorded: bool = False
 
     def dataset(self, part: Part, transforms: Sequence[Options] = ()) -> DenseDataset:
         """The frames of a part."""
@@ -96,7 +98,7 @@ def _open(
     transforms: Sequence[Options] = (),
 ) -> DenseDataset:
     """A dataset; a proposal is read without its file."""
-    declared = {"declaration": _declared(declaration)} if declaration else {}
+    declared = {"declaration": _declared(root, declaration)} if declaration else {}
     return kind(root, **options, **declared, transforms=transforms)
 
 
@@ -194,6 +196,7 @@ def read_folder(
             *told,
             *(_told(finding, root / DECLARATION, kind) for finding in _found(diagnosis, "warning")),
         ),
+        recorded=isinstance(reading, FolderDataset) and bool(reading.stamps),
     )
 
 
@@ -250,17 +253,18 @@ def _layout(root: Path) -> tuple[str, str, tuple[str, ...]]:
     return f"no known layout; proposed: {maps}", proposal.text, proposal.notes
 
 
-def _declared(text: str) -> Declaration:
+def _declared(root: Path, text: str) -> Declaration:
+    """What the text declares, for messages as the file of the folder that it will be."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, DECLARATION)
         file.write_text(text, encoding="utf-8")
-        return read_declaration(file)
+        return replace(read_declaration(file), name=str(root / DECLARATION))
 
 
 def _builders(root: Path, text: str, asked: Options) -> dict[str, Callable[..., DenseDataset]]:
     if not text:
         return {name: partial(build_dataset, root, name, **asked) for name in split_names(root)}
-    declaration = _declared(text)
+    declaration = _declared(root, text)
     kept = {"declaration": declaration, **asked}
     return {name: partial(FolderDataset, root, name, **kept) for name in declaration.splits}
 

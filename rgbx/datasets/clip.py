@@ -112,25 +112,39 @@ def per_modality(
 
 
 def windows_around(
-    names: Sequence[str], frames: Mapping[str, int] | None, offsets: Mapping[str, int] | None
+    names: Sequence[str], frames: Mapping[str, int] | int | None, offsets: Mapping[str, int] | int | None
 ) -> tuple[dict[str, int], dict[str, int]]:
     """How many frames the clip of each modality has, and with which it begins, counted from the nearest to the label.
 
     Args:
         names: the modalities.
-        frames: numbers of frames; 1 of the first, and 5 of others that are not named.
-        offsets: of the first frame; where none is named the window lies around the label: -2 of 5.
+        frames: numbers of frames; 1 of the first, and 5 of others that are not named; one number is of all but the
+            first.
+        offsets: of the first frame; where none is named the window lies around the label: -2 of 5; one number is of all
+            but the first.
 
     Raises:
         ValueError: what is no whole number or too low, or a modality that there is not.
     """
-    counts = per_modality("frames", {names[0]: 1, **(frames or {})}, names, _USUAL_FRAMES)
+    counts = per_modality("frames", {names[0]: 1, **_by_name("frames", frames, names)}, names, _USUAL_FRAMES)
     for name, count in counts.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"frames of {name}: expected a whole number >= 1, found {count!r}")
     around = {name: -(count // 2) for name, count in counts.items()}
-    begins = per_modality("offsets", {**around, **(offsets or {})}, names, 0)
+    begins = per_modality("offsets", {**around, **_by_name("offsets", offsets, names)}, names, 0)
     for name, begin in begins.items():
         if type(begin) is not int:
             raise ValueError(f"offsets of {name}: expected a whole number, found {begin!r}")
     return counts, begins
+
+
+def _by_name(what: str, given: Mapping[str, int] | int | None, names: Sequence[str]) -> Mapping[str, int]:
+    """By modality; one number is of all but the first."""
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    if type(given) is not int:
+        raise ValueError(
+            f"{what}: expected whole numbers by modality, such as {{{names[-1]!r}: 5}}, or one for all but "
+            f"{names[0]!r}, found {given!r}"
+        )
+    return dict.fromkeys(names[1:], given)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -346,6 +347,51 @@ def _streams(table: Table, maps: Sequence[str]) -> Streams:
         raise delays.wrong(wrong[0], "seconds by which it lags")
     unit = table.choice("time_unit", PER_SECOND) if "time_unit" in table.values else None
     return Streams(lists, float(gap), {name: float(delay) for name, delay in late.items()}, unit)
+
+
+def stating_delays(file: str | Path, split: str, delays: Mapping[str, float]) -> str:
+    """What to write where, so that a split with times states its delays: an edit of the file as it is.
+
+    Args:
+        file: a `dataset.toml`.
+        split: one of its splits, a table or written in braces.
+        delays: seconds by map, all that are to be stated, to the millisecond.
+
+    Returns:
+        A sentence without its full stop. The edit in it was tried; where none works it says what to state.
+    """
+    wanted = f"delays = {{{', '.join(f'{name} = {delay:.3f}' for name, delay in delays.items())}}}"
+    try:
+        lines = read_text(Path(file), limit=1 << 20).split("\n")
+    except (OSError, ValueError):
+        lines = []
+    for number, edited, words in _edits(lines, split, wanted):
+        try:
+            entry = tomllib.loads("\n".join([*lines[: number - 1], *edited, *lines[number:]]))["splits"][split]
+        except (ValueError, KeyError):
+            continue
+        if entry.get("delays") == {name: round(delay, 3) for name, delay in delays.items()}:
+            return f"In {file}, {words.format(number)} {wanted}"
+    return f"In {file}, state for [splits.{split}] {wanted}"
+
+
+def _edits(lines: Sequence[str], split: str, wanted: str) -> Iterator[tuple[int, list[str], str]]:
+    """Lines that may be meant: their number, what stands there then, and how to say it; {} is the number."""
+    name = rf"""["']?{re.escape(split)}["']?"""
+    for number, line in enumerate(lines, start=1):
+        if re.match(rf"\s*{name}\s*=\s*{{", line):
+            inner = re.compile(r"delays\s*=\s*{[^{}]*}")
+            yield number, [inner.sub(wanted, line)], "line {}, write in place of its delays:"
+            head = line.partition("#")[0].rpartition("}")[0]
+            yield (
+                number,
+                [f"{head}, {wanted}}}{line[len(head) + 1 :]}"],
+                "line {}, write inside the braces, after a comma:",
+            )
+        elif re.match(r"\s*delays\s*=", line):
+            yield number, [wanted], "line {}, write instead:"
+        elif re.match(rf"\s*\[\s*splits\s*\.\s*{name}\s*\]", line):
+            yield number, [line, wanted], "below line {}, write:"
 
 
 def _is_byte(value: object) -> bool:

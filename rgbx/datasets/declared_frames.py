@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from rgbx._files import inside, read_text
@@ -40,6 +41,7 @@ class DeclaredFrames:
         frames: in the order of the list, or of their names.
         around: paths of the files that lie in the folders of the asked maps.
         named: names of the frames of all lists of the declaration, without folders.
+        streams: how a split with times of its own is paired; None of others.
         stamps: of a split with times, the files of each map that has them in the order of time, delays taken off.
         times: of such a split, when the label of each frame was recorded, or where that has no times, its first map.
 
@@ -61,6 +63,7 @@ class DeclaredFrames:
         self.below = {self.folders[name]: self._scan(self.folders[name]) for name in asked}
         self.around = [f"{root / folder}/{name}" for folder, names in self.below.items() for name in names]
         self.named: set[str] = set() if in_folders else set(self._names(split))
+        self.streams = entry if isinstance(entry, Streams) else None
         self.stamps: dict[str, list[Stamped]] = {}
         self.times: list[float] = []
         if isinstance(entry, Streams):
@@ -112,7 +115,7 @@ class DeclaredFrames:
         leading = "label" if "label" in stamps else self.first
         found, told = pair_all({leading: stamps[leading], **stamps}, streams.max_gap, self.where)
         if told:
-            _LOG.warning(told)
+            _warn_once(told)
         return self._recorded(found, stamps)
 
     def _stamped(self, name: str, place: str, streams: Streams) -> list[Stamped]:
@@ -140,7 +143,12 @@ class DeclaredFrames:
         first = [row[self.first] for row in rows]
         by_stem = self._frames([(self._stem(item.path, known, item.origin), item.origin) for item in first])
         return [
-            Frame(own, {**frame.files, **{name: self.root / item.path for name, item in row.items()}}, frame.origin)
+            Frame(
+                own,
+                {**frame.files, **{name: self.root / item.path for name, item in row.items()}},
+                frame.origin,
+                origins={name: item.origin for name, item in row.items()},
+            )
             for own, frame, row in zip(ids, by_stem, rows, strict=True)
         ]
 
@@ -251,6 +259,12 @@ class DeclaredFrames:
             )
             for stem, origin in stems
         ]
+
+
+@cache
+def _warn_once(told: str) -> None:
+    """A folder is opened many times, by its splits, its checks and its readers."""
+    _LOG.warning(told)
 
 
 def _files_in(rows: Sequence[Mapping[str, Stamped]]) -> dict[str, list[Stamped]]:

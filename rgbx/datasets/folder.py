@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.declared_frames import DeclaredFrames
@@ -39,6 +39,8 @@ class FolderDataset(FileDataset):
 
     Attributes:
         stamps: of a split with times, all files of each modality that has them, in the order of time.
+        declared_in: the file of the declaration, or its name.
+        streams: how such a split is paired, and the delays that it states; None of others.
 
     Raises:
         FileNotFoundError, ValueError: naming the declaration and the key, or the list and the line.
@@ -66,6 +68,7 @@ class FolderDataset(FileDataset):
         modalities = tuple(declared.modalities) if modalities is None else modalities
         listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
         self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
+        self.declared_in, self.streams = declared.name, listed.streams
         super().__init__(
             self.part(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
@@ -78,6 +81,14 @@ class FolderDataset(FileDataset):
             transforms=transforms,
             targets=targets,
         )
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Beside the base's, of a split with times how files are paired, `max_gap` and `delays` in seconds."""
+        if self.streams is None:
+            return super().metainfo
+        delays = {name: delay for name, delay in self.streams.delays.items() if name in self.modalities}
+        return {**super().metainfo, "times": {"max_gap": self.streams.max_gap, "delays": delays}}
 
     def kept(self, listed: DeclaredFrames) -> list[Frame]:
         """Which of the frames that a declaration lists are the dataset's; override to keep a part, or more of each."""

@@ -21,12 +21,18 @@ class Frame:
             nobody asks for may be listed: they are not opened.
         origin: where the frame was listed ("…/train.txt:12"), for messages; "" where folders were listed.
         mirrored: whether the frame is the mirror image of its files, which another frame may have too.
+        origins: the same of single maps, which stand in lists of their own.
     """
 
     sample_id: str
     files: Mapping[str, Path] = field(repr=False)
     origin: str = ""
     mirrored: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def origin_of(self, name: str) -> str:
+        """Where the file of a map was listed."""
+        return self.origins.get(name, self.origin)
 
 
 def check_ids(frames: Sequence[Frame]) -> None:
@@ -67,7 +73,7 @@ def check_files(frames: Sequence[Frame], names: Sequence[str]) -> tuple[str, lis
             if not path.exists():
                 missing.setdefault(name, []).append((frame, path))
             else:
-                existing_file(path, f"{frame.origin}: {name}".removeprefix(": "))
+                existing_file(path, f"{frame.origin_of(name)}: {name}".removeprefix(": "))
     files = [
         f"{folder}{os.sep}{base}" for folder, bases in folders.items() for base, is_file in bases.items() if is_file
     ]
@@ -127,12 +133,12 @@ def _entries(folder: str) -> dict[str, bool]:
 
 
 def _told(missing: Mapping[str, Sequence[tuple[Frame, Path]]], count: int) -> str:
-    frame, path = next(iter(missing.values()))[0]
+    first, ((frame, path), *_) = next(iter(missing.items()))
     counts = [
         f"{name} of {len(listed)} of {count} frames is missing, such as {first_of([at.sample_id for at, _ in listed])}"
         for name, listed in missing.items()
     ]
-    return f"{frame.origin}: {path}: no such file; {', '.join(counts)}".removeprefix(": ")
+    return f"{frame.origin_of(first)}: {path}: no such file; {', '.join(counts)}".removeprefix(": ")
 
 
 def _form(frames: Sequence[Frame], name: str) -> tuple[str, str] | None:

@@ -33,7 +33,8 @@ class SequenceDataset(FolderDataset):
     Args:
         root, split, modalities, targets, holdout, declaration, transforms: see `FolderDataset`, which reads the same
             folder as ordinary frames.
-        frames: how many frames of each modality; 1 of the first, and 5 of others that are not named.
+        frames: how many frames of each modality; 1 of the first, and 5 of others that are not named. One number is of
+            all but the first, also as `offsets`.
         offsets: which frame the window begins with, counted from the one nearest to the sample's time; by default the
             window lies around it: -2 of 5.
 
@@ -55,8 +56,8 @@ class SequenceDataset(FolderDataset):
         holdout: Holdout = None,
         declaration: str | Path | Declaration | None = None,
         transforms: Transforms = (),
-        frames: Mapping[str, int] | None = None,
-        offsets: Mapping[str, int] | None = None,
+        frames: Mapping[str, int] | int | None = None,
+        offsets: Mapping[str, int] | int | None = None,
     ) -> None:
         self.windows: dict[str, dict[str, list[Stamped]]] = {}
         self.times: dict[str, float] = {}

@@ -59,7 +59,8 @@ def in_order(found: Iterable[Stamped]) -> list[Stamped]:
     ordered = sorted(found)
     for one, other in pairwise(ordered):
         if one.time == other.time:
-            raise ValueError(f"{other.origin}: the timestamp {other.time:g} is there already, at {one.origin}")
+            stamp = np.format_float_positional(other.time, trim="-")
+            raise ValueError(f"{other.origin}: the timestamp {stamp} is there already, at {one.origin}")
     return ordered
 
 
@@ -204,9 +205,8 @@ def pair_all(
                 f"{where}: no {other} was recorded within {max_gap:g} s (max_gap) of any {name}; the closest two are "
                 f"{smallest_gap(first, stamps[other]):g} s apart"
             )
-        left = len(stamps[other]) - len(found)
-        if left or len(found) < len(first):
-            told.append(f"{len(first) - len(found)} of {len(first)} {name} without {other}, {left} {other} over")
+        lone = ((len(first) - len(found), name, other), (len(stamps[other]) - len(found), other, name))
+        told += [_without(count, one, partner) for count, one, partner in lone if count]
     rows = [
         {name: item, **{other: stamps[other][found[i]] for other, found in pairs.items()}}
         for i, item in enumerate(first)
@@ -214,7 +214,11 @@ def pair_all(
     ]
     if not rows:
         raise ValueError(f"{where}: no {name} has all of {list(pairs)} within {max_gap:g} s")
-    return rows, f"{where}: within {max_gap:g} s: {'; '.join(told)}" if told else ""
+    return rows, f"{where}: within {max_gap:g} s, {', '.join(told)}: they are left out" if told else ""
+
+
+def _without(count: int, name: str, partner: str) -> str:
+    return f"{count} {name} frames have no {partner}" if count > 1 else f"1 {name} frame has no {partner}"
 
 
 def smallest_gap(first: Sequence[Stamped], second: Sequence[Stamped]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
+from rgbx.datasets.folder import FolderDataset
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding
 from rgbx.doctor.inspection import InspectedFrame, Split
@@ -21,7 +22,8 @@ class ColourOrder(Check):
 
     Photographs of rooms and people hold far more orange than its counterpart azure (in NYU Depth V2, 90 to 95 % of the
     frames that hold either); sky is rarely redder than blue. Other scenes need not obey, so this never says more than
-    "likely", and "undecided" unless 85 % of at least 16 frames agree.
+    "likely", and "undecided" unless 85 % of at least 16 frames agree. The frames of one recording, which have stamps,
+    show one scene over and over: what has a blue wall there has it in all of them, so that they are undecided.
     """
 
     name = "colour-order"
@@ -30,6 +32,7 @@ class ColourOrder(Check):
         super().__init__(split)
         self.votes: list[bool] = []
         self.sky: list[bool] = []
+        self.one_scene = isinstance(split.dataset, FolderDataset) and bool(split.dataset.stamps)
         names = [name.lower() for name in self.classes]
         self.sky_id = names.index("sky") if "sky" in names else None
 
@@ -58,6 +61,8 @@ class ColourOrder(Check):
         figures = f"orange outweighs azure in {sum(self.votes)} of {len(self.votes)} frames that hold either"
         if self.sky:
             figures += f"; labelled sky is bluer than red in {sum(self.sky)} of {len(self.sky)}"
+        if self.one_scene:
+            figures += ", which one recording shows over and over"
         verdict = self._verdict()
         if verdict == "exchanged":
             yield self.finding(
@@ -74,7 +79,7 @@ class ColourOrder(Check):
 
     def _verdict(self) -> str:
         for votes, enough in ((self.sky, 4), (self.votes, ENOUGH_FRAMES)):
-            if len(votes) >= enough:
+            if len(votes) >= enough and not self.one_scene:
                 share = sum(votes) / len(votes)
                 if share <= _FEW or share >= _MANY:
                     return "right" if share >= _MANY else "exchanged"

@@ -11,17 +11,19 @@ is not misled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from rgbx.datasets.declaration import stating_delays
 from rgbx.datasets.folder import FolderDataset
 from rgbx.datasets.timestamps import Stamped
 from rgbx.doctor.check import Check
 from rgbx.doctor.edges import image_edges, map_edges, small_plane
 from rgbx.doctor.finding import Finding
+from rgbx.doctor.inspection import one_line
 from rgbx.maps import MapSpec
 
 _BLOCKS = 12  # of the recording, of which parts are drawn to see how sure the answer is
@@ -226,12 +228,23 @@ class Delays(Check):
         if len(names) < 2:
             return
         stamps = {name: _pieces(dataset.stamps[names[0]], dataset.stamps[name]) for name in names}
-        tracks = {name: _read(dataset, name, stamps[name]) for name in names}
-        for name in names[1:]:
-            found = estimate_delay(tracks[names[0]], tracks[name])
-            yield self._told(names[0], name, found, tracks[name].frame_s)
+        tracks: dict[str, Track] = {}
+        for name in names:
+            tracks[name], refused = _read(dataset, name, stamps[name])
+            if refused:
+                yield self._left_out(name, refused, len(stamps[name]))
+        found = {name: estimate_delay(tracks[names[0]], tracks[name]) for name in names[1:]}
+        late = {name: delay.seconds for name, delay in found.items() if _matters(delay, tracks[name].frame_s)}
+        fix = _remedy(dataset, late) if late else ""
+        for name, delay in found.items():
+            yield self._told(names[0], name, delay, tracks[name].frame_s, fix)
 
-    def _told(self, first: str, name: str, found: Delay, frame_s: float) -> Finding:
+    def _left_out(self, name: str, refused: Sequence[str], count: int) -> Finding:
+        text = f"{name}: {len(refused)} of {count} files with times cannot be read, and are left out here: {refused[0]}"
+        fix = "Complete or replace these files, or take their lines out of the list."
+        return self.finding("warning", "certain", text, fix, evidence={"map": name, "left_out": len(refused)})
+
+    def _told(self, first: str, name: str, found: Delay, frame_s: float, fix: str) -> Finding:
         evidence = {
             "map": name,
             "delay_s": round(found.seconds, 4),
@@ -247,13 +260,25 @@ class Delays(Check):
             f"{name} lags by {ms[0]} ms behind {first} ({ms[1]} to {ms[2]} ms; a frame of {name} takes "
             f"{1000 * frame_s:.0f} ms)"
         )
-        if abs(found.seconds) < 0.5 * frame_s or found.low <= 0 <= found.high:
+        if not _matters(found, frame_s):
             return self.finding("info", "likely", text, evidence=evidence)
-        fix = (
-            f"Add {found.seconds:.3f} to the delay of {name} that [splits.{self.split.name}] states, as in delays = "
-            f"{{{name} = {found.seconds:.3f}}}, or pass NearestFrames(delays={{{name!r}: {found.seconds:.3f}}})."
-        )
         return self.finding("warning", "likely", text, fix, evidence=evidence)
+
+
+def _matters(found: Delay, frame_s: float) -> bool:
+    """Whether a delay is sure, and half a frame at least."""
+    return found.decided and abs(found.seconds) >= 0.5 * frame_s and not found.low <= 0 <= found.high
+
+
+def _remedy(dataset: FolderDataset, late: Mapping[str, float]) -> str:
+    """How to state delays beyond those that the dataset states: the line to write in its declaration."""
+    passed = ", ".join(f"{name!r}: {delay:.3f}" for name, delay in late.items())
+    instead = f"or pass NearestFrames(delays={{{passed}}})"
+    if dataset.streams is None:
+        return f"A list of pairs states no delay: name a list for each map in [splits.{dataset.split}], {instead}."
+    stated = dict(dataset.streams.delays)
+    total = {**stated, **{name: round(stated.get(name, 0.0) + delay, 3) for name, delay in late.items()}}
+    return f"{stating_delays(dataset.declared_in, dataset.split, total)}; {instead}."
 
 
 def _pieces(first: Sequence[Stamped], stamps: Sequence[Stamped]) -> list[Stamped]:
@@ -265,10 +290,18 @@ def _pieces(first: Sequence[Stamped], stamps: Sequence[Stamped]) -> list[Stamped
     return [item for item in stamps if ((item.time >= starts) & (item.time <= starts + _PIECE_S)).any()]
 
 
-def _read(dataset: FolderDataset, name: str, stamps: Sequence[Stamped]) -> Track:
-    encoding = dataset.encodings[name]
-    frames = ((item.time, encoding.read_masked(dataset.root / item.path)[0]) for item in stamps)
-    return Track.of(frames, dataset.maps[name])
+def _read(dataset: FolderDataset, name: str, stamps: Sequence[Stamped]) -> tuple[Track, list[str]]:
+    """The track of a map, and what is wrong with the files that cannot be read."""
+    refused: list[str] = []
+
+    def frames() -> Iterator[tuple[float, np.ndarray]]:
+        for item in stamps:
+            try:
+                yield item.time, dataset.encodings[name].read_masked(dataset.root / item.path)[0]
+            except (OSError, ValueError) as error:
+                refused.append(f"{item.origin}: {one_line(error)}")
+
+    return Track.of(frames(), dataset.maps[name]), refused
 
 
 def _edges(array: np.ndarray, spec: MapSpec) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import threading
@@ -139,12 +140,14 @@ def dataset_in(state: State) -> dict[str, Any]:
     """What a checkpoint says of the dataset that it was trained on, as its `metainfo` did; nothing that is damaged.
 
     Returns:
-        ``maps`` and ``stored``, ``clips`` where it held any, and ``classes`` and ``palette`` where they are names and
+        ``maps`` and ``stored``, ``clips`` where it held any, ``times`` where files were paired by them (``max_gap`` and
+        ``delays`` in seconds), and ``classes`` and ``palette`` where they are names and
         as many colours.
     """
     found: dict[str, Any] = {"maps": specs_in(state), "stored": stored_in(state)}
     lengths = {name: count for name, count in dataset_meta(state, "clips").items() if type(count) is int}
     found |= {"clips": lengths} if lengths else {}
+    found |= {"times": times} if (times := _times_in(state)) else {}
     whole = state.get("meta")
     meta = whole.get("dataset_meta") if isinstance(whole, Mapping) else None
     classes, palette = (meta.get(key) for key in ("classes", "palette")) if isinstance(meta, Mapping) else ((), ())
@@ -153,6 +156,18 @@ def dataset_in(state: State) -> dict[str, Any]:
         if isinstance(palette, (list, tuple)) and len(palette) == len(classes) and all(map(_is_colour, palette)):
             found["palette"] = [list(colour) for colour in palette]
     return found
+
+
+def _times_in(state: State) -> dict[str, Any]:
+    times = dataset_meta(state, "times")
+    gap, delays = times.get("max_gap"), times.get("delays")
+    if not _is_seconds(gap) or not isinstance(delays, Mapping):
+        return {}
+    return {"max_gap": gap, "delays": {name: delay for name, delay in delays.items() if _is_seconds(delay)}}
+
+
+def _is_seconds(value: object) -> bool:
+    return type(value) is float and math.isfinite(value)
 
 
 def _is_colour(value: object) -> bool:

@@ -6,9 +6,10 @@ A file is read as the files of the training were, unless the caller says otherwi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -313,6 +314,13 @@ def _kind(key: str, value: object) -> str:
     )
 
 
+_TIME = re.compile(r"\d+\.\d+|\d{10,19}")
+_TIMED = (
+    "the names look like times of recording: what is nearest in time becomes a frame where `rgbx predict` is given "
+    "lists of TIME PATH (rgb=rgb.txt), or the folder of their dataset.toml"
+)
+
+
 def paired(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
     """The images of folders by their stems, sorted, and by the name of each folder.
 
@@ -324,7 +332,9 @@ def paired(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
         absent = [name for name, files in found.items() if stem not in files]
         if absent:
             there = next(files[stem] for files in found.values() if stem in files)
-            raise FileNotFoundError(f"{there} has no partner: {folders[absent[0]]} holds no image {stem!r}")
+            timed = all(_TIME.fullmatch(PurePath(stem).name) for stem in stems)
+            hint = f"; {_TIMED}" if timed else ""
+            raise FileNotFoundError(f"{there} has no partner: {folders[absent[0]]} holds no image {stem!r}{hint}")
     return {stem: {name: files[stem] for name, files in found.items()} for stem in stems}
 
 

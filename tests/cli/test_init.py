@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import pytest
 
 import rgbx
 import rgbx.cli.init
+import rgbx.cli.predict
 import rgbx.cli.train
 from rgbx.cli.arguments import ConfigError, parse, seconds
 from rgbx.cli.config import load_config
+from rgbx.datasets.rooms import CLASSES, RoomRecording, Stream
 
 QUICK = ["--budget", "5s", "--pretrained", "none", "--device", "cpu"]
 
@@ -39,6 +42,29 @@ def folder(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(path), array)
     return root
+
+
+def test_what_follows_on_a_recording_is_its_folder(tmp_path, monkeypatch, capsys):
+    """Files of one frame have different names there; the told command is run, and takes off the stated delay."""
+    monkeypatch.chdir(tmp_path)
+    streams = {"rgb": Stream(10.0), "depth": Stream(15.0, delay=0.1, phase=0.3)}
+    RoomRecording(0, 1, (32, 48), streams=streams).write(tmp_path / "data", 1.5, label_rate=5)
+    Path("data/dataset.toml").write_text(
+        '[modalities.rgb]\nfolder = "rgb"\nunit = "rgb8"\n[modalities.depth]\nfolder = "depth"\nunit = "metre"\n'
+        f"scale = 1000\n[label]\nfolder = 'label'\n[classes]\nnames = {list(CLASSES)}\n"
+        "[splits.train]\nrgb = 'rgb'\n"
+        "depth = 'depth.txt'\nlabel = 'label.txt'\nmax_gap = 0.04\ndelays = {depth = 0.1}\n"
+    )
+    assert rgbx.cli.train.main(["data", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    told = re.findall("^    rgbx predict (.*)", printed, re.M)
+    assert len(told) == 2 and all(f"work_dirs/data {tmp_path}/data --out predictions" in line for line in told)
+    assert rgbx.cli.predict.main([*told[1].split(), "--save", "ids"]) == 0
+    capsys.readouterr()
+    lists = ["rgb=data/rgb.txt", "depth=data/depth.txt", "--out", "again", "--save", "ids"]
+    assert rgbx.cli.predict.main(["work_dirs/data", *lists]) == 0
+    assert "depth by 0.1 s" in capsys.readouterr().out
+    assert len(list(Path("predictions").rglob("*.png"))) <= len(list(Path("again").rglob("*.png")))
 
 
 def test_a_folder_is_planned_and_trained(folder, tmp_path, capsys):

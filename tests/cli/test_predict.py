@@ -166,7 +166,7 @@ def test_lists_with_and_without_timestamps(run, network, root, tmp_path, capsys)
     Path("t_rgb.txt").write_text("# time file\n" + "".join(f"{10 + i:.3f} rgb/{s}.png\n" for i, s in enumerate(STEMS)))
     Path("t_depth.txt").write_text("10.015 depth/b.png\n11.5 depth/a.png\n12.019 depth/d.png\n13.1 depth/c.png\n")
     assert run("rgb=t_rgb.txt", "depth=t_depth.txt", "--save", "ids", out="near") == 0
-    assert "within 0.02 s: 2 of 4 rgb without depth, 2 depth over" in capsys.readouterr().out
+    assert "within 0.02 s, 2 rgb frames have no depth, 2 depth frames have no rgb" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "near/labels").iterdir()) == ["a.png", "c.png"]
     mixed = {"rgb": arrays("a")["rgb"], "depth": arrays("b")["depth"]}
     ids = expected(network, mixed)["labels"].prediction["ensemble"]
@@ -183,6 +183,36 @@ def test_lists_with_and_without_timestamps(run, network, root, tmp_path, capsys)
         assert run("rgb=rgb.txt", f"depth={depth}", out="none") == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_delays_of_the_training_are_taken_off_timestamps(run, root, tmp_path, capsys):
+    """Depth lags by 0.15 s: the frame with the stamp 10.15 is that of 10.0; by the stamps alone it would be 10.2's."""
+    state = torch.load(root / "model.pth", weights_only=True)
+    state["meta"]["dataset_meta"]["times"] = {"max_gap": 0.06, "delays": {"depth": 0.15, "lidar": "late"}}
+    torch.save(state, root / "late.pth")
+    Path("l_rgb.txt").write_text("10.00 rgb/a.png\n10.20 rgb/b.png\n10.40 rgb/c.png\n")
+    Path("l_depth.txt").write_text("10.15 depth/a.png\n10.40 depth/b.png\n10.60 depth/c.png\n")
+    lists = ("rgb=l_rgb.txt", "depth=l_depth.txt", "--save", "ids")
+
+    def done(*words, out):
+        assert main(parse("predict", [str(root / "late.pth"), *lists, *words, "--out", str(tmp_path / out)])) == 0
+        return sorted(path.stem for path in (tmp_path / out / "labels").iterdir()), capsys.readouterr().out
+
+    names, said = done(out="taught")
+    assert names == ["a", "b", "c"]  # 0, 0.05 and 0.05 s apart
+    assert "Taken off the timestamps, as maps lag: depth by 0.15 s (--map depth delay=SECONDS says another)." in said
+    names, said = done("--map", "depth", "delay=0", out="none")
+    assert names == ["b", "c"] and "lag" not in said
+    names, said = done("--map", "depth", "delay=0.2", "scale=5000", "--max-gap", "0.01", out="more")
+    assert names == ["b", "c"] and "depth by 0.2 s" in said
+    Path("pairs.txt").write_text("rgb/a.png\n")
+    Path("depths.txt").write_text("depth/a.png\n")
+    for depth, rgb, message in (
+        ("depth", "rgb", "--map depth delay= is of lists with timestamps, found depth"),
+        ("depths.txt", "pairs.txt", "--map depth delay= is of lists with timestamps, found depths.txt"),
+    ):
+        assert run(f"rgb={rgb}", f"depth={depth}", "--map", "depth", "delay=0.1") == 2
+        assert message in capsys.readouterr().err
 
 
 def film(path, frames, rate, code="FFV1"):

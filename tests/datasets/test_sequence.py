@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -277,6 +278,34 @@ def test_too_long_clips(recorded):
         SequenceDataset(recorded, frames={"depth": 0})
     with pytest.raises(ValueError, match=r"offsets of depth: expected a whole number, found 0\.5"):
         SequenceDataset(recorded, offsets={"depth": 0.5})
+
+
+def test_one_number_of_frames_is_of_all_but_the_first(recorded):
+    folder = declare(recorded, f"{LISTS}, max_gap = 0.08")
+    dataset = SequenceDataset(folder, frames=3, offsets=-1)
+    assert dataset.clip_lengths == {"rgb": 1, "depth": 3, "thermal": 3}
+    by_name = SequenceDataset(folder, frames={"depth": 3, "thermal": 3}, offsets={"depth": -1, "thermal": -1})
+    assert dataset.windows == by_name.windows
+    with pytest.raises(
+        ValueError, match=r"frames: expected whole numbers by modality, .* or one for all but 'rgb', found"
+    ):
+        SequenceDataset(folder, frames=5.0)
+
+
+def test_what_is_left_out_is_told_once(recorded, caplog):
+    declare(recorded, f'{LISTS}, label = "label.txt", max_gap = 0.08', label=True)
+    for _ in range(2):
+        FolderDataset(recorded)
+    told = [message for message in caplog.messages if "within" in message]
+    assert len(told) == 1 and re.search(
+        r"within 0\.08 s, (\d+) rgb frames have no label, .*: they are left out$", told[0]
+    )
+
+
+def test_a_time_that_is_there_twice_is_shown_in_full(tmp_path):
+    files = ["1700000000.1.png", "1700000000.100.png"]
+    with pytest.raises(ValueError, match=r"the timestamp 1700000000\.1 is there already, at .*1700000000\.1"):
+        named_stamps(tmp_path, files, [file.removesuffix(".png") for file in files])
 
 
 def named(folder, name):

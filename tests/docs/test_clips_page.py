@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+from rgbx.cli.config import load_config
 from rgbx.cli.main import main
+from rgbx.datasets.sample import build_from
+from rgbx.transforms import collate
 
-PAGE = (Path(__file__).parents[2] / "docs" / "clips.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "clips.md").read_text()
 FENCED = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names, kinds = {}, []
+    shutil.copytree(ROOT / "configs" / "_base_", "configs/_base_")
     for kind, file, text in FENCED.findall(PAGE):
         kinds.append(kind)
         path, _, more = file.partition(" ")
@@ -28,7 +34,14 @@ def test_the_page(tmp_path, monkeypatch, capsys):
             assert abs(int(late[1]) - 150) <= 15 and int(late[2]) <= 150 <= int(late[3])
         elif kind == "python":
             exec(text.replace('"resnet18"', '"test_resnet"'), names)
-    assert kinds == ["python", "toml", "bash", "text", "python", "toml", "python", "python", "python"]
+    assert kinds == ["python", "toml", "bash", "text", "python", "toml", "python", "python", "python", "python"]
+    config = load_config("configs/clips.py", options=["model.backbone=test_resnet"])
+    train, val = (build_from(config[f"{name}_dataloader"].dataset) for name in ("train", "val"))
+    assert len(train) + len(val) <= len(names["clips"]) and len(val) == 1
+    model = build_from(config.model)
+    batch = model.data_preprocessor(collate([train[0], train[1]]), training=True)
+    assert batch["inputs"]["depth"].shape == (2, 5, 1, 48, 64) and "loss_fusion" in model(**batch, mode="loss")
+    assert train.metainfo["times"] == {"max_gap": 0.05, "delays": {"depth": 0.15}}
     printed = capsys.readouterr().out
     assert re.search(r"^0\.1\d s, from 0\.1\d+ to 0\.1\d+ decided$", printed, re.M)
     assert "(1, 48, 64, 3) (5, 48, 64)" in printed and "['depth', 'depth_valid']" in printed

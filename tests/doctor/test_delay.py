@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 
 import numpy as np
 import pytest
 
 from rgbx.datasets import FolderDataset, SequenceDataset
+from rgbx.datasets.declaration import stating_delays
 from rgbx.datasets.rooms import RoomRecording, Stream
 from rgbx.doctor import diagnose
 from rgbx.doctor.delay import Track, estimate_delay
@@ -111,6 +114,66 @@ def test_the_doctor_says_it(tmp_path):
     assert not [f for f in findings if f.check in ("refused", "sizes") or "stopped" in f.message]
     (found,) = [f for f in findings if f.check == "delay"]
     assert found.severity == "info" and abs(found.evidence["delay_s"]) < 0.03
+
+
+LINE = 'train = {rgb = "rgb", depth = "depth.txt", max_gap = 0.05DELAYS}'
+TABLE = '[splits.train]\nrgb = "rgb"\ndepth = "depth.txt"\nmax_gap = 0.05'
+
+
+@pytest.mark.parametrize(
+    ("entry", "told", "paste"),
+    [
+        (f"[splits]\n{LINE}  # {{paired}}", "line 12, write inside the braces, after a comma:", "insert"),
+        (f"[splits]\n{LINE}".replace("DELAYS", ", delays = {depth = 0.1}"), "line 12, write in place of its", "swap"),
+        (f"{TABLE}\n\n[label]\nfolder = 'no'", "below line 11, write:", "below"),
+        (f"{TABLE}\ndelays = {{depth = 0.1}}", "line 15, write instead:", "line"),
+        ("[splits]\ntrain.rgb = 'rgb'\ntrain.depth = 'depth'", "state for [splits.train]", ""),
+    ],
+)
+def test_the_line_to_write_fits_the_declaration(tmp_path, entry, told, paste):
+    """It is pasted as it says, and the file read."""
+    file = tmp_path / "dataset.toml"
+    file.write_text(TOML.partition("[splits]")[0].strip() + "\n\n\n" + entry.replace("DELAYS", ""))
+    said = stating_delays(file, "train", {"depth": 0.1503, "rgb": -0.02})
+    wanted = "delays = {depth = 0.150, rgb = -0.020}"
+    assert said.startswith(f"In {file}, {told}") and said.endswith(f" {wanted}")
+    lines, number = file.read_text().split("\n"), int(re.search(r"line (\d+)|$", said)[1] or 0) - 1
+    match paste:
+        case "insert":
+            lines[number] = lines[number].replace("}", f", {wanted}}}", 1)
+        case "swap":
+            lines[number] = lines[number].replace("delays = {depth = 0.1}", wanted)
+        case "below":
+            lines.insert(number + 1, wanted)
+        case "line":
+            lines[number] = wanted
+        case _:
+            return
+    read = tomllib.loads("\n".join(lines))
+    assert read["splits"]["train"]["delays"] == {"depth": 0.15, "rgb": -0.02}
+    assert read["splits"]["train"]["max_gap"] == 0.05
+
+
+def test_a_missing_file_of_a_list_is_left_out(tmp_path):
+    """One frame less changes no delay; the doctor names the list and the line."""
+    streams = {"rgb": Stream(10.0), "depth": Stream(12.0, 0.15, phase=0.5)}
+    RoomRecording(0, 1, SIZE, streams=streams).write(tmp_path, 3.2)
+    (tmp_path / "dataset.toml").write_text(TOML.replace("DELAYS", ""))
+    dataset = FolderDataset(tmp_path)
+    used, stamps = [frame.files["depth"] for frame in dataset.frames], dataset.stamps["depth"]
+    unused = next(item for item in stamps if tmp_path / item.path not in used)
+    (tmp_path / unused.path).unlink()
+    findings = diagnose({"train": lambda: FolderDataset(tmp_path)}).findings
+    assert not [found for found in findings if "stopped" in found.message]
+    told = [found for found in findings if found.check == "delay"]
+    assert "1 of 39 files with times cannot be read" in told[0].message and unused.origin in told[0].message
+    assert told[1].message.startswith("depth lags by ")
+    votes = [found.message for found in findings if found.check == "colour-order"]
+    assert votes and "one recording shows over and over" in votes[0]
+    used = next(item for item in stamps if tmp_path / item.path == used[3])
+    (tmp_path / used.path).unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{used.origin}: {tmp_path / used.path}: no such file")):
+        FolderDataset(tmp_path)
 
 
 def test_figures_that_there_are_not_are_null(tmp_path):

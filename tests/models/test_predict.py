@@ -364,6 +364,11 @@ def test_an_image_without_its_partner_is_named(model, root, tmp_path):
             (tmp_path / name / f"{stem}.png").write_bytes((root / name / f"{stem}.png").read_bytes())
     with pytest.raises(FileNotFoundError, match=r"b\.png has no partner: .*depth holds no image 'b'"):
         model.predict(rgb=tmp_path / "rgb", depth=tmp_path / "depth")
+    for name, time in (("rgb", "1700000000.1"), ("depth", "1700000000.112")):
+        (tmp_path / "timed" / name).mkdir(parents=True)
+        (tmp_path / "timed" / name / f"{time}.png").write_bytes((root / name / "a.png").read_bytes())
+    with pytest.raises(FileNotFoundError, match=r"no partner: .* look like times .*\(rgb=rgb\.txt\), or the folder of"):
+        model.predict(rgb=tmp_path / "timed/rgb", depth=tmp_path / "timed/depth")
     short = model.predict(rgb=iter([root / "rgb/a.png"] * 2), depth=iter([root / "depth/a.png"]))
     next(short)
     with pytest.raises(ValueError, match="depth ends after 1 frames"):

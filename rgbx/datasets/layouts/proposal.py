@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +82,14 @@ def propose(root: str | Path) -> Proposal:
     looks = [Look(root, group) for group in groups]
     first, rest = looks[0], looks[1:]
     shared = [look for look in rest if look.shares(first)]
-    recorded = _recorded(root, looks) if timestamps(groups) else None
+    faults: list[str] = []  # of times, for the user to mend
+    recorded = _recorded(root, looks, faults) if timestamps(groups) else None
     common = set.intersection(*(set(look.group.files) for look in (first, *shared)))
     if recorded and (not shared or recorded.frames > len(common)):
         return recorded
     if not shared:
-        return Proposal(None, notes=_unpaired(groups))
-    notes = [
+        return Proposal(None, notes=(*faults, *_unpaired(groups)))
+    notes = faults + [
         f"{look.group.name}: left out, as few of its names stand beside others" for look in rest if look not in shared
     ]
     chosen = _choose([first, *shared], notes)
@@ -171,11 +172,14 @@ def _declare(root: Path, chosen: Mapping[str, Look], keys: set[Key], notes: list
             lone = min(stem for _, stem in keys ^ set(look.group.files))
             notes.append(f"{name}: {lacking} stems lack a file of this or of another map, such as {lone!r}; left out")
     splits, folders = _splits(root, chosen, keys, notes)
-    return _proposed(root, chosen, folders, splits, len(keys), notes)
+    return _proposed(root, chosen, folders, ["[splits]", *splits], len(keys), notes)
 
 
-def _recorded(root: Path, looks: Sequence[Look]) -> Proposal | None:
-    """Maps that are named by the time of their recording, to be paired by the nearest; None where they are no pair."""
+def _recorded(root: Path, looks: Sequence[Look], faults: list[str]) -> Proposal | None:
+    """Maps that are named by the time of their recording, to be paired by the nearest; None where they are no pair.
+
+    Names that are no times as they stand, such as two of one time, are added to the faults.
+    """
     notes: list[str] = []
     chosen = {name: look for name, look in _choose(looks, notes).items() if all(not key[0] for key in look.group.files)}
     if len(chosen) < 2 or next(iter(chosen)) == "label":
@@ -186,19 +190,27 @@ def _recorded(root: Path, looks: Sequence[Look]) -> Proposal | None:
         for name, look in chosen.items():
             paths = [path.as_posix() for path in look.group.files.values()]
             stamps[name], unit = named_stamps(root, paths, [stem for _, stem in look.group.files])
+    except ValueError as error:
+        faults.append(str(error))
+        return None
+    try:
         spans = [
-            float(np.median(np.diff([item.time for item in items]))) for items in stamps.values() if len(items) > 1
+            float(np.median(np.diff([item.time for item in items])))
+            for name, items in stamps.items()
+            if name != "label" and len(items) > 1
         ]
         gap = float(f"{max(spans, default=0.04) / 2:.2g}")
-        frames, told = pair_all(stamps, gap, "frames")
+        leading = "label" if "label" in stamps else next(iter(stamps))  # as they will be read
+        frames, told = pair_all({leading: stamps[leading], **stamps}, gap, "frames")
     except ValueError:
         return None
     notes += [told.removeprefix("frames: ")] if told else []
     notes.append("by how much a sensor lags is for `rgbx doctor` to say, and for delays = {NAME = SECONDS} to state")
-    entry = ", ".join(f"{name} = {json.dumps(folder, ensure_ascii=False)}" for name, folder in folders.items())
     splits = [
-        f"# files are named by their time in {TIME_WORDS[unit]}; max_gap is half a frame of the slowest map",
-        f"train = {{{entry}, max_gap = {gap:g}}}",
+        "[splits.train]",
+        f"# files are named by their time in {TIME_WORDS[unit]}; max_gap is half a frame of the slowest modality",
+        *(f"{name} = {json.dumps(folder, ensure_ascii=False)}" for name, folder in folders.items()),
+        f"max_gap = {gap:g}",
     ]
     return _proposed(root, chosen, folders, splits, len(frames), notes)
 
@@ -223,7 +235,7 @@ def _proposed(
         "# Look at the reasons, and put the names of your classes; docs/datasets.md tells what each key means.",
         *(f"# Note: {note}" for note in notes),
     ]
-    text = "\n".join([*head, *lines, "", "[splits]", *splits, ""])
+    text = "\n".join([*head, *lines, "", *splits, ""])
     return Proposal(text, maps, frames, (*notes, *_refusals(root, text)))
 
 
@@ -370,7 +382,7 @@ def _refusals(root: Path, text: str) -> list[str]:
         file = Path(folder, DECLARATION)
         file.write_text(text, encoding="utf-8")
         try:
-            declared = read_declaration(file)
+            declared = replace(read_declaration(file), name=str(root / DECLARATION))  # as where it will lie
             for split in declared.splits:
                 dataset = FolderDataset(root, split, declaration=declared)
                 validate_sample(dataset.read(0), dataset.maps, dataset.num_classes)

@@ -183,7 +183,8 @@ class RoomClips(SyntheticRooms):
         rates: frames per second, of all modalities or of each that is named (10).
         delays: seconds by modality, a number, or (low, high) of which each clip draws; none for those not named.
         jitter: seconds by modality, by which the delay differs from frame to frame, evenly spread to both sides.
-        frames: how many frames of each modality; 1 of the first, and 5 of others that are not named.
+        frames: how many frames of each modality; 1 of the first, and 5 of others that are not named. One number
+            is of all but the first, also as `offsets`.
         offsets: which frame the window begins with, counted from the one nearest to the label's time; by default the
             window lies around it: -2 of 5. A sensor that lags needs frames after the label's time.
         speed: how fast the camera turns, degrees per second; about 1.8 * speed pixels per second on images of 160.
@@ -205,8 +206,8 @@ class RoomClips(SyntheticRooms):
         rates: float | Mapping[str, float] = 10.0,
         delays: Mapping[str, Seconds] | None = None,
         jitter: Mapping[str, float] | None = None,
-        frames: Mapping[str, int] | None = None,
-        offsets: Mapping[str, int] | None = None,
+        frames: Mapping[str, int] | int | None = None,
+        offsets: Mapping[str, int] | int | None = None,
         speed: float = 20.0,
         **common: Unpack[Common],
     ) -> None:

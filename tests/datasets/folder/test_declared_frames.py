@@ -257,7 +257,7 @@ def test_maps_are_paired_by_their_timestamps(tum, caplog):
         "10.08": "depth/10.09.png",
     }
     assert found(dataset, "label") == {own: f"label/{own}.png" for own in ("10.00", "10.04", "10.08")}
-    assert "within 0.02 s: 1 of 4 rgb without depth, 1 depth over" in caplog.messages[0]
+    assert "within 0.02 s, 1 rgb frame has no depth, 1 depth frame has no rgb: they are left out" in caplog.messages[0]
     assert [frame.origin for frame in dataset.frames] == [f"{tum / 'rgb.txt'}:{line}" for line in (2, 3, 4)]
 
 

@@ -237,11 +237,26 @@ def test_files_named_by_the_time_of_recording(tmp_path, unit):
         save(tmp_path / f"depth/{names[1]}.png", images(index)[1])
     proposal = propose(tmp_path)
     assert proposal.frames == 4 and f"by their time in {unit};" in proposal.text
-    assert any("2 of 6 rgb without depth, 2 depth over" in note for note in proposal.notes)
+    assert any("2 rgb frames have no depth, 2 depth frames have no rgb" in note for note in proposal.notes)
     assert tomllib.loads(proposal.text)["splits"] == {"train": {"rgb": "rgb", "depth": "depth", "max_gap": 0.1}}
     (tmp_path / "dataset.toml").write_text(proposal.text)
     dataset = FolderDataset(tmp_path)
     assert len(dataset) == 4 and {name: len(items) for name, items in dataset.stamps.items()} == {"rgb": 6, "depth": 6}
+
+
+def test_the_gap_of_a_recording_is_of_its_modalities(tmp_path):
+    """Labels at 2.5 Hz do not widen it: RGB at 10 Hz has half a frame of 0.05 s. Two files of one time are told."""
+    for index in range(12):
+        save(tmp_path / f"rgb/{1305031102 + index / 10:.6f}.png", images(index)[0])
+        save(tmp_path / f"depth/{1305031102.01 + index / 30:.6f}.png", images(index)[1])
+    for index in range(3):
+        save(tmp_path / f"label/{1305031102.02 + index / 2.5:.6f}.png", np.full((24, 32), index % 2, np.uint8))
+    text = propose(tmp_path).text
+    assert "\n[splits.train]\n" in text and tomllib.loads(text)["splits"]["train"]["max_gap"] == 0.05
+    double = tmp_path / f"depth/{1305031102.01 + 1 / 30:.6f}0.png"
+    save(double, images(0)[1])
+    proposal = propose(tmp_path)
+    assert "the timestamp 1305031102.043333 is there already" in proposal.notes[0] and double.name in proposal.notes[0]
 
 
 def test_files_that_are_no_data(tmp_path):
