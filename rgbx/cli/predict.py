@@ -246,7 +246,8 @@ def describe_maps(
     targets = [task.target for task in heads.values()]
     if unused := sorted(set(said) - {*(() if own else names), *targets}):
         if not set(unused) <= set(names):
-            raise ConfigError(f"--map describes {unused}, but the maps are {[*names, *targets]}")
+            known, wrong = [*names, *targets], next(name for name in unused if name not in names)
+            raise ConfigError(f"--map describes {unused}, but the maps are {known}{nearest(wrong, known)}")
         raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
     about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
     reading = dict(own or map_inputs(names, said, about, saying=map_option, usual=usual))

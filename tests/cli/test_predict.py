@@ -371,6 +371,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(run, root, tmp_pat
         (*BOTH, "--branch", "dpeth"): "--branch dpeth: there is ensemble, rgb, depth; did you mean 'depth'?",
         (*BOTH, "--heads", "normals"): "this model has",
         (*BOTH, "--map", "thermal", "scale=1"): "--map describes ['thermal']",
+        (*BOTH, "--map", "dpeth", "scale=1"): "; did you mean 'depth'?",
         (*BOTH, "--map", "depth", "scales=1"): "found 'scales=1'",
         ("rgb=rgb", "--modalities", "depth"): "--modalities depth: it is not given",
         (*BOTH, "--heads", "normal", "--save", "areas"): "--save areas is of classes, which no head predicts",
@@ -401,6 +402,7 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
     [
         ("rgb --out o", "rgb: no folder of a dataset, nor MAP=PATH"),
         ("rgb=rgb --out o --split val", "--split is of a dataset's folder"),
+        ("rgb=rgb --out o --max-gap 1", "--max-gap is of lists and videos; files and folders are matched by"),
         ("rgb=rgb depth=depth/a.png --out o", "rgb is a folder, depth is a file; give all maps in one form"),
         ("rgb=rgb --out o --save video", "--save video is for videos"),
         ("rgb=rgb --out o --resume --overwrite", "exclude each other"),
