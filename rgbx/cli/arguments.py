@@ -779,6 +779,7 @@ def _check_retrieve(arguments: argparse.Namespace) -> None:
     mask_folders(arguments.masks, searched(arguments))
     if arguments.index_file and Path(arguments.index_file).is_dir():
         raise ConfigError(f"--index-file {arguments.index_file} is a folder; expected a file, such as one in it")
+    _check_folder_of_index(arguments)
     if not arguments.out:
         if arguments.draw_count is not None:
             raise ConfigError("--draw-count is of the picture in the folder of --out, which is not given")
@@ -789,6 +790,15 @@ def _check_retrieve(arguments: argparse.Namespace) -> None:
         if (place := Path(arguments.out, name)).is_dir():
             raise ConfigError(f"--out {arguments.out}: {place} is a folder; expected a file there, or none")
         refuse_unwritable(place, "give --out another folder")
+
+
+def _check_folder_of_index(arguments: argparse.Namespace) -> None:
+    if arguments.index_file is None:
+        return
+    folder = Path(arguments.index_file).absolute().parent
+    made = arguments.out is not None and Path(arguments.out).absolute() in (folder, *folder.parents)
+    if not (made or folder.is_dir()):
+        raise FileNotFoundError(f"--index-file {arguments.index_file}: no such folder {folder}{nearest_file(folder)}")
 
 
 def _add_doctor(parser: Parser) -> None:

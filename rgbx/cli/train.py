@@ -23,7 +23,9 @@ from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving
 from rgbx.cli.init import write_plan
 from rgbx.configure.planner import time_text
 from rgbx.evaluate.metric import headlines
+from rgbx.models import MultimodalModel
 from rgbx.profile.measure import find_device, measure_complexity
+from rgbx.tasks import Embedding
 from rgbx.train.console import writers_closed
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
@@ -147,11 +149,23 @@ def _next(arguments: argparse.Namespace, runner: Runner) -> str:
     else:
         told += f"the last checkpoint is {kept}."
     place = shlex.quote(runner.work_dir)
-    maps = " ".join(f"{name}={name.upper()}" for name in runner.network.modalities)
     report = shlex.quote(str(Path(runner.work_dir, "report")))
     test = f"    rgbx test {shlex.quote(str(arguments.config))} {place} --report {report}"
     lines = [told, "", "Next:", "", *([test] if runner.cfg.get("test_dataloader") else [])]
-    return "\n".join([*lines, f"    rgbx predict {place} {maps} --out predictions"])
+    return "\n".join([*lines, *(f"    {text}" for text in _uses(runner.network, place))])
+
+
+def _uses(model: MultimodalModel, place: str) -> list[str]:
+    """The commands that use a model: one for heads that predict, and one for those that embed."""
+    maps = [f"{name}={name.upper()}" for name in model.modalities]
+    embedding = [task for task in model.tasks.values() if isinstance(task, Embedding)]
+    found = []
+    if len(embedding) < len(model.tasks):
+        found.append(f"rgbx predict {place} {' '.join(maps)} --out predictions")
+    if embedding:
+        masks = "" if all(task.by == "frame" for task in embedding) else " --masks MASKS"
+        found.append(f"rgbx retrieve {place} --index {maps[-1]} --query {maps[0]}{masks} --out found")
+    return found
 
 
 def describe_model(runner: Runner) -> str:

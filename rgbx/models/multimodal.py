@@ -408,7 +408,7 @@ class Preprocessor(nn.Module):
         for name, length in self._lengths.items():
             if length > 1 and name in names:
                 said = f"one frame, where the model was trained on clips of {length}"
-                way = "`rgbx evaluate --save-predictions` predicts on clips"
+                way = "`rgbx test --save-predictions` predicts on clips"
                 self._tell(name, "still", f"{name}{_file(name, data)}: {said}; {way}")
 
     def _tell(self, name: str, kind: str, text: str) -> None:

@@ -112,14 +112,18 @@ class CodeIndex:
             right = about.pop("format") == FORMAT and codes.ndim == 2 and len(codes) == len(frames) == len(regions)
         except FileNotFoundError:
             raise
-        except Exception as error:  # whatever NumPy meets in a file that is none of its own
-            raise ValueError(
-                f"{path}: damaged, or no index of codes ({type(error).__name__}: {error}); delete it, and it is made "
-                "anew"
-            ) from None
+        except Exception:  # whatever NumPy meets in a file that is none of its own
+            if not _is_archive(path):
+                raise ValueError(f"{path} is no index of codes; expected one (.npz), or a file not there yet") from None
+            raise ValueError(f"{path}: damaged, or no index of codes; delete it, and it is made anew") from None
         if not right:
             raise ValueError(f"{path}: no index of codes of form {FORMAT!r}; delete it, and it is made anew")
         return cls(codes, frames, regions, about)
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as opened:
+        return opened.read(2) == b"PK"
 
 
 def first_places(

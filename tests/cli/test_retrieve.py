@@ -183,6 +183,11 @@ def test_errors_teach(place, tmp_path, capsys):
         (words(place, query=f"rgb={tmp_path / 'empty'}"), "--query rgb=.*empty: the folder is empty"),
         (words(place, "--index-file", str(tmp_path / "folder")), "--index-file .*folder is a folder; expected a file"),
         (words(place, "--out", str(tmp_path / "damaged")), "damaged, or no index .* delete it, and it is made anew"),
+        (
+            words(place, "--index-file", str(rooms / "rgb/000003.png")),
+            r"\S*000003\.png is no index of codes; expected one \(\.npz\), or a file not there yet\n$",
+        ),
+        (words(place, "--index-file", str(tmp_path / "viod/x.npz")), r"no such folder .*viod; did you mean 'void'\?"),
         (words(place, "--map", "thermal", "scale=2"), r"--map describes \['thermal'\], but the maps are"),
         (words(place, "--map", "detph", "scale=2"), r"\['detph'\], but the maps are .*; did you mean 'depth'\?"),
         (words(place, "--split", "tst"), "--split is of a dataset's folder; found files of maps in .*depth and .*rgb"),
@@ -194,6 +199,9 @@ def test_errors_teach(place, tmp_path, capsys):
     for given, message in cases:
         assert main(given) == 2, message
         assert re.search(message, capsys.readouterr().err), message
+    assert not (tmp_path / "viod").exists() and cv2.imread(str(rooms / "rgb/000003.png")) is not None
+    inside = tmp_path / "fresh/more/kept.npz"
+    assert main(words(place, "--out", str(tmp_path / "fresh"), "--index-file", str(inside))) == 0 and inside.is_file()
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(place, tmp_path, monkeypatch, capsys):

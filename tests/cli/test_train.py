@@ -7,10 +7,12 @@ import time
 
 import pytest
 import torch
+from small_models import LABELS, small
 
 import rgbx.cli.train
 from rgbx.backbones._timm import timm
-from rgbx.cli.train import main, resume_hint
+from rgbx.cli.arguments import build_parser
+from rgbx.cli.train import _uses, main, resume_hint
 from rgbx.train.runner import Runner
 
 
@@ -329,6 +331,16 @@ def test_the_end_tells_the_best_and_what_follows(write_config, work_dir, capsys)
     assert f"rgbx predict {work_dir} rgb=RGB depth=DEPTH --out" in told
     log = next(work_dir.rglob("*.log")).read_text()
     assert log.count("Epoch(val)") == 2 and len(re.findall("^mean  ", log, re.MULTILINE)) == 1  # of the last one
+
+
+@pytest.mark.parametrize(("by", "masks"), [("class", " --masks MASKS"), ("frame", "")])
+def test_what_embeds_is_followed_by_a_search(by, masks):
+    codes = {"codes": {"task": "embedding", "dim": 4, "by": by}}
+    (search,) = _uses(small(heads=codes, fusion="late"), "place")
+    assert search == f"rgbx retrieve place --index depth=DEPTH --query rgb=RGB{masks} --out found"
+    assert build_parser("retrieve").parse_args(search.split()[2:]).index == "depth=DEPTH"
+    both = _uses(small(heads={"labels": LABELS, **codes}, fusion="late"), "place")
+    assert both == ["rgbx predict place rgb=RGB depth=DEPTH --out predictions", search]
 
 
 def test_a_run_does_not_write_over_another(write_config, work_dir, tmp_path, capsys):

@@ -23,7 +23,7 @@ def printed(page):
     """(command, option) of every command line and table of options of a page."""
     text = page.read_text()
     for tool, command, rest in COMMAND.findall(text):
-        name = tool.replace("_", "-") or ALIASES.get(command, command)
+        name = tool.replace("_", "-") or command
         if tool or name in COMMANDS:
             yield from ((name, option) for option in OPTION.findall(rest))
     for row in re.findall(r"^\| (`--[^|]*)\|", text, re.MULTILINE):
@@ -46,6 +46,13 @@ def test_options_exist(page):
     found = list(printed(page))
     assert [(name, option) for name, option in found if option not in options_of(name)] == []
     assert found or page.stem not in TABLES, "the pattern finds none of this page's commands"
+
+
+def test_commands_have_the_names_of_the_help():
+    """On pages and in messages: another name works, but `rgbx --help` does not show it."""
+    texts = [*PAGES, *sorted((ROOT / "rgbx").rglob("*.py"))]
+    aliases = re.compile(rf"\brgbx ({'|'.join(ALIASES)})\b")
+    assert [str(path) for path in texts if aliases.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
