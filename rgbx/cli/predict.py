@@ -399,7 +399,7 @@ def parse_map(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         except (KeyError, ValueError):
             raise ConfigError(
                 f"--map takes a name and {', '.join(f'{word}=' for word in _WORDS)}, such as: thermal scale=100; found "
-                f"{text!r}"
+                f"{text!r}{'' if key in _WORDS else nearest(key, _WORDS)}"
             ) from None
     if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:
         raise ConfigError(f"--map {name} says {twice[0]} twice; which is it?")
