@@ -134,9 +134,10 @@ class ModalityTranslation(Objective):
         form: ``"mean"`` or ``"released"``, see this file.
         alpha: α in 0..1; with 0 there is no discriminator.
         target: the modality to which the others are translated; None for the first.
-        joint: whether the losses of heads that read the codes of a graph train their encoders, as the paper has it;
-            False leaves these, and all beneath, to this objective, as the released code does. Other codes no head
-            reads.
+        joint: whether the losses of heads train the encoders of the network's codes at these stages: those that a graph
+            fuses, as the paper has it, or those that branches are filled in from. False keeps them, and what lies
+            beneath a code, from the heads, as the released code does; decoders, and what reads them, learn from heads
+            still, and the codes that fill in from ``loss_hallucination``. The objective's own codes no head reads.
         width: d of its own codes.
         hidden: channels inside their encoders and decoders; None for 2d.
 

@@ -245,3 +245,18 @@ def test_the_command_says_it(capsys):
     for model, way in ((made(), "hallucinating what they would show"), (small("classes"), "predicting without")):
         _tell(model, ["depth"], Alone, Alone)
         assert capsys.readouterr().out == f"The model also takes rgb, not given here: {way}.\n"
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_heads_leave_the_encoders_that_fill_in_to_the_objective(joint):
+    """At the objective's stages; the other points are as ever."""
+    objectives = [{"name": "modality_translation", "stages": [2, 4], "joint": joint}]
+    model = small("classes", hallucinate={"width": 6}, objectives=objectives, fusion=None)
+    losses = run(model, batch(), "loss")
+    heads = sum(x for name, x in losses.items() if name.startswith("loss_hallucination_"))
+    points = model.backbone.hallucination.points
+    for number in ("2", "3", "4"):
+        encoders = [p for p in points[number].encode.parameters() if p.requires_grad]
+        for loss, expected in ((heads, joint or number == "3"), (losses["loss_hallucination"], True)):
+            found = torch.autograd.grad(loss, encoders, retain_graph=True, allow_unused=True)
+            assert any(x is not None and bool(x.any()) for x in found) == expected
