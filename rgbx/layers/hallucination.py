@@ -106,7 +106,7 @@ class Hallucination(nn.Module):
     ) -> Tensor:
         """The stack with the branches of absent modalities filled in; as it is where none is absent.
 
-        Where the codes are not `joint`, what goes on is decoded from codes without gradient; what `loss` compares has it.
+        Where the codes are not `joint`, what goes on is decoded from codes without gradient, which `loss` still has.
         """
         trace = self.layout.trace
         if trace is None:

@@ -105,10 +105,15 @@ def class_shares(
     """
     height, width = (side * stride for side in size)
     label = label[:, :height, :width]
-    label = F.pad(label, (0, width - label.shape[2], 0, height - label.shape[1]), value=classes)
-    one_hot = F.one_hot(label.where((label >= 0) & (label < classes), classes), classes + 1)
-    counts = F.avg_pool2d(one_hot[..., :classes].movedim(-1, 1).float(), stride)
-    return counts / counts.sum(1, keepdim=True).clamp(min=torch.finfo(counts.dtype).tiny)
+    count, (rows, columns) = len(label), (torch.arange(side, device=label.device) // stride for side in label.shape[1:])
+    images = torch.arange(count, device=label.device)[:, None, None]
+    cells = (images * size[0] + rows[:, None]) * size[1] + columns  # [N, H, W], numbered
+    known = label.where((label >= 0) & (label < classes), classes)
+    every = torch.bincount(
+        (cells * (classes + 1) + known).flatten(), minlength=count * size[0] * size[1] * (classes + 1)
+    )
+    counts = every.view(count, *size, classes + 1)[..., :classes].movedim(-1, 1).float()
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 @objective("modality_translation")
