@@ -13,6 +13,7 @@ from rgbx.cli.predict import _tell
 from rgbx.datasets import SyntheticRooms
 from rgbx.evaluate.result import given_titles, titled
 from rgbx.evaluate.session import Session
+from rgbx.layers import untracked
 from rgbx.models import multimodal_segmentor, multimodal_translator
 from rgbx.models.recipe import check_recipe, recipe_differences
 from rgbx.transforms import PackSample, collate
@@ -126,13 +127,27 @@ def test_each_modality_is_left_out_in_its_turn_and_again_by_the_same_seed():
         assert any(found) == (len(names) > 1)
 
 
+def of_constants(filling, whole, filled):
+    """The loss of what is best without looking: the median of each channel over the batch's own features."""
+    found = []
+    for codes, truth, names in zip(filling.points.values(), whole.points, filled.points, strict=True):
+        for name in names:
+            with torch.no_grad(), untracked(codes.modules()):
+                x = codes.wanted(truth[name], name).movedim(1, 0).flatten(1)
+            found.append(float((x - x.median(1, keepdim=True).values).abs().mean()))
+    return np.mean(found)
+
+
 def test_it_learns_what_one_modality_says_of_the_other():
-    """Depth that is a function of RGB: features of one are told from those of the other, which a constant does not."""
+    """Depth that is a function of RGB: features of one are told from those of the other, better than by constants."""
     torch.manual_seed(0)
     model = small("classes", hallucinate={"width": 16, "heads": 0}, fusion=None)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    g, history = torch.Generator().manual_seed(0), []
-    for _ in range(20):
+    filling = model.backbone.hallucination
+    loss, constants, history = filling.loss, [], []
+    filling.loss = lambda *traces: constants.append(of_constants(filling, *traces)) or loss(*traces)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(30):
         coarse = torch.rand(4, 1, 4, 4, generator=g)
         rgb = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear").expand(-1, 3, -1, -1)
         data = {"rgb": (255 * rgb).to(torch.uint8), "depth": 1 + 4 * rgb[:, :1]}
@@ -141,7 +156,7 @@ def test_it_learns_what_one_modality_says_of_the_other():
         sum(losses.values()).backward()
         optimizer.step()
         history.append(losses["loss_hallucination"].item())
-    assert np.mean(history[-5:]) < 0.9 * np.mean(history[:3])
+    assert np.mean(history[-5:]) < 0.85 * np.mean(constants[-5:])
 
 
 def test_the_adversary_of_modality_translation_works_on_its_codes():
