@@ -9,13 +9,16 @@ from small_models import HEADS, UNET, batch, equal, run, small
 from torch.utils.data import DataLoader
 
 import rgbx
+from rgbx.cli.evaluate import subset_table
 from rgbx.cli.predict import _tell
 from rgbx.datasets import SyntheticRooms
-from rgbx.evaluate.result import given_titles, titled
+from rgbx.evaluate.result import build_result, given_titles, read_result, titled, write_result
+from rgbx.evaluate.result_form import check_result
 from rgbx.evaluate.session import Session
 from rgbx.layers import untracked
 from rgbx.models import multimodal_segmentor, multimodal_translator
 from rgbx.models.recipe import check_recipe, recipe_differences
+from rgbx.report import write_report
 from rgbx.transforms import PackSample, collate
 
 DEFAULTS = {"width": 64, "weight": 1.0, "heads": 1.0}
@@ -244,6 +247,7 @@ def test_results_and_tables_say_it(capsys):
     found = {subset: {n: e["labels"].scores(n) for n in e["labels"].names} for subset, e in session.evaluations.items()}
     assert given_titles(found) == {"rgb+depth": "both", "depth": "depth alone, RGB hallucinated"}
     assert list(titled(found)) == ["both", "RGB branch", "depth branch", "depth alone, RGB hallucinated"]
+    assert titled(found) == titled(found, session.hallucinated)
     depth = np.ones((32, 48), np.float32)
     rgb = np.zeros((32, 48, 3), np.uint8)
     result = model.predict(depth=depth)
@@ -251,6 +255,39 @@ def test_results_and_tables_say_it(capsys):
     assert repr(result).endswith(", rgb hallucinated>") and result.of_branch("rgb").hallucinated == ("rgb",)
     assert model.predict(rgb=rgb, depth=depth).hallucinated == ()
     assert model.predict(rgb=rgb, depth=depth, modalities=["rgb"]).hallucinated == ("depth",)
+
+
+def test_what_has_no_branches_says_it_by_its_model(tmp_path):
+    session = Session(
+        made(head_num_classes=10, fusion="graph"),
+        DataLoader(
+            SyntheticRooms(split="test", num_frames=2, size=(32, 48), transforms=[PackSample()]), 2, collate_fn=collate
+        ),
+    )
+    for subset in (None, ["depth"]):
+        session.evaluate(subset)
+    assert "depth alone, RGB hallucinated" in session.reports()["labels"]
+    assert session.hallucinated == {"depth": ["rgb"]}
+    checkpoint = tmp_path / "model.pth"
+    checkpoint.touch()
+    result = build_result(
+        session.evaluations,
+        {"labels": "classes"},
+        protocol=session.protocol,
+        config={"file": "config.py", "sha256": ""},
+        checkpoint=checkpoint,
+        dataset=session.whole_dataset,
+        speed=session.speed,
+        hallucinated=session.hallucinated,
+    )
+    assert "depth alone, RGB hallucinated" in subset_table(result, "labels")
+    write_result(result, tmp_path / "results.json")
+    read = read_result(tmp_path / "results.json")
+    assert read["heads"]["labels"]["hallucinated"] == {"depth": ["rgb"]}
+    assert "depth alone, RGB hallucinated" in write_report(tmp_path / "results.json").read_text()
+    read["heads"]["labels"]["hallucinated"] = {"depth": "rgb"}
+    with pytest.raises(ValueError, match=r"heads\.labels\.hallucinated\.depth: expected list"):
+        check_result(read)
 
 
 def test_the_command_says_it(capsys):
