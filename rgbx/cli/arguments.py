@@ -550,7 +550,8 @@ _MAP: dict[str, Any] = {
     "metavar": ("MAP", "KEY=VALUE"),
     "help": "what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as depth "
     "scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or depth unit=relative "
-    "log=11.1; by default as in the files that the model was trained on (docs/translation.md has all keys)",
+    "log=11.1; by default as in the files that the model was trained on; docs/translation.md tells what the other keys "
+    "are: half_step, holes, normalise, clips, missing, key",
 }
 
 
@@ -614,6 +615,8 @@ def _check_predict(arguments: argparse.Namespace) -> None:
     if paths is not None and arguments.split is not None:
         raise ConfigError("--split is of a dataset's folder; found maps by name")
     kinds = {name: input_kind(path) for name, path in (paths or {}).items()}
+    if arguments.max_gap is not None and not {"list", "video"} & set(kinds.values()):
+        raise ConfigError("--max-gap is of lists and videos; files and folders are matched by their stems")
     if len(set(kinds.values())) > 1:
         told = ", ".join(f"{name} is {SHOWN_KINDS[kind]}" for name, kind in kinds.items())
         raise ConfigError(f"{told}; give all maps in one form: files, folders, lists or videos")
@@ -719,6 +722,8 @@ def _check_translate(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"expected a config and a checkpoint, or a checkpoint alone; found {arguments.model}")
     if arguments.cfg_options and not configs:
         raise ConfigError("--cfg-options are of a config; only a checkpoint is given")
+    if arguments.model_from and not configs:
+        raise ConfigError("--model-from chooses between a config's model and a checkpoint's; no config is given")
     for config in configs:
         existing_config(config)
     find_result(checkpoint)
@@ -750,7 +755,7 @@ def _add_retrieve(parser: Parser) -> None:
         "--out", metavar="DIR", help="write retrieved.png, retrieved.json and the index, index.npz, there"
     )
     parser.add_argument("--index-file", metavar="FILE", help="where the index is kept, and read if it is not stale")
-    parser.add_argument("--draw-count", type=positive, default=10, metavar="N", help="queries in retrieved.png (10)")
+    parser.add_argument("--draw-count", type=positive, metavar="N", help="queries in retrieved.png (10)")
     parser.add_argument("--head", help="that embeds, where there are several")
     parser.add_argument("--map", **_MAP)
     parser.add_argument("--split", metavar="NAME", help="of a dataset's folder (test, else val, else the only one)")
@@ -779,6 +784,8 @@ def _check_retrieve(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--index-file {arguments.index_file} is a folder; expected a file, such as one in it")
     _check_folder_of_index(arguments)
     if not arguments.out:
+        if arguments.draw_count is not None:
+            raise ConfigError("--draw-count is of the picture in the folder of --out, which is not given")
         return
     if Path(arguments.out).is_file():
         raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")

@@ -149,6 +149,7 @@ def _write_outputs(
         every=arguments.every,
         speed=session.speed,
         dtype=str(session.dtype or torch.float32).removeprefix("torch."),
+        hallucinated=session.hallucinated,
     )
     for name, measured in (robustness or {}).items():
         result["heads"][name]["robustness"] = measured
@@ -195,7 +196,7 @@ def subset_table(result: Result, head: str) -> str:
     Of maps, also a row for each branch, as images differ more. Fractions are in percent with two decimals.
     """
     entry = result["heads"][head]
-    scores, titles = score_table(entry), given_titles(entry["subsets"])
+    scores, titles = score_table(entry), given_titles(entry["subsets"], entry.get("hallucinated"))
     percent = all(score.percent for score in scores)
     rows = []
     for subset, predictions in entry["subsets"].items():

@@ -281,7 +281,8 @@ def describe_maps(
     targets = [task.target for task in heads.values()]
     if unused := sorted(set(said) - {*(() if own else names), *targets}):
         if not set(unused) <= set(names):
-            raise ConfigError(f"--map describes {unused}, but the maps are {[*names, *targets]}")
+            known, wrong = [*names, *targets], next(name for name in unused if name not in names)
+            raise ConfigError(f"--map describes {unused}, but the maps are {known}{nearest(wrong, known)}")
         raise ConfigError(f"--map describes {unused}, of which the dataset says what its files hold")
     about = {"maps": dict(model.trained_on.get("maps", {})), "stored": dict(model.trained_on.get("stored", {}))}
     reading = dict(own or map_inputs(names, said, about, saying=map_option, usual=usual))
@@ -441,7 +442,7 @@ def parse_map(words: Sequence[str], *, timed: bool = False) -> tuple[str, dict[s
         except (KeyError, ValueError):
             raise ConfigError(
                 f"--map takes a name and {', '.join(f'{word}=' for word in keys)}, such as: thermal scale=100; found "
-                f"{text!r}"
+                f"{text!r}{'' if key in keys else nearest(key, keys)}"
             ) from None
     if twice := [key for key, values in found.items() if len(values) > 1 and key != "missing"]:
         raise ConfigError(f"--map {name} says {twice[0]} twice; which is it?")

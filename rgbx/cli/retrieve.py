@@ -42,7 +42,7 @@ INDEX = "index.npz"
 MOST_PAIRS = 10**9  # of queries and items that are ranked for the scores
 SHOWN = 5  # queries whose answers are printed
 TALL, WIDE = 120, 240  # pixels of a picture, at most
-DRAWN = 10  # answers to a query in the picture, at most
+DRAWN, DRAWN_QUERIES = 10, 10  # answers to a query in the picture, at most; queries, where nothing else is said
 RIGHT, WRONG = (0, 140, 60), (200, 60, 40)
 DIM = 0.35  # of what is not the region
 
@@ -163,12 +163,11 @@ class Found:
 @command("retrieve")
 def main(arguments: argparse.Namespace) -> int:
     """Loads, indexes or reads the index, searches, tells and draws; exit code 0, 2 for a user's error."""
-    checkpoint = find_result(arguments.checkpoint)
+    checkpoint, maps = find_result(arguments.checkpoint), searched(arguments)
+    refuse_unused(arguments, maps)
     model = load(checkpoint, device=find_device(arguments.device), trust=arguments.trust)
     head = find_head(model, arguments.head)
-    masks = {name: image_files(folder) for name, folder in mask_folders(arguments.masks, searched(arguments)).items()}
-    if unused := sorted(set(parse_maps(arguments.map)) - set(searched(arguments))):
-        raise ConfigError(f"--map describes {unused}, but the maps are {searched(arguments)}")
+    masks = {name: image_files(folder) for name, folder in mask_folders(arguments.masks, maps).items()}
     items, queries = (
         open_sensor(model, head, text, option, masks, arguments)
         for text, option in ((arguments.index, "--index"), (arguments.query, "--query"))
@@ -190,8 +189,26 @@ def main(arguments: argparse.Namespace) -> int:
     found = Found(*(graph or index).search(asked.codes, arguments.top), relevance(asked, index))
     tell(asked, index, found)
     if arguments.out:
-        write(Path(arguments.out), (asked, queries), (index, items), found, arguments.draw_count)
+        write(Path(arguments.out), (asked, queries), (index, items), found, arguments.draw_count or DRAWN_QUERIES)
     return 0
+
+
+def refuse_unused(arguments: argparse.Namespace, maps: Sequence[str]) -> None:
+    """Refuses what is said of maps that are not searched, and a split of none.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if unused := sorted(set(parse_maps(arguments.map)) - set(maps)):
+        raise ConfigError(f"--map describes {unused}, but the maps are {list(maps)}{nearest(unused[0], maps)}")
+    places = [path for text in (arguments.index, arguments.query) for path in named_paths([text]).values()]
+    if arguments.split is not None and not any(map(is_dataset, places)):
+        raise ConfigError(f"--split is of a dataset's folder; found files of maps in {' and '.join(map(str, places))}")
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a path is the folder of a dataset, and no file, list, or folder of the files of one map."""
+    return path.is_dir() and not any(file.suffix.lower() in MAP_SUFFIXES for file in path.iterdir())
 
 
 def find_head(model: MultimodalModel, asked: str | None) -> str:
@@ -230,14 +247,15 @@ def open_sensor(
     if name not in model.modalities:
         known = ", ".join(model.modalities)
         raise ConfigError(f"{option}: {name!r} is no map of this model; it knows {known}{nearest(name, known)}")
-    own = any(file.suffix.lower() in MAP_SUFFIXES for file in path.iterdir()) if path.is_dir() else True
     colours = {
         key
         for key, item in map_inputs(model.modalities, {}, model.trained_on).items()
         if item.spec is not None and item.spec.unit in ("rgb8", "encoded")
     }
     source = (
-        open_paths({name: path}, colours=colours) if own else open_dataset(path, wanted=[name], split=arguments.split)
+        open_dataset(path, wanted=[name], split=arguments.split)
+        if is_dataset(path)
+        else open_paths({name: path}, colours=colours)
     )
     said = {key: value for key, value in parse_maps(arguments.map).items() if key == name}
     reading, _ = describe_maps(model, [name], {head: model.tasks[head]}, said, source.inputs, written=False)

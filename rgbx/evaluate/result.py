@@ -11,7 +11,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -30,6 +30,7 @@ from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
 
 MOST_BYTES = 2**25  # of a result file
 T = TypeVar("T")
+Filled = Mapping[str, Sequence[str]]  # subset to modalities
 
 
 class Headline(NamedTuple):
@@ -52,32 +53,36 @@ def headline(head: HeadResult) -> Headline:
     return Headline(subset, predictions, score_table(head)[0])
 
 
-def given_titles(subsets: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The title of each subset, see `subset_titles`; with the branches that the model filled in itself.
+def given_titles(subsets: Mapping[str, Iterable[str]], hallucinated: Filled | None = None) -> dict[str, str]:
+    """The title of each subset, see `subset_titles`; with what the model filled in itself.
 
     Args:
         subsets: "rgb+depth" to the names of its predictions: a branch of what was not given was hallucinated, as in
-            "depth alone, RGB hallucinated". Models that merge the modalities have no branches to tell it by.
+            "depth alone, RGB hallucinated".
+        hallucinated: what was by subset, which models tell that merge the modalities, and have no branches; None where
+            a file does not say it.
     """
     titles = subset_titles(subsets)
     for subset, predictions in subsets.items():
         own = [name for name in predictions if name not in (ENSEMBLE, *subset.split("+"))]
+        own = list((hallucinated or {}).get(subset, own))
         if own:
             titles[subset] += f", {' and '.join(map(modality_title, own))} hallucinated"
     return titles
 
 
-def titled(subsets: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
+def titled(subsets: Mapping[str, Mapping[str, T]], hallucinated: Filled | None = None) -> dict[str, T]:
     """The predictions of all subsets by what people call them, in the order in which they are shown.
 
     Args:
         subsets: "rgb+depth" to its predictions, "ensemble" and branches.
+        hallucinated: see `given_titles`.
 
     Returns:
         Of the first subset the ensemble, "both", and, where there are several, its branches, "RGB branch"; of the
         others the ensemble, "RGB alone".
     """
-    titles, found = given_titles(subsets), {}
+    titles, found = given_titles(subsets, hallucinated), {}
     for subset, predictions in subsets.items():
         found[titles[subset]] = predictions[ENSEMBLE]
         if len(found) == 1 and len(predictions) > 2:
@@ -171,6 +176,7 @@ def build_result(
     speed: Mapping[str, float] | None = None,
     dtype: str | None = None,
     chosen: Mapping[str, str] | None = None,
+    hallucinated: Filled | None = None,
 ) -> Result:
     """Everything a result file says.
 
@@ -185,8 +191,16 @@ def build_result(
         speed: `images_per_second` and `metric_share` of the headline.
         dtype: of autocast; None for full precision.
         chosen: how the checkpoint was, see `rgbx.evaluate.selection.selection_facts`.
+        hallucinated: see `given_titles`; left out where there is none.
     """
     first = next(iter(evaluations.values()))
+    heads = {
+        head: _head_result(kinds[head], {subset: found[head] for subset, found in evaluations.items()})
+        for head in first
+    }
+    if hallucinated:
+        for each in heads.values():
+            each["hallucinated"] = plain(hallucinated)
     return {
         "format": FORMAT,
         "protocol": plain(protocol.as_dict()),
@@ -208,10 +222,7 @@ def build_result(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "dtype": dtype or "float32",
         "speed": dict(speed or {}),
-        "heads": {
-            head: _head_result(kinds[head], {subset: found[head] for subset, found in evaluations.items()})
-            for head in first
-        },
+        "heads": heads,
     }
 
 

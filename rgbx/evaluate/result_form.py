@@ -66,6 +66,7 @@ class HeadResult(TypedDict):
     fingerprint: str
     scores: list[dict[str, Json]]
     subsets: dict[str, dict[str, Scores]]
+    hallucinated: NotRequired[dict[str, list[str]]]
     images: list[Scores]
     robustness: Robustness | None
     pictures: list[Picture] | None
@@ -322,6 +323,7 @@ _HEAD: Form = {
     "fingerprint": str,
     "scores": [_SCORE],
     "subsets": _PREDICTIONS,
+    "hallucinated?": {"*": [str]},
     "images": [{"sample_id": str, "values?": NUMBER}],
     "robustness?": {
         "every": int,

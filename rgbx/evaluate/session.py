@@ -123,6 +123,12 @@ class Session:
         self.speed = self.speed or speed
         return found
 
+    @property
+    def hallucinated(self) -> dict[str, list[str]]:
+        """What the model filled in itself, by the subset of modalities that it was given; only where it did."""
+        found = {subset: list(self.model.hallucinated(subset.split("+"))) for subset in self.evaluations}
+        return {subset: names for subset, names in found.items() if names}
+
     def reports(self) -> dict[str, str]:
         """Head to a table for the terminal of what was evaluated, see `titled`."""
         subsets = {
@@ -132,7 +138,7 @@ class Session:
             }
             for head in self.counters
         }
-        return {head: self.counters[head].report(titled(found)) for head, found in subsets.items()}
+        return {head: self.counters[head].report(titled(found, self.hallucinated)) for head, found in subsets.items()}
 
     def count(
         self,

@@ -69,7 +69,8 @@ class Codes(nn.Module):
             are, and within -1..1 as the authors' do.
 
     Attributes:
-        joint: whether what reads the codes trains the encoders, too; `ModalityTranslation` may say no.
+        joint: whether heads that read the codes, or what they are decoded to, train the encoders, too;
+            `ModalityTranslation` may say no.
     """
 
     def __init__(

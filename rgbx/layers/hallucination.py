@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rgbx._text import check_options
 from rgbx._types import Options
 from rgbx.layers.codes import Codes
+from rgbx.layers.private import untracked
 from rgbx.layers.stack import StackLayout, Trace, split_modalities
 
 MOST_WIDTH = 2**12
@@ -103,7 +104,10 @@ class Hallucination(nn.Module):
         x: Tensor,  # [M*N, C, h, w]
         point: int,
     ) -> Tensor:
-        """The stack with the branches of absent modalities filled in; as it is where none is absent."""
+        """The stack with the branches of absent modalities filled in; as it is where none is absent.
+
+        Where the codes are not `joint`, what goes on is decoded from codes without gradient, which `loss` still has.
+        """
         trace = self.layout.trace
         if trace is None:
             return x
@@ -117,8 +121,19 @@ class Hallucination(nn.Module):
         mean = torch.stack(list(found.values())).mean(0)
         decoded = {name: codes.decoded(mean, name) for name in trace.absent}
         trace.points.append(decoded)
-        filled = {name: codes.restored(part, name).to(x.dtype) for name, part in decoded.items()}
+        read = decoded if codes.joint or not mean.requires_grad else self._of_detached(codes, mean, trace.absent)
+        filled = {name: codes.restored(part, name).to(x.dtype) for name, part in read.items()}
         return torch.cat([filled.get(name, part) for name, part in parts.items()])
+
+    def _of_detached(
+        self,
+        codes: Codes,
+        mean: Tensor,  # [N, d, h, w]
+        absent: Sequence[str],
+    ) -> dict[str, Tensor]:
+        """What the code is decoded to, [N, C, h, w] each, so that who reads it trains decoders, and no encoder."""
+        with untracked(codes.modules()):  # norms have seen this batch
+            return {name: codes.decoded(mean.detach(), name) for name in absent}
 
     def loss(self, whole: Trace, filled: Trace) -> Tensor:
         """How far branches that were filled in are from those that they stand for, a scalar, weighted.

@@ -105,10 +105,15 @@ def class_shares(
     """
     height, width = (side * stride for side in size)
     label = label[:, :height, :width]
-    label = F.pad(label, (0, width - label.shape[2], 0, height - label.shape[1]), value=classes)
-    one_hot = F.one_hot(label.where((label >= 0) & (label < classes), classes), classes + 1)
-    counts = F.avg_pool2d(one_hot[..., :classes].movedim(-1, 1).float(), stride)
-    return counts / counts.sum(1, keepdim=True).clamp(min=torch.finfo(counts.dtype).tiny)
+    count, (rows, columns) = len(label), (torch.arange(side, device=label.device) // stride for side in label.shape[1:])
+    images = torch.arange(count, device=label.device)[:, None, None]
+    cells = (images * size[0] + rows[:, None]) * size[1] + columns  # [N, H, W], numbered
+    known = label.where((label >= 0) & (label < classes), classes)
+    every = torch.bincount(
+        (cells * (classes + 1) + known).flatten(), minlength=count * size[0] * size[1] * (classes + 1)
+    )
+    counts = every.view(count, *size, classes + 1)[..., :classes].movedim(-1, 1).float()
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 @objective("modality_translation")
@@ -134,9 +139,10 @@ class ModalityTranslation(Objective):
         form: ``"mean"`` or ``"released"``, see this file.
         alpha: α in 0..1; with 0 there is no discriminator.
         target: the modality to which the others are translated; None for the first.
-        joint: whether the losses of heads that read the codes of a graph train their encoders, as the paper has it;
-            False leaves these, and all beneath, to this objective, as the released code does. Other codes no head
-            reads.
+        joint: whether the losses of heads train the encoders of the network's codes at these stages: those that a graph
+            fuses, as the paper has it, or those that branches are filled in from. False keeps them, and what lies
+            beneath a code, from the heads, as the released code does; decoders, and what reads them, learn from heads
+            still, and the codes that fill in from ``loss_hallucination``. The objective's own codes no head reads.
         width: d of its own codes.
         hidden: channels inside their encoders and decoders; None for 2d.
 

@@ -144,7 +144,7 @@ def draw_frame(
         if errors is not None:
             pictures[ERRORS] = errors
     pictures |= {branch_title(name): picture for name, picture in maps.items()} if len(maps) > 1 else {}
-    titles = given_titles(head["subsets"])
+    titles = given_titles(head["subsets"], head.get("hallucinated"))
     for subset, given in (others or {}).items():
         pictures[titles[subset]] = drawn(task, given, about)[ENSEMBLE]
     return pictures

@@ -88,7 +88,7 @@ def predictions(head: HeadResult) -> str:
 def words(head: HeadResult) -> str:
     """What the names of predictions mean that this head has."""
     subset, found, score = headline(head)
-    titles = given_titles(head["subsets"])
+    titles = given_titles(head["subsets"], head.get("hallucinated"))
     modalities = [modality_title(name) for name in subset.split("+")]
     first, said = titles[subset], []
     if len(modalities) > 1:
@@ -116,7 +116,7 @@ def classes(head: HeadResult) -> str:
     colours = head["about"]["palette"]
     branches = {key: key.removeprefix("IoU of ") for key in table.columns if key.startswith("IoU of ")}
     branches = branches if len(branches) > 1 else {}
-    titles = given_titles(head["subsets"])
+    titles = given_titles(head["subsets"], head.get("hallucinated"))
     first, *others = head["subsets"]
     columns = {**table.columns, "IoU": titles[first], **{key: branch_title(name) for key, name in branches.items()}}
     for subset in others:
@@ -168,7 +168,7 @@ def confusion(head: HeadResult) -> str:
     draws = {"true": named("true"), "predicted": named("predicted")}
     draws |= {"share": percent_cell("share"), "pixels": count_cell("pixels")}
     table = tables.Table(columns, rows, sorted_by="pixels")
-    title = escape(given_titles(head["subsets"])[headline(head).subset])
+    title = escape(given_titles(head["subsets"], head.get("hallucinated"))[headline(head).subset])
     return (
         f"<p>Where the pixels of each true class went, given {title}. A row adds up to 100, in whole percent; the "
         "outlined diagonal is what was right.</p>\n"
@@ -180,7 +180,7 @@ def confusion(head: HeadResult) -> str:
 def calibration(head: HeadResult) -> str:
     """One reliability diagram per prediction."""
     panels = []
-    for title, scores in titled(head["subsets"]).items():
+    for title, scores in titled(head["subsets"], head.get("hallucinated")).items():
         if scores.get("reliability"):
             svg = reliability_svg(title, scores["reliability"], scores["ece"])
             ece = f"calibration error {percent(scores['ece'])} %"
@@ -222,7 +222,7 @@ def robustness(head: HeadResult) -> str:
     table.columns["drop"] += "" if score.percent else ", %"
     details = [*filter(None, [score.beside]), *["lower is better"] * score.lower]
     name = escape(tables.word(score) + f" ({', '.join(details)})" * bool(details))
-    title = given_titles(head["subsets"])[headline(head).subset]
+    title = given_titles(head["subsets"], head.get("hallucinated"))[headline(head).subset]
     return (
         f"<p>{name}{images}, given {escape(title)} with one modality damaged, at severities 1 (mild) to 5 (severe). "
         f"Clean: <b>{number(score, clean)}</b>; mean over all corruptions: <b>{number(score, measured['mean'])}</b>. "
@@ -257,7 +257,8 @@ def frames(head: HeadResult, folder: Path) -> str:
         errors = "In the error map, wrong pixels are red and pixels without a label grey."
     masked = any(name.startswith("mask/") for entry in entries for name in entry["files"])
     masks = "Masks are yellow where the network believes a modality, dark where it does not." * masked
-    name, title = escape(tables.word(headline(head).score)), given_titles(head["subsets"])[headline(head).subset]
+    name = escape(tables.word(headline(head).score))
+    title = given_titles(head["subsets"], head.get("hallucinated"))[headline(head).subset]
     mixed = head["task"] == "classes" and any("input/rgb" in entry["files"] for entry in entries)
     return (
         f"<p>The frames with the best, the median and the worst {name} of a single image, given {escape(title)}. "
@@ -280,7 +281,7 @@ def _frame(entry: Picture, head: HeadResult, folder: Path) -> str:
 
 def _figure(title: str, entry: Picture, head: HeadResult, folder: Path) -> str:
     """One picture; those of classes can be laid over RGB."""
-    first = given_titles(head["subsets"])[headline(head).subset]
+    first = given_titles(head["subsets"], head.get("hallucinated"))[headline(head).subset]
     caption = {ENSEMBLE: first, ERRORS: f"errors, given {first}"}.get(title) or title
     of_input = title.startswith(("input/", "mask/"))
     if of_input:

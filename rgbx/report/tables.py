@@ -64,7 +64,7 @@ def summary_table(head: HeadResult) -> Table:
     main = headline(head)
     rows = [
         {"given": title, "difference": _minus(scores.get(main.score.name), main.value), **_scores(head, scores)}
-        for title, scores in titled(head["subsets"]).items()
+        for title, scores in titled(head["subsets"], head.get("hallucinated")).items()
     ]
     first, rows[0]["difference"] = rows[0]["given"], None
     names = headings(head)

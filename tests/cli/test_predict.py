@@ -13,7 +13,7 @@ from PIL import Image
 from small_models import LABELS, diverse, small
 
 from rgbx._types import InputWarning
-from rgbx.cli.arguments import ConfigError, parse
+from rgbx.cli.arguments import ConfigError, build_parser, parse
 from rgbx.cli.outputs import Outputs, Progress, write_video
 from rgbx.cli.predict import main, parse_map, parse_maps
 from rgbx.maps import Encoding, MapSpec
@@ -401,7 +401,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(run, root, tmp_pat
         (*BOTH, "--branch", "dpeth"): "--branch dpeth: there is ensemble, rgb, depth; did you mean 'depth'?",
         (*BOTH, "--heads", "normals"): "this model has",
         (*BOTH, "--map", "thermal", "scale=1"): "--map describes ['thermal']",
-        (*BOTH, "--map", "depth", "scales=1"): "found 'scales=1'",
+        (*BOTH, "--map", "dpeth", "scale=1"): "; did you mean 'depth'?",
+        (*BOTH, "--map", "depth", "scales=1"): "found 'scales=1'; did you mean 'scale'?",
         ("rgb=rgb", "--modalities", "depth"): "--modalities depth: it is not given",
         (*BOTH, "--heads", "normal", "--save", "areas"): "--save areas is of classes, which no head predicts",
     }
@@ -431,6 +432,7 @@ def test_a_run_that_fails_at_its_first_frame_leaves_nothing(run, tmp_path, capsy
     [
         ("rgb --out o", "rgb: no folder of a dataset, nor MAP=PATH"),
         ("rgb=rgb --out o --split val", "--split is of a dataset's folder"),
+        ("rgb=rgb --out o --max-gap 1", "--max-gap is of lists and videos; files and folders are matched by"),
         ("rgb=rgb depth=depth/a.png --out o", "rgb is a folder, depth is a file; give all maps in one form"),
         ("rgb=rgb --out o --save video", "--save video is for videos"),
         ("rgb=rgb --out o --resume --overwrite", "exclude each other"),
@@ -468,8 +470,14 @@ def test_what_the_user_says_of_files():
         "clips": True, "bits": 16, "log": 11.1, "add": 2.0, "key": "a",
     }  # fmt: skip
     assert set(said) == set(OPTIONS)  # whatever `predict` in Python takes
-    with pytest.raises(ConfigError, match="found 'holes=maybe'"):
+    with pytest.raises(ConfigError, match=r"found 'holes=maybe'$"):
         parse_map(["depth", "holes=maybe"])
+
+
+@pytest.mark.parametrize("name", ["predict", "translate", "retrieve"])
+def test_the_help_names_all_that_can_be_said(name):
+    (option,) = [action for action in build_parser(name)._actions if "--map" in action.option_strings]
+    assert [word for word in OPTIONS if not re.search(rf"\b{word}\b", option.help)] == []
 
 
 def test_a_map_to_one_file_is_its_values(run, network, tmp_path, capsys):

@@ -189,6 +189,10 @@ def test_errors_teach(place, tmp_path, capsys):
         ),
         (words(place, "--index-file", str(tmp_path / "viod/x.npz")), r"no such folder .*viod; did you mean 'void'\?"),
         (words(place, "--map", "thermal", "scale=2"), r"--map describes \['thermal'\], but the maps are"),
+        (words(place, "--map", "detph", "scale=2"), r"\['detph'\], but the maps are .*; did you mean 'depth'\?"),
+        (words(place, "--split", "tst"), "--split is of a dataset's folder; found files of maps in .*depth and .*rgb"),
+        (words(place, "--split", "tst", index=f"depth={place / 'rooms'}")[:-3], "--split tst: .*test"),
+        (words(place, "--draw-count", "3"), "--draw-count is of the picture in the folder of --out"),
         (words(place, "--head", "labels"), "--head labels: those that embed are codes"),
         (["retrieve", str(tmp_path / "labels.pth"), *words(place)[2:]], "no head that embeds; its heads are labels"),
     ]

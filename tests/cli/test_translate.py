@@ -253,6 +253,7 @@ def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
     rgb_alone = ["--input", f"rgb={rgb}", "--out", str(tmp_path / "o.png")]
     for words, message in (
         (["thermal", "scale=100"], "--map describes ['thermal']"),
+        (["detph", "scale=100"], "; did you mean 'depth'?"),
         (["depth", "scale=x"], "found 'scale=x'"),
         (["depth", "unit=inch"], "expected one of rgb8"),
         (["depth", "add=1"], "has no add"),
@@ -261,6 +262,8 @@ def test_what_is_missing_or_wrong_is_named(tool, tmp_path, capsys):
     ):
         assert main([*base, *rgb_alone, "--map", *words]) == 2
         assert message in capsys.readouterr().err, message
+    assert main([base[-3], *rgb_alone, "--model-from", "config"]) == 2  # of which there is none
+    assert "--model-from chooses between a config's model and a checkpoint's" in capsys.readouterr().err
     folder = ["--input", f"rgb={tmp_path / 'rgb'}", "--out", str(tmp_path / "new.png")]
     assert main([*base, *folder]) == 2
     assert "the inputs are folders: give a folder" in capsys.readouterr().err

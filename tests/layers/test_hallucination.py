@@ -134,3 +134,34 @@ def test_plain_values():
 def test_what_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         build_hallucinate(given)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_what_heads_read_trains_encoders_when_joint_alone(joint):
+    """What goes on has equal values; the features' loss reaches encoders either way, and norms see a batch once."""
+    found = {}
+    for said in (True, joint):
+        module = made().train()
+        codes = module.points["1"]
+        codes.joint = said
+        torch.manual_seed(1)
+        x, trace = torch.randn(3 * 2, 5, 2, 3), Trace(("rgb",))
+        with module.layout.holding(NAMES, trace=trace):
+            found[said] = module(x, 1)
+        norms = [m for m in codes.decode.copies["rgb"] if isinstance(m, torch.nn.BatchNorm2d)]
+        assert [int(norm.num_batches_tracked) for norm in norms] == [1]
+    torch.testing.assert_close(found[joint], found[True])
+    parts = {
+        "encode": list(codes.encode.copies["depth"].parameters()),
+        "decode": list(codes.decode.copies["rgb"].parameters()),
+    }
+    reached = {
+        (what, name): all(
+            grad is not None and bool(torch.isfinite(grad).all())
+            for grad in torch.autograd.grad(loss.square().sum(), given, retain_graph=True, allow_unused=True)
+        )
+        for what, loss in (("heads", found[joint][:2]), ("features", trace.points[0]["rgb"]))
+        for name, given in parts.items()
+    }
+    expected = dict.fromkeys(reached, True) | {("heads", "encode"): joint}
+    assert reached == expected

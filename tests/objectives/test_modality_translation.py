@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_models import LABELS, batch, run, small
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rgbx.fusion.graph import CodeGraph, graph_readout
 from rgbx.layers import StackLayout
@@ -211,6 +212,32 @@ def cells(label, classes, stride, size):
 def test_shares_of_classes_by_loops(size, stride):
     label = made().targets["labels"].truth
     np.testing.assert_allclose(class_shares(label, 4, size, stride), cells(label, 4, stride, size), atol=1e-6)
+
+
+class Sizes(TorchDispatchMode):
+    """The most bytes that one operation gives."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for x in found if isinstance(found, (tuple, list)) else [found]:
+            self.most = max(self.most, x.nbytes if isinstance(x, torch.Tensor) else 0)
+        return found
+
+
+@pytest.mark.parametrize(("size", "stride"), [((4, 5), 8), ((3, 6), 8), ((5, 4), 7)])
+def test_shares_of_many_classes_take_the_room_of_labels(size, stride):
+    """With void, ids of no class, and sides that are no multiples, or are longer than what is covered."""
+    label = torch.randint(-2, 43, (2, 30, 37), generator=torch.Generator().manual_seed(0))
+    label[torch.rand(label.shape, generator=torch.Generator().manual_seed(1)) < 0.3] = 255
+    label[0, :8, :8] = 255
+    with Sizes() as sizes:
+        found = class_shares(label, 40, size, stride)
+    counted = label.where(label >= 0, 255)
+    np.testing.assert_allclose(found, cells(counted, 40, stride, size), atol=1e-7)
+    assert found.dtype == torch.float32
+    assert sizes.most <= max(label.nbytes, 2 * size[0] * size[1] * 41 * 8)
 
 
 @pytest.mark.parametrize("names", [("rgb", "depth"), ("rgb", "depth", "ir")], ids=len)
