@@ -336,10 +336,12 @@ def test_the_end_tells_the_best_and_what_follows(write_config, work_dir, capsys)
 @pytest.mark.parametrize(("by", "masks"), [("class", " --masks MASKS"), ("frame", "")])
 def test_what_embeds_is_followed_by_a_search(by, masks):
     codes = {"codes": {"task": "embedding", "dim": 4, "by": by}}
-    (search,) = _uses(small(heads=codes, fusion="late"), "place")
+    data = SimpleNamespace(dataset=[])
+    (search,) = _uses(SimpleNamespace(network=small(heads=codes, fusion="late"), train_dataloader=data), "place")
     assert search == f"rgbx retrieve place --index depth=DEPTH --query rgb=RGB{masks} --out found"
     assert build_parser("retrieve").parse_args(search.split()[2:]).index == "depth=DEPTH"
-    both = _uses(small(heads={"labels": LABELS, **codes}, fusion="late"), "place")
+    network = small(heads={"labels": LABELS, **codes}, fusion="late")
+    both = _uses(SimpleNamespace(network=network, train_dataloader=data), "place")
     assert both == ["rgbx predict place rgb=RGB depth=DEPTH --out predictions", search]
 
 

@@ -197,7 +197,7 @@ def test_generators_serve_every_head(generator, fusion):
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("kind", ["classes", "map"])
 def test_every_decoder_serves_every_task(decoder, kind):
-    model = small(kind, head_decoder={"name": decoder, "width": 16})
+    model = small(kind, head_decoder={"name": decoder, "hidden" if decoder == "codes" else "width": 16})
     losses = run(model, batch(), "loss")
     sum(losses.values()).backward()
     head = next(iter(HEADS[kind]))
@@ -433,7 +433,7 @@ def test_flat_builders_make_the_same_models():
     [
         (dict(heads={}), "at least one head"),
         (dict(heads={"a b": HEADS["map"]["normal"]}), "head 'a b' is"),
-        (dict(heads={"x": {}}), "task is None; expected one of classes, map"),
+        (dict(heads={"x": {}}), "task is None; expected one of classes, embedding, map"),
         (dict(heads={"x": dict(task="panoptic")}), "task is 'panoptic'"),
         (dict(heads={"x": dict(task="classes")}), "head 'x' lacks 'num_classes'"),
         (dict(heads={"x": dict(task="classes", num_class=3)}), "'num_class'.*did you mean 'num_classes'"),

@@ -217,6 +217,7 @@ ANSWERS = {
     "normalization": "range",
     "statistics": {"depth": {"mean": [2.0], "std": [1.0]}},
     "padding": "none",
+    "hallucinate": [True, {"width": 8}],
     "purification": ["cross", "own", {"stages": [2]}, {"hidden": 4}, {"noise": "always"}],
 }
 OF_HEADS = {
