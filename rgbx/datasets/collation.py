@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from rgbx._types import Batch
 
@@ -62,6 +63,17 @@ class WorkerStart:
         sys.excepthook = show_others
         if self.initialise is not None:
             self.initialise(worker)
+
+
+def end_workers(loader: DataLoader[Batch]) -> None:
+    """Ends the workers that a loader keeps from epoch to epoch.
+
+    Left to the garbage collector, which may take their queues first, each is waited for in vain for five seconds.
+    """
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None and loader.num_workers:
+        iterator._shutdown_workers()
+        loader._iterator = None
 
 
 def difference(samples: Iterable[Batch], *, of_sizes: bool = True) -> str:

@@ -24,7 +24,7 @@ from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
-from rgbx.datasets.collation import Collation, WorkerStart
+from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
@@ -267,6 +267,8 @@ class Runner(ResumableRunner):
         self.began = True
         model = self.train_loop.run()
         self.call_hook("after_run")
+        for loop in filter(None, (self.train_loop, self.val_loop)):
+            end_workers(loop.dataloader)
         return model
 
     def _compile(self) -> None:

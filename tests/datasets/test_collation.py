@@ -11,7 +11,7 @@ import torch
 from mmengine.dataset import default_collate, pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from rgbx.datasets.collation import Collation, WorkerStart, difference
+from rgbx.datasets.collation import Collation, WorkerStart, difference, end_workers
 
 
 def sample(number, size=(4, 6), channels=3, dtype=torch.uint8, **more):
@@ -93,3 +93,16 @@ def test_a_worker_whose_batch_nobody_takes_is_silent(capfd):
     error = capfd.readouterr().err
     assert "worker 0 started" in error and "RuntimeError: of another kind" in error
     assert "resource_sharer" not in error
+
+
+def test_kept_workers_end_when_told():
+    loader = DataLoader([0, 1, 2], batch_size=None, num_workers=2, persistent_workers=True)
+    assert list(loader) == [0, 1, 2]
+    workers = loader._iterator._workers
+    assert all(worker.is_alive() for worker in workers)
+    start = time.monotonic()
+    end_workers(loader)
+    assert not any(worker.is_alive() for worker in workers) and time.monotonic() - start < 4
+    assert list(loader) == [0, 1, 2]  # with others
+    end_workers(loader)
+    end_workers(DataLoader([0]))

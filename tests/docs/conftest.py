@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from rgbx.cli.main import main
-from rgbx.train.runner import Runner
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,14 +45,3 @@ def run_tools(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 assert end.code in (0, None), command
 
     return run
-
-
-@pytest.fixture
-def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loaders of runs in this process have no workers: what is left of them takes five seconds each to end."""
-    build = Runner.build_dataloader
-
-    def built(dataloader, *arguments, **options):
-        return build({**dataloader, "num_workers": 0, "persistent_workers": False}, *arguments, **options)
-
-    monkeypatch.setattr(Runner, "build_dataloader", staticmethod(built))

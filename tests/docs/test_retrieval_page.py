@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "retrieval.md").read_text()
 FENCED = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_page_runs(place, run_tools, without_workers, capsys):
+def test_the_page_runs(place, run_tools, capsys):
     (_, _, regions), (_, _, code), (_, file, config), (_, _, frames) = FENCED.findall(PAGE)
     run_tools(regions)
     printed = capsys.readouterr().out
