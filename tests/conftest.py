@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the real public frames are, unpacked once.
+"""Fixtures shared by all tests: where the real public frames are, unpacked once, and reference answers.
 
 The frames lie outside the repository (research-only terms), in the folder that the environment
 variable RGBX_SHARED names (default: ../shared beside the repository), as tars in its `data/`.
@@ -7,14 +7,18 @@ Tests that need them skip, with the reason, where they are absent.
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,6 +32,36 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: set RGBX_SHARED to the one with data/*.tar")
     return folder
+
+
+class Companion(NamedTuple):
+    """Reference answers of a companion system.
+
+    Attributes:
+        answers: arrays by their names.
+        shapes: of the weights that they were computed with, by key.
+        tensor: such a weight, of its key and shape.
+    """
+
+    answers: dict[str, np.ndarray]
+    shapes: dict[str, list[int]]
+    tensor: Callable[[str, Sequence[int]], np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def companion(shared_dir: Path) -> Callable[[str], Companion]:
+    """Reads the reference answers of a name, such as "argf"."""
+    folder = shared_dir / "companions"
+
+    def read(name: str) -> Companion:
+        file = folder / f"{name}.npz"
+        if not file.is_file():
+            pytest.skip(f"no reference answers: {file} is absent (RGBX_SHARED names its folder)")
+        make, tag = runpy.run_path(str(folder / "seeded.py"))["tensor"], name.replace("_", "-") + "/"
+        shapes = json.loads((folder / f"{name}_keys.json").read_text())
+        return Companion(dict(np.load(file)), shapes, lambda key, shape: make(key, shape, tag))
+
+    return read
 
 
 @pytest.fixture(scope="session")

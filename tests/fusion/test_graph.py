@@ -2,9 +2,7 @@
 
 import copy
 import itertools
-import json
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -22,24 +20,16 @@ READOUT = {"0": "bn2", "1": "linear_1", "3": "linear_2", "5": "linear_3"}
 
 
 @pytest.fixture(scope="module")
-def reference(shared_dir):
+def reference(companion):
     """The authors' graph in our modules, and the answers."""
-    folder = shared_dir / "companions"
-    if not (folder / "argf.npz").is_file():
-        pytest.skip(f"no reference answers: {folder / 'argf.npz'} is absent (RGBX_SHARED names its folder)")
-    sys.path.insert(0, str(folder))
-    try:
-        from seeded import tensor
-    finally:
-        sys.path.remove(str(folder))
-    keys = json.loads((folder / "argf_keys.json").read_text())
+    stored, keys, tensor = companion("argf")
 
     def filled(module, names):
         state = {}
         for own, theirs in names.items():
             for part, found in module.get_submodule(own).state_dict().items():
                 key = f"graph.{theirs}.{part}"
-                state[f"{own}.{part}"] = torch.from_numpy(tensor(key, keys[key], "argf/")).view(found.shape)
+                state[f"{own}.{part}"] = torch.from_numpy(tensor(key, keys[key])).view(found.shape)
         module.load_state_dict(state)
         return module
 
@@ -47,7 +37,7 @@ def reference(shared_dir):
     graph = filled(CodeGraph(width, 3, hidden=hidden), LAYERS)
     inner, classes = keys["graph.linear_1.weight"][0], keys["graph.linear_3.weight"][0]
     readout = filled(graph_readout(3 * width, inner, classes), READOUT)
-    answers = {name: torch.from_numpy(np.asarray(x)) for name, x in np.load(folder / "argf.npz").items()}
+    answers = {name: torch.from_numpy(np.asarray(x)) for name, x in stored.items()}
     return graph, readout, answers
 
 

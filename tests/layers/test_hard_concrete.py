@@ -1,7 +1,5 @@
 """The hard-concrete gate and the purification of sequences: loops, the authors' published numbers, gradients."""
 
-import importlib.util
-import json
 import math
 
 import numpy as np
@@ -16,27 +14,19 @@ NAMES = {"pooler3": "score", "imp_ratio": "decide", "lstm": "lstm"}  # released 
 
 
 @pytest.fixture(scope="module")
-def answers(shared_dir):
-    path = shared_dir / "companions" / "mim.npz"
-    if not path.is_file():
-        pytest.skip(f"no reference answers: {path} is absent (RGBX_SHARED names its folder)")
-    return {name: torch.from_numpy(values) for name, values in np.load(path).items()}
+def answers(companion):
+    return {name: torch.from_numpy(values) for name, values in companion("mim").answers.items()}
 
 
 @pytest.fixture(scope="module")
-def weights(shared_dir):
+def weights(companion):
     """The released network's seeded weights under our names."""
-    folder = shared_dir / "companions"
-    if not (folder / "mim_keys.json").is_file():
-        pytest.skip(f"no reference weights: {folder} has no mim_keys.json (RGBX_SHARED names its folder)")
-    spec = importlib.util.spec_from_file_location("seeded", folder / "seeded.py")
-    seeded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(seeded)
+    _, shapes, tensor = companion("mim")
     found = {}
-    for name, shape in json.loads((folder / "mim_keys.json").read_text()).items():
+    for name, shape in shapes.items():
         _, layer, rest = name.split(".", 2)
         if layer in NAMES:
-            values = torch.from_numpy(seeded.tensor(name, shape, "mim/"))
+            values = torch.from_numpy(tensor(name, shape))
             found[f"{NAMES[layer]}.{rest}"] = 30 * values - 3 if name == "upn.imp_ratio.2.bias" else values
     return found
 

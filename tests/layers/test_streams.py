@@ -1,8 +1,5 @@
 """Streams and codes of MEA against reference answers, naive loops over the paper's equations in double precision."""
 
-import importlib.util
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -32,13 +29,8 @@ WORDS = {  # of our names in the reference's
 class Reference:
     """The answers of one file, and modules filled with the weights they were computed with."""
 
-    def __init__(self, folder, name):
-        spec = importlib.util.spec_from_file_location("seeded", folder / "seeded.py")
-        self.seeded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.seeded)
-        self.tag = name.replace("_", "-") + "/"
-        self.answers = dict(np.load(folder / f"{name}.npz"))
-        self.shapes = json.loads((folder / f"{name}_keys.json").read_text())
+    def __init__(self, companion, name):
+        self.answers, self.shapes, self.tensor = companion(name)
         self.names, self.heads, self.layers, self.code = FILES[name]
         self.left = {key for key in self.answers if not key.startswith(("input/", "psa/mu"))}
         self.width = self.answers[f"input/z_{self.names[0]}"].shape[1]
@@ -53,7 +45,7 @@ class Reference:
                 key = ".".join(part for part in (prefix, WORDS.get(layer, layer)) if part)
                 stored = f"{key}.bn_weight" if layer in norms and kind == "weight" else f"{key}.{kind}"
                 assert list(parameter.shape) == self.shapes[stored], stored
-                value = self.seeded.tensor(stored.replace(".bn_weight", ".bn.weight"), parameter.shape, self.tag)
+                value = self.tensor(stored.replace(".bn_weight", ".bn.weight"), parameter.shape)
                 parameter.copy_(torch.from_numpy(np.asarray(value, np.float64)) * (4 if "query" in stored else 1))
         return module.eval()
 
@@ -70,11 +62,8 @@ class Reference:
 
 
 @pytest.fixture(params=FILES)
-def reference(request, shared_dir):
-    folder = shared_dir / "companions"
-    if not (folder / f"{request.param}.npz").exists():
-        pytest.skip(f"no reference answers: {folder / request.param}.npz is absent (RGBX_SHARED names its folder)")
-    return Reference(folder, request.param)
+def reference(request, companion):
+    return Reference(companion, request.param)
 
 
 def check_self_attention(reference):

@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -102,11 +101,8 @@ def test_auc_counts_pairs():
     assert pair_auc(scores, torch.ones(40, dtype=torch.bool)).isnan()
 
 
-def test_reference_answers(shared_dir):
-    path = shared_dir / "companions" / "cmgans.npz"
-    if not path.is_file():
-        pytest.skip(f"no reference answers: {path} is absent (RGBX_SHARED names its folder)")
-    answers = np.load(path)
+def test_reference_answers(companion):
+    answers = companion("cmgans").answers
     label = torch.from_numpy(answers["input/labels"])
     same = label[:, None] == label
     for mode in ("train", "eval"):

@@ -1,8 +1,5 @@
 """Common codes: every reference answer, the game's gradients, wrong partners, and what a training step does."""
 
-import importlib.util
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -53,17 +50,11 @@ def place_of(key):
 
 
 @pytest.fixture(scope="module")
-def reference(shared_dir):
+def reference(companion):
     """Answers, and the model of seeded weights with each parameter by the reference's name."""
-    folder = shared_dir / "companions"
-    if not (folder / "cmgans.npz").is_file():
-        pytest.skip(f"no reference answers: {folder / 'cmgans.npz'} is absent (RGBX_SHARED names its folder)")
-    spec = importlib.util.spec_from_file_location("seeded", folder / "seeded.py")
-    seeded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(seeded)
-    keys = json.loads((folder / "cmgans_keys.json").read_text())
-    weights = {place_of(key): torch.from_numpy(seeded.tensor(key, shape, "cmgans/")) for key, shape in keys.items()}
-    answers = {key: torch.from_numpy(np.asarray(x)) for key, x in np.load(folder / "cmgans.npz").items()}
+    stored, keys, tensor = companion("cmgans")
+    weights = {place_of(key): torch.from_numpy(tensor(key, shape)) for key, shape in keys.items()}
+    answers = {key: torch.from_numpy(np.asarray(x)) for key, x in stored.items()}
 
     def made(mode="train"):
         parts = Parts()

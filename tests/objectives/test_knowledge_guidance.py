@@ -16,11 +16,8 @@ NAMES = ("rgb", "depth", "thermal")
 
 
 @pytest.fixture(scope="module")
-def answers(shared_dir):
-    path = shared_dir / "companions" / "mim.npz"
-    if not path.is_file():
-        pytest.skip(f"no reference answers: {path} is absent (RGBX_SHARED names its folder)")
-    return {name: torch.from_numpy(np.asarray(values)) for name, values in np.load(path).items()}
+def answers(companion):
+    return {name: torch.from_numpy(np.asarray(values)) for name, values in companion("mim").answers.items()}
 
 
 def close(found, expected):

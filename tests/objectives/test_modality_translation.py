@@ -1,8 +1,6 @@
 """Modality translation: the authors' answers by our modules, naive losses, where gradients go, and what it refuses."""
 
-import json
 import math
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -42,14 +40,9 @@ def build(site, **options):
 class Reference:
     """The authors' networks in our modules: the objective of three modalities, the graph and its readout."""
 
-    def __init__(self, folder):
-        sys.path.insert(0, str(folder))
-        try:
-            from seeded import tensor
-        finally:
-            sys.path.remove(str(folder))
-        self.tensor, self.keys = tensor, json.loads((folder / "argf_keys.json").read_text())
-        self.answers = {name: torch.from_numpy(np.asarray(x)) for name, x in np.load(folder / "argf.npz").items()}
+    def __init__(self, companion):
+        stored, self.keys, self.tensor = companion("argf")
+        self.answers = {name: torch.from_numpy(np.asarray(x)) for name, x in stored.items()}
         shape = lambda key: self.keys[key]  # noqa: E731
         width, classes = shape("encoder_a.linear_4.weight")[0], shape("classifier.linear_2.weight")[0]
         site = Site(NAMES, (width,), {"labels": Classes("labels", num_classes=classes)}, strides=(1,))
@@ -76,7 +69,7 @@ class Reference:
         for own, layer in names.items():
             for part, found in module.get_submodule(own).state_dict().items():
                 key = f"{theirs}.{layer}.{part}"
-                state[f"{own}.{part}"] = torch.from_numpy(self.tensor(key, self.keys[key], "argf/")).view(found.shape)
+                state[f"{own}.{part}"] = torch.from_numpy(self.tensor(key, self.keys[key])).view(found.shape)
         module.load_state_dict(state)
         return module
 
@@ -106,11 +99,8 @@ class Reference:
 
 
 @pytest.fixture
-def reference(shared_dir):
-    folder = shared_dir / "companions"
-    if not (folder / "argf.npz").is_file():
-        pytest.skip(f"no reference answers: {folder / 'argf.npz'} is absent (RGBX_SHARED names its folder)")
-    return Reference(folder)
+def reference(companion):
+    return Reference(companion)
 
 
 def close(found, expected, tolerance=1e-5):
