@@ -22,7 +22,7 @@ FLOORS = [
     ("models",),
     ("evaluate",),
     ("report", "train", "profile", "convert"),
-    ("study", "configure"),
+    ("study", "configure", "export", "serve"),
     ("cli",),
 ]
 ASIDE = {

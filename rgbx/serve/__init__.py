@@ -1,0 +1,1 @@
+"""A model behind a page and a JSON endpoint, on this machine."""
