@@ -255,5 +255,10 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
 
 def config_identity(arguments: argparse.Namespace) -> dict[str, str]:
     """The config's file, and the SHA-256 of what it resolves to, wherever its data and results lie."""
-    resolved = load_config(arguments.config, options=arguments.cfg_options).pretty_text
-    return {"file": str(arguments.config), "sha256": hashlib.sha256(resolved.encode()).hexdigest()}
+    config = load_config(arguments.config, options=arguments.cfg_options)
+    return {"file": str(arguments.config), "sha256": config_sha256(config)}
+
+
+def config_sha256(config: Config) -> str:
+    """The SHA-256 of a config as it was read, before it was completed."""
+    return hashlib.sha256(config.pretty_text.encode()).hexdigest()

@@ -12,7 +12,7 @@ MODELS = {
     "late": dict(fusion="late"),
     "separate": dict(weights="separate"),
     "three heads": dict(kind="three"),
-    "reflected": dict(kind="both", padding="reflect"),
+    "reflected": dict(padding="reflect"),
     "three maps by a unet": dict(kind="three", backbone=UNET),
 }
 COMPILED = [name for name in MODELS if name != "reflected"]  # padding is not part of what is compiled by default
