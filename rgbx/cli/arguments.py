@@ -892,6 +892,55 @@ def _check_profile(arguments: argparse.Namespace) -> None:
     _check_config(arguments)
 
 
+def _add_export(parser: Parser) -> None:
+    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument(
+        "--format", choices=("onnx", "torch"), default="onnx", help="ONNX, or a program of torch.export, .pt2 (onnx)"
+    )
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="subsets to write a file of each, such as: rgb+depth rgb (of up to three maps every subset, of more all "
+        "together and each alone)",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument(
+        "--data",
+        metavar="CONFIG|FOLDER",
+        help="the frames on which a file must answer as the model does: those of a config's test split, or of a "
+        "dataset's folder (noise in the ranges of the maps)",
+    )
+    parser.add_argument("--split", metavar="NAME", help="of a dataset's folder (test, else val, else the only one)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="how many of them (50)")
+    parser.add_argument("--scores", action="store_true", help="also give the probabilities of all classes")
+    parser.add_argument("--branches", action="store_true", help="also give what each modality's branch answers")
+    parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
+    _add_shared(parser, "--data-root", "--cfg-options", "--trust")
+
+
+def _check_export(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    if arguments.data is None:
+        stated = [
+            f"--{name}" for name in ("split", "frames", "data-root") if getattr(arguments, name.replace("-", "_"))
+        ]
+        stated += ["--cfg-options"] * bool(arguments.cfg_options)
+        if stated:
+            raise ConfigError(f"{stated[0]} is of the frames of --data, which is not given")
+    else:
+        existing_dataset(arguments.data)
+        of_config = arguments.data.endswith(".py")
+        if of_config and arguments.split:
+            raise ConfigError(f"--split is of a dataset's folder; the config {arguments.data} says its own")
+        if not of_config and (arguments.data_root or arguments.cfg_options):
+            raise ConfigError(f"--data-root and --cfg-options are of a config; --data {arguments.data} is a folder")
+    _check_config(arguments)
+    if Path(arguments.out).exists() and not Path(arguments.out).is_dir():
+        raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+
+
 def _add_study(parser: Parser) -> None:
     parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
     parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
@@ -1071,6 +1120,13 @@ COMMANDS: dict[str, Command] = {
         "work_dirs/rooms --size 120x160 --modalities rgb rgb+depth",
         _add_profile,
         _check_profile,
+    ),
+    "export": Command(
+        "write a model as files that run without rgbx",
+        "export",
+        "work_dirs/rooms --format onnx --modalities rgb+depth --out exported",
+        _add_export,
+        _check_export,
     ),
     "study": Command(
         "run a declared grid of methods and seeds, and tabulate it",
