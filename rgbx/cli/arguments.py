@@ -1057,6 +1057,43 @@ def _add_render_rooms(parser: Parser) -> None:
     )
 
 
+def _port(text: str) -> int:
+    wrong = f"{text!r} is no port, 1 to 65535, or 0 for any that is free"
+    if (port := _whole(text, 0, wrong)) > 65535:
+        raise argparse.ArgumentTypeError(wrong)
+    return port
+
+
+def _add_serve(parser: Parser) -> None:
+    parser.epilog = "Nothing that is sent is written or kept. Ctrl-C ends it."
+    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0 takes any that is free (8000)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="another lets other machines in (127.0.0.1)"
+    )
+    parser.add_argument(
+        "--open",
+        action=argparse.BooleanOptionalAction,
+        help="open the page in a browser (where there is a screen)",
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="FOLDER",
+        help="frames to click on the page: a dataset's folder, or one with a folder for each map, such as FOLDER/rgb "
+        "and FOLDER/depth, matched by stems",
+    )
+    parser.add_argument("--max-pixels", type=positive, default=1 << 22, metavar="N", help="of a frame (4194304)")
+    parser.add_argument("--max-megabytes", type=positive, default=64, metavar="N", help="of the files of a frame (64)")
+    parser.add_argument("--at-once", type=positive, default=2, metavar="N", help="frames computed side by side (2)")
+    _add_shared(parser, "--device", "--trust")
+
+
+def _check_serve(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    if arguments.samples and not Path(arguments.samples).is_dir():
+        raise FileNotFoundError(f"--samples {arguments.samples}: no such folder{nearest_file(Path(arguments.samples))}")
+
+
 COMMANDS: dict[str, Command] = {
     "init": Command(
         "plan a training of a folder within a budget of time",
@@ -1085,6 +1122,13 @@ COMMANDS: dict[str, Command] = {
         "work_dirs/rooms rgb=photos depth=depths --map depth scale=1000 --out predictions",
         _add_predict,
         _check_predict,
+    ),
+    "serve": Command(
+        "try a model on a page of this machine, or by HTTP",
+        "serve",
+        "work_dirs/rooms --samples data/rooms --port 0",
+        _add_serve,
+        _check_serve,
     ),
     "translate": Command(
         "turn registered maps into files of another map",
