@@ -11,7 +11,7 @@ import threading
 import tomllib
 import webbrowser
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import rgbx
@@ -59,10 +59,8 @@ def main(arguments: argparse.Namespace) -> int:
             if arguments.open if arguments.open is not None else _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-        try:
+        with suppress(KeyboardInterrupt):  # how a server is ended
             _Server(app, tell).run(sockets=[listener])
-        except KeyboardInterrupt:  # how a server is ended
-            pass
     return 0
 
 
