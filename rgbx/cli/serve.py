@@ -175,7 +175,7 @@ def _said(folder: Path, name: str, source: Source, model: MultimodalModel) -> Op
     options = known.as_dict() if known else None
     if known is None or options is None:
         raise ConfigError(
-            f"--samples {folder}: this dataset reads {name} in a way of its own; expected one of other files, or a folder "
-            f"that holds the folders {' and '.join(source.maps)}"
+            f"--samples {folder}: this dataset reads {name} in a way of its own; expected another, or a folder that "
+            f"holds the folders {' and '.join(source.maps)}"
         )
     return {} if own == known else {"unit": known.unit, **options}

@@ -134,6 +134,7 @@ LAID = {  # what has to lie where an example names it
 }
 
 
+@pytest.mark.usefixtures("own_loop")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_run(name, write_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import uvicorn
+from served import served
 from small_models import small
 from starlette.testclient import TestClient
 
@@ -60,21 +59,8 @@ def client(model: MultimodalModel) -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., str]]:
     """Serves an application at a free port of loopback, and gives its address."""
-    servers = []
-
-    def start(app: object) -> str:
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, name="server")
-        thread.start()
-        servers.append((server, thread))
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-
-    yield start
-    for server, thread in servers:
-        server.should_exit = True
-        thread.join()
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(served(app))
 
 
 @pytest.fixture(scope="session")
