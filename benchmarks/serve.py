@@ -21,10 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -32,7 +33,8 @@ import numpy as np
 import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from rgbx.models import MultimodalModel, load, multimodal_segmentor
+from rgbx.models import MultimodalModel, Result, load, multimodal_segmentor
+from rgbx.tasks.result import ClassesResult
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (480, 640)
@@ -110,11 +112,10 @@ def serving(checkpoint: Path) -> Iterator[tuple[str, int, list[str]]]:
     written: list[str] = []
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", WATCHED, str(checkpoint)]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().split(" served at ")[1].split()[0], written
+        yield process.stdout.readline().split(" served at ")[1].split()[0], process.pid, written
         process.terminate()
         written += [line for line in process.communicate()[1].splitlines() if line.startswith("written ")]
 
@@ -134,9 +135,17 @@ def opened(browser: Browser, address: str) -> tuple[Page, float]:
     return page, painted
 
 
+def answer_of(model: MultimodalModel, files: Mapping[str, Path]) -> ClassesResult:
+    """What the model says of a frame in this process."""
+    maps: dict[str, Any] = dict(files)
+    result = model.predict(**maps, keep_probability=False)
+    assert isinstance(result, Result) and isinstance(result["labels"], ClassesResult)
+    return result["labels"]
+
+
 def right_under_load(address: str, model: MultimodalModel, files: dict[str, Path]) -> tuple[int, float]:
     """How many of 50 answers at once are equal to the model's, and the seconds until the last."""
-    expected = {names: model.predict(**{name: files[name] for name in names})["labels"].ids for names in SUBSETS}
+    expected = {names: answer_of(model, {name: files[name] for name in names}).ids for names in SUBSETS}
     data = {name: (file.name, file.read_bytes()) for name, file in files.items()}
 
     def ask(index: int) -> bool:
@@ -144,7 +153,7 @@ def right_under_load(address: str, model: MultimodalModel, files: dict[str, Path
         sent = {name: data[name] for name in names}
         found = httpx.post(f"{address}predict", files=sent, timeout=600).json()["heads"]["labels"]["ids"]
         ids = cv2.imdecode(np.frombuffer(base64.b64decode(found), np.uint8), cv2.IMREAD_UNCHANGED)
-        return np.array_equal(ids, expected[names])
+        return ids is not None and np.array_equal(ids, expected[names])
 
     start = time.perf_counter()
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -156,7 +165,7 @@ def measure(folder: Path, rounds: int) -> list[str]:
     """The lines of the table."""
     model, files = save_model(folder / "r18.pth"), save_frame(folder)
     sent = [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in files.values()]
-    paints, drops, costs, predicts, own = [], [], [], [], []
+    paints, drops, costs, predicts, own = (list[float]() for _ in range(5))
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with serving(folder / "r18.pth") as (address, number_of, written), sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
@@ -167,7 +176,7 @@ def measure(folder: Path, rounds: int) -> list[str]:
             cost = cpu_of(number_of) - before
             page.context.close()
             start, began = time.perf_counter(), time.process_time()
-            model.predict(**files, keep_probability=False)["labels"].confidence.mean()
+            answer_of(model, files).confidence.mean()
             took, used = 1000 * (time.perf_counter() - start), 1000 * (time.process_time() - began)
             if number:
                 measured = (paints, painted), (drops, dropped), (costs, cost), (predicts, took), (own, used)
