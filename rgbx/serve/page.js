@@ -412,6 +412,7 @@ function choose(view) {
   stage.style.aspectRatio = `${width} / ${height}`;
   stage.style.maxWidth = `calc(max(18rem, 62vh) * ${width / height})`;
   stage.setAttribute("aria-label", view.title);
+  stage.firstElementChild.style.imageRendering = width < 600 ? "pixelated" : "auto";
   $("caption").textContent = view.title;
   drawBar($("bar"), view.bar);
   $("mix").hidden = !view.back;
