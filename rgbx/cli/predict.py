@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from rgbx._runs import find_result
 from rgbx._text import nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.cli.arguments import input_kind, predicted_paths
@@ -37,6 +36,7 @@ from rgbx.cli.sources import USUAL_GAP, Source, has_timestamps, open_dataset, op
 from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.inputs import WORDS, Frame, MapInput, map_inputs
 from rgbx.models.precision import autocast_dtype
 from rgbx.models.result import Result, ahead, predict_frames
@@ -59,7 +59,7 @@ def _finite(text: str) -> float:
 def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
-    checkpoint = find_result(arguments.checkpoint)
+    checkpoint = find_checkpoint(arguments.checkpoint)
     said = parse_maps(arguments.map, timed=True)
     delays = {name: words.pop("delay") for name, words in said.items() if "delay" in words}
     said = {name: words for name, words in said.items() if words}

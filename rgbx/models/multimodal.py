@@ -340,7 +340,7 @@ class Preprocessor(nn.Module):
             hint = "".join(nearest(name, self.modalities) for name in names)
             raise ValueError(f"the batch has {names}; expected at least one of {list(self.modalities)}{hint}")
         maps = [name for name, task in targets.items() if isinstance(task, Map) and name in data]
-        meanings = {name: self._meaning(name) for name in dict.fromkeys([*present, *maps])}
+        meanings = {name: self.meaning(name) for name in dict.fromkeys([*present, *maps])}
         for name, meaning in meanings.items():
             check_map(name, data, meaning, present[0], lengths, registered=name in present)
         count = len(data[present[0]]) // lengths.get(present[0], 1)
@@ -381,8 +381,8 @@ class Preprocessor(nn.Module):
                     f"it takes {', '.join(known)}{near}"
                 )
 
-    def _meaning(self, name: str) -> Meaning:
-        """By the dataset; or else as the standard map, unless the statistics contradict it."""
+    def meaning(self, name: str) -> Meaning:
+        """What a map is: by the dataset; or else as the standard map, unless the statistics contradict it."""
         stated, standard, span = self._stated.get(name), STANDARD_MAPS.get(name), self._spans.get(name)
         if span is None:
             unit = next(str(getattr(task, "unit", "")) for task in self._tasks.values() if task.target == name)
@@ -400,6 +400,10 @@ class Preprocessor(nn.Module):
         if stated is None and known.dtype == "uint8" and span.centre <= 1:
             return Meaning((known.channels,), "", "", False)
         return Meaning((known.channels,), known.dtype, known.unit, name == "depth" or known.unit == "metre")
+
+    def span(self, name: str) -> Span:
+        """The values of a modality that the model was made for."""
+        return self._spans[name]
 
     def _look(self, data: Batch, meanings: Mapping[str, Meaning], training: bool) -> None:
         """Warns of maps whose values the model was not made for, by some pixels of each."""
