@@ -44,7 +44,7 @@ WATCHED = """import os, sys
 from rgbx.cli.main import main
 place, on = sys.argv[1], []
 def see(event, arguments):
-    if on and event == "open":
+    if on and event == "open" and "__pycache__" not in str(arguments[0]):  # what Python keeps of modules
         path, mode, flags = arguments
         if set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             os.write(2, f"written {path}\\n".encode())

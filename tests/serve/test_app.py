@@ -284,7 +284,7 @@ class Writes:
     def see(self, event, arguments):
         if not self.on or threading.current_thread() is threading.main_thread():
             return
-        if event == "open":
+        if event == "open" and "__pycache__" not in str(arguments[0]):  # what Python keeps of modules
             path, mode, flags = arguments
             if set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 self.found.append((event, path))
