@@ -904,6 +904,55 @@ def _check_profile(arguments: argparse.Namespace) -> None:
     _check_config(arguments)
 
 
+def _add_export(parser: Parser) -> None:
+    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument(
+        "--format", choices=("onnx", "torch"), default="onnx", help="ONNX, or a program of torch.export, .pt2 (onnx)"
+    )
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="subsets to write a file of each, such as: rgb+depth rgb (of up to three maps every subset, of more all "
+        "together and each alone)",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument(
+        "--data",
+        metavar="CONFIG|FOLDER",
+        help="the frames on which a file must answer as the model does: those of a config's test split, or of a "
+        "dataset's folder (noise in the ranges of the maps)",
+    )
+    parser.add_argument("--split", metavar="NAME", help="of a dataset's folder (test, else val, else the only one)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="how many of them (50)")
+    parser.add_argument("--scores", action="store_true", help="also give the probabilities of all classes")
+    parser.add_argument("--branches", action="store_true", help="also give what each modality's branch answers")
+    parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
+    _add_shared(parser, "--data-root", "--cfg-options", "--trust")
+
+
+def _check_export(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    if arguments.data is None:
+        stated = [
+            f"--{name}" for name in ("split", "frames", "data-root") if getattr(arguments, name.replace("-", "_"))
+        ]
+        stated += ["--cfg-options"] * bool(arguments.cfg_options)
+        if stated:
+            raise ConfigError(f"{stated[0]} is of the frames of --data, which is not given")
+    else:
+        existing_dataset(arguments.data)
+        of_config = arguments.data.endswith(".py")
+        if of_config and arguments.split:
+            raise ConfigError(f"--split is of a dataset's folder; the config {arguments.data} says its own")
+        if not of_config and (arguments.data_root or arguments.cfg_options):
+            raise ConfigError(f"--data-root and --cfg-options are of a config; --data {arguments.data} is a folder")
+    _check_config(arguments)
+    if Path(arguments.out).exists() and not Path(arguments.out).is_dir():
+        raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+
+
 def _add_study(parser: Parser) -> None:
     parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
     parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
@@ -1082,6 +1131,43 @@ def _add_render_rooms(parser: Parser) -> None:
     )
 
 
+def _port(text: str) -> int:
+    wrong = f"{text!r} is no port, 1 to 65535, or 0 for any that is free"
+    if (port := _whole(text, 0, wrong)) > 65535:
+        raise argparse.ArgumentTypeError(wrong)
+    return port
+
+
+def _add_serve(parser: Parser) -> None:
+    parser.epilog = "Nothing that is sent is written or kept. Ctrl-C ends it."
+    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0 takes any that is free (8000)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="another lets other machines in (127.0.0.1)"
+    )
+    parser.add_argument(
+        "--open",
+        action=argparse.BooleanOptionalAction,
+        help="open the page in a browser (where there is a screen)",
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="FOLDER",
+        help="frames to click on the page: a dataset's folder, or one with a folder for each map, such as FOLDER/rgb "
+        "and FOLDER/depth, matched by stems",
+    )
+    parser.add_argument("--max-pixels", type=positive, default=1 << 22, metavar="N", help="of a frame (4194304)")
+    parser.add_argument("--max-megabytes", type=positive, default=64, metavar="N", help="of the files of a frame (64)")
+    parser.add_argument("--at-once", type=positive, default=2, metavar="N", help="frames computed side by side (2)")
+    _add_shared(parser, "--device", "--trust")
+
+
+def _check_serve(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    if arguments.samples and not Path(arguments.samples).is_dir():
+        raise FileNotFoundError(f"--samples {arguments.samples}: no such folder{nearest_file(Path(arguments.samples))}")
+
+
 COMMANDS: dict[str, Command] = {
     "init": Command(
         "plan a training of a folder within a budget of time",
@@ -1110,6 +1196,13 @@ COMMANDS: dict[str, Command] = {
         "work_dirs/rooms rgb=photos depth=depths --map depth scale=1000 --out predictions",
         _add_predict,
         _check_predict,
+    ),
+    "serve": Command(
+        "try a model on a page of this machine, or by HTTP",
+        "serve",
+        "work_dirs/rooms --samples data/rooms --port 0",
+        _add_serve,
+        _check_serve,
     ),
     "translate": Command(
         "turn registered maps into files of another map",
@@ -1145,6 +1238,13 @@ COMMANDS: dict[str, Command] = {
         "work_dirs/rooms --size 120x160 --modalities rgb rgb+depth",
         _add_profile,
         _check_profile,
+    ),
+    "export": Command(
+        "write a model as files that run without rgbx",
+        "export",
+        "work_dirs/rooms --format onnx --modalities rgb+depth --out exported",
+        _add_export,
+        _check_export,
     ),
     "study": Command(
         "run a declared grid of methods and seeds, and tabulate it",

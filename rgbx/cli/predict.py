@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
 from rgbx.models.folder import find_checkpoint
-from rgbx.models.inputs import OPTIONS, Frame, MapInput, map_inputs
+from rgbx.models.inputs import WORDS, Frame, MapInput, map_inputs
 from rgbx.models.precision import autocast_dtype
 from rgbx.models.result import Result, ahead, predict_frames
 from rgbx.profile.measure import find_device
@@ -47,18 +46,6 @@ from rgbx.tasks import ENSEMBLE, Classes, Map, Task
 _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
 THREADS = 2  # that read files, and as many that write them, while the model computes
-_KINDS: dict[str, Callable[[str], Any]] = {  # by the type of an option, how a word becomes its value
-    "float": float,
-    "float | None": float,
-    "tuple[float, ...]": float,
-    "int | None": int,
-    "bool": lambda text: {"true": True, "false": False}[text],
-    "str": str,
-}
-_WORDS: dict[str, Callable[[str], Any]] = {
-    "unit": str,
-    **{item.name: _KINDS[str(item.type)] for item in fields(Encoding) if item.name in OPTIONS},
-}
 
 
 def _finite(text: str) -> float:
@@ -433,7 +420,7 @@ def parse_map(words: Sequence[str], *, timed: bool = False) -> tuple[str, dict[s
     Raises:
         ConfigError: another form.
     """
-    (name, *texts), keys = words, {**_WORDS, **({"delay": _finite} if timed else {})}
+    (name, *texts), keys = words, {**WORDS, **({"delay": _finite} if timed else {})}
     found: dict[str, list[Any]] = {}
     for text in texts:
         key, _, value = text.partition("=")
