@@ -89,4 +89,4 @@ def test_the_commands_of_the_page(trained, run_tools):
     names: dict = {}
     exec(block.replace('depth="b.png"', 'depth="b.png", depth_scale=1000'), names)
     assert names["result"]["labels"].ids.shape == (24, 32)
-    assert "| both |" in (trained / "shared/rooms/README.md").read_text()
+    assert "| RGB + depth |" in (trained / "shared/rooms/README.md").read_text()
