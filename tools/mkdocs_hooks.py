@@ -110,4 +110,3 @@ class Shapes(griffe.Extension):
             if name and shape:
                 said = re.compile(rf"^(\s+{name[1]}): ", re.MULTILINE)
                 func.docstring.value = said.sub(rf"\1: `{shape[1]}` ", func.docstring.value, count=1)
-
