@@ -44,6 +44,7 @@ setup(
     package_data={
         "rgbx": ["py.typed"],
         "rgbx.report": ["*.css", "*.js"],
+        "rgbx.serve": ["*.css", "*.html", "*.js", "*.json"],
         "rgbx.ops": ["csrc/*"],
         "rgbx.configs": ["**/*.py"],
         "rgbx.samples": ["*.toml", "*.txt", "*.pth", "*/*.png"],

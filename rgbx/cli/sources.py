@@ -334,6 +334,11 @@ def _splits(folder: Path, asked: str | None) -> list[str]:
     return [asked] if asked is not None else usual or list(names)
 
 
+def split_of(folder: Path, asked: str | None) -> str:
+    """The name of the split of a dataset's folder that is predicted on, see `open_dataset`."""
+    return _splits(folder, asked)[0]
+
+
 def _opened(folder: Path, splits: Sequence[str], wanted: Sequence[str]) -> tuple[str, DenseDataset]:
     """The first of the splits that is there; where some of its files are missing, that is told."""
     refused: list[FileNotFoundError] = []

@@ -13,6 +13,8 @@ import sys
 import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,6 +59,7 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
 }
 KINDS = ("statistics", "range")
 BESIDE = ("sample_id", "paths", "divided", "label", "time")  # what batches of any dataset hold beside maps
+_HEARD: ContextVar[list[tuple[str, str]] | None] = ContextVar("heard", default=None)
 MATRIX = 4  # longest side of what a batch may hold of each sample beside maps, such as a camera's matrix
 LOOKED_AT = 32  # rows and columns, about, by which values are judged
 MOST_OUTSIDE = 0.5  # share of the values
@@ -199,6 +202,20 @@ class Span(NamedTuple):
         return f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}{guess}", kind
 
 
+@contextmanager
+def hearing() -> Iterator[list[tuple[str, str]]]:
+    """A block in which what a `Preprocessor` objects to is listed, every time, map and sentence, in place of warnings.
+
+    It is that of the thread, or task, alone.
+    """
+    heard: list[tuple[str, str]] = []
+    token = _HEARD.set(heard)
+    try:
+        yield heard
+    finally:
+        _HEARD.reset(token)
+
+
 class Preprocessor(nn.Module):
     """Checks a batch, moves it to the model's device, normalises every modality and reads every head's target.
 
@@ -323,7 +340,7 @@ class Preprocessor(nn.Module):
             hint = "".join(nearest(name, self.modalities) for name in names)
             raise ValueError(f"the batch has {names}; expected at least one of {list(self.modalities)}{hint}")
         maps = [name for name, task in targets.items() if isinstance(task, Map) and name in data]
-        meanings = {name: self._meaning(name) for name in dict.fromkeys([*present, *maps])}
+        meanings = {name: self.meaning(name) for name in dict.fromkeys([*present, *maps])}
         for name, meaning in meanings.items():
             check_map(name, data, meaning, present[0], lengths, registered=name in present)
         count = len(data[present[0]]) // lengths.get(present[0], 1)
@@ -364,8 +381,8 @@ class Preprocessor(nn.Module):
                     f"it takes {', '.join(known)}{near}"
                 )
 
-    def _meaning(self, name: str) -> Meaning:
-        """By the dataset; or else as the standard map, unless the statistics contradict it."""
+    def meaning(self, name: str) -> Meaning:
+        """What a map is: by the dataset; or else as the standard map, unless the statistics contradict it."""
         stated, standard, span = self._stated.get(name), STANDARD_MAPS.get(name), self._spans.get(name)
         if span is None:
             unit = next(str(getattr(task, "unit", "")) for task in self._tasks.values() if task.target == name)
@@ -383,6 +400,10 @@ class Preprocessor(nn.Module):
         if stated is None and known.dtype == "uint8" and span.centre <= 1:
             return Meaning((known.channels,), "", "", False)
         return Meaning((known.channels,), known.dtype, known.unit, name == "depth" or known.unit == "metre")
+
+    def span(self, name: str) -> Span:
+        """The values of a modality that the model was made for."""
+        return self._spans[name]
 
     def _look(self, data: Batch, meanings: Mapping[str, Meaning], training: bool) -> None:
         """Warns of maps whose values the model was not made for, by some pixels of each."""
@@ -412,7 +433,9 @@ class Preprocessor(nn.Module):
                 self._tell(name, "still", f"{name}{_file(name, data)}: {said}; {way}")
 
     def _tell(self, name: str, kind: str, text: str) -> None:
-        if (name, kind) not in self._told:
+        if (heard := _HEARD.get()) is not None:
+            heard.append((name, text))
+        elif (name, kind) not in self._told:
             self._told.add((name, kind))
             warnings.warn(text, InputWarning, stacklevel=_callers_level())
 

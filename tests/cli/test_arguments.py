@@ -78,6 +78,10 @@ def lay_profile(_, root):
     save("work_dirs/rooms/epoch_1.pth", small("classes"))
 
 
+def lay_export(_, root):
+    save("work_dirs/rooms/epoch_1.pth", small("classes"))
+
+
 def lay_study(_, root):
     shutil.copytree(Path(__file__).parents[2] / "configs", "configs")
     (root / "data/rooms").mkdir(parents=True)
@@ -117,6 +121,7 @@ LAID = {  # what has to lie where an example names it
     "doctor": lay_doctor,
     "prepare": lay_prepare,
     "profile": lay_profile,
+    "export": lay_export,
     "study": lay_study,
     "compare": lay_results,
     "report": lay_results,
