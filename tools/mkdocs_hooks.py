@@ -1,4 +1,4 @@
-"""What `mkdocs build` does besides: the pages are written for a repository's file view, and the site takes them as they are.
+"""What `mkdocs build` does besides: pages are written for a repository's file view, the site takes them as they are.
 
 Links out of docs/ lead to files of the repository. Those files become pages of the site, below `repository/`: texts as
 they are, sources as code. Pages of the API exist in the navigation alone, and are made of docstrings.
@@ -88,14 +88,16 @@ def _source(place: str) -> str:
 
 def _mounted(path: str, config: MkDocsConfig) -> File:
     """A file of the repository as one of the site: a text, a picture, a source in a page, or a folder as a list."""
-    file, here = ROOT / path, dict(src_uri=_place(path), inclusion=InclusionLevel.NOT_IN_NAV)
-    if file.is_dir():
-        names = sorted(each.name for each in file.iterdir() if not each.name.startswith(("__", ".")))
-        return File.generated(config, content="\n".join([f"# {path}", "", *(f"- `{name}`" for name in names)]), **here)
+    file, place, hidden = ROOT / path, _place(path), InclusionLevel.NOT_IN_NAV
     if file.suffix == ".md" or file.suffix in PICTURES:
-        return File.generated(config, abs_src_path=str(file), **here)
+        return File.generated(config, place, abs_src_path=str(file), inclusion=hidden)
     kind = {".py": "python", ".toml": "toml", ".cpp": "cpp", ".json": "json", ".sh": "bash"}.get(file.suffix, "text")
-    return File.generated(config, content=f"# {path}\n\n````{kind}\n{file.read_text()}\n````\n", **here)
+    text = f"````{kind}\n{file.read_text()}\n````" if file.is_file() else _listed(file)
+    return File.generated(config, place, content=f"# {path}\n\n{text}\n", inclusion=hidden)
+
+
+def _listed(folder: Path) -> str:
+    return "\n".join(f"- `{path.name}`" for path in sorted(folder.iterdir()) if not path.name.startswith(("_", ".")))
 
 
 class Shapes(griffe.Extension):

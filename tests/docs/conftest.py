@@ -27,8 +27,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_tools(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Runs lines such as `[PYTHONPATH=FOLDER] python tools/... ARGUMENTS` or `rgbx ...`, which must end well.
 
-    `smaller` says what of a line is replaced by what takes less time, `code` how each ends. A test that runs commands of
-    its page, by `page_commands.OWN`, has to run them all.
+    `smaller` says what of a line is replaced by what takes less time, `code` how each ends. A test that
+    runs commands of its page, by `page_commands.OWN`, has to run them all.
     """
     ran = set()
 

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -69,7 +70,7 @@ def of_pip(command):
 def of_docker(command):
     """There is no engine here: that arguments of the build are known, and that rgbx takes the rest."""
     words, file = shlex.split(command), (ROOT / "Dockerfile").read_text()
-    for argument in [word for before, word in zip(words, words[1:], strict=False) if before == "--build-arg"]:
+    for argument in [word for before, word in pairwise(words) if before == "--build-arg"]:
         assert f"ARG {argument.partition('=')[0]}=" in file
     if "run" in words:
         name, *rest = words[next(k for k, word in enumerate(words) if re.fullmatch(r"rgbx(:\w+)?", word)) + 1 :]
