@@ -101,14 +101,15 @@ def _listed(folder: Path) -> str:
 
 
 class Shapes(griffe.Extension):
-    """Puts the shape that stands behind an argument's annotation before what its docstring says of it."""
+    """Ends what is said of a function by the shapes that stand behind its arguments and its answer."""
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         """Called by griffe for every function that it has read."""
-        if func.docstring is None or func.lineno is None:
+        if func.docstring is None or func.lineno is None or func.docstring.lineno is None:
             return
-        for line in func.lines[: max(func.docstring.lineno or 0, func.lineno) - func.lineno]:
-            name, shape = re.match(r"\s*(\w+):", line), _SHAPE.search(line)
-            if name and shape:
-                said = re.compile(rf"^(\s+{name[1]}): ", re.MULTILINE)
-                func.docstring.value = said.sub(rf"\1: `{shape[1]}` ", func.docstring.value, count=1)
+        shapes = []
+        for line in func.lines[: func.docstring.lineno - func.lineno]:
+            if (name := re.match(r"\s*(\w+):|\s*\)\s*(->)", line)) and (shape := _SHAPE.search(line)):
+                shapes.append(f"`{name[1] or 'returned'}: {shape[1]}`")
+        if shapes:
+            func.docstring.value += f"\n\n**Shapes:** {'; '.join(shapes)}."
