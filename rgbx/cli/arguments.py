@@ -1275,7 +1275,7 @@ COMMANDS: dict[str, Command] = {
         _check_convert,
     ),
     "models": Command(
-        "list the models that rgbx comes with; save a checkpoint as a folder, or push it to a hub",
+        "list rgbx's own models; save one as a folder, push it to a hub",
         "models",
         "save work_dirs/rooms shared/rooms --license mit",
         _add_models,

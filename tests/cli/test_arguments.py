@@ -136,6 +136,7 @@ LAID = {  # what has to lie where an example names it
     "compare": lay_results,
     "report": lay_results,
     "convert": lay_convert,
+    "models": lay_profile,
 }
 
 

@@ -107,6 +107,15 @@ def test_readme_in_python(tmp_path, monkeypatch):
     assert list(names["model"].tasks) == ["labels", "normal"]
 
 
+def test_quick_start_in_python(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (block,) = blocks("docs/index.md")
+    names: dict = {}
+    exec(block, names)
+    assert list(names["both"].inputs) == ["rgb", "depth"] and list(names["alone"].inputs) == ["rgb"]
+    assert capsys.readouterr().out.count("'floor'") == 2
+
+
 def test_evaluation_in_python(demo):
     (block,) = blocks("docs/evaluation.md")
     names = {"model": demo, "batch": {"rgb": torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8)}}
