@@ -1200,7 +1200,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command(
         "try a model on a page of this machine, or by HTTP",
         "serve",
-        "work_dirs/rooms --samples data/rooms --port 0",
+        "work_dirs/rooms --samples data/rooms/test --port 0",
         _add_serve,
         _check_serve,
     ),
