@@ -82,7 +82,7 @@ def test_a_file_in_the_package(place):
     program = (
         "import rgbx.cli.render_rooms, rgbx.cli.train\n"
         f"assert not rgbx.cli.render_rooms.main({render[2:]})\n"
-        f"assert not rgbx.cli.train.main({train[3:]})\n"
+        f"assert not rgbx.cli.train.main({[*train[3:], 'model.backbone=test_resnet']})\n"
         f"{loading}\n"
         "print(rgbx.__file__, model.backbone.stage_fusions[0])"
     )
