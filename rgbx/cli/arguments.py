@@ -1200,7 +1200,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command(
         "try a model on a page of this machine, or by HTTP",
         "serve",
-        "work_dirs/rooms --samples data/rooms --port 0",
+        "work_dirs/rooms --samples data/rooms/test --port 0",
         _add_serve,
         _check_serve,
     ),
@@ -1275,7 +1275,7 @@ COMMANDS: dict[str, Command] = {
         _check_convert,
     ),
     "models": Command(
-        "list the models that rgbx comes with; save a checkpoint as a folder, or push it to a hub",
+        "list rgbx's own models; save one as a folder, push it to a hub",
         "models",
         "save work_dirs/rooms shared/rooms --license mit",
         _add_models,

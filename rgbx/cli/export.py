@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rgbx._runs import find_result
 from rgbx._text import text_table
 from rgbx._types import Batch
 from rgbx.cli.config import load_config
@@ -24,6 +23,7 @@ from rgbx.export.onnx import OPSET, restate, run_onnx, write_onnx
 from rgbx.export.parity import Parity, synthetic
 from rgbx.export.program import SUFFIXES, Deployed, Runner, described, run_torch, trace, write_torch
 from rgbx.maps import replace_file
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.load import load
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.transforms import PackSample
@@ -51,7 +51,7 @@ class Exported(NamedTuple):
 @command("export")
 def main(arguments: argparse.Namespace) -> int:
     """Traces, writes and checks each file, prints a table; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    checkpoint = find_result(arguments.checkpoint)
+    checkpoint = find_checkpoint(arguments.checkpoint)
     model = load(checkpoint, trust=arguments.trust)
     asked = [model.layout.order(text.split("+")) for text in arguments.modalities]
     subsets = list(dict.fromkeys(asked)) or usual_subsets(model.modalities)

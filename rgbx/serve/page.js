@@ -38,6 +38,7 @@ function buildCard(name, about) {
   const input = find("input[type=file]");
   input.setAttribute("aria-label", `${about.title}: choose a file`);
   input.addEventListener("change", () => input.files.length && give(card, input.files[0]));
+  input.addEventListener("keydown", ({ key }) => key === "Enter" && input.click());
   find(".remove").setAttribute("aria-label", `Remove ${about.title}`);
   find(".remove").addEventListener("click", () => {
     give(card, null);
@@ -411,6 +412,7 @@ function choose(view) {
   stage.style.aspectRatio = `${width} / ${height}`;
   stage.style.maxWidth = `calc(max(18rem, 62vh) * ${width / height})`;
   stage.setAttribute("aria-label", view.title);
+  stage.firstElementChild.style.imageRendering = width < 600 ? "pixelated" : "auto";
   $("caption").textContent = view.title;
   drawBar($("bar"), view.bar);
   $("mix").hidden = !view.back;

@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md"]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
-TABLES = {"training": "train", "evaluation": "test", "studies": "study", "doctor": "doctor", "weights": "convert"}
+TABLES = {
+    "training": "train",
+    "evaluation": "test",
+    "studies": "study",
+    "doctor": "doctor",
+    "weights": "convert",
+    "serve": "serve",
+}
 
 
 def printed(page):
