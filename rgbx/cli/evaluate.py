@@ -273,4 +273,9 @@ def config_identity(arguments: argparse.Namespace) -> dict[str, str]:
 
 def resolved_hash(config: str | Path, options: Sequence[str] = ()) -> str:
     """The SHA-256 of what a config resolves to, with overrides as "a.b.c=value"."""
-    return hashlib.sha256(load_config(config, options=options).pretty_text.encode()).hexdigest()
+    return config_sha256(load_config(config, options=options))
+
+
+def config_sha256(config: Config) -> str:
+    """The SHA-256 of a config as it was read, before it was completed."""
+    return hashlib.sha256(config.pretty_text.encode()).hexdigest()
