@@ -1,4 +1,4 @@
-"""What `mkdocs build` does besides: the pages are written for a repository's file view, and the site takes them as they are.
+"""What `mkdocs build` does besides: pages are written for a repository's file view, the site takes them as they are.
 
 Links out of docs/ lead to files of the repository. Those files become pages of the site, below `repository/`: texts as
 they are, sources as code. Pages of the API exist in the navigation alone, and are made of docstrings.
@@ -88,26 +88,28 @@ def _source(place: str) -> str:
 
 def _mounted(path: str, config: MkDocsConfig) -> File:
     """A file of the repository as one of the site: a text, a picture, a source in a page, or a folder as a list."""
-    file, here = ROOT / path, dict(src_uri=_place(path), inclusion=InclusionLevel.NOT_IN_NAV)
-    if file.is_dir():
-        names = sorted(each.name for each in file.iterdir() if not each.name.startswith(("__", ".")))
-        return File.generated(config, content="\n".join([f"# {path}", "", *(f"- `{name}`" for name in names)]), **here)
+    file, place, hidden = ROOT / path, _place(path), InclusionLevel.NOT_IN_NAV
     if file.suffix == ".md" or file.suffix in PICTURES:
-        return File.generated(config, abs_src_path=str(file), **here)
+        return File.generated(config, place, abs_src_path=str(file), inclusion=hidden)
     kind = {".py": "python", ".toml": "toml", ".cpp": "cpp", ".json": "json", ".sh": "bash"}.get(file.suffix, "text")
-    return File.generated(config, content=f"# {path}\n\n````{kind}\n{file.read_text()}\n````\n", **here)
+    text = f"````{kind}\n{file.read_text()}\n````" if file.is_file() else _listed(file)
+    return File.generated(config, place, content=f"# {path}\n\n{text}\n", inclusion=hidden)
+
+
+def _listed(folder: Path) -> str:
+    return "\n".join(f"- `{path.name}`" for path in sorted(folder.iterdir()) if not path.name.startswith(("_", ".")))
 
 
 class Shapes(griffe.Extension):
-    """Puts the shape that stands behind an argument's annotation before what its docstring says of it."""
+    """Ends what is said of a function by the shapes that stand behind its arguments and its answer."""
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         """Called by griffe for every function that it has read."""
-        if func.docstring is None or func.lineno is None:
+        if func.docstring is None or func.lineno is None or func.docstring.lineno is None:
             return
-        for line in func.lines[: max(func.docstring.lineno or 0, func.lineno) - func.lineno]:
-            name, shape = re.match(r"\s*(\w+):", line), _SHAPE.search(line)
-            if name and shape:
-                said = re.compile(rf"^(\s+{name[1]}): ", re.MULTILINE)
-                func.docstring.value = said.sub(rf"\1: `{shape[1]}` ", func.docstring.value, count=1)
-
+        shapes = []
+        for line in func.lines[: func.docstring.lineno - func.lineno]:
+            if (name := re.match(r"\s*(\w+):|\s*\)\s*(->)", line)) and (shape := _SHAPE.search(line)):
+                shapes.append(f"`{name[1] or 'returned'}: {shape[1]}`")
+        if shapes:
+            func.docstring.value += f"\n\n**Shapes:** {'; '.join(shapes)}."

@@ -11,7 +11,7 @@ import threading
 import tomllib
 import webbrowser
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import rgbx
@@ -59,10 +59,8 @@ def main(arguments: argparse.Namespace) -> int:
             if arguments.open if arguments.open is not None else _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-        try:
+        with suppress(KeyboardInterrupt):  # how a server is ended
             _Server(app, tell).run(sockets=[listener])
-        except KeyboardInterrupt:  # how a server is ended
-            pass
     return 0
 
 
@@ -159,12 +157,12 @@ def list_samples(folder: Path, model: MultimodalModel) -> list[Sample]:
     folders = {name: folder / name for name in model.modalities if (folder / name).is_dir()}
     declared = (folder / DECLARATION).is_file() or not folders
     source = open_dataset(folder, wanted=model.modalities) if declared else open_paths(folders, colours=())
-    said = {name: _said(folder, name, source, model) for name in source.maps}
+    said = {name: words for name in source.maps if (words := _said(folder, name, source, model))}
     found = []
     for frame in source.read(range(min(SHOWN, len(source.ids)))):
         files = {name: file for name, file in frame.values.items() if isinstance(file, Path)}
         if set(files) != set(frame.values):
-            raise ConfigError(f"--samples {folder}: its maps are not files of their own; give a folder for each map")
+            raise ConfigError(f"--samples {folder}: frame {frame.sample_id} has maps that are no files of their own")
         found.append(Sample(frame.sample_id, files, said))
     return found
 
@@ -176,5 +174,8 @@ def _said(folder: Path, name: str, source: Source, model: MultimodalModel) -> Op
     known, own = source.inputs[name].known, map_inputs([name], {}, model.trained_on)[name].known
     options = known.as_dict() if known else None
     if known is None or options is None:
-        raise ConfigError(f"--samples {folder}: the files of {name} are stored in a way of their dataset's own")
+        raise ConfigError(
+            f"--samples {folder}: this dataset reads {name} in a way of its own; expected another, or a folder that "
+            f"holds the folders {' and '.join(source.maps)}"
+        )
     return {} if own == known else {"unit": known.unit, **options}

@@ -106,8 +106,8 @@ class Deployed(nn.Module):
         found: list[Tensor] = []
         for head, task in self.model.tasks.items():
             for branch in self.branches:
-                found += self._answer(task, outputs[head][branch][..., :height, :width])
-        return tuple(found)
+                found += self._answer(task, outputs[head][branch])
+        return tuple(x[..., :height, :width] for x in found)  # last, where there is least to copy
 
     def _pad(
         self,
@@ -126,9 +126,11 @@ class Deployed(nn.Module):
     ) -> list[Tensor]:
         if task.kind != "classes":
             return [task.range.denormalise(output) if isinstance(task, Map) else output]
-        probability = output.softmax(1)
-        confidence, ids = probability.max(1)
-        return [ids.to(torch.uint8), confidence, *([probability] if self.scores else [])]
+        largest, ids = output.max(1, keepdim=True)
+        shares = (output - largest).exp()  # runtimes turn axes round for a softmax that is not of the last one
+        whole = shares.sum(1, keepdim=True)
+        answer = [ids[:, 0].to(torch.uint8), whole.reciprocal()[:, 0]]
+        return [*answer, shares / whole] if self.scores else answer
 
 
 def trace(deployed: Deployed) -> ExportedProgram:

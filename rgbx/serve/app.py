@@ -157,7 +157,7 @@ def build_app(
         Route("/samples/{number:int}/{name}", service.sample_file),
     ]
     handlers = {RefusedError: _told, HTTPException: _told_by_http, 500: _told_of_failure}
-    return _Guard(Starlette(routes=routes, exception_handlers=handlers), host)  # type: ignore[arg-type]
+    return _Guard(Starlette(routes=routes, exception_handlers=handlers), host)
 
 
 class _Service:
@@ -450,8 +450,9 @@ def _expected(option: str) -> str:
 
 def _words(name: str, given: object) -> tuple[str, ...]:
     """The words of a field: of a list, or of texts with spaces between them."""
-    texts = given if isinstance(given, (list, tuple)) else [given]
-    if not all(isinstance(text, str) for text in texts):
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    texts = [text for text in listed if isinstance(text, str)]
+    if len(texts) < len(listed):
         raise RefusedError(400, f"{name} is {str(given)[:LONGEST_WORD]}; expected a list of words")
     return tuple(dict.fromkeys(word for text in texts for word in text.split()))
 
