@@ -36,12 +36,13 @@ def make_frames(folder, count=16, size=(72, 96)):
     """A picture on the wall and a box before it, of one colour: only depth tells them apart."""
     rng = np.random.default_rng(0)
     for index in range(count):
-        rgb = np.linspace(*rng.uniform(60, 220, (2, 3)), size[1]) + rng.normal(0, 10, (*size, 3))
+        rgb = cv2.resize(rng.uniform(0, 255, (6, 8, 3)), size[::-1])
+        colour = rng.uniform(0, 255, 3)
         depth, label = np.full(size, 3000.0), np.zeros(size, np.uint8)
         for kind, left in enumerate(rng.permutation((8, 52)), start=1):
-            top = rng.integers(4, 32)
-            rows, columns = slice(top, top + 36), slice(left, left + 36)
-            rgb[rows, columns] = (40, 60, 200)
+            top, height, width = rng.integers((4, 16, 16), (32, 40, 40))
+            rows, columns = slice(top, top + height), slice(left, left + width)
+            rgb[rows, columns] = colour
             depth[rows, columns] -= 600 * (kind == 2)
             label[rows, columns] = kind
         depth[rng.random(size) < 0.02] = 0

@@ -224,8 +224,8 @@ def test_compiles_to_one_graph(method):
 
 
 def test_exports_with_a_dynamic_batch(method):
-    """The backbone; decoders do not depend on the method, and are exported in tests/models."""
-    backbone = make(method).eval().backbone
+    """The backbone with exchange at two depths; decoders do not depend on it, and are exported in tests/models."""
+    backbone = make(method if method in WITHOUT_STAGES else {"name": method, "stages": [2, 4]}).eval().backbone
 
     class Features(nn.Module):
         def __init__(self):
