@@ -7,7 +7,8 @@ import socket
 import torch
 from torch.multiprocessing import start_processes
 
-multiprocessing.set_forkserver_preload(["rgbx.cli.train", "rgbx.cli.evaluate"])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["rgbx.cli.train", "rgbx.cli.evaluate"])
 
 
 def two_processes(function, *arguments):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from processes import FORKS
 from small_models import LABELS, small
 
 import rgbx.cli.train
@@ -254,11 +255,10 @@ def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     assert hint("python", "-m", "rgbx", "train") == f"torchrun --nproc-per-node 2 -m rgbx train {expected}"
 
 
-def wait_for(path, process, seconds=60):
+def wait_for(path, running, seconds=60):
     start = time.monotonic()
     while not path.exists():
-        if process.poll() is not None or time.monotonic() - start > seconds:
-            raise AssertionError(f"{path} did not appear: {process.communicate()}")
+        assert running() and time.monotonic() - start < seconds, f"{path} did not appear"
         time.sleep(0.02)
 
 
@@ -271,7 +271,7 @@ def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     )
     command = ("tools/train.py", config, "--work-dir", work_dir)
     process = start_tool(*command)
-    wait_for(work_dir / "epoch_1.pth", process)
+    wait_for(work_dir / "epoch_1.pth", lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
@@ -283,10 +283,11 @@ def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     )
 
     newest = max(int(re.findall(r"\d+", name)[0]) for name in checkpoints(work_dir))
-    process = start_tool(*command, "--resume")
-    wait_for(work_dir / f"epoch_{newest + 1}.pth", process)
-    process.kill()
-    process.communicate()
+    again = FORKS.Process(target=main, args=([*map(str, command[1:]), "--resume"],))
+    again.start()
+    wait_for(work_dir / f"epoch_{newest + 1}.pth", again.is_alive)
+    again.kill()
+    again.join()
     for name in checkpoints(work_dir):
         torch.load(work_dir / name, weights_only=True)
 
