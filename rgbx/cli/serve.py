@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import socket
 import sys
@@ -59,6 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
             if arguments.open if arguments.open is not None else _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form its answer tells
         with suppress(KeyboardInterrupt):  # how a server is ended
             _Server(app, tell).run(sockets=[listener])
     return 0
