@@ -40,8 +40,6 @@ NAMED = {
     ),
     r"torchrun .* rgbx train .*": "tests/cli/test_train.py::test_two_processes_and_one_writer",
     r"torchrun .* rgbx predict .*": "tests/cli/test_predict.py::test_processes_share_the_frames",
-    r"rgbx serve .*": "tests/docs/test_serve_page.py::test_the_commands_serve",
-    r"curl \S*/predict .*": "tests/docs/test_serve_page.py::test_the_form_of_curl",
     r"python -m rgbx\.ops build": "tests/ops/test_build.py::test_a_library_says_what_it_was_built_from",
     r"python -m rgbx\.ops": "tests/ops/test_extension.py::test_the_report_names_every_device_and_a_reason",
 }
