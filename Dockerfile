@@ -38,6 +38,7 @@ RUN python3 -m venv /opt/rgbx \
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY configs configs
 COPY data/samples data/samples
+COPY benchmarks/results benchmarks/results
 COPY rgbx rgbx
 # Without isolation the build finds torch, and with it compiles the kernels.
 RUN pip install --no-build-isolation -c constraints.txt ".[${EXTRAS}]"

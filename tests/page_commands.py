@@ -34,6 +34,7 @@ OWN = {
     "test_objectives_page.py::test_an_objective_of_the_user": ("docs/objectives.md", 1, 3),
     "test_objectives_page.py::test_two_games": ("docs/objectives.md", 3, 4),
     "test_retrieval_page.py::test_the_page_runs": ("docs/retrieval.md", 0, 6),
+    "test_sharing_page.py::test_the_commands_of_the_page": ("docs/sharing.md", 0, 8),
     "test_tasks_page.py::test_a_task_of_the_user": ("docs/tasks.md", 0, 3),
     "test_translation_page.py::test_commands": ("docs/translation.md", 0, 4),
 }

@@ -112,7 +112,7 @@ def test_quick_start_in_python(monkeypatch, capsys):
     (block,) = blocks("docs/index.md")
     names: dict = {}
     exec(block, names)
-    assert list(names["both"].inputs) == ["rgb", "depth"] and list(names["alone"].inputs) == ["rgb"]
+    assert "depth" in names["both"].inputs and list(names["alone"].inputs) == ["rgb"]
     assert capsys.readouterr().out.count("'floor'") == 2
 
 

@@ -47,14 +47,16 @@ def test_what_is_copied_is_there_and_let_in():
     for source in copied():
         path = ROOT / source
         files = (
-            [path] if path.is_file() else [file for file in path.rglob("*") if file.suffix in (".py", ".toml", ".cpp")]
+            [path]
+            if path.is_file()
+            else [file for file in path.rglob("*") if file.suffix in (".py", ".toml", ".cpp", ".md")]
         )
         assert files and all(let_in(str(file.relative_to(ROOT))) for file in files), source
 
 
 @pytest.mark.parametrize(
     "path", [".git/config", ".venv/bin/python", "data/nyudv2/rgb/1.png", "work_dirs/a/b.pth", "rgbx/ops/librgbx_cpu.so",
-             "rgbx/cli/__pycache__/main.pyc", "tests/conftest.py"],
+             "rgbx/cli/__pycache__/main.pyc", "tests/conftest.py", "benchmarks/ops.py"],
 )  # fmt: skip
 def test_what_is_kept_out(path):
     assert not let_in(path)

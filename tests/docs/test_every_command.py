@@ -30,6 +30,8 @@ from rgbx.models.checkpoint import to_plain
 # Commands that a test of their own runs, as they stand on the page or on data as small.
 NAMED = {
     r"rgbx study configs/studies/rooms\.py .*": "tests/cli/test_study.py::test_a_real_study",
+    r"rgbx serve .*": "tests/docs/test_serve_page.py::test_the_commands_serve",
+    r"curl .*/predict .*": "tests/docs/test_serve_page.py::test_the_form_of_curl",
     r"rgbx prepare nyudv2 .*": "tests/datasets/prepare/test_nyudv2.py::test_lists_hold_the_published_frames",
     r"rgbx prepare cityscapes .*": "tests/datasets/prepare/test_cityscapes.py::test_read_back",
     r"rgbx prepare mfnet .*": "tests/cli/test_prepare.py::test_checksums_are_those_of_the_files",

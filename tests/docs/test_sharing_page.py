@@ -82,9 +82,9 @@ def test_the_commands_of_the_page(trained, run_tools):
     text = (ROOT / "docs/sharing.md").read_text()
     commands = re.findall(r"^    (rgbx .*)$", text, re.MULTILINE)
     assert len(commands) == 8
-    for command in commands:
-        words = command.replace("CONFIG", "configs/rooms/small.py").replace("OWNER/NAME", "owner/name")
-        run_tools(words + " --overwrite" * ("predict" in words) + " --map depth scale=1000" * ("predict" in words))
+    predicting = "--out predictions --overwrite --map depth scale=1000"
+    theirs = {"CONFIG": "configs/rooms/small.py", "OWNER/NAME": "owner/name", "--out predictions": predicting}
+    run_tools("\n".join(commands), theirs)
     (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     names: dict = {}
     exec(block.replace('depth="b.png"', 'depth="b.png", depth_scale=1000'), names)
