@@ -509,7 +509,8 @@ def _add_test(parser: Parser) -> None:
     _add_shared(parser, *OF_CONFIGS)
     parser.add_argument(
         "checkpoint",
-        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
+        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last; also a "
+        "model's folder, or hf-hub:OWNER/NAME",
     )
     _add_shared(parser, "--model-from")
     parser.add_argument(
@@ -568,7 +569,11 @@ _MAP: dict[str, Any] = {
 
 
 def _add_predict(parser: Parser) -> None:
-    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument(
+        "checkpoint",
+        help="a checkpoint, or a work directory: its best checkpoint, or else its last; also a model's folder, or "
+        "hf-hub:OWNER/NAME",
+    )
     parser.add_argument(
         "inputs",
         nargs="+",

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from small_models import DENSE, LABELS, diverse, small
+from small_models import DENSE, LABELS, UNET, diverse, small
 
 from rgbx.export.onnx import run_onnx, write_onnx
 from rgbx.export.program import Deployed, described, run_torch, trace, write_torch
@@ -12,7 +12,7 @@ from rgbx.export.program import Deployed, described, run_torch, trace, write_tor
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
-    model = diverse(small(heads={"labels": LABELS, "dense": DENSE})).eval()
+    model = diverse(small(heads={"labels": LABELS, "dense": DENSE}, backbone=UNET)).eval()
     model.describe({"classes": list("abcde"), "palette": [[k, 0, 0] for k in range(5)], "stored": {"depth": {}}})
     deployed = Deployed(model, ("rgb", "depth"), scores=True, branches=True)
     about = {**described(deployed, {"file": "a.pth", "sha256": "0"}), "opset": 20}

@@ -143,7 +143,8 @@ def test_what_a_mask_says_is_not_measured_is_fed_as_nan():
 
 def test_what_is_not_exported_is_refused():
     clips = small("classes", fusion="mea", modalities=("rgb", "depth")).eval()
-    with pytest.raises(ValueError, match="this model reads clips"):
+    clips.describe({"clips": {"depth": 5}})
+    with pytest.raises(ValueError, match="trained on clips of 5 frames; export takes one frame of each map"):
         Deployed(clips, ("rgb",))
     heads = {name: dict(task="classes", num_classes=2) for name in ("a", "a_confidence")}
     with pytest.raises(ValueError, match="two outputs would be called 'a_confidence'"):
