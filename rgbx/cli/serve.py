@@ -73,6 +73,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
+                log_config=None,  # uvicorn's own closes every other handler of the process
                 log_level="warning",
                 lifespan="off",
                 server_header=False,
