@@ -1,5 +1,6 @@
 # make demo: predict with the checkpoint of the samples, then train, test and report on synthetic rooms, from nothing.
 # make test: run the tests.
+# make site: build the documentation as pages, site/index.html.
 # make build-ops: compile the fusion kernels, as far as this machine allows (RGBX_BUILD_CUDA=auto|0|1).
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ ROOMS := data/rooms
 DEMO := work_dirs/demo
 CONFIG := configs/rooms/asymfusion_small_rooms_160x120.py
 
-.PHONY: demo demo-samples test lint install build-ops clean
+.PHONY: demo demo-samples test lint site install build-ops clean
 
 demo: demo-samples $(DEMO)/done
 	$(BIN)/rgbx test $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures --report $(DEMO)/report
@@ -38,6 +39,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Without a warning, and without asking anything of the network.
+site: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 install: $(VENV)/installed
 
 build-ops: $(VENV)/installed
@@ -62,4 +67,4 @@ $(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/pyt
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) $(ROOMS) $(DEMO)
+	rm -rf $(VENV) $(ROOMS) $(DEMO) site

@@ -1,5 +1,5 @@
-"""Packaging that pyproject.toml cannot express: configs/ travels as rgbx.configs and data/samples/ as rgbx.samples,
-and the kernels are optional.
+"""Packaging that pyproject.toml cannot express: configs/ travels as rgbx.configs, data/samples/ as rgbx.samples, and
+what `rgbx models` lists as rgbx.results; the kernels are optional.
 
 The kernels are built where torch is importable here (`pip install --no-build-isolation`) and a compiler is found;
 without them rgbx runs on plain torch. `rgbx/ops/build.py` says how, and reads RGBX_BUILD_CUDA.
@@ -39,13 +39,15 @@ has_torch = importlib.util.find_spec("torch") is not None
 kernels = [Extension("rgbx.ops.librgbx_cpu", ["rgbx/ops/csrc/exchange_cpu.cpp"], optional=True)] if has_torch else []
 
 setup(
-    packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs", "rgbx.samples"],
-    package_dir={"rgbx.configs": "configs", "rgbx.samples": "data/samples"},
+    packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs", "rgbx.samples", "rgbx.results"],
+    package_dir={"rgbx.configs": "configs", "rgbx.samples": "data/samples", "rgbx.results": "benchmarks/results"},
     package_data={
         "rgbx": ["py.typed"],
         "rgbx.report": ["*.css", "*.js"],
+        "rgbx.serve": ["*.css", "*.html", "*.js", "*.json"],
         "rgbx.ops": ["csrc/*"],
         "rgbx.configs": ["**/*.py"],
+        "rgbx.results": ["models.json", "models/*.json"],
         "rgbx.samples": ["*.toml", "*.txt", "*.pth", "*/*.png"],
     },
     ext_modules=kernels,

@@ -2,4 +2,5 @@
 
 PAINTS = ("random", "class")  # of the surfaces of rendered rooms
 PRECISIONS = ("float32", "bfloat16", "float16")
+TRACKERS = ("mlflow", "wandb", "tensorboard", "clearml", "neptune", "aim", "dvclive")  # each the name of its package
 SAVED = ("ids", "colours", "overlay", "confidence", "strip", "areas", "video")  # of predictions

@@ -10,10 +10,12 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
+MOST_PIXELS = 1 << 26  # of an image
 TEXT_LIMIT = 64 << 20
 _MARKS = (  # UTF-32's first, as it begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
@@ -27,6 +29,27 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+
+
+@dataclass(frozen=True)
+class FileInMemory:
+    """The bytes of a file that lies on no disk, read wherever files are.
+
+    Attributes:
+        name: what messages call it; no path.
+        data: all of it.
+        most_pixels: of the map that it holds; more are refused before they are decoded.
+    """
+
+    name: str
+    data: bytes
+    most_pixels: int = MOST_PIXELS
+
+    def __str__(self) -> str:
+        return self.name
+
+
+File = str | Path | FileInMemory
 
 
 def existing_file(path: str | Path, what: str = "") -> Path:
@@ -66,11 +89,11 @@ def refuse_unwritable(path: Path, advice: str) -> None:
         raise PermissionError(f"{path} cannot be written, as {there} is read-only: {advice}")
 
 
-def read_file(path: str | Path, most: int = MOST_BYTES, what: str = "") -> bytes:
+def read_file(path: File, most: int = MOST_BYTES, what: str = "") -> bytes:
     """All of a regular file.
 
     Args:
-        path: of the file, or a link to it.
+        path: of the file, or a link to it; or one in memory.
         most: bytes that it may have.
         what: see `existing_file`.
 
@@ -78,6 +101,8 @@ def read_file(path: str | Path, most: int = MOST_BYTES, what: str = "") -> bytes
         FileNotFoundError, OSError: it is not there, or cannot be read.
         ValueError: see `existing_file`; or a file of more bytes.
     """
+    if isinstance(path, FileInMemory):
+        return path.data
     file = existing_file(path, what)
     try:
         size = file.stat().st_size

@@ -1,4 +1,4 @@
-"""What training leaves in a work directory: which checkpoint is the best, the last, and the config."""
+"""Which file a checkpoint's name means: the best or the last of a work directory, a model's folder, or a hub's name."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from rgbx._files import existing_file
 from rgbx._text import nearest, nearest_file
 
 LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
+WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"  # of a model as a folder
+HUB = "hf-hub:"
+_OF_HUB = re.compile(
+    r"hf-hub:(?P<repository>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w.-][\w./-]{0,199}))?", re.ASCII
+)
 
 
 def find_result(path: str | Path) -> Path:
-    """The checkpoint to evaluate: the file itself, or a work directory's best one, or its last.
+    """The checkpoint to evaluate: the file itself, a work directory's best one or its last, or the weights of a folder.
+
+    A name on a hub stays as it is, see `rgbx.models.folder.find_checkpoint`, which fetches it.
 
     Raises:
         FileNotFoundError: nothing lies there, or a directory without checkpoints.
-        ValueError: neither a file nor a directory.
+        ValueError: neither a file nor a directory, or no name that a hub's repository can have.
     """
+    if str(path).startswith(HUB):
+        hub_name(str(path))
+        return Path(path)
     path = Path(path)
     if path.is_file():
         return path
@@ -28,12 +38,29 @@ def find_result(path: str | Path) -> Path:
         return existing_file(path, "checkpoint")  # says what it is
     best = sorted(path.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)
     found = best[-1] if best else find_last(path)
+    if found is None and all((path / name).is_file() for name in (WEIGHTS, DESCRIPTION)):
+        found = path / WEIGHTS
     if found is None:
         raise FileNotFoundError(
-            f"the folder {path} holds no checkpoint (best_*.pth or epoch_*.pth): give a checkpoint's file, or the work "
-            "directory of a training that has finished an epoch"
+            f"the folder {path} holds no checkpoint (best_*.pth or epoch_*.pth, or {WEIGHTS} with {DESCRIPTION}): give "
+            "a checkpoint's file, the work directory of a training that has finished an epoch, or a folder of rgbx "
+            "models save"
         )
     return found
+
+
+def hub_name(text: str) -> tuple[str, str | None]:
+    """Repository and revision of "hf-hub:OWNER/NAME" or "hf-hub:OWNER/NAME@REVISION"; None for the main one.
+
+    Raises:
+        ValueError: another form.
+    """
+    found = _OF_HUB.fullmatch(text)
+    if found is None or ".." in text:
+        raise ValueError(
+            f"{text[:300]!r} names no model of a hub; expected hf-hub:OWNER/NAME, or with @REVISION behind it"
+        )
+    return found["repository"], found["revision"]
 
 
 def find_last(work_dir: str | Path) -> Path | None:

@@ -7,6 +7,7 @@ Tests that need them skip, with the reason, where they are absent.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import runpy
@@ -48,6 +49,15 @@ def browser() -> Iterator[Browser]:
         )
         yield started
         started.close()
+
+
+@pytest.fixture
+def own_loop() -> Iterator[None]:
+    """Lets a test run an event loop in this thread, where that of `browser` may be waiting."""
+    waiting = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(waiting)
 
 
 class Companion(NamedTuple):

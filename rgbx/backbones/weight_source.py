@@ -1,13 +1,20 @@
-"""Where pretrained weights come from: a file, the hub's cache on this machine, or one short look at the network."""
+"""Where weights come from: a file, the hub's cache on this machine, or one short look at the network."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import get_session
 
 from rgbx.backbones._timm import timm
@@ -15,6 +22,7 @@ from rgbx.backbones._timm import timm
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".safetensors")
 HUB = "hf-hub:"
 ADVICE = ": download them elsewhere and pass pretrained='/path/to/file'"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 5.0
 """Seconds in which the hub must answer; its own client retries for most of a minute."""
 
@@ -65,8 +73,7 @@ def _from_hub(repository: str, filename: str | None) -> Path:
         cached = try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(cached, str):
             return Path(cached)
-    if constants.HF_HUB_OFFLINE or not _answers(hf_hub_url(repository, names[0])):
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+    if why := _unreachable(repository, names[0]):
         raise ConnectionError(f"pretrained weights {repository} are not on this machine, and {why}{ADVICE}")
     return _download(repository, names, revision or None)
 
@@ -101,3 +108,57 @@ def _download(repository: str, names: Sequence[str], revision: str | None) -> Pa
                 f"pretrained weights {repository} could not be fetched ({type(error).__name__}){ADVICE}"
             ) from error
     raise FileNotFoundError(f"pretrained weights: the repository {repository} has none of {list(names)}")
+
+
+def fetch_snapshot(repository: str, names: Sequence[str], revision: str | None = None) -> Path:
+    """The folder of this machine's cache where files of a repository lie, all of one commit.
+
+    The hub is asked whether they are still the newest; where it does not answer, those of the cache are taken, as the
+    hub's own client does. A commit does not change, and is asked for once.
+
+    Args:
+        repository: "OWNER/NAME".
+        names: of the files; all are needed.
+        revision: a branch, a tag or a commit; None for the main branch.
+
+    Raises:
+        FileNotFoundError: no such repository, revision or file.
+        PermissionError: a repository whose owners want to be asked.
+        ConnectionError: the files are not on this machine, and the hub does not answer, or breaks off.
+    """
+    cached = [try_to_load_from_cache(repository, name, revision=revision) for name in names]
+    here = [Path(path).parent for path in cached if isinstance(path, str)]
+    what, whole = f"model {repository}", len(here) == len(names)
+    if whole and _COMMIT.fullmatch(revision or ""):
+        return here[0]
+    if why := _unreachable(repository, names[0]):
+        if whole:
+            return here[0]
+        raise ConnectionError(f"{what} is not on this machine, and {why}")
+    try:
+        first = Path(hf_hub_download(repository, names[0], revision=revision))
+        for name in names[1:]:
+            hf_hub_download(repository, name, revision=first.parent.name)
+    except GatedRepoError as error:
+        where = f"{constants.ENDPOINT}/{repository}"
+        raise PermissionError(f"{what}: its owners want to be asked, at {where}; then log in: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{what}: the hub has no such repository, or it is private: then log in (hf auth login) or set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(f"{what} has no branch, tag or commit {revision!r}") from error
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError):  # a connection that broke
+            raise ConnectionError(f"{what} could not be fetched: {constants.ENDPOINT} cannot be reached") from error
+        raise FileNotFoundError(f"{what} is none of rgbx: its repository lacks one of {', '.join(names)}") from error
+    except Exception as error:  # the hub's client raises many kinds
+        raise ConnectionError(f"{what} could not be fetched ({type(error).__name__})") from error
+    return first.parent
+
+
+def _unreachable(repository: str, name: str) -> str:
+    """Why the hub is not asked; "" where it answers."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return "" if _answers(hf_hub_url(repository, name)) else f"{constants.ENDPOINT} cannot be reached"

@@ -6,6 +6,7 @@ A command is an entry of `COMMANDS`; `main` of its module gets what `parse` retu
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shlex
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rgbx
-from rgbx._choices import PAINTS, PRECISIONS, SAVED
+from rgbx._choices import PAINTS, PRECISIONS, SAVED, TRACKERS
 from rgbx._files import existing_file, refuse_unwritable
 from rgbx._protocol import PROTOCOLS
-from rgbx._runs import config_hint, find_last, find_result
+from rgbx._runs import HUB, config_hint, find_last, find_result, hub_name
 from rgbx._text import nearest, nearest_file
 
 WHOSE_MODEL = ("checkpoint", "config")
@@ -459,6 +460,14 @@ def _add_train(parser: Parser) -> None:
         metavar="CHECKPOINT",
         help="start from the weights that fit, also of other classes or modalities; a file or a work directory",
     )
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=TRACKERS,
+        metavar="TRACKER",
+        help=f"also log to an experiment tracker: {', '.join(TRACKERS)}; once for each",
+    )
     parser.add_argument("--seed", type=_seed, help="of everything random (0)")
     parser.add_argument("--deterministic", action="store_true", help="use only deterministic algorithms")
     parser.add_argument(
@@ -482,6 +491,9 @@ def _check_train(arguments: argparse.Namespace) -> None:
                 "what a config says is changed by --cfg-options, or in the file"
             )
     _check_config(arguments)
+    for tracker in arguments.log:
+        if importlib.util.find_spec(tracker) is None:
+            raise ConfigError(f"--log {tracker} needs its package, which is not installed: pip install {tracker}")
     if arguments.launcher == "pytorch" and arguments.device is not None:
         raise ConfigError("--device is for one process: those of torchrun take a GPU each, or the CPU where none is")
     if arguments.resume not in (None, "auto") and arguments.load_from:
@@ -497,7 +509,8 @@ def _add_test(parser: Parser) -> None:
     _add_shared(parser, *OF_CONFIGS)
     parser.add_argument(
         "checkpoint",
-        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
+        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last; also a "
+        "model's folder, or hf-hub:OWNER/NAME",
     )
     _add_shared(parser, "--model-from")
     parser.add_argument(
@@ -556,7 +569,11 @@ _MAP: dict[str, Any] = {
 
 
 def _add_predict(parser: Parser) -> None:
-    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument(
+        "checkpoint",
+        help="a checkpoint, or a work directory: its best checkpoint, or else its last; also a model's folder, or "
+        "hf-hub:OWNER/NAME",
+    )
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -1042,6 +1059,68 @@ def _check_convert(arguments: argparse.Namespace) -> None:
         existing_file(arguments.source, "checkpoint")
 
 
+def _add_models(parser: Parser) -> None:
+    parser.add_argument(
+        "--configs",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these, such as rooms/asymfusion_r18_rooms_160x120",
+    )
+    parser.add_argument(
+        "--latency", action="store_true", help="measure parameters, operations and time here, with random weights"
+    )
+    parser.add_argument("--repeats", type=positive, default=10, metavar="N", help="timed passes of each (10)")
+    parser.add_argument("--json", metavar="FILE", help="write what the models take there")
+    parser.add_argument("--markdown", metavar="FILE", help="write the list as a page, with all scores")
+    parser.add_argument("--device", default="auto", help=SHARED["--device"]["help"])
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    save = actions.add_parser(
+        "save",
+        help="a checkpoint as a folder that hubs take",
+        description="Write FOLDER/model.safetensors, config.json and README.md, a model card. `rgbx.load` and every "
+        "command take the folder as a checkpoint.",
+    )
+    push = actions.add_parser(
+        "push",
+        help="such a folder to the Hugging Face hub",
+        description="Upload a checkpoint to OWNER/NAME of the Hugging Face hub, as the folder that save writes; others "
+        "load it as hf-hub:OWNER/NAME. Log in before, by hf auth login.",
+    )
+    for each in (save, push):
+        each.add_argument("checkpoint", help="a checkpoint, a work directory, or a folder of save")
+    save.add_argument("folder", help="to write")
+    push.add_argument("repository", metavar="OWNER/NAME", help="on the hub; made where it is not there")
+    for each in (save, push):
+        each.add_argument(
+            "--results",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="result files of rgbx test, of this checkpoint, that the card tells",
+        )
+        each.add_argument("--license", metavar="NAME", help="as the hub names it, such as mit")
+        each.add_argument("--trust", **SHARED["--trust"])
+    save.add_argument("--force", action="store_true", help="replace files that are there")
+    push.add_argument("--private", action="store_true", help="for its owner alone; the owner's default otherwise")
+    push.add_argument("--revision", metavar="BRANCH", help="the branch to write (main)")
+
+
+def _check_models(arguments: argparse.Namespace) -> None:
+    if arguments.action is None:
+        for name in arguments.configs:
+            existing_config(f"{name.removesuffix('.py')}.py")
+        return
+    stated = [f"--{name}" for name in ("configs", "latency", "json", "markdown") if getattr(arguments, name)]
+    if stated:
+        raise ConfigError(f"{stated[0]} is of the list of models; {arguments.action} takes none")
+    find_result(arguments.checkpoint)
+    for path in arguments.results:
+        existing_file(path, "result file")
+    if arguments.action == "push":
+        hub_name(f"{HUB}{arguments.repository}" + (f"@{arguments.revision}" if arguments.revision else ""))
+
+
 def _add_render_rooms(parser: Parser) -> None:
     parser.epilog = (
         "Writes OUT/{train,val,test}/{map}/000000.png. Frames that are there already are kept, so an interrupted run "
@@ -1065,6 +1144,43 @@ def _add_render_rooms(parser: Parser) -> None:
     parser.add_argument(
         "--contact-sheet", type=Path, metavar="PNG", help="also draw the first train frames, one per row"
     )
+
+
+def _port(text: str) -> int:
+    wrong = f"{text!r} is no port, 1 to 65535, or 0 for any that is free"
+    if (port := _whole(text, 0, wrong)) > 65535:
+        raise argparse.ArgumentTypeError(wrong)
+    return port
+
+
+def _add_serve(parser: Parser) -> None:
+    parser.epilog = "Nothing that is sent is written or kept. Ctrl-C ends it."
+    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0 takes any that is free (8000)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="another lets other machines in (127.0.0.1)"
+    )
+    parser.add_argument(
+        "--open",
+        action=argparse.BooleanOptionalAction,
+        help="open the page in a browser (where there is a screen)",
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="FOLDER",
+        help="frames to click on the page: a dataset's folder, or one with a folder for each map, such as FOLDER/rgb "
+        "and FOLDER/depth, matched by stems",
+    )
+    parser.add_argument("--max-pixels", type=positive, default=1 << 22, metavar="N", help="of a frame (4194304)")
+    parser.add_argument("--max-megabytes", type=positive, default=64, metavar="N", help="of the files of a frame (64)")
+    parser.add_argument("--at-once", type=positive, default=2, metavar="N", help="frames computed side by side (2)")
+    _add_shared(parser, "--device", "--trust")
+
+
+def _check_serve(arguments: argparse.Namespace) -> None:
+    find_result(arguments.checkpoint)
+    if arguments.samples and not Path(arguments.samples).is_dir():
+        raise FileNotFoundError(f"--samples {arguments.samples}: no such folder{nearest_file(Path(arguments.samples))}")
 
 
 COMMANDS: dict[str, Command] = {
@@ -1095,6 +1211,13 @@ COMMANDS: dict[str, Command] = {
         "work_dirs/rooms rgb=photos depth=depths --map depth scale=1000 --out predictions",
         _add_predict,
         _check_predict,
+    ),
+    "serve": Command(
+        "try a model on a page of this machine, or by HTTP",
+        "serve",
+        "work_dirs/rooms --samples data/rooms/test --port 0",
+        _add_serve,
+        _check_serve,
     ),
     "translate": Command(
         "turn registered maps into files of another map",
@@ -1165,6 +1288,13 @@ COMMANDS: dict[str, Command] = {
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,
         _check_convert,
+    ),
+    "models": Command(
+        "list rgbx's own models; save one as a folder, push it to a hub",
+        "models",
+        "save work_dirs/rooms shared/rooms --license mit",
+        _add_models,
+        _check_models,
     ),
     "render-rooms": Command(
         "render a dataset of synthetic rooms",

@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from rgbx._runs import find_result
 from rgbx.cli.errors import command
 from rgbx.convert import KeyReport, convert_asymfusion, slim
 from rgbx.models import MultimodalModel
+from rgbx.models.folder import find_checkpoint
 
 
 @command("convert")
@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _slim(arguments: argparse.Namespace) -> int:
-    source = find_result(arguments.source)
+    source = find_checkpoint(arguments.source)
     before, after = slim(source, arguments.out, trust=arguments.trust, overwrite=arguments.force)
     print(
         f"{arguments.out} is written: {after / 1e6:.1f} MB of {before / 1e6:.1f}. It predicts and is fine-tuned from, "

@@ -30,7 +30,9 @@ LESS_MEMORY = {  # by command, what needs less
     "test": "--cfg-options test_dataloader.batch_size=1, --dtype auto, or windows by --protocol rgbx-sliding need less",
     "train": "a smaller --cfg-options train_dataloader.batch_size=N, or a smaller crop in the config, needs less",
 }
-OF_A_RUN = re.compile(r"\d{8}_\d{6}(_\d+)?|.+\.py|class_counts\.json")  # what it writes before its first step
+OF_A_RUN = re.compile(
+    r"\d{8}_\d{6}(_\d+)?|.+\.py|class_counts\.json|trackers\.json|mlruns"
+)  # what it writes before its first step
 
 
 Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed
 
-from rgbx._runs import find_result
+from rgbx._runs import HUB, WEIGHTS
 from rgbx._text import branch_title, modality_title, text_table
 from rgbx.cli.checks import check_loops
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
@@ -38,6 +38,7 @@ from rgbx.evaluate.selection import selection_facts
 from rgbx.evaluate.session import Observer, Session
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import read_checkpoint
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
@@ -56,8 +57,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     Exit code 0, 2 for a user's error, 130 for Ctrl-C.
     """
-    checkpoint = find_result(arguments.checkpoint)
-    config = configure(arguments, checkpoint.parent / "test")
+    checkpoint = find_checkpoint(arguments.checkpoint)
+    config = configure(arguments, checkpoint)
     with leaving_nothing(config.work_dir, unless=lambda: False), writers_closed():
         with building(arguments.config):
             runner = Runner.from_cfg(config)
@@ -222,8 +223,20 @@ def _heading(score: Score, percent: bool) -> str:
     return f"{word(score)}{f' ({unit})' if unit else ''}{' ↓' * score.lower}"
 
 
-def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
+def _log_folder(checkpoint: Path, given: str) -> Path:
+    """Where a test logs: beside the checkpoint, but not in a folder that is shared, nor in the cache of a hub."""
+    if checkpoint.name != WEIGHTS:
+        return checkpoint.parent / "test"
+    name = given.partition("@")[0] if given.startswith(HUB) else checkpoint.parent.resolve().name
+    return Path("work_dirs", Path(name).name, "test")
+
+
+def configure(arguments: argparse.Namespace, checkpoint: Path) -> Config:
     """The config for a test run: no pretrained weights, no average of weights, no resuming.
+
+    Args:
+        arguments: of the command.
+        checkpoint: its file.
 
     Raises:
         ConfigError: no test data, or arguments that cannot be followed.
@@ -235,11 +248,11 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
     check_roots(config, "test_dataloader")
     if arguments.every < 1:
         raise ConfigError(f"--every must be >= 1, found {arguments.every}")
-    config.work_dir = str(arguments.work_dir or work_dir)
+    config.work_dir = str(arguments.work_dir or _log_folder(checkpoint, arguments.checkpoint))
     use_launcher(config, arguments)
     without_initial_weights(config)
     if isinstance(config.model, dict):
-        derive_from_checkpoint(config.model, find_result(arguments.checkpoint), trust=arguments.trust)
+        derive_from_checkpoint(config.model, checkpoint, trust=arguments.trust)
         equal_class_weights(config.model)  # the checkpoint holds those that training counted
     config.load_from, config.resume, config.ema, config.visualizer = None, False, False, None
     if arguments.every > 1:
@@ -255,5 +268,14 @@ def configure(arguments: argparse.Namespace, work_dir: Path) -> Config:
 
 def config_identity(arguments: argparse.Namespace) -> dict[str, str]:
     """The config's file, and the SHA-256 of what it resolves to, wherever its data and results lie."""
-    resolved = load_config(arguments.config, options=arguments.cfg_options).pretty_text
-    return {"file": str(arguments.config), "sha256": hashlib.sha256(resolved.encode()).hexdigest()}
+    return {"file": str(arguments.config), "sha256": resolved_hash(arguments.config, arguments.cfg_options)}
+
+
+def resolved_hash(config: str | Path, options: Sequence[str] = ()) -> str:
+    """The SHA-256 of what a config resolves to, with overrides as "a.b.c=value"."""
+    return config_sha256(load_config(config, options=options))
+
+
+def config_sha256(config: Config) -> str:
+    """The SHA-256 of a config as it was read, before it was completed."""
+    return hashlib.sha256(config.pretty_text.encode()).hexdigest()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rgbx._runs import find_result
 from rgbx._text import text_table
 from rgbx._types import Batch, Meta
 from rgbx.cli.config import load_config
@@ -26,6 +25,7 @@ from rgbx.export.parity import Parity, synthetic
 from rgbx.export.program import SUFFIXES, Deployed, Runner, described, run_torch, trace, write_torch
 from rgbx.export.quantize import losses, quantise, score
 from rgbx.maps import replace_file
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.load import load
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.transforms import PackSample
@@ -60,7 +60,7 @@ class Data(NamedTuple):
 @command("export")
 def main(arguments: argparse.Namespace) -> int:
     """Traces, writes and checks each file, prints a table; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    checkpoint = find_result(arguments.checkpoint)
+    checkpoint = find_checkpoint(arguments.checkpoint)
     model = load(checkpoint, trust=arguments.trust)
     asked = [model.layout.order(text.split("+")) for text in arguments.modalities]
     subsets = list(dict.fromkeys(asked)) or usual_subsets(model.modalities)

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from rgbx._runs import find_result
 from rgbx._text import nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.cli.arguments import input_kind, predicted_paths
@@ -38,7 +36,8 @@ from rgbx.cli.sources import USUAL_GAP, Source, has_timestamps, open_dataset, op
 from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
-from rgbx.models.inputs import OPTIONS, Frame, MapInput, map_inputs
+from rgbx.models.folder import find_checkpoint
+from rgbx.models.inputs import WORDS, Frame, MapInput, map_inputs
 from rgbx.models.precision import autocast_dtype
 from rgbx.models.result import Result, ahead, predict_frames
 from rgbx.profile.measure import find_device
@@ -47,18 +46,6 @@ from rgbx.tasks import ENSEMBLE, Classes, Map, Task
 _COLOURS = ("rgb8", "encoded")
 _USUAL = ("ids", "overlay")
 THREADS = 2  # that read files, and as many that write them, while the model computes
-_KINDS: dict[str, Callable[[str], Any]] = {  # by the type of an option, how a word becomes its value
-    "float": float,
-    "float | None": float,
-    "tuple[float, ...]": float,
-    "int | None": int,
-    "bool": lambda text: {"true": True, "false": False}[text],
-    "str": str,
-}
-_WORDS: dict[str, Callable[[str], Any]] = {
-    "unit": str,
-    **{item.name: _KINDS[str(item.type)] for item in fields(Encoding) if item.name in OPTIONS},
-}
 
 
 def _finite(text: str) -> float:
@@ -72,7 +59,7 @@ def _finite(text: str) -> float:
 def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
     process, out = Process.of_environment(), Path(arguments.out)
-    checkpoint = find_result(arguments.checkpoint)
+    checkpoint = find_checkpoint(arguments.checkpoint)
     said = parse_maps(arguments.map, timed=True)
     delays = {name: words.pop("delay") for name, words in said.items() if "delay" in words}
     said = {name: words for name, words in said.items() if words}
@@ -433,7 +420,7 @@ def parse_map(words: Sequence[str], *, timed: bool = False) -> tuple[str, dict[s
     Raises:
         ConfigError: another form.
     """
-    (name, *texts), keys = words, {**_WORDS, **({"delay": _finite} if timed else {})}
+    (name, *texts), keys = words, {**WORDS, **({"delay": _finite} if timed else {})}
     found: dict[str, list[Any]] = {}
     for text in texts:
         key, _, value = text.partition("=")

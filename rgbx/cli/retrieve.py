@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from rgbx._files import refuse_unwritable
-from rgbx._runs import find_result
 from rgbx._text import nearest, text_table
 from rgbx._types import Options
 from rgbx.cli.arguments import mask_folders, named_paths, searched
@@ -31,6 +30,7 @@ from rgbx.maps.files import encode_png, file_hash, read_grey, replace_file
 from rgbx.maps.folders import MAP_SUFFIXES, image_files
 from rgbx.metrics import search_scores
 from rgbx.models import MultimodalModel, Predictor, load
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.inputs import MapInput, map_inputs, read_frame
 from rgbx.models.result import predict_frames
 from rgbx.models.search import LIBRARY, MANY, PAYS_TO_BUILD, WHOLE, CodeIndex, graph_of, installed
@@ -163,7 +163,7 @@ class Found:
 @command("retrieve")
 def main(arguments: argparse.Namespace) -> int:
     """Loads, indexes or reads the index, searches, tells and draws; exit code 0, 2 for a user's error."""
-    checkpoint, maps = find_result(arguments.checkpoint), searched(arguments)
+    checkpoint, maps = find_checkpoint(arguments.checkpoint), searched(arguments)
     refuse_unused(arguments, maps)
     model = load(checkpoint, device=find_device(arguments.device), trust=arguments.trust)
     head = find_head(model, arguments.head)

@@ -16,7 +16,7 @@ from rgbx.cli.arguments import existing_study
 from rgbx.cli.config import OF_WORKERS, Config, load_config, read_values
 from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, sentence
-from rgbx.cli.evaluate import config_identity
+from rgbx.cli.evaluate import config_sha256
 from rgbx.cli.model import config_model
 from rgbx.cli.options import parse_options
 from rgbx.datasets.sample import build_from
@@ -120,14 +120,14 @@ def _resolve(
     shown: Shown,
 ) -> Run:
     overrides = merge_overrides(method_overrides(study, method, arguments), {"randomness.seed": seed})
-    options = argparse.Namespace(config=str(study.config), cfg_options=as_options(overrides))
+    config = _load(study, method, overrides)
     return Run(
         method=method,
         seed=seed,
         folder=work_dir / study.folder_of(method, seed),
         overrides=overrides,
-        resolved=flatten(_load(study, method, overrides).to_dict()),
-        sha256=config_identity(options)["sha256"],
+        resolved=flatten(config.to_dict()),
+        sha256=config_sha256(config),
         subsets=study.subsets_of(method, model.modalities),
         shown=shown,
         objectives=tuple(map(objective_text, model.recipe["parameters"]["objectives"] if model.recipe else ())),

@@ -24,12 +24,14 @@ from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
 from rgbx.datasets import FolderDataset
 from rgbx.evaluate.metric import headlines
+from rgbx.models.folder import find_checkpoint
 from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.tasks import Embedding
 from rgbx.train.console import writers_closed
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
+from rgbx.train.trackers import add_trackers
 
 ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
 
@@ -205,13 +207,16 @@ def configure(arguments: argparse.Namespace) -> Config:
         randomness["deterministic"] = True
     config.randomness = {"seed": 0, **randomness}
     if arguments.load_from:
-        config.load_from = str(find_result(arguments.load_from))
+        config.load_from = str(find_checkpoint(arguments.load_from))
     if arguments.resume is not None or config.get("resume"):
         _resume(config, arguments.resume or "auto")
     if config.get("resume") and isinstance(config.model, dict):  # a run keeps the figures that it began with
         derive_from_checkpoint(config.model, config.load_from, trust=config.trust_checkpoint)
     if told := derive_from_data(config):
         print(told)
+    if arguments.log:
+        stem = Path(arguments.config).stem
+        add_trackers(config, arguments.log, Path(config.work_dir).resolve().name if stem == Path(CONFIG).stem else stem)
     return config
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rgbx._runs import find_result
 from rgbx.cli.arguments import named_paths
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, command
@@ -15,6 +14,7 @@ from rgbx.cli.model import config_model, model_from
 from rgbx.cli.predict import answers, describe_maps, parse_maps
 from rgbx.models import MultimodalModel, Predictor
 from rgbx.models.checkpoint import read_checkpoint
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.inputs import Frame, paired
 from rgbx.profile.measure import find_device
 from rgbx.tasks import Map
@@ -49,7 +49,7 @@ def read_translator(arguments: argparse.Namespace) -> MultimodalModel:
         ConfigError: a config of another model.
     """
     *configs, checkpoint = arguments.model
-    file = find_result(checkpoint)
+    file = find_checkpoint(checkpoint)
     state = read_checkpoint(file, trust=arguments.trust)
     ours = config_model(load_config(configs[0], options=arguments.cfg_options)) if configs else None
     return model_from(ours, state, file, arguments.model_from).to(find_device(arguments.device))

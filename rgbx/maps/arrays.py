@@ -9,15 +9,16 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from rgbx._files import MOST_BYTES
+from rgbx._files import MOST_BYTES, File, FileInMemory
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _MOST_CHANNELS = 64
+_MOST_HEADER = 1 << 16  # bytes of an .npy that NumPy writes
 # What decoders raise for damaged bytes; `Image.DecompressionBombError` is a plain Exception.
 DECODER_ERRORS = (
     *(ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, OSError, RuntimeError, SyntaxError),
@@ -26,7 +27,7 @@ DECODER_ERRORS = (
 )
 
 
-def array_of(data: bytes, path: str | Path, key: str) -> np.ndarray | None:
+def array_of(data: bytes, path: File, key: str) -> np.ndarray | None:
     """The array of an .npy, or of the member `key` of an .npz.
 
     Args:
@@ -47,33 +48,72 @@ def array_of(data: bytes, path: str | Path, key: str) -> np.ndarray | None:
         raise ValueError(f"{path}: key {key!r} names an array of an .npz, found another kind of file")
     elif not data.startswith(_NPY):
         return None
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read(file)
-    except DECODER_ERRORS as error:
-        raise ValueError(f"{path}: damaged header of a NumPy array ({' '.join(str(error).split())[:80]})") from error
-    count, left = math.prod(shape), len(data) - file.tell()
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise ValueError(f"{path}: expected an array of real numbers of at most 64 bits, found {dtype}")
-    if count * dtype.itemsize > left:
+    form = _form(data, path)
+    shape, dtype, left = form.shape, form.dtype, len(data) - form.start
+    if form.nbytes > left:
         raise ValueError(f"{path}: the file is truncated: {shape} of {dtype} has more than the {left} bytes there")
-    if len(shape) not in (2, 3) or not count or (len(shape) == 3 and shape[2] > _MOST_CHANNELS):
+    if len(shape) not in (2, 3) or not form.size or (len(shape) == 3 and shape[2] > _MOST_CHANNELS):
         raise ValueError(f"{path}: expected an array [H, W] or [H, W, C], found {shape}")
-    array = np.frombuffer(data, dtype, count, file.tell()).reshape(shape, order="F" if by_columns else "C")
+    array = np.frombuffer(data, dtype, form.size, form.start).reshape(shape, order="F" if form.by_columns else "C")
     native = np.uint8 if dtype.kind == "b" else dtype.newbyteorder("=")
     return np.array(array[..., 0] if array.shape[2:] == (1,) else array, native, order="C")
 
 
-def _member(data: bytes, path: str | Path, key: str) -> bytes:
-    """One array's bytes of an .npz."""
+class _RefusedError(ValueError):
+    """A header of an array that is not read."""
+
+
+class _Form(NamedTuple):
+    """What the header of an .npy says, and where its values start."""
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype
+    start: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+def _form(data: bytes, path: File) -> _Form:
+    """The header of an .npy, or of its first bytes; refuses other than real numbers, and too many of them."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        form = _Form(*read(file), file.tell())
+    except DECODER_ERRORS as error:
+        raise _RefusedError(f"{path}: damaged header of a NumPy array ({' '.join(str(error).split())[:80]})") from error
+    if form.dtype.kind not in "biuf" or form.dtype.itemsize > 8:
+        raise _RefusedError(f"{path}: expected an array of real numbers of at most 64 bits, found {form.dtype}")
+    if isinstance(path, FileInMemory) and (pixels := math.prod(form.shape[:2])) > path.most_pixels:
+        raise _RefusedError(
+            f"{path}: an array {form.shape} has {pixels} pixels; at most {path.most_pixels} are read: resize it, or "
+            "cut it into parts"
+        )
+    return form
+
+
+def _member(data: bytes, path: File, key: str) -> bytes:
+    """One array's bytes of an .npz; of one that lies in memory its header is looked at before the rest is unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
             chosen = members.get(key or next(iter(members), "")) if key or len(members) == 1 else None
             if chosen is not None and chosen.file_size <= MOST_BYTES:
-                return archive.read(chosen)
+                if not isinstance(path, FileInMemory):
+                    return archive.read(chosen)
+                with archive.open(chosen) as member:
+                    head = member.read(_MOST_HEADER)
+                    form = _form(head, path)
+                    return head + member.read(max(form.start + form.nbytes - len(head), 0))
+    except _RefusedError:
+        raise
     except DECODER_ERRORS as error:
         raise ValueError(f"{path}: damaged archive of arrays ({error})") from error
     if chosen is not None:

@@ -19,6 +19,7 @@ PAPER, INK, FRAME = (255, 255, 255), (32, 32, 32), (140, 140, 140)
 CELSIUS = -273.15  # what is added to kelvins
 TEXT, TITLE, GAP = 11, 13, 8  # pixels
 BAR = 14  # pixels wide
+STOPS = 9  # of a bar's gradient
 NOT_MEASURED = "not measured"
 
 
@@ -35,6 +36,11 @@ class Bar:
     limits: tuple[float, float]
     scale: str
     sign: str = ""
+
+    def stops(self) -> list[str]:
+        """Colours of equal steps from the lowest value to the highest, such as "#fde725", for a gradient."""
+        colours = colour_map(np.linspace(0, 1, STOPS)[None], None, self.scale, (0.0, 1.0))[0]
+        return [f"#{bytes(colour).hex()}" for colour in colours.tolist()]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from rgbx._files import File
 from rgbx._types import Options
 from rgbx.maps.files import (
     counted,
@@ -218,7 +219,7 @@ class Encoding:
         }
         return f"{name}: {self.unit} = value / {self.steps:g}{more}{none.get(self.unit, '')}"
 
-    def read(self, path: str | Path) -> np.ndarray:
+    def read(self, path: File) -> np.ndarray:
         """Reads a map as `write` writes it, and files of the same kind that others wrote.
 
         Args:
@@ -232,7 +233,7 @@ class Encoding:
         """
         return self._read(path)[0]
 
-    def read_masked(self, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    def read_masked(self, path: File) -> tuple[np.ndarray, np.ndarray | None]:
         """Reads a map as `read` does, and which pixels count where the values cannot say so.
 
         Returns:
@@ -247,7 +248,7 @@ class Encoding:
             return self.read(path), None
         return self._read(path)
 
-    def _read(self, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(self, path: File) -> tuple[np.ndarray, np.ndarray | None]:
         return self._masked(self.stored(path), path)
 
     def take(
@@ -265,7 +266,7 @@ class Encoding:
     def _masked(
         self,
         raw: np.ndarray,  # [H, W] or [H, W, C]
-        path: str | Path,
+        path: File,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         hole = self._holes_of(raw)
         array = self.decode(raw, path)
@@ -277,7 +278,7 @@ class Encoding:
             return array, None
         return array, (~hole).astype(np.uint8)
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """The values as the file holds them, checked: [H, W] or [H, W, C] of its own dtype.
 
         Raises:
@@ -292,7 +293,7 @@ class Encoding:
     def _checked(
         self,
         raw: np.ndarray,  # [H, W] or [H, W, C]
-        path: str | Path,
+        path: File,
     ) -> np.ndarray:
         """Stored numbers of the channels and type that the map has, [H, W] or [H, W, C]; refuses others."""
         if self.unit in ("metre", "unit_vector"):
@@ -304,7 +305,7 @@ class Encoding:
             return raw
         raise self._unexpected(path, raw)
 
-    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:
+    def decode(self, raw: np.ndarray, path: File = "") -> np.ndarray:
         """The values that stored numbers, [H, W] or [H, W, C], stand for, in the unit and dtype of the spec.
 
         Raises:
@@ -344,7 +345,7 @@ class Encoding:
             return dtype.itemsize > 1 and (dtype.kind != "f" or self.scale is not None)
         return dtype.kind in "uf" if self.unit == "unit_vector" else True
 
-    def _decode_numbers(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
+    def _decode_numbers(self, raw: np.ndarray, path: File) -> np.ndarray:
         """[H, W] of metres, a sensor or a share; by float64 where float32 would round the stored number."""
         exact = raw.dtype.itemsize <= 2 or raw.dtype == np.float32
         kind: type[np.floating] = np.float32 if exact else np.float64
@@ -429,7 +430,7 @@ class Encoding:
             )
         return stored.astype(np.uint16 if self.file_bits == 16 else np.uint8)
 
-    def _decode_vectors(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
+    def _decode_vectors(self, raw: np.ndarray, path: File) -> np.ndarray:
         """v = 2 raw / max - 1 of [H, W, C]; the grey in the middle (128 of 8 bits) means no normal and becomes 0.
 
         Floats are the vectors themselves.
@@ -444,7 +445,7 @@ class Encoding:
         vectors[(raw[..., :3] == largest // 2 + 1).all(axis=2)] = 0
         return unit_length(vectors) if self.normalise else vectors
 
-    def _unexpected(self, path: str | Path, raw: np.ndarray) -> ValueError:
+    def _unexpected(self, path: File, raw: np.ndarray) -> ValueError:
         """What is raised of a file that holds [H, W] or [H, W, C] of another kind."""
         bits = self.bits or ("8 or 16" if self.unit == "unit_vector" else 16)
         channels = "three channels" if self.unit == "unit_vector" else "one channel"

@@ -21,12 +21,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rgbx._files import MOST_BYTES, read_file
+from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, read_file
 from rgbx.maps.arrays import DECODER_ERRORS, array_of
 from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
-MOST_PIXELS = 2**26
 _READ = "PNG, JPEG, TIFF, BMP, WebP, PNM, OpenEXR, .npy or .npz"
 _IEND = 12  # bytes of the chunk that ends a PNG
 # A JPEG has 8 bits per channel and no alpha, so OpenCV >= 4.11 may write RGB at once.
@@ -36,7 +35,7 @@ _CONVERTED = (np.uint8, np.uint16, np.float32)  # types whose channels OpenCV ca
 _LOOKED_AT = 100_000  # wrong values, for a message
 
 
-def read_image(path: str | Path, key: str = "") -> np.ndarray:
+def read_image(path: File, key: str = "") -> np.ndarray:
     """Decodes a file as it is: its own type and channels, colours in RGB or RGBA order.
 
     Args:
@@ -55,7 +54,7 @@ def read_image(path: str | Path, key: str = "") -> np.ndarray:
     return _decode(data, path) if found is None else found
 
 
-def read_rgb(path: str | Path, key: str = "", name: str = "rgb") -> np.ndarray:
+def read_rgb(path: File, key: str = "", name: str = "rgb") -> np.ndarray:
     """Reads an 8-bit colour or grey image; alpha is dropped, grey is repeated.
 
     Args:
@@ -76,7 +75,7 @@ def read_rgb(path: str | Path, key: str = "", name: str = "rgb") -> np.ndarray:
     return rgb_of(_decode(data, path) if found is None else found, path, name)
 
 
-def rgb_of(image: np.ndarray, path: str | Path = "", name: str = "rgb") -> np.ndarray:
+def rgb_of(image: np.ndarray, path: File = "", name: str = "rgb") -> np.ndarray:
     """uint8 [H, W, 3] of colours or grey [H, W] or [H, W, C] of 8 bits; alpha is dropped, grey is repeated.
 
     Raises:
@@ -93,7 +92,7 @@ def rgb_of(image: np.ndarray, path: str | Path = "", name: str = "rgb") -> np.nd
     return np.ascontiguousarray(image[:, :, :3])
 
 
-def read_grey(path: str | Path, key: str = "") -> np.ndarray:
+def read_grey(path: File, key: str = "") -> np.ndarray:
     """Reads a one-channel image of any type; colour channels pass if they are all equal.
 
     Some tools store grey images with three equal channels, or with an opaque alpha beside them.
@@ -107,7 +106,7 @@ def read_grey(path: str | Path, key: str = "") -> np.ndarray:
     return one_channel(read_image(path, key), path)
 
 
-def read_stored_ids(path: str | Path, key: str = "") -> np.ndarray:
+def read_stored_ids(path: File, key: str = "") -> np.ndarray:
     """Reads the whole numbers of a label as stored: grey values, or the indices (never the colours) of a palette.
 
     Args:
@@ -135,7 +134,7 @@ def read_stored_ids(path: str | Path, key: str = "") -> np.ndarray:
     return values if values.dtype.kind in "iu" else _whole(values, path)
 
 
-def read_ids(path: str | Path, key: str = "") -> np.ndarray:
+def read_ids(path: File, key: str = "") -> np.ndarray:
     """Reads class ids as stored, see `read_stored_ids`.
 
     Returns:
@@ -155,7 +154,7 @@ def read_ids(path: str | Path, key: str = "") -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def read_colours(path: str | Path, *, transparent: bool = False) -> np.ndarray:
+def read_colours(path: File, *, transparent: bool = False) -> np.ndarray:
     """Reads a colour-coded label.
 
     Args:
@@ -184,7 +183,7 @@ def read_colours(path: str | Path, *, transparent: bool = False) -> np.ndarray:
     return np.ascontiguousarray(found[..., :3])
 
 
-def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
+def one_channel(image: np.ndarray, path: File) -> np.ndarray:
     """[H, W] of [H, W], or of [H, W, C] whose colour channels are all equal and whose alpha, if any, is one value.
 
     Raises:
@@ -206,7 +205,7 @@ def one_channel(image: np.ndarray, path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(first)
 
 
-def lossy_kind(path: str | Path) -> str:
+def lossy_kind(path: File) -> str:
     """ "JPEG" or "WebP" where a file's compression changes values, "" where it keeps them.
 
     Raises:
@@ -216,7 +215,7 @@ def lossy_kind(path: str | Path) -> str:
     return header.kind if header is not None and header.lossy else ""
 
 
-def exif_turn(path: str | Path) -> int:
+def exif_turn(path: File) -> int:
     """The EXIF orientation of an image file, which reading ignores: 1 (upright, or none is stated) to 8.
 
     Source: CIPA DC-008 (Exif 2.32), tag 0x0112: 3 is a half turn, 6 and 8 are quarter turns; 2, 4, 5 and 7 are
@@ -228,7 +227,7 @@ def exif_turn(path: str | Path) -> int:
     return turn_of(_load(path))
 
 
-def turns_told(paths: Mapping[str, str]) -> str:
+def turns_told(paths: Mapping[str, File]) -> str:
     """What EXIF tags say about the files of maps whose sizes differ, for messages; nothing where there are none."""
     told = []
     for name, path in paths.items():
@@ -319,7 +318,7 @@ def stored_kind(array: np.ndarray) -> str:
     return f"{channels} channel{'s' if channels > 1 else ''} of {array.itemsize * 8} bits"
 
 
-def _load(path: str | Path) -> bytes:
+def _load(path: File) -> bytes:
     data = read_file(path)
     incomplete = (data.startswith(PNG) and b"IEND" not in data[-4096:]) or (
         data.startswith(JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0
@@ -329,15 +328,16 @@ def _load(path: str | Path) -> bytes:
     return data
 
 
-def _header(data: bytes, path: str | Path) -> Header:
+def _header(data: bytes, path: File) -> Header:
     """What an image will be, if it may be decoded."""
     header = header_of(data)
     if header is None or header.height < 1 or header.width < 1:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes); expected {_READ}")
-    if header.pixels > MOST_PIXELS or header.nbytes > MOST_BYTES:
+    most = path.most_pixels if isinstance(path, FileInMemory) else MOST_PIXELS
+    if header.pixels > most or header.nbytes > MOST_BYTES:
         raise ValueError(
             f"{path}: {header.kind} of {header.width} × {header.height} pixels would take {header.nbytes} bytes; at "
-            f"most {MOST_BYTES} and {MOST_PIXELS} pixels are read: is it damaged? Cut larger images into parts"
+            f"most {MOST_BYTES} and {most} pixels are read: is it damaged? Cut larger images into parts"
         )
     if header.least > len(data):
         raise ValueError(
@@ -348,7 +348,7 @@ def _header(data: bytes, path: str | Path) -> Header:
     return header
 
 
-def _decode(data: bytes, path: str | Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+def _decode(data: bytes, path: File, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     header = _header(data, path)
     if header.kind == "OpenEXR":
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV asks when it decodes its first
@@ -375,7 +375,7 @@ def _decode(data: bytes, path: str | Path, flags: int = cv2.IMREAD_UNCHANGED) ->
     return image
 
 
-def _decode_ids(data: bytes, path: str | Path) -> np.ndarray:
+def _decode_ids(data: bytes, path: File) -> np.ndarray:
     """[H, W] or [H, W, C] of a label: the numbers that the file stores, which decoders may stretch or colour."""
     header = _header(data, path)
     _check_label(header, path)
@@ -387,7 +387,7 @@ def _decode_ids(data: bytes, path: str | Path) -> np.ndarray:
     return values
 
 
-def _check_label(header: Header, path: str | Path) -> None:
+def _check_label(header: Header, path: File) -> None:
     if header.lossy:
         lossy = "JPEG" if header.kind == "JPEG" else f"{header.kind} with lossy compression"
         raise ValueError(
@@ -400,7 +400,7 @@ def _check_label(header: Header, path: str | Path) -> None:
         )
 
 
-def _decode_palette(data: bytes, path: str | Path) -> np.ndarray:
+def _decode_palette(data: bytes, path: File) -> np.ndarray:
     """Indices [H, W] of a palette: OpenCV can only give its colours."""
     try:
         with Image.open(io.BytesIO(upright(data))) as image:
@@ -410,7 +410,7 @@ def _decode_palette(data: bytes, path: str | Path) -> np.ndarray:
     return found.astype(np.uint8) if found.dtype == bool else found
 
 
-def _whole(values: np.ndarray, path: str | Path) -> np.ndarray:
+def _whole(values: np.ndarray, path: File) -> np.ndarray:
     """Floats [H, W] as int64, if each is a whole number that float64 holds exactly."""
     wide = values.astype(np.float64)
     wrong = ~(np.abs(wide) < 2**53) | (wide != np.rint(wide))

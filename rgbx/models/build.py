@@ -367,8 +367,8 @@ def segmentor_parameters(
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
-        modalities, backbone, norm, norm_eval, weights, fusion, statistics, modality_dropout, stems, objectives,
-            purification, hallucinate: see `multimodal`.
+        modalities, backbone, norm, norm_eval, weights, fusion, statistics: see `multimodal`.
+        modality_dropout, stems, objectives, purification, hallucinate: see `multimodal`.
     """
     labels = dict(task="classes", num_classes=num_classes, loss=loss, decoder=decoder, detach_ensemble=detach_ensemble)
     return dict(

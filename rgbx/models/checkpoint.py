@@ -21,6 +21,7 @@ from rgbx._runs import LAST_CHECKPOINT
 from rgbx._types import Options, State
 from rgbx.backbones import read_pickle, shown_keys
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
+from rgbx.models.folder import SUFFIX, read_folder
 
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
 
@@ -68,13 +69,16 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU.
 
     Args:
-        path: a file written by rgbx, or any file of tensors in dicts.
+        path: a file written by rgbx, or any file of tensors in dicts; of a model as a folder its ``.safetensors``.
         trust: unpickle arbitrary objects; such a file can run any code.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file needs trust or is damaged, or holds no dict; see `rgbx.backbones.read_pickle`.
+        ValueError: the file needs trust or is damaged, or holds no dict; see `rgbx.backbones.read_pickle`, and
+            `rgbx.models.folder.read_folder`.
     """
+    if Path(path).suffix == SUFFIX:
+        return read_folder(Path(path))
     state = read_pickle(path, trust=trust, what="checkpoint")
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")

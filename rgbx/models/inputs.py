@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rgbx._files import File, FileInMemory
 from rgbx._text import check_options, nearest, one_of
 from rgbx._types import Meta, Options
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, Encoding, MapSpec
@@ -29,7 +30,31 @@ Saying = Callable[[str, str], str]  # a map and "scale=1000" to how the caller w
 OPTIONS = ("unit", *(item.name for item in fields(Encoding) if item.name != "spec"))
 BESIDE_VALUES = ("missing", "key")  # options that leave open what a stored number stands for
 _COLOURS = ("rgb8", "encoded")
-_ONE = (np.ndarray, Tensor, Image.Image)
+_ONE = (np.ndarray, Tensor, Image.Image, FileInMemory)
+_KINDS: dict[str, Callable[[str], Any]] = {  # by the type of an option, how a word becomes its value
+    "float": float,
+    "float | None": float,
+    "tuple[float, ...]": float,
+    "int | None": int,
+    "bool": lambda text: {"true": True, "false": False}[text],
+    "str": str,
+}
+WORDS: dict[str, Callable[[str], Any]] = {  # what makes the value of an option, or one of several, of a word
+    "unit": str,
+    **{item.name: _KINDS[str(item.type)] for item in fields(Encoding) if item.name in OPTIONS},
+}
+
+
+class MapError(ValueError):
+    """A map that cannot be read as it is given.
+
+    Attributes:
+        name: of the map.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        super().__init__(text)
 
 
 def keyword(name: str, option: str) -> str:
@@ -87,18 +112,25 @@ class MapInput:
             where: the file or sample, for messages.
 
         Raises:
-            FileNotFoundError, ValueError: what the map cannot be; the message names file or sample.
+            FileNotFoundError: no such file.
+            MapError: what the map cannot be; the message names file or sample.
         """
         try:
-            if isinstance(value, (str, os.PathLike)):
-                array, mask = self.encoding.read_masked(Path(value))
-            else:
-                array, mask = self._take(as_pixels(value, f"{self.name} ({where})", self.spec), where)
+            return self._read(value, valid, where)
         except StoredError as error:
             if self.saying is None:
                 raise
             absent = [option for option in error.options if option.partition("=")[0] not in self.said]
-            raise ValueError(error.told([self.saying(self.name, option) for option in absent])) from None
+            told = error.told([self.saying(self.name, option) for option in absent])
+            raise MapError(self.name, told) from None
+        except ValueError as error:
+            raise MapError(self.name, str(error)) from error
+
+    def _read(self, value: object, valid: object, where: str) -> dict[str, Tensor]:
+        if (file := _file_of(value)) is not None:
+            array, mask = self.encoding.read_masked(file)
+        else:
+            array, mask = self._take(as_pixels(value, f"{self.name} ({where})", self.spec), where)
         found = {self.name: torch.from_numpy(_planes(array))}
         measured: np.ndarray | None = None if mask is None else np.greater(mask, 0)
         if mask is None and self.spec is not None and self.spec.zero_is_hole:
@@ -153,11 +185,18 @@ def map_inputs(
         usual: whether depth of which nobody says it counts as millimetres.
 
     Raises:
-        ValueError: options that there are not, or that the unit does not have.
+        MapError: options that there are not, or that the unit does not have.
     """
     known = {**STANDARD_MAPS, **dataset.get("maps", {})}
     stored = dataset.get("stored", {})
-    return {name: _map_input(name, given.get(name, {}), known.get(name), stored, saying, usual) for name in names}
+
+    def told(name: str) -> MapInput:
+        try:
+            return _map_input(name, given.get(name, {}), known.get(name), stored, saying, usual)
+        except ValueError as error:
+            raise MapError(name, str(error)) from error
+
+    return {name: told(name) for name in names}
 
 
 def _map_input(
@@ -376,6 +415,8 @@ def _number(index: int) -> str:
 
 def _stem(value: object) -> str:
     path = getattr(value, "filename", value) if isinstance(value, Image.Image) else value
+    if isinstance(path, FileInMemory):
+        path = path.name
     return Path(path).stem if isinstance(path, (str, os.PathLike)) else ""
 
 
@@ -386,14 +427,16 @@ def read_frame(frame: Frame, inputs: Mapping[str, MapInput]) -> Packed:
         FileNotFoundError, ValueError: no map, one that cannot be read, or maps of different sizes, which are named.
     """
     sample: Packed = {"sample_id": frame.sample_id, "paths": {}, "divided": {}}
+    read: dict[str, File] = {}
     for name in (name for name in inputs if name in frame.values):
         value = frame.values[name]
         path = getattr(value, "filename", "") if isinstance(value, Image.Image) else value
-        shown = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
+        shown = str(_file_of(path) or "")
         sample["paths"][name] = shown
         sample["divided"][name] = inputs[name].divided
         where = shown or f"sample {frame.sample_id!r}"
         sample |= inputs[name].read(value, frame.values.get(f"{name}_valid"), where)
+        read[name] = path if isinstance(path, FileInMemory) else shown
     names = list(sample["paths"])
     if not names:
         raise ValueError(f"frame {frame.sample_id!r} has no map; expected at least one of {', '.join(inputs)}")
@@ -403,7 +446,7 @@ def read_frame(frame: Frame, inputs: Mapping[str, MapInput]) -> Packed:
         told = ", ".join(f"{name}{files[name]} is {size}" for name, size in sizes.items())
         raise ValueError(
             f"sample {frame.sample_id!r}: {told} (height × width); maps of a frame must be registered, pixel by pixel: "
-            f"resize or crop them to one size first{turns_told(sample['paths'])}"
+            f"resize or crop them to one size first{turns_told(read)}"
         )
     return sample
 
@@ -461,14 +504,21 @@ def _native(array: np.ndarray) -> np.ndarray:
 
 def _mask_of(value: object, where: str, size: tuple[int, ...]) -> np.ndarray:
     """bool [H, W]: true where what is given is not 0."""
-    path = Path(value) if isinstance(value, (str, os.PathLike)) else None
-    mask = as_pixels(value, where, None) if path is None else read_grey(path)
+    file = _file_of(value)
+    mask = as_pixels(value, where, None) if file is None else read_grey(file)
     if mask.shape != size or mask.dtype.kind not in "biu":
         raise ValueError(
             f"{where} is {mask.dtype} {list(mask.shape)}; expected truth values or whole numbers {list(size)}, not 0 "
             "where the map was measured"
         )
     return mask != 0
+
+
+def _file_of(value: object) -> File | None:
+    """What is given as a file; None for arrays, tensors and images."""
+    if isinstance(value, FileInMemory):
+        return value
+    return Path(value) if isinstance(value, (str, os.PathLike)) and os.fspath(value) else None
 
 
 def _planes(array: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgbx._runs import config_hint, find_result
+from rgbx._runs import config_hint
 from rgbx._types import Options, State
 from rgbx.backbones import cast, repeats_values, to_channels_last
 from rgbx.models.build import GENERATORS, build_complete
 from rgbx.models.checkpoint import EXTRA_STATE, dataset_in, model_weights, read_checkpoint
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
 
@@ -21,15 +22,17 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", trust: bool = 
     """The model of a checkpoint, as it was trained, in evaluation mode, without the objectives of its training.
 
     Args:
-        path: a checkpoint, or a work directory: its best checkpoint, or else its last.
+        path: a checkpoint, a work directory (its best checkpoint, or else its last), a folder of `rgbx models save`, or
+            the name of one on the Hugging Face hub: ``"hf-hub:OWNER/NAME"``, also with ``@REVISION``.
         device: where the model goes.
         trust: unpickle arbitrary objects; such a file can run any code.
 
     Raises:
-        FileNotFoundError: no such file, or a directory without checkpoints.
+        FileNotFoundError: no such file or repository, or a directory without checkpoints.
+        ConnectionError, PermissionError: the hub cannot be reached, or does not show the model.
         ValueError: the file needs trust or is damaged, or its recipe is missing, unknown or does not fit its tensors.
     """
-    file = find_result(path)
+    file = find_checkpoint(path)
     return model_of(read_checkpoint(file, trust=trust), file).to(device).eval()
 
 

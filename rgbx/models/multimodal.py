@@ -13,6 +13,8 @@ import sys
 import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,6 +59,7 @@ DEFAULT_STATISTICS: dict[str, dict[str, Sequence[float]]] = {
 }
 KINDS = ("statistics", "range")
 BESIDE = ("sample_id", "paths", "divided", "label", "time")  # what batches of any dataset hold beside maps
+_HEARD: ContextVar[list[tuple[str, str]] | None] = ContextVar("heard", default=None)
 MATRIX = 4  # longest side of what a batch may hold of each sample beside maps, such as a camera's matrix
 LOOKED_AT = 32  # rows and columns, about, by which values are judged
 MOST_OUTSIDE = 0.5  # share of the values
@@ -197,6 +200,20 @@ class Span(NamedTuple):
             guess = f": {divided} divided its values: is that how they are stored?"
         kind = guess or ("low" if median < self.centre else "high")
         return f"the median is {median:.4g}, where the model expects {self.words}{' m' * metres}{guess}", kind
+
+
+@contextmanager
+def hearing() -> Iterator[list[tuple[str, str]]]:
+    """A block in which what a `Preprocessor` objects to is listed, every time, map and sentence, in place of warnings.
+
+    It is that of the thread, or task, alone.
+    """
+    heard: list[tuple[str, str]] = []
+    token = _HEARD.set(heard)
+    try:
+        yield heard
+    finally:
+        _HEARD.reset(token)
 
 
 class Preprocessor(nn.Module):
@@ -416,7 +433,9 @@ class Preprocessor(nn.Module):
                 self._tell(name, "still", f"{name}{_file(name, data)}: {said}; {way}")
 
     def _tell(self, name: str, kind: str, text: str) -> None:
-        if (name, kind) not in self._told:
+        if (heard := _HEARD.get()) is not None:
+            heard.append((name, text))
+        elif (name, kind) not in self._told:
             self._told.add((name, kind))
             warnings.warn(text, InputWarning, stacklevel=_callers_level())
 

@@ -53,7 +53,7 @@ class Result(Mapping[str, HeadResult]):
         hallucinated: Sequence[str] = (),
     ) -> None:
         self.sample_id, self.paths, self.inputs, self._heads = sample_id, dict(paths), inputs, dict(heads)
-        self._read, self.masks, self.hallucinated = dict(read), dict(masks or {}), tuple(hallucinated)
+        self.read, self.masks, self.hallucinated = dict(read), dict(masks or {}), tuple(hallucinated)
 
     def __getitem__(self, name: str) -> HeadResult:
         try:
@@ -90,7 +90,7 @@ class Result(Mapping[str, HeadResult]):
                     f"there is no branch {name!r} of {head}; it has {known}{nearest(name, found.branches)}"
                 )
         heads = {head: found.branches[name] for head, found in self.items()}
-        return Result(self.sample_id, self.paths, self.inputs, heads, self._read, self.masks, self.hallucinated)
+        return Result(self.sample_id, self.paths, self.inputs, heads, self.read, self.masks, self.hallucinated)
 
     @property
     def input_titles(self) -> list[str]:
@@ -101,7 +101,7 @@ class Result(Mapping[str, HeadResult]):
         """Pictures of the inputs, every head and the masks, with their titles and what their colours stand for."""
         heads = (panel for head in self.values() for panel in head.panels())
         masks = (share_panel(mask_title(name), mask) for name, mask in self.masks.items())
-        return [*map(self._input_panel, self.paths), *heads, *masks]
+        return [*map(self.input_panel, self.paths), *heads, *masks]
 
     def strip(self, *, height: int | None = None) -> np.ndarray:
         """Inputs and answers side by side, with titles, bars of values and a legend, uint8 RGB [h, w, 3].
@@ -117,9 +117,10 @@ class Result(Mapping[str, HeadResult]):
         masks = [mask for key, mask in self.inputs.items() if key.endswith("_valid")]
         return {**names, **holes_legend(masks)}
 
-    def _input_panel(self, name: str) -> Panel:
+    def input_panel(self, name: str) -> Panel:
+        """An input as a picture, and what its colours stand for."""
         image, valid = self.inputs[name], self.inputs.get(f"{name}_valid")
-        spec, known = self._read[name].spec, self._read[name].known
+        spec, known = self.read[name].spec, self.read[name].known
         if spec is None or spec.channels > 1:
             return Panel(modality_title(name), colour_input(name, image, valid))
         mask = None if valid is None else valid[0]

@@ -11,12 +11,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import cv2
-import numpy as np
 
 from rgbx._files import read_text
 from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
-from rgbx.maps.colour import colour_map
 from rgbx.maps.drawing import Bar, Panel
 from rgbx.maps.files import append_line, replace_file
 from rgbx.models.result import Result
@@ -28,7 +26,6 @@ LONGEST_SIDE = 960  # of the page's pictures
 JPEG = (  # colours as fine as brightness: classes differ in colour alone
     *(cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
-STOPS = 9  # of a bar's gradient
 Record = dict[str, Json]  # what the page is told of a frame, one line of RECORDS
 
 
@@ -242,8 +239,7 @@ def _bar(bar: Mapping[str, Json] | None) -> str:
     if bar is None:
         return ""
     found = Bar((bar["limits"][0], bar["limits"][1]), bar["scale"], bar["sign"])
-    colours = colour_map(np.linspace(0, 1, STOPS)[None], None, found.scale, (0.0, 1.0))[0]
-    stops = ",".join(f"#{bytes(colour).hex()}" for colour in colours.tolist())
+    stops = ",".join(found.stops())
     low, high = _number(found.limits[0]), _number(found.limits[1], found.sign)
     return f' <span class="bar">{low} <i style="background:linear-gradient(90deg,{stops})"></i> {high}</span>'
 

@@ -27,6 +27,8 @@ LONG_RECORDS = (
 class BarFriendlyStream:
     """Writes above a progress bar instead of through it."""
 
+    closed = False  # mmengine's backend of MLflow asks
+
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 

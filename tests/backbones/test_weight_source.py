@@ -8,13 +8,16 @@ import pytest
 from huggingface_hub import constants
 
 from rgbx.backbones import weight_source
-from rgbx.backbones.weight_source import find_weights
+from rgbx.backbones.weight_source import fetch_snapshot, find_weights
 
 COMMIT = "0" * 40
 FILES = {
     "/timm/resnet18.a1_in1k/resolve/main/model.safetensors": b"resnet18",
     "/owner/old/resolve/v1/pytorch_model.bin": b"old",
+    "/owner/model/resolve/main/config.json": b"{}",
+    f"/owner/model/resolve/{COMMIT}/model.safetensors": b"weights",
 }
+MODEL = ("owner/model", ("config.json", "model.safetensors"))
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +55,11 @@ class Hub(BaseHTTPRequestHandler):
         known = any(path.startswith(self.path.split("/resolve")[0] + "/") for path in FILES)
         self.send_response(200 if found else 404)
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", '"tag"')
+        self.send_header("ETag", f'"{hash(FILES.get(self.path))}"')
         if not found:
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+            gated = "GatedRepo" if "/owner/gated/" in self.path else "RepoNotFound"
+            entry = "EntryNotFound" if "/resolve/v9/" not in self.path else "RevisionNotFound"
+            self.send_header("X-Error-Code", entry if known else gated)
         self.send_header("Content-Length", str(len(FILES.get(self.path, b""))))
         self.end_headers()
         self.wfile.write(body)
@@ -66,7 +71,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     serve_from(monkeypatch, f"http://127.0.0.1:{server.server_port}")
     Hub.asked.clear()
     yield Hub
@@ -141,3 +146,46 @@ def test_unknown_weights_name_the_known(source):
 def test_weights_elsewhere():
     with pytest.raises(ValueError, match=r"download https://\S+\.pth and pass its path"):
         find_weights("legacy_seresnet18", "timm")
+
+
+def test_a_model_is_of_one_commit_and_asked_for_anew(hub):
+    folder = fetch_snapshot(*MODEL)
+    assert folder.name == COMMIT
+    assert [(folder / name).read_bytes() for name in MODEL[1]] == [b"{}", b"weights"]
+    hub.asked.clear()
+    assert fetch_snapshot(*MODEL) == folder
+    assert ("HEAD", "/owner/model/resolve/main/config.json") in hub.asked  # a newer one would be seen
+    assert not [path for kind, path in hub.asked if kind == "GET"]
+    hub.asked.clear()
+    assert fetch_snapshot(*MODEL, COMMIT) == folder and not hub.asked
+
+
+def test_a_model_of_the_cache_needs_no_connection(hub, monkeypatch):
+    folder = fetch_snapshot(*MODEL)
+    serve_from(monkeypatch, f"http://127.0.0.1:{closed_port()}")
+    assert fetch_snapshot(*MODEL) == folder
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert fetch_snapshot(*MODEL) == folder and not hub.asked
+
+
+@pytest.mark.parametrize(
+    ("repository", "revision", "kind", "message"),
+    [
+        ("owner/nothing", None, FileNotFoundError, "no such repository, or it is private: .*HF_TOKEN"),
+        ("owner/old", None, FileNotFoundError, r"none of rgbx: its repository lacks one of config\.json"),
+        ("owner/model", "v9", FileNotFoundError, "no branch, tag or commit 'v9'"),
+        ("owner/gated", None, PermissionError, "its owners want to be asked, at http://.*/owner/gated"),
+    ],
+)
+def test_a_model_that_is_not_there(hub, repository, revision, kind, message):
+    with pytest.raises(kind, match=rf"model {repository}\b.*{message}"):
+        fetch_snapshot(repository, MODEL[1], revision)
+
+
+def test_a_model_without_a_connection_is_one_sentence(monkeypatch):
+    with pytest.raises(ConnectionError, match=r"model owner/model is not on this machine, and http://\S+ cannot be"):
+        fetch_snapshot(*MODEL)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
+        fetch_snapshot(*MODEL)

@@ -74,6 +74,15 @@ def lay_prepare(_, root):
     (root / "downloads/ir_seg_dataset/train.txt").write_text("a\n")
 
 
+def lay_serve(_, root):
+    save("work_dirs/rooms/epoch_1.pth", small("classes"))
+    SyntheticRooms(split="test", num_frames=1, size=(24, 32), root="data/rooms").write(0)
+
+
+async def ended(server):
+    """Stands for what a server does once it can be reached, which Ctrl-C would end."""
+
+
 def lay_profile(_, root):
     save("work_dirs/rooms/epoch_1.pth", small("classes"))
 
@@ -117,6 +126,7 @@ LAID = {  # what has to lie where an example names it
     "test": lay_test,
     "predict": lay_predict,
     "retrieve": lay_retrieve,
+    "serve": lay_serve,
     "translate": lay_translate,
     "doctor": lay_doctor,
     "prepare": lay_prepare,
@@ -126,12 +136,15 @@ LAID = {  # what has to lie where an example names it
     "compare": lay_results,
     "report": lay_results,
     "convert": lay_convert,
+    "models": lay_profile,
 }
 
 
+@pytest.mark.usefixtures("own_loop")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_run(name, write_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("uvicorn.Server.main_loop", ended)
     (example,) = [line for line in build_parser(name).format_help().splitlines() if line.startswith("  rgbx ")]
     program, *words = shlex.split(example)
     assert (program, words[0]) == ("rgbx", name)

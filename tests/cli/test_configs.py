@@ -148,7 +148,7 @@ def own(tmp_path):
 HELD_OUT = ["train_dataloader.dataset.holdout=None", "val_dataloader.dataset.holdout=None"]
 CITIES = ["train_dataloader.dataset.cities=None", "val_dataloader.dataset.cities=None"]
 SMALL = [
-    "model.backbone=resnet18",
+    "model.backbone=test_resnet",
     "model.pretrained=None",
     "model.decoder.width=16",
     "train_cfg.max_epochs=1",

@@ -3,6 +3,7 @@ import json
 import cv2
 import pytest
 import torch
+from processes import free_port, set_rank, two_processes
 from tiny import Halves
 
 from rgbx.cli.evaluate import main, subset_table
@@ -126,15 +127,18 @@ def test_a_protocol_on_a_part_of_the_frames(trained, tmp_path, capsys):
     assert main([*base, str(files[0]), *saving, "--overwrite"]) == 0
 
 
-def test_two_processes_find_what_one_finds(trained, start_tool, tmp_path):
+def scored_by_two(rank, port, arguments):
+    set_rank(rank, port)
+    assert main([*arguments, "--launcher", "pytorch"]) == 0
+
+
+def test_two_processes_find_what_one_finds(trained, tmp_path):
     """Three samples on two processes, damaged in every way."""
     config, run = trained
     files = {name: tmp_path / f"{name}.json" for name in ("one", "two")}
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "rgbx", "test", config, run]
-    process = start_tool(*two, "--robustness", "--json", files["two"], "--launcher", "pytorch")
-    assert main([config, str(run), "--robustness", "--json", str(files["one"])]) == 0
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    arguments = [config, str(run), "--robustness", "--json"]
+    two_processes(scored_by_two, free_port(), [*arguments, str(files["two"])])
+    assert main([*arguments, str(files["one"])]) == 0
     results = {name: json.loads(path.read_text())["heads"]["labels"] for name, path in files.items()}
     assert results["two"]["subsets"] == results["one"]["subsets"]
     assert results["two"]["robustness"] == results["one"]["robustness"]

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 from rgbx.cli.config import load_config
-from rgbx.cli.main import main
 from rgbx.datasets.sample import build_from
 from rgbx.transforms import collate
 
@@ -16,7 +15,7 @@ PAGE = (ROOT / "docs" / "clips.md").read_text()
 FENCED = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_page(tmp_path, monkeypatch, capsys):
+def test_the_page(tmp_path, monkeypatch, run_tools, capsys):
     monkeypatch.chdir(tmp_path)
     names, kinds = {}, []
     shutil.copytree(ROOT / "configs" / "_base_", "configs/_base_")
@@ -26,8 +25,7 @@ def test_the_page(tmp_path, monkeypatch, capsys):
         if path:
             Path(path).write_text(Path(path).read_text() + text if more else text)
         elif kind == "bash":
-            (command,) = text.splitlines()
-            assert main(command.split()[1:]) == 1  # a warning
+            run_tools(text, code=1)  # a warning
             said = " ".join(capsys.readouterr().out.split())
             form = r"depth lags by (\d+) ms behind rgb \((\d+) to (\d+) ms; a frame of depth takes 67 ms\)"
             late = re.search(form, said)

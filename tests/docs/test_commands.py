@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md"]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
-TABLES = {"training": "train", "evaluation": "test", "studies": "study", "doctor": "doctor", "weights": "convert"}
+TABLES = {
+    "training": "train",
+    "evaluation": "test",
+    "studies": "study",
+    "doctor": "doctor",
+    "weights": "convert",
+    "serve": "serve",
+}
 
 
 def printed(page):
@@ -98,6 +105,15 @@ def test_readme_in_python(tmp_path, monkeypatch):
     assert list(names["alone"].inputs) == ["rgb"] and (names["alone"]["labels"].ids != expected.ids).any()
     exec(build, names)
     assert list(names["model"].tasks) == ["labels", "normal"]
+
+
+def test_quick_start_in_python(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (block,) = blocks("docs/index.md")
+    names: dict = {}
+    exec(block, names)
+    assert "depth" in names["both"].inputs and list(names["alone"].inputs) == ["rgb"]
+    assert capsys.readouterr().out.count("'floor'") == 2
 
 
 def test_evaluation_in_python(demo):

@@ -34,7 +34,7 @@ def test_two_commands(place, run_tools, capsys):
         for name, array in (("rgb", colours), ("depth", depth), ("mask", mask)):
             assert cv2.imwrite(f"data/unknown/{name}_{index:04d}.png", array)
     assert commands[2].count("30min") == 1
-    run_tools(commands[2].replace("30min", "10s --pretrained none"))
+    run_tools(commands[2], {"30min": "10s --pretrained none"})
     assert "rgbx train work_dirs/unknown/config.py\n" in capsys.readouterr().out
     assert len(list(place.glob("work_dirs/unknown/epoch_*.pth"))) == 1
     declared = FolderDataset("data/unknown")

@@ -29,7 +29,7 @@ for _loader, _count in ((train_dataloader, 4), (val_dataloader, 2), (test_datalo
 def test_commands(place, run_tools, capsys):
     with (place / CONFIG).open("a") as config:
         config.write(SHORT)
-    run_tools(re.sub("--train 1200", "--train 4 --val 2 --test 2", COMMANDS))
+    run_tools(COMMANDS, {"--train 1200": "--train 4 --val 2 --test 2"})
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("PSNR", "SSIM", "MAE", "both: depth branch", "thermal alone"))
     assert len(list(Path("pictures").rglob("*.png"))) > 0

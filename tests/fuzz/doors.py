@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import cache, partial
@@ -57,6 +58,7 @@ from rgbx.losses.perceptual import PerceptualLoss
 from rgbx.maps import STANDARD_MAPS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.files import exif_turn, read_colours, read_grey, read_ids, read_image, read_rgb, read_stored_ids
 from rgbx.models.checkpoint import model_weights, read_checkpoint, to_plain
+from rgbx.models.folder import write_folder
 from rgbx.report import write_report
 from rgbx.study.costs import read_costs
 from rgbx.study.declaration import declare_study
@@ -681,6 +683,21 @@ def model_seeds():
     return {"best_epoch_1.pth": _trained()}
 
 
+def write_model(folder):
+    write_folder(folder / "hub", _trained()["state_dict"], _trained()["model"], {"epoch": 1, "names": ("a",)}, {})
+
+
+@cache
+def described_seeds():
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder))
+        return {"hub/config.json": json.loads(Path(folder, "hub/config.json").read_text())}
+
+
+def enter_model(folder, file):
+    rgbx.load(file.parent)
+
+
 def changed_checkpoint(content, done, way):
     if way < 5:
         return saved(changed_value(content, done, ODD_WEIGHTS))
@@ -832,6 +849,7 @@ DOORS = {
         (enter_checkpoint, _of_path(read_state_dict), enter_feature_weights, enter_perceptual),
     ),
     "model": Door(100, model_seeds, changed_model, (_of_path(rgbx.load),)),
+    "model folder": Door(40, described_seeds, changed_json, (enter_model,), write_model),
     "safetensors": Door(
         400, safetensors_seeds, lambda content, done, way: changed_bytes(content, done), (_of_path(read_state_dict),)
     ),

@@ -1,15 +1,13 @@
 """A translator under the runner: both optimizers are resumed bit for bit, in one process and in two."""
 
-import os
 import random
-import socket
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from mmengine.dataset import default_collate
 from mmengine.optim import LinearLR, OneCycleLR, PolyLR
+from processes import free_port, set_rank, two_processes
 from test_resume import Interruption, assert_equal, train, training_state
 
 from rgbx.datasets import EpochSampler, SyntheticRooms
@@ -155,8 +153,7 @@ def steps(network, indices, dropout):
 
 
 def join(rank, port, path, dropout):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0")
-    torch.set_num_threads(1)
+    set_rank(rank, port)
     torch.distributed.init_process_group("gloo")
     torch.save(steps(wrap(build(dropout)), (2 * rank, 2 * rank + 1), dropout), f"{path}{rank}")
     finish_together()
@@ -165,10 +162,7 @@ def join(rank, port, path, dropout):
 
 @pytest.mark.parametrize("dropout", [None, 1.0])
 def test_two_processes_make_the_steps_of_one(tmp_path, dropout):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(join, (port, tmp_path / "rank", dropout), nprocs=2)
+    two_processes(join, free_port(), tmp_path / "rank", dropout)
     start = build(dropout).state_dict()
     expected = steps(build(dropout), range(4), dropout)
     first, second = (torch.load(tmp_path / f"rank{rank}", weights_only=True) for rank in range(2))

@@ -1,12 +1,9 @@
 """Two processes on one machine: the same gradients and scores as one, and one writer."""
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing as mp
 from mmengine.dataset import default_collate
+from processes import free_port, set_rank, two_processes
 from tiny import Halves, tiny_segmentor
 
 from rgbx.datasets import EpochSampler
@@ -81,15 +78,7 @@ def refused(indices, size):
 
 
 def join(rank, port):
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE="2",
-        LOCAL_RANK=str(rank),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS="1",
-    )
-    torch.set_num_threads(1)
+    set_rank(rank, port)
     torch.manual_seed(0)
 
 
@@ -154,12 +143,6 @@ def training(rank, port, folder):
     torch.distributed.destroy_process_group()
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def process(rank, ports, folder):
     """Both, one after the other, as most of the time goes into starting."""
     counting(rank, ports[0], folder / "counted")
@@ -172,7 +155,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     for name in ("counted", "trained"):
         (folder / name).mkdir()
-    mp.spawn(process, ((free_port(), free_port()), folder), nprocs=2)
+    two_processes(process, (free_port(), free_port()), folder)
     return folder
 
 

@@ -1,17 +1,15 @@
 """Training with objectives: what they hold is trained, saved and resumed to the bit, in one process and in two."""
 
-import os
 import random
 import re
-import socket
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from made_objectives import enter, made_objectives  # noqa: F401
 from mmengine.dataset import default_collate
 from mmengine.optim import OptimWrapperDict
+from processes import free_port, set_rank, two_processes
 from test_resume import Interruption, assert_equal, train, training_state
 from tiny import STATISTICS, Classifier, Halves, TinyBackbone
 
@@ -186,8 +184,7 @@ def steps(network, indices):
 
 
 def join(rank, port, path):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0")
-    torch.set_num_threads(1)
+    set_rank(rank, port)
     torch.distributed.init_process_group("gloo")
     enter()
     for dropout in (None, 1.0):
@@ -197,10 +194,7 @@ def join(rank, port, path):
 
 
 def test_two_processes_make_the_steps_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(join, (port, tmp_path / "rank"), nprocs=2)
+    two_processes(join, free_port(), tmp_path / "rank")
     for dropout in (None, 1.0):
         start = build(dropout).state_dict()
         expected, logged = steps(build(dropout), range(4))

@@ -9,6 +9,7 @@ from typing import Literal, Unpack
 import cv2
 import numpy as np
 
+from rgbx._files import File
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.sample import Common, Sample
@@ -100,7 +101,7 @@ class DELIVER(FileDataset):
 class FirstChannel(LabelEncoding):
     """Class ids in a grey image, or in the red channel of a colour image."""
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """uint8 [H, W].
 
         Raises:
@@ -112,7 +113,7 @@ class FirstChannel(LabelEncoding):
 class GreyDepth(Encoding):
     """Depth of no known unit, 0..1 of the file's range."""
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """Whole numbers [H, W]; colours are refused with a hint."""
         try:
             return super().stored(path)
@@ -126,7 +127,7 @@ class CarlaDepth(Encoding):
     The encoding is that of the simulator's documentation: the far plane at 1000 m, red the least significant byte.
     """
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """Colours, uint8 [H, W, C].
 
         Raises:
@@ -140,7 +141,7 @@ class CarlaDepth(Encoding):
             )
         return image
 
-    def decode(self, raw: np.ndarray, path: str | Path = "") -> np.ndarray:
+    def decode(self, raw: np.ndarray, path: File = "") -> np.ndarray:
         """Metres, float32 [H, W], of colours, uint8 [H, W, C]."""
         steps = raw[..., :3].astype(np.float64) @ np.array([1.0, 256.0, 65536.0])
         return (steps * (1000 / (2**24 - 1))).astype(np.float32)

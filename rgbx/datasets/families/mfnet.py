@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 
 import numpy as np
 
-from rgbx._files import inside
+from rgbx._files import File, inside
 from rgbx._text import one_of
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
@@ -38,7 +38,7 @@ FLIP = "_flip"  # ends the names of mirrored copies
 class ThermalInAlpha(Encoding):
     """Thermal as the fourth channel of MFNet's packed images."""
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """uint8 [H, W]."""
         return read_four_channels(path)[..., 3]
 
@@ -160,7 +160,7 @@ def _frame(stem: str, folders: Mapping[str, Path], files: Mapping[str, Mapping[s
     return Frame(stem, found, origin, mirrored=source != stem)
 
 
-def read_four_channels(path: str | Path) -> np.ndarray:
+def read_four_channels(path: File) -> np.ndarray:
     """MFNet's packed image: uint8 [H, W, 4], colours in RGB order and thermal.
 
     Raises:

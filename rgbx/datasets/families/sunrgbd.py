@@ -11,6 +11,7 @@ from typing import Unpack
 
 import numpy as np
 
+from rgbx._files import File
 from rgbx.datasets.declaration import Declaration, DeclaredLabel, DeclaredMap, bitwise_palette
 from rgbx.datasets.families.lists import Chosen, CMXDataset, ListDataset
 from rgbx.datasets.folder import FolderDataset
@@ -83,7 +84,7 @@ class SunDepth(Encoding):
     are kept.
     """
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """Millimetres, uint16 [H, W]."""
         raw = super().stored(path)
         return (raw >> 3) | (raw << 13)
