@@ -18,12 +18,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 
+from rgbx._types import Meta
 from rgbx.export.program import Arrays, Deployed
 from rgbx.models.load import load
 from rgbx.models.predict import Predictor
@@ -33,7 +33,7 @@ EAGER = "the same in PyTorch"
 SIZES = ((240, 320), (480, 640))
 
 
-def noise(about: Mapping[str, Any], size: tuple[int, int]) -> Arrays:
+def noise(about: Meta, size: tuple[int, int]) -> Arrays:
     """One frame of every map: time does not depend on values."""
     rng, found = np.random.default_rng(0), {}
     for name, each in about["inputs"].items():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rgbx._text import text_table
-from rgbx._types import Batch
+from rgbx._types import Batch, Meta
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, building, command
 from rgbx.cli.sources import split_of
@@ -38,7 +38,7 @@ class Exported(NamedTuple):
     """A file that was written, and what its JSON says."""
 
     file: Path
-    about: Mapping[str, Any]
+    about: Meta
 
     def row(self) -> list[str]:
         """A line of the table."""
@@ -79,9 +79,9 @@ def main(arguments: argparse.Namespace) -> int:
     header = ["file", "size", "largest difference", "equal classes", "frames", "opset"]
     print(text_table(header, [each.row() for each in exported]))
     print(f"Compared with {exported[0].about['parity']['against']}.")
-    for each in exported:
-        for head, lost in each.about.get("int8", {}).get("heads", {}).items():
-            print(f"{each.file}, {head}: {lost['score']} {lost['float']:.4f}, with 8 bits {lost['int8']:.4f}")
+    for one in exported:
+        for head, lost in one.about.get("int8", {}).get("heads", {}).items():
+            print(f"{one.file}, {head}: {lost['score']} {lost['float']:.4f}, with 8 bits {lost['int8']:.4f}")
     return 0
 
 
@@ -178,7 +178,7 @@ def _refuse_taken(files: Iterable[Path], arguments: argparse.Namespace) -> None:
 
 
 def _compared(
-    model: MultimodalModel, about: Mapping[str, Any], run: Runner, arguments: argparse.Namespace, data: Data | None
+    model: MultimodalModel, about: Meta, run: Runner, arguments: argparse.Namespace, data: Data | None
 ) -> Parity:
     parity = Parity(model, about)
     for batch in synthetic(model, about) if data is None else frames(data.checked, arguments.frames or FRAMES):
@@ -191,7 +191,7 @@ def _against(parity: Parity, data: Data | None) -> str:
     return f"rgbx in float32 on {parity.frames} frames {noise if data is None else data.told}"
 
 
-def _json(about: Mapping[str, Any]) -> bytes:
+def _json(about: Meta) -> bytes:
     return (json.dumps(about, indent=2) + "\n").encode()
 
 

@@ -7,13 +7,13 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
+from rgbx._types import Meta
 from rgbx.export.program import Arrays, Runner
 
 try:
@@ -27,7 +27,7 @@ OPSET = 20
 KEY = "rgbx"  # of the metadata that holds the JSON
 
 
-def write_onnx(program: ExportedProgram, file: Path, about: Mapping[str, Any]) -> None:
+def write_onnx(program: ExportedProgram, file: Path, about: Meta) -> None:
     """Writes a program as one file; names of inputs and outputs are those of the JSON, which stands in its metadata.
 
     Raises:
@@ -55,19 +55,19 @@ def write_onnx(program: ExportedProgram, file: Path, about: Mapping[str, Any]) -
     onnx.save(model, file)
 
 
-def state(model: onnx.ModelProto, about: Mapping[str, Any]) -> None:
+def state(model: onnx.ModelProto, about: Meta) -> None:
     """Puts the JSON into a model's metadata, in place of what stood there."""
     onnx.helper.set_model_props(model, {KEY: json.dumps(about)})
 
 
-def restate(file: Path, about: Mapping[str, Any]) -> None:
+def restate(file: Path, about: Meta) -> None:
     """Puts the JSON into a file's metadata."""
     model = onnx.load(file)
     state(model, about)
     onnx.save(model, file)
 
 
-def _name_sizes(model: onnx.ModelProto, about: Mapping[str, Any]) -> None:
+def _name_sizes(model: onnx.ModelProto, about: Meta) -> None:
     """The axes of inputs and outputs have the names of the JSON in place of a tracer's formulas."""
     shapes = {name: each["shape"] for part in ("inputs", "outputs") for name, each in about[part].items()}
     for value in (*model.graph.input, *model.graph.output):
@@ -93,7 +93,7 @@ def session(file: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(file: Path, about: Mapping[str, Any], threads: int = 0) -> Runner:
+def run_onnx(file: Path, about: Meta, threads: int = 0) -> Runner:
     """What runs an ONNX file on arrays."""
     opened = session(file, threads)
 

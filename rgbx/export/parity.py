@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgbx._types import Batch
+from rgbx._types import Batch, Meta
 from rgbx.export.program import Arrays, Runner
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.predict import Predictor
-from rgbx.tasks import ENSEMBLE, Map
+from rgbx.tasks import ENSEMBLE, Map, Prediction
 
 TOLERANCE = {"equal_classes": 0.9999, "confidence": 1e-3, "range": 1e-3, "code": 1e-3}
 _SIZES = ((64, 96), (75, 107), (120, 160), (96, 64))
@@ -33,7 +33,7 @@ class Parity:
         equal, pixels: of class ids.
     """
 
-    def __init__(self, model: MultimodalModel, about: Mapping[str, Any]) -> None:
+    def __init__(self, model: MultimodalModel, about: Meta) -> None:
         self.about, self.tasks = about, model.tasks
         self.predictor = Predictor(model, "rgbx", modalities=about["modalities"])
         self.frames, self.largest, self.equal, self.pixels = 0, dict[str, float](), 0, 0
@@ -47,7 +47,7 @@ class Parity:
             self._compare({name: x[i] for name, x in found.items()}, one["heads"])
             self.frames += 1
 
-    def _compare(self, found: Arrays, expected: Mapping[str, Any]) -> None:
+    def _compare(self, found: Arrays, expected: Mapping[str, Prediction]) -> None:
         for name, about in self.about["outputs"].items():
             head, branch = expected[about["head"]], about.get("branch", ENSEMBLE)
             x, task = found[name], self.tasks[about["head"]]
@@ -56,7 +56,7 @@ class Parity:
                 self.pixels += x.size
             elif name.endswith(("_confidence", "_scores")):
                 known = head.confidence if name.endswith("_confidence") else head.probability
-                if branch in known:
+                if known is not None and branch in known:
                     self._worst("confidence", x, known[branch], 1.0)
             else:
                 y = head.prediction[branch]
@@ -100,7 +100,7 @@ class Parity:
         return found
 
 
-def feed(batch: Batch, about: Mapping[str, Any]) -> Arrays:
+def feed(batch: Batch, about: Meta) -> Arrays:
     """What a file is given of a collated batch: what a mask says is not measured is so by its value."""
     found = {}
     for name, each in about["inputs"].items():
@@ -111,7 +111,7 @@ def feed(batch: Batch, about: Mapping[str, Any]) -> Arrays:
     return found
 
 
-def synthetic(model: MultimodalModel, about: Mapping[str, Any]) -> Iterable[Batch]:
+def synthetic(model: MultimodalModel, about: Meta) -> Iterable[Batch]:
     """Noise in the ranges of the maps, with holes where maps can have them, of several sizes and numbers of samples."""
     generator = torch.Generator().manual_seed(0)
     smallest = about["size"]["smallest"]
@@ -120,9 +120,7 @@ def synthetic(model: MultimodalModel, about: Mapping[str, Any]) -> Iterable[Batc
         yield {name: _noise(model, name, each, (count, *size), generator) for name, each in about["inputs"].items()}
 
 
-def _noise(
-    model: MultimodalModel, name: str, about: Mapping[str, Any], shape: Sequence[int], generator: torch.Generator
-) -> Tensor:
+def _noise(model: MultimodalModel, name: str, about: Meta, shape: Sequence[int], generator: torch.Generator) -> Tensor:
     count, *size = shape
     full = (count, about["shape"][1], *size)
     if about["dtype"] == "uint8":

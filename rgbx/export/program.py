@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from rgbx import __version__
+from rgbx._types import Meta
 from rgbx.export.unstack import CHECKS, Replayed
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.palette import default_palette
@@ -220,12 +221,12 @@ def stored(encoding: Encoding) -> dict[str, Any]:
     return {**found, "bits": encoding.file_bits, "scale": scale, "missing": list(encoding.missing)}
 
 
-def write_torch(program: ExportedProgram, file: Path, about: Mapping[str, Any]) -> None:
+def write_torch(program: ExportedProgram, file: Path, about: Meta) -> None:
     """Writes a ``.pt2``, which ``torch.export.load(file).module()`` runs; the JSON is its extra file ``rgbx.json``."""
     torch.export.save(program, file, extra_files={"rgbx.json": json.dumps(about)})
 
 
-def run_torch(file: Path, about: Mapping[str, Any]) -> Runner:
+def run_torch(file: Path, about: Meta) -> Runner:
     """What runs a ``.pt2`` file on arrays."""
     module = torch.export.load(file).module()
 

@@ -31,14 +31,14 @@ QUANTISED = ["Conv", "Relu", "Add", "MaxPool", "Concat", "Slice", "Pad", "Split"
 
 
 class _Frames(CalibrationDataReader):
-    def __init__(self, batches: Iterable[Batch], about: Mapping[str, Any]) -> None:
+    def __init__(self, batches: Iterable[Batch], about: Meta) -> None:
         self.fed: Iterator[Arrays] = (feed(batch, about) for batch in batches)
 
     def get_next(self) -> Arrays | None:
         return next(self.fed, None)
 
 
-def quantise(file: Path, out: Path, about: Mapping[str, Any], batches: Iterable[Batch]) -> None:
+def quantise(file: Path, out: Path, about: Meta, batches: Iterable[Batch]) -> None:
     """Writes a file of 8 bits: weights by output channel, values of each map by its extremes over some frames.
 
     Norms are melted into the convolutions before them first, of which each modality then has its own.
@@ -71,7 +71,7 @@ def quantise(file: Path, out: Path, about: Mapping[str, Any], batches: Iterable[
 
 
 def score(
-    model: MultimodalModel, meta: Meta, about: Mapping[str, Any], run: Runner, batches: Iterable[Batch]
+    model: MultimodalModel, meta: Meta, about: Meta, run: Runner, batches: Iterable[Batch]
 ) -> dict[str, tuple[str, float, bool]]:
     """The headline score of each head on labelled frames: its name, value, and whether less is better.
 

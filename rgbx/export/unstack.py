@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,11 @@ from torch.fx import GraphModule, Interpreter
 from torch.utils._pytree import tree_any, tree_map
 
 aten = torch.ops.aten
+# an operation of aten, or a function on sizes, and what a traced graph gives it
+Operation: TypeAlias = Any
+Positional: TypeAlias = tuple[Any, ...]
+Named: TypeAlias = dict[str, Any]
+Rest: TypeAlias = list[Any]
 
 
 class Stack(NamedTuple):
@@ -74,7 +79,7 @@ CHECKS = {aten._assert_scalar.default, aten._assert_tensor_metadata.default}
 class Unstacked(Interpreter):
     """Runs a traced graph with stacks in parts; what it does not know is done to the whole, as it was traced."""
 
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call_function(self, target: Operation, args: Positional, kwargs: Named) -> Any:
         if target in CHECKS:
             return None
         if target is aten.cat.default and len(args) == 1:
@@ -88,7 +93,7 @@ class Unstacked(Interpreter):
         args, kwargs = tree_map(_whole, (args, kwargs), is_leaf=_is_stack)
         return super().call_function(target, args, kwargs)
 
-    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def output(self, target: Operation, args: Positional, kwargs: Named) -> Any:
         return super().output(target, tree_map(_whole, args, is_leaf=_is_stack), kwargs)
 
 
@@ -120,7 +125,7 @@ def _parts(x: Tensor | Stack) -> list[Tensor]:
     return [x] if isinstance(x, Tensor) else [x.whole()] if x.apart else x.parts
 
 
-def _taken_apart(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _taken_apart(target: Operation, args: Positional, kwargs: Named) -> Any:
     """The result of an operation on stacks, part by part; None where it cannot be done so."""
     first, *rest = args
     if target in PAIRWISE:
@@ -139,7 +144,7 @@ def _taken_apart(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return _of_joined(target, first, rest)
 
 
-AXIS: dict[Any, Callable[[list[Any]], bool]] = {  # these are of each sample where they do not touch the first axis
+AXIS: dict[Operation, Callable[[Rest], bool]] = {  # these are of each sample where they do not touch the first axis
     aten.slice.Tensor: lambda rest: bool(rest) and rest[0] != 0,
     aten.mean.dim: lambda rest: 0 not in rest[0],
     aten.softmax.int: lambda rest: rest[0] != 0,
@@ -147,7 +152,7 @@ AXIS: dict[Any, Callable[[list[Any]], bool]] = {  # these are of each sample whe
 }
 
 
-def _of_pairs(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stack | None:
+def _of_pairs(target: Operation, args: Positional, kwargs: Named) -> Stack | None:
     """Of two stacks alike, or of a stack and what is the same for all samples."""
     first, second = args
     if isinstance(first, Stack) and isinstance(second, Stack):
@@ -163,7 +168,7 @@ def _of_pairs(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sta
     return Stack([target(*((part, other) if stack is first else (other, part)), **kwargs) for part in stack.parts])
 
 
-def _of_joined(target: Any, stack: Stack, rest: list[Any]) -> Any:
+def _of_joined(target: Operation, stack: Stack, rest: Rest) -> Any:
     """Its sizes, and how it is split into the parts that it has anyway."""
     parts, sizes = stack.parts, [part.shape[0] for part in stack.parts]
     if target is aten.sym_size.int:
@@ -180,7 +185,7 @@ def _of_joined(target: Any, stack: Stack, rest: list[Any]) -> Any:
     return None
 
 
-def _of_apart(target: Any, stack: Stack, rest: list[Any]) -> Any:
+def _of_apart(target: Operation, stack: Stack, rest: Rest) -> Any:
     """One place, all of them, or joined again."""
     if target is aten.unbind.int and (not rest or rest[0] == 0):
         return list(stack.parts)

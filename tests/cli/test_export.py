@@ -1,11 +1,12 @@
 """rgbx export refuses in one sentence what it cannot do, before anything is traced."""
 
 import pytest
+import torch
 from small_models import small
-from test_arguments import save
 
 from rgbx.cli.main import main
 from rgbx.cli.subsets import usual_subsets
+from rgbx.models.checkpoint import to_plain
 
 REFUSED = {
     "unknown map": (["--modalities", "rgb+dept"], "this model knows rgb, depth; did you mean 'depth'?"),
@@ -26,7 +27,9 @@ REFUSED = {
 @pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED)
 def test_refused(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    save("work_dirs/a/epoch_1.pth", small("classes"))
+    model = small("classes")
+    (tmp_path / "work_dirs/a").mkdir(parents=True)
+    torch.save({"state_dict": model.state_dict(), "model": to_plain(model.recipe)}, "work_dirs/a/epoch_1.pth")
     for name in ("a.pth", "out/rgb.onnx"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
