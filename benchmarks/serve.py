@@ -6,7 +6,9 @@ the overlay is painted; beside it stands `model.predict` of the same files in th
 of mixed subsets come at once, of which each answer is compared with `model.predict`. In the server's process every file
 that is opened for writing is counted.
 
-    python benchmarks/serve.py --rounds 7 --out benchmarks/results/serve.md
+    GOMP_SPINCOUNT=1000 python benchmarks/serve.py --rounds 7 --out benchmarks/results/serve.md
+
+The variable is what rgbx sets itself where it is imported before torch, as in the server.
 """
 
 from __future__ import annotations
@@ -209,12 +211,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(Path(folder), arguments.rounds)
-    load_of = f"{os.getloadavg()[0]:.1f}"
+    beside = f"{torch.get_num_threads()} of them used, beside a load of {os.getloadavg()[0]:.1f}"
     lines = [
         "# Serving",
         "",
-        f"Medians of {arguments.rounds} (least to most), {platform.machine()}, {os.cpu_count()} cores, load {load_of}, "
-        f"torch {torch.__version__}, one thread each process; ResNet-18, 40 classes, RGB and depth of 640×480. "
+        f"Medians of {arguments.rounds} (least to most), {platform.machine()}, {os.cpu_count()} cores, {beside}, "
+        f"torch {torch.__version__}; ResNet-18, 40 classes, RGB and depth of 640×480. "
         "By `benchmarks/serve.py`.",
         "",
         "| | measured | bar |",

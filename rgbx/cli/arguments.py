@@ -509,7 +509,8 @@ def _add_test(parser: Parser) -> None:
     _add_shared(parser, *OF_CONFIGS)
     parser.add_argument(
         "checkpoint",
-        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last",
+        help="a checkpoint of the config's model, or a work directory: its best checkpoint, or else its last; also a "
+        "model's folder, or hf-hub:OWNER/NAME",
     )
     _add_shared(parser, "--model-from")
     parser.add_argument(
@@ -568,7 +569,11 @@ _MAP: dict[str, Any] = {
 
 
 def _add_predict(parser: Parser) -> None:
-    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument(
+        "checkpoint",
+        help="a checkpoint, or a work directory: its best checkpoint, or else its last; also a model's folder, or "
+        "hf-hub:OWNER/NAME",
+    )
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -928,12 +933,22 @@ def _add_export(parser: Parser) -> None:
     parser.add_argument("--frames", type=positive, metavar="N", help="how many of them (50)")
     parser.add_argument("--scores", action="store_true", help="also give the probabilities of all classes")
     parser.add_argument("--branches", action="store_true", help="also give what each modality's branch answers")
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also write each ONNX file with numbers of 8 bits, by frames of the training split of --data, and tell "
+        "what it loses on the others",
+    )
     parser.add_argument("--overwrite", action="store_true", help="let files that are there be replaced")
     _add_shared(parser, "--data-root", "--cfg-options", "--trust")
 
 
 def _check_export(arguments: argparse.Namespace) -> None:
     find_result(arguments.checkpoint)
+    if arguments.int8 and arguments.format != "onnx":
+        raise ConfigError(f"--int8 is of ONNX files; found --format {arguments.format}")
+    if arguments.int8 and arguments.data is None:
+        raise ConfigError("--int8 needs --data CONFIG or FOLDER: its training split, and labelled frames to measure on")
     if arguments.data is None:
         stated = [
             f"--{name}" for name in ("split", "frames", "data-root") if getattr(arguments, name.replace("-", "_"))

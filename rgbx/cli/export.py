@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,12 @@ from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, building, command
 from rgbx.cli.sources import split_of
 from rgbx.cli.subsets import usual_subsets
-from rgbx.datasets import build_dataset
+from rgbx.datasets import build_dataset, split_names
 from rgbx.datasets.sample import DenseDataset, build_from
 from rgbx.export.onnx import OPSET, restate, run_onnx, write_onnx
 from rgbx.export.parity import Parity, synthetic
 from rgbx.export.program import SUFFIXES, Deployed, Runner, described, run_torch, trace, write_torch
+from rgbx.export.quantize import losses, quantise, score
 from rgbx.maps import replace_file
 from rgbx.models.folder import find_checkpoint
 from rgbx.models.load import load
@@ -29,8 +31,7 @@ from rgbx.models.multimodal import MultimodalModel
 from rgbx.transforms import PackSample
 from rgbx.transforms.packing import collate
 
-FRAMES = 50
-BATCHES = "{count} frames of noise in the ranges of the maps, of several sizes"
+FRAMES, CALIBRATION = 50, 32
 
 
 class Exported(NamedTuple):
@@ -48,6 +49,14 @@ class Exported(NamedTuple):
         return [str(self.file), size, f"{parity['largest_difference']:.2g}", equal, str(parity["frames"]), opset]
 
 
+class Data(NamedTuple):
+    """The frames that files are checked on, and of what; and those that numbers of 8 bits are chosen by."""
+
+    checked: DenseDataset
+    told: str
+    training: DenseDataset | None
+
+
 @command("export")
 def main(arguments: argparse.Namespace) -> int:
     """Traces, writes and checks each file, prints a table; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
@@ -56,18 +65,23 @@ def main(arguments: argparse.Namespace) -> int:
     asked = [model.layout.order(text.split("+")) for text in arguments.modalities]
     subsets = list(dict.fromkeys(asked)) or usual_subsets(model.modalities)
     files = {subset: Path(arguments.out, "+".join(subset) + SUFFIXES[arguments.format]) for subset in subsets}
-    for file in (each for path in files.values() for each in (path, path.with_suffix(".json"))):
-        if file.exists() and not arguments.overwrite:
-            raise FileExistsError(f"{file} is there already: choose another --out, or pass --overwrite")
-    deployed = {
-        subset: Deployed(model, subset, scores=arguments.scores, branches=arguments.branches) for subset in subsets
-    }
-    dataset = None if arguments.data is None else open_data(arguments, max(subsets, key=len))
+    _refuse_taken(files.values(), arguments)
+    deployed = [Deployed(model, names, scores=arguments.scores, branches=arguments.branches) for names in subsets]
+    data = None if arguments.data is None else open_data(arguments, max(subsets, key=len))
     identity = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
-    exported = [export(model, deployed[subset], files[subset], identity, arguments, dataset) for subset in subsets]
+    exported: list[Exported] = []
+    for each, file in zip(deployed, files.values(), strict=True):
+        print(f"{file} ...", flush=True)
+        exported.append(export(model, each, file, identity, arguments, data))
+        if arguments.int8 and data is not None:
+            print(f"{eight_bit(file)} ...", flush=True)
+            exported.append(export_int8(model, exported[-1], arguments, data))
     header = ["file", "size", "largest difference", "equal classes", "frames", "opset"]
     print(text_table(header, [each.row() for each in exported]))
-    print(f"Each answers as the model does, {exported[0].about['parity']['against']}.")
+    print(f"Compared with {exported[0].about['parity']['against']}.")
+    for each in exported:
+        for head, lost in each.about.get("int8", {}).get("heads", {}).items():
+            print(f"{each.file}, {head}: {lost['score']} {lost['float']:.4f}, with 8 bits {lost['int8']:.4f}")
     return 0
 
 
@@ -77,7 +91,7 @@ def export(
     file: Path,
     identity: Mapping[str, str],
     arguments: argparse.Namespace,
-    dataset: DenseDataset | None,
+    data: Data | None,
 ) -> Exported:
     """Writes a file and the JSON beside it; what does not answer as the model does is removed again.
 
@@ -85,60 +99,128 @@ def export(
         ConfigError: it does not.
         ValueError: the model cannot be exported.
     """
-    print(f"{file}: traced and written ...", flush=True)
     about = described(deployed, identity)
     program = trace(deployed)
     file.parent.mkdir(parents=True, exist_ok=True)
-    run: Runner
-    if arguments.format == "onnx":
-        about["opset"] = OPSET
-        write_onnx(program, file, about)
-        run = run_onnx(file, about)
-    else:
-        write_torch(program, file, about)
-        run = run_torch(file, about)
-    try:
-        parity = Parity(model, about)
-        for batch in synthetic(model, about) if dataset is None else frames(dataset, arguments.frames or FRAMES):
-            parity.see(batch, run)
+    with removed_if_wrong(file):
+        run: Runner
+        if arguments.format == "onnx":
+            about["opset"] = OPSET
+            write_onnx(program, file, about)
+            run = run_onnx(file, about)
+        else:
+            write_torch(program, file, about)
+            run = run_torch(file, about)
+        parity = _compared(model, about, run, arguments, data)
         if failures := parity.failures():
             raise ConfigError(f"{file} does not answer as the model does, and is removed: {'; '.join(failures)}")
-        against = (
-            BATCHES.format(count=parity.frames) if dataset is None else f"{parity.frames} frames of {arguments.data}"
-        )
-        about["parity"] = parity.as_dict(f"by Predictor in float32 on {against}")
+        about["parity"] = parity.as_dict(_against(parity, data))
         if arguments.format == "onnx":
             restate(file, about)
         else:
             write_torch(program, file, about)
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
-    replace_file(file.with_suffix(".json"), (json.dumps(about, indent=2) + "\n").encode())
+        replace_file(file.with_suffix(".json"), _json(about))
     return Exported(file, about)
 
 
-def open_data(arguments: argparse.Namespace, modalities: Sequence[str]) -> DenseDataset:
+def export_int8(model: MultimodalModel, of: Exported, arguments: argparse.Namespace, data: Data) -> Exported:
+    """Writes the file of 8 bits beside one of floats, and measures what it loses.
+
+    Raises:
+        ValueError: see `rgbx.export.quantize.score`.
+    """
+    file, count = eight_bit(of.file), arguments.frames or FRAMES
+    about = {key: value for key, value in of.about.items() if key != "parity"}
+    with removed_if_wrong(file):
+        assert data.training is not None
+        quantise(of.file, file, about, frames(data.training, CALIBRATION))
+        meta, run = data.checked.metainfo, run_onnx(file, about)
+        scores = [
+            score(model, meta, about, each, frames(data.checked, count)) for each in (run_onnx(of.file, about), run)
+        ]
+        parity = _compared(model, about, run, arguments, data)
+        about["parity"] = {**parity.as_dict(_against(parity, data)), "tolerance": {}}
+        about["int8"] = {
+            "calibrated": {
+                "frames": min(CALIBRATION, len(data.training)),
+                "of": "the training split",
+                "by": "extremes",
+            },
+            "frames": parity.frames,
+            "heads": losses(*scores),
+        }
+        restate(file, about)
+        replace_file(file.with_suffix(".json"), _json(about))
+    return Exported(file, about)
+
+
+def eight_bit(file: Path) -> Path:
+    """The file of 8 bits beside one of floats."""
+    return file.with_suffix(".int8.onnx")
+
+
+@contextmanager
+def removed_if_wrong(file: Path) -> Iterator[None]:
+    """What was written so far is removed where the block fails."""
+    try:
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _refuse_taken(files: Iterable[Path], arguments: argparse.Namespace) -> None:
+    for file in files:
+        written = [file, *([eight_bit(file)] if arguments.int8 else [])]
+        for path in (each for one in written for each in (one, one.with_suffix(".json"))):
+            if path.exists() and not arguments.overwrite:
+                raise FileExistsError(f"{path} is there already: choose another --out, or pass --overwrite")
+
+
+def _compared(
+    model: MultimodalModel, about: Mapping[str, Any], run: Runner, arguments: argparse.Namespace, data: Data | None
+) -> Parity:
+    parity = Parity(model, about)
+    for batch in synthetic(model, about) if data is None else frames(data.checked, arguments.frames or FRAMES):
+        parity.see(batch, run)
+    return parity
+
+
+def _against(parity: Parity, data: Data | None) -> str:
+    noise = "of noise in the ranges of the maps, of several sizes"
+    return f"rgbx in float32 on {parity.frames} frames {noise if data is None else data.told}"
+
+
+def _json(about: Mapping[str, Any]) -> bytes:
+    return (json.dumps(about, indent=2) + "\n").encode()
+
+
+def open_data(arguments: argparse.Namespace, modalities: Sequence[str]) -> Data:
     """The frames that files are checked on.
 
     Raises:
-        ConfigError: a config without a test split, or frames without one of the modalities.
+        ConfigError: a config without a test split, or no training split where one is needed.
         FileNotFoundError, ValueError: see `rgbx.datasets.build_dataset`.
     """
-    target = arguments.data
+    target, training = arguments.data, None
     if target.endswith(".py"):
         config = load_config(target, options=arguments.cfg_options, data_root=arguments.data_root)
-        loader = config.get("test_dataloader") or config.get("val_dataloader")
-        if loader is None:
-            raise ConfigError(f"{target} has no test_dataloader")
+        loader, trained = config.get("test_dataloader"), config.get("train_dataloader")
+        if loader is None or (arguments.int8 and trained is None):
+            raise ConfigError(f"{target} has no {'train' if loader else 'test'}_dataloader")
         with building(target):
-            dataset: DenseDataset = build_from(loader.dataset)
-    else:
-        folder = Path(target)
-        dataset = build_dataset(
-            folder, split_of(folder, arguments.split), modalities=modalities, transforms=[dict(type=PackSample)]
-        )
-    return dataset
+            checked = build_from(loader.dataset)
+            if arguments.int8:  # as frames of the test are changed, not as those of a training
+                training = build_from({**trained.dataset, "transforms": loader.dataset.get("transforms", [])})
+        return Data(checked, f"of {target}", training)
+    folder, split = Path(target), split_of(Path(target), arguments.split)
+    options: dict[str, Any] = {"modalities": modalities, "transforms": [dict(type=PackSample)]}
+    if arguments.int8 and "train" not in split_names(folder):
+        found = ", ".join(split_names(folder))
+        raise ConfigError(f"--int8 chooses its numbers by frames of the split 'train'; {folder} has {found}")
+    checked = build_dataset(folder, split, **options)
+    training = build_dataset(folder, "train", **options) if arguments.int8 else None
+    return Data(checked, f"of {folder}, split {split}", training)
 
 
 def frames(dataset: DenseDataset, count: int) -> Iterator[Batch]:

@@ -263,10 +263,15 @@ def cells(costs: Costs, results: Sequence[Result]) -> list[str]:
         f"{costs.size[0]}x{costs.size[1]}" if costs.size else OF_DATA,
         f"{(costs.parameters or 0) / 1e6:.2f}" if known else "-",
         f"{(costs.flops or 0) / 1e9:.2f}" if known else "-",
-        f"{costs.wall_ms:.1f}" if known else "-",
-        f"{costs.cpu_ms:.1f}" if known else "-",
+        milliseconds(costs.wall_ms),
+        milliseconds(costs.cpu_ms),
         "; ".join(map(score_text, results)) or UNTRAINED,
     ]
+
+
+def milliseconds(value: float | None) -> str:
+    """As a table has it."""
+    return "-" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def score_text(result: Result) -> str:
@@ -309,9 +314,9 @@ from `benchmarks/results/models.json`, which `rgbx models --latency --json FILE`
 `rgbx test` in `benchmarks/results/models`; no number in it is typed."""
 TOLD = """Size is that of the training samples. M params are millions of parameters that predict; GFLOP counts two
 operations per multiply-add; ms is the median wall time of a forward pass, CPU ms the processor's time, which other work
-changes less. The score is that of the first head, given all maps, with its 95 % interval over the test images, and the
-protocol ([evaluation](evaluation.md)). "Not trained" says that there is no result file of that config; older
-measurements stand in `benchmarks/results`. The config under `own` takes its maps and classes from your data
-([training](training.md))."""
+changes less: with one thread about what a pass takes where nothing else runs. The score is that of the first head,
+given all maps, with its 95 % interval over the test images, and the protocol ([evaluation](evaluation.md)). "Not
+trained" says that there is no result file of that config; older measurements stand in `benchmarks/results`. The config
+under `own` takes its maps and classes from your data ([training](training.md))."""
 SCORES = """One seed each, at the config's own schedule. "Alone" is what the same network answers when one map is all
 that it is given, a branch what it says of one map while it has all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import socket
 import sys
@@ -15,12 +16,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import rgbx
-from rgbx._runs import find_result
 from rgbx._types import Options
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.sources import Source, open_dataset, open_paths
 from rgbx.datasets.folder import DECLARATION
 from rgbx.models import MultimodalModel, load
+from rgbx.models.folder import find_checkpoint
 from rgbx.models.inputs import map_inputs
 from rgbx.profile.measure import find_device
 
@@ -39,7 +40,7 @@ LAST_PORT = 65535
 @command("serve")
 def main(arguments: argparse.Namespace) -> int:
     """Binds the port, loads, serves until Ctrl-C; exit code 0, 2 for a user's error."""
-    checkpoint = find_result(arguments.checkpoint)
+    checkpoint = find_checkpoint(arguments.checkpoint)
     with closing(bind(arguments.host, arguments.port)) as listener:
         model = load(checkpoint, device=find_device(arguments.device), trust=arguments.trust)
         folder = Path(arguments.samples) if arguments.samples else shipped_samples(model)
@@ -59,6 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
             if arguments.open if arguments.open is not None else _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form its answer tells
         with suppress(KeyboardInterrupt):  # how a server is ended
             _Server(app, tell).run(sockets=[listener])
     return 0
@@ -71,6 +73,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
+                log_config=None,  # uvicorn's own closes every other handler of the process
                 log_level="warning",
                 lifespan="off",
                 server_header=False,

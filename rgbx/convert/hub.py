@@ -58,7 +58,7 @@ def save_model(
         folder: to write; files of other names that lie there stay.
         results: result files of `rgbx test`, of this very checkpoint, that the card tells.
         license_name: as the hub names licenses, such as "mit".
-        name: by which the card says to load it; the folder's by default.
+        name: by which the card says to load it; the folder's own by default, without the path to it.
         trust: unpickle arbitrary objects of `source`; such a file can run any code.
         overwrite: replace the three files where they are there.
 
@@ -81,7 +81,7 @@ def save_model(
     kept = {name: tensors[name] for name in fit(model, tensors, source)}
     meta = state.get("meta")
     meta = {key: meta[key] for key in KEPT if key in meta} if isinstance(meta, dict) else {}
-    card = model_card(model, found, name=name or str(folder), license_name=license_name)
+    card = model_card(model, found, name=name or folder.resolve().name, license_name=license_name)
     write_folder(folder, kept, to_plain(recipe), to_plain(meta), origin_of(source, state))
     replace_file(folder / CARD, f"{card}\n".encode())
     return folder

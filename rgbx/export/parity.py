@@ -54,7 +54,7 @@ class Parity:
             if about.get("task") == "classes":
                 self.equal += int((x == head.prediction[branch].numpy()).sum())
                 self.pixels += x.size
-            elif name.endswith("_confidence") or name.endswith("_scores"):
+            elif name.endswith(("_confidence", "_scores")):
                 known = head.confidence if name.endswith("_confidence") else head.probability
                 if branch in known:
                     self._worst("confidence", x, known[branch], 1.0)

@@ -53,8 +53,12 @@ class Deployed(nn.Module):
         self, model: MultimodalModel, modalities: Sequence[str], *, scores: bool = False, branches: bool = False
     ) -> None:
         super().__init__()
-        if model.backbone.reads_clips:
-            raise ValueError("this model reads clips, of several frames of a map; only models of stills are exported")
+        lengths = model.trained_on.get("clips", {}) if model.backbone.reads_clips else {}
+        if (clips := max(lengths.values(), default=1)) > 1:
+            raise ValueError(
+                f"this model was trained on clips of {clips} frames; export takes one frame of each map, which such a "
+                "model answers worse"
+            )
         self.modalities, self.scores = model.layout.order(modalities), scores
         self.inputs = {name: model.data_preprocessor.meaning(name) for name in self.modalities}
         self.stride, self.mode = model.stride, {"zeros": "constant"}.get(model.padding, model.padding)

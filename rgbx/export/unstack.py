@@ -186,6 +186,8 @@ def _of_apart(target: Any, stack: Stack, rest: list[Any]) -> Any:
         return list(stack.parts)
     if target is aten.select.int and rest[0] == 0:
         return stack.parts[rest[1]]
+    if target is aten.roll.default and rest == [[1], [0]]:
+        return Stack([stack.parts[-1], *stack.parts[:-1]], apart=True)
     if target is aten.flatten.using_ints and rest == [0, 1]:
         return Stack(list(stack.parts))
     return None

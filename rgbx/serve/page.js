@@ -227,7 +227,13 @@ function refuse({ error, map }) {
 
 // --- answers as pictures -------------------------------------------------------------------------------------------
 
-const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+function bytes(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const text = atob(base64);
+  const found = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i += 1) found[i] = text.charCodeAt(i);
+  return found;
+}
 
 async function pixels(png) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
@@ -315,9 +321,10 @@ async function headView(part, view, width, height) {
   }
   const { data } = await pixels(part.ids);
   const classes = new Map(part.classes.map((entry) => [entry.id, entry]));
-  const colours = new Map(part.classes.map((entry) => [entry.id, word(entry.colour)]));
+  const colours = new Uint32Array(256);
+  for (const entry of part.classes) colours[entry.id] = word(entry.colour);
   const paint = (only) =>
-    painted(width, height, (i) => (only === null || only === data[4 * i] ? colours.get(data[4 * i]) : 0));
+    painted(width, height, (i) => (only === null || only === data[4 * i] ? colours[data[4 * i]] : 0));
   return { ...view, canvas: paint(null), paint, classOf: (i) => classes.get(data[4 * i]), facts: part, opacity: 55 };
 }
 

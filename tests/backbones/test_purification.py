@@ -218,17 +218,17 @@ def test_compiled_for_subsets_in_turn(fusion, backend):
     torch._dynamo.reset()
     backbone = made(fusion=fusion).eval()
     compiled = torch.compile(backbone, backend=backend, fullgraph=True)
-    for names in [("depth",), ("rgb", "depth"), ("rgb", "thermal"), ("rgb", "depth")]:
-        for purified in (True, False):
-            with torch.no_grad(), backbone.layout.holding(names, purified=purified):
-                features = compiled(maps(names))
-                gates = list(backbone.layout.gates)
-            with torch.no_grad(), backbone.layout.holding(names, purified=purified):
-                for found, expected in zip(features, backbone(maps(names)), strict=True):
-                    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-                for found, expected in zip(gates, backbone.layout.gates, strict=True):
-                    assert (found.stage, found.names) == (expected.stage, expected.names)
-                    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    both = ("rgb", "depth")
+    for names, purified in [(("depth",), True), (both, True), (both, False), (("rgb", "thermal"), True), (both, True)]:
+        with torch.no_grad(), backbone.layout.holding(names, purified=purified):
+            features = compiled(maps(names))
+            gates = list(backbone.layout.gates)
+        with torch.no_grad(), backbone.layout.holding(names, purified=purified):
+            for found, expected in zip(features, backbone(maps(names)), strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+            for found, expected in zip(gates, backbone.layout.gates, strict=True):
+                assert (found.stage, found.names) == (expected.stage, expected.names)
+                torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
 
 
 def test_exported_with_a_dynamic_batch():

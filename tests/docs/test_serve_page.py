@@ -13,21 +13,19 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-import torch
 import uvicorn
+from page_commands import PAGES, arguments_of, in_blocks, in_text
 from served import served
-from small_models import small
 
 import rgbx
 from rgbx.cli.main import main
-from rgbx.models.checkpoint import to_plain
 from rgbx.models.inputs import OPTIONS
 from rgbx.serve.app import build_app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/serve.md").read_text()
 ADDRESS = "http://127.0.0.1:8000"
-COMMANDS = re.findall(r"^ *rgbx (serve .*)$", PAGE, re.MULTILINE)
+COMMANDS = sorted({line for page in PAGES for line in (*in_blocks(page), *in_text(page)) if "rgbx serve " in line})
 RGB, DEPTH = (ROOT / f"data/samples/{name}/test_000.png" for name in ("rgb", "depth"))
 
 
@@ -51,13 +49,16 @@ def test_the_commands_serve(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(uvicorn.Server, "main_loop", end)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
-    Path("work_dirs/rooms").mkdir(parents=True)
-    model = small("classes")
-    torch.save({"state_dict": model.state_dict(), "model": to_plain(model.recipe)}, "work_dirs/rooms/epoch_1.pth")
-    for name in ("rgb", "depth"):
-        Path("frames", name).mkdir(parents=True)
-        shutil.copy(ROOT / f"data/samples/{name}/test_000.png", f"frames/{name}")
-    assert main([*shlex.split(command), "--port", "0"]) == 0
+    words = arguments_of(command)
+    if not (checkpoint := Path(words[1])).exists():
+        file = checkpoint if checkpoint.suffix else checkpoint / "epoch_1.pth"
+        file.parent.mkdir(parents=True)
+        shutil.copy("data/samples/rooms.pth", file)
+    if "--samples" in words:
+        for name in ("rgb", "depth"):
+            (folder := Path(words[words.index("--samples") + 1], name)).mkdir(parents=True)
+            shutil.copy(f"data/samples/{name}/test_000.png", folder)
+    assert main([*words, "--port", "0"]) == 0
     assert "until Ctrl-C" in capsys.readouterr().out
 
 

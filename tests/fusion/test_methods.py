@@ -1,6 +1,7 @@
 """What every fusion method owes, whatever it does: one tester over the whole table, on two networks."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -47,9 +48,9 @@ def names_of(model, present):
     return ["ensemble"] if model.backbone.single_branch else [*present, "ensemble"]
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "convnext_atto"])
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
 def test_shapes_gradients_and_a_training_step(method, backbone):
-    if backbone.startswith("convnext") and method in RESNETS_ONLY:
+    if backbone == "test_convnext" and method in RESNETS_ONLY:
         with pytest.raises(ValueError, match="found ConvNeXtStage"):
             make(method, backbone)
         return
@@ -71,6 +72,11 @@ def test_shapes_gradients_and_a_training_step(method, backbone):
     copy.deepcopy(model)  # as for a moving average: nothing is left of a graph
 
 
+@functools.cache
+def unfused_keys(backbone):
+    return make(None, backbone).backbone.network.state_dict().keys()
+
+
 @pytest.mark.parametrize("backbone", ["regnetx_002", "tresnet_m"])
 def test_blocks_that_only_bear_a_resnets_name_are_left_whole(method, backbone):
     if method in RESNETS_ONLY:
@@ -80,9 +86,8 @@ def test_blocks_that_only_bear_a_resnets_name_are_left_whole(method, backbone):
             make(method, backbone)
         return
     model = make(method, backbone).eval()
-    unfused = make(None, backbone).backbone.network.state_dict()
     joined = method == "early"  # its first convolution is wider
-    assert joined or unfused.keys() <= model.backbone.network.state_dict().keys()
+    assert joined or unfused_keys(backbone) <= model.backbone.network.state_dict().keys()
     with torch.no_grad():
         assert model(images())["ensemble"].isfinite().all()
 
@@ -219,18 +224,19 @@ def test_compiles_to_one_graph(method):
 
 
 def test_exports_with_a_dynamic_batch(method):
-    model = make(method).eval()
+    """The backbone with exchange at two depths; decoders do not depend on it, and are exported in tests/models."""
+    backbone = make(method if method in WITHOUT_STAGES else {"name": method, "stages": [2, 4]}).eval().backbone
 
-    class Ensemble(nn.Module):
+    class Features(nn.Module):
         def __init__(self):
             super().__init__()
-            self.model = model
+            self.backbone = backbone
 
         def forward(self, rgb, depth):
-            return decoder_logits(self.model, {"rgb": rgb, "depth": depth})["ensemble"]
+            return self.backbone({"rgb": rgb, "depth": depth})
 
     batch = torch.export.Dim("batch", min=2, max=8)
     with torch.no_grad():
-        program = torch.export.export(Ensemble(), tuple(images().values()), dynamic_shapes=({0: batch}, {0: batch}))
+        program = torch.export.export(Features(), tuple(images().values()), dynamic_shapes=({0: batch}, {0: batch}))
         more = images(batch=3)
-        torch.testing.assert_close(program.module()(*more.values()), decoder_logits(model, more)["ensemble"])
+        torch.testing.assert_close(program.module()(*more.values()), backbone(more))

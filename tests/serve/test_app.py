@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import cv2
 import httpx
@@ -21,6 +22,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
+from rgbx.models.inputs import OPTIONS
 from rgbx.serve import app as served
 from rgbx.serve.answers import KINDS
 from rgbx.serve.app import Limits, build_app
@@ -188,6 +190,17 @@ def test_other_requests_are_refused(client, check, request_, status, words):
     assert response.status_code == status
     assert words in check(response.json(), "error")["error"]
     assert "access-control-allow-origin" not in response.headers
+
+
+def test_no_value_of_json_makes_it_fail(client, check):
+    odd = ("1", "true", "null", '"x"', "[1, [2]]", "{}", "1e400", "NaN")
+    fields = [*(f"depth_{option}" for option in OPTIONS), "answer", "branches", "heads", "rgb", "depth_valid", "other"]
+    depth = base64.b64encode(SMALL).decode()
+    for field, value in product(fields, odd):
+        body = f'{{"depth": "{depth}", "{field}": {value}}}'
+        response = client.post("/predict", content=body, headers={"content-type": "application/json"})
+        assert response.status_code in (200, 400, 422), body
+        check(response.json(), None if response.status_code == 200 else "error")
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "[::1]:8000", "127.0.0.1"])

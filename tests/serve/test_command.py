@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -22,7 +23,15 @@ SAMPLES = Path(__file__).parents[2] / "data/samples"
 ROOMS = str(SAMPLES / "rooms.pth")
 
 
-@pytest.mark.usefixtures("own_loop")
+@pytest.fixture
+def quiet():
+    """No log, whose handlers other tests of this process may have left."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("own_loop", "quiet")
 def test_it_serves_until_ctrl_c(tmp_path, monkeypatch, capfd):
     """At a free port, with the samples that are the model's; and ends quietly."""
     monkeypatch.chdir(tmp_path)
@@ -74,7 +83,7 @@ def test_a_port_that_is_none_is_refused(capsys):
     assert "'65536' is no port" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("own_loop")
+@pytest.mark.usefixtures("own_loop", "quiet")
 def test_who_lets_others_in_is_warned(monkeypatch, capsys):
     async def end(self):
         """Ends the server as soon as it can be reached."""
