@@ -30,7 +30,11 @@ from rgbx.models.checkpoint import to_plain
 # Commands that a test of their own runs, as they stand on the page or on data as small.
 NAMED = {
     r"rgbx study configs/studies/rooms\.py .*": "tests/cli/test_study.py::test_a_real_study",
-    r"rgbx export .*": "tests/cli/test_arguments.py::test_examples_run",  # an export takes half a minute
+    r"rgbx export .*": "tests/docs/test_deploy_page.py::test_files_of_the_page",
+    r"rgbx models --markdown .*": "tests/docs/test_sharing_page.py::test_the_page_of_models_is_what_the_command_writes",
+    r"rgbx models( --latency .*)?": "tests/cli/test_models.py::test_what_is_listed_is_what_was_measured",
+    r"python examples/predict_onnx\.py .*": "tests/export/test_examples.py::test_python",
+    r"cmake .*": "tests/export/test_examples.py::test_cpp",
     r"rgbx serve .*": "tests/docs/test_serve_page.py::test_the_commands_serve",
     r"curl .*/predict .*": "tests/docs/test_serve_page.py::test_the_form_of_curl",
     r"rgbx prepare nyudv2 .*": "tests/datasets/prepare/test_nyudv2.py::test_lists_hold_the_published_frames",
