@@ -23,6 +23,7 @@ TABLES = {
     "doctor": "doctor",
     "weights": "convert",
     "serve": "serve",
+    "deploy": "export",
 }
 
 
