@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             seen.add(target)
             if not target.startswith("docs/"):
                 files.append(_mounted(target, config))
-            if target.endswith(".md"):
+            if target.endswith(".md") or (ROOT / target).is_dir():
                 waiting.append(target)
     return files
 
@@ -65,8 +65,8 @@ def _paths(nav: Any) -> list[str]:
 
 
 def _links(source: str) -> list[str]:
-    """Files and folders of the repository that a page leads to."""
-    text = _FENCE.sub("", (ROOT / source).read_text())
+    """Files and folders of the repository that a page leads to; those in a folder are led to by its list."""
+    text = _FENCE.sub("", (ROOT / source).read_text()) if (ROOT / source).is_file() else _listed(ROOT / source)
     found = (normpath(join(dirname(source), match[2])) for match in _LINK.finditer(text))
     return [path for path in found if not path.startswith("..") and (ROOT / path).exists()]
 
@@ -97,7 +97,8 @@ def _mounted(path: str, config: MkDocsConfig) -> File:
 
 
 def _listed(folder: Path) -> str:
-    return "\n".join(f"- `{path.name}`" for path in sorted(folder.iterdir()) if not path.name.startswith(("_", ".")))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(("_", ".")))
+    return "\n".join(f"- [{path.name}]({folder.name}/{path.name})" for path in files)
 
 
 class Shapes(griffe.Extension):

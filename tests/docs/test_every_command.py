@@ -30,6 +30,11 @@ from rgbx.models.checkpoint import to_plain
 # Commands that a test of their own runs, as they stand on the page or on data as small.
 NAMED = {
     r"rgbx study configs/studies/rooms\.py .*": "tests/cli/test_study.py::test_a_real_study",
+    r"rgbx export .*": "tests/docs/test_deploy_page.py::test_files_of_the_page",
+    r"rgbx models --markdown .*": "tests/docs/test_sharing_page.py::test_the_page_of_models_is_what_the_command_writes",
+    r"rgbx models( --latency .*)?": "tests/cli/test_models.py::test_what_is_listed_is_what_was_measured",
+    r"python examples/predict_onnx\.py .*": "tests/export/test_examples.py::test_python",
+    r"cmake .*": "tests/export/test_examples.py::test_cpp",
     r"rgbx serve .*": "tests/docs/test_serve_page.py::test_the_commands_serve",
     r"curl .*/predict .*": "tests/docs/test_serve_page.py::test_the_form_of_curl",
     r"rgbx prepare nyudv2 .*": "tests/datasets/prepare/test_nyudv2.py::test_lists_hold_the_published_frames",
@@ -154,7 +159,14 @@ def house(tmp_path, monkeypatch):
     )
     Path("configs/CONFIG.py").write_text(config + "import *\n")
     samples = Path("data/samples")
-    for name in ("CHECKPOINT", "CKPT", "best.pth", "work_dirs/run/epoch_1.pth", "work_dirs/demo/epoch_N.pth"):
+    for name in (
+        "CHECKPOINT",
+        "CKPT",
+        "best.pth",
+        "work_dirs/run/epoch_1.pth",
+        "work_dirs/demo/epoch_N.pth",
+        "work_dirs/rooms/epoch_1.pth",
+    ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(samples / "rooms.pth", name)
     for name, folders in {"rgb": ("photos",), "depth": ("depths", "DEPTHS")}.items():

@@ -40,6 +40,8 @@ FOUND_FIRST = {
     "hugging face": "sharing",
     "browser": "serve",
     "curl": "serve",
+    "onnx": "deploy",
+    "int8": "deploy",
     "pretrained": "weights",
     "video": "predict",
     "pixel_shift": "api/rgbx.ops",
