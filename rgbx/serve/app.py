@@ -417,7 +417,7 @@ class _Guard:
         if not self._is_ours(host):
             return f"this is not {host[:LONGEST_WORD]!r}: open the address that rgbx serve has printed"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"pages of {origin[:LONGEST_WORD]!r} may not ask this; scripts do without the header Origin"
         return None
 
@@ -465,7 +465,8 @@ def _truth(given: object) -> bool:
 
 
 def _json(value: Json, status: int = 200) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False).encode(), status, media_type="application/json")
+    text = json.dumps(value, ensure_ascii=False)
+    return Response(text.encode(errors="backslashreplace"), status, media_type="application/json")
 
 
 async def _told(_: Request, error: Exception) -> Response:

@@ -183,6 +183,8 @@ def asked(**options):
         (dict(method="GET", url="/", headers={"host": "10.0.0.1:8000"}), 403, "10.0.0.1"),
         (asked(headers={"origin": "http://evil.example"}), 403, "evil.example"),
         (asked(headers={"origin": "null"}), 403, "null"),
+        (asked(headers={"origin": "http://["}), 403, "http://["),
+        (asked(content=rb'{"\ud800": {}}', headers={"content-type": "application/json"}), 400, "\ud800 is a dict"),
     ],
 )  # fmt: skip
 def test_other_requests_are_refused(client, check, request_, status, words):
@@ -193,7 +195,7 @@ def test_other_requests_are_refused(client, check, request_, status, words):
 
 
 def test_no_value_of_json_makes_it_fail(client, check):
-    odd = ("1", "true", "null", '"x"', "[1, [2]]", "{}", "1e400", "NaN")
+    odd = ("1", "true", "null", '"x"', "[1, [2]]", "{}", "1e400", "NaN", "1" + 400 * "0")
     fields = [*(f"depth_{option}" for option in OPTIONS), "answer", "branches", "heads", "rgb", "depth_valid", "other"]
     depth = base64.b64encode(SMALL).decode()
     for field, value in product(fields, odd):
