@@ -966,6 +966,7 @@ def _check_export(arguments: argparse.Namespace) -> None:
     _check_config(arguments)
     if Path(arguments.out).exists() and not Path(arguments.out).is_dir():
         raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+    refuse_unwritable(Path(arguments.out, "rgb.onnx"), "give --out another folder")
 
 
 def _add_study(parser: Parser) -> None:
@@ -1179,8 +1180,9 @@ def _add_serve(parser: Parser) -> None:
 
 def _check_serve(arguments: argparse.Namespace) -> None:
     find_result(arguments.checkpoint)
-    if arguments.samples and not Path(arguments.samples).is_dir():
-        raise FileNotFoundError(f"--samples {arguments.samples}: no such folder{nearest_file(Path(arguments.samples))}")
+    if arguments.samples and not (folder := Path(arguments.samples)).is_dir():
+        wrong = "is a file; expected a folder" if folder.exists() else f"no such folder{nearest_file(folder)}"
+        raise FileNotFoundError(f"--samples {folder}: {wrong}")
 
 
 COMMANDS: dict[str, Command] = {
