@@ -17,6 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
 TABLES = {
+    "deploy": "export",
     "training": "train",
     "evaluation": "test",
     "studies": "study",
