@@ -167,6 +167,7 @@ def trace(deployed: Deployed) -> ExportedProgram:
     for node in list(program.graph.nodes):
         if node.target in CHECKS:  # of sizes that a trace of symbols could not rule out; all of them compute alike
             program.graph.erase_node(node)
+        node.meta.pop("stack_trace", None)  # which names files of this machine
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program

@@ -27,7 +27,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -263,6 +263,8 @@ class _Service:
                 return self._asked_by_form([(key, await self._part(key, value)) for key, value in form.multi_items()])
         except MultiPartException as error:
             raise RefusedError(400, f"the request is no multipart/form-data: {error.message}") from None
+        except ClientDisconnect:
+            raise RefusedError(400, "the request ended before all of it was there") from None
         except TimeoutError:
             raise RefusedError(408, f"the request was not there after {READ_SECONDS} s") from None
 

@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "data/README.md",
     ROOT / "examples/README.md",
 ]
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z\d-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
 TABLES = {
     "deploy": "export",
@@ -29,7 +29,6 @@ TABLES = {
     "doctor": "doctor",
     "weights": "convert",
     "serve": "serve",
-    "deploy": "export",
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -77,6 +78,13 @@ def test_the_file_is_of_standard_operators_and_says_what_it_is(exported):
         for value in values:
             dims = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
             assert dims == exported.about[part][value.name]["shape"]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_file_tells_nothing_of_the_machine_that_wrote_it(exported, kind):
+    content = exported.files[kind].read_bytes()  # neither kind is compressed
+    assert b"conv" in content.lower() and str(Path(__file__).parents[2]).encode() not in content
+    assert b"site-packages" not in content
 
 
 def test_weights_stand_once_for_all_modalities(exported):

@@ -15,6 +15,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
+import anyio
 import cv2
 import httpx
 import numpy as np
@@ -192,6 +193,25 @@ def test_other_requests_are_refused(client, check, request_, status, words):
     assert response.status_code == status
     assert words in check(response.json(), "error")["error"]
     assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.usefixtures("own_loop")
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_request_that_is_broken_off_is_no_failure(client, kind):
+    headers = {"host": "127.0.0.1", "content-type": kind, "content-length": "1000"}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    messages = [{"type": "http.request", "body": b"--x", "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": raw}
+    anyio.run(client.app, scope, receive, send)
+    assert sent[0]["status"] == 400 and b"ended before" in sent[1]["body"]
 
 
 def test_no_value_of_json_makes_it_fail(client, check):
