@@ -116,7 +116,7 @@ def told(files: Sequence[Path]) -> str:
         for head, lost in about.get("int8", {}).get("heads", {}).items():
             after.append(
                 f"8 bits, head {head}: {lost['score']} {lost['float']:.4f} becomes {lost['int8']:.4f}, a loss of "
-                f"{lost['loss']:.4f}, on {about['int8']['frames']} frames."
+                f"{lost['loss']:.1g}, on {about['int8']['frames']} frames."
             )
     return "\n".join([*lines, "", *after])
 

@@ -55,6 +55,8 @@ def _turn(
     steps: int,
 ) -> Tensor:  # [M*N, C, H, W]
     """Modality m of the result is modality m + steps of x."""
+    if num_modalities == 1:
+        return x
     parts = x.unflatten(0, (num_modalities, -1)).unbind(0)
     return torch.cat([parts[(m + steps) % num_modalities] for m in range(num_modalities)])
 
