@@ -200,7 +200,7 @@ def _purpose(model: MultimodalModel) -> str:
         if len(model.modalities) == 1
         else " Any of these maps may be missing; what is there goes through the same weights."
     )
-    return f"A network of [rgbx](https://pypi.org/project/rgbx/) for dense prediction from {maps}.{also}"
+    return f"A network of rgbx for dense prediction from {maps}.{also}"
 
 
 def _inputs(model: MultimodalModel) -> str:

@@ -22,7 +22,6 @@ PAGES = [
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
 TABLES = {
-    "deploy": "export",
     "training": "train",
     "evaluation": "test",
     "studies": "study",
