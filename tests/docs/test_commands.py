@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "data/README.md",
     ROOT / "examples/README.md",
 ]
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
 TABLES = {
     "training": "train",
