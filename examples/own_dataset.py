@@ -1,4 +1,4 @@
-"""From a folder of files to a prediction: made frames, a planned training of seconds, a picture.
+"""From a folder of files to a prediction: made frames, a planned training of a minute, a picture.
 
 python own_dataset.py FOLDER
 
@@ -74,7 +74,7 @@ def main(folder, budget="60s"):
     run("train", work / "config.py")
     result = rgbx.load(work).predict(rgb=str(data / "rgb/000.png"), depth=str(data / "depth/000.png"))
     cv2.imwrite(str(folder / "overlay.png"), result["labels"].overlay()[..., ::-1])
-    print({name: round(share, 2) for name, share in result["labels"].areas.items()})
+    print({name: round(share, 2) for name, share in result["labels"].areas.items()}, folder / "overlay.png")
 
 
 if __name__ == "__main__":

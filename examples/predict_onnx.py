@@ -21,6 +21,8 @@ def read_map(file, about):
     stored = about["stored"] or {"scale": 1000.0 if about["unit"] == "metre" else 1.0}
     if image.ndim != 2 or stored.get("log") or (image.dtype.kind == "f" and stored["scale"] != 1):
         raise SystemExit(f"{file} holds {image.dtype} {image.shape}; this example reads one channel of whole numbers")
+    if about["unit"] == "metre" and (image.dtype == np.uint8) != (stored.get("bits") == 8):
+        raise SystemExit(f"{file} holds {image.dtype}; depth files of the training had {stored.get('bits', 16)} bits")
     values = (image.astype(np.float32) + stored.get("half_step", 0)) / stored["scale"] + (stored.get("add") or 0)
     lacking = np.isin(image, stored.get("missing", [])) | ((image == 0) & (about["unit"] == "metre"))
     return np.where(lacking, np.nan, values).astype(np.float32)[None, None]
@@ -35,10 +37,12 @@ def main():
     arguments = parser.parse_args()
     session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["rgbx"])
-    files = dict(word.split("=", 1) for word in arguments.maps)
+    files = dict(word.partition("=")[::2] for word in arguments.maps)
     if set(files) != set(about["modalities"]):
         raise SystemExit(f"{arguments.model} takes {', '.join(about['modalities'])}; found {', '.join(files)}")
     maps = {name: read_map(file, about["inputs"][name]) for name, file in files.items()}
+    if len(sizes := {each.shape[2:] for each in maps.values()}) > 1:
+        raise SystemExit(f"the maps of a frame have one size; found {sizes}")
     head, labels = next((name, each) for name, each in about["outputs"].items() if each.get("task") == "classes")
     (ids,) = session.run([head], maps)
 

@@ -45,6 +45,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turns links to where the files are on the site, and the name of a file behind a fence into its title."""
     boosts = [boost for start, boost in config.extra["boost"].items() if page.file.src_uri.startswith(start)]
     source = _source(page.file.src_uri)
+    if page.file.src_uri in config.extra["wide"]:
+        page.meta["hide"] = ["navigation", "toc"]
     page.meta["search"] = {"boost": boosts[0] if boosts else 1, "exclude": not source.endswith(".md")}
 
     def turned(match: re.Match[str]) -> str:

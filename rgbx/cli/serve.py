@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import rgbx
+from rgbx._runs import HUB, WEIGHTS
 from rgbx._types import Options
 from rgbx.cli.errors import ConfigError, command
 from rgbx.cli.sources import Source, open_dataset, open_paths
@@ -46,7 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
         folder = Path(arguments.samples) if arguments.samples else shipped_samples(model)
         samples = list_samples(folder, model) if folder else []
         limits = Limits(arguments.max_megabytes << 20, arguments.max_pixels, arguments.at_once)
-        app = build_app(model, str(checkpoint), samples=samples, host=arguments.host, limits=limits)
+        app = build_app(
+            model, title_of(arguments.checkpoint, checkpoint), samples=samples, host=arguments.host, limits=limits
+        )
         address = address_of(listener, arguments.host)
 
         def tell() -> None:
@@ -64,6 +67,14 @@ def main(arguments: argparse.Namespace) -> int:
         with suppress(KeyboardInterrupt):  # how a server is ended
             _Server(app, tell).run(sockets=[listener])
     return 0
+
+
+def title_of(said: str, checkpoint: Path) -> str:
+    """What the page calls a model: its name on the hub, its folder, or folder and file; no path of this machine."""
+    if said.startswith(HUB):
+        return said
+    checkpoint = checkpoint.absolute()
+    return checkpoint.parent.name if checkpoint.name == WEIGHTS else "/".join(checkpoint.parts[-2:]).lstrip("/")
 
 
 class _Server(uvicorn.Server):

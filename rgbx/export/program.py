@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,9 @@ def stored(encoding: Encoding) -> dict[str, Any]:
 
 def write_torch(program: ExportedProgram, file: Path, about: Meta) -> None:
     """Writes a ``.pt2``, which ``torch.export.load(file).module()`` runs; the JSON is its extra file ``rgbx.json``."""
-    torch.export.save(program, file, extra_files={"rgbx.json": json.dumps(about)})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found")  # of weights of which the program has views alone
+        torch.export.save(program, file, extra_files={"rgbx.json": json.dumps(about)})
 
 
 def run_torch(file: Path, about: Meta) -> Runner:

@@ -457,6 +457,10 @@ class Encoding:
             return StoredError(found, when, ("scale=STEPS_PER_METRE", "bits=8"))
         if self.unit == "metre" and raw.dtype.kind == "f" and self.scale is None:
             return StoredError(found, "floats need a scale: if they are metres", ("scale=1",))
+        if self.unit == "metre" and self.bits is not None and raw.dtype.kind == "f":
+            return StoredError(found, "floats have no bits to state: if they are metres", ("scale=1",))
+        if self.unit == "metre" and self.bits == 8 and raw.dtype == np.uint16 and raw.ndim == 2:
+            return StoredError(found, "if these are millimetres", ("scale=1000", "bits=16"))
         return ValueError(found)
 
 

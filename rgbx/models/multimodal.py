@@ -195,7 +195,10 @@ class Span(NamedTuple):
         for factor, unit in METRE_STEPS.items() if metres else ():
             if not guess and abs(median / factor - self.centre) <= 1.5 * self.spread:
                 guess = f": are these {unit.replace('1/', 'steps of 1/')}?"
-        guess = ": is it scaled to 0..1?" if small else guess
+        if small:
+            guess = ": is it scaled to 0..1?"
+            if abs(median * 1000 - self.centre) <= 1.5 * self.spread:
+                guess = ": were metres divided by 1000? Files that hold metres have scale=1"
         if divided and median < self.centre:
             guess = f": {divided} divided its values: is that how they are stored?"
         kind = guess or ("low" if median < self.centre else "high")

@@ -19,10 +19,9 @@ PAGES = [
     ROOT / "data/README.md",
     ROOT / "examples/README.md",
 ]
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z\d-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 COMMAND = re.compile(r"(?:tools/(\w+)\.py|\brgbx ([a-z-]+))((?:[^\n`#]|(?<=\\)\n)*)")
 TABLES = {
-    "deploy": "export",
     "training": "train",
     "evaluation": "test",
     "studies": "study",

@@ -62,6 +62,11 @@ def test_python(exported, place, monkeypatch, capsys):
         in_python(monkeypatch, *words[:2], "rgb=photo.png")
     with pytest.raises(SystemExit, match=r"photo\.png holds uint8 \(50, 70, 3\); this example reads one channel"):
         in_python(monkeypatch, *words[:2], "rgb=photo.png", "depth=photo.png")
+    with pytest.raises(SystemExit, match=r"expected\.png holds uint8; depth files of the training had 16 bits"):
+        in_python(monkeypatch, *words[:2], "rgb=photo.png", "depth=expected.png")
+    cv2.imwrite("small.png", np.zeros((5, 7, 3), np.uint8))
+    with pytest.raises(SystemExit, match="the maps of a frame have one size"):
+        in_python(monkeypatch, *words[:2], "rgb=small.png", "depth=depth.png")
 
 
 def test_cpp(place):

@@ -305,7 +305,8 @@ def test_numbers_that_mean_missing(tmp_path):
         ),
         (Encoding(DEPTH), np.array([[1, 2]], np.int8), r"expected one channel of 16 bits, found 1 channel of 8 bits"),
         (Encoding(DEPTH, bits=16), np.array([[1, 2]], np.int16), r"16 bits \(int16\)"),
-        (Encoding(DEPTH, bits=8), np.array([[1, 2]], np.float32), r"32 bits \(float32\)"),
+        (Encoding(DEPTH, bits=8), np.array([[1, 2]], np.float32), r"32 bits \(float32\); .*metres, state scale = 1"),
+        (Encoding(DEPTH, bits=8), np.array([[1, 2]], np.uint16), r"16 bits; .*, state scale = 1000 and bits = 16"),
         (
             Encoding(DEPTH),
             np.array([[1.5, 2]]),

@@ -314,6 +314,7 @@ OUTSIDE = [
     ("range", {"depth": 1000 * DEPTH}, r"the median is 2\d\d\d, .* expects 0 to 10 m: are these millimetres"),
     ("statistics", {"depth": 100 * DEPTH}, "are these centimetres"),
     ("statistics", {"depth": 5000 * DEPTH}, "are these steps of 1/5000 m"),
+    ("statistics", {"depth": DEPTH / 1000}, "were metres divided by 1000"),
     ("statistics", {"depth": (DEPTH - 1) / 3}, r"depth: the median is 0\.\d+, .*: is it scaled to 0\.\.1"),
     ("statistics", {"depth": 30 + DEPTH}, r"the median is 32\.\d+, where the model expects 2\.8\d ± 1\.42 m$"),
     ("statistics", {"depth": -DEPTH}, r"depth: -\d\.\d+ is below 0, on 100% of the pixels: .* not measured"),

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from rgbx.cli.main import main
-from rgbx.cli.serve import list_samples, shipped_samples
+from rgbx.cli.serve import list_samples, shipped_samples, title_of
 from rgbx.serve.app import is_loopback
 
 SAMPLES = Path(__file__).parents[2] / "data/samples"
@@ -113,3 +113,16 @@ def test_samples_are_those_of_a_dataset_or_of_folders(rooms, model, tmp_path):
     assert (sample.name, dict(sample.files), sample.said) == (
         "a", {name: tmp_path / name / "a.npy" for name in ("rgb", "depth")}, {},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "file", "title"),
+    [
+        ("work_dirs/a", "/home/x/work_dirs/a/best.pth", "a/best.pth"),
+        ("shared/rooms", "/home/x/shared/rooms/model.safetensors", "rooms"),
+        ("hf-hub:owner/name@v1", "/home/x/.cache/snapshots/1f/model.safetensors", "hf-hub:owner/name@v1"),
+        ("/a.pth", "/a.pth", "a.pth"),
+    ],
+)
+def test_the_page_names_no_path_of_this_machine(said, file, title):
+    assert title_of(said, Path(file)) == title
