@@ -28,6 +28,7 @@ TABLES = {
     "doctor": "doctor",
     "weights": "convert",
     "serve": "serve",
+    "deploy": "export",
 }
 
 
