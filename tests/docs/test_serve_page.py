@@ -25,7 +25,14 @@ from rgbx.serve.app import build_app
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/serve.md").read_text()
 ADDRESS = "http://127.0.0.1:8000"
-COMMANDS = sorted({line for page in PAGES for line in (*in_blocks(page), *in_text(page)) if "rgbx serve " in line})
+COMMANDS = sorted(
+    {
+        line
+        for page in PAGES
+        for line in (*in_blocks(page), *in_text(page))
+        if (arguments_of(line) or [""])[0] == "serve"
+    }
+)
 RGB, DEPTH = (ROOT / f"data/samples/{name}/test_000.png" for name in ("rgb", "depth"))
 
 
