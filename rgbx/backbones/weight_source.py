@@ -17,10 +17,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session
 
+from rgbx._runs import HUB
 from rgbx.backbones._timm import timm
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".safetensors")
-HUB = "hf-hub:"
 ADVICE = ": download them elsewhere and pass pretrained='/path/to/file'"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 5.0

@@ -556,6 +556,10 @@ def _check_test(arguments: argparse.Namespace) -> None:
     _check_config(arguments)
 
 
+_CHECKPOINT = (
+    "a checkpoint, or a work directory: its best checkpoint, or else its last; also a model's folder, or "
+    f"{HUB}OWNER/NAME"
+)
 _MAP: dict[str, Any] = {
     "nargs": "+",
     "action": "append",
@@ -569,11 +573,7 @@ _MAP: dict[str, Any] = {
 
 
 def _add_predict(parser: Parser) -> None:
-    parser.add_argument(
-        "checkpoint",
-        help="a checkpoint, or a work directory: its best checkpoint, or else its last; also a model's folder, or "
-        "hf-hub:OWNER/NAME",
-    )
+    parser.add_argument("checkpoint", help=_CHECKPOINT)
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -910,7 +910,7 @@ def _check_profile(arguments: argparse.Namespace) -> None:
 
 
 def _add_export(parser: Parser) -> None:
-    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument("checkpoint", help=_CHECKPOINT)
     parser.add_argument(
         "--format", choices=("onnx", "torch"), default="onnx", help="ONNX, or a program of torch.export, .pt2 (onnx)"
     )
@@ -966,6 +966,7 @@ def _check_export(arguments: argparse.Namespace) -> None:
     _check_config(arguments)
     if Path(arguments.out).exists() and not Path(arguments.out).is_dir():
         raise ConfigError(f"--out {arguments.out} is a file; expected a folder to write")
+    refuse_unwritable(Path(arguments.out, "rgb.onnx"), "give --out another folder")
 
 
 def _add_study(parser: Parser) -> None:
@@ -1110,6 +1111,10 @@ def _check_models(arguments: argparse.Namespace) -> None:
     if arguments.action is None:
         for name in arguments.configs:
             existing_config(f"{name.removesuffix('.py')}.py")
+        for path in (Path(text) for text in (arguments.json, arguments.markdown) if text):
+            if path.is_dir():
+                raise ConfigError(f"{path} is a folder; expected a file to write")
+            refuse_unwritable(path, "write elsewhere")
         return
     stated = [f"--{name}" for name in ("configs", "latency", "json", "markdown") if getattr(arguments, name)]
     if stated:
@@ -1155,7 +1160,7 @@ def _port(text: str) -> int:
 
 def _add_serve(parser: Parser) -> None:
     parser.epilog = "Nothing that is sent is written or kept. Ctrl-C ends it."
-    parser.add_argument("checkpoint", help="a checkpoint, or a work directory: its best checkpoint, or else its last")
+    parser.add_argument("checkpoint", help=_CHECKPOINT)
     parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0 takes any that is free (8000)")
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="another lets other machines in (127.0.0.1)"
@@ -1179,8 +1184,9 @@ def _add_serve(parser: Parser) -> None:
 
 def _check_serve(arguments: argparse.Namespace) -> None:
     find_result(arguments.checkpoint)
-    if arguments.samples and not Path(arguments.samples).is_dir():
-        raise FileNotFoundError(f"--samples {arguments.samples}: no such folder{nearest_file(Path(arguments.samples))}")
+    if arguments.samples and not (folder := Path(arguments.samples)).is_dir():
+        wrong = "is a file; expected a folder" if folder.exists() else f"no such folder{nearest_file(folder)}"
+        raise FileNotFoundError(f"--samples {folder}: {wrong}")
 
 
 COMMANDS: dict[str, Command] = {

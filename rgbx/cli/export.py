@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,7 @@ from rgbx.export.onnx import OPSET, restate, run_onnx, write_onnx
 from rgbx.export.parity import Parity, synthetic
 from rgbx.export.program import SUFFIXES, Deployed, Runner, described, run_torch, trace, write_torch
 from rgbx.export.quantize import losses, quantise, score
-from rgbx.maps import replace_file
+from rgbx.maps.files import file_hash
 from rgbx.models.folder import find_checkpoint
 from rgbx.models.load import load
 from rgbx.models.multimodal import MultimodalModel
@@ -67,8 +67,8 @@ def main(arguments: argparse.Namespace) -> int:
     files = {subset: Path(arguments.out, "+".join(subset) + SUFFIXES[arguments.format]) for subset in subsets}
     _refuse_taken(files.values(), arguments)
     deployed = [Deployed(model, names, scores=arguments.scores, branches=arguments.branches) for names in subsets]
-    data = None if arguments.data is None else open_data(arguments, max(subsets, key=len))
-    identity = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    data = None if arguments.data is None else open_data(arguments, model.layout.order(set().union(*subsets)))
+    identity = {"file": checkpoint.name, "sha256": file_hash(checkpoint)}
     exported: list[Exported] = []
     for each, file in zip(deployed, files.values(), strict=True):
         print(f"{file} ...", flush=True)
@@ -93,7 +93,7 @@ def export(
     arguments: argparse.Namespace,
     data: Data | None,
 ) -> Exported:
-    """Writes a file and the JSON beside it; what does not answer as the model does is removed again.
+    """Writes a file and the JSON beside it; what does not answer as the model does is not kept.
 
     Raises:
         ConfigError: it does not.
@@ -101,25 +101,24 @@ def export(
     """
     about = described(deployed, identity)
     program = trace(deployed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with removed_if_wrong(file):
+    with kept_if_right(file) as part:
         run: Runner
         if arguments.format == "onnx":
             about["opset"] = OPSET
-            write_onnx(program, file, about)
-            run = run_onnx(file, about)
+            write_onnx(program, part, about)
+            run = run_onnx(part, about)
         else:
-            write_torch(program, file, about)
-            run = run_torch(file, about)
+            write_torch(program, part, about)
+            run = run_torch(part, about)
         parity = _compared(model, about, run, arguments, data)
         if failures := parity.failures():
-            raise ConfigError(f"{file} does not answer as the model does, and is removed: {'; '.join(failures)}")
+            raise ConfigError(f"{file} does not answer as the model does, and is not kept: {'; '.join(failures)}")
         about["parity"] = parity.as_dict(_against(parity, data))
         if arguments.format == "onnx":
-            restate(file, about)
+            restate(part, about)
         else:
-            write_torch(program, file, about)
-        replace_file(file.with_suffix(".json"), _json(about))
+            write_torch(program, part, about)
+        _write_json(part, about)
     return Exported(file, about)
 
 
@@ -131,10 +130,10 @@ def export_int8(model: MultimodalModel, of: Exported, arguments: argparse.Namesp
     """
     file, count = eight_bit(of.file), arguments.frames or FRAMES
     about = {key: value for key, value in of.about.items() if key != "parity"}
-    with removed_if_wrong(file):
+    with kept_if_right(file) as part:
         assert data.training is not None
-        quantise(of.file, file, about, frames(data.training, CALIBRATION))
-        meta, run = data.checked.metainfo, run_onnx(file, about)
+        quantise(of.file, part, about, frames(data.training, CALIBRATION))
+        meta, run = data.checked.metainfo, run_onnx(part, about)
         scores = [
             score(model, meta, about, each, frames(data.checked, count)) for each in (run_onnx(of.file, about), run)
         ]
@@ -149,8 +148,8 @@ def export_int8(model: MultimodalModel, of: Exported, arguments: argparse.Namesp
             "frames": parity.frames,
             "heads": losses(*scores),
         }
-        restate(file, about)
-        replace_file(file.with_suffix(".json"), _json(about))
+        restate(part, about)
+        _write_json(part, about)
     return Exported(file, about)
 
 
@@ -160,13 +159,14 @@ def eight_bit(file: Path) -> Path:
 
 
 @contextmanager
-def removed_if_wrong(file: Path) -> Iterator[None]:
-    """What was written so far is removed where the block fails."""
-    try:
-        yield
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
+def kept_if_right(file: Path) -> Iterator[Path]:
+    """Where to write a file and the JSON beside it, which take their places once the block has ended well."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        part = Path(folder, file.name)
+        yield part
+        for suffix in (file.suffix, ".json"):
+            part.with_suffix(suffix).replace(file.with_suffix(suffix))
 
 
 def _refuse_taken(files: Iterable[Path], arguments: argparse.Namespace) -> None:
@@ -191,8 +191,8 @@ def _against(parity: Parity, data: Data | None) -> str:
     return f"rgbx in float32 on {parity.frames} frames {noise if data is None else data.told}"
 
 
-def _json(about: Meta) -> bytes:
-    return (json.dumps(about, indent=2) + "\n").encode()
+def _write_json(file: Path, about: Meta) -> None:
+    file.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 def open_data(arguments: argparse.Namespace, modalities: Sequence[str]) -> Data:

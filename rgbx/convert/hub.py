@@ -320,7 +320,8 @@ def push_model(
     Raises:
         PermissionError: no token, or one that may not write there.
         ConnectionError: the hub cannot be reached, or refuses what is sent.
-        ValueError: `private`, but the repository is there and public; or see `save_model`.
+        ValueError: `private`, but the repository is there and public; a folder that cannot be loaded; or see
+            `save_model`.
     """
     source = Path(source)
     client = HfApi() if client is None else client
@@ -330,6 +331,8 @@ def push_model(
             name = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
             folder = Path(scratch, "model")
             save_model(source, folder, results=results, license_name=license_name, name=name, trust=trust)
+        else:
+            model_of(read_checkpoint(source), source)  # what does not load here does so nowhere
         with _hub_errors(repository):
             client.create_repo(repository, private=True if private else None, exist_ok=True)
             if private and not client.repo_info(repository).private:

@@ -20,6 +20,7 @@ try:
     import onnx
     import onnxruntime
     import onnxscript  # noqa: F401  # by which torch writes ONNX
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 except ImportError as error:
     raise ImportError(f'{error.name} is not installed, which ONNX files need: pip install "rgbx[export]"') from error
 
@@ -48,6 +49,7 @@ def write_onnx(program: ExportedProgram, file: Path, about: Meta) -> None:
             said = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
             raise ValueError(f"this model cannot be written as ONNX: {said}") from error
     assert found is not None
+    ClearMetadataAndDocStringPass()(found.model)  # which tell of this machine's files, line by line
     model = found.model_proto
     _name_sizes(model, about)
     state(model, about)

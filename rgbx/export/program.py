@@ -73,13 +73,14 @@ class Deployed(nn.Module):
         for head, task in model.tasks.items():
             for branch in self.branches:
                 for name, about in self._described(head, task, branch):
-                    if name in self.outputs:
-                        raise ValueError(f"two outputs would be called {name!r}; rename the head {head!r}")
+                    if name in self.outputs or name in model.modalities:
+                        raise ValueError(f"two arrays would be called {name!r}; rename the head {head!r}")
                     self.outputs[name] = about
 
     def _described(self, head: str, task: Task, branch: str) -> list[tuple[str, dict[str, Any]]]:
         """Name and meaning of what `_answer` gives, in its order."""
-        name = head if branch == ENSEMBLE else f"{head}_{branch}"
+        name = f"predicted_{head}" if head in self.model.modalities else head
+        name = name if branch == ENSEMBLE else f"{name}_{branch}"
         of: dict[str, Any] = {"head": head} if branch == ENSEMBLE else {"head": head, "branch": branch}
         dense = {"dtype": "float32", "shape": ["batch", task.channels, "height", "width"]}
         if task.kind != "classes":
@@ -139,6 +140,12 @@ class Deployed(nn.Module):
         return [*answer, shares / whole] if self.scores else answer
 
 
+def answer_of(head: str, about: Meta) -> str:
+    """The output that is the ensemble's answer of a head, by the JSON of a file."""
+    outputs = about["outputs"].items()
+    return next(name for name, each in outputs if each["head"] == head and "task" in each and "branch" not in each)
+
+
 def trace(deployed: Deployed) -> ExportedProgram:
     """Traces a model for any batch and size, with the stack of its modalities taken apart.
 
@@ -168,6 +175,7 @@ def trace(deployed: Deployed) -> ExportedProgram:
     for node in list(program.graph.nodes):
         if node.target in CHECKS:  # of sizes that a trace of symbols could not rule out; all of them compute alike
             program.graph.erase_node(node)
+        node.meta.pop("stack_trace", None)  # which names files of this machine
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program

@@ -21,7 +21,7 @@ from onnxruntime.quantization import (
 from rgbx._protocol import PROTOCOLS
 from rgbx._types import Batch, Meta
 from rgbx.export.parity import feed
-from rgbx.export.program import Arrays, Runner
+from rgbx.export.program import Arrays, Runner, answer_of
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction
 
@@ -90,7 +90,7 @@ def score(
     for batch in batches:
         found, targets = run(feed(batch, about)), model.data_preprocessor(batch)["targets"]
         for name, counter in counters.items():
-            answer = torch.from_numpy(found[name][0])
+            answer = torch.from_numpy(found[answer_of(name, about)][0])
             if name not in targets or targets[name].truth.shape[-2:] != answer.shape[-2:]:
                 raise ValueError(
                     f"head {name!r}: --int8 is measured on frames with {model.tasks[name].target!r} of the maps' size, "

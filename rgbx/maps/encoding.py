@@ -22,6 +22,7 @@ map is 0, which is how Taskonomy stores depth (`log` = 11.1).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -469,8 +470,14 @@ _DEFAULTS = {item.name: item.default for item in fields(Encoding) if item.name !
 def _is_option(default: object, value: object) -> bool:
     """Whether a plain value may stand where a default does, of which None stands for a number."""
     if isinstance(default, tuple):
-        return isinstance(value, (list, tuple)) and all(type(item) in (int, float) for item in value)
-    return type(value) in ((int, float) if default is None or isinstance(default, float) else (type(default),))
+        return isinstance(value, (list, tuple)) and all(map(_is_number, value))
+    if default is None or isinstance(default, float):
+        return _is_number(value)
+    return type(value) is type(default)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
 RGB, DEPTH, THERMAL, HHA = (Encoding(STANDARD_MAPS[name]) for name in ("rgb", "depth", "thermal", "hha"))

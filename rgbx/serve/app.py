@@ -27,7 +27,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -263,6 +263,8 @@ class _Service:
                 return self._asked_by_form([(key, await self._part(key, value)) for key, value in form.multi_items()])
         except MultiPartException as error:
             raise RefusedError(400, f"the request is no multipart/form-data: {error.message}") from None
+        except ClientDisconnect:
+            raise RefusedError(400, "the request ended before all of it was there") from None
         except TimeoutError:
             raise RefusedError(408, f"the request was not there after {READ_SECONDS} s") from None
 
@@ -417,7 +419,7 @@ class _Guard:
         if not self._is_ours(host):
             return f"this is not {host[:LONGEST_WORD]!r}: open the address that rgbx serve has printed"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"pages of {origin[:LONGEST_WORD]!r} may not ask this; scripts do without the header Origin"
         return None
 
@@ -465,7 +467,8 @@ def _truth(given: object) -> bool:
 
 
 def _json(value: Json, status: int = 200) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False).encode(), status, media_type="application/json")
+    text = json.dumps(value, ensure_ascii=False)
+    return Response(text.encode(errors="backslashreplace"), status, media_type="application/json")
 
 
 async def _told(_: Request, error: Exception) -> Response:

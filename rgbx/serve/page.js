@@ -23,6 +23,7 @@ const cards = {};  // by map: its elements, its file, what is said of it
 let model = null;
 let running = null;  // what ends the request that is on its way
 let shown = null;  // the answer that is shown
+let picked = null;  // the button of the sample that was clicked last, whose files may be on their way
 let at = null;  // [x, y] of the cross-hair
 
 // --- the maps that are given ---------------------------------------------------------------------------------------
@@ -123,6 +124,7 @@ addEventListener("paste", (event) => {
 // --- samples -------------------------------------------------------------------------------------------------------
 
 const mark = (pressed) => {
+  picked = pressed;
   for (const button of $("samples").querySelectorAll("button")) button.setAttribute("aria-pressed", button === pressed);
 };
 
@@ -136,6 +138,7 @@ function buildSample(sample, index) {
     try {
       const names = Object.keys(sample.files);
       const blobs = await Promise.all(names.map(async (name) => (await fetch(`samples/${index}/${name}`)).blob()));
+      if (picked !== button) return;
       for (const card of Object.values(cards)) {
         const said = sample.said[card.name] ?? {};
         for (const [option, field] of Object.entries(card.fields)) field.value = said[option] ?? "";
@@ -144,6 +147,7 @@ function buildSample(sample, index) {
         put(card, place < 0 ? null : new File([blobs[place]], sample.files[card.name]));
       }
     } catch {
+      if (picked !== button) return;
       busy(false);
       tell($("wrong"), "The server does not answer: does it still run?");
       return;

@@ -81,6 +81,7 @@ MISTAKES = [
     (["models", "push", "epoch_1.pth", "owner/halves"], "owner/halves cannot be written: HF_HUB_OFFLINE is set"),
     (["models", "--latency", "save", "epoch_1.pth", "out"], "--latency is of the list of models"),
     (["models", "--configs", "rooms/asymfusion_r18_rooms"], "did you mean"),
+    (["models", "--latency", "--json", "shared"], "shared is a folder; expected a file to write"),
     (["models", "--configs", "studies/rooms"], "studies/rooms is no config that comes with rgbx"),
 ]
 

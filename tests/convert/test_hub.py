@@ -219,6 +219,14 @@ def test_a_folder_is_pushed_as_it_lies_and_nothing_else_of_it(shared, tmp_path):
     }
 
 
+def test_a_folder_that_cannot_be_loaded_is_not_pushed(shared, tmp_path):
+    out, client = Path(shutil.copytree(shared, tmp_path / "out")), Client()
+    (out / "config.json").write_text('{"model_type": "resnet"}')
+    with pytest.raises(ValueError, match=r"config\.json has no format; expected 'rgbx-model/1'"):
+        push_model(out / "model.safetensors", "owner/night", client=client)
+    assert client.asked == []
+
+
 class Refused(Exception):  # noqa: N818
     def __init__(self, code):
         super().__init__("page of HTML")

@@ -28,7 +28,6 @@ TABLES = {
     "doctor": "doctor",
     "weights": "convert",
     "serve": "serve",
-    "deploy": "export",
 }
 
 

@@ -2,17 +2,18 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
 import openvino
 import pytest
 import torch
-from small_models import batch, diverse, small
+from small_models import DENSE, LABELS, batch, diverse, small
 
 from rgbx.export.onnx import KEY
 from rgbx.export.parity import Parity, feed, synthetic
-from rgbx.export.program import Deployed, described
+from rgbx.export.program import Deployed, answer_of, described
 from rgbx.models.predict import Predictor
 from rgbx.tasks import ENSEMBLE
 
@@ -79,6 +80,13 @@ def test_the_file_is_of_standard_operators_and_says_what_it_is(exported):
             assert dims == exported.about[part][value.name]["shape"]
 
 
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_file_tells_nothing_of_the_machine_that_wrote_it(exported, kind):
+    content = exported.files[kind].read_bytes()  # neither kind is compressed
+    assert b"conv" in content.lower() and str(Path(__file__).parents[2]).encode() not in content
+    assert b"site-packages" not in content
+
+
 def test_weights_stand_once_for_all_modalities(exported):
     shared = sum(p.numel() for p in exported.model.parameters())
     held = sum(np.prod(x.dims) for x in onnx.load(exported.files["onnx"]).graph.initializer)
@@ -141,13 +149,23 @@ def test_what_a_mask_says_is_not_measured_is_fed_as_nan():
     assert np.isnan(fed["thermal"]).sum() == 1 and np.isnan(fed["thermal"][0, 0, 0, 0])
 
 
+def test_a_head_that_is_called_as_a_map_has_another_name():
+    model = small(heads={"labels": LABELS, "depth": DENSE}).eval()
+    about = described(Deployed(model, ("rgb",), branches=True), {})  # also where that map is not given
+    names = ("labels", "labels_confidence", "labels_rgb", "predicted_depth", "predicted_depth_rgb")
+    assert {name for name in about["outputs"] if name != "labels_rgb_confidence"} == set(names)
+    assert answer_of("depth", about) == "predicted_depth" and answer_of("labels", about) == "labels"
+    answer = {name: x for name, x in about["outputs"]["predicted_depth"].items() if name in ("head", "unit")}
+    assert answer == {"head": "depth", "unit": "metre"}
+
+
 def test_what_is_not_exported_is_refused():
     clips = small("classes", fusion="mea", modalities=("rgb", "depth")).eval()
     clips.describe({"clips": {"depth": 5}})
     with pytest.raises(ValueError, match="trained on clips of 5 frames; export takes one frame of each map"):
         Deployed(clips, ("rgb",))
     heads = {name: dict(task="classes", num_classes=2) for name in ("a", "a_confidence")}
-    with pytest.raises(ValueError, match="two outputs would be called 'a_confidence'"):
+    with pytest.raises(ValueError, match="two arrays would be called 'a_confidence'"):
         Deployed(small(heads=heads).eval(), ("rgb",))
     with pytest.raises(ValueError, match="this model knows rgb, depth"):
         Deployed(diverse(small()).eval(), ("rgb", "dept"))

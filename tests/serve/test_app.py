@@ -15,6 +15,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
+import anyio
 import cv2
 import httpx
 import numpy as np
@@ -183,6 +184,8 @@ def asked(**options):
         (dict(method="GET", url="/", headers={"host": "10.0.0.1:8000"}), 403, "10.0.0.1"),
         (asked(headers={"origin": "http://evil.example"}), 403, "evil.example"),
         (asked(headers={"origin": "null"}), 403, "null"),
+        (asked(headers={"origin": "http://["}), 403, "http://["),
+        (asked(content=rb'{"\ud800": {}}', headers={"content-type": "application/json"}), 400, "\ud800 is a dict"),
     ],
 )  # fmt: skip
 def test_other_requests_are_refused(client, check, request_, status, words):
@@ -192,8 +195,27 @@ def test_other_requests_are_refused(client, check, request_, status, words):
     assert "access-control-allow-origin" not in response.headers
 
 
+@pytest.mark.usefixtures("own_loop")
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_request_that_is_broken_off_is_no_failure(client, kind):
+    headers = {"host": "127.0.0.1", "content-type": kind, "content-length": "1000"}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    messages = [{"type": "http.request", "body": b"--x", "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": raw}
+    anyio.run(client.app, scope, receive, send)
+    assert sent[0]["status"] == 400 and b"ended before" in sent[1]["body"]
+
+
 def test_no_value_of_json_makes_it_fail(client, check):
-    odd = ("1", "true", "null", '"x"', "[1, [2]]", "{}", "1e400", "NaN")
+    odd = ("1", "true", "null", '"x"', "[1, [2]]", "{}", "1e400", "NaN", "1" + 400 * "0")
     fields = [*(f"depth_{option}" for option in OPTIONS), "answer", "branches", "heads", "rgb", "depth_valid", "other"]
     depth = base64.b64encode(SMALL).decode()
     for field, value in product(fields, odd):

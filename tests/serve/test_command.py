@@ -68,6 +68,7 @@ def test_a_port_in_use_is_told_with_one_that_is_free(capsys):
     [
         (["nowhere.pth"], "nowhere.pth: no such file"),
         ([ROOMS, "--samples", "nowhere"], "--samples nowhere: no such folder"),
+        ([ROOMS, "--samples", ROOMS], f"--samples {ROOMS}: is a file; expected a folder"),
         ([ROOMS, "--host", "no.such.host.invalid"], "--host no.such.host.invalid: no such address or name"),
         ([ROOMS, "--host", "192.0.2.1"], "--host 192.0.2.1: Cannot assign requested address"),
     ],

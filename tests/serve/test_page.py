@@ -208,6 +208,21 @@ def test_files_are_dropped_and_pasted_and_taken_away(open_page, rooms):
     expect(page.locator("#invitation")).to_be_visible()
 
 
+def test_the_sample_that_was_clicked_last_is_shown(open_page):
+    """Also where the files of the one before come later."""
+    page, held = open_page(), []
+    page.route("**/samples/0/rgb", lambda route: held.append(route))
+    page.click("#samples li:nth-child(1) button")
+    page.click("#samples li:nth-child(2) button")
+    page.wait_for_selector(ANSWERED)
+    with page.expect_response("**/samples/0/rgb") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("fetch('healthz').then((answer) => answer.blob())")  # after which the late files are read, too
+    expect(page.locator("[data-map=rgb] .file")).to_have_text("test_001.png")
+    expect(page.locator("#samples [aria-pressed=true] img")).to_have_attribute("alt", "test_001")
+
+
 def test_what_is_wrong_stands_beside_its_map_and_can_be_said_there(open_page, rooms, tmp_path):
     page, files = open_page(PHONE), files_of("test_004")
     depth = (cv2.imread(str(files["depth"]), cv2.IMREAD_UNCHANGED) / 40).round().astype(np.uint8)
