@@ -74,7 +74,8 @@ def main(folder, budget="60s"):
     run("train", work / "config.py")
     result = rgbx.load(work).predict(rgb=str(data / "rgb/000.png"), depth=str(data / "depth/000.png"))
     cv2.imwrite(str(folder / "overlay.png"), result["labels"].overlay()[..., ::-1])
-    print({name: round(share, 2) for name, share in result["labels"].areas.items()}, folder / "overlay.png")
+    print(f"{folder / 'overlay.png'} shows the areas of:")
+    print({name: round(share, 2) for name, share in result["labels"].areas.items()})
 
 
 if __name__ == "__main__":

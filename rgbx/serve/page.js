@@ -99,9 +99,12 @@ function assign(files, aimed) {
     const named = all.find((card) => !taken.has(card) && file.name.toLowerCase().includes(card.name.toLowerCase()));
     if (named) place(named, left.splice(left.indexOf(file), 1)[0]);
   }
-  for (const file of left) {
-    const free = all.find((card) => !taken.has(card) && !card.file) ?? all.find((card) => !taken.has(card));
-    if (free) place(free, file);
+  const isPhoto = (file) => /\.jpe?g$/i.test(file.name);  // what loses steps of depth is hardly depth
+  for (const file of left.sort((a, b) => isPhoto(b) - isPhoto(a))) {
+    const free = all.filter((card) => !taken.has(card));
+    const colours = free.find((card) => isPhoto(file) && card.about.unit === "rgb8");
+    const card = colours ?? free.find((each) => !each.file) ?? free[0];
+    if (card) place(card, file);
   }
   mark(null);
   predict();

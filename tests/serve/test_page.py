@@ -206,6 +206,9 @@ def test_files_are_dropped_and_pasted_and_taken_away(open_page, rooms):
     page.click("[data-map=rgb] .remove")
     page.click("[data-map=depth] .remove")
     expect(page.locator("#invitation")).to_be_visible()
+    page.evaluate(DROP, ["", "drop", [["7.png", depth], ["7.JPG", rgb]]])
+    expect(page.locator("#took")).not_to_contain_text("without")
+    assert [page.inner_text(f"[data-map={name}] .file") for name in ("rgb", "depth")] == ["7.JPG", "7.png"]
 
 
 def test_the_sample_that_was_clicked_last_is_shown(open_page):
