@@ -22,7 +22,7 @@ try:
     import onnxscript  # noqa: F401  # by which torch writes ONNX
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 except ImportError as error:
-    raise ImportError(f'{error.name} is not installed, which ONNX files need: pip install "rgbx[export]"') from error
+    raise ImportError(f'rgbx export needs {error.name}: pip install "rgbx[export]"') from error
 
 OPSET = 20
 KEY = "rgbx"  # of the metadata that holds the JSON
