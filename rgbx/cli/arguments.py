@@ -1102,7 +1102,7 @@ def _add_models(parser: Parser) -> None:
         )
         each.add_argument("--license", metavar="NAME", help="as the hub names it, such as mit")
         each.add_argument("--trust", **SHARED["--trust"])
-    save.add_argument("--force", action="store_true", help="replace files that are there")
+    save.add_argument("--overwrite", action="store_true", help="replace files that are there")
     push.add_argument("--private", action="store_true", help="for its owner alone; the owner's default otherwise")
     push.add_argument("--revision", metavar="BRANCH", help="the branch to write (main)")
 

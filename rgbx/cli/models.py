@@ -97,7 +97,7 @@ def _save(arguments: argparse.Namespace) -> int:
         results=arguments.results,
         license_name=arguments.license,
         trust=arguments.trust,
-        overwrite=arguments.force,
+        overwrite=arguments.overwrite,
     )
     print(f'{folder} is written; rgbx.load("{folder}") loads it, and every command takes it as a checkpoint.')
     return 0

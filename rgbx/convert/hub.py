@@ -94,7 +94,7 @@ def check_folder(source: Path, folder: Path, *, overwrite: bool) -> None:
     there = [folder / name for name in FILES if (folder / name).exists()]
     own = [path for path in there if source.exists() and path.samefile(source)]
     if own or (there and not overwrite):
-        advice = "choose another folder" if own else "choose another folder, or pass --force"
+        advice = "choose another folder" if own else "choose another folder, or pass --overwrite"
         raise FileExistsError(f"{(own or there)[0]} is there already: {advice}")
 
 

@@ -343,7 +343,8 @@ def describe_machine(device: torch.device) -> str:
     """The device in a few words, with the version of torch."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}"
 
 
 def find_device(device: str) -> torch.device:

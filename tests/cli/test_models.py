@@ -74,7 +74,7 @@ MISTAKES = [
     (["profile", f"{NAME}@v2"], "owner/halves is not on this machine"),
     (
         ["models", "save", "epoch_1.pth", "shared/halves"],
-        "is there already: choose another folder, or pass --force",
+        "is there already: choose another folder, or pass --overwrite",
     ),
     (["models", "save", "epoch_1.pth", "out", "--results", "no.json"], "result file no.json: no such file"),
     (["models", "push", "epoch_1.pth", "halves"], "names no model of a hub; expected hf-hub:OWNER/NAME"),

@@ -119,7 +119,7 @@ def test_a_folder_takes_the_scores_of_the_checkpoint_that_it_was_made_of(trained
 
 
 def test_files_are_not_replaced_unasked(trained, shared, tmp_path):
-    with pytest.raises(FileExistsError, match="pass --force"):
+    with pytest.raises(FileExistsError, match="pass --overwrite"):
         save_model(trained / "slim.pth", shared)
     with pytest.raises(FileExistsError, match=r"choose another folder$"):
         save_model(shared / "model.safetensors", shared, overwrite=True)
