@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import argparse
 import functools
+import logging
 import os
 import re
 import shutil
@@ -60,6 +61,9 @@ def run_command(function: Callable[[Given], int], given: Given = None, name: str
             raise
         print(f"error: {memory or sentence(error)}", file=sys.stderr)
         return FAILED
+    finally:  # a log that a run had is no more, and its folder may be gone when the process says something else
+        own = logging.getLogger("rgbx")
+        own.handlers, own.propagate = [], True
 
 
 def no_memory(error: Exception, name: str) -> str:
