@@ -23,10 +23,10 @@ def loader(dataset, batch_size=2):
     return DataLoader(dataset, batch_size=batch_size, collate_fn=default_collate)
 
 
-def made(kind, seed=0):
+def made(kind, seed=0, depth=3):
     """Fresh from its builder, one class would win everywhere."""
     heads = {name: {**head, "num_classes": 10} if "num_classes" in head else head for name, head in HEADS[kind].items()}
-    model = diverse(small(None, seed=seed, heads=heads, backbone=UNET)).eval()
+    model = diverse(small(None, seed=seed, heads=heads, backbone={**UNET, "depth": depth})).eval()
     with torch.no_grad():
         for parameter in model.backbone.decoder.parameters():
             parameter.mul_(4)

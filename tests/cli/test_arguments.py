@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from made_result import make_result
-from small_models import small
+from small_models import UNET, small
 from tiny import tiny_segmentor
 
 from rgbx.cli.arguments import COMMANDS, build_parser
@@ -88,7 +88,7 @@ def lay_profile(_, root):
 
 
 def lay_export(_, root):
-    save("work_dirs/rooms/epoch_1.pth", small("classes"))
+    save("work_dirs/rooms/epoch_1.pth", small("classes", backbone={**UNET, "depth": 2}))
 
 
 def lay_study(_, root):

@@ -32,7 +32,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deploy")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        model = made("classes")
+        model = made("classes", depth=2)  # tracing takes seconds for each level
         Path("work_dirs/rooms").mkdir(parents=True)
         state = {"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": META}
         torch.save(state, "work_dirs/rooms/epoch_1.pth")
