@@ -111,6 +111,11 @@ def _csv_cell(value: object) -> str:
     return f'"{quoted}"' if any(sign in text for sign in ',"\r\n') else text  # csv.writer leaves a lone \r unquoted
 
 
+def markdown_rows(rows: Iterable[Sequence[str]]) -> str:
+    """Lines of a Markdown table, heading and rule among them; a bar in a cell would end it."""
+    return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in row)} |" for row in rows)
+
+
 def text_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_last: bool = False, texts: int = 1
 ) -> str:

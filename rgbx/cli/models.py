@@ -22,7 +22,7 @@ import torch
 import rgbx
 from rgbx._files import read_json
 from rgbx._runs import HUB
-from rgbx._text import modality_title, text_table
+from rgbx._text import markdown_rows, modality_title, text_table
 from rgbx._types import Options
 from rgbx.cli.arguments import shipped_configs
 from rgbx.cli.config import Config, load_config
@@ -284,19 +284,15 @@ def score_text(result: Result) -> str:
 
 def page(kept: Kept, scores: Mapping[str, Sequence[Result]]) -> str:
     """The page docs/models.md."""
-    listed = [_line(HEADER), "|---|---|---|---|" + "--:|" * 4 + "---|"]
+    rows = [HEADER, [*["---"] * 4, *["--:"] * 4, "---"]]
     for costs in kept.models:
         name, *rest = cells(costs, scores.get(costs.config, ()))
-        listed.append(_line([f"`{name}`", *rest]))
-    parts = [INTRODUCTION, "\n".join(listed), kept.about, TOLD, "## Scores", SCORES]
+        rows.append([f"`{name}`", *rest])
+    parts = [INTRODUCTION, markdown_rows(rows), kept.about, TOLD, "## Scores", SCORES]
     for costs in kept.models:
         for result in scores.get(costs.config, ()):
             parts += [f"### `{costs.config}`", *map("\n\n".join, score_tables(result))]
     return "\n\n".join(parts) + "\n"
-
-
-def _line(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(texts)} |"
 
 
 INTRODUCTION = """# Models

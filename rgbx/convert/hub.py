@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from rgbx._runs import DESCRIPTION, HUB, WEIGHTS
-from rgbx._text import modality_title
+from rgbx._text import markdown_rows, modality_title
 from rgbx._types import Options, State
 from rgbx.convert.slim import KEPT
 from rgbx.evaluate.comparison import headline_interval
@@ -204,15 +204,14 @@ def _purpose(model: MultimodalModel) -> str:
 
 
 def _inputs(model: MultimodalModel) -> str:
-    rows = ["| map | unit | in the files of its training |", "|---|---|---|"]
+    rows = [["map", "unit", "in the files of its training"], ["---"] * 3]
     stored = model.trained_on.get("stored", {})
     maps = {**STANDARD_MAPS, **model.trained_on.get("maps", {})}
     for name in model.modalities:
         words = ", ".join(f"{key} = {value}" for key, value in (stored.get(name) or {}).items())
-        rows.append(f"| `{name}` | {maps[name].unit if name in maps else 'not told'} | {words or 'as it is'} |")
-    return "\n".join(
-        [*rows, "", "Files that hold a map otherwise need `--map NAME scale=...`; 0 and NaN of depth are not measured."]
-    )
+        rows.append([f"`{name}`", maps[name].unit if name in maps else "not told", words or "as it is"])
+    otherwise = "Files that hold a map otherwise need `--map NAME scale=...`; 0 and NaN of depth are not measured."
+    return f"{markdown_rows(rows)}\n\n{otherwise}"
 
 
 def _gives(task: Task, model: MultimodalModel) -> str:
@@ -269,7 +268,7 @@ def _score_table(head: HeadResult) -> str:
     lines = [["given", *names], ["---", *("--:" for _ in table)]]
     for title, scores in titled(head["subsets"], head.get("hallucinated")).items():
         lines.append([title, *(shown(score, scores.get(score.name)) for score in table)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_rows(lines)
 
 
 def _size(model: MultimodalModel) -> str:

@@ -40,10 +40,10 @@ class Parity:
 
     def see(self, batch: Batch, run: Runner) -> None:
         """Compares what file and model say of a collated batch of maps in their units."""
-        maps = {name: batch[name] for name in self.about["modalities"]}
-        given = {key: x for key, x in batch.items() if key.removesuffix("_valid") in maps}
+        known = ("sample_id", *self.about["modalities"])
+        given = {key: x for key, x in batch.items() if key.removesuffix("_valid") in known}
         found = run(feed(given, self.about))
-        for i, one in enumerate(self.predictor({**given, **_beside(batch)}, keep_probability=True)):
+        for i, one in enumerate(self.predictor(given, keep_probability=True)):
             self._compare({name: x[i] for name, x in found.items()}, one["heads"])
             self.frames += 1
 
@@ -54,8 +54,8 @@ class Parity:
             if about.get("task") == "classes":
                 self.equal += int((x == head.prediction[branch].numpy()).sum())
                 self.pixels += x.size
-            elif name.endswith(("_confidence", "_scores")):
-                known = head.confidence if name.endswith("_confidence") else head.probability
+            elif "task" not in about:  # what stands beside classes
+                known = head.probability if about.get("unit") == "probability" else head.confidence
                 if known is not None and branch in known:
                     self._worst("confidence", x, known[branch], 1.0)
             else:
@@ -129,8 +129,3 @@ def _noise(model: MultimodalModel, name: str, about: Meta, shape: Sequence[int],
     x = span.centre + span.spread * (4 * torch.rand(full, generator=generator) - 2)
     hole = torch.rand((count, 1, *size), generator=generator) < 0.1
     return x.where(~hole, 0.0 if about["unit"] == "metre" else torch.nan)
-
-
-def _beside(batch: Batch) -> dict[str, Any]:
-    count = len(next(iter(batch.values())))
-    return {"sample_id": batch.get("sample_id", [str(i) for i in range(count)])}

@@ -67,8 +67,7 @@ class Deployed(nn.Module):
         self.smallest = max(model.backbone.smallest, self.stride + 1 if self.stride > 1 else 1)
         self.model = copy.copy(model)  # with its padding here, in a form that holds for all sizes
         self.model.padding = "none"
-        apart = () if model.backbone.single_branch else tuple(dict.fromkeys([*self.modalities]))
-        self.branches = (ENSEMBLE, *(apart if branches else ()))
+        self.branches = (ENSEMBLE, *(self.modalities if branches and not model.backbone.single_branch else ()))
         self.outputs: dict[str, dict[str, Any]] = {}
         for head, task in model.tasks.items():
             for branch in self.branches:

@@ -55,7 +55,7 @@ def _turn(
     steps: int,
 ) -> Tensor:  # [M*N, C, H, W]
     """Modality m of the result is modality m + steps of x."""
-    if num_modalities == 1:
+    if num_modalities == 1:  # parts of it would be put together again, which tells a graph nothing
         return x
     parts = x.unflatten(0, (num_modalities, -1)).unbind(0)
     return torch.cat([parts[(m + steps) % num_modalities] for m in range(num_modalities)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rgbx import _text
-from rgbx._text import subset_titles
+from rgbx._text import markdown_rows, subset_titles
 from rgbx.study.costs import Cost
 from rgbx.study.runs import ABSENT, CHANGED, DONE, FAILED, STARTED
 from rgbx.study.scores import Gathered, Row, Summary, summarise
@@ -25,7 +25,7 @@ def markdown_table(gathered: Gathered) -> str:
         columns += [(name, "---:", cells) for name, cells in _further_costs(gathered.rows, first).items()]
     lines = [[heading for heading, _, _ in columns], [rule for _, rule, _ in columns]]
     lines += [[cells[i] for _, _, cells in columns] for i in range(len(gathered.rows))]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines)
+    return markdown_rows(lines)
 
 
 def _score_columns(gathered: Gathered) -> list[Column]:

@@ -160,7 +160,7 @@ def test_parts_that_timm_checkpoints_unasked_refuse():
     [
         ("asymmetric", lambda b: b, "eager"),
         ("asymmetric", by_its_own_switch, "aot_eager"),
-        ("token_exchange", lambda b: b, "eager"),
+        ("token_exchange", lambda b: b, "aot_eager"),
     ],
 )
 def test_compiled_for_subsets_in_turn_and_interleaved(fusion, how, backend):

@@ -9,7 +9,7 @@ import onnx
 import openvino
 import pytest
 import torch
-from small_models import DENSE, LABELS, batch, diverse, small
+from small_models import DENSE, LABELS, UNET, batch, diverse, small
 
 from rgbx.export.onnx import KEY
 from rgbx.export.parity import Parity, feed, synthetic
@@ -169,3 +169,15 @@ def test_what_is_not_exported_is_refused():
         Deployed(small(heads=heads).eval(), ("rgb",))
     with pytest.raises(ValueError, match="this model knows rgb, depth"):
         Deployed(diverse(small()).eval(), ("rgb", "dept"))
+
+
+def test_a_map_is_compared_whatever_its_name():
+    model = diverse(small(heads={"far_confidence": DENSE}, backbone=UNET)).eval()
+    about = described(Deployed(model, ("rgb", "depth")), {"file": "a.pth", "sha256": "0"})
+    parity = Parity(model, about)
+    shape = about["outputs"]["far_confidence"]["shape"]
+    parity.see(
+        given((34, 50)),
+        lambda maps: {"far_confidence": np.full((2, shape[1], *maps["rgb"].shape[2:]), 1e6, np.float32)},
+    )
+    assert parity.failures()

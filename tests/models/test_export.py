@@ -12,11 +12,10 @@ MODELS = {
     "late": dict(fusion="late"),
     "separate": dict(weights="separate"),
     "three heads": dict(kind="three"),
-    "reflected": dict(padding="reflect"),
-    "three maps by a unet": dict(kind="three", backbone=UNET),
+    "reflected": dict(kind="both", padding="reflect"),
+    "unet": dict(kind="both", backbone=UNET),
 }
-COMPILED = [name for name in MODELS if name != "reflected"]  # padding is not part of what is compiled by default
-WHOLE = ("asymmetric", "three maps by a unet")  # those that are compiled as a whole, too
+WHOLE = ([], ["kind"], ["kind", "backbone"])  # options of those that are compiled as a whole, too
 
 
 class Exported(nn.Module):
@@ -48,16 +47,16 @@ def test_exports_with_a_dynamic_batch(options, size=(30, 61)):
     torch.testing.assert_close(program(*maps(5, size)), model(*maps(5, size)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 @torch.no_grad()
-def test_compiles_in_one_graph(name):
+def test_compiles_in_one_graph(options):
     """Its networks alone, and all of it, with the backend that runs what was traced as it is; subset after subset."""
     torch._dynamo.reset()
-    model = made(MODELS[name])
+    model = made(options)
     rgb, depth = maps(2)
     inputs = [{"rgb": rgb, "depth": depth}, {"depth": depth}]
     expected = [model(x) for x in inputs]
-    if name in WHOLE:
+    if list(options) in WHOLE:
         whole = torch.compile(model, backend="eager", fullgraph=True)
         for x, outputs in zip(inputs, expected, strict=True):
             torch.testing.assert_close(whole(x), outputs, rtol=1e-4, atol=1e-4)
