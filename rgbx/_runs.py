@@ -9,6 +9,7 @@ from rgbx._files import existing_file
 from rgbx._text import nearest, nearest_file
 
 LAST_CHECKPOINT, LONGEST_NOTE = "last_checkpoint", 4096
+_RESUMABLE = re.compile(r"epoch_(\d+)(?:_iter_(\d+))?\.pth", re.ASCII)
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"  # of a model as a folder
 HUB = "hf-hub:"
 _OF_HUB = re.compile(
@@ -74,18 +75,26 @@ def find_last(work_dir: str | Path) -> Path | None:
         name = Path(note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()).name
         if name in {file.name for file in work_dir.iterdir() if file.is_file()}:
             return work_dir / name
-    epochs = {
-        int(found[1]): path
-        for path in work_dir.glob("epoch_*.pth")
-        if (found := re.fullmatch(r"epoch_(\d+)\.pth", path.name))
-    }
-    return epochs[max(epochs)] if epochs else None
+    found = resumable_in(work_dir)
+    return found[-1] if found else None
+
+
+def resumable_name(epoch: int, iteration: int | None = None) -> str:
+    """The file of a training's state after so many epochs, or inside the next one after so many iterations in all."""
+    return f"epoch_{epoch}.pth" if iteration is None else f"epoch_{epoch}_iter_{iteration}.pth"
+
+
+def resumable_in(work_dir: str | Path) -> list[Path]:
+    """The checkpoints of a work directory that a training can go on from, the oldest state first."""
+    found = {path: _RESUMABLE.fullmatch(path.name) for path in Path(work_dir).glob("epoch_*.pth")}
+    states = {path: (int(match[1]), int(match[2] or 0)) for path, match in found.items() if match}
+    return sorted(states, key=lambda path: states[path])
 
 
 def checkpoints_in(work_dir: str | Path) -> list[Path]:
     """The checkpoints that a run has left, and the note of the last one; none where there is no such folder."""
     found = sorted(Path(work_dir).glob("best_*.pth"))
-    found += [path for path in Path(work_dir).glob("epoch_*.pth") if re.fullmatch(r"epoch_\d+\.pth", path.name)]
+    found += resumable_in(work_dir)
     return found + [path for path in (Path(work_dir, LAST_CHECKPOINT),) if path.is_file()]
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
+from rgbx._lock import locked
 from rgbx.cli.errors import INTERRUPTED, ConfigError, command
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
 from rgbx.maps import replace_file
@@ -21,7 +22,7 @@ from rgbx.study import Study
 from rgbx.study.commands import Commands, carry_out
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
 from rgbx.study.document import relative, study_document
-from rgbx.study.grid import Progress, ended_as_interrupted, locked, run_all
+from rgbx.study.grid import Progress, ended_as_interrupted, run_all
 from rgbx.study.plot import plot_study
 from rgbx.study.runs import CHANGED, DONE, Run, State, move_aside, read_state, shorten
 from rgbx.study.scores import gather
@@ -46,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(grid_text(selected))
         return 0
     failed: list[Run] = []
-    with locked(work_dir) as lock, ended_as_interrupted():
+    with locked(work_dir, "another call of this study, or a run that it started,") as lock, ended_as_interrupted():
         todo = _to_do(selected, arguments)
         if todo:
             commands = Commands(environment, lock.fileno())

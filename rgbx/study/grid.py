@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import signal
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from rgbx.study.commands import RunError, StoppedError
 from rgbx.study.runs import Run, State, read_state
@@ -106,24 +103,6 @@ def _as_completed(futures: dict[Future[tuple[float, str | None]], Run]) -> Itera
         done, _ = wait(left, return_when=FIRST_COMPLETED)
         yield from [future for future in left if future in done]
         left = [future for future in left if future not in done]
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[IO[str]]:
-    """Holds a folder's lock file, which started processes may inherit: none of two studies trains in one folder.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with Path(folder, "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"{folder}: another call of this study, or a run that it started, is still at work"
-            ) from error
-        yield file
 
 
 @contextlib.contextmanager

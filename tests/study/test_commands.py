@@ -75,17 +75,17 @@ def test_stop(tmp_path, monkeypatch, script, end):
 
 def test_children_hold_the_lock(tmp_path, monkeypatch):
     """So that a run that outlives its study keeps others out of its folder."""
-    from rgbx.study.grid import locked
+    from rgbx._lock import locked
 
     monkeypatch.setattr(module, "ENTRY", POLITE)
     log = tmp_path / "log.txt"
-    with locked(tmp_path / "work") as lock:
+    with locked(tmp_path / "work", "another study") as lock:
         commands = Commands(os.environ, lock.fileno())
         thread, _ = start(commands, log)
         wait_for(lambda: log.is_file() and "train" in log.read_text())
-    with pytest.raises(ValueError, match="is still at work"), locked(tmp_path / "work"):
+    with pytest.raises(ValueError, match="is still at work"), locked(tmp_path / "work", "another study"):
         pass
     commands.stop()
     thread.join(timeout=30)
-    with locked(tmp_path / "work"):
+    with locked(tmp_path / "work", "another study"):
         pass

@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 
+from rgbx._lock import locked
 from rgbx.study.commands import RunError, carry_out
-from rgbx.study.grid import Progress, duration, locked, run_all
+from rgbx.study.grid import Progress, duration, run_all
 from rgbx.study.runs import (
     ABSENT,
     CHANGED,
@@ -224,9 +225,13 @@ def test_time_left():
 
 
 def test_two_studies_do_not_share_a_folder(tmp_path):
-    with locked(tmp_path / "work"), pytest.raises(ValueError, match="is still at work"), locked(tmp_path / "work"):
+    with (
+        locked(tmp_path / "work", "another study"),
+        pytest.raises(ValueError, match="is still at work"),
+        locked(tmp_path / "work", "another study"),
+    ):
         pass
-    with locked(tmp_path / "work"):
+    with locked(tmp_path / "work", "another study"):
         pass
 
 
