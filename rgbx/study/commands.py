@@ -46,8 +46,8 @@ class StoppedError(Exception):
 class Commands:
     """Starts the project's commands and can stop them all.
 
-    Each runs in a session of its own, so that it hears of a Ctrl-C from here, and only once, and ends with this process.
-    It imports this very package, and looks for all others where this process does, never in the current folder.
+    Each runs in a session of its own, so that it hears of a Ctrl-C from here, and only once, and ends with this process,
+    however that ends. It imports this very package, and looks for all others where this process does.
 
     Args:
         environment: of the commands.
@@ -67,8 +67,8 @@ class Commands:
             StoppedError: `stop` was called.
         """
         ends = os.pipe()
-        with open(ends[1], "wb"):  # is held until the run ends, or this process
-            with open(ends[0], "rb") as watched, log.open("ab") as file, self._lock:
+        with os.fdopen(ends[1], "wb"):  # is held until the run ends, or this process
+            with os.fdopen(ends[0], "rb") as watched, log.open("ab") as file, self._lock:
                 if self._stopping:
                     raise StoppedError
                 process = subprocess.Popen(
