@@ -46,8 +46,8 @@ class StoppedError(Exception):
 class Commands:
     """Starts the project's commands and can stop them all.
 
-    Each runs in a session of its own, so that it hears of a Ctrl-C from here, and only once, and ends with this process,
-    however that ends. It imports this very package, and looks for all others where this process does.
+    Each runs in a session of its own, so that it hears of a Ctrl-C from here, and only once, and ends when this process
+    does, however that ends. It imports this very package, and looks for all others where this process does.
 
     Args:
         environment: of the commands.
