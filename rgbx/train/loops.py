@@ -26,7 +26,17 @@ from rgbx.train.distributed import unwrap
 
 
 class TrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, with steps that ask nothing of a model but its losses."""
+    """mmengine's loop over epochs, which may begin inside one; its steps ask nothing of a model but its losses."""
+
+    def run_epoch(self) -> None:
+        """One epoch, or what an interruption left of it."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self.runner.enter_epoch()
+        for index, batch in enumerate(self.dataloader, start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Batch) -> None:
         """One batch; hooks see the losses as `outputs`."""

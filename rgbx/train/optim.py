@@ -127,6 +127,13 @@ class AutocastOptimWrapper(OptimWrapper):
         super().load_state_dict(state)
 
 
+def has_pending_gradients(wrapper: OptimWrapper | OptimWrapperDict) -> bool:
+    """Whether gradients of batches are accumulated that no update has taken yet."""
+    if isinstance(wrapper, OptimWrapperDict):
+        return any(has_pending_gradients(part) for part in wrapper.values())
+    return not wrapper.should_update()
+
+
 def is_of_opponent(name: str) -> bool:
     """Whether a parameter, by its name in the model, is of a network that is trained against the rest."""
     return ".opponent." in name

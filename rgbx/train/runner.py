@@ -42,6 +42,7 @@ from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
+from rgbx.train.stopping import TrainingStopped
 
 ensure_torchvision()  # mmengine imports it to log its version
 
@@ -250,6 +251,7 @@ class Runner(ResumableRunner):
 
         Raises:
             ValueError: the config has nothing to train.
+            TrainingStopped: SIGTERM, SIGHUP or SIGUSR1 asked it to end; its state is saved.
         """
         if self._train_loop is None:
             raise ValueError("the config has nothing to train: it lacks train_dataloader, train_cfg and optim_wrapper")
@@ -265,11 +267,19 @@ class Runner(ResumableRunner):
         self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)
         self._compile()
         self.began = True
-        model = self.train_loop.run()
+        try:
+            with self.stop_request.listening():
+                model = self.train_loop.run()
+        except TrainingStopped:
+            self._end_workers()
+            raise
         self.call_hook("after_run")
+        self._end_workers()
+        return model
+
+    def _end_workers(self) -> None:
         for loop in filter(None, (self.train_loop, self.val_loop)):
             end_workers(loop.dataloader)
-        return model
 
     def _compile(self) -> None:
         """Compiles the network where the config says `compile=True` or `compile=dict(...)`."""
