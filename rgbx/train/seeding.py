@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from rgbx._types import State
 from rgbx.train.distributed import unwrap
 
 
@@ -36,7 +37,7 @@ def random_state(drawn: Sequence[random.Random]) -> dict[str, Any]:
     """
     name, words, *rest = typing.cast(tuple[Any, ...], np.random.get_state(legacy=True))
     state: dict[str, Any] = {
-        "python": [_of_generator(each) for each in (random.getstate(), *(generator.getstate() for generator in drawn))],
+        "python": [_plain(each) for each in (random.getstate(), *(generator.getstate() for generator in drawn))],
         "numpy": [name, torch.from_numpy(words.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
     }
@@ -45,12 +46,12 @@ def random_state(drawn: Sequence[random.Random]) -> dict[str, Any]:
     return state
 
 
-def _of_generator(state: tuple[Any, ...]) -> list[Any]:
+def _plain(state: tuple[object, ...]) -> list[object]:
     version, words, gauss = state
     return [version, torch.tensor(words), gauss]
 
 
-def set_random_state(state: Mapping[str, Any], drawn: Sequence[random.Random]) -> None:
+def set_random_state(state: State, drawn: Sequence[random.Random]) -> None:
     """The inverse of `random_state`.
 
     Raises:
