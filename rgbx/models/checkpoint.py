@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import starmap
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 
-from rgbx._runs import LAST_CHECKPOINT
+from rgbx._digest import DamagedFileError, Digesting
+from rgbx._runs import LAST_CHECKPOINT, intact_beside
 from rgbx._types import Options, State
 from rgbx.backbones import read_pickle, shown_keys
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
@@ -27,7 +28,7 @@ EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tens
 
 
 def save_atomically(state: State, path: str | Path) -> None:
-    """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file.
+    """Writes a checkpoint with its digest beside its name, then renames it, so that a kill leaves no torn file.
 
     Ctrl-C takes effect when the file is whole.
     """
@@ -37,7 +38,9 @@ def save_atomically(state: State, path: str | Path) -> None:
     try:
         with interrupt_deferred():
             with temporary.open("wb") as file:
-                torch.save(dict(state), file)
+                digesting = Digesting(file)
+                torch.save(dict(state), cast(IO[bytes], digesting))
+                digesting.finish()
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -75,11 +78,14 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file needs trust or is damaged, or holds no dict; see `rgbx.backbones.read_pickle`, and
-            `rgbx.models.folder.read_folder`.
+            `rgbx.models.folder.read_folder`. Intact ones beside a damaged one are named.
     """
     if Path(path).suffix == SUFFIX:
         return read_folder(Path(path))
-    state = read_pickle(path, trust=trust, what="checkpoint")
+    try:
+        state = read_pickle(path, trust=trust, what="checkpoint")
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{error}{intact_beside(path)}") from error
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")
     return state

@@ -16,7 +16,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
-from rgbx._runs import find_last
+from rgbx._runs import find_intact, passed_over
 from rgbx._types import State
 from rgbx.backbones import cast
 from rgbx.models import checkpoint as files
@@ -66,7 +66,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if self._has_loaded:
             return
         if self._resume:
-            source = self._load_from or find_last(self.work_dir)
+            source = self._load_from or find_intact(self.work_dir)
             if source is None:
                 self.logger.info(f"Nothing to resume in {self.work_dir}: starting at epoch 1.")
             else:
@@ -89,6 +89,8 @@ class ResumableRunner(mmengine.runner.Runner):
                 cannot be followed.
         """
         state = files.read_checkpoint(filename, trust=self.trust)
+        for damaged in passed_over(Path(filename)):
+            self.logger.warning(f"{damaged}; going on from {filename}")
         with refusing(f"checkpoint {filename}", "it cannot be resumed"):
             self._continue(state, filename)
 
