@@ -96,14 +96,16 @@ def passed_over(path: Path) -> list[str]:
     return [f"checkpoint {other} is damaged: {fault}" for other in newer if (fault := fault_of(other))]
 
 
-def intact_beside(path: str | Path) -> str:
-    """What to take in place of a damaged checkpoint, for messages: others of its folder; "" where there is none."""
-    path = Path(path)
-    best = sorted(path.parent.glob("best_*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
-    kinds = (_newest_first(path.parent), best)
-    found = [
-        next((other.name for other in kind if other.name != path.name and _is_intact(other)), "") for kind in kinds
-    ]
+def intact_in(folder: Path, but: str = "") -> str:
+    """The newest and the best checkpoint of a folder that are intact, for messages; "" where there is none.
+
+    Args:
+        folder: of a run.
+        but: the name of one that is not meant.
+    """
+    best = sorted(folder.glob("best_*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
+    kinds = (_newest_first(folder), best)
+    found = [next((path.name for path in kind if path.name != but and _is_intact(path)), "") for kind in kinds]
     names = " and ".join(filter(None, found))
     return names and f"; intact in its folder: {names}"
 
