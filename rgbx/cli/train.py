@@ -14,7 +14,7 @@ from typing import Any
 import torch.distributed
 
 from rgbx._files import read_json
-from rgbx._runs import checkpoints_in, find_last, find_result
+from rgbx._runs import checkpoints_in, find_intact, find_last, find_result
 from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
@@ -246,9 +246,9 @@ def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def _resume(config: Config, source: str) -> None:
-    """Notes what to resume; "auto" with nothing there starts as without it."""
+    """Notes what to resume: a file, or the newest intact one; "auto" with nothing there starts as without it."""
     folder = config.work_dir if source == "auto" else source
-    found = find_last(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
+    found = find_intact(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
     config.resume = found is not None
     if found is None:
         print(f"Nothing to resume in {config.work_dir}: starting at epoch 1.")

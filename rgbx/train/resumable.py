@@ -18,7 +18,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
 
-from rgbx._runs import find_last, resumable_name
+from rgbx._runs import find_intact, passed_over, resumable_name
 from rgbx._types import State
 from rgbx.backbones import cast
 from rgbx.datasets import EpochSampler
@@ -79,7 +79,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if self._has_loaded:
             return
         if self._resume:
-            source = self._load_from or find_last(self.work_dir)
+            source = self._load_from or find_intact(self.work_dir)
             if source is None:
                 self.logger.info(f"Nothing to resume in {self.work_dir}: starting at epoch 1.")
             else:
@@ -102,6 +102,8 @@ class ResumableRunner(mmengine.runner.Runner):
                 cannot be followed.
         """
         state = files.read_checkpoint(filename, trust=self.trust)
+        for damaged in passed_over(Path(filename)):
+            self.logger.warning(f"{damaged}; going on from {filename}")
         with refusing(f"checkpoint {filename}", "it cannot be resumed"):
             self._continue(state, filename)
 

@@ -60,6 +60,30 @@ def test_trains_and_resumes(write_config, work_dir, tmp_path):
     assert checkpoints(tmp_path / "other") == ["epoch_4.pth"]
 
 
+def test_a_damaged_checkpoint_is_passed_over_or_refused(write_config, work_dir, tmp_path, capsys):
+    command = [str(write_config()), "--cfg-options", "train_cfg.max_epochs=2"]
+    assert main([*command, "--work-dir", str(work_dir)]) == 0
+    whole = torch.load(work_dir / "epoch_2.pth", weights_only=True)["state_dict"]
+    (best,) = work_dir.glob("best_*")
+    for path in (work_dir / "epoch_2.pth", best):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 8
+        path.write_bytes(data)
+    for asked in (["--resume", str(work_dir / "epoch_2.pth")], ["--load-from", str(work_dir)]):
+        assert main([*command, "--work-dir", str(tmp_path / "other"), *asked]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "is damaged or no checkpoint: its bytes are not those that were written" in error
+        assert error.endswith("; intact in its folder: epoch_1.pth")
+        assert not (tmp_path / "other").exists()
+    assert main([*command, "--work-dir", str(work_dir), "--resume"]) == 0
+    log = "".join(path.read_text() for path in work_dir.rglob("*.log"))
+    assert re.search(
+        r"WARNING - checkpoint \S*epoch_2\.pth is damaged: its bytes .*; going on from \S*epoch_1\.pth", log
+    )
+    again = torch.load(work_dir / "epoch_2.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(again[name], x) for name, x in whole.items())
+
+
 def test_a_resumed_run_cannot_change_its_model(write_config, work_dir, capsys):
     command = [str(write_config()), "--work-dir", str(work_dir)]
     assert main(command) == 0
