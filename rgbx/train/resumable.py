@@ -30,6 +30,7 @@ from rgbx.models.recipe import refusing, upgrade_tensors
 from rgbx.train import changes
 from rgbx.train.distributed import is_running, unwrap
 from rgbx.train.finetune import transfer
+from rgbx.train.numerics import SKIPPED
 from rgbx.train.seeding import derive_seed, random_state, seed_everything, set_random_state
 from rgbx.train.stopping import StopRequest
 
@@ -37,6 +38,7 @@ HUB_KINDS: dict[str, type | tuple[type, ...]] = {
     "best_score": (int, float),
     "best_ckpt": str,
     "keep_ckpt_ids": list,
+    SKIPPED: int,
 }  # in mmengine's message hub
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # that have the shape of their parameter
 SCHEDULED = ("initial_lr",)  # what only a schedule adds to an optimizer
