@@ -14,12 +14,12 @@ from typing import Any
 import torch.distributed
 
 from rgbx._files import read_json
-from rgbx._runs import checkpoints_in, find_last, find_result
+from rgbx._runs import checkpoints_in, find_intact, find_last, find_result
 from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
-from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
+from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, building, command, leaving_nothing
 from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
 from rgbx.datasets import FolderDataset
@@ -31,6 +31,7 @@ from rgbx.train.console import writers_closed
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
+from rgbx.train.stopping import TrainingStopped
 from rgbx.train.trackers import add_trackers
 
 ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
@@ -38,7 +39,7 @@ ONCE_MORE = "Interrupted before the first epoch was saved: start again with the 
 
 @command("train")
 def main(arguments: argparse.Namespace) -> int:
-    """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    """Parses, builds, runs; exit code 0, 2 for a user's error, 75 where a signal asked it to end, 130 for Ctrl-C."""
     if Path(arguments.config).is_dir():
         arguments.config = str(_config_of(arguments))
     config = configure(arguments)
@@ -59,6 +60,11 @@ def main(arguments: argparse.Namespace) -> int:
         finish_together()
         if runner.rank == 0 and checkpoints_in(config.work_dir):
             print(_next(arguments, runner))
+    except TrainingStopped as stopped:
+        finish_together()
+        if runner is not None and runner.rank == 0:
+            print(resume_hint(arguments.command_line, config.work_dir, str(stopped)), file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         of_this_run = config.get("resume") or (runner is not None and runner.began)
         hint = resume_hint(arguments.command_line, config.work_dir) if of_this_run else ONCE_MORE
@@ -240,9 +246,9 @@ def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def _resume(config: Config, source: str) -> None:
-    """Notes what to resume; "auto" with nothing there starts as without it."""
+    """Notes what to resume: a file, or the newest intact one; "auto" with nothing there starts as without it."""
     folder = config.work_dir if source == "auto" else source
-    found = find_last(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
+    found = find_intact(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
     config.resume = found is not None
     if found is None:
         print(f"Nothing to resume in {config.work_dir}: starting at epoch 1.")
@@ -265,7 +271,7 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
 
-def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
+def resume_hint(command_line: Sequence[str], work_dir: str, what: str = "Interrupted") -> str:
     """What to do after an interruption: the same command, with --resume."""
     last = find_last(work_dir)
     if last is None:
@@ -274,7 +280,7 @@ def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
     if "RANK" in os.environ:
         started = words[1:] if words[0] == "python" else words
         words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *started]
-    return f"Interrupted; {last} is complete. Resume with: {shlex.join(words)}"
+    return f"{what}; {last} is complete. Resume with: {shlex.join(words)}"
 
 
 def _without_flags(words: Sequence[str]) -> list[str]:
