@@ -132,6 +132,12 @@ def resumable_name(epoch: int, iteration: int | None = None) -> str:
     return f"epoch_{epoch}.pth" if iteration is None else f"epoch_{epoch}_iter_{iteration}.pth"
 
 
+def is_inside_epoch(name: str) -> bool:
+    """Whether a resumable checkpoint, by its name, was saved between two steps of an epoch."""
+    found = _RESUMABLE.fullmatch(name)
+    return found is not None and found[2] is not None
+
+
 def resumable_in(work_dir: str | Path) -> list[Path]:
     """The checkpoints of a work directory that a training can go on from, the oldest state first."""
     found = {path: _RESUMABLE.fullmatch(path.name) for path in Path(work_dir).glob("epoch_*.pth")}

@@ -22,7 +22,7 @@ from rgbx.cli.arguments import ConfigError, parse
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
-FAILED, INTERRUPTED = 2, 130
+FAILED, STOPPED, INTERRUPTED = 2, 75, 130  # 75 is EX_TEMPFAIL of sysexits.h: the same again goes on
 OUT_OF_MEMORY = re.compile(
     r"out of memory|can(?:'|no)t allocate memory|failed to allocate|insufficient memory|ALLOC_FAILED", re.IGNORECASE
 )

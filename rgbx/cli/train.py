@@ -22,7 +22,7 @@ from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
-from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
+from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, building, command, leaving_nothing
 from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
 from rgbx.datasets import FolderDataset
@@ -34,6 +34,7 @@ from rgbx.train.console import writers_closed
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
+from rgbx.train.stopping import TrainingStopped
 from rgbx.train.trackers import add_trackers
 
 ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
@@ -41,7 +42,7 @@ ONCE_MORE = "Interrupted before the first epoch was saved: start again with the 
 
 @command("train")
 def main(arguments: argparse.Namespace) -> int:
-    """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    """Parses, builds, runs; exit code 0, 2 for a user's error, 75 where a signal asked it to end, 130 for Ctrl-C."""
     with ExitStack() as alone:
         if Path(arguments.config).is_dir():
             alone.enter_context(_alone(work_dir_of(arguments.config, arguments.work_dir)))
@@ -77,6 +78,11 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
         finish_together()
         if runner.rank == 0 and checkpoints_in(config.work_dir):
             print(_next(arguments, runner))
+    except TrainingStopped as stopped:
+        finish_together()
+        if runner is not None and runner.rank == 0:
+            print(resume_hint(arguments.command_line, config.work_dir, str(stopped)), file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         of_this_run = config.get("resume") or (runner is not None and runner.began)
         hint = resume_hint(arguments.command_line, config.work_dir) if of_this_run else ONCE_MORE
@@ -292,7 +298,7 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
 
-def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
+def resume_hint(command_line: Sequence[str], work_dir: str, what: str = "Interrupted") -> str:
     """What to do after an interruption: the same command, with --resume."""
     last = find_last(work_dir)
     if last is None:
@@ -301,7 +307,7 @@ def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
     if "RANK" in os.environ:
         started = words[1:] if words[0] == "python" else words
         words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *started]
-    return f"Interrupted; {last} is complete. Resume with: {shlex.join(words)}"
+    return f"{what}; {last} is complete. Resume with: {shlex.join(words)}"
 
 
 def _without_flags(words: Sequence[str]) -> list[str]:

@@ -51,7 +51,7 @@ def tell_full_disks_once(logger: logging.Logger) -> None:
     """A log file that finds no room for a record is told of once, rather than by a traceback for each record."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.handleError = _told_once(handler)  # type: ignore[method-assign]
+            handler.handleError = _told_once(handler)  # type: ignore[method-assign, assignment]
 
 
 def _told_once(handler: logging.FileHandler) -> Callable[[logging.LogRecord], None]:

@@ -42,8 +42,10 @@ from rgbx.train.data_check import (
 )
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
+from rgbx.train.numerics import Average, FiniteGuard, build_guard
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
+from rgbx.train.stopping import TrainingStopped
 
 ensure_torchvision()  # mmengine imports it to log its version
 
@@ -53,11 +55,12 @@ class Runner(ResumableRunner):
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
-    config's switches `compile` and `ema`.
+    config's switches `compile`, `ema` and `on_nonfinite`.
     """
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
+    guard: FiniteGuard
     began = False  # whether it has come to its first step
     _train_loop: Any
     _val_loop: Any
@@ -139,14 +142,16 @@ class Runner(ResumableRunner):
         return wrap(unwrap(model))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """mmengine's default hooks, what rgbx needs beside them, and an EMA where the config says so."""
+        """mmengine's default hooks, what rgbx needs beside them, an EMA where the config says so, and the guard."""
         own: dict[str, Any] = {"epoch_seed": {"type": EpochSeedHook}}
         if self.distributed:
             own["buffer_sync"] = {"type": BufferSyncHook}
         super().register_default_hooks({**own, **(hooks or {})})
         ema = self.cfg.get("ema", False)
         if ema is not None and ema is not False:
-            self.register_hook(EMAHook(**({} if ema is True else dict(ema))))
+            self.register_hook(EMAHook(Average, **({} if ema is True else dict(ema))))
+        self.guard = build_guard(self.cfg.get("on_nonfinite") or "stop")
+        self.register_hook(self.guard)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         built = super().build_optim_wrapper(optim_wrapper)
@@ -253,6 +258,7 @@ class Runner(ResumableRunner):
 
         Raises:
             ValueError: the config has nothing to train, or another training is at work there.
+            TrainingStopped: SIGTERM, SIGHUP or SIGUSR1 asked it to end; its state is saved.
         """
         if self._train_loop is None:
             raise ValueError("the config has nothing to train: it lacks train_dataloader, train_cfg and optim_wrapper")
@@ -276,11 +282,19 @@ class Runner(ResumableRunner):
         self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)
         self._compile()
         self.began = True
-        model = self.train_loop.run()
+        try:
+            with self.stop_request.listening():
+                model = self.train_loop.run()
+        except TrainingStopped:
+            self._end_workers()
+            raise
         self.call_hook("after_run")
+        self._end_workers()
+        return model
+
+    def _end_workers(self) -> None:
         for loop in filter(None, (self.train_loop, self.val_loop)):
             end_workers(loop.dataloader)
-        return model
 
     def _compile(self) -> None:
         """Compiles the network where the config says `compile=True` or `compile=dict(...)`."""

@@ -1,7 +1,9 @@
 import argparse
+import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -314,6 +316,30 @@ def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     again.join()
     for name in checkpoints(work_dir):
         torch.load(work_dir / name, weights_only=True)
+
+
+def leave(arguments, errors):
+    with errors.open("w") as sys.stderr:
+        sys.exit(main(arguments))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_request_to_end_is_followed_after_a_step(write_config, work_dir, tmp_path, number):
+    """What `kill`, a closed terminal and Slurm send: the state inside the epoch is saved, and the exit code tells."""
+    config = write_config(
+        "train_cfg.update(max_epochs=100000)\ndefault_hooks.update(checkpoint=dict(step_interval=1, max_keep_ckpts=1))"
+    )
+    command = [str(config), "--work-dir", str(work_dir)]
+    process = FORKS.Process(target=leave, args=(command, tmp_path / "errors.txt"))
+    process.start()
+    wait_for(work_dir / "last_checkpoint", process.is_alive)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 75
+    last = (work_dir / "last_checkpoint").read_text()
+    said = (tmp_path / "errors.txt").read_text().strip().splitlines()[-1]
+    assert re.match(rf"{number.name} asked the training to end, .*; {work_dir / last} is complete. Resume with: ", said)
+    assert "Traceback" not in said and torch.load(work_dir / last, weights_only=True)["optimizer"]
 
 
 def test_two_processes_and_one_writer(write_config, work_dir, start_tool):
