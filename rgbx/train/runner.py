@@ -20,15 +20,17 @@ from mmengine.visualization import LocalVisBackend
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from rgbx._lock import locked
 from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
+from rgbx._whole import remove_left
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
-from rgbx.train.console import progress, shorten_console
+from rgbx.train.console import progress, shorten_console, tell_full_disks_once
 from rgbx.train.data_check import (
     check_classes,
     check_damage,
@@ -115,6 +117,7 @@ class Runner(ResumableRunner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
+        tell_full_disks_once(logger)
         own = logging.getLogger("rgbx")  # what evaluations print
         own.handlers, own.propagate = list(logger.handlers), False
         own.setLevel(logging.DEBUG)  # the handlers choose
@@ -251,14 +254,22 @@ class Runner(ResumableRunner):
     def train(self) -> nn.Module:
         """Trains to the end; returns the model.
 
-        mmengine's method, but for what it asks of models.
+        mmengine's method, but for what it asks of models. No other training may be at work in the work directory.
 
         Raises:
-            ValueError: the config has nothing to train.
+            ValueError: the config has nothing to train, or another training is at work there.
             TrainingStopped: SIGTERM, SIGHUP or SIGUSR1 asked it to end; its state is saved.
         """
         if self._train_loop is None:
             raise ValueError("the config has nothing to train: it lacks train_dataloader, train_cfg and optim_wrapper")
+        if self.rank:
+            return self._train()
+        with locked(Path(self.work_dir), "another training", alone=True):
+            for part in remove_left(Path(self.work_dir)):
+                self.logger.info(f"Removed {part}, which a process that was killed had left.")
+            return self._train()
+
+    def _train(self) -> nn.Module:
         self._train_loop = self.build_train_loop(self._train_loop)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
