@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rgbx._runs import find_last
 from rgbx._text import one_of
-from rgbx._types import State
+from rgbx._types import Options, State
 from rgbx.train.distributed import unwrap
 from rgbx.train.optim import is_of_opponent
 
@@ -264,13 +264,13 @@ class Average(ExponentialMovingAverage):
     Of infinity and infinity its mean is NaN.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         for name in _infinite(self.avg_parameters):
             del self.avg_parameters[name]
 
 
-def build_guard(given: str | Mapping[str, Any]) -> FiniteGuard:
+def build_guard(given: str | Options) -> FiniteGuard:
     """What a config's `on_nonfinite` says: a policy, or ``dict(policy="skip", limit=10)``.
 
     Raises:
@@ -290,7 +290,7 @@ def _norms(
     return list(torch._foreach_norm(given)) if given else []
 
 
-def _infinite(tensors: Mapping[str, Any]) -> list[str]:
+def _infinite(tensors: State) -> list[str]:
     """Names of the tensors whose norm is not finite."""
     floating = {name: x.detach() for name, x in tensors.items() if isinstance(x, Tensor) and x.is_floating_point()}
     norms = _norms(floating.values())
