@@ -131,13 +131,9 @@ def test_every_backend_has_the_same_draws_and_travels_to_workers():
     assert drawn[0] == drawn[1] == drawn[2] is not None
     for name in BACKENDS:
         jitter = ColorJitter(backend=name, probability=1.0)
-        found, copied = (
-            t(SAMPLE, np.random.default_rng(3))["rgb"] for t in (jitter, pickle.loads(pickle.dumps(jitter)))
-        )
+        found, copied = (t(SAMPLE, np.random.default_rng(3))["rgb"] for t in (jitter, pickle.loads(pickle.dumps(jitter))))
         np.testing.assert_array_equal(found, copied)
-        np.testing.assert_array_equal(
-            found, apply(SAMPLE["rgb"], jitter.draw(np.random.default_rng(3)), colours_of(name))
-        )
+        np.testing.assert_array_equal(found, apply(SAMPLE["rgb"], jitter.draw(np.random.default_rng(3)), colours_of(name)))
 
 
 class Frames(DenseDataset):
