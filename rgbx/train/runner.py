@@ -36,6 +36,7 @@ from rgbx.train.data_check import (
     check_damage,
     check_labels,
     check_maps,
+    check_measured,
     check_norms,
     check_sizes,
     look_at,
@@ -46,6 +47,8 @@ from rgbx.train.numerics import Average, FiniteGuard, build_guard
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 from rgbx.train.stopping import TrainingStopped
+
+CLASS_COUNTS = "class_counts.json"  # in a work directory: the pixels of each class in the training labels
 
 ensure_torchvision()  # mmengine imports it to log its version
 
@@ -76,7 +79,7 @@ class Runner(ResumableRunner):
             cfg = Config(dict(cfg), format_python_code=False)
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
-            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, CLASS_COUNTS))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
@@ -198,7 +201,9 @@ class Runner(ResumableRunner):
                 hook.check_metric(model.tasks, self.val_loop.dataloader.dataset.metainfo)
         if not self.keeps_scalars:
             warnings.append("visualizer.vis_backends lacks LocalVisBackend: no scalars are kept, no curves.png drawn")
-        for warning in [*warnings, *check_labels(model, loader.dataset, samples["train_dataloader"])]:
+        seen, counts = samples["train_dataloader"], Path(self.work_dir, CLASS_COUNTS)
+        warnings += check_labels(model, loader.dataset, seen, cache=counts)
+        for warning in [*warnings, *check_measured(model, loader.dataset, seen)]:
             self.logger.warning(warning)
 
     @property

@@ -4,10 +4,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from killed import has_ended, wait_for
 from processes import FORKS
 
 import rgbx
@@ -32,13 +32,6 @@ for number in (signal.SIGINT, signal.SIGTERM):
 print({name!r}, flush=True)
 time.sleep(60)
 """
-
-
-def wait_for(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def start(commands, log):
@@ -127,14 +120,6 @@ def test_children_and_their_workers_end_with_a_killed_study(tmp_path):
     wait_for(lambda: all(has_ended(number) for number in children))
     with locked(log.parent, "a study"):
         pass
-
-
-def has_ended(number):
-    """Gone, or a zombie that nobody has asked for."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_children_import_what_the_study_does(tmp_path, monkeypatch):
