@@ -18,7 +18,7 @@ import torch
 from processes import FORKS
 
 from rgbx import _whole
-from rgbx._whole import remove_left, writing
+from rgbx._whole import folder_beside, remove_left, writing
 from rgbx.cli.errors import run_command
 from rgbx.maps import replace_file
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, write_last
@@ -92,6 +92,28 @@ def test_only_parts_are_removed(tmp_path):
     assert remove_left(tmp_path) == [".old.pth.99.tmp"]
     assert remove_left(tmp_path, deep=True) == [f".deep.png.{'b' * 32}.part"]
     assert names(tmp_path) == sorted([*kept, "inner", f".link.{'c' * 32}.part"])
+
+
+def fill_for_ever(path, pipe):
+    with folder_beside(path) as folder:
+        (folder / "model.onnx").write_bytes(b"half of it")
+        pipe.send(folder)
+        time.sleep(60)
+
+
+def test_a_folder_of_a_killed_process_goes_with_all_that_is_in_it(tmp_path):
+    here, there = FORKS.Pipe()
+    process = FORKS.Process(target=fill_for_ever, args=(tmp_path / "model.onnx", there))
+    process.start()
+    left = here.recv()
+    with folder_beside(tmp_path / "model.onnx") as folder:
+        assert left.exists() and folder.parent == left.parent == tmp_path
+    assert names(tmp_path) == [left.name]
+    process.kill()
+    process.join()
+    with pytest.raises(KeyError), folder_beside(tmp_path / "model.onnx"):
+        raise KeyError
+    assert names(tmp_path) == []
 
 
 def test_one_who_removes_between_making_and_locking_a_part_takes_nothing_from_its_writer(tmp_path, monkeypatch):

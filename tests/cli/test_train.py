@@ -17,6 +17,7 @@ from processes import FORKS
 from small_models import LABELS, small
 
 import rgbx.cli.train
+from rgbx._digest import fault_of
 from rgbx._runs import checkpoints_in
 from rgbx.backbones._timm import timm
 from rgbx.cli.arguments import build_parser
@@ -84,6 +85,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(write_config, work_dir, 
     assert re.search(
         r"WARNING - checkpoint \S*epoch_2\.pth is damaged: its bytes .*; going on from \S*epoch_1\.pth", log
     )
+    assert [fault_of(work_dir / name) for name in checkpoints(work_dir)] == ["", ""]  # two are kept, and intact
     again = torch.load(work_dir / "epoch_2.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(again[name], x) for name, x in whole.items())
 
