@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rgbx.datasets.sample import Sample
 from rgbx._whole import remove_left
+from rgbx.datasets.sample import Sample
 from rgbx.maps import replace_file
 
 _MAGIC = b"RGBXFRM1"
