@@ -173,7 +173,9 @@ def test_room_is_looked_for_before_a_byte_is_written(tmp_path, monkeypatch):
     state = {"state_dict": {"w": weights, "tied": weights[:10]}}
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", None)
-        with pytest.raises(OSError, match=r"4000 bytes are to be written, 3999 are free; .* folder: epoch_3\.pth") as told:
+        with pytest.raises(
+            OSError, match=r"4000 bytes are to be written, 3999 are free; .* folder: epoch_3\.pth"
+        ) as told:
             save_atomically(state, tmp_path / "epoch_3.pth")
     assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path / "epoch_3.pth"))
     assert names(tmp_path) == ["epoch_3.pth"] and read_checkpoint(tmp_path / "epoch_3.pth") == {"epoch": 2}
