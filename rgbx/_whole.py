@@ -45,7 +45,7 @@ def writing(path: Path, *, size: int = 0, many: bool = False, suffix: str = "") 
     path.parent.mkdir(parents=True, exist_ok=True)
     if not many:
         remove_left(path.parent, of=path.name)
-    with _naming(path, size):
+    with naming(path, size):
         if size and shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with _part(path, suffix) as file:
@@ -63,16 +63,28 @@ def writing(path: Path, *, size: int = 0, many: bool = False, suffix: str = "") 
 
 
 @contextmanager
-def _naming(path: Path, size: int) -> Iterator[None]:
-    """Errors of a disk that name the file, and not its part or nothing, and say what there is no room for."""
+def naming(path: Path, size: int = 0) -> Iterator[None]:
+    """Errors of a disk name the file, and not its part or nothing, and tell what there is no room for.
+
+    Args:
+        path: of the file.
+        size: bytes that are written to it, where that is known.
+    """
     try:
         yield
     except OSError as error:
         if error.errno is None or not Path(error.filename or path).name.startswith((path.name, f".{path.name}.")):
             raise
-        room = f": {size} bytes are to be written" * bool(size)
-        room += f"{',' if size else ':'} {shutil.disk_usage(path.parent).free} are free"
-        raise OSError(error.errno, f"{error.strerror}{room * (error.errno in FULL)}", str(path)) from error
+        if error.errno not in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise no_room(error, path, size) from error
+
+
+def no_room(error: OSError, path: Path, size: int = 0) -> OSError:
+    """An error of a full disk with the file, the bytes that were to be written, where that is known, and those free."""
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    wanted = f"{size} bytes are to be written, " if size else ""
+    return OSError(error.errno, f"{error.strerror}: {wanted}{shutil.disk_usage(folder).free} are free", str(path))
 
 
 @contextmanager

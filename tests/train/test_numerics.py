@@ -214,6 +214,12 @@ def test_weights_that_the_last_update_made_infinite_are_not_saved(make_runner, t
     assert sorted(path.name for path in (tmp_path / "last").glob("epoch*")) == ["epoch_1.pth"]
     message = make(3, "before")
     assert "epoch 2, iteration 2 of 3: since an earlier update backbone.conv.weight" in message
+    runner = make_runner("average", epochs=2, ema=True)
+    runner.train()
+    found_hook(runner, EMAHook).ema_model.module.backbone.conv.bias.fill_(NAN)
+    with pytest.raises(NonFiniteError, match=r"updates of epoch 7, backbone.conv.bias of the model are not finite"):
+        runner.save_checkpoint(runner.work_dir, "more.pth", meta=dict(epoch=7))
+    assert not (tmp_path / "average/more.pth").exists()
     assert all(finite(path) for path in tmp_path.glob("*/*.pth"))
 
 
