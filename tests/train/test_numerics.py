@@ -136,21 +136,23 @@ def test_a_resumed_run_leaves_out_the_same_and_counts_on(make_runner, tmp_path):
         return make_runner(
             name,
             on_nonfinite=dict(policy=SKIP, limit=limit),
-            custom_hooks=[Fault("loss_depth", [1, 2, 7]), *hooks],
+            custom_hooks=[Fault("loss_depth", [1, 2, 6]), *hooks],
             ema=True,
             **values,
         )
 
     make("straight").train()
     with pytest.raises(KeyboardInterrupt):
-        make("stopped", Interruption(epoch=2)).train()
+        hooks = dict(checkpoint=dict(HOOKS["checkpoint"], step_interval=1))
+        make("stopped", Interruption(epoch=2), default_hooks=hooks).train()
+    assert (tmp_path / "stopped/epoch_2_iter_7.pth").is_file()  # after the third one that is left out
     runner = make("stopped", resume=True)
     runner.train()
     assert runner.message_hub.get_info(SKIPPED) == 3
     assert_equal(*(training_state(tmp_path / name / "epoch_3.pth") for name in ("straight", "stopped")))
     with pytest.raises(KeyboardInterrupt):
         make("limited", Interruption(epoch=1)).train()
-    with pytest.raises(NonFiniteError, match=r"epoch 3, iteration 2 of 3: .*; The update|2 steps were left out before"):
+    with pytest.raises(NonFiniteError, match=r"epoch 3, iteration 1 of 3: .* not made, 2 steps were left out before"):
         make("limited", limit=2, resume=True).train()
     path = tmp_path / "stopped/epoch_3.pth"
     state = torch.load(path, weights_only=True)
