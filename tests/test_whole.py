@@ -48,6 +48,7 @@ def writer(tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=write_for_ever, args=(str(tmp_path / "epoch_3.pth"), there))
     process.start()
+    there.close()  # so that an end without a word is seen
     yield process, Path(here.recv())
     process.kill()
     process.join()
@@ -108,6 +109,7 @@ def test_a_folder_of_a_killed_process_goes_with_all_that_is_in_it(tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=fill_for_ever, args=(tmp_path / "model.onnx", there))
     process.start()
+    there.close()  # so that an end without a word is seen
     left = here.recv()
     with folder_beside(tmp_path / "model.onnx") as folder:
         assert left.exists() and folder.parent == left.parent == tmp_path
@@ -183,6 +185,7 @@ def test_a_disk_that_fills_up_is_told_with_what_is_intact_and_leaves_nothing(tmp
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=fill, args=(tmp_path, there))
     process.start()
+    there.close()  # so that an end without a word is seen
     told = here.recv()
     process.join()
     assert process.exitcode == 0  # torch ends a process where a write fails in its midst
@@ -210,6 +213,7 @@ def test_a_video_without_room_is_none(tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=film, args=(tmp_path, there))
     process.start()
+    there.close()  # so that an end without a word is seen
     told = here.recv()
     process.join()
     assert re.search(r"No space left on device: \d+ bytes are free: '.*/overlay\.mp4'", told)
