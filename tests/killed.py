@@ -166,14 +166,14 @@ class StudyKill(NamedTuple):
     Attributes:
         moment: of the kill.
         seconds: that the notes of all runs told of right after it.
-        alive: the processes that it had started and that still ran ten seconds later.
+        ended: whether all that it had started was gone ten seconds later, and its folder free for others.
         code: of the repeated command.
         equal: whether the table, and the weights of all runs, are those of an undisturbed study.
     """
 
     moment: str
     seconds: float
-    alive: int
+    ended: bool
     code: int
     equal: bool
 
@@ -238,13 +238,12 @@ class KilledStudy:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         end = time.monotonic() + 10
-        while (alive := [number for number in started if not has_ended(number)]) and time.monotonic() < end:
+        while not (ended := all(map(has_ended, started)) and is_free(work)) and time.monotonic() < end:
             time.sleep(0.02)
-        with locked(work, "a study"):  # nobody else is at work there
-            notes = [json.loads(path.read_text()) for path in work.glob("*/seed_0/run.json")]
+        notes = [json.loads(path.read_text()) for path in work.glob("*/seed_0/run.json")]
         after()
         code = self.run(name)
-        return StudyKill(moment, sum(note["seconds"] for note in notes), len(alive), code, self.is_whole(name))
+        return StudyKill(moment, sum(note["seconds"] for note in notes), ended, code, self.is_whole(name))
 
     def is_whole(self, name):
         """Whether a study gave what the undisturbed one did."""
@@ -255,6 +254,15 @@ class KilledStudy:
             and len(runs) == len(self.methods)
             and all(same_weights(one / path, other / path) for path in runs)
         )
+
+
+def is_free(folder):
+    """Whether nobody is at work in a folder."""
+    try:
+        with locked(folder, "a study"):
+            return True
+    except ValueError:
+        return False
 
 
 def same_weights(one, other):

@@ -17,13 +17,13 @@ from rgbx.study.commands import Commands, StoppedError
 
 POLITE = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 print({name!r}, sys.argv[1:], flush=True)
 try:
     time.sleep(60)
 except KeyboardInterrupt:
     print("saved", flush=True)
-    raise SystemExit(130)
+    raise SystemExit(75)
 """
 STUBBORN = """
 import signal, time
@@ -59,7 +59,7 @@ def test_output_and_exit_code(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("script", "end"), [(POLITE, "saved\n"), (STUBBORN, "train\n")], ids=["polite", "stubborn"])
 def test_stop(tmp_path, monkeypatch, script, end):
-    """A child is asked to stop as by Ctrl-C, and killed where it does not; nothing is started afterwards."""
+    """A child is asked to stop as by a scheduler, and killed where it does not; nothing is started afterwards."""
     monkeypatch.setattr(module, "ENTRY", script)
     monkeypatch.setattr(module, "PATIENCE", 30.0 if script is POLITE else 0.1)
     log, commands = tmp_path / "log.txt", Commands(os.environ)

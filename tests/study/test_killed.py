@@ -29,7 +29,7 @@ def test_killed_in_the_middle_of_a_training(tmp_path, monkeypatch, capsys):
         study.file.write_text(text)
 
     found = study.kill(moment, meanwhile=meanwhile, after=after)
-    assert (found.code, found.alive, found.equal) == (0, 0, True), (tmp_path / "study.log").read_text()
+    assert (found.code, found.ended, found.equal) == (0, True, True), (tmp_path / "study.log").read_text()
     assert found.seconds > 0.05
     log = (tmp_path / "in_the_second_epoch/fused/seed_0/log.txt").read_text()
     assert log.count("$ rgbx train") == 2 and re.search(r"Resumed .*epoch_1\.pth after epoch 1", log)
