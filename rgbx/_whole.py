@@ -84,8 +84,8 @@ def naming(path: Path, size: int = 0) -> Iterator[None]:
 def no_room(error: OSError, path: Path, size: int = 0) -> OSError:
     """An error of a full disk with the file, the bytes that were to be written, where that is known, and those free."""
     folder = next(folder for folder in path.absolute().parents if folder.exists())
-    wanted = f"{size} bytes are to be written, " if size else ""
-    return OSError(error.errno, f"{error.strerror}: {wanted}{shutil.disk_usage(folder).free} are free", str(path))
+    room = f"{size} bytes are to be written, " * bool(size) + f"{shutil.disk_usage(folder).free} bytes are free"
+    return OSError(error.errno, f"{error.strerror}: {room}", str(path))
 
 
 @contextmanager

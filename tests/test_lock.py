@@ -35,6 +35,7 @@ def holder(request, tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=hold, args=(tmp_path / "run", request.param, there))
     process.start()
+    there.close()  # so that an end without a word is seen
     child = here.recv()
     yield process, child, request.param
     process.kill()

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from processes import FORKS
@@ -20,7 +21,9 @@ from processes import FORKS
 from rgbx import _whole
 from rgbx._whole import folder_beside, remove_left, writing
 from rgbx.cli.errors import run_command
+from rgbx.cli.outputs import write_video
 from rgbx.maps import replace_file
+from rgbx.maps.files import encode_png
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, write_last
 from rgbx.train.console import tell_full_disks_once
 
@@ -45,6 +48,7 @@ def writer(tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=write_for_ever, args=(str(tmp_path / "epoch_3.pth"), there))
     process.start()
+    there.close()  # so that an end without a word is seen
     yield process, Path(here.recv())
     process.kill()
     process.join()
@@ -105,6 +109,7 @@ def test_a_folder_of_a_killed_process_goes_with_all_that_is_in_it(tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=fill_for_ever, args=(tmp_path / "model.onnx", there))
     process.start()
+    there.close()  # so that an end without a word is seen
     left = here.recv()
     with folder_beside(tmp_path / "model.onnx") as folder:
         assert left.exists() and folder.parent == left.parent == tmp_path
@@ -180,16 +185,39 @@ def test_a_disk_that_fills_up_is_told_with_what_is_intact_and_leaves_nothing(tmp
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=fill, args=(tmp_path, there))
     process.start()
+    there.close()  # so that an end without a word is seen
     told = here.recv()
     process.join()
     assert process.exitcode == 0  # torch ends a process where a write fails in its midst
     assert [found[0] for found in told] == [errno.EFBIG] * 3
     assert [found[2] for found in told] == ["epoch_3.pth", "a.json", "many.png"]
-    form = r"File too large: {} bytes are to be written, \d+ are free"
+    form = r"File too large: {} bytes are to be written, \d+ bytes are free"
     intact = "; intact in its folder: epoch_2.pth and best_mIoU_epoch_1.pth"
     assert re.fullmatch(form.format(4 * MEBIBYTE) + re.escape(intact), told[0][1])
     assert re.fullmatch(form.format(2 * MEBIBYTE), told[1][1])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def film(folder, pipe):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        pipe.send(str(write_video(folder, "overlay", [str(number) for number in range(4)], 5.0)))
+    except OSError as error:
+        pipe.send(str(error))
+
+
+def test_a_video_without_room_is_none(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        replace_file(tmp_path / f"overlay/{number}.png", encode_png(rng.integers(0, 255, (96, 128, 3), np.uint8)))
+    here, there = FORKS.Pipe()
+    process = FORKS.Process(target=film, args=(tmp_path, there))
+    process.start()
+    there.close()  # so that an end without a word is seen
+    told = here.recv()
+    process.join()
+    assert re.search(r"No space left on device: \d+ bytes are free: '.*/overlay\.mp4'", told)
+    assert names(tmp_path) == ["overlay"]
 
 
 def test_room_is_looked_for_before_a_byte_is_written(tmp_path, monkeypatch):
@@ -201,7 +229,7 @@ def test_room_is_looked_for_before_a_byte_is_written(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", None)
         with pytest.raises(
-            OSError, match=r"4000 bytes are to be written, 3999 are free; .* folder: epoch_3\.pth"
+            OSError, match=r"4000 bytes are to be written, 3999 bytes are free; .* folder: epoch_3\.pth"
         ) as told:
             save_atomically(state, tmp_path / "epoch_3.pth")
     assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path / "epoch_3.pth"))

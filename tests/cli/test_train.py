@@ -353,7 +353,9 @@ def test_a_full_disk_ends_in_a_sentence(write_config, work_dir, tmp_path, capsys
     process.join()
     assert process.exitcode == 2
     said = (tmp_path / "errors.txt").read_text()
-    form = rf"error: {work_dir}/epoch_2.pth: File too large: 3\d{{5}} bytes are to be written, \d+ are free{intact}"
+    form = (
+        rf"error: {work_dir}/epoch_2.pth: File too large: 3\d{{5}} bytes are to be written, \d+ bytes are free{intact}"
+    )
     assert re.fullmatch(form, said.strip().splitlines()[-1]) and "Traceback" not in said
     assert {path: path.read_bytes() for path in checkpoints_in(work_dir)} == before
     assert not [path for path in work_dir.iterdir() if path.name.startswith(".")]
@@ -365,7 +367,7 @@ def test_a_full_disk_ends_in_a_sentence(write_config, work_dir, tmp_path, capsys
     capsys.readouterr()
     assert main([*command, "train_cfg.max_epochs=2", "--resume"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.fullmatch(rf"error: {work_dir}: No space left on device: \d+ are free{intact}", said)
+    assert re.fullmatch(rf"error: {work_dir}: No space left on device: \d+ bytes are free{intact}", said)
 
 
 def leave(arguments, errors):
