@@ -41,8 +41,8 @@ def locked(folder: Path, what: str, *, alone: bool = False) -> Iterator[IO[str]]
     made = [path for path in (place, *place.parents) if not path.exists()] if alone else []
     try:
         with _locked_file(folder, what) as file:
-            file.truncate(0)
             with contextlib.suppress(OSError):  # a full disk can still be locked
+                file.truncate(0)
                 os.write(file.fileno(), _holder())
             yield from _alone(file, place) if alone else (file,)
     finally:

@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -23,6 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what says that a file finds 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.part(\.\w+)?", re.ASCII)
 _EARLIER = re.compile(r"\.(?P<name>.+\.pth)\.\d+\.tmp", re.ASCII)  # those of 0.1.0, which nobody locked
 _LONG_AGO = 3600  # seconds
+_LOCK = ".lock"  # in a part that is a folder
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def writing(path: Path, *, size: int = 0, many: bool = False, suffix: str = "") 
     with naming(path, size):
         if size and shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with _part(path, suffix) as file:
+        with _locked(lambda: _part(path, suffix)) as file:
             part = Path(file.name)
             try:
                 yield file
@@ -88,9 +89,35 @@ def no_room(error: OSError, path: Path, size: int = 0) -> OSError:
 
 
 @contextmanager
-def _part(path: Path, suffix: str) -> Iterator[IO[bytes]]:
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A folder beside a file, for files that are to take their places together; it goes when the block ends.
+
+    It is a part as those of `writing` are: one that a dead process has left is removed by the next for the same file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path.parent, of=path.name)
+
+    def lock() -> Path:
+        folder = _part(path)
+        folder.mkdir()
+        return folder / _LOCK
+
+    with _locked(lock) as file:
+        try:
+            yield Path(file.name).parent
+        finally:
+            shutil.rmtree(Path(file.name).parent, ignore_errors=True)
+
+
+def _part(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{suffix}")
+
+
+@contextmanager
+def _locked(name: Callable[[], Path]) -> Iterator[IO[bytes]]:
+    """A new file with a lock on it, by the first name at which nobody has removed it before it was locked."""
     while True:
-        with path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{suffix}").open("xb") as file:
+        with name().open("xb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # one who removes parts was quicker
@@ -122,14 +149,15 @@ def remove_left(folder: Path, *, of: str = "", deep: bool = False) -> list[str]:
 
 
 def _remove_if_left(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
+    lock = path / _LOCK if path.is_dir() else path
+    if path.is_symlink() or not lock.is_file():
         return False
     try:
-        with path.open("r+b") as file:
+        with lock.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _EARLIER.fullmatch(path.name) and time.time() - os.fstat(file.fileno()).st_mtime < _LONG_AGO:
                 return False
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError:
         return False
     return True

@@ -2,12 +2,15 @@
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import resource
 import shutil
 import signal
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,9 +18,11 @@ import torch
 from processes import FORKS
 
 from rgbx import _whole
-from rgbx._whole import remove_left, writing
+from rgbx._whole import folder_beside, remove_left, writing
+from rgbx.cli.errors import run_command
 from rgbx.maps import replace_file
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, write_last
+from rgbx.train.console import tell_full_disks_once
 
 MEBIBYTE = 1 << 20
 
@@ -87,6 +92,28 @@ def test_only_parts_are_removed(tmp_path):
     assert remove_left(tmp_path) == [".old.pth.99.tmp"]
     assert remove_left(tmp_path, deep=True) == [f".deep.png.{'b' * 32}.part"]
     assert names(tmp_path) == sorted([*kept, "inner", f".link.{'c' * 32}.part"])
+
+
+def fill_for_ever(path, pipe):
+    with folder_beside(path) as folder:
+        (folder / "model.onnx").write_bytes(b"half of it")
+        pipe.send(folder)
+        time.sleep(60)
+
+
+def test_a_folder_of_a_killed_process_goes_with_all_that_is_in_it(tmp_path):
+    here, there = FORKS.Pipe()
+    process = FORKS.Process(target=fill_for_ever, args=(tmp_path / "model.onnx", there))
+    process.start()
+    left = here.recv()
+    with folder_beside(tmp_path / "model.onnx") as folder:
+        assert left.exists() and folder.parent == left.parent == tmp_path
+    assert names(tmp_path) == [left.name]
+    process.kill()
+    process.join()
+    with pytest.raises(KeyError), folder_beside(tmp_path / "model.onnx"):
+        raise KeyError
+    assert names(tmp_path) == []
 
 
 def test_one_who_removes_between_making_and_locking_a_part_takes_nothing_from_its_writer(tmp_path, monkeypatch):
@@ -179,3 +206,37 @@ def test_room_is_looked_for_before_a_byte_is_written(tmp_path, monkeypatch):
             save_atomically(state, tmp_path / "epoch_3.pth")
     assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path / "epoch_3.pth"))
     assert names(tmp_path) == ["epoch_3.pth"] and read_checkpoint(tmp_path / "epoch_3.pth") == {"epoch": 2}
+
+
+def test_a_log_without_room_is_told_once(capfd):
+    logger = logging.Logger("full")
+    logger.addHandler(logging.FileHandler("/dev/full"))
+    tell_full_disks_once(logger)
+    for number in range(3):
+        logger.warning("record %s", number)
+    logger.warning("wrong %d", "words")
+    with suppress(OSError):
+        logger.handlers[0].close()
+    said = capfd.readouterr().err
+    assert said.count("/dev/full: No space left on device; records are missing there") == 1
+    assert said.count("Traceback") == 1 and "wrong %d" in said  # a mistake in a record is no full disk
+
+
+@pytest.mark.parametrize("told", ["by the command", "by nobody"])
+def test_a_thread_on_a_full_disk_shows_no_traceback(told, capfd):
+    def write():
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"1")
+
+    def command(_):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        if told == "by the command":
+            raise OSError(errno.ENOSPC, "No space left on device", "epoch_3.pth")
+        return 0
+
+    assert run_command(command) == 2
+    said = capfd.readouterr().err
+    assert said.count("No space left on device") == 1 and "Traceback" not in said
+    assert ("epoch_3.pth" in said) == (told == "by the command")

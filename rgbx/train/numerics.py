@@ -84,15 +84,19 @@ class FiniteGuard(Hook):
         self._over, self._left_out = True, False
 
     def before_train(self, runner: Runner) -> None:
-        """Learns which buffers there are: those that checkpoints hold, as others are constant."""
+        """Learns which buffers there are: those that checkpoints hold, as others are constant.
+
+        Statistics are of the weights' type, so that a GPU computes all their norms at once.
+        """
         network, self._runner = unwrap(runner.model), runner
+        dtype = next(network.parameters()).dtype
         kept = network.state_dict().keys()
         self._buffers = {name: buffer for name, buffer in network.named_buffers() if name in kept}
         self._constant = frozenset(_infinite(self._buffers))
         self._statistics = {
             name: buffer
             for name, buffer in self._buffers.items()
-            if buffer.is_floating_point() and name not in self._constant
+            if buffer.dtype == dtype and name not in self._constant
         }
         self._saved, self._over = {}, True
 
