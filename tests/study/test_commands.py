@@ -18,8 +18,8 @@ from rgbx.study.commands import Commands, StoppedError
 POLITE = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)
-print({name!r}, sys.argv[1:], flush=True)
 try:
+    print({name!r}, sys.argv[1:], flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("saved", flush=True)
