@@ -108,7 +108,7 @@ class FolderStore:
     def put(self, index: int, block: np.ndarray) -> bool:
         """See `FrameStore.put`; uint8 [bytes]."""
         try:
-            replace_file(self._path(index), block.data)
+            replace_file(self._path(index), block.data, many=True)
         except OSError:
             return False
         return True

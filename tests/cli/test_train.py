@@ -1,7 +1,9 @@
 import argparse
+import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -56,6 +58,30 @@ def test_trains_and_resumes(write_config, work_dir, tmp_path):
         == 0
     )
     assert checkpoints(tmp_path / "other") == ["epoch_4.pth"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_or_refused(write_config, work_dir, tmp_path, capsys):
+    command = [str(write_config()), "--cfg-options", "train_cfg.max_epochs=2"]
+    assert main([*command, "--work-dir", str(work_dir)]) == 0
+    whole = torch.load(work_dir / "epoch_2.pth", weights_only=True)["state_dict"]
+    (best,) = work_dir.glob("best_*")
+    for path in (work_dir / "epoch_2.pth", best):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 8
+        path.write_bytes(data)
+    for asked in (["--resume", str(work_dir / "epoch_2.pth")], ["--load-from", str(work_dir)]):
+        assert main([*command, "--work-dir", str(tmp_path / "other"), *asked]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "is damaged or no checkpoint: its bytes are not those that were written" in error
+        assert error.endswith("; intact in its folder: epoch_1.pth")
+        assert not (tmp_path / "other").exists()
+    assert main([*command, "--work-dir", str(work_dir), "--resume"]) == 0
+    log = "".join(path.read_text() for path in work_dir.rglob("*.log"))
+    assert re.search(
+        r"WARNING - checkpoint \S*epoch_2\.pth is damaged: its bytes .*; going on from \S*epoch_1\.pth", log
+    )
+    again = torch.load(work_dir / "epoch_2.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(again[name], x) for name, x in whole.items())
 
 
 def test_a_resumed_run_cannot_change_its_model(write_config, work_dir, capsys):
@@ -290,6 +316,30 @@ def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     again.join()
     for name in checkpoints(work_dir):
         torch.load(work_dir / name, weights_only=True)
+
+
+def leave(arguments, errors):
+    with errors.open("w") as sys.stderr:
+        sys.exit(main(arguments))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_request_to_end_is_followed_after_a_step(write_config, work_dir, tmp_path, number):
+    """What `kill`, a closed terminal and Slurm send: the state inside the epoch is saved, and the exit code tells."""
+    config = write_config(
+        "train_cfg.update(max_epochs=100000)\ndefault_hooks.update(checkpoint=dict(step_interval=1, max_keep_ckpts=1))"
+    )
+    command = [str(config), "--work-dir", str(work_dir)]
+    process = FORKS.Process(target=leave, args=(command, tmp_path / "errors.txt"))
+    process.start()
+    wait_for(work_dir / "last_checkpoint", process.is_alive)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 75
+    last = (work_dir / "last_checkpoint").read_text()
+    said = (tmp_path / "errors.txt").read_text().strip().splitlines()[-1]
+    assert re.match(rf"{number.name} asked the training to end, .*; {work_dir / last} is complete. Resume with: ", said)
+    assert "Traceback" not in said and torch.load(work_dir / last, weights_only=True)["optimizer"]
 
 
 def test_two_processes_and_one_writer(write_config, work_dir, start_tool):

@@ -520,10 +520,10 @@ def test_lines_are_added_after_a_torn_one(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    def full(self, content):
+    def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.png"))):
         replace_file(tmp_path / "a.png", b"")
     assert not list(tmp_path.iterdir())
