@@ -1,4 +1,4 @@
-"""What an installation of rgbx consists of: a bill of materials (CycloneDX), and whether anything in it is known to be weak.
+"""What an installation of rgbx consists of: a bill of materials (CycloneDX), and what is known to be weak in it.
 
 python .ci/bom.py write FILE    # dependencies and those of the extras that users install, as they are installed here
 python .ci/bom.py audit         # asks PyPI's index of vulnerabilities, where it answers
@@ -96,7 +96,8 @@ def weaknesses(packages: Sequence[str]) -> dict[str, list[str]] | None:
         return None
     if any("skip_reason" in part for part in parts):
         return None
-    return {f"{part['name']} {part['version']}": [one["id"] for one in part["vulns"]] for part in parts if part["vulns"]}
+    weak = [part for part in parts if part["vulns"]]
+    return {f"{part['name']} {part['version']}": [one["id"] for one in part["vulns"]] for part in weak}
 
 
 def audit() -> int:

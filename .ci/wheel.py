@@ -3,7 +3,7 @@
 python .ci/wheel.py [FOLDER]    # keeps the sdist and the wheels in FOLDER
 
 A sdist has every file of the repository that its tests need; a wheel of it, with kernels for CPUs and without, has
-nothing but rgbx. Each is installed into an environment of its own, which takes what rgbx needs from the one that runs this.
+nothing but rgbx. Each is installed into an environment of its own; what rgbx needs comes from the one that runs this.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def build_sdist(folder: Path) -> Path:
 
 
 def build_wheel(sdist: Path, folder: Path, *, kernels: bool) -> Path:
-    """A wheel of a sdist: with kernels beside the torch that is here, without them as pip builds it, apart from torch."""
+    """A wheel of a sdist: with kernels beside the torch that is here; without them apart from it, as pip builds."""
     options = ["--no-build-isolation"] if kernels else []
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", *options, "-w", folder, sdist, RGBX_BUILD_CUDA="0")
     (wheel,) = folder.glob("rgbx-*.whl")
@@ -69,7 +69,7 @@ def build_wheel(sdist: Path, folder: Path, *, kernels: bool) -> Path:
     tops = {name.partition("/")[0] for name in names} - {wheel.name[: wheel.name.index("-", 5)] + ".dist-info"}
     found = [name for name in names if name.endswith(".so")]
     if tops != {"rgbx"} or bool(found) is not kernels or kernels is wheel.name.endswith("none-any.whl"):
-        raise SystemExit(f"{wheel.name}: expected rgbx alone, {'with' if kernels else 'without'} kernels, found {tops} {found}")
+        raise SystemExit(f"{wheel.name}: expected rgbx alone and kernels={kernels}, found {sorted(tops)} and {found}")
     return wheel
 
 

@@ -88,7 +88,11 @@ def fake_packages(monkeypatch, needs):
 
 def test_the_bill_has_what_is_reached_and_nothing_else(monkeypatch):
     """An extra's packages only where the extra is asked for, and markers that do not hold are no need."""
-    needs = {"A_a": ["b[x]>=1", "c; sys_platform == 'win32'", "t; extra == 'tests'"], "b": ["d; extra == 'x'"], "d": None}
+    needs = {
+        "A_a": ["b[x]>=1", "c; sys_platform == 'win32'", "t; extra == 'tests'"],
+        "b": ["d; extra == 'x'"],
+        "d": None,
+    }
     fake_packages(monkeypatch, needs)
     edges = bom.reached([Requirement("A_a>=2")])
     assert edges == {"": {"a-a"}, "a-a": {"b"}, "b": {"d"}, "d": set()}
