@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -81,12 +80,21 @@ def make_environment(folder: Path, asked: Mapping[str, str], *, whole: bool) -> 
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    if not whole:  # pip sees these packages, leaves those that fit, and never removes one
-        site = next(folder.glob("lib/python*/site-packages"))
-        (site / "shared.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    if not whole:
+        lay_upon_this(folder)
     more = OF_TESTS if whole else ()
     subprocess.run([python, "-m", "pip", "install", "-q", "--upgrade", *asked.values(), *more], check=True)
     return python
+
+
+def lay_upon_this(folder: Path) -> None:
+    """Lets an environment import what it has not itself from the one that runs this.
+
+    Its pip sees these packages, leaves those that fit, and never removes one. A checkout that is installed for editing
+    is not among them.
+    """
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "shared.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
 
 
 def installed(python: Path, names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -359,8 +359,8 @@ def _decode(data: bytes, path: File, flags: int = cv2.IMREAD_UNCHANGED) -> np.nd
         )
     if image is None and header.kind == "TIFF" and header.bits == 32 and int(cv2.__version__.partition(".")[0]) < 5:
         raise ValueError(
-            f"{path}: the file is damaged, or a TIFF of 32-bit numbers without sign, which OpenCV {cv2.__version__} does "
-            'not decode; OpenCV 5 does (pip install "opencv-python-headless>=5"), or save it with sign or as .npy'
+            f"{path}: the file is damaged, or a TIFF of 32-bit numbers without sign, which OpenCV {cv2.__version__} "
+            'cannot read; OpenCV 5 does (pip install "opencv-python-headless>=5"), or save it with sign or as .npy'
         )
     if image is None:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes)")

@@ -228,7 +228,9 @@ def test_other_encodings_cannot_be_told_in_these_words(encoding):
     assert encoding.as_dict() is None
 
 
-READS_UINT32 = pytest.mark.skipif(cv2.__version__ < "5", reason="OpenCV 4 reads no TIFF of uint32: tests/maps/test_files.py")
+READS_UINT32 = pytest.mark.skipif(
+    cv2.__version__ < "5", reason="OpenCV 4 reads no TIFF of uint32: tests/maps/test_files.py"
+)
 STORED = {
     "u2.png": lambda file, values: save(file, values.astype(np.uint16)),
     "i2.tiff": lambda file, values: file.write_bytes(tiff(values.astype(np.int16))),
