@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rgbx._files import existing_file
+from rgbx._pickles import rehearse
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "segmenter", "teacher")
 """Keys under which training scripts save the weights beside other things, in the order of preference."""
@@ -88,7 +89,7 @@ def read_pickle(path: str | Path, *, trust: bool = False, what: str = "file") ->
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file needs trust or is damaged, or holds containers without end, or tensors whose values are
-            not all in it.
+            not all in it, or would take much more memory than it has bytes, see `rgbx._pickles`.
     """
     path = existing_file(path, what)
     damaged = f"{what} {path} is damaged or no {what}"
@@ -96,6 +97,8 @@ def read_pickle(path: str | Path, *, trust: bool = False, what: str = "file") ->
     most = times * path.stat().st_size + beside
     try:
         _check_archive(path, most)
+        if not trust:
+            rehearse(path)
         content = torch.load(path, map_location="cpu", weights_only=not trust)
     except (ImportError, AttributeError) as error:
         if not trust:  # whatever such a file names, nothing was imported
