@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 
@@ -123,10 +123,12 @@ def _counted(make: Callable[[Any], None]) -> Callable[[Any], None]:
     return counted
 
 
-class _Rehearsal(pickle._Unpickler):  # type: ignore[name-defined]  # that in C takes memory for a number in its memo
+class _Rehearsal(pickle._Unpickler):  # that in C takes memory for a number in its memo
     """Follows a pickle; `size` is that of its file, beyond which its calls copy nothing."""
 
-    dispatch = {code: _counted(make) if code in _MAKE else make for code, make in pickle._Unpickler.dispatch.items()}  # type: ignore[attr-defined] # noqa: RUF012
+    dispatch: ClassVar = {
+        code: _counted(make) if code in _MAKE else make for code, make in pickle._Unpickler.dispatch.items()
+    }
 
     def __init__(self, file: io.BytesIO, size: int) -> None:
         super().__init__(file)

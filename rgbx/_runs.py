@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rgbx._digest import fault_of
 from rgbx._files import existing_file
 from rgbx._text import nearest, nearest_file
 
@@ -65,23 +66,76 @@ def hub_name(text: str) -> tuple[str, str | None]:
 
 
 def find_last(work_dir: str | Path) -> Path | None:
-    """The checkpoint that `--resume` continues from, or None where no epoch was finished.
+    """The newest checkpoint that `--resume` could continue from, or None where no epoch was finished.
 
-    Only files inside `work_dir` count, also where an older note holds an absolute path.
+    Only files inside `work_dir` count, also where an older note holds an absolute path. `find_intact` looks into them.
     """
-    work_dir = Path(work_dir)
-    note = work_dir / LAST_CHECKPOINT
+    return next(iter(_newest_first(Path(work_dir))), None)
+
+
+def find_intact(work_dir: str | Path) -> Path | None:
+    """The newest checkpoint whose bytes are those that were written, or None where no epoch was finished.
+
+    Raises:
+        ValueError: there are checkpoints, and all are damaged.
+    """
+    found = _newest_first(Path(work_dir))
+    intact = next((path for path in found if not fault_of(path)), None)
+    if found and intact is None:
+        raise ValueError(
+            f"no checkpoint of {work_dir} is intact ({'; '.join(f'{path.name}: {fault_of(path)}' for path in found)}): "
+            "put a copy of one there, or begin anew with --overwrite"
+        )
+    return intact
+
+
+def passed_over(path: Path) -> list[str]:
+    """A sentence for each damaged checkpoint that a training would have gone on from rather than from this one."""
+    found = _newest_first(path.parent)
+    newer = found[: found.index(path)] if path in found else []
+    return [f"checkpoint {other} is damaged: {fault}" for other in newer if (fault := fault_of(other))]
+
+
+def intact_in(folder: Path, but: str = "") -> str:
+    """The newest and the best checkpoint of a folder that are intact, for messages; "" where there is none.
+
+    Args:
+        folder: of a run.
+        but: the name of one that is not meant.
+    """
+    best = sorted(folder.glob("best_*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
+    kinds = (_newest_first(folder), best)
+    found = [next((path.name for path in kind if path.name != but and _is_intact(path)), "") for kind in kinds]
+    names = " and ".join(filter(None, found))
+    return names and f"; intact in its folder: {names}"
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        return not fault_of(path)
+    except OSError:
+        return False
+
+
+def _newest_first(work_dir: Path) -> list[Path]:
+    """The checkpoints that a training can go on from; first of all the one that the note names."""
+    found, note = resumable_in(work_dir)[::-1], work_dir / LAST_CHECKPOINT
     if note.is_file():
         name = Path(note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()).name
         if name in {file.name for file in work_dir.iterdir() if file.is_file()}:
-            return work_dir / name
-    found = resumable_in(work_dir)
-    return found[-1] if found else None
+            found = [work_dir / name, *(path for path in found if path.name != name)]
+    return found
 
 
 def resumable_name(epoch: int, iteration: int | None = None) -> str:
     """The file of a training's state after so many epochs, or inside the next one after so many iterations in all."""
     return f"epoch_{epoch}.pth" if iteration is None else f"epoch_{epoch}_iter_{iteration}.pth"
+
+
+def is_inside_epoch(name: str) -> bool:
+    """Whether a resumable checkpoint, by its name, was saved between two steps of an epoch."""
+    found = _RESUMABLE.fullmatch(name)
+    return found is not None and found[2] is not None
 
 
 def resumable_in(work_dir: str | Path) -> list[Path]:

@@ -90,6 +90,9 @@ def test_importing_is_silent_and_offline():
         "def refuse(*a, **k): raise SystemExit('network call at import')\n"
         "socket.socket.connect = refuse\n"
         "import rgbx, rgbx.models, rgbx.datasets, rgbx.doctor, rgbx.transforms, rgbx.evaluate, rgbx.train, rgbx.cli\n"
+        "import sys\n"
+        "assert 'albumentations' not in sys.modules, 'rgbx does without it, unless it is asked for by name'\n"
+        "import rgbx.transforms.compose\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -7,7 +7,6 @@ import math
 import pickle
 import re
 import reprlib
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,13 +17,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rgbx._digest import MOST_UNPACKED, DamagedFileError, fault_of
 from rgbx._files import existing_file
 from rgbx._pickles import rehearse
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "segmenter", "teacher")
 """Keys under which training scripts save the weights beside other things, in the order of preference."""
 MOST_VALUES, DEEPEST = 500_000, 64  # of what lies in a file beside the values of tensors
-MOST_UNPACKED = 8, 2**20  # times the bytes of a file, and bytes, that it may take in memory
 MAY_BE_INFINITE = (".max", "mask")  # ends of names
 
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
@@ -88,42 +87,36 @@ def read_pickle(path: str | Path, *, trust: bool = False, what: str = "file") ->
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file needs trust or is damaged, or holds containers without end, or tensors whose values are
-            not all in it, or would take much more memory than it has bytes, see `rgbx._pickles`.
+        ValueError: the file needs trust, or holds containers without end, or tensors whose values are not all in it, or
+            would take much more memory than it has bytes, see `rgbx._pickles`.
+        DamagedFileError: a ValueError; its bytes are not those that were written, see `rgbx._digest.fault_of`, or they
+            are none that torch wrote.
     """
     path = existing_file(path, what)
     damaged = f"{what} {path} is damaged or no {what}"
     times, beside = MOST_UNPACKED
     most = times * path.stat().st_size + beside
     try:
-        _check_archive(path, most)
+        if fault := fault_of(path):
+            raise DamagedFileError(fault)
         if not trust:
             rehearse(path)
         content = torch.load(path, map_location="cpu", weights_only=not trust)
     except (ImportError, AttributeError) as error:
         if not trust:  # whatever such a file names, nothing was imported
-            raise ValueError(f"{damaged}: {_first_line(error)}") from error
+            raise DamagedFileError(f"{damaged}: {_first_line(error)}") from error
         raise ValueError(f"{what} {path} holds objects of code that is not installed here: {error}") from error
     except Exception as error:  # damaged bytes make unpicklers raise errors of any kind
         culprit = None if trust or not isinstance(error, pickle.UnpicklingError) else _culprit(error)
         if culprit is None:
             reason = "" if isinstance(error, pickle.UnpicklingError) else f": {_first_line(error)}"
-            raise ValueError(f"{damaged}{reason}") from error
+            raise DamagedFileError(f"{damaged}{reason}") from error
         raise ValueError(
             f"{what} {path} holds Python objects besides tensors and plain types ({culprit}), and reading them can run "
             "any code: pass --trust if you trust the file's author"
         ) from error
     _check_content(content, f"{what} {path}", most)
     return content
-
-
-def _check_archive(path: Path, most: int) -> None:
-    """Refuses an archive that unpacks to more than `most` bytes; `torch.save` packs nothing."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > most:
-            raise ValueError(f"it unpacks to {unpacked} bytes, expected at most {most}")
 
 
 def _check_content(content: object, where: str, most: int) -> None:

@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("val_evaluator", "test_evaluator"), (dict, list)),
     **dict.fromkeys(("ema", "compile"), (bool, dict)),
     **dict.fromkeys(("work_dir", "load_from", "data_root", "experiment_name", "device"), (str,)),
+    "on_nonfinite": (str, dict),
     "custom_hooks": (list, tuple),
     "param_scheduler": (list, tuple, dict),
     "resume": (bool,),

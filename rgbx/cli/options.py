@@ -52,6 +52,7 @@ TOP_LEVEL = frozenset(
         "model_wrapper_cfg",  # read by mmengine's Runner
         "compile",
         "ema",
+        "on_nonfinite",
         "dataset",
         "data_root",
         "custom_imports",
@@ -96,6 +97,7 @@ _BY_PATH: dict[str, set[str]] = {
     "optim_wrapper.paramwise_cfg": {*EncoderDecoderConstructor.OPTIONS, *AdversarialConstructor.OPTIONS},
     "custom_imports": {"imports"},
     "compile": _parameters(torch.compile) or set(),
+    "on_nonfinite": {"policy", "limit"},
     "ema": {"momentum", "update_buffers", "begin_epoch", "begin_iter", "interval"},
 }
 LONGEST_PATH, LONGEST_VALUE, LONGEST_WORDS, DEEPEST_VALUE, MOST_DIGITS = 1_000, 100_000, 1_000, 50, 9

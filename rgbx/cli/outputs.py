@@ -12,7 +12,6 @@ import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import numpy as np
 from rgbx._files import read_json, read_lines
 from rgbx._text import mask_title
 from rgbx._types import Options
+from rgbx._whole import remove_left, writing
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
 from rgbx.maps import Encoding
@@ -40,7 +40,6 @@ CLASSES_ONLY = ("overlay", "confidence", "areas")  # of the kinds
 PROGRESS, AREAS, STRIP, MASKS = "progress", "areas.json", "strip", "masks"
 _OWN = (RECORDS, PAGE, AREAS, PREDICTED)
 _NOTES = re.compile(r"\d+\.jsonl")
-_PARTS = re.compile(r"\..+\.[0-9a-f]+\.part(\.mp4)?")
 STEPS = 65535  # of a share, such as confidence
 WAIT = 300  # seconds, for the first process to begin
 SHARE = "share of the frame's pixels, 0 to 1"
@@ -95,7 +94,7 @@ class Outputs:
         """
         found = dict(self._files(result))
         for path, content in found.items():
-            replace_file(path, content)
+            replace_file(path, content, many=True)
         if self.gallery:
             add_to_gallery(result, self.folder)
         note: dict[str, Any] = {"id": result.sample_id}
@@ -234,8 +233,8 @@ def begin(outputs: Outputs, asked: Options, process: Process, *, overwrite: bool
         return
     earlier, left = _record_of(folder), list(_left(folder))
     _check_foreign(outputs, left)
-    for part in [path for path in folder.rglob(".*.part*") if _PARTS.fullmatch(path.name)] if earlier else ():
-        part.unlink()  # a kill has kept the file from being whole
+    if earlier:
+        remove_left(folder, deep=True)
     if earlier and overwrite:
         replace_file(record, json.dumps({**earlier, "run": ""}).encode())  # nobody begins before the rest is gone
         _clear(folder, left)
@@ -361,8 +360,13 @@ class Progress:
     def done(self) -> set[str]:
         """Names of the frames whose files are all there."""
         return {
-            note["id"] for note, _, _ in self.notes() if all((self.folder / name).is_file() for name in note["files"])
+            note["id"] for note, _, _ in self.notes() if all(_has_bytes(self.folder / name) for name in note["files"])
         }
+
+
+def _has_bytes(path: Path) -> bool:
+    """Whether a file is there, and not empty, as a crash of the machine leaves what it had not yet written."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def write_areas(progress: Progress, ids: Sequence[str]) -> Path:
@@ -376,18 +380,16 @@ def write_areas(progress: Progress, ids: Sequence[str]) -> Path:
         return dict(json.loads(files[path].readline())["areas"])
 
     path = progress.folder / AREAS
-    part = path.with_name(f".{AREAS}.{uuid.uuid4().hex}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with writing(path) as file:
             classes = {head: list(shares) for head, shares in areas(ids[0]).items()}
-            file.write(json.dumps({"unit": SHARE, "classes": classes}, ensure_ascii=False)[:-1])
-            file.write(', "frames": {')
+            file.write(json.dumps({"unit": SHARE, "classes": classes}, ensure_ascii=False)[:-1].encode())
+            file.write(b', "frames": {')
             for i, own in enumerate(ids):
-                file.write(f"{',' * bool(i)}\n{json.dumps(own)}: {json.dumps(areas(own), ensure_ascii=False)}")
-            file.write("\n}}\n")
-        part.replace(path)
+                line = f"{',' * bool(i)}\n{json.dumps(own)}: {json.dumps(areas(own), ensure_ascii=False)}"
+                file.write(line.encode())
+            file.write(b"\n}}\n")
     finally:
-        part.unlink(missing_ok=True)
         for opened in files.values():
             opened.close()
     return path
@@ -409,9 +411,8 @@ def write_video(folder: Path, kind: str, ids: Iterable[str], rate: float) -> Pat
     Raises:
         ValueError: OpenCV cannot write such a video, or a picture of another size.
     """
-    part, path = folder / f".{kind}.{uuid.uuid4().hex}.part.mp4", folder / f"{kind}.mp4"
-    film, size = None, None
-    try:
+    path, film, size = folder / f"{kind}.mp4", None, None
+    with writing(path, suffix=".mp4") as file:
         for own in ids:
             image = cv2.imread(str(folder / kind / f"{own}.png"))
             if image is None or (size is not None and image.shape != size):
@@ -419,12 +420,9 @@ def write_video(folder: Path, kind: str, ids: Iterable[str], rate: float) -> Pat
             size = image.shape
             even = cv2.copyMakeBorder(image, 0, size[0] % 2, 0, size[1] % 2, cv2.BORDER_REPLICATE)  # as MPEG-4 asks
             if film is None:
-                film = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, even.shape[1::-1])
+                film = cv2.VideoWriter(file.name, cv2.VideoWriter.fourcc(*"mp4v"), rate, even.shape[1::-1])
             film.write(even)
         if film is None or not film.isOpened():
             raise ValueError(f"{path}: OpenCV {cv2.__version__} here cannot write an MPEG-4 video")
         film.release()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path

@@ -106,7 +106,7 @@ def write_declared(rooms: SyntheticRooms, folder: Path) -> None:
         for name, values in files.items():
             path = folder / name / f"{stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, encode_png(values))
+            replace_file(path, encode_png(values), many=True)
     replace_file(folder / f"{rooms.split}.txt", "".join(f"{stem}\n" for stem in stems).encode())
     there = "".join(f'{split} = "{split}.txt"\n' for split in SPLITS if (folder / f"{split}.txt").is_file())
     names = "".join(f'    "{name}",\n' for name in rooms.classes)

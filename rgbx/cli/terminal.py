@@ -42,7 +42,7 @@ class _Told:
 def plain_terminal() -> Iterator[None]:
     """In this block, nothing that is printed moves a cursor, names a window or cannot be encoded."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (each and _Told(each) for each in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (each and _Told(each) for each in before)
     try:
         yield
     finally:

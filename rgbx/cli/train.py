@@ -8,18 +8,21 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch.distributed
 
 from rgbx._files import read_json
-from rgbx._runs import checkpoints_in, find_last, find_result
+from rgbx._lock import locked
+from rgbx._runs import checkpoints_in, find_intact, find_last, find_result, intact_in
+from rgbx._whole import FULL, no_room
 from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
-from rgbx.cli.errors import INTERRUPTED, ConfigError, building, command, leaving_nothing
+from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, building, command, leaving_nothing
 from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
 from rgbx.datasets import FolderDataset
@@ -31,6 +34,7 @@ from rgbx.train.console import writers_closed
 from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
+from rgbx.train.stopping import TrainingStopped
 from rgbx.train.trackers import add_trackers
 
 ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
@@ -38,10 +42,25 @@ ONCE_MORE = "Interrupted before the first epoch was saved: start again with the 
 
 @command("train")
 def main(arguments: argparse.Namespace) -> int:
-    """Parses, builds, runs; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    if Path(arguments.config).is_dir():
-        arguments.config = str(_config_of(arguments))
-    config = configure(arguments)
+    """Parses, builds, runs; exit code 0, 2 for a user's error, 75 where a signal asked it to end, 130 for Ctrl-C."""
+    with ExitStack() as alone:
+        if Path(arguments.config).is_dir():
+            alone.enter_context(_alone(work_dir_of(arguments.config, arguments.work_dir)))
+            arguments.config = str(_config_of(arguments))
+        config = read_config(arguments)
+        alone.enter_context(_alone(config.work_dir))
+        configure(config, arguments)
+        return _run(config, arguments)
+
+
+def _alone(work_dir: str | Path) -> AbstractContextManager[object]:
+    """Keeps other trainings out of a work directory; of several processes the first one does."""
+    first = os.environ.get("RANK", "0") == "0"
+    return locked(Path(work_dir), "another training", alone=True) if first else nullcontext()
+
+
+def _run(config: Config, arguments: argparse.Namespace) -> int:
+    """Builds and trains; the exit code."""
     warnings = check_training(config, arguments.config)
     runner: Runner | None = None
     try:
@@ -59,11 +78,21 @@ def main(arguments: argparse.Namespace) -> int:
         finish_together()
         if runner.rank == 0 and checkpoints_in(config.work_dir):
             print(_next(arguments, runner))
+    except TrainingStopped as stopped:
+        finish_together()
+        if runner is not None and runner.rank == 0:
+            print(resume_hint(arguments.command_line, config.work_dir, str(stopped)), file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         of_this_run = config.get("resume") or (runner is not None and runner.began)
         hint = resume_hint(arguments.command_line, config.work_dir) if of_this_run else ONCE_MORE
         print(f"\n{hint}", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        told = no_room(error, Path(config.work_dir, "any"))  # such as a log, of which the error does not say the name
+        raise OSError(told.errno, f"{told.strerror}{intact_in(Path(config.work_dir))}", config.work_dir) from error
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -184,16 +213,21 @@ def describe_model(runner: Runner) -> str:
     return description if weights is None else f"{description}\n{weights}"
 
 
-def configure(arguments: argparse.Namespace) -> Config:
-    """The config with everything that the command line says about it.
-
-    Raises:
-        ConfigError: arguments that contradict each other.
-    """
+def read_config(arguments: argparse.Namespace) -> Config:
+    """The config with its work directory."""
     config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
     config.work_dir = str(
         arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
     )
+    return config
+
+
+def configure(config: Config, arguments: argparse.Namespace) -> None:
+    """Adds everything that the command line says to what `read_config` gives, in place.
+
+    Raises:
+        ConfigError: arguments that contradict each other.
+    """
     _refuse_begun(config, arguments)
     use_launcher(config, arguments)
     if arguments.device is not None:
@@ -217,7 +251,6 @@ def configure(arguments: argparse.Namespace) -> Config:
     if arguments.log:
         stem = Path(arguments.config).stem
         add_trackers(config, arguments.log, Path(config.work_dir).resolve().name if stem == Path(CONFIG).stem else stem)
-    return config
 
 
 def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:
@@ -240,9 +273,9 @@ def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def _resume(config: Config, source: str) -> None:
-    """Notes what to resume; "auto" with nothing there starts as without it."""
+    """Notes what to resume: a file, or the newest intact one; "auto" with nothing there starts as without it."""
     folder = config.work_dir if source == "auto" else source
-    found = find_last(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
+    found = find_intact(folder) if Path(folder).is_dir() else Path(folder) if source != "auto" else None
     config.resume = found is not None
     if found is None:
         print(f"Nothing to resume in {config.work_dir}: starting at epoch 1.")
@@ -265,7 +298,7 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
 
-def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
+def resume_hint(command_line: Sequence[str], work_dir: str, what: str = "Interrupted") -> str:
     """What to do after an interruption: the same command, with --resume."""
     last = find_last(work_dir)
     if last is None:
@@ -274,7 +307,7 @@ def resume_hint(command_line: Sequence[str], work_dir: str) -> str:
     if "RANK" in os.environ:
         started = words[1:] if words[0] == "python" else words
         words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *started]
-    return f"Interrupted; {last} is complete. Resume with: {shlex.join(words)}"
+    return f"{what}; {last} is complete. Resume with: {shlex.join(words)}"
 
 
 def _without_flags(words: Sequence[str]) -> list[str]:

@@ -42,11 +42,18 @@ class EpochSampler(Sampler[SampleKey]):
         self.shuffle = shuffle
         self.seed = _shared_seed(self.world_size) if seed is None else int(seed)
         self.pad = shuffle if pad is None else pad
-        self.epoch = 0
+        self.epoch = self._done = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses order and augmentations; a training calls it each epoch."""
-        self.epoch = int(epoch)
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
+        """Chooses order and augmentations; a training calls it each epoch.
+
+        Args:
+            epoch: counted from 0.
+            done: samples at the beginning of the epoch's order that all processes together have had already, as after
+                an interruption. The others are shared out as they would have been, in the same order, also among
+                another number of processes.
+        """
+        self.epoch, self._done = int(epoch), int(done)
 
     def __len__(self) -> int:
         count = len(self.dataset)
@@ -60,8 +67,11 @@ class EpochSampler(Sampler[SampleKey]):
         order = np.arange(count)
         if self.shuffle:
             order = np.random.default_rng(order_sequence).permutation(count)
+        rest = max(0, count - self._done)
         if self.pad:
-            order = np.resize(order, math.ceil(count / self.world_size) * self.world_size)
+            rest = math.ceil(rest / self.world_size) * self.world_size
+            order = np.resize(order, self._done + rest)
+        order = order[self._done :]
         for index in order[self.rank :: self.world_size].tolist():
             yield SampleKey(index, seed)
 

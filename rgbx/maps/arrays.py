@@ -45,6 +45,7 @@ def array_of(data: bytes, path: File, key: str) -> np.ndarray | None:
     Raises:
         ValueError: damaged, too large, another shape, or no real numbers.
     """
+    values: bytearray | memoryview
     if data.startswith(_ZIP):
         form, values = _member(data, path, key)
     elif key:

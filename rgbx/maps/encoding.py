@@ -399,7 +399,7 @@ class Encoding:
         """
         if Path(path).suffix.lower() != ".png":
             raise ValueError(f"{path}: maps are written as PNG, which loses nothing; expected the suffix .png")
-        replace_file(Path(path), encode_png(self.encode(array, where=str(path)), self.describe()))
+        replace_file(Path(path), encode_png(self.encode(array, where=str(path)), self.describe()), many=True)
 
     def encode(self, array: np.ndarray, *, where: str = "a map") -> np.ndarray:
         """The whole numbers that a file of [H, W] or [H, W, C] holds, uint8 or uint16 of that shape.

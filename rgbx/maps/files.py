@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, read_file
+from rgbx._whole import naming, writing
 from rgbx.maps.arrays import DECODER_ERRORS, array_of, row_blocks
 from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
@@ -265,27 +265,19 @@ def encode_png(array: np.ndarray, text: str = "") -> bytes:
     return png[:-_IEND] + chunk + png[-_IEND:]
 
 
-def replace_file(path: Path, content: bytes | memoryview) -> None:
+def replace_file(path: Path, content: bytes | memoryview, *, many: bool = False) -> None:
     """Writes a file, and its folder if need be, so that no reader ever sees a part of it.
 
     Args:
         path: replaced if it is there.
         content: all of it.
+        many: whether it is one of many that are not waited for, see `rgbx._whole.writing`.
 
     Raises:
         OSError: it cannot be written; nothing is left of it then.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path, size=len(content), many=many) as file:
+        file.write(content)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -298,12 +290,12 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OSError: it cannot be written as a whole.
     """
-    with path.open("a+b", buffering=0) as file:
+    with naming(path, len(line)), path.open("a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         content = b"\n" * (file.read(1) not in (b"", b"\n")) + line.encode() + b"\n"
         if file.write(content) != len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def file_hash(path: str | Path) -> str:
@@ -364,6 +356,11 @@ def _decode(data: bytes, path: File, flags: int = cv2.IMREAD_UNCHANGED) -> np.nd
     if image is None and header.kind == "TIFF" and header.bits == 16:
         raise ValueError(
             f"{path}: the file is damaged, or a TIFF of 16-bit floats, which OpenCV does not decode; use 32-bit floats"
+        )
+    if image is None and header.kind == "TIFF" and header.bits == 32 and int(cv2.__version__.partition(".")[0]) < 5:
+        raise ValueError(
+            f"{path}: the file is damaged, or a TIFF of 32-bit numbers without sign, which OpenCV {cv2.__version__} does "
+            'not decode; OpenCV 5 does (pip install "opencv-python-headless>=5"), or save it with sign or as .npy'
         )
     if image is None:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import signal
 import threading
 from collections import deque
@@ -12,37 +11,53 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import starmap
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 
-from rgbx._runs import LAST_CHECKPOINT
+from rgbx._digest import DamagedFileError, Digesting
+from rgbx._runs import LAST_CHECKPOINT, intact_in
 from rgbx._types import Options, State
+from rgbx._whole import writing
 from rgbx.backbones import read_pickle, shown_keys
-from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec, replace_file
 from rgbx.models.folder import SUFFIX, read_folder
 
 EXTRA_STATE = "_extra_state"  # torch's key for what a module saves besides tensors
 
 
 def save_atomically(state: State, path: str | Path) -> None:
-    """Writes a checkpoint beside its name, then renames it, so that a kill leaves no torn file.
+    """Writes a checkpoint with its digest beside its name, then renames it, so that a kill leaves no torn file.
 
     Ctrl-C takes effect when the file is whole.
+
+    Raises:
+        OSError: there is no room for it, or it cannot be written; nothing is left of it then. The message names what is
+            intact in its folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with interrupt_deferred():
-            with temporary.open("wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with interrupt_deferred(), writing(path, size=_least_bytes(state)) as file:
+            digesting = Digesting(file)
+            torch.save(dict(state), cast(IO[bytes], digesting))
+            digesting.finish()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, f"{error.strerror}{intact_in(path.parent)}", error.filename) from error
+
+
+def _least_bytes(state: State) -> int:
+    """What the tensors of a state take in a file, each memory once."""
+    storages, waiting = dict[int, int](), [state]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif isinstance(value, (Mapping, list, tuple)):
+            waiting += value.values() if isinstance(value, Mapping) else value
+    return sum(storages.values())
 
 
 @contextmanager
@@ -75,11 +90,14 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file needs trust or is damaged, or holds no dict; see `rgbx.backbones.read_pickle`, and
-            `rgbx.models.folder.read_folder`.
+            `rgbx.models.folder.read_folder`. Intact ones beside a damaged one are named.
     """
     if Path(path).suffix == SUFFIX:
         return read_folder(Path(path))
-    state = read_pickle(path, trust=trust, what="checkpoint")
+    try:
+        state = read_pickle(path, trust=trust, what="checkpoint")
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{error}{intact_in(Path(path).parent, but=Path(path).name)}") from error
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint {path} holds a {type(state).__name__}, expected a dict")
     return state
@@ -184,9 +202,7 @@ def _is_colour(value: object) -> bool:
 
 def write_last(work_dir: str | Path, filename: str) -> None:
     """Notes which checkpoint to resume from, by name only: the directory may be moved or copied."""
-    temporary = Path(work_dir, f".{LAST_CHECKPOINT}.tmp")
-    temporary.write_text(filename)
-    temporary.replace(Path(work_dir, LAST_CHECKPOINT))
+    replace_file(Path(work_dir, LAST_CHECKPOINT), filename.encode())
 
 
 def to_plain(value: object) -> Any:

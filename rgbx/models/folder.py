@@ -7,6 +7,7 @@ data from strangers, as every recipe is, see `rgbx.models.recipe`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import reprlib
@@ -18,15 +19,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 import rgbx
-from rgbx._files import read_json
+from rgbx._digest import DamagedFileError
+from rgbx._files import existing_file, read_json
 from rgbx._runs import DESCRIPTION, HUB, WEIGHTS, find_result, hub_name
 from rgbx._types import Options
 from rgbx.backbones import read_state_dict
 from rgbx.backbones.weight_source import fetch_snapshot
-from rgbx.maps import replace_file
+from rgbx.maps.files import file_hash, replace_file
 from rgbx.models.recipe import refusing
 
 FORMAT, SUFFIX = "rgbx-model/1", ".safetensors"
+SUM = "weights_sha256"  # the key of the digest of the file of tensors
 MOST_BYTES = 2**22  # of config.json
 _TUPLE, _FLOAT = "$tuple", "$float"
 
@@ -54,6 +57,8 @@ def read_folder(weights: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: one of the two is not there.
         ValueError: the description is no JSON or of another program, or the file of tensors is damaged.
+        DamagedFileError: a ValueError; the file of tensors is not the one that the description was written with. Of
+            earlier versions' it is not told.
     """
     file = weights.with_name(DESCRIPTION)
     if weights.is_file() and not file.is_file():
@@ -67,6 +72,11 @@ def read_folder(weights: Path) -> dict[str, Any]:
         raise ValueError(f"{file} has {of}; expected {FORMAT!r}: it is no model of rgbx, or one of a newer version")
     with refusing(str(file), "its values cannot be used"):
         described = {key: _unpacked(found.get(key)) for key in ("model", "meta", "source")}
+    if SUM in found and found[SUM] != (sha256 := file_hash(existing_file(weights, "weight file"))):
+        raise DamagedFileError(
+            f"checkpoint {weights} is damaged, or not the file that {file} was written with: its SHA-256 is {sha256}, "
+            f"expected {reprlib.repr(found[SUM])}"
+        )
     return {**described, "state_dict": read_state_dict(weights)}
 
 
@@ -89,10 +99,12 @@ def write_folder(
     Raises:
         ValueError: a value that JSON cannot hold.
     """
-    content = {"format": FORMAT, "rgbx": rgbx.__version__, "source": source, "model": recipe, "meta": meta}
-    text = json.dumps({key: _packed(value, key) for key, value in content.items()}, indent=1, allow_nan=False)
     own = {name: x.detach().clone().contiguous() for name, x in tensors.items()}  # each with a memory of its own
-    replace_file(folder / WEIGHTS, save(own, {"format": "pt"}))
+    weights = save(own, {"format": "pt"})
+    content: dict[str, Any] = {"format": FORMAT, "rgbx": rgbx.__version__, SUM: hashlib.sha256(weights).hexdigest()}
+    content |= {"source": source, "model": recipe, "meta": meta}
+    text = json.dumps({key: _packed(value, key) for key, value in content.items()}, indent=1, allow_nan=False)
+    replace_file(folder / WEIGHTS, weights)
     replace_file(folder / DESCRIPTION, f"{text}\n".encode())
 
 

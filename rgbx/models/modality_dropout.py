@@ -41,10 +41,10 @@ class ModalityDropout:
 
     def set_seed(self, seed: int) -> None:
         """Restarts the draws."""
-        self._generator = random.Random(seed)
+        self.generator = random.Random(seed)
 
     def draw(self) -> tuple[str, ...]:
         """The subset of the next step."""
-        if not self.subsets or self._generator.random() >= self.probability:
+        if not self.subsets or self.generator.random() >= self.probability:
             return self.modalities
-        return self._generator.choice(self.subsets)
+        return self.generator.choice(self.subsets)

@@ -9,6 +9,7 @@ Source: arXiv 2108.05009, section 3.4; several heads on one backbone are ours.
 
 from __future__ import annotations
 
+import random
 import sys
 import typing
 import warnings
@@ -887,6 +888,11 @@ class MultimodalModel(nn.Module):
             self.modality_dropout.set_seed(seed)
         if self._subsets is not None:
             self._subsets.set_seed(seed + 1)  # or both would leave out the same
+
+    @property
+    def draws(self) -> list[random.Random]:
+        """The generators that `set_epoch_seed` restarts."""
+        return [drawn.generator for drawn in (self.modality_dropout, self._subsets) if drawn is not None]
 
     def hallucinated(self, present: Collection[str]) -> tuple[str, ...]:
         """Names of the modalities whose branches are filled in when these are present at test."""

@@ -13,7 +13,6 @@ import importlib.util
 import io
 import json
 import os
-import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rgbx._whole import writing
 from rgbx.maps.files import file_hash, replace_file
 
 FORMAT = "rgbx-codes/1"
@@ -212,15 +212,11 @@ def graph_of(index: CodeIndex, queries: int, file: Path | None) -> Graph | None:
 
 def _keep(graph: Graph, place: Path, codes: str) -> None:
     """Writes a graph, and beside it what it is of: the library tells no wrong file."""
-    part = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
-    try:
-        graph.library.save_index(str(part))
-        if part.stat().st_size != graph.library.index_file_size():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
-        about = json.dumps({"codes": codes, "graph": file_hash(part)})
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(place) as file:
+        graph.library.save_index(file.name)
+        if Path(file.name).stat().st_size != graph.library.index_file_size():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        about = json.dumps({"codes": codes, "graph": file_hash(file.name)})
     replace_file(_about(place), about.encode())
 
 

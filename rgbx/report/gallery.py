@@ -117,7 +117,7 @@ def _kept(panel: Panel, path: Path, folder: Path) -> dict[str, Json]:
         height, width = (max(1, round(side * LONGEST_SIDE / longest)) for side in picture.shape[:2])
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     encoded = cv2.imencode(".jpg", picture[..., ::-1], JPEG)[1]
-    replace_file(path, encoded.tobytes())
+    replace_file(path, encoded.tobytes(), many=True)
     bar = panel.bar and {"limits": list(panel.bar.limits), "scale": panel.bar.scale, "sign": panel.bar.sign}
     return {"title": panel.title, "file": path.relative_to(folder).as_posix(), "bar": bar}
 

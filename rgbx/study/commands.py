@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -9,18 +10,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import rgbx
 from rgbx.study.declaration import as_options
-from rgbx.study.runs import Run, last_line, read_state, write_note
+from rgbx.study.runs import DAMAGED, Run, last_line, read_state, write_note
 
 GIT_PATIENCE = 10.0  # seconds
-ENTRY = "from rgbx.cli.{} import main; raise SystemExit(main())"
-MODULES = {"train": "train", "test": "evaluate"}  # of rgbx.cli, by the command's name
+SAME_CODE = """
+import sys
+from importlib import util
+sys.path[:] = {path!r}
+spec = util.spec_from_file_location("rgbx", {package!r})
+sys.modules["rgbx"] = util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["rgbx"])
+from rgbx.study.child import end_with
+end_with({pipe})
+"""
+ENTRY = "from rgbx.cli.main import run; raise SystemExit(run({name!r}, sys.argv[1:]))"
+BEAT = 30.0  # seconds between two notes of the time that a run has taken
 PATIENCE = 30.0  # seconds between asking a process to stop, and making it
+NO_RESULT = "the config changed while the run went on, or its test gave no result"
 Call = Callable[[str, Sequence[str], Path], int]
 
 
@@ -35,7 +46,8 @@ class StoppedError(Exception):
 class Commands:
     """Starts the project's commands and can stop them all.
 
-    Each runs in a session of its own, so that it hears of a Ctrl-C from here, and only once.
+    Each runs in a session of its own, so that it hears of a Ctrl-C from here, and only once, and ends when this process
+    does, however that ends. It imports this very package, and looks for all others where this process does.
 
     Args:
         environment: of the commands.
@@ -54,20 +66,22 @@ class Commands:
         Raises:
             StoppedError: `stop` was called.
         """
-        with log.open("ab") as file, self._lock:
-            if self._stopping:
-                raise StoppedError
-            process = subprocess.Popen(
-                [sys.executable, "-c", ENTRY.format(MODULES[name]), *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=self.keep_open,
-            )
-            self._running.add(process)
-        code = process.wait()
+        ends = os.pipe()
+        with os.fdopen(ends[1], "wb"):  # is held until the run ends, or this process
+            with os.fdopen(ends[0], "rb") as watched, log.open("ab") as file, self._lock:
+                if self._stopping:
+                    raise StoppedError
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _entry(name, watched.fileno()), *arguments],
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(watched.fileno(), *self.keep_open),
+                )
+                self._running.add(process)
+            code = process.wait()
         with self._lock:
             self._running.discard(process)
             if self._stopping:
@@ -75,18 +89,27 @@ class Commands:
         return code
 
     def stop(self) -> None:
-        """Interrupts what runs, as Ctrl-C would, and waits for it; what does not end within 30 s is killed."""
+        """Asks what runs to end, as a scheduler would: a training saves its next step first.
+
+        What does not end within 30 s is interrupted, with its workers, and killed after as many again.
+        """
         with self._lock:
             self._stopping = True
             running = list(self._running)
         try:
             for process in running:
-                process.send_signal(signal.SIGINT)  # does nothing where it has ended
+                process.send_signal(signal.SIGTERM)  # does nothing where it has ended
             if not _wait(running, PATIENCE):
-                _send_to_sessions(running, signal.SIGTERM)
+                _send_to_sessions(running, signal.SIGINT)
                 _wait(running, PATIENCE)
         finally:
             _send_to_sessions(running, signal.SIGKILL)
+
+
+def _entry(name: str, pipe: int) -> str:
+    """The Python of a process that carries out a command with the very code of this one."""
+    path = [str(folder) or str(Path.cwd()) for folder in sys.path]
+    return SAME_CODE.format(path=path, package=rgbx.__file__, pipe=pipe) + ENTRY.format(name=name)
 
 
 def _send_to_sessions(processes: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:
@@ -117,10 +140,13 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
         RunError: a command ended with an error, or the result is not that of this config.
         StoppedError: the study is being stopped.
     """
-    state, start = read_state(run), time.monotonic()
+    state, start, failure = read_state(run), time.monotonic(), None
     commits = tuple(dict.fromkeys([*state.commits, *filter(None, [find_commit()])]))
-    note = partial(write_note, run, commits=commits)
-    note(seconds=state.seconds)
+
+    def note() -> None:
+        write_note(run, seconds=state.seconds + time.monotonic() - start, failure=failure, commits=commits)
+
+    note()
     options = [*common, "--cfg-options", *as_options(run.overrides)]
     test = [config, str(run.folder), "--work-dir", str(run.folder / "test"), "--json", str(run.results)]
     commands = {
@@ -128,17 +154,36 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
         "test": [*test, "--modalities", *run.subsets, *options],
     }
     try:
-        for name, arguments in commands.items():
-            _run_command(run, call, name, arguments)
-        if read_state(run).result is None:
-            raise RunError("the config changed while the run went on, or its test gave no result")
+        with _again_and_again(note):
+            for name, arguments in commands.items():
+                _run_command(run, call, name, arguments)
+        after = read_state(run)
+        if after.result is None:
+            raise RunError("; ".join(after.notes) if after.kind == DAMAGED else NO_RESULT)
     except RunError as error:
-        note(seconds=state.seconds + time.monotonic() - start, failure=str(error))
+        failure = str(error)
         raise
-    except BaseException:
-        note(seconds=state.seconds + time.monotonic() - start)
-        raise
-    note(seconds=state.seconds + time.monotonic() - start)
+    finally:
+        note()
+
+
+@contextlib.contextmanager
+def _again_and_again(note: Callable[[], None]) -> Iterator[None]:
+    """Calls in a thread of its own, so that a study that is killed has noted all but the last 30 s of its runs."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            with contextlib.suppress(OSError):  # such as a full disk, of which the run itself will tell
+                note()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _run_command(run: Run, call: Call, name: str, arguments: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from rgbx.study.shown import Shown
 from rgbx.train.changes import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
-DONE, FAILED, STARTED, CHANGED, ABSENT = "done", "failed", "unfinished", "changed", "not run"
+DONE, FAILED, STARTED, CHANGED, DAMAGED, ABSENT = "done", "failed", "unfinished", "changed", "damaged", "not run"
 Note = dict[str, Any]  # what `run.json` holds
 _KINDS: dict[str, tuple[tuple[type, ...], type]] = {  # of its fields, and of what stands in those
     "sha256": ((str,), str),
@@ -90,9 +90,10 @@ class State:
     """What a folder says about its run.
 
     Attributes:
-        kind: DONE, FAILED, STARTED (and interrupted), CHANGED (another config than now) or ABSENT.
+        kind: DONE, FAILED, STARTED (and interrupted), CHANGED (another config than now), DAMAGED (a file that cannot be
+            read) or ABSENT.
         result: the result file; None unless done.
-        notes: the failure, or what changed.
+        notes: the failure, what changed, or what is damaged.
         seconds: that training and testing took so far.
         commits: of the program that worked on it, where known.
     """
@@ -110,10 +111,13 @@ def read_state(run: Run) -> State:
     A run is done where its result file carries the hash of the run's config, with all heads and subsets. It is
     changed where it was of another config and left something that could be taken for this one's: a result or an epoch.
     """
-    note = read_note(run)
+    try:
+        note = read_note(run)
+        result = _read_result(run)
+    except (ValueError, OSError) as error:
+        return State(DAMAGED, notes=(str(error),))
     seconds = float(note.get("seconds", 0.0))
     commits = tuple(note.get("commits", ()))
-    result = read_result(run.results) if run.results.is_file() else None
     left = result is not None or find_last(run.folder) is not None
     changed = _changes(note, run)
     if left and changed is not None:
@@ -125,6 +129,15 @@ def read_state(run: Run) -> State:
     if note.get("failure"):
         return State(FAILED, notes=(str(note["failure"]),), seconds=seconds, commits=commits)
     return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
+
+
+def _read_result(run: Run) -> Result | None:
+    if not run.results.exists():
+        return None
+    try:
+        return read_result(run.results)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove the file to have the run tested anew") from error
 
 
 def _changes(note: Note, run: Run) -> list[str] | None:

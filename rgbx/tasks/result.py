@@ -129,7 +129,7 @@ class HeadResult:
 
     def save(self, path: str | Path) -> None:
         """Writes a picture as PNG."""
-        replace_file(png_path(path), encode_png(self.picture()))
+        replace_file(png_path(path), encode_png(self.picture()), many=True)
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -237,7 +237,7 @@ class ClassesResult(HeadResult):
         Raises:
             ValueError: another suffix than .png, since others lose ids.
         """
-        replace_file(png_path(path), encode_png(self.ids))
+        replace_file(png_path(path), encode_png(self.ids), many=True)
 
     @cached_property
     def _about(self) -> Meta:

@@ -208,13 +208,14 @@ def _moved(path: str, before: str | None, now: str | None) -> bool:
     return all(before.split(".")[end] == now.split(".")[end] for end in (0, -1))
 
 
-def advance(schedules: Schedules, *, epochs: int, batches: int, max_epochs: int) -> None:
+def advance(schedules: Schedules, *, epochs: int, batches: int, more: int = 0, max_epochs: int) -> None:
     """Steps freshly built schedules as far as a run that had followed them from its start.
 
     Args:
         schedules: one list, or one by optimizer.
         epochs: that are over.
         batches: of an epoch.
+        more: batches of the epoch under way.
         max_epochs: of the whole run.
 
     Raises:
@@ -235,6 +236,8 @@ def advance(schedules: Schedules, *, epochs: int, batches: int, max_epochs: int)
             for _ in range(batches):
                 _step(schedules, by_epoch=False)
             _step(schedules, by_epoch=True)
+        for _ in range(more):
+            _step(schedules, by_epoch=False)
 
 
 def _step(schedules: Schedules, *, by_epoch: bool) -> None:

@@ -18,7 +18,7 @@ from rgbx.tasks import Score
 def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict[str, float]]]:
     """Mean training loss and the metrics of validations by epoch, over a run and its resumptions.
 
-    Where an epoch was logged twice, as after a kill in its middle, the later log counts.
+    Where steps of an epoch were logged twice, as after a kill in its middle, the later log counts.
 
     Raises:
         FileNotFoundError: no scalars below `work_dir`.
@@ -30,17 +30,21 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[int, float], dict[int, dict
             f"{work_dir} holds no */vis_data/scalars.json: it is no training "
             "run's work directory, or nothing was logged yet"
         )
-    losses: dict[int, float] = {}
+    losses: dict[int, dict[int, float]] = {}  # by epoch and step
     metrics: dict[int, dict[str, float]] = {}
     for log in logs:
-        of_run: dict[int, list[float]] = {}
+        begun: set[int] = set()
         for entry in _entries(log):
             if "loss" in entry and "epoch" in entry:
-                of_run.setdefault(int(entry["epoch"]), []).append(entry["loss"])
+                epoch, step = int(entry["epoch"]), int(entry.get("step", 0))
+                if epoch not in begun:
+                    before = losses.get(epoch, {})
+                    losses[epoch] = {earlier: loss for earlier, loss in before.items() if earlier < step}
+                    begun.add(epoch)
+                losses[epoch][step] = entry["loss"]
             elif "loss" not in entry and "step" in entry:
                 metrics[int(entry.pop("step"))] = entry
-        losses.update({epoch: sum(values) / len(values) for epoch, values in of_run.items()})
-    return losses, metrics
+    return {epoch: sum(values.values()) / len(values) for epoch, values in losses.items()}, metrics
 
 
 def _entries(log: Path) -> Iterator[dict[str, Any]]:

@@ -56,6 +56,11 @@ def unwrap(model: nn.Module) -> MultimodalModel:
     return typing.cast(MultimodalModel, model.module if is_model_wrapper(model) else model)
 
 
+def is_running(name: str) -> bool:
+    """Whether a buffer, by its name, is a running statistic of a norm."""
+    return name.endswith((".running_mean", ".running_var"))
+
+
 class BufferSyncHook(Hook):
     """Gives all processes the same buffers at the end of each training epoch, so that one model is saved and scored.
 
@@ -76,7 +81,7 @@ class BufferSyncHook(Hook):
         running: list[torch.Tensor] = []
         others: list[torch.Tensor] = []
         for name, buffer in model.named_buffers():
-            (running if name.endswith((".running_mean", ".running_var")) else others).append(buffer)
+            (running if is_running(name) else others).append(buffer)
         if running:
             all_reduce_params(running, op="mean")
         for buffer in others:

@@ -23,20 +23,36 @@ from rgbx.evaluate.session import Session
 from rgbx.models import MultimodalModel
 from rgbx.models.precision import autocast_dtype
 from rgbx.train.distributed import unwrap
+from rgbx.train.numerics import FiniteGuard
 
 
 class TrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, with steps that ask nothing of a model but its losses."""
+    """mmengine's loop over epochs, which may begin inside one; its steps ask nothing of a model but its losses."""
+
+    def run_epoch(self) -> None:
+        """One epoch, or what an interruption left of it."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self.runner.enter_epoch()
+        for index, batch in enumerate(self.dataloader, start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Batch) -> None:
         """One batch; hooks see the losses as `outputs`."""
         self.runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
-        outputs = training_step(self.runner.model, data_batch, self.runner.optim_wrapper)
+        outputs = training_step(self.runner.model, data_batch, self.runner.optim_wrapper, self.runner.guard)
         self.runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
 
-def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | OptimWrapperDict) -> dict[str, Tensor]:
+def training_step(
+    model: nn.Module,
+    data: Batch,
+    optim_wrapper: OptimWrapper | OptimWrapperDict,
+    guard: FiniteGuard | None = None,
+) -> dict[str, Tensor]:
     """Updates a model by one batch.
 
     A model that alternates is updated in two passes: its generator, through opponents that are left as they are, then
@@ -46,31 +62,36 @@ def training_step(model: nn.Module, data: Batch, optim_wrapper: OptimWrapper | O
         model: a model of `rgbx.models`, or the distributed wrapper around one, through which all passes go.
         data: a collated batch.
         optim_wrapper: of the whole model, or by part: ``generator`` and ``discriminator``.
+        guard: what is asked before an update whether all is finite; None updates in any case.
 
     Returns:
-        What is logged: ``loss``, which is the sum of the others, each loss, and ``discriminator`` where there is one.
+        What is logged: ``loss``, which is the sum of the others, each loss, and ``discriminator`` where there is one;
+        of a step that the guard leaves out, those that are finite.
 
     Raises:
-        ValueError: one optimizer for a model that alternates.
+        ValueError: one optimizer for a model that alternates, or what the guard refuses.
     """
     network = unwrap(model)
     batch = network.data_preprocessor(data, training=True)
+    if guard is not None:
+        guard.begin(batch["sample_id"])
     wrapper = optim_wrapper["generator"] if isinstance(optim_wrapper, OptimWrapperDict) else optim_wrapper
     if not network.alternates:
         with wrapper.optim_context(model):
             losses = model(**batch, mode="loss")
-        return _update(wrapper, losses)
+        return _update(wrapper, losses, guard)
     if not isinstance(optim_wrapper, OptimWrapperDict):
         raise ValueError(
             "a discriminator needs an optimizer of its own: optim_wrapper=dict(constructor=AdversarialConstructor, ...)"
         )
     with wrapper.optim_context(model), frozen(network.opponents):
         losses, shown = model(**batch, mode="generator")
-    logged = _update(wrapper, losses)
+    logged = _update(wrapper, losses, guard)
     wrapper = optim_wrapper["discriminator"]
     with wrapper.optim_context(model):
         losses = model(**batch, shown=shown, mode="discriminator")
-    return logged | {"discriminator": _update(wrapper, losses)["loss"].detach()}
+    told = _update(wrapper, losses, guard, "discriminator").get("loss")
+    return logged if told is None else logged | {"discriminator": told.detach()}
 
 
 def still_step(model: MultimodalModel, data: Batch, options: Options) -> Callable[[], object]:
@@ -104,11 +125,22 @@ def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _update(wrapper: OptimWrapper, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A step on the sum of the losses, [] each."""
+def _update(
+    wrapper: OptimWrapper,
+    losses: Mapping[str, Tensor],  # [] each
+    guard: FiniteGuard | None,
+    part: str = "",
+) -> dict[str, Tensor]:
+    """A step on the sum of the losses, as `OptimWrapper.update_params` makes it, where the guard finds it sound."""
     total = typing.cast(Tensor, sum(losses.values()))
-    wrapper.update_params(total)
-    return {"loss": total, **losses}
+    found = {"loss": total, **losses}
+    wrapper.backward(wrapper.scale_loss(total))
+    sound = guard is None or guard.sound(wrapper, found, part)
+    if wrapper.should_update():
+        if sound:
+            wrapper.step()
+        wrapper.zero_grad()
+    return found if sound else {name: loss for name, loss in found.items() if bool(loss.isfinite())}
 
 
 class ValidationLoop(BaseLoop):

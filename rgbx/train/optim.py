@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,8 +59,8 @@ class AutocastOptimWrapper(OptimWrapper):
         self.dtype = DTYPES[dtype] if dtype else None
         self.scaler = torch.amp.GradScaler(device, init_scale=loss_scale, enabled=dtype == "float16")
         self.epoch_length: int | None = None
-        if accumulative_counts > 1:  # schedules count batches, also those before the first step
-            warnings.filterwarnings("ignore", "Detected call of `scheduler.step", module="mmengine")
+        # schedules count batches, also those before the first step, which may be left out
+        warnings.filterwarnings("ignore", "Detected call of `scheduler.step", module="mmengine")
 
     def set_epoch_length(self, batches: int) -> None:
         """Tells how many batches an epoch has; without it accumulation never restarts."""
@@ -116,6 +117,13 @@ class AutocastOptimWrapper(OptimWrapper):
         self.scaler.step(self.optimizer, **kwargs)
         self.scaler.update()
 
+    def _clip_grad(self) -> None:
+        """Clips gradients; the norm of those that overflow, which the scaler leaves out, is not logged."""
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs)
+        if norm is not None and math.isfinite(norm):
+            self.message_hub.update_scalar(f"train/{self.grad_name}", float(norm))
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "scaler": self.scaler.state_dict()}
 
@@ -125,6 +133,13 @@ class AutocastOptimWrapper(OptimWrapper):
         if scaler:  # empty where the saved run did not scale
             self.scaler.load_state_dict(scaler)
         super().load_state_dict(state)
+
+
+def has_pending_gradients(wrapper: OptimWrapper | OptimWrapperDict) -> bool:
+    """Whether gradients of batches are accumulated that no update has taken yet."""
+    if isinstance(wrapper, OptimWrapperDict):
+        return any(has_pending_gradients(part) for part in wrapper.values())
+    return not wrapper.should_update()
 
 
 def is_of_opponent(name: str) -> bool:

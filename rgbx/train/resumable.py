@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
+import functools
 import reprlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import all_gather_object, get_rank, get_world_size, master_only
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler
 
-from rgbx._runs import find_last
+from rgbx._runs import find_intact, passed_over, resumable_name
 from rgbx._types import State
 from rgbx.backbones import cast
+from rgbx.datasets import EpochSampler
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import fit
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import refusing, upgrade_tensors
 from rgbx.train import changes
-from rgbx.train.distributed import unwrap
+from rgbx.train.distributed import is_running, unwrap
 from rgbx.train.finetune import transfer
+from rgbx.train.numerics import SKIPPED
+from rgbx.train.seeding import derive_seed, random_state, seed_everything, set_random_state
+from rgbx.train.stopping import StopRequest
 
 HUB_KINDS: dict[str, type | tuple[type, ...]] = {
     "best_score": (int, float),
     "best_ckpt": str,
     "keep_ckpt_ids": list,
+    SKIPPED: int,
 }  # in mmengine's message hub
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # that have the shape of their parameter
 SCHEDULED = ("initial_lr",)  # what only a schedule adds to an optimizer
 OF_LOSSES = ".task.loss."  # in the names of buffers, such as class weights
+INSIDE = "inside_epoch"  # of a checkpoint: how far the epoch under way is, and what else each process has in memory
 
 
 class ResumableRunner(mmengine.runner.Runner):
     """Checkpoints that are written whole, hold plain types and the model's recipe, and resume.
 
-    Resuming at an epoch boundary repeats the uninterrupted run bit for bit, given that epochs are
-    seeded (`rgbx.train.seeding`); what the config changes of the run is applied and told, or refused
+    Resuming repeats the uninterrupted run bit for bit: at an epoch boundary, as epochs are seeded
+    (`rgbx.train.seeding`); inside an epoch, as the checkpoint has the state of all generators and the
+    number of samples that are done. What the config changes of the run is applied and told, or refused
     (`rgbx.train.changes`). `load_from` transfers what fits (`rgbx.train.finetune`). The
     config's `trust_checkpoint` allows files with arbitrary pickled objects.
     """
 
     _has_loaded: bool
+    _inside: State | None = None  # of the checkpoint that was resumed, until its epoch goes on
     _randomness_cfg: dict[str, Any]
     optim_wrapper: Any
     param_schedulers: Any
@@ -56,6 +66,11 @@ class ResumableRunner(mmengine.runner.Runner):
     def network(self) -> MultimodalModel:
         """The model without its distributed wrapper."""
         return unwrap(self.model)
+
+    @functools.cached_property
+    def stop_request(self) -> StopRequest:
+        """What signals ask of this run."""
+        return StopRequest()
 
     @property
     def trust(self) -> bool:
@@ -66,7 +81,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if self._has_loaded:
             return
         if self._resume:
-            source = self._load_from or find_last(self.work_dir)
+            source = self._load_from or find_intact(self.work_dir)
             if source is None:
                 self.logger.info(f"Nothing to resume in {self.work_dir}: starting at epoch 1.")
             else:
@@ -82,13 +97,15 @@ class ResumableRunner(mmengine.runner.Runner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable[..., Any] = "cpu",
     ) -> None:
-        """Restores the whole training state as it was at the end of an epoch, with what the config changes of it.
+        """Restores the whole training state as it was when it was saved, with what the config changes of it.
 
         Raises:
             ValueError: the checkpoint has no training state or a damaged one, or fits another model; a change that
                 cannot be followed.
         """
         state = files.read_checkpoint(filename, trust=self.trust)
+        for damaged in passed_over(Path(filename)):
+            self.logger.warning(f"{damaged}; going on from {filename}")
         with refusing(f"checkpoint {filename}", "it cannot be resumed"):
             self._continue(state, filename)
 
@@ -100,8 +117,11 @@ class ResumableRunner(mmengine.runner.Runner):
             if key in state:
                 state[key] = self._tensors(state, key)
         self._load_state(state, filename)
+        self._inside = state.get(INSIDE)
+        if self._inside is not None:
+            self._resume_inside(self._inside)
         self.train_loop._epoch = state["meta"]["epoch"]
-        self.train_loop._iter = self.epoch * len(self.train_dataloader)
+        self.train_loop._iter = self.epoch * len(self.train_dataloader) + self._batches_done()
         self._resume_seed(state["meta"]["seed"])
         self.message_hub.load_state_dict(message_hub_from_plain(state["message_hub"]))
         self._resume_optimizer(state, changed)
@@ -109,7 +129,8 @@ class ResumableRunner(mmengine.runner.Runner):
             for name in ("best_score", "best_ckpt"):
                 self.message_hub.runtime_info.pop(name, None)
         left = "" if self.epoch < self.max_epochs else f" Nothing is left to train: max_epochs is {self.max_epochs}."
-        self.logger.info(f"Resumed {filename} after epoch {self.epoch}.{left}")
+        more = f" and {self._batches_done()} of {len(self.train_dataloader)} batches" if self._inside else ""
+        self.logger.info(f"Resumed {filename} after epoch {self.epoch}{more}.{left}")
         for path, change in changed.items():
             self.logger.info(f"{path}: {change}: applied")
         if unknown:
@@ -118,7 +139,8 @@ class ResumableRunner(mmengine.runner.Runner):
     def _resume_optimizer(self, state: State, changed: Mapping[str, str]) -> None:
         """What the optimizer remembers, and the schedules where they were, or where the changed ones would be."""
         planned = [path for path in changed if changes.begins(path, changes.PLANNED)]
-        batches, before = len(self.train_dataloader), state["meta"]["iter"] / max(1, self.epoch)
+        batches = len(self.train_dataloader)
+        before = self._inside["length"] if self._inside else state["meta"]["iter"] / max(1, self.epoch)
         if not planned and batches == before:
             _load_optimizer(self.optim_wrapper, state["optimizer"])
             if self.param_schedulers is not None:
@@ -127,7 +149,13 @@ class ResumableRunner(mmengine.runner.Runner):
         if batches != before:
             self.logger.info(f"An epoch has {batches} batches now, {before:g} before; schedules follow the epochs.")
         try:
-            changes.advance(self.param_schedulers, epochs=self.epoch, batches=batches, max_epochs=self.max_epochs)
+            changes.advance(
+                self.param_schedulers,
+                epochs=self.epoch,
+                batches=batches,
+                more=self._batches_done(),
+                max_epochs=self.max_epochs,
+            )
         except ValueError as error:
             raise ValueError(f"{', '.join(planned) or 'the length of an epoch'} changed: {error}") from error
         values = changes.hyperparameters(self.optim_wrapper)
@@ -141,6 +169,99 @@ class ResumableRunner(mmengine.runner.Runner):
         self.set_randomness(**self._randomness_cfg)
         if hasattr(self.train_dataloader.sampler, "seed"):
             self.train_dataloader.sampler.seed = seed
+
+    def _batches_done(self) -> int:
+        """Batches of the epoch under way, of today's size, that the checkpoint's run has been through."""
+        return self._inside["samples"] // self._samples_of_step() if self._inside else 0
+
+    def _samples_of_step(self) -> int:
+        """Samples that all processes together take for one batch each."""
+        return (self.train_dataloader.batch_size or 1) * get_world_size()
+
+    def _resume_inside(self, inside: State) -> None:
+        """Takes back what each process had of its own; the generators only to see that they can be, see `enter_epoch`.
+
+        Of another number of processes than now, which have no successor each, the buffers become their mean.
+        """
+        self.check_inside()
+        processes, rank = inside["processes"], get_rank()
+        set_random_state(processes[0]["random"], self.network.draws)
+        self._set_buffers([processes[rank]] if len(processes) == get_world_size() else processes)
+
+    def enter_epoch(self) -> int:
+        """Goes on inside the epoch that the resumed checkpoint was saved in; returns how many of its batches are done.
+
+        To be called where an epoch would begin with its first batch, after all that seeds an epoch.
+        """
+        if self._inside is None:
+            return 0
+        inside, done, self._inside = self._inside, self._batches_done(), None
+        self.train_dataloader.sampler.set_epoch(self.epoch, done=inside["samples"])
+        processes, rank = inside["processes"], get_rank()
+        if len(processes) == get_world_size():
+            set_random_state(processes[rank]["random"], self.network.draws)
+        else:  # all draw the same modalities as before, and each what no process has drawn yet
+            set_random_state(processes[0]["random"], self.network.draws)
+            seed_everything(derive_seed(self.seed, self.epoch, rank, self.iter))
+        return done
+
+    def check_inside(self) -> None:
+        """Whether the order of the training samples can be taken up inside an epoch.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        loader = self.train_dataloader
+        if not isinstance(loader.sampler, EpochSampler) or type(loader.batch_sampler) is not BatchSampler:
+            raise ValueError(
+                "a training can be saved and resumed inside an epoch where its sampler is rgbx.datasets.EpochSampler "
+                f"and it has no batch_sampler; found {type(loader.sampler).__name__} and "
+                f"{type(loader.batch_sampler).__name__}"
+            )
+
+    def save_inside_epoch(self, batches: int) -> str:
+        """Saves the state between two steps of an epoch; returns the checkpoint's name. All processes call it together.
+
+        Args:
+            batches: of this epoch that are done.
+
+        Raises:
+            ValueError: see `check_inside`.
+        """
+        self.check_inside()
+        own = {"random": to_plain(random_state(self.network.draws)), "buffers": to_plain(self._own_buffers())}
+        inside = {
+            "samples": batches * self._samples_of_step(),
+            "length": len(self.train_dataloader),
+            "processes": all_gather_object(own),
+        }
+        done = self.epoch * len(self.train_dataloader) + batches
+        name = resumable_name(self.epoch, done)
+        self.save_checkpoint(self.work_dir, name, meta={"epoch": self.epoch, "iter": done}, inside=inside)
+        return name
+
+    def _own_buffers(self) -> dict[str, Tensor]:
+        """What each of several processes has of its own until they are made equal at the end of an epoch."""
+        if get_world_size() == 1:
+            return {}
+        return {f"{part}.{name}": x for part, model in self._models().items() for name, x in model.named_buffers()}
+
+    def _models(self) -> dict[str, nn.Module]:
+        """The model and its averages."""
+        averages = [hook.ema_model.module for hook in self.hooks if isinstance(hook, EMAHook)]
+        return {str(part): model for part, model in enumerate([self.network, *averages])}
+
+    def _set_buffers(self, processes: Sequence[State]) -> None:
+        """Takes buffers back: of several processes' the mean of running statistics, and else the first one's."""
+        for part, model in self._models().items():
+            for name, buffer in model.named_buffers():
+                found = [process["buffers"].get(f"{part}.{name}") for process in processes]
+                there = [x for x in found if isinstance(x, Tensor)]
+                for x in there:
+                    if x.shape != buffer.shape:
+                        raise ValueError(f"its {INSIDE} has {name} {list(x.shape)}; expected {list(buffer.shape)}")
+                if there:
+                    buffer.copy_(torch.stack(there).mean(0) if is_running(name) else there[0])
 
     def load_for_finetuning(self, filename: str) -> None:
         """Transfers the tensors that fit and logs what became of the others."""
@@ -184,12 +305,14 @@ class ResumableRunner(mmengine.runner.Runner):
         meta: dict[str, Any] | None = None,
         by_epoch: bool = True,
         backend_args: Any = None,
+        inside: State | None = None,
     ) -> None:
         """Writes a checkpoint of plain types and tensors.
 
         Keys: `state_dict` (with an EMA, the averaged weights), `model` (the recipe that
         `rgbx.load` rebuilds it from), `meta` (epoch, iter, seed, config as text
-        and flat, dataset), `message_hub`, and `optimizer` and `param_schedulers` where asked for.
+        and flat, dataset), `message_hub`, `optimizer` and `param_schedulers` where asked for, and `inside_epoch`, see
+        `save_inside_epoch`.
         """
         state: dict[str, Any] = {
             "meta": {"epoch": self.epoch + 1, "iter": self.iter, **(meta or {}), **self._description()},
@@ -197,6 +320,8 @@ class ResumableRunner(mmengine.runner.Runner):
             "state_dict": dict(self.network.state_dict()),
             "message_hub": message_hub_to_plain(self.message_hub),
         }
+        if inside is not None:
+            state[INSIDE] = inside
         if save_optimizer:
             state["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
@@ -239,10 +364,26 @@ def _check_training_state(state: State, filename: str) -> None:
     for name, value in found.items():
         if type(value) is not int or not 0 <= value < 2**63:
             raise ValueError(f"its meta.{name} is {value!r}; expected a whole number from 0 on")
+    _check_inside(state.get(INSIDE))
     for name, kind in HUB_KINDS.items():
         value = state["message_hub"].get("runtime_info", {}).get(name)
         if value is not None and not isinstance(value, kind):
             raise ValueError(f"its message_hub.runtime_info.{name} is {value!r}; expected {kind}")
+
+
+def _check_inside(inside: object) -> None:
+    """Refuses what no run saves of the epoch that it was in."""
+    if inside is None:
+        return
+    counts = [inside.get(name) for name in ("samples", "length")] if isinstance(inside, Mapping) else []
+    processes = inside.get("processes") if isinstance(inside, Mapping) else None
+    whole = [type(count) is int and 0 <= count < 2**63 for count in counts]
+    if not (counts and all(whole) and isinstance(processes, list) and processes):
+        raise ValueError(f"its {INSIDE} is {reprlib.repr(inside)}; expected samples, length and processes")
+    for process in processes:
+        parts = [process.get(name) for name in ("random", "buffers")] if isinstance(process, Mapping) else [None]
+        if not all(isinstance(part, Mapping) for part in parts):
+            raise ValueError(f"its {INSIDE}.processes has {reprlib.repr(process)}; expected random and buffers")
 
 
 def _load_optimizer(wrapper: OptimWrapper | OptimWrapperDict, saved: State) -> None:

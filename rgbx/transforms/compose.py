@@ -1,6 +1,7 @@
 """Albumentations in the sample's terms: its geometry, made safe for depth and labels, and its colours, for rgb alone.
 
-Four of its habits are cured here: random numbers that ignore the sample (each call is reseeded
+The one file that imports it, and only what is asked for by name imports this file: rgbx does without (the extra
+`albumentations`). Four of its habits are cured here: random numbers that ignore the sample (each call is reseeded
 from the sample's generator), misspelt arguments that pass with a warning (strict), depth treated
 as an image (only 8-bit linear maps are declared 'image', everything else 'mask'), and padding that
 looks like data (a mask of ones travels along, and where it comes back 0 the fill is written).
@@ -12,15 +13,31 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import albumentations
 import cv2
 import numpy as np
-from albumentations.core.composition import BaseCompose
 
 from rgbx.datasets.sample import Sample, build_from
-from rgbx.transforms.spatial import Maps, Spatial, each_frame, image_size
+from rgbx.transforms.colour import Colours, Photometry
+from rgbx.transforms.spatial import Maps, Spatial, image_size
+
+try:
+    import albumentations
+    from albumentations.augmentations.pixel import functional
+    from albumentations.core.composition import BaseCompose
+except ImportError as error:
+    raise ImportError(
+        f"AlbumentationsGeometry, AlbumentationsPhotometry and the backend albumentations need {error.name}: "
+        'pip install "rgbx[albumentations]"'
+    ) from error
 
 _ONES = "rgbx_inside"
+
+COLOURS = Colours(
+    functional.adjust_brightness_torchvision,
+    functional.adjust_contrast_torchvision,
+    functional.adjust_saturation_torchvision,
+    functional.adjust_hue_torchvision,
+)
 
 
 class AlbumentationsGeometry(Spatial):
@@ -80,11 +97,8 @@ class AlbumentationsGeometry(Spatial):
         return self._composes[key]
 
 
-class AlbumentationsPhotometry:
-    """Applies albumentations' pixel transforms to one 8-bit colour map.
-
-    Required and modified key: `key`, uint8 [H, W, 3], shape and dtype unchanged; of a clip [T, H, W, 3] each frame with
-    the same draws.
+class AlbumentationsPhotometry(Photometry):
+    """Applies albumentations' pixel transforms to one 8-bit colour map, see `Photometry`.
 
     Args:
         transforms: instances, or dict(type=Class, **arguments), built with strict checks so that
@@ -97,57 +111,19 @@ class AlbumentationsPhotometry:
     """
 
     def __init__(self, transforms: Sequence[Any], *, key: str = "rgb") -> None:
+        super().__init__(key=key)
         built = build_transforms(transforms, albumentations.ImageOnlyTransform)
-        self.key = key
         self._compose = albumentations.Compose(built, strict=True)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if self.key not in sample:
-            raise ValueError(
-                f"{type(self).__name__} needs {self.key!r}, but sample "
-                f"{sample.get('sample_id')!r} has only {sorted(sample)}"
-            )
-        return {**sample, self.key: each_frame(sample, self.key, self._changed, rng, alike=True)}
-
-    def _changed(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8 [H, W, 3] of the same."""
+    def changed(
+        self,
+        image: np.ndarray,  # [H, W, 3]
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """See `Photometry.changed`."""
         reseed(self._compose, rng)
         changed: np.ndarray = self._compose(image=image)["image"]
         return changed
-
-
-class ColorJitter(AlbumentationsPhotometry):
-    """Random brightness, contrast, saturation and hue of `rgb` (uint8 [H, W, 3], RGB order).
-
-    Put it after the crop, where there are fewer pixels; padding is tinted with the rest, which no
-    loss sees.
-
-    Args:
-        brightness: factor drawn from 1 - b .. 1 + b.
-        contrast: the same about the mean grey.
-        saturation: the same about the grey image.
-        hue: shift drawn from -h .. h of the full circle, h <= 0.5.
-        probability: of changing a sample at all.
-    """
-
-    def __init__(
-        self,
-        brightness: float = 0.2,
-        contrast: float = 0.2,
-        saturation: float = 0.2,
-        hue: float = 0.05,
-        *,
-        probability: float = 0.5,
-    ) -> None:
-        jitter = {
-            "type": albumentations.ColorJitter,
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-            "hue": hue,
-            "p": probability,
-        }
-        super().__init__([jitter])
 
 
 def build_transforms(transforms: Sequence[Any], kind: type) -> list[Any]:

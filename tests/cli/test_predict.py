@@ -330,7 +330,7 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     with (out / "progress/0.jsonl").open("a") as notes:
         notes.write('{"id": "c", "fi')
-    (out / "labels/.c.png.0.part").write_bytes(b"torn")
+    (out / f"labels/.c.png.{'0' * 32}.part").write_bytes(b"torn")
     count.clear()
     killed.clear()
     assert run(*BOTH, *EVERYTHING) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def test_checksums_are_those_of_the_files(root, tmp_path):
     main(["mfnet", str(root), str(tmp_path / "out")])
     files = tree(tmp_path / "out")
     lines = files.pop("checksums.sha256").decode().splitlines()
+    assert set(json.loads(files.pop("prepared.json"))["made_of"]) == set(files)
     assert lines == [f"{hashlib.sha256(files[name]).hexdigest()}  {name}" for name in sorted(files)]
 
 

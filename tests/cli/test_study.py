@@ -20,6 +20,7 @@ from rgbx.cli.study_runs import method_overrides, read_study, resolve_runs
 from rgbx.study.commands import Commands
 from rgbx.study.declaration import OPTIONAL, as_options
 from rgbx.study.runs import read_state
+from rgbx.train.stopping import REQUESTS
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs/studies").glob("*.py"))
@@ -206,6 +207,37 @@ def test_a_changed_config_is_not_reused_silently(write_study, calls, tmp_path, c
     assert "| rgb, alone | — | 1 of another config |" in (tmp_path / "work/mine.md").read_text()
 
 
+def test_what_is_damaged_stops_only_its_own_run(write_study, calls, tmp_path, capsys):
+    """A note and a result; the third run goes on, and the table has what there is."""
+    path = write_study("methods['other'] = {'model.fusion': None}")
+    assert main([*options(path, tmp_path), "--only", "fused", "rgb, alone"]) == 0
+    whole = (tmp_path / "work/fused/seed_0/run.json").read_text()
+    (tmp_path / "work/fused/seed_0/run.json").write_text(whole[:100])
+    (tmp_path / "work/rgb_alone/seed_0/results.json").write_text("")
+    capsys.readouterr()
+    calls.clear()
+    assert main([*options(path, tmp_path), "--dry-run"]) == 1
+    first, second, third, last = capsys.readouterr().out.splitlines()
+    assert "fused, seed 0 on rgb+depth, rgb: damaged (" in first and "fused/seed_0/run.json is damaged" in first
+    assert "rgb_alone/seed_0/results.json:1: not valid JSON" in second
+    assert third.endswith(": not run") and last == "3 runs, 0 done"
+    assert main([*options(path, tmp_path), "--table-only"]) == 1 and calls == []
+    assert main([*options(path, tmp_path)]) == 1
+    assert [call[:2] for call in calls] == [("train", "other"), ("test", "other")]
+    printed = capsys.readouterr()
+    assert "[1/1] other, seed 0: mIoU 0.500" in printed.out
+    assert "fused, seed 0 is left as it is: " in printed.err and "rgb, alone, seed 0 is left as it is: " in printed.err
+    text = (tmp_path / "work/mine.md").read_text()
+    assert "| fused | 1 damaged | — |" in text and "| other | 0.500 | 0.500 |" in text
+    assert "- fused, seed 0: damaged: run.json is damaged (" in text
+    rows = csv.DictReader((tmp_path / "work/mine.csv").open())
+    assert [row["state"] for row in rows] == ["damaged", "damaged", "done"]
+    assert main([*options(path, tmp_path), "--only", "other"]) == 0
+    (tmp_path / "work/fused/seed_0/run.json").write_text(whole)
+    (tmp_path / "work/rgb_alone/seed_0/results.json").unlink()
+    assert main(options(path, tmp_path)) == 0
+
+
 def test_a_method_replaces_dicts_of_the_config_and_of_the_budget(write_study, tmp_path, calls):
     """Fields that belong to another method must not leak into one."""
     text = (
@@ -288,20 +320,18 @@ def test_environment_of_runs(monkeypatch):
         child_environment("cuda:2", 1, given)
 
 
-def test_termination_is_an_interruption(write_study, calls, tmp_path):
+def test_a_scheduler_may_end_it(write_study, calls, tmp_path, monkeypatch):
+    """By each signal that a training ends by, with its exit code."""
     path = write_study()
+    for number in REQUESTS:
 
-    def terminated(self, name, arguments, log):
-        signal.raise_signal(signal.SIGTERM)
-        return 0
+        def signalled(self, name, arguments, log, number=number):
+            signal.raise_signal(number)
+            return 0
 
-    calls_before = FakeCommands.__call__
-    FakeCommands.__call__ = terminated
-    try:
-        assert main(options(path, tmp_path)) == 130
-    finally:
-        FakeCommands.__call__ = calls_before
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        monkeypatch.setattr(FakeCommands, "__call__", signalled)
+        assert main(options(path, tmp_path)) == 75
+        assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -326,7 +356,6 @@ class FirstApart(Commands):
 def test_a_real_study(write_study, tmp_path, monkeypatch, capsys):
     """Two methods train one epoch and are tested on a few rendered rooms."""
     monkeypatch.setattr(rgbx.cli.study, "Commands", FirstApart)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     path = write_study()
     assert main([*options(path, tmp_path)[:-1], "--device", "cpu"]) == 0, (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,7 +220,7 @@ def test_full_stores_fall_back_to_files(root, monkeypatch):
     for n in range(6):
         np.testing.assert_array_equal(found[n]["rgb"], plain.read(n)["rgb"])
     cached = CachedFrames(Files(root), folder=root / "cache")
-    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("no space left on device")))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.warns(UserWarning, match="no room left"):
         cached.read(0)
     assert not list((root / "cache").glob("*/*"))

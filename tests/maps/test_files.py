@@ -410,6 +410,10 @@ def test_tiff_of_any_type(tmp_path, dtype, order):
     values = np.array([[0, 1, 127], [100, 3, 5]]).astype(dtype)
     values[1, 0] = np.iinfo(dtype).min if dtype in (np.int8, np.int16, np.int32) else 90
     (tmp_path / "a.tiff").write_bytes(tiff(values, order=order))
+    if dtype == np.uint32 and cv2.__version__ < "5":
+        with pytest.raises(ValueError, match=r"a\.tiff: .* TIFF of 32-bit numbers without sign, .* OpenCV 5 does"):
+            read_image(tmp_path / "a.tiff")
+        return
     found = read_image(tmp_path / "a.tiff")
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, values)
@@ -516,10 +520,10 @@ def test_lines_are_added_after_a_torn_one(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    def full(self, content):
+    def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.png"))):
         replace_file(tmp_path / "a.png", b"")
     assert not list(tmp_path.iterdir())

@@ -118,6 +118,39 @@ def test_last_checkpoint_without_a_note(tmp_path):
     assert _runs.find_result(tmp_path).name == "best_mIoU_epoch_11.pth"
 
 
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_newest_intact_checkpoint_is_found_and_the_damaged_ones_are_told(tmp_path):
+    names = ["epoch_8.pth", "epoch_9.pth", "epoch_10.pth", "best_mIoU_epoch_9.pth"]
+    for name in names:
+        checkpoint.save_atomically({"x": torch.rand(1000)}, tmp_path / name)
+    checkpoint.write_last(tmp_path, "epoch_10.pth")
+    assert _runs.find_intact(tmp_path).name == "epoch_10.pth" and _runs.passed_over(tmp_path / "epoch_10.pth") == []
+    flip(tmp_path / "epoch_10.pth")
+    assert _runs.find_intact(tmp_path) == tmp_path / "epoch_9.pth"
+    (told,) = _runs.passed_over(tmp_path / "epoch_9.pth")
+    assert told.startswith(f"checkpoint {tmp_path / 'epoch_10.pth'} is damaged: its bytes are not those")
+    with pytest.raises(
+        ValueError, match=r"epoch_10\.pth is dam.*; intact in its folder: epoch_9\.pth and best_mIoU_epoch_9"
+    ):
+        checkpoint.read_checkpoint(tmp_path / "epoch_10.pth")
+    (tmp_path / "epoch_9.pth").write_bytes(b"")
+    flip(tmp_path / "best_mIoU_epoch_9.pth")
+    with pytest.raises(ValueError, match=r"best_mIoU_epoch_9\.pth is damaged.*; intact in its folder: epoch_8\.pth$"):
+        checkpoint.read_checkpoint(_runs.find_result(tmp_path))
+    assert _runs.find_intact(tmp_path).name == "epoch_8.pth"
+    flip(tmp_path / "epoch_8.pth")
+    with pytest.raises(
+        ValueError, match=r"no checkpoint of .* is intact \(epoch_10\.pth: its .*; epoch_9\.pth: it is empty; ep"
+    ):
+        _runs.find_intact(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == sorted(names)
+
+
 def test_weights_of_a_bare_state_dict():
     weights = {"module.w": torch.ones(1)}
     assert list(checkpoint.model_weights(weights, "x")) == ["w"]

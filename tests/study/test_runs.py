@@ -15,6 +15,7 @@ from rgbx.study.grid import Progress, duration, run_all
 from rgbx.study.runs import (
     ABSENT,
     CHANGED,
+    DAMAGED,
     DONE,
     FAILED,
     FORMAT,
@@ -164,21 +165,32 @@ def test_a_further_subset_is_tested_anew(declare, make_runs, fake_commands):
     assert read_state(more).kind == DONE
 
 
-def test_damaged_notes_are_named(declare, make_runs):
+def test_damaged_files_are_named(declare, make_runs, fake_commands):
     (run,) = make_runs(declare(methods={"a": {}}, seeds=(0,)))
-    run.folder.mkdir(parents=True)
+    execute_all([run], fake_commands([run]))
     note = run.folder / "run.json"
     fields = {"seconds": "long", "commits": [1], "config": {"a": 1}, "failure": 3, "sha256": None}
     wrong = [(json.dumps({"format": FORMAT, name: value}), f"field '{name}' is ") for name, value in fields.items()]
-    for text, message in (
-        ("{", "damaged"),
-        ("[]", "damaged"),
-        ('{"format": "x"}', "'format' is 'x', expected"),
-        *wrong,
+    whole = {path: path.read_text() for path in (note, run.results)}
+    for path, text, message in (
+        (note, "{", "damaged"),
+        (note, "[]", "damaged"),
+        (note, '{"format": "x"}', "'format' is 'x', expected"),
+        *((note, *found) for found in wrong),
+        (run.results, whole[run.results][:-40], "not valid JSON.*; remove the file to have the run tested anew"),
+        (run.results, "\0" * 200, "NUL character"),
     ):
-        note.write_text(text)
-        with pytest.raises(ValueError, match=rf"run\.json.*{message}"):
-            read_state(run)
+        path.write_text(text)
+        state = read_state(run)
+        assert state.kind == DAMAGED and state.result is None
+        assert re.search(rf"{path.name}.*{message}", state.notes[0]), state.notes
+        path.write_text(whole[path])
+    assert read_state(run).kind == DONE
+    run.results.unlink()
+    run.results.mkdir()
+    assert read_state(run).notes == (
+        f"result file {run.results}: expected a file, found a folder; remove the file to have the run tested anew",
+    )
 
 
 def test_jobs_run_side_by_side(declare, make_runs, fake_commands):
@@ -253,6 +265,27 @@ def test_time_adds_up_over_interruptions(declare, make_runs, fake_commands):
     execute_all([run], fake_commands([run]))
     assert json.loads((run.folder / "run.json").read_text())["seconds"] == pytest.approx(100, abs=5)
     assert read_state(run).seconds >= 100
+
+
+def test_time_is_noted_while_a_run_goes_on(declare, make_runs, fake_commands, monkeypatch):
+    """So that a study that is killed loses 30 s of it at most."""
+    (run,) = make_runs(declare(methods={"a": {}}, seeds=(0,)))
+    monkeypatch.setattr("rgbx.study.commands.BEAT", 0.01)
+    write_note(run, seconds=100.0, commits=["before"])
+    whole, noted = fake_commands([run]), []
+
+    def call(name, arguments, log):
+        end = time.monotonic() + 20
+        while (state := read_state(run)).seconds < 100.05:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        noted.append(state)
+        return whole(name, arguments, log)
+
+    carry_out(run, call, config="base.py", common=[])
+    assert [state.kind for state in noted] == [STARTED, STARTED] and noted[0].commits[0] == "before"
+    assert read_state(run).seconds >= noted[1].seconds >= noted[0].seconds
+    assert not [thread for thread in threading.enumerate() if "beat" in thread.name]
 
 
 def test_commits_of_a_run_are_kept(declare, make_runs, fake_commands, monkeypatch):

@@ -80,12 +80,13 @@ class NYUDv2Mat(DenseDataset):
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such file")
         self.fields = {"rgb": "images", "depth": depth_kind, "label": "labels"}
-        self._lookup = read_class_mapping(mapping or self.path.parent / "classMapping40.mat")
-        split_file = splits or self.path.parent / "splits.mat"
-        numbers = read_split(split_file, split)
+        self.mapping = Path(mapping or self.path.parent / "classMapping40.mat")
+        self.splits = Path(splits or self.path.parent / "splits.mat")
+        self._lookup = read_class_mapping(self.mapping)
+        numbers = read_split(self.splits, split)
         twice = sorted({number for number in numbers if numbers.count(number) > 1})
         if twice:
-            raise ValueError(f"{split_file}: {SPLITS[split]} has {len(twice)} frames twice, such as {twice[:3]}")
+            raise ValueError(f"{self.splits}: {SPLITS[split]} has {len(twice)} frames twice, such as {twice[:3]}")
         self.numbers = held_out(numbers, holdout)
         self._file: Any = None
         self._process: int | None = None
@@ -259,7 +260,7 @@ def reading_matlab(path: Path) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:  # of any kind, from a wrong checksum to a type that NumPy has not
-        if str(path) in str(error):
+        if isinstance(error, (ValueError, OSError)) and str(path) in str(error):
             raise
         raise ValueError(f"{path}: the file is damaged ({type(error).__name__}: {error})") from error
 

@@ -1,16 +1,24 @@
 """Public datasets turned into plain files of stated units."""
 
-from rgbx.datasets.prepare.jobs import NYUDV2_DEPTH_SCALE, DepthEncoder, cityscapes_jobs, mfnet_jobs, nyudv2_jobs
-from rgbx.datasets.prepare.output import CHECKSUMS, Job, Summary, write_jobs
+from rgbx.datasets.prepare.jobs import (
+    DepthEncoder,
+    cityscapes_preparation,
+    mfnet_preparation,
+    nyudv2_preparation,
+)
+from rgbx.datasets.prepare.notes import CHECKSUMS, RECORD
+from rgbx.datasets.prepare.output import Content, Job, Preparation, Summary, write_preparation
 
 __all__ = [
     "CHECKSUMS",
-    "NYUDV2_DEPTH_SCALE",
+    "RECORD",
+    "Content",
     "DepthEncoder",
     "Job",
+    "Preparation",
     "Summary",
-    "cityscapes_jobs",
-    "mfnet_jobs",
-    "nyudv2_jobs",
-    "write_jobs",
+    "cityscapes_preparation",
+    "mfnet_preparation",
+    "nyudv2_preparation",
+    "write_preparation",
 ]

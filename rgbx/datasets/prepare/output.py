@@ -1,27 +1,38 @@
 """Writing many files so that an interrupted run can be repeated and every file can be checked.
 
-A file appears by one rename, so it is there as a whole or not at all. Its checksum is noted before that, first in a
-journal beside the files and at the end in `checksums.sha256`, which `sha256sum -c` accepts. So a later run knows which
-files are its own: those are kept if they are unchanged, and any other file in the way is an error.
+A file appears by one rename, so it is there as a whole or not at all. What it is, and what it was made of, is noted
+before that (`rgbx.datasets.prepare.notes`). So a later run knows which files are its own: those are kept if they are
+unchanged and were made of the same sources, and any other file in the way is an error, told before anything is written.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
-from rgbx._files import inside, read_text
-from rgbx.maps.files import file_hash, replace_file
+from rgbx._files import FileInMemory, inside
+from rgbx._types import Options
+from rgbx.datasets.prepare.notes import Note, Notes, at_work, finish, identity, journal, read_notes
+from rgbx.maps.files import file_hash, read_image, replace_file
 
-CHECKSUMS = "checksums.sha256"
-_JOURNAL = ".checksums.partial"
-_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+class Content(NamedTuple):
+    """What a file will hold.
+
+    Attributes:
+        data: all of it.
+        saturated: pixels whose value was too large for the file.
+    """
+
+    data: bytes
+    saturated: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,80 +42,175 @@ class Job:
     Attributes:
         names: relative to the output folder, with "/" between folders.
         make: the content of each of the names; called only if one of them is missing.
+        sources: the files that they are made of.
     """
 
     names: tuple[str, ...]
-    make: Callable[[], Mapping[str, bytes]]
+    make: Callable[[], Mapping[str, Content]]
+    sources: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that is made of a dataset.
+
+    Attributes:
+        dataset: its name.
+        source: the folder or file that it lies in, for messages.
+        jobs: in the order of writing.
+        options: what decides on the content besides the sources, as plain values.
+    """
+
+    dataset: str
+    source: Path
+    jobs: Sequence[Job]
+    options: Options = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """In words, for messages."""
+        return f"{self.dataset} in {self.source.resolve()}"
 
 
 class Summary(NamedTuple):
-    """How many files a run wrote, and how many were there already."""
+    """What a run did.
+
+    Attributes:
+        written: files.
+        kept: files that were there already.
+        saturated: pixels of all files in the folder, also of those that earlier runs wrote.
+        compared: kept files of which nobody had noted what they were made of; made anew, they were the same.
+    """
 
     written: int
     kept: int
+    saturated: int = 0
+    compared: int = 0
 
 
-def write_jobs(folder: str | Path, jobs: Sequence[Job], *, title: str = "") -> Summary:
-    """Writes what is missing of the jobs' files, with a progress bar, then the list of checksums.
+def write_preparation(folder: str | Path, preparation: Preparation) -> Summary:
+    """Writes what is missing of a preparation's files, with a progress bar, then what is known of them.
 
     Args:
         folder: made if it is not there.
-        jobs: in the order of writing.
-        title: of the progress bar.
+        preparation: what to write.
 
     Raises:
-        FileExistsError: a file in the way that no earlier run wrote, or that has changed since. Files of others are
-            found before anything is written.
-        ValueError: a list of checksums that is none, or a name that leads out of the folder.
+        FileExistsError: a file in the way that no earlier run wrote, that has changed since, or that was made of other
+            sources or by other options.
+        ValueError: notes of an earlier run that are none, a name that leads out of the folder, or another process at
+            work there.
     """
-    folder = Path(folder)
-    digests = _recorded(folder)
-    for name in (name for job in jobs for name in job.names):
+    folder, jobs = Path(folder), preparation.jobs
+    names = [name for job in jobs for name in job.names]
+    for name in names:
         if inside(folder, name, "output") != name:
             raise ValueError(f"output: {name!r} is no plain name of a file in {folder}")
-        if name not in digests and (folder / name).exists():
-            raise FileExistsError(f"{folder / name} is in the way: no earlier run wrote it; use another output folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = kept = 0
-    with (folder / _JOURNAL).open("a", encoding="utf-8") as journal:
-        for job in tqdm(jobs, desc=title, unit="frame", disable=None):
-            missing = [name for name in job.names if not _is_complete(folder / name, digests.get(name))]
-            content = job.make() if missing else {}
-            for name in missing:
-                digests[name] = _write(folder, name, content[name], journal)
-            written += len(missing)
-            kept += len(job.names) - len(missing)
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if (folder / name).is_file()]
-    replace_file(folder / CHECKSUMS, "".join(lines).encode())
-    (folder / _JOURNAL).unlink()
-    return Summary(written, kept)
+    with at_work(folder) as work:
+        notes = read_notes(folder)
+        check = _Check(folder, preparation, notes)
+        compared = check.all()
+        notes.origin = preparation.origin
+        written = 0
+        with journal(work, notes) as note_down:
+            for job in _shown(jobs, preparation.dataset):
+                written += _write(job, check, note_down)
+        finish(folder, notes, preparation.options)
+    saturated = sum(note.saturated for note in notes.files.values())
+    return Summary(written, len(names) - written, saturated, compared)
 
 
-def _recorded(folder: Path) -> dict[str, str]:
-    """Checksums by name, as earlier runs noted them; a journal's last line may be torn."""
-    digests = {}
-    for file in (folder / CHECKSUMS, folder / _JOURNAL):
-        lines = read_text(file).splitlines() if file.exists() else []
-        for number, line in enumerate(lines, start=1):
-            match = _LINE.fullmatch(line)
-            if match:
-                digests[match[2]] = match[1]
-            elif file.name == CHECKSUMS:
-                raise ValueError(f"{file}:{number}: expected a checksum, two spaces and a name, found {line!r}")
-    return digests
+def _shown(jobs: Sequence[Job], title: str) -> Iterable[Job]:
+    """The jobs, with a progress bar in a terminal."""
+    found: Iterable[Job] = tqdm(jobs, desc=title, unit="frame", disable=None)
+    return found
 
 
-def _is_complete(path: Path, digest: str | None) -> bool:
-    if not path.exists():
+class _Check:
+    """Whether what lies in a folder is what a preparation would write there."""
+
+    def __init__(self, folder: Path, preparation: Preparation, notes: Notes) -> None:
+        self.folder, self.preparation, self.notes = folder, preparation, notes
+        self._identities: dict[Path, str] = {}
+
+    def all(self) -> int:
+        """Checks what is there of all jobs; returns how many files had to be made anew for that.
+
+        Raises:
+            FileExistsError: see `write_preparation`.
+        """
+        known, origin = self.notes.files, self.notes.origin
+        for name in (name for job in self.preparation.jobs for name in job.names):
+            if name not in known and (self.folder / name).exists():
+                raise FileExistsError(
+                    f"{self.folder / name} is in the way: no earlier run wrote it; use another output folder"
+                )
+        found = [self._one(job) for job in _shown(self.preparation.jobs, "checking")]
+        others = any((self.folder / name).exists() for name in known)
+        if origin not in (None, self.preparation.origin) and others and not any(kept for kept, _ in found):
+            raise FileExistsError(
+                f"{self.folder} was prepared from {origin}, and has no file in common with {self.preparation.origin} "
+                "by which to see that both are one: use another output folder"
+            )
+        return sum(compared for _, compared in found)
+
+    def made_of(self, job: Job) -> str:
+        """A digest of the content of a job's sources and of what else decides on that of its files."""
+        for path in job.sources:
+            if path not in self._identities:
+                self._identities[path] = identity(path)
+        found = [self._identities[path] for path in job.sources]
+        text = json.dumps([self.preparation.dataset, dict(self.preparation.options), found], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _one(self, job: Job) -> tuple[int, int]:
+        """How many of a job's files are there, and how many of them had to be made anew."""
+        notes = {name: self.notes.files[name] for name in job.names if (self.folder / name).exists()}
+        for name, note in notes.items():
+            if file_hash(self.folder / name) != note.sha256:
+                raise FileExistsError(
+                    f"{self.folder / name} has changed since it was written; delete it to have it made again"
+                )
+        if all(note.made_of for note in notes.values()):
+            wrong = [name for name, note in notes.items() if note.made_of != self.made_of(job)]
+            anew = 0
+        else:
+            contents, anew = job.make(), len(notes)
+            wrong = [name for name in notes if not _is_same(self.folder / name, contents[name].data)]
+            for name, note in notes.items():
+                self.notes.files[name] = Note(note.sha256, self.made_of(job), contents[name].saturated)
+        if wrong:
+            before = self.notes.origin or "files of which no note was made"
+            raise FileExistsError(
+                f"{self.folder} was prepared from {before}; {wrong[0]} there is not what {self.preparation.origin} "
+                f"gives now ({', '.join(str(path) for path in job.sources)}): use another output folder"
+            )
+        return len(notes), anew
+
+
+def _is_same(path: Path, data: bytes) -> bool:
+    """Whether a file has these bytes, or is an image of the same pixels, which another encoder has packed."""
+    if path.read_bytes() == data:
+        return True
+    try:
+        before, now = read_image(path), read_image(FileInMemory(path.name, data))
+    except ValueError:
         return False
-    if file_hash(path) != digest:
-        raise FileExistsError(f"{path} has changed since it was written; delete it to have it made again")
-    return True
+    return before.dtype == now.dtype and np.array_equal(before, now)
 
 
-def _write(folder: Path, name: str, content: bytes, journal: TextIO) -> str:
-    digest = hashlib.sha256(content).hexdigest()
-    journal.write(f"\n{digest}  {name}\n")  # on a line of its own, also where the last one is torn
-    journal.flush()
-    replace_file(folder / name, content)
-    return digest
+def _write(job: Job, check: _Check, note_down: Callable[[Mapping[str, Note]], None]) -> int:
+    """Writes what is missing of a job's files, and returns how many those were."""
+    missing = [name for name in job.names if not (check.folder / name).exists()]
+    if not missing:
+        return 0
+    contents = job.make()
+    found = {
+        name: Note(hashlib.sha256(contents[name].data).hexdigest(), check.made_of(job), contents[name].saturated)
+        for name in missing
+    }
+    note_down(found)
+    check.notes.files |= found
+    for name in missing:
+        replace_file(check.folder / name, contents[name].data)
+    return len(missing)

@@ -165,7 +165,7 @@ class RoomRecording:
             for k in range(math.ceil(seconds * rate)):
                 time = k / rate if name == "label" else self.stamp(name, k)
                 raw = self.label(time) if name == "label" else self.raw(name, k)
-                replace_file(Path(folder, name, f"{time:.6f}.png"), encode_png(raw))
+                replace_file(Path(folder, name, f"{time:.6f}.png"), encode_png(raw), many=True)
                 lines.append(f"{time:.6f} {name}/{time:.6f}.png")
             if len(lines) > 2:
                 replace_file(Path(folder, f"{name}.txt"), ("\n".join(lines) + "\n").encode())

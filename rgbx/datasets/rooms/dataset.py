@@ -125,12 +125,12 @@ class SyntheticRooms(DenseDataset):
     def write(self, index: int) -> bool:
         """Renders frame `index` into the root unless all its files are there; True if it did."""
         paths = {name: self.path(name, index) for name in MAPS}
-        if all(path.exists() for path in paths.values()):
+        if all(path.exists() and path.stat().st_size for path in paths.values()):
             return False
         key = (self.seed, self.scene_index(index))
         raw, _ = render_scene(make_scene(*key, self.size, self.paints), key, self.size)
         for name, path in paths.items():
-            replace_file(path, encode_png(raw[name]))
+            replace_file(path, encode_png(raw[name]), many=True)
         return True
 
     def _claim_root(self, num_frames: int | None) -> int:

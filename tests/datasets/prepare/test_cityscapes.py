@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbx.datasets import Cityscapes
-from rgbx.datasets.families.cityscapes import METRIC_DEPTH_SCALE
-from rgbx.datasets.prepare import DepthEncoder, Summary, cityscapes_jobs, write_jobs
+from rgbx.datasets.prepare import Summary, cityscapes_preparation, write_preparation
 
 FRAME = "ulm_000001_000019"
 
@@ -39,15 +38,15 @@ def root(tmp_path):
 
 
 def prepare(root, out, **options):
-    depth = DepthEncoder(METRIC_DEPTH_SCALE)
-    return write_jobs(out, cityscapes_jobs(root, depth, **options)), depth.saturated
+    return write_preparation(out, cityscapes_preparation(root, **options))
 
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_read_back(root, tmp_path, beside):
     out = root if beside else tmp_path / "out"
-    summary, saturated = prepare(root, out)
-    assert summary == Summary(4, 0) and saturated >= 2
+    summary = prepare(root, out)
+    assert summary == Summary(4, 0, summary.saturated) and summary.saturated >= 2
+    assert prepare(root, out, splits=("val",)) == Summary(0, 2, summary.saturated)
     raw, prepared = Cityscapes(root)[0], Cityscapes(root, prepared=out)[0]
     np.testing.assert_array_equal(prepared["label"], raw["label"])
     np.testing.assert_array_equal(prepared["rgb"], raw["rgb"])
@@ -92,6 +91,17 @@ def test_labels_of_others_are_kept(root):
     with pytest.raises(FileExistsError, match=r"labelTrainIds\.png is in the way"):
         prepare(root, root)
     assert theirs.read_bytes() == b"theirs" and not (root / "depth").exists()
+
+
+@pytest.mark.parametrize("package", ["disparity", "gtFine", "leftImg8bit"])
+def test_maps_of_other_sizes_are_refused(root, tmp_path, package):
+    """Before a file of the frame is written; in another frame than the first."""
+    (path,) = (root / package / "val" / "ulm").iterdir()
+    Image.fromarray(np.asarray(Image.open(path))[:19]).save(path)
+    with pytest.raises(ValueError, match=r"\.png: (19|20) × 30 pixels, but .*\.png of the same frame has (19|20) × 30"):
+        prepare(root, tmp_path / "out")
+    written = {path.parents[1].name for path in (tmp_path / "out").rglob("*.png")}
+    assert written == {"train"}
 
 
 def test_exception(root, tmp_path):

@@ -42,14 +42,16 @@ def test_depth_rounds_and_counts_like_a_loop(scale):
         saturated += step > 65535
         raw.append(0 if depth == 0 else min(max(step, 1), 65535))
     encode = DepthEncoder(scale)
-    np.testing.assert_array_equal(decoded(encode(metres))[0], raw)
-    assert encode.saturated == saturated > 50
+    content = encode(metres)
+    np.testing.assert_array_equal(decoded(content.data)[0], raw)
+    assert content.saturated == saturated > 50
 
 
 def test_depth():
     """0 stays 0, what is measured stays above it, and what is too far is counted."""
     encode = DepthEncoder(5000)
     metres = np.array([[0, 1e-5, 0.0002, 1.23456], [9.99547, 13.107, 13.2, 1e6]], np.float32)
-    np.testing.assert_array_equal(decoded(encode(metres)), [[0, 1, 1, 6173], [49977, 65535, 65535, 65535]])
-    assert encode.saturated == 2
+    content = encode(metres)
+    np.testing.assert_array_equal(decoded(content.data), [[0, 1, 1, 6173], [49977, 65535, 65535, 65535]])
+    assert content.saturated == 2
     assert encode.limit == pytest.approx(13.107)

@@ -10,7 +10,7 @@ from dataset_frames import decoded
 from PIL import Image
 
 from rgbx.datasets import MFNet
-from rgbx.datasets.prepare import Summary, mfnet_jobs, write_jobs
+from rgbx.datasets.prepare import Summary, mfnet_preparation, write_preparation
 
 STEMS = ("01234N", "01477D")
 
@@ -31,7 +31,7 @@ def root(layouts, tmp_path):
 
 def test_channels(root, tmp_path):
     out = tmp_path / "out"
-    assert write_jobs(out, mfnet_jobs(root)) == Summary(8, 0)
+    assert write_preparation(out, mfnet_preparation(root)) == Summary(8, 0)
     for stem in STEMS:
         four = decoded(root / "images" / f"{stem}.png")
         assert four.shape == (480, 640, 4)
@@ -45,7 +45,7 @@ def test_channels(root, tmp_path):
 def test_read_back(root, tmp_path):
     """What is prepared reads as the four-channel images do, mirrored copies that have no files among them."""
     (root / "train.txt").write_text("01477D\n01234N_flip\n01477D_flip\n")
-    write_jobs(tmp_path / "out", mfnet_jobs(root))
+    write_preparation(tmp_path / "out", mfnet_preparation(root))
     before, after = MFNet(root), MFNet(tmp_path / "out")
     assert (before.variant, after.variant) == ("images/labels", "rgb/ther/labels")
     assert len(before) == len(after) == 3
@@ -58,13 +58,21 @@ def test_read_back(root, tmp_path):
     np.testing.assert_array_equal(after[1]["thermal"], mirrored[..., 3])
 
 
+def test_labels_of_another_size_are_refused(root, tmp_path):
+    label = root / "labels" / "01477D.png"
+    Image.fromarray(np.zeros((480, 320), np.uint8)).save(label)
+    with pytest.raises(ValueError, match=rf"{label}: 480 × 320 pixels, but .*01477D\.png .* has 480 × 640; all maps"):
+        write_preparation(tmp_path / "out", mfnet_preparation(root))
+    assert not list((tmp_path / "out").rglob("*01477D.png"))
+
+
 def test_exception(root, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none of the lists train\.txt"):
-        mfnet_jobs(tmp_path)
+        mfnet_preparation(tmp_path)
     (root / "train.txt").write_text("01477D\n09999D\n")
     with pytest.raises(FileNotFoundError, match=r"train\.txt:2: .*09999D\.png: no such file"):
-        write_jobs(tmp_path / "out", mfnet_jobs(root))
+        write_preparation(tmp_path / "out", mfnet_preparation(root))
     (root / "train.txt").write_text("01477D\n")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(root / "images" / "01234N.png")
     with pytest.raises(ValueError, match=r"01234N\.png: expected 4 channels of 8 bits .*, found uint8 of shape"):
-        write_jobs(tmp_path / "other", mfnet_jobs(root))
+        write_preparation(tmp_path / "other", mfnet_preparation(root))
