@@ -19,6 +19,7 @@ from pathlib import Path
 from rgbx._types import InputWarning
 from rgbx._whole import FULL
 from rgbx.cli.arguments import ConfigError, parse
+from rgbx.cli.terminal import plain_terminal
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
@@ -40,6 +41,7 @@ OF_A_RUN = re.compile(
 Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process
 
 
+@plain_terminal()
 def run_command(function: Callable[[Given], int], given: Given = None, name: str = "") -> int:
     """Runs a function of a command line, and turns what a user can cause into a sentence on stderr and an exit code.
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, read_file
 from rgbx._whole import naming, writing
-from rgbx.maps.arrays import DECODER_ERRORS, array_of
+from rgbx.maps.arrays import DECODER_ERRORS, array_of, row_blocks
 from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
@@ -409,14 +409,17 @@ def _decode_palette(data: bytes, path: File) -> np.ndarray:
 
 def _whole(values: np.ndarray, path: File) -> np.ndarray:
     """Floats [H, W] as int64, if each is a whole number that float64 holds exactly."""
-    wide = values.astype(np.float64)
-    wrong = ~(np.abs(wide) < 2**53) | (wide != np.rint(wide))
+    whole, wrong = np.empty(values.shape, np.int64), np.empty(values.shape, bool)
+    for rows in row_blocks(values.shape):
+        wide = values[rows].astype(np.float64)
+        wrong[rows] = ~(np.abs(wide) < 2**53) | (wide != np.rint(wide))
+        whole[rows] = np.where(wrong[rows], 0, wide)
     if wrong.any():
         raise ValueError(
-            f"label {path}: expected whole numbers, found {counted(wide[wrong])} in {values.dtype}; was the label "
-            "resized with interpolation, or scaled? Class ids have no fractions"
+            f"label {path}: expected whole numbers, found {counted(values[wrong].astype(np.float64))} in "
+            f"{values.dtype}; was the label resized with interpolation, or scaled? Class ids have no fractions"
         )
-    return wide.astype(np.int64)
+    return whole
 
 
 def _layout_hint(image: np.ndarray) -> str:
