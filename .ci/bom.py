@@ -20,10 +20,11 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from versions import EXTRAS, ROOT, requirements
+from versions import ROOT, requirements
 
 import rgbx
 
+EXTRAS = ("albumentations", "export", "mat", "metrics", "serve")  # `retrieval` needs a compiler
 KNOWN_WEAK = "pillow==10.1.0"  # CVE-2023-50447: an index that does not name it says nothing about other packages
 
 
@@ -36,7 +37,7 @@ def materials() -> dict[str, Any]:
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON", "-o", "-",
                "--pyproject", str(ROOT / "pyproject.toml"), sys.executable]  # fmt: skip
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return shipped(found, reached(requirements()), rgbx.__version__)
+    return shipped(found, reached(requirements(EXTRAS)), rgbx.__version__)
 
 
 def reached(asked: Sequence[Requirement]) -> dict[str, set[str]]:
