@@ -111,10 +111,10 @@ def _one_directory(file: BinaryIO, archive: zipfile.ZipFile) -> bool:
     return bool(start + length == end)
 
 
-def _counted(make: Callable[[pickle._Unpickler], None]) -> Callable[[pickle._Unpickler], None]:
+def _counted(make: Callable[[pickle.Unpickler], None]) -> Callable[[pickle.Unpickler], None]:
     """What a pickle's code for a new container does, and one less that may be made."""
 
-    def counted(rehearsal: pickle._Unpickler) -> None:
+    def counted(rehearsal: pickle.Unpickler) -> None:
         assert isinstance(rehearsal, _Rehearsal)
         rehearsal.made += 1
         if rehearsal.made > MOST_MADE:
