@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import IO, Any, BinaryIO, ClassVar
 
 import torch
 
@@ -86,7 +86,7 @@ def _rehearse_archive(file: BinaryIO) -> None:
                     _Rehearsal(_within(part), size).load()
 
 
-def _within(file: Any) -> io.BytesIO:
+def _within(file: IO[bytes]) -> io.BytesIO:
     """The beginning of a file, which its pickles must not leave."""
     return io.BytesIO(file.read(MOST_PICKLED))
 
@@ -111,10 +111,11 @@ def _one_directory(file: BinaryIO, archive: zipfile.ZipFile) -> bool:
     return bool(start + length == end)
 
 
-def _counted(make: Callable[[Any], None]) -> Callable[[Any], None]:
+def _counted(make: Callable[[pickle.Unpickler], None]) -> Callable[[pickle.Unpickler], None]:
     """What a pickle's code for a new container does, and one less that may be made."""
 
-    def counted(rehearsal: _Rehearsal) -> None:
+    def counted(rehearsal: pickle.Unpickler) -> None:
+        assert isinstance(rehearsal, _Rehearsal)
         rehearsal.made += 1
         if rehearsal.made > MOST_MADE:
             raise ValueError(f"it makes more than {MOST_MADE} containers")
@@ -145,18 +146,18 @@ class _Rehearsal(pickle._Unpickler):  # that in C takes memory for a number in i
         rehearsal = self
 
         class Found(_StandIn):
-            def __new__(cls, *given: Any, **_: Any) -> Any:
+            def __new__(cls, *given: object, **_: object) -> Any:
                 if name == "encode" and given[1:] != ("latin1",):
                     raise ValueError("it asks for an encoding that no bytes are saved in")
                 rehearsal.count(given)
                 return super().__new__(cls)
 
-            def __setstate__(self, state: Any) -> None:
+            def __setstate__(self, state: object) -> None:
                 rehearsal.count(state if isinstance(state, tuple) else (state,))
 
         return Found
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: tuple[str, object, str, str, int]) -> Any:
         """A stand-in for a storage, by ("storage", kind, key, place, number of values)."""
         key, values = str(pid[2]), int(pid[4])
         if self._storages.setdefault(key.lower(), key) != key:
@@ -166,7 +167,7 @@ class _Rehearsal(pickle._Unpickler):  # that in C takes memory for a number in i
             raise ValueError("it names more values than it has bytes")
         return _StandIn()
 
-    def count(self, given: tuple[Any, ...]) -> None:
+    def count(self, given: tuple[object, ...]) -> None:
         """Takes what a call copies from what is left."""
         self._left -= sum(len(each) for each in given if isinstance(each, (Mapping, list, tuple, set, str, bytes)))
         if self._left < 0:
@@ -178,13 +179,13 @@ class _StandIn(dict[Any, Any]):
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
-    def __new__(cls, *given: Any, **_: Any) -> Any:
+    def __new__(cls, *given: object, **_: object) -> Any:
         return super().__new__(cls)
 
-    def __init__(self, *given: Any, **_: Any) -> None:
+    def __init__(self, *given: object, **_: object) -> None:
         super().__init__()
 
-    def __call__(self, *given: Any) -> Any:
+    def __call__(self, *given: object) -> Any:
         return _StandIn()
 
 

@@ -17,6 +17,7 @@ from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.drawing import Bar, Panel
 from rgbx.maps.files import append_line, replace_file
+from rgbx.models.recipe import refusing
 from rgbx.models.result import Result
 from rgbx.report.markup import Cell, count_cell, document, facts, percent, percent_cell, sortable_table, swatch
 from rgbx.report.tables import Table
@@ -75,12 +76,13 @@ def write_gallery(folder: str | Path, *, title: str = "") -> Path:
     records = read_records(folder / RECORDS)
     name = title or folder.resolve().name
     heads = list(dict.fromkeys(head for record in records for head in record["heads"]))
-    main = _MAIN.format(
-        classes="".join(_classes(records, head) for head in heads),
-        order=_order(records, heads),
-        thumbnails="".join(_thumbnail(record, number) for number, record in enumerate(records)),
-        frames="".join(_frame(record, number) for number, record in enumerate(records)),
-    )
+    with refusing(str(folder / RECORDS), "its fields cannot be used"):
+        main = _MAIN.format(
+            classes="".join(_classes(records, head) for head in heads),
+            order=_order(records, heads),
+            thumbnails="".join(_thumbnail(record, number) for number, record in enumerate(records)),
+            frames="".join(_frame(record, number) for number, record in enumerate(records)),
+        )
     header = f'<p class="kind">Predictions</p>\n<h1>{escape(name)}</h1>\n{facts(_facts(records, heads))}\n'
     page = document(name, header, main, images="'self' file: data:", beside=("gallery.css", "gallery.js"))
     replace_file(folder / PAGE, page.encode())
@@ -104,10 +106,22 @@ def read_records(path: Path) -> list[Record]:
             raise ValueError(f"{path}:{number}: expected the JSON of a frame ({error})") from None
         if missing:
             raise ValueError(f"{path}:{number}: the frame lacks {sorted(missing)}")
+        with refusing(f"{path}:{number}", "the frame's fields cannot be used"):
+            _check_numbers(record)
         found[record["sample_id"]] = record
     if not found:
         raise ValueError(f"{path}: no predictions")
     return list(found.values())
+
+
+def _check_numbers(record: Record) -> None:
+    """Refuses what a page would show as a number, without escaping it, and is none."""
+    height, width = record["size"]
+    ids = [entry["id"] for told in record["heads"].values() for entry in told.get("classes", ())]
+    if not all(type(number) is int and number >= 0 for number in (height, width, *ids)):
+        raise ValueError(
+            f"expected a size [height, width] and ids of classes as whole numbers, found {[height, width]}"
+        )
 
 
 def _kept(panel: Panel, path: Path, folder: Path) -> dict[str, Json]:

@@ -1,6 +1,7 @@
 """Names that would be elements, attributes or scripts of a page are text in it."""
 
 import copy
+import json
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -8,7 +9,7 @@ import pytest
 from made_result import WORDS, make_map_result, make_result
 
 from rgbx.evaluate.result import write_result
-from rgbx.report import write_report
+from rgbx.report import write_gallery, write_report
 
 HOSTILE = (
     """"'><script>alert(1)</script><img src=x onerror=alert(1)><a href="javascript:alert(1)">&lt;</title></style>"""
@@ -57,3 +58,41 @@ def test_a_report_has_the_elements_that_it_has_without_hostile_names(make, tmp_p
     assert hostile.found - clean.found - Counter({("wbr",): 10**4}) == Counter()
     assert hostile.places <= clean.places | {"data"}
     assert sum(count for (tag, *_), count in hostile.found.items() if tag == "script") == 1
+
+
+RECORD = {
+    "sample_id": f"a{HOSTILE}",
+    "size": [4, 5],
+    "paths": {"rgb": f"/x/{HOSTILE}"},
+    "panels": [{"title": HOSTILE, "file": f"pictures/{HOSTILE}.jpg", "bar": None}],
+    "shown": 0,
+    "heads": {HOSTILE: {"classes": [{"id": 1, "name": HOSTILE, "colour": [1, 2, 3], "share": 0.5}], "confidence": 0.5}},
+    "files": {"ids": f"ids/{HOSTILE}.png"},
+}
+
+
+def gallery_of(record, folder):
+    (folder / "predictions.jsonl").write_text(json.dumps(record) + "\n")
+    found = Elements()
+    found.feed(write_gallery(folder).read_text())
+    return found
+
+
+def test_a_gallery_has_the_elements_that_it_has_without_hostile_names(tmp_path):
+    hostile = gallery_of(RECORD, tmp_path)
+    clean = gallery_of(json.loads(json.dumps(RECORD).replace(json.dumps(HOSTILE)[1:-1], "x")), tmp_path)
+    assert hostile.found - Counter({("wbr",): 10**4}) == clean.found - Counter({("wbr",): 10**4})
+    assert hostile.places <= clean.places
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("size", [HOSTILE, 5]), ("size", [4, True]), ("id", HOSTILE), ("heads", [1])]
+)
+def test_what_a_page_shows_as_a_number_is_one(key, value, tmp_path):
+    record = copy.deepcopy(RECORD)
+    if key == "id":
+        record["heads"][HOSTILE]["classes"][0]["id"] = value
+    else:
+        record[key] = value
+    with pytest.raises(ValueError, match=r"predictions.jsonl:1: .*(whole numbers|cannot be used)"):
+        gallery_of(record, tmp_path)

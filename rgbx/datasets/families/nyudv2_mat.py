@@ -216,7 +216,7 @@ def check_packing(data: Any, where: str) -> None:
         raise ValueError(f"{where} is not in this file, but in others; copy it as a whole")
 
 
-def read_matlab(path: Path, what: str, **options: Any) -> dict[str, Any]:
+def read_matlab(path: Path, what: str, **options: object) -> dict[str, Any]:
     """What `scipy.io.loadmat` makes of a MATLAB 5 file, if it does not unpack to far too much.
 
     Args:
