@@ -2,6 +2,9 @@
 # make test: run the tests.
 # make site: build the documentation as pages, site/index.html.
 # make build-ops: compile the fusion kernels, as far as this machine allows (RGBX_BUILD_CUDA=auto|0|1).
+# make lowest, make newest: test what calls the dependencies with the lowest version of each, or with the newest torch too.
+# make wheel: build the sdist and wheels into dist/, and use each in an environment of its own.
+# make sbom, make audit: dist/rgbx.cdx.json, what an installation consists of; what is known to be weak in it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +12,7 @@ ROOMS := data/rooms
 DEMO := work_dirs/demo
 CONFIG := configs/rooms/asymfusion_small_rooms_160x120.py
 
-.PHONY: demo demo-samples test lint site install build-ops clean
+.PHONY: demo demo-samples test lint site install build-ops lowest newest wheel sbom audit clean
 
 demo: demo-samples $(DEMO)/done
 	$(BIN)/rgbx test $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures --report $(DEMO)/report
@@ -43,6 +46,22 @@ lint: $(VENV)/installed-dev
 site: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# Upon the torch that is here; .ci/versions.py --whole downloads its own.
+lowest: $(VENV)/installed-dev $(VENV)/built-ops
+	$(BIN)/python .ci/versions.py lowest
+
+newest: $(VENV)/installed-dev $(VENV)/built-ops
+	$(BIN)/python .ci/versions.py newest --whole
+
+wheel: $(VENV)/installed-dev
+	$(BIN)/python .ci/wheel.py dist
+
+sbom: $(VENV)/installed-supply
+	$(BIN)/python .ci/bom.py write dist/rgbx.cdx.json
+
+audit: $(VENV)/installed-supply
+	$(BIN)/python .ci/bom.py audit
+
 install: $(VENV)/installed
 
 build-ops: $(VENV)/installed
@@ -66,5 +85,9 @@ $(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/pyt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/installed
 
+$(VENV)/installed-supply: $(VENV)/installed-dev
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,supply]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(ROOMS) $(DEMO) site
+	rm -rf $(VENV) $(ROOMS) $(DEMO) site dist

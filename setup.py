@@ -41,6 +41,7 @@ kernels = [Extension("rgbx.ops.librgbx_cpu", ["rgbx/ops/csrc/exchange_cpu.cpp"],
 setup(
     packages=[*find_packages(include=["rgbx", "rgbx.*"]), "rgbx.configs", "rgbx.samples", "rgbx.results"],
     package_dir={"rgbx.configs": "configs", "rgbx.samples": "data/samples", "rgbx.results": "benchmarks/results"},
+    include_package_data=False,  # or all that MANIFEST.in lets into the sdist would go into the wheel
     package_data={
         "rgbx": ["py.typed"],
         "rgbx.report": ["*.css", "*.js"],

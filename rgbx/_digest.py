@@ -22,6 +22,7 @@ _LENGTH = 2  # bytes that tell a comment's length, the last of an archive withou
 _NONE, _OWN = bytes(_LENGTH), _COMMENT.to_bytes(_LENGTH, "little")
 _RECORD, _END, _END_SIZE = b"PK\3\4", b"PK\5\6", 22  # how a record and the end of an archive begin
 _LONGEST_COMMENT = 1 << 16
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class DamagedFileError(ValueError):
@@ -129,6 +130,8 @@ def _of_records(path: Path, size: int, *, sums: bool) -> str:
     times, beside = MOST_UNPACKED
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type not in _PACKINGS for entry in archive.infolist()):
+                return "it is packed in a way of which a step may unpack to gigabytes; torch.save packs nothing"
             unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > times * size + beside:
                 return f"it unpacks to {unpacked} bytes, expected at most {times * size + beside}"

@@ -9,15 +9,17 @@ import shlex
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 LOCK, LONGEST_HOLDER = "lock", 500
+_held = dict[Path, IO[str]]()  # by this process, for itself alone
 
 
 @contextlib.contextmanager
-def locked(folder: Path, what: str) -> Iterator[IO[str]]:
+def locked(folder: Path, what: str, *, alone: bool = False) -> Iterator[IO[str]]:
     """Holds a folder's lock file, which started processes may inherit: it stays locked while one of them lives.
 
     The system frees a lock when its last holder ends, however it ended.
@@ -25,21 +27,69 @@ def locked(folder: Path, what: str) -> Iterator[IO[str]]:
     Args:
         folder: made where it is not there.
         what: is at work there where the lock is held, for the message: "another training".
+        alone: this process holds it for itself: those that it forks, such as workers that outlive it, do not, it may
+            hold it several times, and the lock file goes when it is done, as do folders made for nothing else.
 
     Raises:
         ValueError: another process holds it; the message says which.
+        OSError: nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with Path(folder, LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read(LONGEST_HOLDER).strip()
-            raise ValueError(f"{folder}: {what} is still at work{holder and f' ({holder})'}") from error
-        file.truncate(0)
-        began = time.strftime("%Y-%m-%d %H:%M:%S")
-        command = shlex.join(["rgbx" if "rgbx" in Path(sys.argv[0]).name else sys.argv[0], *sys.argv[1:]])
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {began}: {command}"[:LONGEST_HOLDER])
-        file.flush()
+    place = folder.resolve()
+    if alone and place in _held:
+        yield _held[place]
+        return
+    made = [path for path in (place, *place.parents) if not path.exists()] if alone else []
+    try:
+        with _locked_file(folder, what) as file:
+            with contextlib.suppress(OSError):  # a full disk can still be locked
+                file.truncate(0)
+                os.write(file.fileno(), _holder())
+            yield from _alone(file, place) if alone else (file,)
+    finally:
+        with contextlib.suppress(OSError):  # where something has been written
+            for path in made:
+                path.rmdir()
+
+
+def _alone(file: IO[str], place: Path) -> Iterator[IO[str]]:
+    _held[place] = file
+    try:
         yield file
+    finally:
+        del _held[place]
+        Path(place, LOCK).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked_file(folder: Path, what: str) -> Iterator[IO[str]]:
+    """The lock file, and not one that its last holder has removed in the meantime."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Path(folder, LOCK).open("a+", errors="replace") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read(LONGEST_HOLDER).strip()
+                raise ValueError(f"{folder}: {what} is still at work{holder and f' ({holder})'}") from error
+            except OSError as error:
+                warnings.warn(f"{folder} cannot be locked ({error.strerror}): start nothing else there", stacklevel=1)
+            if os.fstat(file.fileno()).st_nlink:
+                yield file
+                return
+
+
+def _holder() -> bytes:
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    command = shlex.join(["rgbx" if "rgbx" in Path(sys.argv[0]).name else sys.argv[0], *sys.argv[1:]])
+    return f"process {os.getpid()} on {socket.gethostname()} since {began}: {command}".encode()[:LONGEST_HOLDER]
+
+
+def _let_go() -> None:
+    """In a process that was forked: the lock is its parent's."""
+    for file in _held.values():
+        file.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -23,6 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what says that a file finds 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.part(\.\w+)?", re.ASCII)
 _EARLIER = re.compile(r"\.(?P<name>.+\.pth)\.\d+\.tmp", re.ASCII)  # those of 0.1.0, which nobody locked
 _LONG_AGO = 3600  # seconds
+_LOCK = ".lock"  # in a part that is a folder
 
 
 @contextmanager
@@ -45,10 +46,10 @@ def writing(path: Path, *, size: int = 0, many: bool = False, suffix: str = "") 
     path.parent.mkdir(parents=True, exist_ok=True)
     if not many:
         remove_left(path.parent, of=path.name)
-    with _naming(path, size):
+    with naming(path, size):
         if size and shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with _part(path, suffix) as file:
+        with _locked(lambda: _part(path, suffix)) as file:
             part = Path(file.name)
             try:
                 yield file
@@ -63,22 +64,60 @@ def writing(path: Path, *, size: int = 0, many: bool = False, suffix: str = "") 
 
 
 @contextmanager
-def _naming(path: Path, size: int) -> Iterator[None]:
-    """Errors of a disk that name the file, and not its part or nothing, and say what there is no room for."""
+def naming(path: Path, size: int = 0) -> Iterator[None]:
+    """Errors of a disk name the file, and not its part or nothing, and tell what there is no room for.
+
+    Args:
+        path: of the file.
+        size: bytes that are written to it, where that is known.
+    """
     try:
         yield
     except OSError as error:
         if error.errno is None or not Path(error.filename or path).name.startswith((path.name, f".{path.name}.")):
             raise
-        room = f": {size} bytes are to be written" * bool(size)
-        room += f"{',' if size else ':'} {shutil.disk_usage(path.parent).free} are free"
-        raise OSError(error.errno, f"{error.strerror}{room * (error.errno in FULL)}", str(path)) from error
+        if error.errno not in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise no_room(error, path, size) from error
+
+
+def no_room(error: OSError, path: Path, size: int = 0) -> OSError:
+    """An error of a full disk with the file, the bytes that were to be written, where that is known, and those free."""
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    room = f"{size} bytes are to be written, " * bool(size) + f"{shutil.disk_usage(folder).free} bytes are free"
+    return OSError(error.errno, f"{error.strerror}: {room}", str(path))
 
 
 @contextmanager
-def _part(path: Path, suffix: str) -> Iterator[IO[bytes]]:
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A folder beside a file, for files that are to take their places together; it goes when the block ends.
+
+    It is a part as those of `writing` are: one that a dead process has left is removed by the next for the same file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path.parent, of=path.name)
+
+    def lock() -> Path:
+        folder = _part(path)
+        folder.mkdir()
+        return folder / _LOCK
+
+    with _locked(lock) as file:
+        try:
+            yield Path(file.name).parent
+        finally:
+            shutil.rmtree(Path(file.name).parent, ignore_errors=True)
+
+
+def _part(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{suffix}")
+
+
+@contextmanager
+def _locked(name: Callable[[], Path]) -> Iterator[IO[bytes]]:
+    """A new file with a lock on it, by the first name at which nobody has removed it before it was locked."""
     while True:
-        with path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{suffix}").open("xb") as file:
+        with name().open("xb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # one who removes parts was quicker
@@ -110,14 +149,15 @@ def remove_left(folder: Path, *, of: str = "", deep: bool = False) -> list[str]:
 
 
 def _remove_if_left(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
+    lock = path / _LOCK if path.is_dir() else path
+    if path.is_symlink() or not lock.is_file():
         return False
     try:
-        with path.open("r+b") as file:
+        with lock.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _EARLIER.fullmatch(path.name) and time.time() - os.fstat(file.fileno()).st_mtime < _LONG_AGO:
                 return False
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError:
         return False
     return True

@@ -10,7 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SHAPES_TOLD = 0.99  # at least, of the tensor arguments
 ANY_ARGUMENTS = 42  # at most
 FILES_ENTERED = 9  # at most, by one prediction
-KNOW_MMENGINE = ("train/", "cli/config.py", "cli/options.py")
+WALLS = {  # docs/dependencies.md says what is behind each
+    "albumentations": ("transforms/compose.py",),
+    "matplotlib": ("cli/", "evaluate/pictures.py", "study/plot.py", "train/curves.py"),
+    "mmengine": ("train/", "cli/config.py", "cli/options.py"),
+    "segmentation_models_pytorch": ("losses/region.py",),
+    "timm": ("backbones/_timm.py",),
+    "torchvision": ("losses/", "transforms/colour_torchvision.py"),
+}
 LATE_IMPORTS = [("ops/build.py", "torch")]  # setup.py reads that file before there is a torch
 
 
@@ -47,10 +54,16 @@ def test_imports_run_at_the_top_and_in_no_circle():
     assert [(inside(path), module) for path, module in house.imports_inside_functions(SOURCES)] == LATE_IMPORTS
 
 
-def test_mmengine_stays_in_its_rooms():
-    for source in SOURCES:
-        modules = {module.split(".")[0] for module, _ in house.imports(source)}
-        assert "mmengine" not in modules or inside(source.path).startswith(KNOW_MMENGINE), inside(source.path)
+@pytest.mark.parametrize("library", WALLS)
+def test_libraries_stay_in_their_rooms(library):
+    knows = {inside(source.path) for source in SOURCES for module, _ in house.imports(source)
+             if module == library or module.startswith(f"{library}.")}  # fmt: skip
+    assert knows and all(name.startswith(WALLS[library]) for name in knows), knows
+
+
+def test_what_knows_albumentations_is_imported_by_name_alone():
+    assert not [inside(source.path) for source in SOURCES for module, name in house.imports(source)
+                if "rgbx.transforms.compose" in (module, f"{module}.{name}")]  # fmt: skip
 
 
 def test_one_prediction_enters_few_files():

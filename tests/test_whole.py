@@ -2,22 +2,30 @@
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import resource
 import shutil
 import signal
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from processes import FORKS
 
 from rgbx import _whole
-from rgbx._whole import remove_left, writing
+from rgbx._whole import folder_beside, remove_left, writing
+from rgbx.cli.errors import run_command
+from rgbx.cli.outputs import write_video
 from rgbx.maps import replace_file
+from rgbx.maps.files import encode_png
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, write_last
+from rgbx.train.console import tell_full_disks_once
 
 MEBIBYTE = 1 << 20
 
@@ -40,6 +48,7 @@ def writer(tmp_path):
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=write_for_ever, args=(str(tmp_path / "epoch_3.pth"), there))
     process.start()
+    there.close()  # so that an end without a word is seen
     yield process, Path(here.recv())
     process.kill()
     process.join()
@@ -87,6 +96,29 @@ def test_only_parts_are_removed(tmp_path):
     assert remove_left(tmp_path) == [".old.pth.99.tmp"]
     assert remove_left(tmp_path, deep=True) == [f".deep.png.{'b' * 32}.part"]
     assert names(tmp_path) == sorted([*kept, "inner", f".link.{'c' * 32}.part"])
+
+
+def fill_for_ever(path, pipe):
+    with folder_beside(path) as folder:
+        (folder / "model.onnx").write_bytes(b"half of it")
+        pipe.send(folder)
+        time.sleep(60)
+
+
+def test_a_folder_of_a_killed_process_goes_with_all_that_is_in_it(tmp_path):
+    here, there = FORKS.Pipe()
+    process = FORKS.Process(target=fill_for_ever, args=(tmp_path / "model.onnx", there))
+    process.start()
+    there.close()  # so that an end without a word is seen
+    left = here.recv()
+    with folder_beside(tmp_path / "model.onnx") as folder:
+        assert left.exists() and folder.parent == left.parent == tmp_path
+    assert names(tmp_path) == [left.name]
+    process.kill()
+    process.join()
+    with pytest.raises(KeyError), folder_beside(tmp_path / "model.onnx"):
+        raise KeyError
+    assert names(tmp_path) == []
 
 
 def test_one_who_removes_between_making_and_locking_a_part_takes_nothing_from_its_writer(tmp_path, monkeypatch):
@@ -153,16 +185,39 @@ def test_a_disk_that_fills_up_is_told_with_what_is_intact_and_leaves_nothing(tmp
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=fill, args=(tmp_path, there))
     process.start()
+    there.close()  # so that an end without a word is seen
     told = here.recv()
     process.join()
     assert process.exitcode == 0  # torch ends a process where a write fails in its midst
     assert [found[0] for found in told] == [errno.EFBIG] * 3
     assert [found[2] for found in told] == ["epoch_3.pth", "a.json", "many.png"]
-    form = r"File too large: {} bytes are to be written, \d+ are free"
+    form = r"File too large: {} bytes are to be written, \d+ bytes are free"
     intact = "; intact in its folder: epoch_2.pth and best_mIoU_epoch_1.pth"
     assert re.fullmatch(form.format(4 * MEBIBYTE) + re.escape(intact), told[0][1])
     assert re.fullmatch(form.format(2 * MEBIBYTE), told[1][1])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def film(folder, pipe):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        pipe.send(str(write_video(folder, "overlay", [str(number) for number in range(4)], 5.0)))
+    except OSError as error:
+        pipe.send(str(error))
+
+
+def test_a_video_without_room_is_none(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        replace_file(tmp_path / f"overlay/{number}.png", encode_png(rng.integers(0, 255, (96, 128, 3), np.uint8)))
+    here, there = FORKS.Pipe()
+    process = FORKS.Process(target=film, args=(tmp_path, there))
+    process.start()
+    there.close()  # so that an end without a word is seen
+    told = here.recv()
+    process.join()
+    assert re.search(r"No space left on device: \d+ bytes are free: '.*/overlay\.mp4'", told)
+    assert names(tmp_path) == ["overlay"]
 
 
 def test_room_is_looked_for_before_a_byte_is_written(tmp_path, monkeypatch):
@@ -173,7 +228,43 @@ def test_room_is_looked_for_before_a_byte_is_written(tmp_path, monkeypatch):
     state = {"state_dict": {"w": weights, "tied": weights[:10]}}
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", None)
-        with pytest.raises(OSError, match=r"4000 bytes are to be written, 3999 are free; .* folder: epoch_3\.pth") as told:
+        with pytest.raises(
+            OSError, match=r"4000 bytes are to be written, 3999 bytes are free; .* folder: epoch_3\.pth"
+        ) as told:
             save_atomically(state, tmp_path / "epoch_3.pth")
     assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path / "epoch_3.pth"))
     assert names(tmp_path) == ["epoch_3.pth"] and read_checkpoint(tmp_path / "epoch_3.pth") == {"epoch": 2}
+
+
+def test_a_log_without_room_is_told_once(capfd):
+    logger = logging.Logger("full")
+    logger.addHandler(logging.FileHandler("/dev/full"))
+    tell_full_disks_once(logger)
+    for number in range(3):
+        logger.warning("record %s", number)
+    logger.warning("wrong %d", "words")
+    with suppress(OSError):
+        logger.handlers[0].close()
+    said = capfd.readouterr().err
+    assert said.count("/dev/full: No space left on device; records are missing there") == 1
+    assert said.count("Traceback") == 1 and "wrong %d" in said  # a mistake in a record is no full disk
+
+
+@pytest.mark.parametrize("told", ["by the command", "by nobody"])
+def test_a_thread_on_a_full_disk_shows_no_traceback(told, capfd):
+    def write():
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"1")
+
+    def command(_):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        if told == "by the command":
+            raise OSError(errno.ENOSPC, "No space left on device", "epoch_3.pth")
+        return 0
+
+    assert run_command(command) == 2
+    said = capfd.readouterr().err
+    assert said.count("No space left on device") == 1 and "Traceback" not in said
+    assert ("epoch_3.pth" in said) == (told == "by the command")

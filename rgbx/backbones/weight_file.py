@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from rgbx._digest import MOST_UNPACKED, DamagedFileError, fault_of
 from rgbx._files import existing_file
+from rgbx._pickles import rehearse
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "segmenter", "teacher")
 """Keys under which training scripts save the weights beside other things, in the order of preference."""
@@ -86,7 +87,8 @@ def read_pickle(path: str | Path, *, trust: bool = False, what: str = "file") ->
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file needs trust, or holds containers without end, or tensors whose values are not all in it.
+        ValueError: the file needs trust, or holds containers without end, or tensors whose values are not all in it, or
+            would take much more memory than it has bytes, see `rgbx._pickles`.
         DamagedFileError: a ValueError; its bytes are not those that were written, see `rgbx._digest.fault_of`, or they
             are none that torch wrote.
     """
@@ -97,6 +99,8 @@ def read_pickle(path: str | Path, *, trust: bool = False, what: str = "file") ->
     try:
         if fault := fault_of(path):
             raise DamagedFileError(fault)
+        if not trust:
+            rehearse(path)
         content = torch.load(path, map_location="cpu", weights_only=not trust)
     except (ImportError, AttributeError) as error:
         if not trust:  # whatever such a file names, nothing was imported

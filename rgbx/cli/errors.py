@@ -17,7 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rgbx._types import InputWarning
+from rgbx._whole import FULL
 from rgbx.cli.arguments import ConfigError, parse
+from rgbx.cli.terminal import plain_terminal
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 ARGUMENT_ERRORS = (TypeError, KeyError, AttributeError, AssertionError)
@@ -39,6 +41,7 @@ OF_A_RUN = re.compile(
 Given = Sequence[str] | argparse.Namespace | None  # a command line; None for that of the process
 
 
+@plain_terminal()
 def run_command(function: Callable[[Given], int], given: Given = None, name: str = "") -> int:
     """Runs a function of a command line, and turns what a user can cause into a sentence on stderr and an exit code.
 
@@ -50,7 +53,7 @@ def run_command(function: Callable[[Given], int], given: Given = None, name: str
         name: of the command, for advice.
     """
     try:
-        with interrupts_repeated(), warnings_in_sentences():
+        with interrupts_repeated(), full_disks_told_once(), warnings_in_sentences():
             return function(given)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -147,6 +150,30 @@ def interrupts_repeated() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = report
+
+
+@contextmanager
+def full_disks_told_once() -> Iterator[None]:
+    """A thread that finds no room for what it writes, as TensorBoard's, shows no traceback of its own.
+
+    Raises:
+        OSError: the thread's, where nothing else has ended the block.
+    """
+    report, found = threading.excepthook, list[BaseException]()
+
+    def keep(failed: threading.ExceptHookArgs) -> None:
+        if isinstance(failed.exc_value, OSError) and failed.exc_value.errno in FULL:
+            found.append(failed.exc_value)
+        else:
+            report(failed)
+
+    threading.excepthook = keep
+    try:
+        yield
+    finally:
+        threading.excepthook = report
+    if found:
+        raise found[0]
 
 
 @contextmanager

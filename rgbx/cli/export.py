@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from rgbx._text import text_table
 from rgbx._types import Batch, Meta
+from rgbx._whole import folder_beside
 from rgbx.cli.config import load_config
 from rgbx.cli.errors import ConfigError, building, command
 from rgbx.cli.sources import split_of
@@ -161,9 +161,8 @@ def eight_bit(file: Path) -> Path:
 @contextmanager
 def kept_if_right(file: Path) -> Iterator[Path]:
     """Where to write a file and the JSON beside it, which take their places once the block has ended well."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-        part = Path(folder, file.name)
+    with folder_beside(file) as folder:
+        part = folder / file.name
         yield part
         for suffix in (file.suffix, ".json"):
             part.with_suffix(suffix).replace(file.with_suffix(suffix))

@@ -8,6 +8,7 @@ predicted again, whatever ended the run. Whichever process finds every frame don
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -410,6 +411,7 @@ def write_video(folder: Path, kind: str, ids: Iterable[str], rate: float) -> Pat
 
     Raises:
         ValueError: OpenCV cannot write such a video, or a picture of another size.
+        OSError: there is no room for it.
     """
     path, film, size = folder / f"{kind}.mp4", None, None
     with writing(path, suffix=".mp4") as file:
@@ -425,4 +427,6 @@ def write_video(folder: Path, kind: str, ids: Iterable[str], rate: float) -> Pat
         if film is None or not film.isOpened():
             raise ValueError(f"{path}: OpenCV {cv2.__version__} here cannot write an MPEG-4 video")
         film.release()
+        if cv2.VideoCapture(file.name).get(cv2.CAP_PROP_FRAME_COUNT) <= 0:  # OpenCV raises no error of a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return path

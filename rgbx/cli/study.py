@@ -14,7 +14,7 @@ from pathlib import Path
 
 import rgbx
 from rgbx._lock import locked
-from rgbx.cli.errors import INTERRUPTED, ConfigError, command
+from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, command
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
 from rgbx.maps import replace_file
 from rgbx.profile.measure import find_device
@@ -22,7 +22,7 @@ from rgbx.study import Study
 from rgbx.study.commands import Commands, carry_out
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
 from rgbx.study.document import relative, study_document
-from rgbx.study.grid import Progress, ended_as_interrupted, run_all
+from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
 from rgbx.study.plot import plot_study
 from rgbx.study.runs import CHANGED, DAMAGED, DONE, Run, State, move_aside, read_state, shorten
 from rgbx.study.scores import gather
@@ -35,7 +35,7 @@ SOME_FAILED = 1
 def main(arguments: argparse.Namespace) -> int:
     """Parses, runs what is not done, measures costs, writes the table.
 
-    Exit code 0, 1 if runs failed or are damaged, 2 for a user's error, 130 for Ctrl-C.
+    Exit code 0, 1 if runs failed or are damaged, 2 for a user's error, 75 if a signal asked it to end, 130 for Ctrl-C.
     """
     declared = read_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs/studies", declared.file.stem))
@@ -46,21 +46,19 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(grid_text(selected))
         return SOME_FAILED if _damaged(selected) else 0
-    failed: list[Run] = []
-    with locked(work_dir, "another call of this study, or a run that it started,") as lock, ended_as_interrupted():
-        damaged = _damaged(selected)
-        for run, why in damaged.items():
-            print(f"{run.title} is left as it is: {why}", file=sys.stderr)
-        todo = _to_do(selected, arguments)
-        if todo:
+    try:
+        with locked(work_dir, "another call of this study, or a run that it started,") as lock, ended_as_interrupted():
+            damaged = _damaged(selected)
+            for run, why in damaged.items():
+                print(f"{run.title} is left as it is: {why}", file=sys.stderr)
+            todo = _to_do(selected, arguments)
             commands = Commands(environment, lock.fileno())
-            try:
-                failed = _run(todo, selected, commands, declared.config, arguments)
-            except KeyboardInterrupt:
-                print("\nInterrupted; the same command goes on where this one stopped.", file=sys.stderr)
-                return INTERRUPTED
-        costs = costs_of(declared, runs, arguments, work_dir)
-        print(write_outputs(declared, runs, costs, arguments, Path(arguments.out or work_dir)))
+            failed = _run(todo, selected, commands, declared.config, arguments) if todo else []
+            costs = costs_of(declared, runs, arguments, work_dir)
+            print(write_outputs(declared, runs, costs, arguments, Path(arguments.out or work_dir)))
+    except KeyboardInterrupt as error:
+        print("\nInterrupted; the same command goes on where this one stopped.", file=sys.stderr)
+        return STOPPED if isinstance(error, StopRequestedError) else INTERRUPTED
     return SOME_FAILED if failed or damaged else 0
 
 

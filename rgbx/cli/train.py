@@ -8,13 +8,16 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch.distributed
 
 from rgbx._files import read_json
-from rgbx._runs import checkpoints_in, find_intact, find_last, find_result
+from rgbx._lock import locked
+from rgbx._runs import checkpoints_in, find_intact, find_last, find_result, intact_in
+from rgbx._whole import FULL, no_room
 from rgbx.cli.arguments import CONFIG, RECORD, planning, work_dir_of
 from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
@@ -40,9 +43,24 @@ ONCE_MORE = "Interrupted before the first epoch was saved: start again with the 
 @command("train")
 def main(arguments: argparse.Namespace) -> int:
     """Parses, builds, runs; exit code 0, 2 for a user's error, 75 where a signal asked it to end, 130 for Ctrl-C."""
-    if Path(arguments.config).is_dir():
-        arguments.config = str(_config_of(arguments))
-    config = configure(arguments)
+    with ExitStack() as alone:
+        if Path(arguments.config).is_dir():
+            alone.enter_context(_alone(work_dir_of(arguments.config, arguments.work_dir)))
+            arguments.config = str(_config_of(arguments))
+        config = read_config(arguments)
+        alone.enter_context(_alone(config.work_dir))
+        configure(config, arguments)
+        return _run(config, arguments)
+
+
+def _alone(work_dir: str | Path) -> AbstractContextManager[object]:
+    """Keeps other trainings out of a work directory; of several processes the first one does."""
+    first = os.environ.get("RANK", "0") == "0"
+    return locked(Path(work_dir), "another training", alone=True) if first else nullcontext()
+
+
+def _run(config: Config, arguments: argparse.Namespace) -> int:
+    """Builds and trains; the exit code."""
     warnings = check_training(config, arguments.config)
     runner: Runner | None = None
     try:
@@ -70,6 +88,11 @@ def main(arguments: argparse.Namespace) -> int:
         hint = resume_hint(arguments.command_line, config.work_dir) if of_this_run else ONCE_MORE
         print(f"\n{hint}", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        told = no_room(error, Path(config.work_dir, "any"))  # such as a log, of which the error does not say the name
+        raise OSError(told.errno, f"{told.strerror}{intact_in(Path(config.work_dir))}", config.work_dir) from error
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -190,16 +213,21 @@ def describe_model(runner: Runner) -> str:
     return description if weights is None else f"{description}\n{weights}"
 
 
-def configure(arguments: argparse.Namespace) -> Config:
-    """The config with everything that the command line says about it.
-
-    Raises:
-        ConfigError: arguments that contradict each other.
-    """
+def read_config(arguments: argparse.Namespace) -> Config:
+    """The config with its work directory."""
     config = load_config(arguments.config, options=arguments.cfg_options, data_root=arguments.data_root)
     config.work_dir = str(
         arguments.work_dir or config.get("work_dir") or Path("work_dirs", Path(arguments.config).stem)
     )
+    return config
+
+
+def configure(config: Config, arguments: argparse.Namespace) -> None:
+    """Adds everything that the command line says to what `read_config` gives, in place.
+
+    Raises:
+        ConfigError: arguments that contradict each other.
+    """
     _refuse_begun(config, arguments)
     use_launcher(config, arguments)
     if arguments.device is not None:
@@ -223,7 +251,6 @@ def configure(arguments: argparse.Namespace) -> Config:
     if arguments.log:
         stem = Path(arguments.config).stem
         add_trackers(config, arguments.log, Path(config.work_dir).resolve().name if stem == Path(CONFIG).stem else stem)
-    return config
 
 
 def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:

@@ -55,7 +55,7 @@ def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> L
     pixels, images = (np.zeros(dataset.num_classes, np.int64) for _ in range(2))
     paths = []
     for index in range(len(dataset)):
-        sample = _labelled(dataset, index)
+        sample = read_alone(dataset, index, "label")
         if "label" not in sample:
             continue
         found = np.bincount(sample["label"].reshape(-1), minlength=256)[: dataset.num_classes]
@@ -70,14 +70,22 @@ def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> L
     return counts
 
 
-def _labelled(dataset: DenseDataset, index: int) -> Sample:
-    """The frame, if possible without opening its other maps."""
+def kept_counts(dataset: DenseDataset, cache: str | Path) -> LabelCounts | None:
+    """What `count_labels` has kept of a data set in a file, where that still holds; else None."""
+    dataset = dataset.dataset if isinstance(dataset, CachedFrames) else dataset
+    return _kept(Path(cache), dataset_fingerprint(dataset)) if Path(cache).is_file() else None
+
+
+def read_alone(dataset: DenseDataset, index: int, name: str) -> Sample:
+    """One map of a frame, or its label, as it is read, if possible without opening the others; {} where it has none."""
+    dataset = dataset.dataset if isinstance(dataset, CachedFrames) else dataset
     if isinstance(dataset, FileDataset):
         frame = dataset.frames[index]
-        if "label" not in frame.files:
-            return {"paths": {}}
-        return {"paths": {"label": str(frame.files["label"])}, **dataset.read_frame(frame, ["label"])}
-    return dataset.read(index)
+        if name not in dataset.files_of(frame):
+            return {}
+        return {"paths": {name: str(frame.files[name])}, **dataset.read_frame(frame, [name])}
+    sample = dataset.read(index)
+    return sample if name in sample else {}
 
 
 def _kept(path: Path, fingerprint: str) -> LabelCounts | None:

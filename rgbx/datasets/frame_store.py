@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rgbx._whole import remove_left
 from rgbx.datasets.sample import Sample
 from rgbx.maps import replace_file
 
@@ -94,6 +95,7 @@ class FolderStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder)
 
     def get(self, index: int) -> np.ndarray | None:
         try:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._pickles import rehearse
+
 DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions of each block, pooling in between
 FILES = "vgg16-397923af.pth or vgg19-dcbb9e9d.pth"
 LAYERS = {"relu1_1": 1 / 32, "relu2_1": 1 / 16, "relu3_1": 1 / 8, "relu4_1": 1 / 4, "relu5_1": 1.0}
@@ -109,6 +111,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             "https://download.pytorch.org/models/) as a local file and downloads nothing"
         )
     try:
+        rehearse(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make unpicklers raise errors of any kind
         raise ValueError(f"{path} is no weight file of torch ({error}); expected {FILES}") from error

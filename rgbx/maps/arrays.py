@@ -9,7 +9,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,8 @@ from rgbx._files import MOST_BYTES, File, FileInMemory
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _MOST_CHANNELS = 64
 _MOST_HEADER = 1 << 16  # bytes of an .npy that NumPy writes
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's; others unpack a thousandfold more in one go
+_BLOCK = 1 << 20  # bytes or pixels that are worked on at once
 # What decoders raise for damaged bytes; `Image.DecompressionBombError` is a plain Exception.
 DECODER_ERRORS = (
     *(ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, OSError, RuntimeError, SyntaxError),
@@ -42,21 +45,31 @@ def array_of(data: bytes, path: File, key: str) -> np.ndarray | None:
     Raises:
         ValueError: damaged, too large, another shape, or no real numbers.
     """
+    values: bytearray | memoryview
     if data.startswith(_ZIP):
-        data = _member(data, path, key)
+        form, values = _member(data, path, key)
     elif key:
         raise ValueError(f"{path}: key {key!r} names an array of an .npz, found another kind of file")
     elif not data.startswith(_NPY):
         return None
-    form = _form(data, path)
-    shape, dtype, left = form.shape, form.dtype, len(data) - form.start
+    else:
+        form = _form(data, path)
+        values = memoryview(data)[form.start :]
+    shape, dtype, left = form.shape, form.dtype, len(values)
     if form.nbytes > left:
         raise ValueError(f"{path}: the file is truncated: {shape} of {dtype} has more than the {left} bytes there")
     if len(shape) not in (2, 3) or not form.size or (len(shape) == 3 and shape[2] > _MOST_CHANNELS):
         raise ValueError(f"{path}: expected an array [H, W] or [H, W, C], found {shape}")
-    array = np.frombuffer(data, dtype, form.size, form.start).reshape(shape, order="F" if form.by_columns else "C")
+    array = np.frombuffer(values, dtype, form.size).reshape(shape, order="F" if form.by_columns else "C")
     native = np.uint8 if dtype.kind == "b" else dtype.newbyteorder("=")
-    return np.array(array[..., 0] if array.shape[2:] == (1,) else array, native, order="C")
+    array = array[..., 0] if array.shape[2:] == (1,) else array
+    return np.require(array.view(native) if dtype.kind == "b" else array, native, ("C", "W", "ALIGNED"))
+
+
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Blocks of the rows of [H, W, ...], so that what is computed of an image takes no multiple of its memory."""
+    rows = max(1, _BLOCK // max(1, math.prod(shape[1:])))
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 class _RefusedError(ValueError):
@@ -99,19 +112,17 @@ def _form(data: bytes, path: File) -> _Form:
     return form
 
 
-def _member(data: bytes, path: File, key: str) -> bytes:
-    """One array's bytes of an .npz; of one that lies in memory its header is looked at before the rest is unpacked."""
+def _member(data: bytes, path: File, key: str) -> tuple[_Form, bytearray]:
+    """Header and values of one array of an .npz; the header is looked at before the values are unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
             chosen = members.get(key or next(iter(members), "")) if key or len(members) == 1 else None
+            if chosen is not None and chosen.compress_type not in _PACKINGS:
+                raise _RefusedError(f"{path}: its array is packed in another way than NumPy packs; save it anew")
             if chosen is not None and chosen.file_size <= MOST_BYTES:
-                if not isinstance(path, FileInMemory):
-                    return archive.read(chosen)
                 with archive.open(chosen) as member:
-                    head = member.read(_MOST_HEADER)
-                    form = _form(head, path)
-                    return head + member.read(max(form.start + form.nbytes - len(head), 0))
+                    return _unpacked(member, path)
     except _RefusedError:
         raise
     except DECODER_ERRORS as error:
@@ -120,3 +131,13 @@ def _member(data: bytes, path: File, key: str) -> bytes:
         raise ValueError(f"{path}: its array has {chosen.file_size} bytes; at most {MOST_BYTES} are read")
     found = f"key {key!r}" if key else "no key"
     raise ValueError(f"{path}: expected the key of one of its arrays {sorted(members)[:20]}, found {found}")
+
+
+def _unpacked(member: IO[bytes], path: File) -> tuple[_Form, bytearray]:
+    """Header and values, no more than the header says; the rest is gone through for the checksum at its end."""
+    head = member.read(_MOST_HEADER)
+    form = _form(head, path)
+    values = bytearray(head[form.start : form.start + form.nbytes])
+    while block := member.read(_BLOCK):
+        values += block[: form.nbytes - len(values)]
+    return form, values

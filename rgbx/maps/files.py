@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, read_file
-from rgbx._whole import writing
-from rgbx.maps.arrays import DECODER_ERRORS, array_of
+from rgbx._whole import naming, writing
+from rgbx.maps.arrays import DECODER_ERRORS, array_of, row_blocks
 from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
@@ -290,12 +290,12 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OSError: it cannot be written as a whole.
     """
-    with path.open("a+b", buffering=0) as file:
+    with naming(path, len(line)), path.open("a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         content = b"\n" * (file.read(1) not in (b"", b"\n")) + line.encode() + b"\n"
         if file.write(content) != len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def file_hash(path: str | Path) -> str:
@@ -357,6 +357,11 @@ def _decode(data: bytes, path: File, flags: int = cv2.IMREAD_UNCHANGED) -> np.nd
         raise ValueError(
             f"{path}: the file is damaged, or a TIFF of 16-bit floats, which OpenCV does not decode; use 32-bit floats"
         )
+    if image is None and header.kind == "TIFF" and header.bits == 32 and int(cv2.__version__.partition(".")[0]) < 5:
+        raise ValueError(
+            f"{path}: the file is damaged, or a TIFF of 32-bit numbers without sign, which OpenCV {cv2.__version__} "
+            'cannot read; OpenCV 5 does (pip install "opencv-python-headless>=5"), or save it with sign or as .npy'
+        )
     if image is None:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes)")
     if image.shape[:2] != (header.height, header.width):
@@ -404,14 +409,17 @@ def _decode_palette(data: bytes, path: File) -> np.ndarray:
 
 def _whole(values: np.ndarray, path: File) -> np.ndarray:
     """Floats [H, W] as int64, if each is a whole number that float64 holds exactly."""
-    wide = values.astype(np.float64)
-    wrong = ~(np.abs(wide) < 2**53) | (wide != np.rint(wide))
+    whole, wrong = np.empty(values.shape, np.int64), np.empty(values.shape, bool)
+    for rows in row_blocks(values.shape):
+        wide = values[rows].astype(np.float64)
+        wrong[rows] = ~(np.abs(wide) < 2**53) | (wide != np.rint(wide))
+        whole[rows] = np.where(wrong[rows], 0, wide)
     if wrong.any():
         raise ValueError(
-            f"label {path}: expected whole numbers, found {counted(wide[wrong])} in {values.dtype}; was the label "
-            "resized with interpolation, or scaled? Class ids have no fractions"
+            f"label {path}: expected whole numbers, found {counted(values[wrong].astype(np.float64))} in "
+            f"{values.dtype}; was the label resized with interpolation, or scaled? Class ids have no fractions"
         )
-    return wide.astype(np.int64)
+    return whole
 
 
 def _layout_hint(image: np.ndarray) -> str:

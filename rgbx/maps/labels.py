@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rgbx.maps.arrays import row_blocks
 from rgbx.maps.files import counted, read_colours, read_stored_ids
 from rgbx.maps.spec import IGNORE_INDEX
 
@@ -91,14 +92,16 @@ class LabelEncoding:
                 raise self._unknown(path, stored[wrong])
             return cv2.LUT(stored, self.lookup)
         numbers, ids = self._known
-        wide = _as_numbers(stored) if self.colours else stored.astype(np.int64)
-        place = np.minimum(np.searchsorted(numbers, wide), len(numbers) - 1)
-        wrong = numbers[place] != wide
-        if stored.dtype == np.uint64:
-            wrong |= wide < 0  # beyond int64
+        found, wrong = np.empty(stored.shape[:2], np.uint8), np.empty(stored.shape[:2], bool)
+        for rows in row_blocks(stored.shape):
+            wide = _as_numbers(stored[rows]) if self.colours else stored[rows].astype(np.int64)
+            place = np.minimum(np.searchsorted(numbers, wide), len(numbers) - 1)
+            found[rows], wrong[rows] = ids[place], numbers[place] != wide
+            if stored.dtype == np.uint64:
+                wrong[rows] |= wide < 0  # beyond int64
         if wrong.any():
             raise self._unknown(path, stored[wrong])
-        return ids[place]
+        return found
 
     def encode(self, ids: np.ndarray) -> np.ndarray:
         """Train ids, uint8 [H, W], as files store them: the smallest value that reads as the id; others as 255 does.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from rgbx._runs import config_hint
 from rgbx._types import Options, State
@@ -16,6 +20,8 @@ from rgbx.models.checkpoint import EXTRA_STATE, dataset_in, model_weights, read_
 from rgbx.models.folder import find_checkpoint
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
+
+MODULES = 4, 500  # a model has so many at most for each of its tensors, and beside; 60 of timm's have 2.2 at most
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu", trust: bool = False) -> MultimodalModel:
@@ -54,7 +60,7 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
         raise ValueError(f"checkpoint {path} does not say which model it is of (it has no recipe).{config_hint(path)}")
     parameters = without_files(check_recipe(recipe, f"checkpoint {path}", answering=True))
     tensors = without_objectives(upgrade_tensors(recipe, model_weights(state, path)))
-    with torch.device("meta"), refusing(f"checkpoint {path}"):
+    with refusing(f"checkpoint {path}"), torch.device("meta"), _at_most(MODULES[0] * len(tensors) + MODULES[1]):
         model = build_complete(parameters)
     fitting = fit(model, tensors, path)
     if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in tensors):
@@ -67,6 +73,26 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
     with refusing(f"checkpoint {path}"):
         model.describe(dataset_in(state))
     return model
+
+
+@contextmanager
+def _at_most(modules: int) -> Iterator[None]:
+    """Refuses in this block, and in this thread, to put more modules than that into others."""
+    left, thread = [modules], threading.get_ident()
+
+    def count(module: nn.Module, name: str, inner: nn.Module | None) -> None:
+        if threading.get_ident() == thread:
+            left[0] -= 1
+            if left[0] < 0:
+                raise ValueError(
+                    f"its recipe describes a network of more than {modules} modules, far more than its tensors fill"
+                )
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def without_files(parameters: Options) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class CodeIndex:
             ValueError: a file of another kind, or a damaged one.
         """
         try:
+            _check_stored(path)
             with np.load(path, allow_pickle=False) as found:
                 about = json.loads(str(found["about"]))
                 codes, frames, regions = found["codes"], found["frames"].tolist(), found["regions"]
@@ -119,6 +121,13 @@ class CodeIndex:
         if not right:
             raise ValueError(f"{path}: no index of codes of form {FORMAT!r}; delete it, and it is made anew")
         return cls(codes, frames, regions, about)
+
+
+def _check_stored(path: Path) -> None:
+    """Refuses an archive that unpacks to more than it has; `CodeIndex.save` packs nothing."""
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("packed")
 
 
 def _is_archive(path: Path) -> bool:

@@ -89,15 +89,18 @@ class Commands:
         return code
 
     def stop(self) -> None:
-        """Interrupts what runs, as Ctrl-C would, and waits for it; what does not end within 30 s is killed."""
+        """Asks what runs to end, as a scheduler would: a training saves its next step first.
+
+        What does not end within 30 s is interrupted, with its workers, and killed after as many again.
+        """
         with self._lock:
             self._stopping = True
             running = list(self._running)
         try:
             for process in running:
-                process.send_signal(signal.SIGINT)  # does nothing where it has ended
+                process.send_signal(signal.SIGTERM)  # does nothing where it has ended
             if not _wait(running, PATIENCE):
-                _send_to_sessions(running, signal.SIGTERM)
+                _send_to_sessions(running, signal.SIGINT)
                 _wait(running, PATIENCE)
         finally:
             _send_to_sessions(running, signal.SIGKILL)

@@ -13,6 +13,7 @@ from types import FrameType
 
 from rgbx.study.commands import RunError, StoppedError
 from rgbx.study.runs import Run, State, read_state
+from rgbx.train.stopping import REQUESTS
 
 
 class Progress:
@@ -105,18 +106,25 @@ def _as_completed(futures: dict[Future[tuple[float, str | None]], Run]) -> Itera
         left = [future for future in left if future not in done]
 
 
+class StopRequestedError(KeyboardInterrupt):
+    """A signal asked the study to end; it does as by Ctrl-C."""
+
+
 @contextlib.contextmanager
 def ended_as_interrupted() -> Iterator[None]:
-    """While active, a request to terminate ends the main thread as Ctrl-C does, so that its children are stopped.
+    """While active, signals that a training ends by end the main thread as Ctrl-C does, so that its runs are stopped.
 
     What is ignored, such as a hang-up under nohup, stays ignored.
+
+    Raises:
+        StopRequestedError: one came.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise StopRequestedError
 
     is_main = threading.current_thread() is threading.main_thread()
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(n) is signal.SIG_DFL]
+    numbers = [n for n in REQUESTS if is_main and signal.getsignal(n) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, interrupt)
     try:

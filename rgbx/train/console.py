@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import typing
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -45,6 +45,27 @@ def shorten_console(logger: logging.Logger) -> None:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.addFilter(lambda record: not record.getMessage().startswith(LONG_RECORDS))
             handler.setStream(BarFriendlyStream(handler.stream))
+
+
+def tell_full_disks_once(logger: logging.Logger) -> None:
+    """A log file that finds no room for a record is told of once, rather than by a traceback for each record."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = _told_once(handler)  # type: ignore[method-assign, assignment]
+
+
+def _told_once(handler: logging.FileHandler) -> Callable[[logging.LogRecord], None]:
+    usual, told = handler.handleError, list[OSError]()
+
+    def tell(record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            usual(record)
+        elif not told:
+            told.append(error)
+            print(f"warning: {handler.baseFilename}: {error.strerror}; records are missing there", file=sys.stderr)
+
+    return tell
 
 
 @contextmanager

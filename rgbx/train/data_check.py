@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._text import nearest
 from rgbx._types import Batch
-from rgbx.datasets import EveryKth, FolderDataset
+from rgbx.datasets import DenseDataset, EveryKth, FolderDataset
+from rgbx.datasets.class_weights import kept_counts, read_alone
 from rgbx.datasets.collation import difference
 from rgbx.layers import CLIP
 from rgbx.models import MultimodalModel
 from rgbx.models.clips import refuse_clips
-from rgbx.models.multimodal import Range
+from rgbx.models.multimodal import Range, measured
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
 
@@ -128,13 +131,76 @@ def check_sizes(loader: DataLoader[Batch], samples: Sequence[Batch], what: str) 
         raise ValueError(f"{what} has batch_size={loader.batch_size}, but its samples differ: {differing}")
 
 
-def check_labels(model: MultimodalModel, dataset: Dataset[Batch], samples: Sequence[Batch]) -> list[str]:
+class Look(NamedTuple):
+    """Over how many training samples a statement holds.
+
+    Attributes:
+        seen: that were looked at.
+        total: that there are.
+        exact: whether no draw of a transform could show more of those that were looked at.
+        enough: whether they showed what was looked for.
+    """
+
+    seen: int
+    total: int
+    exact: bool
+    enough: bool
+
+    @property
+    def certain(self) -> bool:
+        return self.exact and self.seen == self.total
+
+    def __str__(self) -> str:
+        part = f"the {self.seen} of {self.total} training samples looked at"
+        return f"the {self.total} training samples" if self.certain else part
+
+
+def look_for(dataset: Dataset[Batch], samples: Sequence[Batch], name: str, enough: Callable[[Batch], bool]) -> Look:
+    """Shows samples until they are enough: those that were looked at already, then all as they are read, for 3 s.
+
+    As they are read a label or map is opened alone where the dataset can do that, and no transform crops it.
+
+    Args:
+        dataset: that is trained on.
+        samples: packed, as `look_at` gives them.
+        name: of the label or map; samples without it are passed over.
+        enough: is shown a sample, packed or as it is read; whether no other is needed.
+    """
+    base, every = (dataset.dataset, dataset.every) if isinstance(dataset, EveryKth) else (dataset, 1)
+    total: int = len(dataset)  # type: ignore[arg-type]
+    done = [enough(sample) for sample in samples if name in sample]
+    packed = Look(len(done), total, isinstance(dataset, Sequence), any(done))
+    if packed.enough or not isinstance(base, DenseDataset):
+        return packed
+    end, there = time.monotonic() + PATIENCE, False
+    for seen, index in enumerate(_spread(total), 1):
+        sample = read_alone(base, index * every, name)
+        there |= name in sample
+        if name in sample and enough(sample):
+            return Look(seen, total, True, True)
+        if time.monotonic() > end or (not there and seen == MOST_FRAMES):
+            break
+    return Look(seen, total, True, False) if there else packed  # a transform makes the others
+
+
+def _spread(total: int) -> Iterator[int]:
+    """All of 0..total-1, any beginning of which lies all over them: steps by the golden ratio."""
+    step = max(1, round(0.618034 * total))
+    while math.gcd(step, total) > 1:
+        step += 1
+    return (number * step % total for number in range(total))
+
+
+def check_labels(
+    model: MultimodalModel, dataset: Dataset[Batch], samples: Sequence[Batch], *, cache: str | Path | None = None
+) -> list[str]:
     """Which classes the labels of training samples hold.
 
     Args:
         model: its heads for classes are asked for their targets.
         dataset: of the samples.
         samples: packed, as `look_at` gives them.
+        cache: the file of `count_labels`, whose count of all labels is taken where there is one.
 
     Returns:
         Warnings: classes without a pixel, or no pixel with a class, in the samples looked at.
@@ -142,31 +208,86 @@ def check_labels(model: MultimodalModel, dataset: Dataset[Batch], samples: Seque
     Raises:
         ValueError: the whole dataset was looked at, and not one pixel has a class.
     """
-    total: int = len(dataset)  # type: ignore[arg-type]
-    frames = f"the {total}" if total == len(samples) else f"{len(samples)} of the {total}"
-    warnings = []
-    for name, task in model.tasks.items():
-        labels = (
-            [sample[task.target] for sample in samples if task.target in sample] if isinstance(task, Classes) else []
-        )
-        if not labels:
-            continue
-        ids = torch.cat([label.unique() for label in labels]).unique()
-        found = set(ids[(ids >= 0) & (ids < task.channels)].tolist())
-        if not found and total == len(samples):
-            raise ValueError(
-                f"head {name!r} has nothing to learn: of {frames} training samples no pixel of {task.target!r} has a "
-                f"class of 0..{task.channels - 1}, they hold {ids.tolist()[:5]}; are ids or void declared wrongly?"
-            )
-        names = getattr(dataset, "metainfo", {}).get("classes") or [str(k) for k in range(task.channels)]
-        absent = [names[k] for k in range(task.channels) if k not in found]
-        if absent:
-            which = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-            sure = "" if total == len(samples) else ", which may lie in others"
-            warnings.append(
-                f"{len(absent)} of {task.channels} classes have no pixel in {frames} training samples{sure}: {which}"
-            )
-    return warnings
+    heads = {name: task for name, task in model.tasks.items() if isinstance(task, Classes)}
+    return [told for name, task in heads.items() for told in _absent(name, task, dataset, samples, cache)]
+
+
+def _absent(
+    head: str, task: Classes, dataset: Dataset[Batch], samples: Sequence[Batch], cache: str | Path | None
+) -> Iterator[str]:
+    """Of one head, see `check_labels`."""
+    ids: set[int] = set()
+
+    def enough(sample: Batch) -> bool:
+        ids.update(np.unique(np.asarray(sample[task.target])).tolist())
+        return ids.issuperset(range(task.channels))
+
+    counted = kept_counts(dataset, cache) if cache is not None and isinstance(dataset, DenseDataset) else None
+    if counted is not None and task.target == "label":
+        ids.update(k for k, pixels in enumerate(counted.pixels) if pixels)
+        look = Look(len(dataset), len(dataset), True, False)  # type: ignore[arg-type]
+    else:
+        look = look_for(dataset, samples, task.target, enough)
+    absent = [k for k in range(task.channels) if k not in ids]
+    if not look.seen or not absent:
+        return
+    if len(absent) < task.channels:
+        names = getattr(dataset, "metainfo", {}).get("classes") or list(map(str, range(task.channels)))
+        which = ", ".join(str(names[k]) for k in absent)
+        yield f"{len(absent)} of {task.channels} classes have no pixel in {look}: {which}"
+        return
+    told = (
+        f"head {head!r} has nothing to learn: in {look} no pixel of {task.target!r} has a class of "
+        f"0..{task.channels - 1}, they hold {sorted(ids)[:5]}; are ids or void declared wrongly?"
+    )
+    if look.certain:
+        raise ValueError(told)
+    yield told
+
+
+def check_measured(model: MultimodalModel, dataset: Dataset[Batch], samples: Sequence[Batch]) -> list[str]:
+    """Whether the maps that heads are to predict were measured anywhere.
+
+    Args:
+        model: its heads for maps are asked for their targets.
+        dataset: of the samples.
+        samples: packed, as `look_at` gives them.
+
+    Returns:
+        Warnings: maps without a measured value in the samples looked at.
+
+    Raises:
+        ValueError: the whole dataset was looked at, and not one value of a map was measured.
+    """
+    heads = {name: task for name, task in model.tasks.items() if isinstance(task, Map)}
+    return [told for name, task in heads.items() for told in _unmeasured(name, task, model, dataset, samples)]
+
+
+def _unmeasured(
+    head: str, task: Map, model: MultimodalModel, dataset: Dataset[Batch], samples: Sequence[Batch]
+) -> Iterator[str]:
+    """Of one head, see `check_measured`."""
+    meaning = model.data_preprocessor.meaning(task.target)
+
+    def enough(sample: Batch) -> bool:
+        valid = sample.get(f"{task.target}_valid")
+        mask = measured(_packed(sample[task.target]), None if valid is None else _packed(valid), meaning)
+        return mask is None or bool(mask.any())
+
+    look = look_for(dataset, samples, task.target, enough)
+    if not look.seen or look.enough:
+        return
+    told = f"head {head!r} has nothing to learn: in {look} no value of {task.target!r} was measured"
+    if look.certain:
+        raise ValueError(told)
+    yield told
+
+
+def _packed(
+    x: np.ndarray | Tensor,  # [H, W] or [H, W, C], or packed [C, H, W]
+) -> Tensor:
+    """A map as it is read, or packed, as a batch of one, [1, C, H, W]."""
+    return x[None] if isinstance(x, Tensor) else torch.from_numpy(np.atleast_3d(x)).movedim(-1, 0)[None]
 
 
 def check_damage(model: MultimodalModel, samples: Sequence[Batch]) -> None:

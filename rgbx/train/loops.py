@@ -84,11 +84,12 @@ def training_step(
         raise ValueError(
             "a discriminator needs an optimizer of its own: optim_wrapper=dict(constructor=AdversarialConstructor, ...)"
         )
-    with wrapper.optim_context(model), frozen(network.opponents):
+    opponents = [p for opponent in network.opponents for p in opponent.parameters()]
+    with wrapper.optim_context(model), frozen(opponents):
         losses, shown = model(**batch, mode="generator")
     logged = _update(wrapper, losses, guard)
-    wrapper = optim_wrapper["discriminator"]
-    with wrapper.optim_context(model):
+    wrapper, known = optim_wrapper["discriminator"], set(map(id, opponents))
+    with wrapper.optim_context(model), frozen(p for p in network.parameters() if id(p) not in known):
         losses = model(**batch, shown=shown, mode="discriminator")
     told = _update(wrapper, losses, guard, "discriminator").get("loss")
     return logged if told is None else logged | {"discriminator": told.detach()}
@@ -113,9 +114,9 @@ def still_step(model: MultimodalModel, data: Batch, options: Options) -> Callabl
 
 
 @contextmanager
-def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """No gradients for the modules' parameters; they still flow through them to their inputs."""
-    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """No gradients for the parameters; they still flow through their modules to the inputs."""
+    trained = [p for p in parameters if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
     try:

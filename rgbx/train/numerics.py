@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rgbx._runs import find_last
 from rgbx._text import one_of
-from rgbx._types import State
+from rgbx._types import Options, State
 from rgbx.train.distributed import unwrap
 from rgbx.train.optim import is_of_opponent
 
@@ -66,7 +66,7 @@ class FiniteGuard(Hook):
         ValueError: another policy or limit.
     """
 
-    priority = "LOWEST"  # sees what an average of the weights has put into a checkpoint
+    priority = "LOW"  # after averages of the weights, before checkpoints
 
     def __init__(self, policy: str = "stop", limit: int = LIMIT) -> None:
         if policy not in POLICIES:
@@ -78,21 +78,25 @@ class FiniteGuard(Hook):
         self._buffers: dict[str, Tensor] = {}
         self._statistics: dict[str, Tensor] = {}
         self._saved: dict[str, Tensor] = {}
-        self._constant: frozenset[str] | None = None
+        self._constant: frozenset[str] | None = None  # buffers that are infinite on purpose; None before training
         self._findings: dict[str, Finding] = {}
         self._samples: tuple[str, ...] = ()
         self._over, self._left_out = True, False
 
     def before_train(self, runner: Runner) -> None:
-        """Learns which buffers there are: those that checkpoints hold, as others are constant."""
+        """Learns which buffers there are: those that checkpoints hold, as others are constant.
+
+        Statistics are of the weights' type, so that a GPU computes all their norms at once.
+        """
         network, self._runner = unwrap(runner.model), runner
+        dtype = next(network.parameters()).dtype
         kept = network.state_dict().keys()
         self._buffers = {name: buffer for name, buffer in network.named_buffers() if name in kept}
         self._constant = frozenset(_infinite(self._buffers))
         self._statistics = {
             name: buffer
             for name, buffer in self._buffers.items()
-            if buffer.is_floating_point() and name not in self._constant
+            if buffer.dtype == dtype and name not in self._constant
         }
         self._saved, self._over = {}, True
 
@@ -143,24 +147,28 @@ class FiniteGuard(Hook):
             return False
         return True
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Refuses to go on with weights that the last update made infinite, in all processes alike; raises as below."""
+        self._check_kept(runner, runner.epoch + 1, unwrap(runner.model).state_dict())
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: State) -> None:
-        """Refuses to save weights that the last update made infinite.
+        """Refuses to save such weights.
 
         Raises:
             NonFiniteError: weights, running statistics or their averages that are not finite.
         """
+        for key in ("state_dict", "ema_state_dict"):
+            self._check_kept(runner, checkpoint["meta"]["epoch"], checkpoint.get(key, {}))
+
+    def _check_kept(self, runner: Runner, epoch: int, tensors: State) -> None:
         if self._constant is None:
             return
-        bad = [
-            name
-            for key in ("state_dict", "ema_state_dict")
-            for name in _infinite(checkpoint.get(key, {}))
-            if name.removeprefix("module.") not in self._constant
-        ]
+        found = _infinite(tensors)
+        bad = [name for name in found if name.removeprefix("module.") not in self._constant]
         if bad:
             raise NonFiniteError(
-                f"training has diverged: by the last updates of epoch {checkpoint['meta']['epoch']}, {_listed(bad)} "
-                f"of the model are not finite. They are not saved; {_newest(runner)}. {self._advice((), final=True)}"
+                f"training has diverged: by the last updates of epoch {epoch}, {_listed(bad)} of the model are not "
+                f"finite. They are not saved; {_newest(runner)}. {self._advice((), final=True)}"
             )
 
     def _numbers(self, wrapper: OptimWrapper) -> list[Tensor]:
@@ -264,13 +272,13 @@ class Average(ExponentialMovingAverage):
     Of infinity and infinity its mean is NaN.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         for name in _infinite(self.avg_parameters):
             del self.avg_parameters[name]
 
 
-def build_guard(given: str | Mapping[str, Any]) -> FiniteGuard:
+def build_guard(given: str | Options) -> FiniteGuard:
     """What a config's `on_nonfinite` says: a policy, or ``dict(policy="skip", limit=10)``.
 
     Raises:
@@ -290,7 +298,7 @@ def _norms(
     return list(torch._foreach_norm(given)) if given else []
 
 
-def _infinite(tensors: Mapping[str, Any]) -> list[str]:
+def _infinite(tensors: State) -> list[str]:
     """Names of the tensors whose norm is not finite."""
     floating = {name: x.detach() for name, x in tensors.items() if isinstance(x, Tensor) and x.is_floating_point()}
     norms = _norms(floating.values())

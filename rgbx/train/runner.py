@@ -20,20 +20,23 @@ from mmengine.visualization import LocalVisBackend
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from rgbx._lock import locked
 from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
+from rgbx._whole import remove_left
 from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
-from rgbx.train.console import progress, shorten_console
+from rgbx.train.console import progress, shorten_console, tell_full_disks_once
 from rgbx.train.data_check import (
     check_classes,
     check_damage,
     check_labels,
     check_maps,
+    check_measured,
     check_norms,
     check_sizes,
     look_at,
@@ -44,6 +47,8 @@ from rgbx.train.numerics import Average, FiniteGuard, build_guard
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 from rgbx.train.stopping import TrainingStopped
+
+CLASS_COUNTS = "class_counts.json"  # in a work directory: the pixels of each class in the training labels
 
 ensure_torchvision()  # mmengine imports it to log its version
 
@@ -74,7 +79,7 @@ class Runner(ResumableRunner):
             cfg = Config(dict(cfg), format_python_code=False)
         model, loader = cfg.get("model"), cfg.get("train_dataloader")
         if isinstance(model, dict) and isinstance(loader, dict):
-            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, "class_counts.json"))
+            resolve_class_weights(model, loader["dataset"], cache=Path(cfg.work_dir, CLASS_COUNTS))
         with trusting(bool(cfg.get("trust_checkpoint", False))):
             return super().from_cfg(cfg)
 
@@ -115,6 +120,7 @@ class Runner(ResumableRunner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
+        tell_full_disks_once(logger)
         own = logging.getLogger("rgbx")  # what evaluations print
         own.handlers, own.propagate = list(logger.handlers), False
         own.setLevel(logging.DEBUG)  # the handlers choose
@@ -195,7 +201,9 @@ class Runner(ResumableRunner):
                 hook.check_metric(model.tasks, self.val_loop.dataloader.dataset.metainfo)
         if not self.keeps_scalars:
             warnings.append("visualizer.vis_backends lacks LocalVisBackend: no scalars are kept, no curves.png drawn")
-        for warning in [*warnings, *check_labels(model, loader.dataset, samples["train_dataloader"])]:
+        seen, counts = samples["train_dataloader"], Path(self.work_dir, CLASS_COUNTS)
+        warnings += check_labels(model, loader.dataset, seen, cache=counts)
+        for warning in [*warnings, *check_measured(model, loader.dataset, seen)]:
             self.logger.warning(warning)
 
     @property
@@ -251,14 +259,22 @@ class Runner(ResumableRunner):
     def train(self) -> nn.Module:
         """Trains to the end; returns the model.
 
-        mmengine's method, but for what it asks of models.
+        mmengine's method, but for what it asks of models. No other training may be at work in the work directory.
 
         Raises:
-            ValueError: the config has nothing to train.
+            ValueError: the config has nothing to train, or another training is at work there.
             TrainingStopped: SIGTERM, SIGHUP or SIGUSR1 asked it to end; its state is saved.
         """
         if self._train_loop is None:
             raise ValueError("the config has nothing to train: it lacks train_dataloader, train_cfg and optim_wrapper")
+        if self.rank:
+            return self._train()
+        with locked(Path(self.work_dir), "another training", alone=True):
+            for part in remove_left(Path(self.work_dir)):
+                self.logger.info(f"Removed {part}, which a process that was killed had left.")
+            return self._train()
+
+    def _train(self) -> nn.Module:
         self._train_loop = self.build_train_loop(self._train_loop)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         self.scale_lr(self.optim_wrapper, self.auto_scale_lr)

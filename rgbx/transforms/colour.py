@@ -1,6 +1,6 @@
 """Changes of colour, of 8-bit maps alone: drawn here from the sample's generator, computed by one of three libraries.
 
-OpenCV computes what albumentations 2.0.8 does, to the bit; torchvision turns the hue of floats, see docs/dependencies.md.
+OpenCV computes what albumentations 2.0.8 does, to the bit; torchvision turns the hue of floats (docs/dependencies.md).
 """
 
 from __future__ import annotations

@@ -31,7 +31,12 @@ def cache(tmp_path, monkeypatch):
 
 def serve_from(monkeypatch, address):
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (
+        "constants",
+        "file_download",
+    ):  # the second has a name of its own in older releases of huggingface_hub
+        template = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+        monkeypatch.setattr(template, address + "/{repo_id}/resolve/{revision}/{filename}", raising=False)
 
 
 def closed_port():

@@ -162,7 +162,8 @@ def test_what_is_stated_as_it_was_planned_is_taken(folder, tmp_path, monkeypatch
         arguments = parse("train", [str(folder), *stated])
         assert rgbx.cli.train._config_of(arguments).resolve() == config.resolve()
         arguments.config = str(config)
-        assert rgbx.cli.train.configure(arguments).get("device") == ("cpu" if "--device" in stated else None)
+        rgbx.cli.train.configure(read := rgbx.cli.train.read_config(arguments), arguments)
+        assert read.get("device") == ("cpu" if "--device" in stated else None)
     (tmp_path / "work_dirs/my frames/plan.json").unlink()
     with pytest.raises(ConfigError, match=r"otherwise than --budget 5\.0 s \(the plan: not told\)"):
         rgbx.cli.train._config_of(parse("train", [str(folder), "--budget", "5s"]))

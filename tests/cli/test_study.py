@@ -20,6 +20,7 @@ from rgbx.cli.study_runs import method_overrides, read_study, resolve_runs
 from rgbx.study.commands import Commands
 from rgbx.study.declaration import OPTIONAL, as_options
 from rgbx.study.runs import read_state
+from rgbx.train.stopping import REQUESTS
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs/studies").glob("*.py"))
@@ -319,20 +320,18 @@ def test_environment_of_runs(monkeypatch):
         child_environment("cuda:2", 1, given)
 
 
-def test_termination_is_an_interruption(write_study, calls, tmp_path):
+def test_a_scheduler_may_end_it(write_study, calls, tmp_path, monkeypatch):
+    """By each signal that a training ends by, with its exit code."""
     path = write_study()
+    for number in REQUESTS:
 
-    def terminated(self, name, arguments, log):
-        signal.raise_signal(signal.SIGTERM)
-        return 0
+        def signalled(self, name, arguments, log, number=number):
+            signal.raise_signal(number)
+            return 0
 
-    calls_before = FakeCommands.__call__
-    FakeCommands.__call__ = terminated
-    try:
-        assert main(options(path, tmp_path)) == 130
-    finally:
-        FakeCommands.__call__ = calls_before
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        monkeypatch.setattr(FakeCommands, "__call__", signalled)
+        assert main(options(path, tmp_path)) == 75
+        assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -1,6 +1,8 @@
 import argparse
+import errno
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -10,10 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.visualization import LocalVisBackend
 from processes import FORKS
 from small_models import LABELS, small
 
 import rgbx.cli.train
+from rgbx._digest import fault_of
+from rgbx._runs import checkpoints_in
 from rgbx.backbones._timm import timm
 from rgbx.cli.arguments import build_parser
 from rgbx.cli.train import _uses, main, resume_hint
@@ -80,6 +85,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(write_config, work_dir, 
     assert re.search(
         r"WARNING - checkpoint \S*epoch_2\.pth is damaged: its bytes .*; going on from \S*epoch_1\.pth", log
     )
+    assert [fault_of(work_dir / name) for name in checkpoints(work_dir)] == ["", ""]  # two are kept, and intact
     again = torch.load(work_dir / "epoch_2.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(again[name], x) for name, x in whole.items())
 
@@ -288,8 +294,8 @@ def wait_for(path, running, seconds=60):
         time.sleep(0.02)
 
 
-def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
-    """Ctrl-C ends with a sentence and exit code 130; a kill leaves the last whole epoch."""
+def test_ctrl_c_and_kill(write_config, work_dir, start_tool, capsys):
+    """Ctrl-C ends with a sentence and exit code 130; a kill leaves the last whole epoch, and a folder to go on in."""
     config = write_config(
         "train_cfg.update(max_epochs=100000)\n"
         "train_dataloader.update(num_workers=1, persistent_workers=True)\n"
@@ -312,10 +318,56 @@ def test_ctrl_c_and_kill(write_config, work_dir, start_tool):
     again = FORKS.Process(target=main, args=([*map(str, command[1:]), "--resume"],))
     again.start()
     wait_for(work_dir / f"epoch_{newest + 1}.pth", again.is_alive)
+    kept = sorted(work_dir.rglob("*.log"))
+    assert main([*map(str, command[1:]), "--overwrite"]) == 2
+    error = capsys.readouterr().err.strip()
+    since = r"since [\d-]{10} [\d:]{8}: "
+    assert re.search(rf"{work_dir}: another training is still at work \(process {again.pid} on \S+ {since}", error)
+    assert sorted(work_dir.rglob("*.log")) == kept and (work_dir / "last_checkpoint").exists()
     again.kill()
     again.join()
     for name in checkpoints(work_dir):
         torch.load(work_dir / name, weights_only=True)
+    (work_dir / f".epoch_9.pth.{'f' * 32}.part").write_bytes(b"torn")  # as a kill in the midst of writing leaves it
+    assert main([*map(str, command[1:]), "--resume", "--cfg-options", "train_cfg.max_epochs=1"]) == 0
+    assert not [path for path in work_dir.iterdir() if path.name.startswith(".") or path.name == "lock"]
+    log = "".join(path.read_text() for path in work_dir.rglob("*.log"))
+    assert f"Removed .epoch_9.pth.{'f' * 32}.part, which a process that was killed had left." in log
+
+
+def leave_with_small_files(arguments, errors):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    leave(arguments, errors)
+
+
+def test_a_full_disk_ends_in_a_sentence(write_config, work_dir, tmp_path, capsys, monkeypatch):
+    command = [str(write_config("model.update(width=2000)")), "--work-dir", str(work_dir), "--cfg-options"]
+    assert main([*command, "train_cfg.max_epochs=1"]) == 0
+    before = {path: path.read_bytes() for path in checkpoints_in(work_dir)}
+    (best,) = (path.name for path in before if path.name.startswith("best_"))
+    intact = f"; intact in its folder: epoch_1.pth and {best}"
+    process = FORKS.Process(
+        target=leave_with_small_files, args=([*command, "train_cfg.max_epochs=2", "--resume"], tmp_path / "errors.txt")
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 2
+    said = (tmp_path / "errors.txt").read_text()
+    form = (
+        rf"error: {work_dir}/epoch_2.pth: File too large: 3\d{{5}} bytes are to be written, \d+ bytes are free{intact}"
+    )
+    assert re.fullmatch(form, said.strip().splitlines()[-1]) and "Traceback" not in said
+    assert {path: path.read_bytes() for path in checkpoints_in(work_dir)} == before
+    assert not [path for path in work_dir.iterdir() if path.name.startswith(".")]
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as writing to an open file says it
+
+    monkeypatch.setattr(LocalVisBackend, "add_scalars", full)
+    capsys.readouterr()
+    assert main([*command, "train_cfg.max_epochs=2", "--resume"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.fullmatch(rf"error: {work_dir}: No space left on device: \d+ bytes are free{intact}", said)
 
 
 def leave(arguments, errors):

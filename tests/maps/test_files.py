@@ -410,6 +410,10 @@ def test_tiff_of_any_type(tmp_path, dtype, order):
     values = np.array([[0, 1, 127], [100, 3, 5]]).astype(dtype)
     values[1, 0] = np.iinfo(dtype).min if dtype in (np.int8, np.int16, np.int32) else 90
     (tmp_path / "a.tiff").write_bytes(tiff(values, order=order))
+    if dtype == np.uint32 and cv2.__version__ < "5":
+        with pytest.raises(ValueError, match=r"a\.tiff: .* TIFF of 32-bit numbers without sign, .* OpenCV 5 does"):
+            read_image(tmp_path / "a.tiff")
+        return
     found = read_image(tmp_path / "a.tiff")
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, values)

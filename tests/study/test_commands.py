@@ -4,10 +4,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from killed import has_ended, wait_for
 from processes import FORKS
 
 import rgbx
@@ -17,13 +17,13 @@ from rgbx.study.commands import Commands, StoppedError
 
 POLITE = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
-print({name!r}, sys.argv[1:], flush=True)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
+    print({name!r}, sys.argv[1:], flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("saved", flush=True)
-    raise SystemExit(130)
+    raise SystemExit(75)
 """
 STUBBORN = """
 import signal, time
@@ -32,13 +32,6 @@ for number in (signal.SIGINT, signal.SIGTERM):
 print({name!r}, flush=True)
 time.sleep(60)
 """
-
-
-def wait_for(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def start(commands, log):
@@ -66,7 +59,7 @@ def test_output_and_exit_code(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("script", "end"), [(POLITE, "saved\n"), (STUBBORN, "train\n")], ids=["polite", "stubborn"])
 def test_stop(tmp_path, monkeypatch, script, end):
-    """A child is asked to stop as by Ctrl-C, and killed where it does not; nothing is started afterwards."""
+    """A child is asked to stop as by a scheduler, and killed where it does not; nothing is started afterwards."""
     monkeypatch.setattr(module, "ENTRY", script)
     monkeypatch.setattr(module, "PATIENCE", 30.0 if script is POLITE else 0.1)
     log, commands = tmp_path / "log.txt", Commands(os.environ)
@@ -127,14 +120,6 @@ def test_children_and_their_workers_end_with_a_killed_study(tmp_path):
     wait_for(lambda: all(has_ended(number) for number in children))
     with locked(log.parent, "a study"):
         pass
-
-
-def has_ended(number):
-    """Gone, or a zombie that nobody has asked for."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_children_import_what_the_study_does(tmp_path, monkeypatch):

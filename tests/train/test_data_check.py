@@ -1,6 +1,8 @@
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import small
@@ -8,6 +10,7 @@ from tiny import Halves, tiny_segmentor
 from torch.utils.data import DataLoader
 
 from rgbx.datasets import EveryKth, FolderDataset
+from rgbx.datasets.class_weights import count_labels, read_alone
 from rgbx.models import multimodal_translator
 from rgbx.train.data_check import (
     MOST_FRAMES,
@@ -15,10 +18,12 @@ from rgbx.train.data_check import (
     check_damage,
     check_labels,
     check_maps,
+    check_measured,
     check_norms,
     check_sizes,
     look_at,
 )
+from rgbx.transforms import PackSample
 
 
 def model(modalities=("rgb",), target="depth", **ranges):
@@ -136,16 +141,113 @@ def labelled(*labels):
 def test_labels_without_a_class_are_refused_and_absent_classes_told():
     network = tiny_segmentor(("rgb",), 3)
     void = labelled([255, 255], [255, 255])
-    with pytest.raises(
-        ValueError, match=r"nothing to learn: of the 2 training samples .* class of 0\.\.2, they hold \[255\]"
-    ):
+    message = r"nothing to learn: in the {} training samples.* class of 0\.\.2, they hold \[255\]"
+    with pytest.raises(ValueError, match=message.format(2)):
         check_labels(network, void, void)
     (warning,) = check_labels(network, void * 9, void)
-    assert warning == "3 of 3 classes have no pixel in 2 of the 18 training samples, which may lie in others: 0, 1, 2"
+    assert re.search(message.format("2 of 18"), warning)
     some = labelled([0, 255], [2, 0])
     assert check_labels(network, some, some) == ["1 of 3 classes have no pixel in the 2 training samples: 1"]
+    (warning,) = check_labels(network, some * 9, some)
+    assert warning == "1 of 3 classes have no pixel in the 2 of 18 training samples looked at: 1"
     every = labelled([0, 1], [2, 255])
     assert check_labels(network, every, every) == []
+
+
+class Scenes(Halves):
+    """Frames whose labels are void but where `shown` has the frame: classes; depth is measured in those as well."""
+
+    def __init__(self, shown, length=40, **options):
+        super().__init__(length=length, **options)
+        self.shown, self.opened = shown, []
+
+    def read(self, index):
+        self.opened.append(index)
+        sample = super().read(index)
+        classes = self.shown.get(index, ())
+        sample["label"] = np.full(self.size, 255, np.uint8)
+        sample["label"][0, : len(classes)] = classes
+        if not classes:
+            sample["depth"][:] = 0
+        return sample
+
+
+class Void(PackSample):
+    """What a crop might do: nothing of the label is left, nothing of depth."""
+
+    def __call__(self, sample, rng):
+        sample["label"][:] = 255
+        sample["depth"][:] = 0
+        return super().__call__(sample, rng)
+
+
+def scenes(shown):
+    """A dataset whose samples, when they are trained on, show nothing, and those that were looked at."""
+    dataset = Scenes(shown, transforms=[Void()])
+    samples = look_at(dataset)
+    dataset.opened.clear()
+    return dataset, samples
+
+
+def test_what_crops_hide_is_found_in_the_labels_as_they_are_read():
+    network = tiny_segmentor(("rgb", "depth"), 3)
+    assert check_labels(network, *scenes({39: (0, 1), 17: (2,)})) == []
+    dataset, samples = scenes({39: (0,), 17: (2,)})
+    assert check_labels(network, dataset, samples) == ["1 of 3 classes have no pixel in the 40 training samples: right"]
+    assert sorted(dataset.opened) == list(range(40))
+    with pytest.raises(ValueError, match="nothing to learn: in the 40 training samples no pixel of 'label'"):
+        check_labels(network, *scenes({}))
+    dataset, samples = scenes({5: (0, 1, 2)})
+    with pytest.raises(ValueError, match="in the 20 training samples no pixel"):
+        check_labels(network, EveryKth(dataset, 2), samples[:3])
+    assert sorted(dataset.opened) == list(range(0, 40, 2))
+
+
+def test_time_that_is_over_is_told(monkeypatch):
+    """What was looked at by then lies all over the data."""
+    dataset, samples = scenes({39: (0,)})
+    clock = iter(range(100))
+    monkeypatch.setattr("rgbx.train.data_check.time.monotonic", lambda: next(clock))
+    (warning,) = check_labels(tiny_segmentor(("rgb", "depth"), 3), dataset, samples)
+    assert "nothing to learn: in the 4 of 40 training samples looked at no pixel" in warning
+    gaps = np.diff([0, *sorted(dataset.opened), 40])
+    assert len(dataset.opened) == 4 and gaps.max() <= 20
+
+
+def test_a_count_of_all_labels_that_is_there_is_taken(tmp_path):
+    dataset, samples = scenes({39: (0,), 17: (2,)})
+    count_labels(dataset, cache=tmp_path / "counts.json")
+    dataset.opened.clear()
+    (warning,) = check_labels(tiny_segmentor(("rgb", "depth"), 3), dataset, samples, cache=tmp_path / "counts.json")
+    assert warning == "1 of 3 classes have no pixel in the 40 training samples: right" and not dataset.opened
+
+
+def test_of_files_the_labels_alone_are_opened(monkeypatch):
+    dataset = FolderDataset(Path(__file__).parents[2] / "data/samples", "test")
+    opened, read = [], dataset.read_frame
+    monkeypatch.setattr(dataset, "read_frame", lambda frame, names: opened.append(names) or read(frame, names))
+    assert np.array_equal(read_alone(dataset, 1, "label")["label"], dataset.read(1)["label"])
+    assert read_alone(dataset, 1, "depth")["depth"].shape == dataset.read(1)["depth"].shape
+    assert read_alone(dataset, 1, "nothing") == {}
+    assert [names for names in opened if len(names) == 1] == [["label"], ["depth"]]
+
+
+def test_a_map_that_was_measured_nowhere_is_refused():
+    network = model(("rgb",))
+    with pytest.raises(ValueError, match=r"head 'depth' has nothing to learn: in the 40 training .* no value of 'dep"):
+        check_measured(network, *scenes({}))
+    assert check_measured(network, *scenes({31: (1,)})) == []
+    empty = samples(depth=torch.full((1, 2, 2), torch.nan)) * 2
+    with pytest.raises(ValueError, match="in the 2 training samples no value"):
+        check_measured(network, empty, empty)
+    (warning,) = check_measured(network, empty * 4, empty)
+    assert "in the 2 of 8 training samples looked at no value of 'depth' was measured" in warning
+    some = samples(depth=torch.ones(1, 2, 2), depth_valid=torch.zeros(1, 2, 2, dtype=torch.bool))
+    some[0]["depth_valid"][0, 0, 0] = True
+    assert check_measured(network, some, some) == []
+    some[0]["depth_valid"][:] = False
+    with pytest.raises(ValueError, match="in the 1 training samples no value"):
+        check_measured(network, some, some)
 
 
 @pytest.mark.parametrize(

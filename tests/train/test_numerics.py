@@ -4,6 +4,7 @@ import copy
 import json
 import math
 
+import plain_objective  # noqa: F401
 import pytest
 import torch
 from mmengine.dist import get_rank
@@ -16,6 +17,7 @@ from test_resume import Interruption, assert_equal, training_state
 from tiny import tiny_segmentor
 
 from rgbx.cli.errors import run_command
+from rgbx.models import multimodal_segmentor
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.distributed import finish_together, unwrap
 from rgbx.train.loops import training_step
@@ -136,21 +138,23 @@ def test_a_resumed_run_leaves_out_the_same_and_counts_on(make_runner, tmp_path):
         return make_runner(
             name,
             on_nonfinite=dict(policy=SKIP, limit=limit),
-            custom_hooks=[Fault("loss_depth", [1, 2, 7]), *hooks],
+            custom_hooks=[Fault("loss_depth", [1, 2, 6]), *hooks],
             ema=True,
             **values,
         )
 
     make("straight").train()
     with pytest.raises(KeyboardInterrupt):
-        make("stopped", Interruption(epoch=2)).train()
+        hooks = dict(checkpoint=dict(HOOKS["checkpoint"], step_interval=1))
+        make("stopped", Interruption(epoch=2), default_hooks=hooks).train()
+    assert (tmp_path / "stopped/epoch_2_iter_7.pth").is_file()  # after the third one that is left out
     runner = make("stopped", resume=True)
     runner.train()
     assert runner.message_hub.get_info(SKIPPED) == 3
     assert_equal(*(training_state(tmp_path / name / "epoch_3.pth") for name in ("straight", "stopped")))
     with pytest.raises(KeyboardInterrupt):
         make("limited", Interruption(epoch=1)).train()
-    with pytest.raises(NonFiniteError, match=r"epoch 3, iteration 2 of 3: .*; The update|2 steps were left out before"):
+    with pytest.raises(NonFiniteError, match=r"epoch 3, iteration 1 of 3: .* not made, 2 steps were left out before"):
         make("limited", limit=2, resume=True).train()
     path = tmp_path / "stopped/epoch_3.pth"
     state = torch.load(path, weights_only=True)
@@ -214,6 +218,12 @@ def test_weights_that_the_last_update_made_infinite_are_not_saved(make_runner, t
     assert sorted(path.name for path in (tmp_path / "last").glob("epoch*")) == ["epoch_1.pth"]
     message = make(3, "before")
     assert "epoch 2, iteration 2 of 3: since an earlier update backbone.conv.weight" in message
+    runner = make_runner("average", epochs=2, ema=True)
+    runner.train()
+    found_hook(runner, EMAHook).ema_model.module.backbone.conv.bias.fill_(NAN)
+    with pytest.raises(NonFiniteError, match=r"updates of epoch 7, backbone.conv.bias of the model are not finite"):
+        runner.save_checkpoint(runner.work_dir, "more.pth", meta=dict(epoch=7))
+    assert not (tmp_path / "average/more.pth").exists()
     assert all(finite(path) for path in tmp_path.glob("*/*.pth"))
 
 
@@ -249,23 +259,29 @@ def test_what_is_left_out_is_not_logged_as_a_number(make_runner, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("what", "generator", "discriminator"), [("loss_l1_edge", False, False), ("loss_discriminator", True, False)]
+    ("what", "generator"), [("loss_l1_edge", False), ("loss_discriminator", True), ("loss_judged_told", True)]
 )
-def test_two_optimizers(tmp_path, what, generator, discriminator):
-    """A generator that is left out leaves its opponent out as well; an opponent's own statistics are set back."""
-    model = dict(discriminator=dict(width=4, layers=2, spectral_norm=True))
-    runner = Runner.from_cfg(
-        settings(tmp_path, epochs=2, model=model, on_nonfinite=SKIP, custom_hooks=[Fault(what, [4]), Compared(4)])
-    )
+def test_two_optimizers(make_runner, tmp_path, what, generator):
+    """A generator that is left out leaves its opponent out as well; an opponent leaves out its own changes alone."""
+    hooks = dict(on_nonfinite=SKIP, custom_hooks=[Fault(what, [4]), Compared(4)])
+    if what == "loss_judged_told":  # a network with running statistics, and an opponent beside it
+        model = dict(type=multimodal_segmentor, backbone="test_resnet", objectives=["judged"])
+        runner = make_runner("run", epochs=2, model=model, **hooks)
+    else:
+        model = dict(discriminator=dict(width=4, layers=2, spectral_norm=True))
+        runner = Runner.from_cfg(settings(tmp_path / "run", epochs=2, model=model, **hooks))
     runner.train()
     assert runner.message_hub.get_info(SKIPPED) == 1
     changed = found_hook(runner, Compared).changed
-    assert any(".opponent." not in name for name in changed) == generator
-    assert any(".opponent." in name for name in changed) == discriminator
-    assert finite(tmp_path / "epoch_2.pth")
+    assert any(name.endswith(".weight") and ".opponent." not in name for name in changed) == generator
+    assert any(name.endswith(".running_var") for name in changed) == (what == "loss_judged_told")
+    assert not any(".opponent." in name for name in changed)
+    assert finite(tmp_path / "run/epoch_2.pth")
+
+
+def test_a_discriminator_that_is_not_finite_stops_a_run(tmp_path):
     with pytest.raises(NonFiniteError, match=r"discriminator's loss_discriminator \(nan\)"):
-        hooks = [Fault("loss_discriminator", [0])]
-        Runner.from_cfg(settings(tmp_path / "stopped", custom_hooks=hooks)).train()
+        Runner.from_cfg(settings(tmp_path, custom_hooks=[Fault("loss_discriminator", [0])])).train()
 
 
 class Compared(Hook):

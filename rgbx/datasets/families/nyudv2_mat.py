@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,16 +21,16 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from rgbx._files import read_file
+from rgbx._files import MOST_BYTES, read_file
 from rgbx._text import nearest
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Common, DenseDataset, Sample
 from rgbx.maps import IGNORE_INDEX
-from rgbx.maps.files import MOST_PIXELS
 
 _FILE = "the published NYU Depth V2 file"
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
+_COMPRESSED, _STEP, _MOST_UNPACKED = 15, 2**20, 2**26  # of MATLAB 5: a type of data, and bytes
 _RANKS = {"images": 4, "depths": 3, "rawDepths": 3, "labels": 3}
 
 
@@ -139,11 +141,12 @@ class NYUDv2Mat(DenseDataset):
                         f"and at least {max(self.numbers)} frames"
                     )
                 kind, values = file[field].dtype, math.prod(shape[1:])
-                if kind.kind not in "iuf" or values > 3 * MOST_PIXELS:
+                if kind.kind not in "iuf" or values * kind.itemsize > MOST_BYTES:
                     raise ValueError(
                         f"{self.path}: field {field!r} has {values} values of {kind} per frame, expected real numbers "
-                        f"and at most {3 * MOST_PIXELS}"
+                        f"and at most {MOST_BYTES} bytes"
                     )
+                check_packing(file[field], f"{self.path}: field {field!r}")
 
 
 def read_class_mapping(path: str | Path) -> np.ndarray:
@@ -174,13 +177,12 @@ def _read_field(path: Path, field: str) -> np.ndarray:
     """One row of integers from a MATLAB 5 file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it goes with nyu_depth_v2_labeled.mat")
-    load = needed("scipy.io", _FILE).loadmat
-    with reading_matlab(path):
-        content = load(io.BytesIO(read_file(path)))
+    content = read_matlab(path, _FILE)
     if field not in content:
         raise ValueError(f"{path}: no field {field!r}; it has {sorted(key for key in content if key[:1] != '_')}")
     values = content[field]
-    if values.dtype.kind not in "iuf" or not values.size or not np.isin(values, np.arange(2**16)).all():
+    right = values.dtype.kind in "iuf" and 0 < values.size <= 2**16 and np.isin(values, np.arange(2**16)).all()
+    if not right:
         raise ValueError(
             f"{path}: field {field!r} must hold whole numbers 0..65535, found {values.dtype} {values.shape}"
         )
@@ -192,6 +194,62 @@ def _open(path: Path) -> Any:
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path}: not a MATLAB v7.3 (HDF5) file")
     return h5py.File(path, "r")
+
+
+def check_packing(data: Any, where: str) -> None:
+    """Refuses a dataset of an HDF5 file that unpacks to more than its shape says, or that other files hold.
+
+    Args:
+        data: of h5py.
+        where: begins the messages.
+
+    Raises:
+        ValueError: it is in parts of more than `MOST_BYTES`, packed twice, or not in this file.
+    """
+    made = data.id.get_create_plist()
+    packed = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    if data.chunks is not None and math.prod(data.chunks) * data.dtype.itemsize > MOST_BYTES:
+        raise ValueError(f"{where} is in parts {data.chunks} of {data.dtype}; expected at most {MOST_BYTES} bytes each")
+    if len(set(packed)) < len(packed):
+        raise ValueError(f"{where} is packed twice in the same way; save it anew")
+    if data.is_virtual or made.get_external_count():
+        raise ValueError(f"{where} is not in this file, but in others; copy it as a whole")
+
+
+def read_matlab(path: Path, what: str, **options: Any) -> dict[str, Any]:
+    """What `scipy.io.loadmat` makes of a MATLAB 5 file, if it does not unpack to far too much.
+
+    Args:
+        path: of the file.
+        what: needs the file, see `needed`.
+        options: of `loadmat`.
+
+    Raises:
+        ImportError, OSError, ValueError: naming the file.
+    """
+    load = needed("scipy.io", what).loadmat
+    data = read_file(path)
+    with reading_matlab(path):
+        _check_unpacked(data)
+        found: dict[str, Any] = load(io.BytesIO(data), **options)
+    return found
+
+
+def _check_unpacked(data: bytes) -> None:
+    """Unpacks each variable of a MATLAB 5 file in small steps, to refuse one without end (MAT-File Format, 1-8)."""
+    order = ">" if data[126:128] == b"MI" else "<"
+    position, unpacked = 128, 0
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from(f"{order}II", data, position)
+        position += 8 + length
+        if kind != _COMPRESSED:
+            continue
+        steps, left = zlib.decompressobj(), data[position - length : position]
+        while left and not steps.eof:
+            unpacked += len(steps.decompress(left, _STEP))
+            left = steps.unconsumed_tail
+            if unpacked > _MOST_UNPACKED:
+                raise ValueError(f"it unpacks to more than {_MOST_UNPACKED} bytes")
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from rgbx._files import inside
-from rgbx.datasets.families.nyudv2_mat import needed, reading_matlab
+from rgbx._files import MOST_BYTES, inside
+from rgbx.datasets.families.nyudv2_mat import check_packing, needed, read_matlab, reading_matlab
 from rgbx.datasets.families.sunrgbd import SUNRGBD_CLASSES, SUNRGBD_PALETTE, SunDepth
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
@@ -127,7 +127,11 @@ def read_toolbox_label(path: Path, place: int) -> np.ndarray:
     with reading_matlab(path), needed("h5py", "the toolbox of SUN RGB-D").File(path, "r") as file:
         try:
             references = file["SUNRGBD2Dseg"]["seglabel"]
-            stored = file[references[(place, 0) if references.shape[1] == 1 else (0, place)]][()].T
+            found = file[references[(place, 0) if references.shape[1] == 1 else (0, place)]]
+            check_packing(found, f"{path}: frame {place + 1}")
+            if found.nbytes > MOST_BYTES:
+                raise ValueError(f"its {found.nbytes} bytes are more than the {MOST_BYTES} that are read")
+            stored = found[()].T
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"{path}: no label of frame {place + 1} in SUNRGBD2Dseg.seglabel: {error}") from error
     if stored.ndim != 2 or not ((stored >= 0) & (stored <= 37) & (stored == np.floor(stored))).all():
@@ -156,9 +160,8 @@ def _relative(path: str) -> str:
 def _matlab(path: Path, field: str) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it is part of SUNRGBDtoolbox.zip")
-    load = needed("scipy.io", "the toolbox of SUN RGB-D").loadmat
-    with reading_matlab(path):
-        content = load(path, squeeze_me=True, struct_as_record=False, variable_names=[field])
+    plain = {"squeeze_me": True, "struct_as_record": False, "variable_names": [field]}
+    content = read_matlab(path, "the toolbox of SUN RGB-D", **plain)
     if field not in content:
         raise ValueError(f"{path}: no field {field!r}")
     return content[field]

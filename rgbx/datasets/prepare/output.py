@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,8 @@ from tqdm import tqdm
 
 from rgbx._files import FileInMemory, inside
 from rgbx._types import Options
-from rgbx.datasets.prepare.notes import CHECKSUMS, RECORD, Note, Notes, at_work, finish, identity, journal, read_notes
+from rgbx.datasets.prepare.notes import Note, Notes, at_work, finish, identity, journal, read_notes
 from rgbx.maps.files import file_hash, read_image, replace_file
-
-_PART = re.compile(r"\.(.+)\.[0-9a-f]{32}\.part")  # see `replace_file`
 
 
 class Content(NamedTuple):
@@ -114,7 +111,6 @@ def write_preparation(folder: str | Path, preparation: Preparation) -> Summary:
         check = _Check(folder, preparation, notes)
         compared = check.all()
         notes.origin = preparation.origin
-        _remove_parts(folder, names)
         written = 0
         with journal(work, notes) as note_down:
             for job in _shown(jobs, preparation.dataset):
@@ -201,16 +197,6 @@ def _is_same(path: Path, data: bytes) -> bool:
     except ValueError:
         return False
     return before.dtype == now.dtype and np.array_equal(before, now)
-
-
-def _remove_parts(folder: Path, names: Sequence[str]) -> None:
-    """Removes what a process that was killed had not yet renamed."""
-    own = {folder / name for name in (*names, CHECKSUMS, RECORD)}
-    for place in {path.parent for path in own}:
-        for path in place.glob(".*.part"):
-            match = _PART.fullmatch(path.name)
-            if match and place / match[1] in own:
-                path.unlink()
 
 
 def _write(job: Job, check: _Check, note_down: Callable[[Mapping[str, Note]], None]) -> int:
