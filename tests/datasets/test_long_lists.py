@@ -253,7 +253,7 @@ def open_in_child(root, kind, pipe):
 
 @pytest.mark.parametrize("kind", ["columns", "stems"])
 def test_memory_of_a_line(tmp_path, kind):
-    count = 50_000
+    count = 30_000
     load_benchmark().write_list(tmp_path, count, kind)
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=open_in_child, args=(tmp_path, kind, there))
