@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import posixpath
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
 MOST_PIXELS = 1 << 26  # of an image
 TEXT_LIMIT = 64 << 20
+LIST_LIMIT = 4 << 30  # of a list of frames, which is never in memory as one text
+_PIECE = 4 << 20  # bytes that are decoded at once
 _MARKS = (  # UTF-32's first, as it begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 _DRIVE = re.compile(r"[A-Za-z]:(/|$)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)  # a path that stays as it is, as nearly all are
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -103,15 +108,29 @@ def read_file(path: File, most: int = MOST_BYTES, what: str = "") -> bytes:
     """
     if isinstance(path, FileInMemory):
         return path.data
+    with _opened(path, most, what) as (file, size), _named(path):
+        return file.read(size)
+
+
+@contextmanager
+def _opened(path: str | Path, most: int, what: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file of at most so many bytes, and how many it has."""
     file = existing_file(path, what)
-    try:
+    with _named(path):
         size = file.stat().st_size
-        if size <= most:
-            with file.open("rb") as opened:
-                return opened.read(size)
+        if size > most:
+            raise ValueError(f"{f'{what} {path}'.strip()}: the file has {size} bytes; at most {most} are read")
+        opened = file.open("rb")
+    with opened:
+        yield opened, size
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OSError(error.errno, f"{path}: cannot be read ({error.strerror})") from None
-    raise ValueError(f"{f'{what} {path}'.strip()}: the file has {size} bytes; at most {most} are read")
 
 
 def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> str:
@@ -126,20 +145,57 @@ def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> s
         FileNotFoundError: no such file.
         ValueError: no regular file, too large, of another encoding, or no text; named with file and line.
     """
-    data = read_file(path, limit, what)
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = f"the byte 0x{data[error.start]:02x}" if error.start < len(data) else "a cut-off character"
-        advice = "; is it in a Windows code page such as cp1252? Save it as UTF-8" if encoding == "utf-8" else ""
-        raise ValueError(f"{path}:{line}: not {encoding.upper()}, found {found}{advice}") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"{path}:{line}: a NUL character; is this UTF-16 without a byte-order mark, or no text?")
-    return text
+    return "".join(_pieces(path, limit, what))
+
+
+def text_lines(path: str | Path, *, limit: int = LIST_LIMIT) -> Iterator[str]:
+    """The lines of a text file that may be too large for `read_text`, one after the other.
+
+    Args:
+        path: see `read_text`.
+        limit: the file's largest size in bytes; a line may have `TEXT_LIMIT` characters.
+
+    Raises:
+        FileNotFoundError: see `read_text`.
+        ValueError: see `read_text`, but after the lines before the mistake; or a line that is too long.
+    """
+    number, rest = 1, ""
+    for piece in _pieces(path, limit, ""):
+        *lines, rest = (rest + piece).split("\n")
+        yield from lines
+        number += len(lines)
+        if len(rest) > TEXT_LIMIT:
+            raise ValueError(f"{path}:{number}: a line of more than {TEXT_LIMIT} characters, the most that are read")
+    yield rest
+
+
+def _pieces(path: str | Path, limit: int, what: str) -> Iterator[str]:
+    """What `read_text` reads, in pieces."""
+    with _opened(path, limit, what) as (file, left):
+        encoding, line, bytes_line = "", 1, 1
+        while True:
+            with _named(path):
+                data = file.read(min(_PIECE, left))
+            left -= len(data)
+            if not encoding:
+                encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+                decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+            bytes_line += data.count(b"\n")
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                bad = error.object[error.start :]
+                found = f"the byte 0x{bad[0]:02x}" if bad else "a cut-off character"
+                advice = "; is it in a Windows code page such as cp1252? Save it as UTF-8" * (encoding == "utf-8")
+                at = bytes_line - bad.count(b"\n")
+                raise ValueError(f"{path}:{at}: not {encoding.upper()}, found {found}{advice}") from None
+            if "\0" in text:
+                at = line + text.count("\n", 0, text.index("\0"))
+                raise ValueError(f"{path}:{at}: a NUL character; is this UTF-16 without a byte-order mark, or no text?")
+            line += text.count("\n")
+            yield text
+            if not data:
+                return
 
 
 def read_json(path: str | Path, *, limit: int = TEXT_LIMIT, what: str = "") -> object:
@@ -208,15 +264,18 @@ def inside(root: str | Path, text: str, where: str) -> str:
     Raises:
         ValueError: nothing, a NUL, a drive's letter, or a path that leads out of the root.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     path = text.strip().replace("\\", "/")
     if not path:
         raise ValueError(f"{where}: expected a path inside {root}, found {text!r}")
-    if any(character < " " or character == "\x7f" for character in path) or not _is_encodable(path):
+    if _CONTROL.search(path) or not _is_encodable(path):
         raise ValueError(f"{where}: expected a path inside {root}, found control characters in {text!r}")
     if _DRIVE.match(path) or path.startswith("//"):
         raise ValueError(f"{where}: expected a path relative to {root}, found {text!r} with a drive or a server")
-    own = f"{Path(root).absolute().as_posix()}/"
-    path = posixpath.normpath(path.removeprefix(own).lstrip("/") or ".")
+    if path.startswith("/"):
+        path = path.removeprefix(f"{Path(root).absolute().as_posix()}/").lstrip("/")
+    path = posixpath.normpath(path or ".")
     if path == ".." or path.startswith("../"):
         raise ValueError(f"{where}: {text!r} leads out of {root}")
     return path

@@ -17,8 +17,8 @@ from rgbx.cli.arguments import SHOWN_KINDS, input_kind
 from rgbx.cli.errors import ConfigError
 from rgbx.datasets.files import FileDataset, MissingFileError
 from rgbx.datasets.folder import DECLARATION
+from rgbx.datasets.frame_files import FrameFiles
 from rgbx.datasets.frames import Frame as Listed
-from rgbx.datasets.frames import check_files
 from rgbx.datasets.layouts import build_dataset, split_names
 from rgbx.datasets.listing import distinct_ids, list_lines
 from rgbx.datasets.sample import DenseDataset
@@ -363,9 +363,10 @@ def _unlabelled(folder: Path, split: str, wanted: Sequence[str]) -> DenseDataset
         raise ValueError(f"{folder} has {', '.join(dataset.modalities)}; the model takes {', '.join(wanted)}")
     if isinstance(dataset, FileDataset):
         dataset.modalities = tuple(names)
-        if missing := check_files(dataset.frames, names)[0]:
+        files = FrameFiles(dataset.frames)
+        if missing := files.check(names):
             raise MissingFileError(missing)
-        if check_files(dataset.frames, ["label"])[0]:
+        if files.check(["label"]):
             dataset.label = None
     return dataset
 

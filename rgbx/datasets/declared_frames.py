@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from rgbx._files import inside, read_text
+from rgbx._files import inside, text_lines
 from rgbx._text import one_of
 from rgbx.datasets.declaration import SPLIT, Declaration, Streams
-from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import distinct_ids, lines_beside, list_lines
+from rgbx.datasets.frame_files import Folders
+from rgbx.datasets.frames import FilesOfStems, Frame, Origins, StemFrames, ids_of, two_of_one_stem
+from rgbx.datasets.listing import Lines, distinct_ids, lines_beside, list_lines
+from rgbx.datasets.texts import Texts, first_twice
 from rgbx.datasets.timestamps import (
     TIME_WORDS,
     Stamped,
@@ -22,7 +26,7 @@ from rgbx.datasets.timestamps import (
     stamped_columns,
     without_delay,
 )
-from rgbx.maps.folders import ANY, MAP_SUFFIXES, files_below, files_by_stem, join_name, split_name, suffixes_of
+from rgbx.maps.folders import ANY, MAP_SUFFIXES, FilesBelow, files_below, split_name, suffixes_of
 
 _LOG = logging.getLogger("rgbx")
 
@@ -39,8 +43,6 @@ class DeclaredFrames:
 
     Attributes:
         frames: in the order of the list, or of their names.
-        around: paths of the files that lie in the folders of the asked maps.
-        named: names of the frames of all lists of the declaration, without folders.
         streams: how a split with times of its own is paired; None of others.
         stamps: of a split with times, the files of each map that has them in the order of time, delays taken off.
         times: of such a split, when the label of each frame was recorded, or where that has no times, its first map.
@@ -61,13 +63,12 @@ class DeclaredFrames:
         self.first = next(iter(self.maps))
         asked = [name for name in self.maps if name in modalities or name == "label"]
         self.below = {self.folders[name]: self._scan(self.folders[name]) for name in asked}
-        self.around = [f"{root / folder}/{name}" for folder, names in self.below.items() for name in names]
-        self.named: set[str] = set() if in_folders else set(self._names(split))
+        self._split = "" if in_folders else split
         self.streams = entry if isinstance(entry, Streams) else None
         self.stamps: dict[str, list[Stamped]] = {}
         self.times: list[float] = []
         if isinstance(entry, Streams):
-            self.frames = self._paired(entry)
+            self.frames: Sequence[Frame] = self._paired(entry)
         elif isinstance(entry, tuple):
             self.frames = self._listed([(stem, self.where) for stem in entry])
         elif in_folders:
@@ -83,28 +84,40 @@ class DeclaredFrames:
             raise ValueError(f"{self.owner}: [splits] has {one_of(splits, split)}; found split {split!r}")
         return splits[split]
 
-    def _all(self, asked: Sequence[str]) -> list[Frame]:
+    def around(self) -> Folders:
+        """The folders of the asked maps, and those in them, with the files that lie there."""
+        return chain.from_iterable(files.folders() for files in self.below.values())
+
+    def named(self) -> Iterator[str]:
+        """Names of the frames, and without folders those of all lists of the declaration."""
+        if self._split:
+            yield from self._names(self._split)
+        yield from ids_of(self.frames)
+
+    def _all(self, asked: Sequence[str]) -> StemFrames:
         """Every file of the first modality is a frame; where its suffix is free, of every asked map whose suffix is."""
         free = [name for name in asked if self.maps[name].suffix == ANY]
         if self.maps[self.first].suffix != ANY or not free:
             free = [self.first]
-        stems = sorted({stem for name in free for stem in self._files(name)})
+        stems = sorted({stem for name in free for stem in self._stems(name)})
         if not stems:
             folder, item = self.root / self.folders[free[0]], self.maps[free[0]]
             if not folder.is_dir():
                 raise FileNotFoundError(f"{self.where}: {folder}: no such folder")
             raise FileNotFoundError(f"{self.where}: no files {folder}/{item.prefix}*{item.suffix.removeprefix(ANY)}")
-        return self._frames([(stem, "") for stem in stems])
+        return self._frames(Texts(stems), Origins())
 
-    def _listed(self, lines: Sequence[tuple[str, str]]) -> list[Frame]:
+    def _listed(self, lines: Sequence[tuple[str, str]]) -> Sequence[Frame]:
         """Frames of lines with stems, paths of the first modality's files, or timestamps and paths of several maps."""
-        told = [(line, origin) for line, origin in lines if not line.lstrip().startswith("#")]
-        rows = [stamped_columns(line) for line, _ in told]
-        if told and all(rows):
-            owned = [self._owners(row, origin) for row, (_, origin) in zip(rows, told, strict=True)]
-            return self._recorded(owned)
-        known = set(self._files(self.first))
-        return self._frames([(self._stem(line, known, origin), origin) for line, origin in lines])
+
+        def told() -> Iterator[tuple[str, str]]:
+            return ((line, origin) for line, origin in lines if not line.lstrip().startswith("#"))
+
+        if any(True for _ in told()) and all(stamped_columns(line) for line, _ in told()):
+            return self._recorded([self._owners(stamped_columns(line), origin) for line, origin in told()])
+        known = self._stems(self.first)
+        stems = Texts(self._stem(line, known, origin) for line, origin in lines)
+        return self._frames(stems, lines.origins if isinstance(lines, Lines) else Origins(self.where))
 
     def _paired(self, streams: Streams) -> list[Frame]:
         """Frames of times per map: those of the label, or where that has none, of the first modality."""
@@ -139,14 +152,14 @@ class DeclaredFrames:
         self.stamps = {name: [self._placed(name, item) for item in items] for name, items in listed.items()}
         self.times = [row.get("label", row[self.first]).time for row in rows]
         ids = distinct_ids([row[self.first].path for row in rows])
-        known = set(self._files(self.first))
+        known = self._stems(self.first)
         first = [row[self.first] for row in rows]
-        by_stem = self._frames([(self._stem(item.path, known, item.origin), item.origin) for item in first])
+        by_stem = self._frames(Texts(self._stem(item.path, known, item.origin) for item in first), Origins())
         return [
             Frame(
                 own,
                 {**frame.files, **{name: self.root / item.path for name, item in row.items()}},
-                frame.origin,
+                row[self.first].origin,
                 origins={name: item.origin for name, item in row.items()},
             )
             for own, frame, row in zip(ids, by_stem, rows, strict=True)
@@ -180,22 +193,24 @@ class DeclaredFrames:
             split_name(inner, item.prefix, suffixes_of(item.suffix, [inner]))
         )
 
-    def _stem(self, line: str, known: set[str], origin: str) -> str:
+    def _stem(self, line: str, known: Collection[str], origin: str) -> str:
         """The stem that a line means: as it is, or without the first modality's folder, prefix and suffix."""
         path = inside(self.root, line, origin).removeprefix(f"{self.folders[self.first]}/")
-        forms = [form for form in self._forms(path) if form]
-        return next((form for form in forms if form in known), forms[0])
+        likeliest = next(self._forms(path))
+        return (
+            likeliest if likeliest in known else next((form for form in self._forms(path) if form in known), likeliest)
+        )
 
-    def _forms(self, name: str) -> list[str]:
-        """What a name may mean as a stem, the likeliest first; empty texts are none."""
+    def _forms(self, name: str) -> Iterator[str]:
+        """What a name may mean as a stem, the likeliest first."""
         item = self.maps[self.first]
         suffixes = (*suffixes_of(item.suffix, ()), *MAP_SUFFIXES)
-        return [
-            split_name(name, item.prefix, suffixes),
-            split_name(name, "", suffixes),
-            name,
-            split_name(name, item.prefix, ("",)),
-        ]
+        for prefix in dict.fromkeys((item.prefix, "")):
+            if form := split_name(name, prefix, suffixes):
+                yield form
+        yield name
+        if form := split_name(name, item.prefix, ("",)):
+            yield form
 
     def _names(self, split: str) -> Iterator[str]:
         """What the lines of all lists may name, without folders."""
@@ -216,49 +231,44 @@ class DeclaredFrames:
                 if not file.endswith(".txt"):
                     yield from files_below(self.root / inside(self.root, file, self.where))
                     continue
-                try:
-                    yield from read_text(self.root / inside(self.root, file, self.where)).split("\n")
-                except (OSError, ValueError):  # another split's: it is refused where that is opened
-                    continue
+                with suppress(OSError, ValueError):  # another split's: it is refused where that is opened
+                    yield from text_lines(self.root / inside(self.root, file, self.where))
 
-    def _scan(self, folder: str) -> list[str]:
+    def _scan(self, folder: str) -> FilesBelow:
         """Names below a folder, without those in folders of other maps inside it."""
         inner = [other for other in self.folders.values() if other != folder and _is_inside(other, folder)]
-        places = tuple(f"{other.removeprefix(f'{folder}/')}/" for other in inner)
-        return [name for name in files_below(self.root / folder) if not name.startswith(places)]
+        return FilesBelow(self.root / folder, tuple(f"{other.removeprefix(f'{folder}/')}/" for other in inner))
 
-    def _files(self, name: str, wanted: set[str] | None = None) -> dict[str, Path]:
-        """Files of a map by stem. Of maps in one folder, a file belongs to the one that says most about its name."""
+    def _files(self, name: str) -> FilesBelow:
+        """Names of a map's files. Of maps in one folder, a file belongs to the one that says most about its name."""
         folder, item = self.folders[name], self.maps[name]
-        names: Iterable[str] = self.below[folder] if folder in self.below else self._scan(folder)
+        names = self.below[folder] if folder in self.below else self._scan(folder)
         for other, rival in self.maps.items():
             if self.folders[other] == folder and _length(rival.prefix, rival.suffix) > _length(
                 item.prefix, item.suffix
             ):
-                suffixes = suffixes_of(rival.suffix, ())
-                names = [name for name in names if not split_name(name, rival.prefix, suffixes)]
-        return files_by_stem(self.root / folder, list(names), item.prefix, item.suffix, wanted=wanted)
+                names = names.without(rival.prefix, suffixes_of(rival.suffix, ()))
+        return names
 
-    def _frames(self, stems: Sequence[tuple[str, str]]) -> list[Frame]:
-        """Frames of stems, each with its origin; a file that is not there has the name that it should have."""
-        wanted = {stem for stem, _ in stems}
-        found = {name: self._files(name, wanted) for name in self.maps if self.folders[name] in self.below}
-        places = [
-            (name, found.get(name, {}), self.root / self.folders[name], item.prefix, item.suffix)
-            for name, item in self.maps.items()
-            if name in found or item.suffix != ANY
-        ]
-        return [
-            Frame(
-                stem,
-                {
-                    name: files.get(stem) or folder / join_name(stem, prefix, suffix)
-                    for name, files, folder, prefix, suffix in places
-                },
-                origin,
-            )
-            for stem, origin in stems
-        ]
+    def _stems(self, name: str) -> Texts:
+        """The stems of a map's files."""
+        item, names = self.maps[name], self._files(name)
+        suffixes = suffixes_of(item.suffix, names)
+        stems = Texts(stem for own in names if (stem := split_name(own, item.prefix, suffixes)))
+        if twice := first_twice(stems, stems.__getitem__):
+            both = [own for own in names if split_name(own, item.prefix, suffixes) == stems[twice[0]]]
+            raise two_of_one_stem(self.root / self.folders[name], *both[:2])
+        return stems
+
+    def _frames(self, stems: Texts, origins: Origins) -> StemFrames:
+        """Frames of stems; a file that is not there has the name that it should have."""
+        files = {}
+        for name, item in self.maps.items():
+            asked = self.folders[name] in self.below
+            if asked or item.suffix != ANY:
+                names = self._files(name) if asked else ()
+                files[name] = FilesOfStems(self.root / self.folders[name], stems, item.prefix, item.suffix, names)
+        return StemFrames(files, stems, origins)
 
 
 @cache

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
 from rgbx._text import nearest
-from rgbx.datasets.frames import Frame, check_files, check_ids, first_of, left_over
+from rgbx.datasets.frame_files import Folders, FrameFiles, check_ids, first_of, left_over
+from rgbx.datasets.frames import Frame, ListedFrames
 from rgbx.datasets.sample import DenseDataset, Described, Sample
 from rgbx.maps import Encoding, LabelEncoding
 
@@ -40,13 +41,15 @@ class FileDataset(DenseDataset):
         frames: in the order of the split.
         encodings: per map what it means and how its files hold it.
         label: how files of labels hold class ids; None where there are none.
-        around: paths of the files that may be frames; by default those that lie beside the frames' own.
-        named: names of frames that other splits or lists have, with their folders or without.
+        around: folders with the files that may be frames; by default those that lie beside the frames' own.
+        named: names of frames that other splits or lists have, with their folders or without; asked for where files
+            may be theirs.
         described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
 
     Attributes:
-        left_over: per map the files that look like a frame's and are none, see `rgbx.datasets.frames.left_over`; the
-            log tells them in one line.
+        frames: as given; those of a list of millions are made when they are asked for.
+        left_over: per map the files that look like a frame's and are none, see `rgbx.datasets.frame_files.left_over`;
+            the log tells them in one line.
 
     Raises:
         ValueError: no frame, two of one id, something that is no file, or a modality that the layout does not have.
@@ -59,8 +62,8 @@ class FileDataset(DenseDataset):
         encodings: Mapping[str, Encoding],
         label: LabelEncoding | None = None,
         *,
-        around: Iterable[str] = (),
-        named: Collection[str] = (),
+        around: Folders | None = None,
+        named: Iterable[str] = (),
         **described: Unpack[Described],
     ) -> None:
         modalities = described["modalities"]
@@ -73,7 +76,7 @@ class FileDataset(DenseDataset):
         super().__init__(maps={name: encodings[name].spec for name in modalities}, **described)
         if not frames:
             raise ValueError(f"{type(self).__name__}: no frames")
-        self.frames = list(frames)
+        self.frames: Sequence[Frame] = frames if isinstance(frames, ListedFrames) else list(frames)
         self.encodings, self.label = dict(encodings), label
         self.left_over: dict[str, list[str]] = {}
         self._compare(around, named)
@@ -131,15 +134,15 @@ class FileDataset(DenseDataset):
         """Train ids, uint8 [H, W], as the label files store them."""
         return label if self.label is None else self.label.encode(label)
 
-    def _compare(self, around: Iterable[str], named: Collection[str]) -> None:
+    def _compare(self, around: Folders | None, named: Iterable[str]) -> None:
         names = (*(("label",) if self.label else ()), *self.modalities)
         check_ids(self.frames)
-        missing, beside = check_files(self.frames, names)
-        if missing:
+        files = FrameFiles(self.frames)
+        if missing := files.check(names):
             error = MissingFileError(missing)
             error.dataset = self
             raise error
-        self.left_over = left_over(self.frames, names, list(around) or beside, named)
+        self.left_over = left_over(files, names, files.beside() if around is None else around, named)
         if self.left_over:
             told = (
                 f"{len(files)} of {name} in {Path(files[0]).parent}, {first_of([Path(file).name for file in files])}"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.declared_frames import DeclaredFrames
 from rgbx.datasets.files import FileDataset
-from rgbx.datasets.frames import Frame
+from rgbx.datasets.frames import Frame, ids_of
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Transforms
 
@@ -73,8 +73,8 @@ class FolderDataset(FileDataset):
             self.part(self.kept(listed), holdout),
             {name: item.encoding for name, item in declared.modalities.items()},
             declared.label.encoding if declared.label else None,
-            around=listed.around,
-            named=listed.named | {frame.sample_id for frame in listed.frames},
+            around=listed.around(),
+            named=listed.named(),
             modalities=modalities,
             classes=declared.classes,
             palette=declared.palette,
@@ -90,15 +90,15 @@ class FolderDataset(FileDataset):
         delays = {name: delay for name, delay in self.streams.delays.items() if name in self.modalities}
         return {**super().metainfo, "times": {"max_gap": self.streams.max_gap, "delays": delays}}
 
-    def kept(self, listed: DeclaredFrames) -> list[Frame]:
+    def kept(self, listed: DeclaredFrames) -> Sequence[Frame]:
         """Which of the frames that a declaration lists are the dataset's; override to keep a part, or more of each."""
         return listed.frames
 
-    def part(self, frames: Sequence[Frame], holdout: Holdout) -> list[Frame]:
+    def part(self, frames: Sequence[Frame], holdout: Holdout) -> Sequence[Frame]:
         """Which of the dataset's frames `holdout` asks for; override where frames share files."""
         return held_out(frames, holdout)
 
     @property
     def stems(self) -> list[str]:
         """File names without suffix, in the order of the frames."""
-        return [frame.sample_id for frame in self.frames]
+        return list(ids_of(self.frames))

@@ -1,14 +1,18 @@
-"""Frames on disk: what they name is compared with what lies there, before any is read."""
+"""What is a frame, and many of them: those of a list are made when they are asked for, so that it may have millions."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Self, overload
 
-from rgbx._files import existing_file
-from rgbx.maps.folders import MAP_SUFFIXES, is_hidden, split_name
+import numpy as np
+
+from rgbx.datasets.texts import Texts
+from rgbx.maps.folders import ANY, IMAGE_SUFFIXES, MAP_SUFFIXES, join_name, split_name, suffixes_of
 
 
 @dataclass(frozen=True)
@@ -35,131 +39,221 @@ class Frame:
         return self.origins.get(name, self.origin)
 
 
-def check_ids(frames: Sequence[Frame]) -> None:
-    """Refuses two frames of one id, which would be scored twice and written to one file.
+@dataclass(frozen=True)
+class Origins:
+    """Where frames were listed, for messages.
 
-    Raises:
-        ValueError: naming both places.
+    Attributes:
+        file: the list, or the place that is the same for all; "" where folders were listed.
+        lines: of each frame its line in the list, counted from 1, uint32 [N]; None where there is no list.
     """
-    seen: dict[str, Frame] = {}
-    for frame in frames:
-        first = seen.setdefault(frame.sample_id, frame)
-        if first is not frame:
-            place, other = (at.origin or str(next(iter(at.files.values()), "")) for at in (frame, first))
-            raise ValueError(f"{place}: frame {frame.sample_id!r} is there already, at {other}")
+
+    file: str = ""
+    lines: np.ndarray | None = None
+
+    def part(self, positions: np.ndarray) -> Origins:
+        """Those of the frames at some positions, int64 [N]."""
+        return Origins(self.file, None if self.lines is None else self.lines[positions])
+
+    def __getitem__(self, index: int) -> str:
+        return self.file if self.lines is None else f"{self.file}:{self.lines[index]}"
 
 
-def check_files(frames: Sequence[Frame], names: Sequence[str]) -> tuple[str, list[str]]:
-    """Looks for the files of the named maps of all frames, a folder at a time.
-
-    Returns:
-        What is missing, with counts and the first names ("" where nothing is), and all files of the folders.
-
-    Raises:
-        ValueError: a folder, a named pipe or a device where a file should be.
-    """
-    folders: dict[str, dict[str, bool]] = {}
-    missing: dict[str, list[tuple[Frame, Path]]] = {}
-    for frame in frames:
-        for name in names:
-            if name not in frame.files:
-                continue
-            path = frame.files[name]
-            folder, base = os.path.split(path)
-            if folder not in folders:
-                folders[folder] = _entries(folder or os.curdir)
-            if folders[folder].get(base):
-                continue
-            if not path.exists():
-                missing.setdefault(name, []).append((frame, path))
-            else:
-                existing_file(path, f"{frame.origin_of(name)}: {name}".removeprefix(": "))
-    files = [
-        f"{folder}{os.sep}{base}" for folder, bases in folders.items() for base, is_file in bases.items() if is_file
-    ]
-    return _told(missing, len(frames)) if missing else "", files
-
-
-def left_over(
-    frames: Sequence[Frame], names: Sequence[str], files: Iterable[str], named: Collection[str]
-) -> dict[str, list[str]]:
-    """Files that look like a frame's and are none: a partner is missing, the suffix is another, or no list has them.
-
-    How a map's files are named is seen from the frames: as their ids, with something before and behind.
+class ListedFrames(Sequence[Frame], ABC):
+    """Frames that are made when they are asked for, of a text each: some 50 bytes in place of 1500.
 
     Args:
-        frames: of the split.
-        names: of the maps to look at.
-        files: paths of the files that lie around.
-        named: names of frames that other splits or lists have, with their folders or without.
-
-    Returns:
-        Paths per map, only of maps that have any.
+        names: of the maps whose files are known, in the order of `Frame.files`.
+        rows: the texts.
+        origins: where they were listed.
     """
-    taken = {os.fspath(path) for frame in frames for path in frame.files.values()}
-    rest = [os.path.split(path) for path in files if path not in taken]
-    found: dict[str, list[str]] = {}
-    known = set(named)
-    forms = {name: form for name in names if (form := _form(frames, name))}
-    for name, (prefix, tail) in sorted(forms.items(), key=lambda item: -len("".join(item[1]))):
-        suffixes = [tail + ending for ending in MAP_SUFFIXES]
-        own = [(frame, *os.path.split(frame.files[name])) for frame in frames if name in frame.files]
-        places = {base: base for base in {_base(folder, frame.sample_id) for frame, folder, _ in own}}
-        stems = {(folder, split_name(base, prefix, suffixes)) for _, folder, base in own}
-        others = []
-        for folder, base in rest:
-            place = _place(folder, places)
-            stem = split_name(base, prefix, suffixes) if place and not is_hidden(base) else ""
-            if not stem:
-                others.append((folder, base))
-            elif (folder, stem) not in stems and not {stem, f"{folder}{os.sep}{stem}"[len(place) + 1 :]} & known:
-                found.setdefault(name, []).append(f"{folder}{os.sep}{base}")
-        rest = others
-    return {name: sorted(found[name]) for name in names if name in found}
+
+    def __init__(self, names: Sequence[str], rows: Texts, origins: Origins) -> None:
+        self.names, self._rows, self._origins = tuple(names), rows, origins
+        self._chosen: np.ndarray | None = None  # int64 [N], positions of the rows
+
+    @abstractmethod
+    def _id(self, row: str) -> str:
+        """The frame's name."""
+
+    @abstractmethod
+    def _path(self, at: int, row: str, name: str) -> str:
+        """The path of a map's file; `at` is the position of the row."""
+
+    def __len__(self) -> int:
+        return len(self._rows if self._chosen is None else self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        return self._frame(*next(self._at(np.array([range(len(self))[index]]))))
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self._frame(at, row) for at, row in self._all())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ListedFrames) and len(self) == len(other) and all(map(Frame.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def part(self, positions: np.ndarray) -> Self:
+        """Those at some positions, int64 [N], in their order."""
+        part = copy.copy(self)
+        part._chosen = positions if self._chosen is None else self._chosen[positions]
+        return part
+
+    def ids(self) -> Iterator[str]:
+        """The names of all frames."""
+        return (self._id(row) for _, row in self._all())
+
+    def paths(self, name: str) -> Iterator[str]:
+        """The paths of a map's files, of all frames."""
+        return (self._path(at, row, name) for at, row in self._all())
+
+    def paths_at(self, positions: np.ndarray, name: str) -> Iterator[str]:
+        """The paths of a map's files, of the frames at some positions, int64 [N]."""
+        return (self._path(at, row, name) for at, row in self._at(positions))
+
+    def _at(self, positions: np.ndarray) -> Iterator[tuple[int, str]]:
+        """Rows with their positions, of the frames at some positions, int64 [N]."""
+        places = positions if self._chosen is None else self._chosen[positions]
+        return zip(places.data, self._rows.at(places.data), strict=True)
+
+    def _all(self) -> Iterator[tuple[int, str]]:
+        return enumerate(self._rows) if self._chosen is None else self._at(np.arange(len(self)))
+
+    def _frame(self, at: int, row: str) -> Frame:
+        files = {name: Path(self._path(at, row, name)) for name in self.names}
+        return Frame(self._id(row), files, self._origins[at])
 
 
-def first_of(names: Sequence[str], count: int = 3) -> str:
-    """The first of some names, for messages."""
-    return f"[{', '.join(map(repr, names[:count]))}{', …' * (len(names) > count)}]"
+class ColumnFrames(ListedFrames):
+    """Frames of lines that name each map's file.
+
+    Args:
+        root: of the paths.
+        names: of the maps, in the order of the columns.
+        rows: paths relative to the root, with tabs between them.
+        origins: see `ListedFrames`.
+        id_of: what makes a frame's name of the path in the first column.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], rows: Texts, origins: Origins, id_of: Callable[[str], str]
+    ) -> None:
+        super().__init__(names, rows, origins)
+        self._root, self._id_of = _with_end(root), id_of
+        self._columns = {name: column for column, name in enumerate(names)}
+
+    def _id(self, row: str) -> str:
+        return self._id_of(row.partition("\t")[0])
+
+    def _path(self, at: int, row: str, name: str) -> str:
+        return self._root + row.split("\t")[self._columns[name]]
 
 
-def _entries(folder: str) -> dict[str, bool]:
-    """Whether each entry of a folder is a regular file or a link to one; nothing where there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.is_file() for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+class StemFrames(ListedFrames):
+    """Frames whose files are named by their stems.
+
+    Args:
+        files: by map.
+        stems: the frames' names.
+        origins: see `ListedFrames`.
+    """
+
+    def __init__(self, files: Mapping[str, FilesOfStems], stems: Texts, origins: Origins) -> None:
+        super().__init__(tuple(files), stems, origins)
+        self._files = dict(files)
+
+    def _id(self, row: str) -> str:
+        return row
+
+    def _path(self, at: int, row: str, name: str) -> str:
+        return self._files[name].path(at, row)
 
 
-def _told(missing: Mapping[str, Sequence[tuple[Frame, Path]]], count: int) -> str:
-    first, ((frame, path), *_) = next(iter(missing.items()))
-    counts = [
-        f"{name} of {len(listed)} of {count} frames is missing, such as {first_of([at.sample_id for at, _ in listed])}"
-        for name, listed in missing.items()
-    ]
-    return f"{frame.origin_of(first)}: {path}: no such file; {', '.join(counts)}".removeprefix(": ")
+class FilesOfStems:
+    """Which of a folder's files each of some stems has: what `files_by_stem` finds, as a number per stem.
+
+    Args:
+        folder: holds the files.
+        stems: of the frames.
+        prefix, suffix: see `rgbx.maps.folders.files_by_stem`.
+        names: of files relative to the folder, asked for several times; of a stem that has none, the file has the name
+            that it should have.
+
+    Raises:
+        ValueError: two files of one stem.
+    """
+
+    def __init__(self, folder: Path, stems: Texts, prefix: str, suffix: str, names: Iterable[str] = ()) -> None:
+        self._folder, self._prefix = _with_end(folder), prefix
+        self._endings = [suffix]
+        self._ending = np.zeros(len(stems), np.int32)  # of each stem's file, as a position in the endings
+        suffixes = suffixes_of(suffix, names)
+        self._find(stems, names, suffixes)
+        if suffix == ANY and suffixes != MAP_SUFFIXES and not self._ending.all():
+            arrays = (name for name in names if not name.lower().endswith(IMAGE_SUFFIXES))
+            self._find(stems, arrays, MAP_SUFFIXES)
+
+    def path(self, at: int, stem: str) -> str:
+        """The path of the file of a stem, whose position is `at`."""
+        return self._folder + self._name(at, stem)
+
+    def _name(self, at: int, stem: str) -> str:
+        return join_name(stem, self._prefix, self._endings[self._ending[at]])
+
+    def _find(self, stems: Texts, names: Iterable[str], suffixes: Sequence[str]) -> None:
+        """Takes the files of those suffixes for stems that have none yet."""
+        ending, earlier = self._ending.data, len(self._endings)
+        numbers: dict[str, int] = {}
+        for name in names:
+            stem = split_name(name, self._prefix, suffixes)
+            at = stems.position(stem) if stem else None
+            if at is None or 0 < ending[at] < earlier:
+                continue
+            if ending[at]:
+                raise two_of_one_stem(Path(self._folder), self._name(at, stem), name)
+            tail = name[len(stem) + len(self._prefix) :]
+            if tail not in numbers:
+                numbers[tail] = len(self._endings)
+                self._endings.append(tail)
+            ending[at] = numbers[tail]
 
 
-def _form(frames: Sequence[Frame], name: str) -> tuple[str, str] | None:
-    """What stands before and behind a frame's name in the names of a map's files; None where they are not named so."""
-    for frame in frames:
-        if name in frame.files and not frame.mirrored:
-            own, base = PurePath(frame.sample_id).name, frame.files[name].name
-            prefix, found, rest = base.partition(own)
-            return (prefix, PurePath(f"x{rest}").stem[1:]) if found else None
-    return None
+def two_of_one_stem(folder: Path, one: str, other: str) -> ValueError:
+    """The error for two files that are named as one frame's."""
+    return ValueError(f"{folder}: {one} and {other} have one stem; which is the frame's?")
 
 
-def _base(folder: str, sample_id: str) -> str:
-    """A file's folder without those that belong to the frame's name."""
-    inner = sample_id.rpartition("/")[0]
-    return folder.removesuffix(f"{os.sep}{inner}") if inner else folder
+def ids_of(frames: Sequence[Frame]) -> Iterator[str]:
+    """The names of frames."""
+    return frames.ids() if isinstance(frames, ListedFrames) else (frame.sample_id for frame in frames)
 
 
-def _place(folder: str, places: dict[str, str]) -> str:
-    """The one of the places that a folder is, or lies below; "" for none. Remembers the answer there."""
-    if folder not in places:
-        above = os.path.split(folder)[0]
-        places[folder] = _place(above, places) if above != folder else ""
-    return places[folder]
+def names_in(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """The maps that any frame has a file of."""
+    return frames.names if isinstance(frames, ListedFrames) else tuple({n: 0 for frame in frames for n in frame.files})
+
+
+def paths_of(frames: Sequence[Frame], name: str) -> Iterator[str]:
+    """The paths of a map's files; "" for a frame without one."""
+    if isinstance(frames, ListedFrames):
+        return frames.paths(name) if name in frames.names else ("" for _ in range(len(frames)))
+    return (str(frame.files.get(name, "")) for frame in frames)
+
+
+def paths_at(frames: Sequence[Frame], positions: np.ndarray, name: str) -> Iterator[str]:
+    """The paths of a map's files, of the frames at some positions, int64 [N], which have one."""
+    if isinstance(frames, ListedFrames):
+        return frames.paths_at(positions, name)
+    return (str(frames[at].files[name]) for at in positions)
+
+
+def _with_end(folder: Path) -> str:
+    """A folder as what stands before the names of its files."""
+    return str(folder / "x")[:-1]

@@ -13,7 +13,8 @@ from rgbx.datasets.declaration import Declaration
 from rgbx.datasets.declared_frames import DeclaredFrames
 from rgbx.datasets.files import MissingFileError
 from rgbx.datasets.folder import FolderDataset
-from rgbx.datasets.frames import Frame, check_files
+from rgbx.datasets.frame_files import FrameFiles
+from rgbx.datasets.frames import Frame
 from rgbx.datasets.listing import Holdout, held_out
 from rgbx.datasets.sample import Sample, Transforms
 from rgbx.datasets.timestamps import Stamped, window_at
@@ -77,7 +78,7 @@ class SequenceDataset(FolderDataset):
         """See `DenseDataset.clip_lengths`."""
         return {name: len(window) for name, window in next(iter(self.windows.values())).items()}
 
-    def kept(self, listed: DeclaredFrames) -> list[Frame]:
+    def kept(self, listed: DeclaredFrames) -> Sequence[Frame]:
         """See `FolderDataset.kept`: the frames with whole clips."""
         given, frames, offsets = self._asked
         names = tuple(listed.declared.modalities) if given is None else tuple(given)
@@ -103,7 +104,7 @@ class SequenceDataset(FolderDataset):
             _LOG.warning(told)
         return kept
 
-    def part(self, frames: Sequence[Frame], holdout: Holdout) -> list[Frame]:
+    def part(self, frames: Sequence[Frame], holdout: Holdout) -> Sequence[Frame]:
         """See `FolderDataset.part`: for training without the samples that share a file with those held out."""
         held = held_out(frames, holdout)
         if holdout != "exclude":
@@ -153,6 +154,5 @@ class SequenceDataset(FolderDataset):
     def _check_files(self, listed: DeclaredFrames, names: Sequence[str]) -> None:
         for name in names:
             frames = [Frame(item.path, {name: self.root / item.path}, item.origin) for item in listed.stamps[name]]
-            missing, _ = check_files(frames, [name])
-            if missing:
+            if missing := FrameFiles(frames).check([name]):
                 raise MissingFileError(missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,13 +63,18 @@ class Split:
 
     def __init__(self, name: str, dataset: DenseDataset) -> None:
         self.name, self.dataset = name, dataset
-        self.listed: list[Frame] | None = dataset.frames if isinstance(dataset, FileDataset) else None
-        self.known: list[Frame] = list(self.listed or ())
+        self.listed: Sequence[Frame] | None = dataset.frames if isinstance(dataset, FileDataset) else None
+        self._read: list[Frame] = []
         self.index_of: dict[str, int] = {}
         self.sampled = 0
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def known(self) -> Sequence[Frame]:
+        """All frames that are listed, or those that were read."""
+        return self._read if self.listed is None else self.listed
 
     def pick(self, samples: int, seed: int) -> list[int]:
         """Which frames to read: `samples` drawn without repetition in the order of the split; 0 takes all."""
@@ -90,7 +95,7 @@ class Split:
             frame.sample_id = str(frame.sample.get("sample_id", frame.sample_id))
             if self.listed is None:
                 frame.files = _image_files(frame.sample)
-                self.known.append(Frame(frame.sample_id, frame.files))
+                self._read.append(Frame(frame.sample_id, frame.files))
             validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
             frame.sample = nearest_frames(frame.sample, {})
         except Exception as error:  # a damaged dataset may raise anything

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -22,23 +24,66 @@ def files_below(folder: Path) -> list[str]:
 
     Linked folders are followed, but not into a folder that they lie in. Hidden files and folders are left out.
     """
-    found: list[str] = []
+    return sorted(FilesBelow(folder))
 
-    def visit(place: str, prefix: str, above: tuple[str, ...]) -> None:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if is_hidden(entry.name):
-                    continue
-                if not entry.is_dir():
-                    found.append(prefix + entry.name)
-                elif not entry.is_symlink():
-                    visit(entry.path, f"{prefix}{entry.name}/", (*above, f"{above[-1]}{os.sep}{entry.name}"))
-                elif (target := os.path.realpath(entry.path)) not in above:
-                    visit(entry.path, f"{prefix}{entry.name}/", (*above, target))
 
-    if folder.is_dir():
-        visit(str(folder), "", (os.path.realpath(folder),))
-    return sorted(found)
+class FilesBelow(Iterable[str]):
+    """What `files_below` lists, in little memory and a folder at a time, sorted in each.
+
+    Args:
+        folder: the folder.
+        without: folders in it that are left out, each with "/" at its end.
+    """
+
+    def __init__(self, folder: Path, without: tuple[str, ...] = ()) -> None:
+        self._folder = str(folder / "x")[:-1]
+        found = _walk(str(folder), "", (os.path.realpath(folder),)) if folder.is_dir() else ()
+        self._blocks = [(place, packed(names)) for place, names in found if names and not place.startswith(without)]
+
+    def __iter__(self) -> Iterator[str]:
+        for place, names in self._blocks:
+            yield from (place + name for name in unpacked(names))
+
+    def without(self, prefix: str, suffixes: Sequence[str]) -> FilesBelow:
+        """Those whose names are of another form, see `split_name`."""
+        rest = copy.copy(self)
+        rest._blocks = []
+        for place, names in self._blocks:
+            left = [name for name in unpacked(names) if not split_name(place + name, prefix, suffixes)]
+            rest._blocks += [(place, packed(left))] if left else []
+        return rest
+
+    def folders(self) -> Iterator[tuple[str, list[str]]]:
+        """The path of each folder, with "/" at its end, and the names of the files in it."""
+        for place, names in self._blocks:
+            yield self._folder + place, unpacked(names)
+
+
+def _walk(folder: str, place: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    names, inner = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if not entry.is_dir():
+                names.append(entry.name)
+            elif not entry.is_symlink():
+                inner.append((entry.path, f"{place}{entry.name}/", (*above, f"{above[-1]}{os.sep}{entry.name}")))
+            elif (target := os.path.realpath(entry.path)) not in above:
+                inner.append((entry.path, f"{place}{entry.name}/", (*above, target)))
+    yield place, sorted(names)
+    for each in inner:
+        yield from _walk(*each)
+
+
+def packed(names: Iterable[str]) -> bytes:
+    """Names of files as one object, see `unpacked`."""
+    return "\0".join(names).encode("utf-8", "surrogatepass")
+
+
+def unpacked(names: bytes) -> list[str]:
+    """The names that `packed` was given."""
+    return names.decode("utf-8", "surrogatepass").split("\0") if names else []
 
 
 def split_name(name: str, prefix: str, suffixes: Iterable[str]) -> str:
@@ -49,7 +94,9 @@ def split_name(name: str, prefix: str, suffixes: Iterable[str]) -> str:
         prefix: how the name in its folder begins.
         suffixes: how it may end, in any letter case.
     """
-    lower = name.lower()
+    lower, suffixes = name.lower(), tuple(suffixes)
+    if not lower.endswith(_lower(suffixes)):
+        return ""
     for suffix in suffixes:
         if lower.endswith(suffix.lower()):
             break
@@ -58,6 +105,11 @@ def split_name(name: str, prefix: str, suffixes: Iterable[str]) -> str:
     folder, slash, base = name[: len(name) - len(suffix)].rpartition("/")
     stem = base.removeprefix(prefix)
     return f"{folder}{slash}{stem}" if stem and base.startswith(prefix) else ""
+
+
+@lru_cache(maxsize=64)
+def _lower(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(suffix.lower() for suffix in suffixes)
 
 
 def join_name(stem: str, prefix: str = "", suffix: str = ANY) -> str:

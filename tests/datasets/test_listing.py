@@ -11,7 +11,7 @@ from rgbx.maps.folders import files_below, files_by_stem, image_files, join_name
 def test_lines_know_where_they_stand(tmp_path):
     path = tmp_path / "train.txt"
     path.write_bytes(b"\xef\xbb\xbfa\tb\r\n\n  \nc\n")
-    assert list_lines(path, "names") == [("a\tb", f"{path}:1"), ("c", f"{path}:4")]
+    assert list(list_lines(path, "names")) == [("a\tb", f"{path}:1"), ("c", f"{path}:4")]
     path.write_text("\n \n")
     with pytest.raises(ValueError, match=r"train\.txt: the list is empty; expected lines of names"):
         list_lines(path, "names")
@@ -97,7 +97,7 @@ def test_lines_of_the_other_lists(tmp_path):
     (tmp_path / "val.txt").write_bytes("c\r\n".encode("utf-16"))
     (tmp_path / "broken.txt").write_bytes(b"\xe9")
     (tmp_path / "folder.txt").mkdir()
-    assert lines_beside(tmp_path / "test.txt") == ["a", "b", "c"]
+    assert list(lines_beside(tmp_path / "test.txt")) == ["a", "b", "c"]
 
 
 def test_parts_partition_the_list():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Unpack
 
@@ -10,11 +11,20 @@ import numpy as np
 
 from rgbx._files import inside
 from rgbx.datasets.files import FileDataset
-from rgbx.datasets.frames import Frame
-from rgbx.datasets.listing import Holdout, distinct_ids, find_folder, held_out, lines_beside, list_lines
+from rgbx.datasets.frames import ColumnFrames, FilesOfStems, Frame, StemFrames, paths_of
+from rgbx.datasets.listing import (
+    Holdout,
+    find_folder,
+    held_out,
+    holdout_positions,
+    id_of_path,
+    lines_beside,
+    list_lines,
+)
 from rgbx.datasets.sample import Common, Sample
+from rgbx.datasets.texts import Texts
 from rgbx.maps import HHA, RGB, STANDARD_MAPS, Encoding, LabelEncoding
-from rgbx.maps.folders import IMAGE_SUFFIXES, MAP_SUFFIXES, files_below, files_by_stem, join_name
+from rgbx.maps.folders import ANY, IMAGE_SUFFIXES, MAP_SUFFIXES, FilesBelow
 
 METRES = Encoding(STANDARD_MAPS["depth"], scale=1)
 ARRAYS = (".npy", ".npz")
@@ -125,7 +135,7 @@ class CMXDataset(FileDataset):
         self.root = Path(root)
         list_file = self.root / inside(root, f"{split}.txt", "split")
         frames = named_frames(self.root, list_file, modalities, holdout)
-        arrays = [frame for frame in frames if "depth" in frame.files and frame.files["depth"].suffix in ARRAYS]
+        arrays = any(PurePosixPath(path).suffix in ARRAYS for path in paths_of(frames, "depth"))
         super().__init__(
             frames,
             {"rgb": RGB, "depth": METRES if arrays else depth, "hha": HHA},
@@ -138,7 +148,7 @@ class CMXDataset(FileDataset):
         )
 
 
-def list_frames(root: Path, list_file: Path) -> list[Frame]:
+def list_frames(root: Path, list_file: Path) -> ColumnFrames:
     """One frame per line; the stem of its rgb file is its id, or where stems repeat, its path.
 
     Args:
@@ -149,22 +159,26 @@ def list_frames(root: Path, list_file: Path) -> list[Frame]:
         FileNotFoundError: no such list.
         ValueError: an empty list, or a line that has not three columns, or that leads out of the root.
     """
-    rows = []
-    for line, origin in list_lines(list_file, "rgb<TAB>masks<TAB>depth"):
-        columns = [column.strip() for column in line.split("\t")]
-        if len(columns) != 3 or not all(columns):
-            raise ValueError(
-                f"{origin}: expected 3 tab-separated columns rgb, masks, depth, found {len(columns)}: {line!r}"
-            )
-        rows.append((dict(zip(COLUMNS, (inside(root, column, origin) for column in columns), strict=True)), origin))
-    ids = distinct_ids([paths["rgb"] for paths, _ in rows])
-    return [
-        Frame(own, {name: root / path for name, path in paths.items()}, origin)
-        for own, (paths, origin) in zip(ids, rows, strict=True)
-    ]
+    lines = list_lines(list_file, "rgb<TAB>masks<TAB>depth", partial(_columns, root))
+    id_of = id_of_path(map(_first, lines.texts), lambda at: _first(lines.texts[at]))
+    return ColumnFrames(root, COLUMNS, lines.texts, lines.origins, id_of)
 
 
-def named_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: Holdout = None) -> list[Frame]:
+def _first(row: str) -> str:
+    return row.partition("\t")[0]
+
+
+def _columns(root: Path, line: str, origin: str) -> str:
+    """The paths of a line, relative to the root, with tabs between them."""
+    columns = [column.strip() for column in line.split("\t")]
+    if len(columns) != 3 or not all(columns):
+        raise ValueError(
+            f"{origin}: expected 3 tab-separated columns rgb, masks, depth, found {len(columns)}: {line!r}"
+        )
+    return "\t".join(inside(root, column, origin) for column in columns)
+
+
+def named_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout: Holdout = None) -> StemFrames:
     """Frames of a list of names, with the files of the modalities and the label.
 
     Args:
@@ -177,24 +191,19 @@ def named_frames(root: Path, list_file: Path, modalities: Sequence[str], holdout
         FileNotFoundError: the list or a folder is not there.
         ValueError: an empty list, or a line of more than two columns.
     """
-    lines = held_out(list_lines(list_file, "names, such as RGB/0.jpg Label/0.png"), holdout)
-    named = [(_name(line, origin), origin) for line, origin in lines]
-    wanted = {name for name, _ in named}
-    places = {}
+    lines = list_lines(list_file, "names, such as RGB/0.jpg Label/0.png")
+    chosen = holdout_positions(len(lines), holdout)
+    names = Texts(_name(*lines[at]) for at in chosen)
+    files = {}
     for kind in (*(name for name in modalities if name in FOLDERS), "label"):
         folder = find_folder(root, *FOLDERS[kind])
-        places[kind] = folder, files_by_stem(folder, files_below(folder), wanted=wanted)
-    return [
-        Frame(
-            name, {kind: files.get(name, folder / join_name(name)) for kind, (folder, files) in places.items()}, origin
-        )
-        for name, origin in named
-    ]
+        files[kind] = FilesOfStems(folder, names, "", ANY, FilesBelow(folder))
+    return StemFrames(files, names, lines.origins.part(chosen))
 
 
-def _stems_beside(list_file: Path) -> set[str]:
+def _stems_beside(list_file: Path) -> Iterator[str]:
     """Stems of all that the lists in a folder name."""
-    return {_stem(word) for line in lines_beside(list_file) for word in line.split()}
+    return (stem for line in lines_beside(list_file) for stem in {_stem(word) for word in line.split()})
 
 
 def _stem(word: str) -> str:
