@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import pickle
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -79,7 +80,7 @@ def fault_of(path: str | Path) -> str:
     """What is wrong with the bytes of a file of `torch.save`; "" where nothing shows.
 
     Also that it would take far more memory than it has bytes. Of a file of torch's oldest form, which is no archive and
-    has no sums, only that it is empty. A file is read once in a process, unless it changes.
+    has no sums, only how it begins. A file is read once in a process, unless it changes.
 
     Raises:
         OSError: it cannot be read.
@@ -101,7 +102,9 @@ def _fault(path: Path, _inode: int, size: int, _modified: int, _changed: int) ->
         return fault
     if _ends_as_archive(path, size):
         return _of_records(path, size, sums=not signed)
-    return f"it is not whole, or has more behind its end: {size} bytes" if begin == _RECORD else ""
+    if begin == _RECORD:
+        return f"it is not whole, or has more behind its end: {size} bytes"
+    return "" if begin.startswith(pickle.PROTO) else f"it begins with {begin!r}, as no file of torch.save does"
 
 
 def _of_digest(path: Path, most: int, end: bytes) -> str:
@@ -135,6 +138,7 @@ def _of_records(path: Path, size: int, *, sums: bool) -> str:
             unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > times * size + beside:
                 return f"it unpacks to {unpacked} bytes, expected at most {times * size + beside}"
+            sums = sums and any(entry.CRC for entry in archive.infolist())  # torch can be told to write none
             record = archive.testzip() if sums else None
     except Exception as error:  # zlib's, struct's, and what Python makes of packing that it does not know
         return f"it is no archive that can be read: {error or type(error).__name__}"

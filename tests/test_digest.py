@@ -76,6 +76,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(bit, signed, tmp_path):
     "change",
     [
         lambda data: b"",
+        lambda data: bytes(len(data)),
         lambda data: data[:4],
         lambda data: data[:-1],
         lambda data: data[:-80],
@@ -83,7 +84,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(bit, signed, tmp_path):
         lambda data: data + b"\0",
         lambda data: data[:8192] + bytes(4096) + data[12288:],
     ],
-    ids=["empty", "begun", "one less", "no end", "half", "one more", "a lost block"],
+    ids=["empty", "zeros", "begun", "one less", "no end", "half", "one more", "a lost block"],
 )
 def test_cut_and_prolonged_files_are_refused_signed_or_not(change, signed, plain, tmp_path):
     for source in (signed, plain):
@@ -105,6 +106,15 @@ def test_files_without_a_digest_are_judged_by_the_sums_of_their_records(plain, t
         ValueError, match=r"old\.pth is damaged or no checkpoint: its record old/data/0 .* CRC-32 differs"
     ):
         read_checkpoint(path)
+
+
+def test_a_file_whose_writer_left_the_sums_out_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(STATE, tmp_path / "quick.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert same(read_checkpoint(tmp_path / "quick.pth"))
 
 
 def test_the_oldest_form_has_no_sums_and_is_read(tmp_path):

@@ -39,6 +39,17 @@ def test_wrapped_twice_bare_and_old_format(tmp_path):
     assert all(same(read_state_dict(tmp_path / name)) for name in ("twice.pt", "bare.pth", "old.pth"))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_parts_of_one_memory_and_tensors_with_attributes(zipped, tmp_path):
+    """As weights of recurrent layers lie, which a GPU wants together: each names the whole memory."""
+    whole = torch.arange(10_000, dtype=torch.uint8)
+    written = {str(at): whole[at * 1000 : (at + 1) * 1000] for at in range(10)} | {"own": torch.ones(3)}
+    written["own"].note = "of a program"
+    torch.save(written, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    found = read_state_dict(tmp_path / "w.pth")
+    assert all(torch.equal(found[name], x) for name, x in written.items())
+
+
 def test_safetensors(tmp_path):
     save_file(TENSORS, tmp_path / "w.safetensors")
     assert same(read_state_dict(tmp_path / "w.safetensors"))

@@ -106,6 +106,9 @@ def checkpoints():
         "encoded": pickled(b"c_codecs\nencode\n" * 25 + doubled),
         "converted": pickled(converted + text(b"cpu") + b"\x89tR", (b"archive/data/0", bytes(4))),
         "copied": pickled(b"(c__builtin__\nset\nq\x01" + values + b"0" + b"h\x01h\x02R" * 1000 + b"t"),
+        "sized": pickled(
+            b"ctorch._tensor\n_rebuild_from_type_v2\n(" + b"ctorch\nTensor\n" * 2 + number(2**29) + b"\x85}tR"
+        ),
         "containers": pickled(b"(" + b"}" * 1_000_100 + b"t"),
         "packed": pickled(b"(" + b"}" * 3_000_000 + b"t", packing=zipfile.ZIP_DEFLATED),
         "renamed": pickled(renamed, (b"archive/data/aaaaaaaaaaa", bytes(MIB // 2))),
@@ -190,7 +193,7 @@ def doors(folder):
         (files / name).write_bytes(content)
         found[name] = OF_MAPS, function, files / name, word
     words = dict(bytes="bytearray", encoded="encoding", converted="_rebuild_device", copied="again and again")
-    words |= dict(containers="containers", packed="unpacks", renamed="two names", bzip2="packed")
+    words |= dict(containers="containers", packed="unpacks", renamed="two names", bzip2="packed", sized="a size alone")
     for name, content in checkpoints().items():
         (files / f"{name}.pth").write_bytes(content)
         found[f"{name}.pth"] = OF_OTHERS, read_checkpoint, files / f"{name}.pth", words[name]
