@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
@@ -48,6 +51,9 @@ class WorkerStart:
 
     A worker hands its batches over in a thread, which shows by `sys.excepthook` that nobody takes them any more. That
     is so where the main process was interrupted while it took one, and it says so itself.
+
+    Signals that ask a whole group of processes to end are left to the main process, which needs its batches until it
+    has saved: it ends its workers itself.
     """
 
     def __init__(self, initialise: Callable[[int], object] | None) -> None:
@@ -61,8 +67,20 @@ class WorkerStart:
                 show(kind, error, trace)
 
         sys.excepthook = show_others
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        if hasattr(signal, "sigwaitinfo"):  # not on macOS
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
         if self.initialise is not None:
             self.initialise(worker)
+
+
+def _end_for(parent: int) -> None:
+    """Ends this process when that one sends SIGTERM, and not when another does."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def end_workers(loader: DataLoader[Batch]) -> None:

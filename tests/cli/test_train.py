@@ -370,6 +370,11 @@ def test_a_full_disk_ends_in_a_sentence(write_config, work_dir, tmp_path, capsys
     assert re.fullmatch(rf"error: {work_dir}: No space left on device: \d+ bytes are free{intact}", said)
 
 
+def leave_group(arguments, errors):
+    os.setsid()
+    leave(arguments, errors)
+
+
 def leave(arguments, errors):
     with errors.open("w") as sys.stderr:
         sys.exit(main(arguments))
@@ -377,15 +382,19 @@ def leave(arguments, errors):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_request_to_end_is_followed_after_a_step(write_config, work_dir, tmp_path, number):
-    """What `kill`, a closed terminal and Slurm send: the state inside the epoch is saved, and the exit code tells."""
+    """What `kill`, a closed terminal and Slurm send: the state inside the epoch is saved, and the exit code tells.
+
+    Whoever ends a whole group of processes sends it to the workers of the loader too.
+    """
     config = write_config(
-        "train_cfg.update(max_epochs=100000)\ndefault_hooks.update(checkpoint=dict(step_interval=1, max_keep_ckpts=1))"
+        "train_cfg.update(max_epochs=100000)\ntrain_dataloader.update(num_workers=1)\n"
+        "default_hooks.update(checkpoint=dict(step_interval=1, max_keep_ckpts=1))"
     )
     command = [str(config), "--work-dir", str(work_dir)]
-    process = FORKS.Process(target=leave, args=(command, tmp_path / "errors.txt"))
+    process = FORKS.Process(target=leave_group, args=(command, tmp_path / "errors.txt"))
     process.start()
     wait_for(work_dir / "last_checkpoint", process.is_alive)
-    os.kill(process.pid, number)
+    os.killpg(process.pid, number)
     process.join()
     assert process.exitcode == 75
     last = (work_dir / "last_checkpoint").read_text()
