@@ -17,7 +17,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from rgbx._runs import find_last
+from rgbx._runs import find_intact
 from rgbx._text import one_of
 from rgbx._types import Options, State
 from rgbx.train.distributed import unwrap
@@ -148,7 +148,15 @@ class FiniteGuard(Hook):
         return True
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Refuses to go on with weights that the last update made infinite, in all processes alike; raises as below."""
+        """See `check_weights`."""
+        self.check_weights(runner)
+
+    def check_weights(self, runner: Runner) -> None:
+        """Refuses to go on with weights that the last update made infinite; to be called by all processes alike.
+
+        Raises:
+            NonFiniteError: see `before_save_checkpoint`.
+        """
         self._check_kept(runner, runner.epoch + 1, unwrap(runner.model).state_dict())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: State) -> None:
@@ -324,7 +332,10 @@ def _place(runner: Runner) -> str:
 
 
 def _newest(runner: Runner) -> str:
-    found = find_last(runner.work_dir)
+    try:
+        found = find_intact(runner.work_dir)
+    except (ValueError, OSError):
+        return "no checkpoint from before is intact"
     return f"{found}, from before, is the newest checkpoint" if found else "there is no checkpoint yet"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import reprlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ from rgbx.models.recipe import refusing, upgrade_tensors
 from rgbx.train import changes
 from rgbx.train.distributed import is_running, unwrap
 from rgbx.train.finetune import transfer
-from rgbx.train.numerics import SKIPPED
+from rgbx.train.numerics import SKIPPED, FiniteGuard
 from rgbx.train.seeding import derive_seed, random_state, seed_everything, set_random_state
 from rgbx.train.stopping import StopRequest
 
@@ -56,8 +57,10 @@ class ResumableRunner(mmengine.runner.Runner):
     config's `trust_checkpoint` allows files with arbitrary pickled objects.
     """
 
+    guard: FiniteGuard
     _has_loaded: bool
     _inside: State | None = None  # of the checkpoint that was resumed, until its epoch goes on
+    _ahead = -1, 0  # an epoch that was resumed inside, and samples that it had had beside those of batches of today
     _randomness_cfg: dict[str, Any]
     optim_wrapper: Any
     param_schedulers: Any
@@ -171,12 +174,20 @@ class ResumableRunner(mmengine.runner.Runner):
             self.train_dataloader.sampler.seed = seed
 
     def _batches_done(self) -> int:
-        """Batches of the epoch under way, of today's size, that the checkpoint's run has been through."""
-        return self._inside["samples"] // self._samples_of_step() if self._inside else 0
+        """Batches of the epoch under way that are done, of today's size: all but those that are left of it.
+
+        So the epoch ends with its last batch also where the size has changed since.
+        """
+        if self._inside is None:
+            return 0
+        loader = self.train_dataloader
+        samples = max(0, len(loader.sampler.dataset) - self._inside["samples"])
+        left = math.ceil(samples / get_world_size()) / loader.batch_sampler.batch_size
+        return len(loader) - (math.floor(left) if loader.batch_sampler.drop_last else math.ceil(left))
 
     def _samples_of_step(self) -> int:
         """Samples that all processes together take for one batch each."""
-        return (self.train_dataloader.batch_size or 1) * get_world_size()
+        return self.train_dataloader.batch_sampler.batch_size * get_world_size()
 
     def _resume_inside(self, inside: State) -> None:
         """Takes back what each process had of its own; the generators only to see that they can be, see `enter_epoch`.
@@ -196,6 +207,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if self._inside is None:
             return 0
         inside, done, self._inside = self._inside, self._batches_done(), None
+        self._ahead = self.epoch, inside["samples"] - done * self._samples_of_step()
         self.train_dataloader.sampler.set_epoch(self.epoch, done=inside["samples"])
         processes, rank = inside["processes"], get_rank()
         if len(processes) == get_world_size():
@@ -226,12 +238,14 @@ class ResumableRunner(mmengine.runner.Runner):
             batches: of this epoch that are done.
 
         Raises:
-            ValueError: see `check_inside`.
+            ValueError: see `check_inside`; weights that are not finite.
         """
         self.check_inside()
+        self.guard.check_weights(self)  # in all processes, of which one writes
         own = {"random": to_plain(random_state(self.network.draws)), "buffers": to_plain(self._own_buffers())}
+        epoch, ahead = self._ahead
         inside = {
-            "samples": batches * self._samples_of_step(),
+            "samples": batches * self._samples_of_step() + ahead * (epoch == self.epoch),
             "length": len(self.train_dataloader),
             "processes": all_gather_object(own),
         }

@@ -43,7 +43,7 @@ from rgbx.train.data_check import (
 )
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
 from rgbx.train.loops import TrainLoop, ValidationLoop, build_metrics
-from rgbx.train.numerics import Average, FiniteGuard, build_guard
+from rgbx.train.numerics import Average, build_guard
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 from rgbx.train.stopping import TrainingStopped
@@ -63,7 +63,6 @@ class Runner(ResumableRunner):
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
-    guard: FiniteGuard
     began = False  # whether it has come to its first step
     _train_loop: Any
     _val_loop: Any

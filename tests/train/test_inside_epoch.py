@@ -88,6 +88,19 @@ def test_resumed_inside_an_epoch_equals_uninterrupted(make_runner, tmp_path, cas
     assert not list((tmp_path / "stopped").glob("*iter*"))
 
 
+def test_another_batch_size_repeats_no_sample_and_leaves_none_out_however_often_an_epoch_is_resumed(
+    make_runner, tmp_path
+):
+    """Ten samples: two batches of two, then of three: one of them, and the last one."""
+    case = dict(default_hooks=saving())
+    before = run(make_runner, "run", Events(step=2), **case)
+    for step in (3, None):
+        before += run(make_runner, "run", Events(step=step), resume=True, batch_size=3, **case)
+    ids = [[name for at, _, names, _ in before if at == epoch for name in names] for epoch in range(2)]
+    assert [len(set(names)) for names in ids] == [len(names) for names in ids] == [LENGTH] * 2
+    assert torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)["meta"]["iter"] == 8
+
+
 @pytest.mark.parametrize("ema", [False, True])
 def test_a_signal_in_a_validation_saves_an_epoch_that_was_not_due(make_runner, tmp_path, ema):
     run(make_runner, "straight", Events(), ema=ema, default_hooks=saving(interval=2))

@@ -227,6 +227,30 @@ def test_weights_that_the_last_update_made_infinite_are_not_saved(make_runner, t
     assert all(finite(path) for path in tmp_path.glob("*/*.pth"))
 
 
+def test_a_process_that_writes_nothing_refuses_inside_an_epoch_as_the_one_that_does(make_runner, monkeypatch):
+    monkeypatch.setattr(Runner, "save_checkpoint", lambda *_, **__: None)
+    hooks = dict(checkpoint=dict(type=CheckpointHook, step_interval=1))
+    options = dict(schedule=None, clip=None, optimizer=dict(type="SGD", lr=0.01))
+    with pytest.raises(NonFiniteError, match=r"by the last updates of epoch 2.*; there is no checkpoint yet"):
+        make_runner(custom_hooks=[Explosion(3)], default_hooks=hooks, **options).train()
+
+
+def test_a_damaged_checkpoint_is_not_told_as_the_newest(make_runner, tmp_path):
+    class Damage(Hook):
+        def before_train_iter(self, runner, **kwargs):
+            for name in ("epoch_2.pth", "epoch_1.pth")[: max(0, runner.iter - 5)]:
+                (tmp_path / "run" / name).write_bytes(b"torn")
+
+    def message(at):
+        runner = make_runner(custom_hooks=[Fault("loss_depth", [at]), Damage()])
+        with pytest.raises(NonFiniteError) as caught:
+            runner.train()
+        return str(caught.value)
+
+    assert f"{tmp_path / 'run/epoch_1.pth'}, from before, is the newest checkpoint" in message(6)
+    assert "no checkpoint from before is intact" in message(7)
+
+
 class Explosion(Hook):
     """An update by a learning rate that no number can follow."""
 
