@@ -80,10 +80,16 @@ def read_notes(folder: Path) -> Notes:
     for entry, _ in read_lines(journal) if journal.exists() else ():
         if entry.keys() == {"origin"} and isinstance(entry["origin"], (str, type(None))):
             notes.origin = entry["origin"]
-        elif entry.keys() == _KINDS.keys() and all(isinstance(entry[key], kind) for key, kind in _KINDS.items()):
+        elif _is_entry(entry):
             name = entry.pop("name")
             notes.files[name] = Note(**entry)
     return notes
+
+
+def _is_entry(entry: Options) -> bool:
+    """Whether a line of a journal is of a file, which could stand in the list of checksums."""
+    right = entry.keys() == _KINDS.keys() and all(isinstance(entry[key], kind) for key, kind in _KINDS.items())
+    return right and _LINE.fullmatch(f"{entry['sha256']}  {entry['name']}") is not None
 
 
 def _read_record(path: Path) -> Options:
