@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
 MOST_PIXELS = 1 << 26  # of an image
@@ -92,6 +93,27 @@ def refuse_unwritable(path: Path, advice: str) -> None:
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(f"{path} cannot be written, as {there} is read-only: {advice}")
+
+
+def open_own(path: Path, mode: str, *, buffering: int = -1, errors: str | None = None) -> IO[Any]:
+    """Opens a file that rgbx keeps in a folder and adds to, as `open` does, but for a link that stands in its place.
+
+    Files that are written as a whole replace such a link; one that is added to would change what lies elsewhere.
+
+    Raises:
+        OSError: it is a link, or cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise OSError(error.errno, "it is a link, which could lead anywhere: remove it", name) from None
+
+    encoding = None if "b" in mode else "utf-8"
+    return open(path, mode, buffering, encoding, errors, opener=opener)
 
 
 def read_file(path: File, most: int = MOST_BYTES, what: str = "") -> bytes:

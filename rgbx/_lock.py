@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from rgbx._files import open_own
+
 LOCK, LONGEST_HOLDER = "lock", 500
 _held = dict[Path, IO[str]]()  # by this process, for itself alone
 
@@ -65,7 +67,7 @@ def _locked_file(folder: Path, what: str) -> Iterator[IO[str]]:
     """The lock file, and not one that its last holder has removed in the meantime."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with Path(folder, LOCK).open("a+", errors="replace") as file:
+        with open_own(Path(folder, LOCK), "a+", errors="replace") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

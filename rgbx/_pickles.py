@@ -54,22 +54,29 @@ def rehearse(path: Path) -> None:
         path: a file of `torch.save`.
 
     Raises:
-        pickle.UnpicklingError: it names what is no part of weights.
+        pickle.UnpicklingError: it names what is no part of weights, or is damaged.
         ValueError: it is packed, or would take much more memory than the file.
-        Exception: of other kinds, of damaged bytes.
     """
-    with path.open("rb") as file:
-        if file.read(4) == _ZIP:
-            _rehearse_archive(file)
-            return
-        file.seek(0)
-        with suppress(tarfile.TarError), tarfile.open(fileobj=file, mode="r:"):
-            raise ValueError("it is an archive of torch 0.1; expected a file of torch.save")
-        file.seek(0)
-        pickles = _within(file)
-        followed = _Rehearsal(pickles, path.stat().st_size)
-        for _ in range(_PICKLES):
-            followed.load()
+    try:
+        with path.open("rb") as file:
+            _rehearse_file(file, path.stat().st_size)
+    except (ValueError, pickle.UnpicklingError, OSError):
+        raise
+    except Exception as error:  # what Python makes of damaged bytes, such as a KeyError of their number
+        raise pickle.UnpicklingError("no pickle") from error
+
+
+def _rehearse_file(file: BinaryIO, size: int) -> None:
+    if file.read(4) == _ZIP:
+        _rehearse_archive(file)
+        return
+    file.seek(0)
+    with suppress(tarfile.TarError), tarfile.open(fileobj=file, mode="r:"):
+        raise ValueError("it is an archive of torch 0.1; expected a file of torch.save")
+    file.seek(0)
+    followed = _Rehearsal(_within(file), size)
+    for _ in range(_PICKLES):
+        followed.load()
 
 
 def _rehearse_archive(file: BinaryIO) -> None:

@@ -16,7 +16,17 @@ from pathlib import Path
 LONGEST_NAME = 100  # that is compared with others
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # beginnings of what a spreadsheet would run
 _TITLES = {"rgb": "RGB", "hha": "HHA"}
+# C0 but for tab, line feed and the return of progress bars, DEL, C1, halves of characters, and what turns the direction
+# of writing; of escape sequences colours pass, which say nothing but colours
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]|\x1b(?!\\[[0-9;]*m)"
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def visible(text: str) -> str:
+    r"""Text in which control characters stand as Python writes them, "\x1b"."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def modality_title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import re
@@ -16,15 +17,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_result import make_result
 from processes import FORKS
 
 from rgbx import _whole
+from rgbx._lock import LOCK, locked
 from rgbx._whole import folder_beside, remove_left, writing
 from rgbx.cli.errors import run_command
-from rgbx.cli.outputs import write_video
+from rgbx.cli.outputs import Process, Progress, write_video
 from rgbx.maps import replace_file
-from rgbx.maps.files import encode_png
+from rgbx.maps.files import append_line, encode_png
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, write_last
+from rgbx.report import write_report
+from rgbx.study.commands import Commands
 from rgbx.train.console import tell_full_disks_once
 
 MEBIBYTE = 1 << 20
@@ -268,3 +273,41 @@ def test_a_thread_on_a_full_disk_shows_no_traceback(told, capfd):
     said = capfd.readouterr().err
     assert said.count("No space left on device") == 1 and "Traceback" not in said
     assert ("epoch_3.pth" in said) == (told == "by the command")
+
+
+def test_links_in_the_place_of_files_are_replaced(tmp_path):
+    """Nothing outside a folder of results is changed by what is written there."""
+    foreign, out = tmp_path / "foreign", tmp_path / "out"
+    foreign.write_bytes(b"theirs")
+    out.mkdir()
+    (tmp_path / "results.json").write_text(json.dumps(make_result(images=2)))
+    written = list(write_report(tmp_path / "results.json", tmp_path / "first").parent.iterdir())
+    for path in written:
+        (out / path.name).symlink_to(foreign)
+    write_report(tmp_path / "results.json", out)
+    assert len(written) > 4 and all((out / path.name).read_bytes() == path.read_bytes() for path in written)
+    (out / "map.png").symlink_to(foreign)
+    replace_file(out / "map.png", b"new", many=True)
+    assert foreign.read_bytes() == b"theirs"
+    assert not any(path.is_symlink() for path in out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        (LOCK, lambda folder: locked(folder, "another").__enter__()),
+        ("predictions.jsonl", lambda folder: append_line(folder / "predictions.jsonl", "{}")),
+        ("progress/0.jsonl", lambda folder: Progress(folder, Process(0, 1, "a"))),
+        ("log.txt", lambda folder: Commands({})("train", [], folder / "log.txt")),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_links_in_the_place_of_files_that_grow_are_refused(name, write, there, tmp_path):
+    foreign, link = tmp_path / "foreign", tmp_path / "out" / name
+    if there:
+        foreign.write_bytes(b"theirs")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(foreign)
+    with pytest.raises(OSError, match=rf"it is a link, which could lead anywhere: remove it: .*{name}"):
+        write(tmp_path / "out")
+    assert foreign.read_bytes() == b"theirs" if there else not foreign.exists()

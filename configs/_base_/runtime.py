@@ -27,6 +27,6 @@ visualizer = dict(
 # Switches. Mixed precision and gradient accumulation are in the schedule's optim_wrapper.
 randomness = dict(seed=0, deterministic=False)
 ema = False  # True, or dict(momentum=0.0002): evaluate and save averaged weights
-on_nonfinite = "stop"  # or "skip", or dict(policy="skip", limit=10): what a step that is not finite does
+# on_nonfinite = "skip" leaves steps out that are not finite, which end a run otherwise: see docs/training.md
 compile = False  # True, or the arguments of torch.compile, such as dict(mode="max-autotune")
 load_from = None  # a checkpoint to fine-tune, also of other classes or modalities

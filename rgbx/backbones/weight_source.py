@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -25,6 +26,12 @@ ADVICE = ": download them elsewhere and pass pretrained='/path/to/file'"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 5.0
 """Seconds in which the hub must answer; its own client retries for most of a minute."""
+MOST_GB, LIMIT = 8, "RGBX_HUB_MOST_GB"
+"""Of a file that is fetched from a hub, in 10⁹ bytes, and the environment variable that says another number."""
+
+
+class LargeFileError(ValueError):
+    """A file of a hub that is larger than what is fetched."""
 
 
 def find_weights(name: str, source: str) -> Path:
@@ -38,7 +45,7 @@ def find_weights(name: str, source: str) -> Path:
     Raises:
         FileNotFoundError: if the file, or the repository, does not exist.
         ConnectionError: if the weights are not on this machine and the hub does not answer.
-        ValueError: if timm knows no such weights of this network.
+        ValueError: if timm knows no such weights of this network, or they are larger than what is fetched.
     """
     if source.startswith(HUB):
         return _from_hub(source.removeprefix(HUB), None)
@@ -98,7 +105,9 @@ def _answers(url: str) -> bool:
 def _download(repository: str, names: Sequence[str], revision: str | None) -> Path:
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name, revision=revision))
+            return _fetched(repository, name, revision)
+        except LargeFileError:
+            raise
         except RepositoryNotFoundError as error:
             raise FileNotFoundError(f"pretrained weights: the hub has no public repository {repository}") from error
         except EntryNotFoundError:
@@ -125,6 +134,7 @@ def fetch_snapshot(repository: str, names: Sequence[str], revision: str | None =
         FileNotFoundError: no such repository, revision or file.
         PermissionError: a repository whose owners want to be asked.
         ConnectionError: the files are not on this machine, and the hub does not answer, or breaks off.
+        LargeFileError: a ValueError; a file that is not on this machine is larger than what is fetched.
     """
     cached = [try_to_load_from_cache(repository, name, revision=revision) for name in names]
     here = [Path(path).parent for path in cached if isinstance(path, str)]
@@ -136,9 +146,11 @@ def fetch_snapshot(repository: str, names: Sequence[str], revision: str | None =
             return here[0]
         raise ConnectionError(f"{what} is not on this machine, and {why}")
     try:
-        first = Path(hf_hub_download(repository, names[0], revision=revision))
+        first = _fetched(repository, names[0], revision)
         for name in names[1:]:
-            hf_hub_download(repository, name, revision=first.parent.name)
+            _fetched(repository, name, first.parent.name)
+    except LargeFileError:
+        raise
     except GatedRepoError as error:
         where = f"{constants.ENDPOINT}/{repository}"
         raise PermissionError(f"{what}: its owners want to be asked, at {where}; then log in: hf auth login") from error
@@ -155,6 +167,39 @@ def fetch_snapshot(repository: str, names: Sequence[str], revision: str | None =
     except Exception as error:  # the hub's client raises many kinds
         raise ConnectionError(f"{what} could not be fetched ({type(error).__name__})") from error
     return first.parent
+
+
+def _fetched(repository: str, name: str, revision: str | None) -> Path:
+    """A file of a repository, in this machine's cache; raises what the hub's client does, or `LargeFileError`.
+
+    The hub is asked for its size before anything is fetched. A file that the cache has is taken whatever its size, also
+    where the hub breaks off.
+    """
+    most = _most_bytes()
+    try:
+        about = get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
+        raise
+    except Exception:  # each of the hub's HTTP libraries has its own
+        cached = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        raise
+    here = isinstance(try_to_load_from_cache(repository, name, revision=about.commit_hash), str)
+    if not here and (about.size or 0) > most:
+        raise LargeFileError(
+            f"{repository}: the hub says that {name} has {about.size} bytes, expected at most {most}; where that is "
+            f"right, {LIMIT} takes another limit, in 10⁹ bytes"
+        )
+    return Path(hf_hub_download(repository, name, revision=revision))
+
+
+def _most_bytes() -> int:
+    told = os.environ.get(LIMIT, str(MOST_GB))
+    try:
+        return int(float(told) * 10**9)
+    except (ValueError, OverflowError):  # nothing, words, NaN and infinity
+        raise LargeFileError(f"{LIMIT} is {told!r}; expected a number, of 10⁹ bytes") from None
 
 
 def _unreachable(repository: str, name: str) -> str:

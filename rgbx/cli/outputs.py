@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from rgbx._files import read_json, read_lines
+from rgbx._files import open_own, read_json, read_lines
 from rgbx._text import mask_title
 from rgbx._types import Options
 from rgbx._whole import remove_left, writing
@@ -256,7 +256,8 @@ def _clear(folder: Path, left: Iterable[Path]) -> None:
     places = set()
     for path in left:
         if path != folder / PREDICTED:
-            path.unlink(missing_ok=True)
+            with suppress(ValueError):  # a name that no file can have
+                path.unlink(missing_ok=True)
             places |= {above for above in path.parents if folder in above.parents}
     for place in sorted(places, key=lambda above: len(above.parts), reverse=True):
         with suppress(OSError):  # something else lies there
@@ -276,15 +277,16 @@ def _left(folder: Path) -> Iterator[Path]:
     earlier = _record_of(folder)
     if not earlier:
         return
-    saved, gallery = earlier["asked"].get("save") or (), earlier["asked"].get("gallery")
+    saved, gallery = _listed(earlier["asked"], "save"), earlier["asked"].get("gallery")
     names: set[str] = set()
     notes = [path for path in (folder / PROGRESS).glob("*.jsonl") if _NOTES.fullmatch(path.name)]
-    for note, _ in chain.from_iterable(map(read_lines, notes)):
-        names.update(map(str, note["files"]))
+    for note, _ in chain.from_iterable(map(_read_notes, notes)):
+        names.update(note["files"])
     if "video" in saved:
         names |= {f"{name.partition('/')[0]}.mp4" for name in names}
     if gallery and (folder / RECORDS).is_file():
-        names.update(str(panel["file"]) for record, _ in read_lines(folder / RECORDS) for panel in record["panels"])
+        panels = chain.from_iterable(_listed(record, "panels") for record, _ in read_lines(folder / RECORDS))
+        names.update(str(panel["file"]) for panel in panels if isinstance(panel, dict) and "file" in panel)
     for name in sorted(names):
         plain = PurePosixPath(name)
         if plain.suffix in (".png", ".jpg", ".mp4") and not plain.is_absolute() and ".." not in plain.parts:
@@ -293,6 +295,20 @@ def _left(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in (AREAS,) if "areas" in saved)
     yield from notes
     yield folder / PREDICTED
+
+
+def _read_notes(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The notes of a process, each with where it begins; what a kill has torn, and what is no note, is left out."""
+    for note, at in read_lines(path):
+        files = note.get("files")
+        named = isinstance(files, list) and all(isinstance(name, str) for name in files)
+        if named and isinstance(note.get("id"), str):
+            yield note, at
+
+
+def _listed(record: Mapping[str, object], key: str) -> list[Any]:
+    found = record.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _check_same(record: Path, asked: Options) -> None:
@@ -333,7 +349,7 @@ class Progress:
         self.folder = folder
         self.path = folder / PROGRESS / f"{process.rank}.jsonl"
         self.path.parent.mkdir(exist_ok=True)
-        self.path.touch()
+        open_own(self.path, "a").close()
 
     def add(self, note: Options) -> None:
         """Notes that a frame is done; its files must be there."""
@@ -352,11 +368,10 @@ class Progress:
                 folder.rmdir()
 
     def notes(self) -> Iterator[tuple[dict[str, Any], Path, int]]:
-        """Every note with its file and where it begins there; a line that a kill has torn is left out."""
+        """Every note with its file and where it begins there, see `_read_notes`."""
         for path in sorted(self.path.parent.glob("*.jsonl")):
-            for note, at in read_lines(path):
-                if {"id", "files"} <= set(note):
-                    yield note, path, at
+            for note, at in _read_notes(path):
+                yield note, path, at
 
     def done(self) -> set[str]:
         """Names of the frames whose files are all there."""

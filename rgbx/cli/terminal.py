@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# C0 but for tab, line feed and the return of progress bars, DEL, C1, halves of characters, and what turns the direction
-# of writing; of escape sequences colours pass, which say nothing but colours
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]|\x1b(?!\\[[0-9;]*m)"
-)
-
-
-def visible(text: str) -> str:
-    r"""Text in which control characters stand as Python writes them, "\x1b"."""
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+from rgbx._text import visible
 
 
 class _Told:

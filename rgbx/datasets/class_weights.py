@@ -50,7 +50,7 @@ def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> L
     if isinstance(dataset, CachedFrames):
         dataset = dataset.dataset
     fingerprint = dataset_fingerprint(dataset)
-    if cache is not None and (kept := _kept(Path(cache), fingerprint)) is not None:
+    if cache is not None and (kept := _kept(Path(cache), fingerprint, dataset.num_classes)) is not None:
         return kept
     pixels, images = (np.zeros(dataset.num_classes, np.int64) for _ in range(2))
     paths = []
@@ -73,7 +73,7 @@ def count_labels(dataset: DenseDataset, *, cache: str | Path | None = None) -> L
 def kept_counts(dataset: DenseDataset, cache: str | Path) -> LabelCounts | None:
     """What `count_labels` has kept of a data set in a file, where that still holds; else None."""
     dataset = dataset.dataset if isinstance(dataset, CachedFrames) else dataset
-    return _kept(Path(cache), dataset_fingerprint(dataset)) if Path(cache).is_file() else None
+    return _kept(Path(cache), dataset_fingerprint(dataset), dataset.num_classes) if Path(cache).is_file() else None
 
 
 def read_alone(dataset: DenseDataset, index: int, name: str) -> Sample:
@@ -88,7 +88,7 @@ def read_alone(dataset: DenseDataset, index: int, name: str) -> Sample:
     return sample if name in sample else {}
 
 
-def _kept(path: Path, fingerprint: str) -> LabelCounts | None:
+def _kept(path: Path, fingerprint: str, num_classes: int) -> LabelCounts | None:
     try:
         record: Any = read_json(path)
         stamps = {name: list(stamp) for name, stamp in file_stamps(record["files"]).items()}
@@ -96,7 +96,8 @@ def _kept(path: Path, fingerprint: str) -> LabelCounts | None:
             return None
         counts = LabelCounts(tuple(record["pixels"]), tuple(record["image_pixels"]))
         whole = all(type(count) is int and 0 <= count < 2**63 for count in (*counts.pixels, *counts.image_pixels))
-        return counts if whole and len(counts.pixels) == len(counts.image_pixels) else None
+        right = whole and len(counts.pixels) == len(counts.image_pixels) == num_classes and any(counts.pixels)
+        return counts if right else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rgbx._text import branch_title, mask_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
+from rgbx._whole import writing
 from rgbx.datasets.timestamps import nearest_of
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.layers import CLIP
@@ -152,8 +153,8 @@ def draw_rows(
             Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="0.4", label=name) for name, colour in legend.items()
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False, fontsize=points)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with writing(Path(path), suffix=Path(path).suffix or ".png") as file:
+        figure.savefig(file.name, dpi=100)
 
 
 class PredictionWriter:

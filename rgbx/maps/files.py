@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, read_file
+from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, open_own, read_file
 from rgbx._whole import naming, writing
 from rgbx.maps.arrays import DECODER_ERRORS, array_of, row_blocks
 from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
@@ -290,7 +290,7 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OSError: it cannot be written as a whole.
     """
-    with naming(path, len(line)), path.open("a+b", buffering=0) as file:
+    with naming(path, len(line)), open_own(path, "a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         content = b"\n" * (file.read(1) not in (b"", b"\n")) + line.encode() + b"\n"

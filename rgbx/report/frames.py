@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from rgbx._text import branch_title
+from rgbx._whole import writing
 from rgbx.evaluate.pictures import as_array, drawn, frame_at_label
 from rgbx.evaluate.result import given_titles, score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Picture, Result
@@ -164,8 +165,8 @@ def _write(
     for title, picture in pictures.items():
         stem = "_".join(_file_name(part) for part in (frame.kind, frame.sample_id, title.removeprefix("input/")))
         path, step = place / f"{stem}.png", -(-max(picture.shape[:2]) // LONGEST_SIDE)
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(picture[::step, ::step])).save(folder / path, optimize=True)
+        with writing(folder / path, many=True) as file:
+            Image.fromarray(np.ascontiguousarray(picture[::step, ::step])).save(file, "PNG", optimize=True)
         files[title] = path.as_posix()
     return {"sample_id": frame.sample_id, "kind": frame.kind, "value": frame.value, "files": files}
 

@@ -75,17 +75,17 @@ def write_gallery(folder: str | Path, *, title: str = "") -> Path:
     folder = Path(folder)
     records = read_records(folder / RECORDS)
     name = title or folder.resolve().name
-    heads = list(dict.fromkeys(head for record in records for head in record["heads"]))
     with refusing(str(folder / RECORDS), "its fields cannot be used"):
+        heads = list(dict.fromkeys(head for record in records for head in record["heads"]))
         main = _MAIN.format(
             classes="".join(_classes(records, head) for head in heads),
             order=_order(records, heads),
             thumbnails="".join(_thumbnail(record, number) for number, record in enumerate(records)),
             frames="".join(_frame(record, number) for number, record in enumerate(records)),
         )
-    header = f'<p class="kind">Predictions</p>\n<h1>{escape(name)}</h1>\n{facts(_facts(records, heads))}\n'
-    page = document(name, header, main, images="'self' file: data:", beside=("gallery.css", "gallery.js"))
-    replace_file(folder / PAGE, page.encode())
+        header = f'<p class="kind">Predictions</p>\n<h1>{escape(name)}</h1>\n{facts(_facts(records, heads))}\n'
+        page = document(name, header, main, images="'self' file: data:", beside=("gallery.css", "gallery.js")).encode()
+    replace_file(folder / PAGE, page)
     return folder / PAGE
 
 
@@ -108,7 +108,7 @@ def read_records(path: Path) -> list[Record]:
             raise ValueError(f"{path}:{number}: the frame lacks {sorted(missing)}")
         with refusing(f"{path}:{number}", "the frame's fields cannot be used"):
             _check_numbers(record)
-        found[record["sample_id"]] = record
+            found[record["sample_id"]] = record
     if not found:
         raise ValueError(f"{path}: no predictions")
     return list(found.values())

@@ -8,9 +8,11 @@ from html import escape
 from pathlib import Path, PurePosixPath
 
 from rgbx._text import modality_title
+from rgbx._whole import writing
 from rgbx.evaluate.comparison import headline_interval
 from rgbx.evaluate.result import headline, read_result, score_table
 from rgbx.evaluate.result_form import HeadResult, Json, Result, look_up
+from rgbx.maps.files import replace_file
 from rgbx.report import sections
 from rgbx.report.markup import Link, breakable, document, facts, number, percent
 from rgbx.report.tables import word, write_csv_files
@@ -47,7 +49,6 @@ def write_report(result_file: str | Path, folder: str | Path | None = None) -> P
     folder = result_file.parent if folder is None else Path(folder)
     result = read_result(result_file)
     html = render_page(result, result_file.parent)
-    folder.mkdir(parents=True, exist_ok=True)
     _copy(result_file, folder / "results.json")
     for head in result["heads"].values():
         for entry in head.get("pictures") or []:
@@ -55,15 +56,15 @@ def write_report(result_file: str | Path, folder: str | Path | None = None) -> P
                 _copy(result_file.parent / name, folder / name)
     write_csv_files(result, folder)
     page = folder / "report.html"
-    page.write_text(html, encoding="utf-8")
+    replace_file(page, html.encode())
     return page
 
 
 def _copy(source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    with source.open("rb") as file, writing(target, many=True) as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def render_page(result: Result, folder: str | Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rgbx._text import csv_text
 from rgbx.evaluate.result import damage_rows, damaged_score, headline, score_table, titled
 from rgbx.evaluate.result_form import HeadResult, Json, Result, Scores
+from rgbx.maps.files import replace_file
 from rgbx.tasks import ENSEMBLE, ensemble_first
 from rgbx.tasks.score import Score
 
@@ -212,7 +213,6 @@ def write_csv_files(result: Result, folder: str | Path) -> list[Path]:
             "confusion": confusion_table(head),
             "images": image_table(head),
         }
-        place.mkdir(parents=True, exist_ok=True)
         for title, table in tables.items():
             if table is not None:
                 written.append(place / f"{title}.csv")
@@ -227,5 +227,5 @@ def head_folder(folder: Path, result: Result, name: str) -> Path:
 
 def _write_csv(table: Table, path: Path) -> None:
     """Columns are the keys of the table; empty where nothing was measured."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        file.write(csv_text(list(table.columns), [[row.get(key) for key in table.columns] for row in table.rows]))
+    text = csv_text(list(table.columns), [[row.get(key) for key in table.columns] for row in table.rows])
+    replace_file(path, text.encode(), many=True)

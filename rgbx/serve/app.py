@@ -51,6 +51,7 @@ WORDS_OF_REQUESTS = ("answer", "branches", "heads")  # beside maps and their opt
 LONGEST_WORD = 1000
 MOST_PARTS = 100
 MOST_WAITING = 256  # requests, at most
+_DIGITS = 20  # of a number, which say whether it is too large
 READ_SECONDS = 60  # for the body of a request
 THUMBNAIL = 160  # pixels of the longest side
 SAFE = {  # headers of every answer
@@ -153,8 +154,8 @@ def build_app(
         Route("/healthz", say_well),
         Route(f"/{SCHEMA}", show_schema),
         Route("/predict", service.predict, methods=["POST"]),
-        Route("/samples/{number:int}.png", service.thumbnail),
-        Route("/samples/{number:int}/{name}", service.sample_file),
+        Route("/samples/{number}.png", service.thumbnail),
+        Route("/samples/{number}/{name}", service.sample_file),
     ]
     handlers = {RefusedError: _told, HTTPException: _told_by_http, 500: _told_of_failure}
     return _Guard(Starlette(routes=routes, exception_handlers=handlers), host)
@@ -206,9 +207,9 @@ class _Service:
 
     def _sample(self, request: Request) -> Sample:
         number = request.path_params["number"]
-        if number >= len(self.samples):
-            raise RefusedError(404, f"there is no sample {number}; there are {len(self.samples)}")
-        return self.samples[number]
+        if not number.isdecimal() or int(number[:_DIGITS]) >= len(self.samples):
+            raise RefusedError(404, f"there is no sample {number[:LONGEST_WORD]}; there are {len(self.samples)}")
+        return self.samples[int(number)]
 
     def _thumbnail(self, sample: Sample) -> bytes:
         name, file = next(iter(sample.files.items()))
@@ -223,7 +224,7 @@ class _Service:
     def _room_for(self, request: Request) -> Iterator[None]:
         """Counts the bytes of a request as long as it is held; refuses more than there is room for."""
         length = request.headers.get("content-length", "")
-        size = int(length) if length.isdecimal() else self.limits.most_bytes
+        size = int(length[:_DIGITS]) if length.isdecimal() else self.limits.most_bytes
         if size > self.limits.most_bytes:
             raise self._too_large(size)
         if self.held + size > self.limits.most_held or self.waiting >= MOST_WAITING:
@@ -261,8 +262,8 @@ class _Service:
                     request.headers, self._body(request), max_files=MOST_PARTS, max_fields=MOST_PARTS
                 ).parse()
                 return self._asked_by_form([(key, await self._part(key, value)) for key, value in form.multi_items()])
-        except MultiPartException as error:
-            raise RefusedError(400, f"the request is no multipart/form-data: {error.message}") from None
+        except (MultiPartException, ValueError) as error:
+            raise RefusedError(400, f"the request is no multipart/form-data: {error}") from None
         except ClientDisconnect:
             raise RefusedError(400, "the request ended before all of it was there") from None
         except TimeoutError:
@@ -388,6 +389,7 @@ class _InMemory(MultiPartParser):
     """A parser that keeps files in memory, however large: how large they may be, the limit of the body says."""
 
     spool_max_size = sys.maxsize
+    _charset = property(lambda _: "utf-8", lambda _, said: None)  # of names and words, whatever codec a request says
 
 
 class _Guard:
@@ -478,7 +480,7 @@ async def _told(_: Request, error: Exception) -> Response:
 
 async def _told_by_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path, known = request.url.path, ("/", "/predict", "/model", f"/{SCHEMA}", "/healthz")
+    path, known = request.scope["path"], ("/", "/predict", "/model", f"/{SCHEMA}", "/healthz")
     hint = "" if path in known else nearest(path, known)
     text = f"{request.method} {path[:LONGEST_WORD]}: {error.detail.lower()}{hint}"
     return _json({"error": text, "map": None}, error.status_code)

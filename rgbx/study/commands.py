@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import rgbx
+from rgbx._files import open_own
 from rgbx.study.declaration import as_options
 from rgbx.study.runs import DAMAGED, Run, last_line, read_state, write_note
 
@@ -68,7 +69,7 @@ class Commands:
         """
         ends = os.pipe()
         with os.fdopen(ends[1], "wb"):  # is held until the run ends, or this process
-            with os.fdopen(ends[0], "rb") as watched, log.open("ab") as file, self._lock:
+            with os.fdopen(ends[0], "rb") as watched, open_own(log, "ab") as file, self._lock:
                 if self._stopping:
                     raise StoppedError
                 process = subprocess.Popen(
@@ -187,7 +188,7 @@ def _again_and_again(note: Callable[[], None]) -> Iterator[None]:
 
 
 def _run_command(run: Run, call: Call, name: str, arguments: Sequence[str]) -> None:
-    with run.log.open("a") as file:
+    with open_own(run.log, "a") as file:
         file.write(f"$ rgbx {name} {shlex.join(arguments)}\n")
     start = run.log.stat().st_size
     code = call(name, arguments, run.log)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rgbx._text import subset_titles
+from rgbx._whole import writing
 from rgbx.study.scores import Gathered, Row
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -36,8 +37,8 @@ def plot_study(gathered: Gathered, path: Path) -> None:
     for axes in panels:
         _dress(axes, rows)
     panels[0].set_yticks(range(len(rows)), [_label(row, gathered) for row in rows])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with writing(path, suffix=path.suffix) as file:
+        figure.savefig(file.name, dpi=150)
 
 
 def _draw_headlines(axes: Axes, rows: Sequence[Row], gathered: Gathered) -> None:

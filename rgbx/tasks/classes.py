@@ -23,7 +23,7 @@ from rgbx._types import Meta, Options, Scores
 from rgbx.losses import build_loss
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
-from rgbx.maps.files import encode_png
+from rgbx.maps.files import encode_png, replace_file
 from rgbx.metrics import (
     boundary_counts,
     boundary_f_score,
@@ -237,7 +237,7 @@ class Classes(Task):
         dataset: Any,
     ) -> None:
         """A PNG of the dataset's own ids."""
-        path.write_bytes(encode_png(dataset.encode_label(values)))
+        replace_file(path, encode_png(dataset.encode_label(values)), many=True)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a terminal shows of a run; the log file keeps everything."""
+"""What a terminal shows of a run; the log file keeps all records."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from tqdm import tqdm
+
+from rgbx._text import visible
 
 LONG_RECORDS = (
     "Config:",
@@ -66,6 +68,24 @@ def _told_once(handler: logging.FileHandler) -> Callable[[logging.LogRecord], No
             print(f"warning: {handler.baseFilename}: {error.strerror}; records are missing there", file=sys.stderr)
 
     return tell
+
+
+def show_control_characters(logger: logging.Logger) -> None:
+    """Names of files and classes move no cursor when a log file is shown in a terminal, and can all be written."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.setFormatter(_Visible(handler.formatter))
+
+
+class _Visible(logging.Formatter):
+    """Formats as another does, see `visible`."""
+
+    def __init__(self, formatter: logging.Formatter | None) -> None:
+        super().__init__()
+        self._formatter = formatter or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(self._formatter.format(record))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rgbx._text import branch_title
+from rgbx._whole import writing
 from rgbx.tasks import Score
 
 
@@ -86,8 +87,8 @@ def plot_losses(work_dir: str | Path, path: str | Path, scores: Mapping[str, Sco
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for each in axes:
         each.grid(alpha=0.3)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with writing(Path(path), suffix=Path(path).suffix or ".png") as file:
+        figure.savefig(file.name, dpi=120)
 
 
 def _plot_score(axes: Axes, key: str, score: Score, metrics: Mapping[int, Mapping[str, float]]) -> None:

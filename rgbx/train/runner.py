@@ -30,7 +30,7 @@ from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
-from rgbx.train.console import progress, shorten_console, tell_full_disks_once
+from rgbx.train.console import progress, shorten_console, show_control_characters, tell_full_disks_once
 from rgbx.train.data_check import (
     check_classes,
     check_damage,
@@ -120,6 +120,7 @@ class Runner(ResumableRunner):
         logger = super().build_logger(*args, **kwargs)
         shorten_console(logger)
         tell_full_disks_once(logger)
+        show_control_characters(logger)
         own = logging.getLogger("rgbx")  # what evaluations print
         own.handlers, own.propagate = list(logger.handlers), False
         own.setLevel(logging.DEBUG)  # the handlers choose

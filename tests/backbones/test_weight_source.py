@@ -47,6 +47,7 @@ def closed_port():
 
 class Hub(BaseHTTPRequestHandler):
     asked: list = []  # noqa: RUF012
+    broken = False
 
     def do_HEAD(self):
         self.answer(b"")
@@ -58,7 +59,7 @@ class Hub(BaseHTTPRequestHandler):
         self.asked.append((self.command, self.path))
         found = self.path in FILES
         known = any(path.startswith(self.path.split("/resolve")[0] + "/") for path in FILES)
-        self.send_response(200 if found else 404)
+        self.send_response(503 if self.broken else 200 if found else 404)
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hash(FILES.get(self.path))}"')
         if not found:
@@ -79,6 +80,7 @@ def hub(monkeypatch):
     threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     serve_from(monkeypatch, f"http://127.0.0.1:{server.server_port}")
     Hub.asked.clear()
+    monkeypatch.setattr(Hub, "broken", False)
     yield Hub
     server.shutdown()
     server.server_close()
@@ -194,3 +196,37 @@ def test_a_model_without_a_connection_is_one_sentence(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
         fetch_snapshot(*MODEL)
+
+
+@pytest.mark.parametrize(
+    ("fetch", "name"),
+    [
+        (lambda: fetch_snapshot(*MODEL), "model.safetensors"),
+        (lambda: find_weights("resnet18", "timm"), "model.safetensors"),
+        (lambda: find_weights("resnet18", "hf-hub:owner/old@v1"), "pytorch_model.bin"),
+    ],
+)
+def test_what_is_larger_than_the_limit_is_not_fetched(hub, monkeypatch, fetch, name):
+    size = len(next(content for path, content in FILES.items() if path.endswith(name)))
+    monkeypatch.setattr(weight_source, "MOST_GB", 2.5 / 10**9)
+    with pytest.raises(ValueError, match=rf"{name} has \d+ bytes, expected at most 2; .*RGBX_HUB_MOST_GB takes"):
+        fetch()
+    assert not [path for kind, path in hub.asked if kind == "GET" and path.endswith(name)]
+    monkeypatch.setenv("RGBX_HUB_MOST_GB", str((size + 1.5) / 10**9))
+    fetch()
+    monkeypatch.setenv("RGBX_HUB_MOST_GB", "0")
+    fetch()  # from the cache
+
+
+@pytest.mark.parametrize("told", ["", "much", "nan", "inf"])
+def test_a_limit_that_is_no_number(hub, monkeypatch, told):
+    monkeypatch.setenv("RGBX_HUB_MOST_GB", told)
+    with pytest.raises(ValueError, match=f"RGBX_HUB_MOST_GB is '{told}'; expected a number"):
+        fetch_snapshot(*MODEL)
+
+
+def test_a_hub_that_breaks_off_and_a_cache(hub, monkeypatch):
+    folder = fetch_snapshot(*MODEL)
+    monkeypatch.setattr(hub, "broken", True)
+    hub.asked.clear()
+    assert fetch_snapshot(*MODEL) == folder and hub.asked

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from rgbx._text import visible
 from rgbx.cli.errors import run_command
-from rgbx.cli.terminal import visible
 
 
 @pytest.mark.parametrize(

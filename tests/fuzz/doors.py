@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import tempfile
@@ -11,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio
 import cv2
 import h5py
 import numpy as np
@@ -37,6 +40,7 @@ from rgbx._runs import find_last
 from rgbx.backbones import read_state_dict
 from rgbx.cli.config import load_config, read_values
 from rgbx.cli.options import apply_options, parse_options
+from rgbx.cli.outputs import PROGRESS, Outputs, Process, Progress, begin, check_resumed
 from rgbx.datasets import (
     CachedFrames,
     Cityscapes,
@@ -48,8 +52,11 @@ from rgbx.datasets import (
     NYUDv2Mat,
     SyntheticRooms,
 )
+from rgbx.datasets.class_weights import count_labels, inverse_frequency, kept_counts
 from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.layouts import build_dataset, propose, recognise, split_names
+from rgbx.datasets.prepare import CHECKSUMS, RECORD
+from rgbx.datasets.prepare.notes import Note, finish, read_notes
 from rgbx.datasets.rooms.rendering import RENDERER_VERSION
 from rgbx.doctor.diagnosis import diagnose
 from rgbx.evaluate.comparison import compare_results, comparison_text
@@ -59,7 +66,8 @@ from rgbx.maps import STANDARD_MAPS, Encoding, LabelEncoding, MapSpec
 from rgbx.maps.files import exif_turn, read_colours, read_grey, read_ids, read_image, read_rgb, read_stored_ids
 from rgbx.models.checkpoint import model_weights, read_checkpoint, to_plain
 from rgbx.models.folder import write_folder
-from rgbx.report import write_report
+from rgbx.report import write_gallery, write_report
+from rgbx.serve.app import Limits, build_app
 from rgbx.study.costs import read_costs
 from rgbx.study.declaration import declare_study
 from rgbx.study.runs import Run, read_note
@@ -545,6 +553,188 @@ def enter_notes(folder, file):
         [cost.ratio(cost) for cost in costs.methods.values() if all(cost.milliseconds)]
 
 
+def changed_lines(content, done, way):
+    """An object a line, of which values and then characters are changed."""
+    found = changed_value(content, done)
+    lines = "\n".join(json_of(entry).decode() for entry in (found if isinstance(found, list) else [found]))
+    return changed_text(lines, done[:1] if way < 3 else [])
+
+
+def changed_prepared(content, done, way):
+    return changed_text(content, done) if isinstance(content, str) else changed_notes(content, done, way)
+
+
+def changed_notes(content, done, way):
+    return (changed_lines if isinstance(content, list) else changed_json)(content, done, way)
+
+
+def prepared_seeds():
+    note = {"sha256": "ab" * 32, "made_of": "source", "saturated": 3}
+    record = {"format": "rgbx-prepared/1", "origin": "letters of sources", "options": {"size": [2, 3]}}
+    return {
+        RECORD: {**record, "saturated": {"a/1.png": 3}, "made_of": {"a/1.png": "source"}},
+        ".preparing/journal": [{"origin": "letters of sources"}, {"name": "a/1.png", **note}],
+        CHECKSUMS: f"{'ab' * 32}  a/1.png\n{'cd' * 32}  b/1.png\n",
+    }
+
+
+def write_prepared(folder):
+    (folder / "a").mkdir()
+    (folder / "a/1.png").write_bytes(b"1")
+    (folder / ".preparing").mkdir()
+    write_values(prepared_seeds, folder)
+
+
+def write_values(seeds, folder):
+    for name, content in seeds().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(map(json.dumps, content)) if isinstance(content, list) else json.dumps(content)
+        (folder / name).write_text(content if isinstance(content, str) else text)
+
+
+def enter_prepared(folder, file):
+    """What earlier runs noted is used as a later run does, which ends with a record of its own."""
+    try:
+        notes = read_notes(folder)
+        assert all(isinstance(note, Note) for note in notes.files.values())
+        sum(note.saturated for note in notes.files.values())
+        finish(folder, notes, {})
+        assert read_notes(folder).origin == notes.origin
+    finally:
+        write_values(prepared_seeds, folder)
+
+
+def write_counted(folder):
+    write_frames(folder / "counted", NAMES, rgb__png=COLOUR, depth__png=GREY8, label__png=GREY8)
+    (folder / "counted" / "train.txt").write_text("\n".join(NAMES))
+    count_labels(counted(folder), cache=folder / "class_counts.json")
+
+
+def counted(folder):
+    return NYUDv2Folders(folder / "counted", "train")
+
+
+def changed_counts(content, done, way):
+    return changed_json(json.loads(content), done, way)
+
+
+def enter_counts(folder, file):
+    """Counts that cannot be used are made anew."""
+    dataset = counted(folder)
+    if (kept := kept_counts(dataset, file)) is None:
+        raise ValueError(f"{file.name} is not used")
+    assert len(inverse_frequency(kept)) == dataset.num_classes
+
+
+def predicted_seeds():
+    bar = {"limits": [0.5, 9.0], "scale": "linear", "sign": "m"}
+    panels = [
+        {"title": "RGB", "file": "pictures/a/0_rgb.jpg", "bar": None},
+        {"title": "depth", "file": "pictures/a/1.jpg", "bar": bar},
+    ]
+    wall = {"id": 0, "name": "wall", "colour": [10, 20, 30], "share": 1.0}
+    heads = {
+        "labels": {"classes": [wall], "confidence": 0.9},
+        "dense": {"least": 0.5, "median": 1.0, "largest": 2.0, "sign": "m"},
+    }
+    record = {"sample_id": "a", "size": [24, 32], "paths": {"rgb": "/data/a.jpg"}, "panels": panels, "shown": 0}
+    frame = {**record, "heads": heads, "files": {"labels": "labels/a.png"}}
+    done = {"id": "a", "files": ["labels/a.png"], "areas": {"labels": {"wall": 1.0}}}
+    asked = {"save": ["ids", "areas"], "gallery": True}
+    return {
+        "out/predictions.jsonl": [frame, {**frame, "sample_id": "b"}],
+        f"out/{PROGRESS}/0.jsonl": [done, {**done, "id": "b"}],
+        "out/predict.json": {"format": "rgbx-predictions/1", "run": "", "processes": 1, "asked": asked},
+    }
+
+
+def enter_gallery(folder, file):
+    write_gallery(folder / "out")
+
+
+def enter_progress(folder, file):
+    """A run goes on with what an earlier one has noted, or clears it away."""
+    out, alone = folder / "out", Process(0, 1, "run")
+    try:
+        check_resumed(out, predicted_seeds()["out/predict.json"]["asked"], resume=True)
+        assert all(isinstance(name, str) for name in Progress(out, alone).done())
+        begin(Outputs(out, {}, (), {}), {}, alone, overwrite=True)
+    finally:
+        write_values(predicted_seeds, folder)
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+@cache
+def served():
+    return build_app(small("classes").eval(), "small.pth", limits=Limits(most_bytes=1 << 16, most_pixels=1 << 12))
+
+
+def request_seeds():
+    """The path and the type of a request, each a line, and its body."""
+    rgb, depth = opencv(np.zeros((32, 32, 3), np.uint8), ".png"), opencv(np.full((32, 32), 900, np.uint16), ".png")
+    parts = [('name="rgb"; filename="a.png"', rgb), ('name="depth"; filename="b.png"', depth)]
+    parts += [('name="depth_scale"', b"1000"), ('name="depth_missing"', b"0,65535"), ('name="answer"', b"ids inputs")]
+    body = b"".join(
+        b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (told.encode(), value) for told, value in parts
+    )
+    coded = {name: base64.b64encode(data).decode() for name, data in (("rgb", rgb), ("depth", depth))}
+    return {
+        "form": b"/predict\nmultipart/form-data; boundary=x; charset=utf-8\n" + body + b"--x--\r\n",
+        "json": {
+            **coded,
+            "depth_scale": 1000,
+            "depth_missing": [0],
+            "answer": ["ids"],
+            "branches": True,
+        },
+        "path": b"/samples/0.png\n\n",
+    }
+
+
+def changed_request(content, done, way):
+    if isinstance(content, dict):
+        return b"/predict\napplication/json\n" + changed_json(content, done, way)
+    if way < 5:
+        return changed_text(content.decode("latin-1"), done)
+    return changed_bytes(content, done)
+
+
+def enter_request(folder, file):
+    """Speaks ASGI, as a server does, so that nothing of a client stands before it."""
+    path, kind, body = [*file.read_bytes().split(b"\n", 2), b"", b""][:3]
+    text = path.decode("latin-1")
+    answer: list[Any] = []
+    scope = {
+        "type": "http",
+        "method": "POST" if text.startswith("/predict") else "GET",
+        "path": text,
+        "raw_path": path,
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "http_version": "1.1",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", kind), (b"content-length", b"%d" % len(body))],
+    }
+    received = [
+        {"type": "http.request", "body": body[:50], "more_body": True},
+        {"type": "http.request", "body": body[50:]},
+    ]
+
+    async def receive():
+        return received.pop(0) if received else {"type": "http.disconnect"}
+
+    async def send(message):
+        answer.append(message)
+
+    anyio.run(served(), scope, receive, send)
+    status, said = answer[0]["status"], b"".join(message.get("body", b"") for message in answer[1:])
+    assert status < 500, said
+    if status >= 400:
+        raise ValueError(f"{file.name}: {json.loads(said)['error']}")
+
+
 def log_seeds():
     entries = [
         {"loss": 0.5, "epoch": 1, "iter": 1},
@@ -553,13 +743,6 @@ def log_seeds():
         {"mIoU": 0.4, "step": 2},
     ]
     return {"run/20260101_000000/vis_data/scalars.json": entries}
-
-
-def changed_log(content, done, way):
-    """An object a line."""
-    found = changed_value(content, done)
-    lines = "\n".join(json_of(entry).decode() for entry in (found if isinstance(found, list) else [found]))
-    return changed_text(lines, done[:1] if way < 4 else [])
 
 
 def option_seeds():
@@ -707,7 +890,16 @@ def changed_checkpoint(content, done, way):
     parts = zip_parts(data)
     pickled = next(index for index, (name, _) in enumerate(parts) if name.endswith(b"data.pkl"))
     parts[pickled] = parts[pickled][0], changed_bytes(parts[pickled][1], done)
-    return zip_of(parts, zipfile.ZIP_DEFLATED if way == 9 else zipfile.ZIP_STORED)
+    if done[0][1] % 8 == 0:
+        return zip_of(parts, zipfile.ZIP_DEFLATED)
+    archive = zip_of(parts)
+    return archive if way == 8 else signed(archive)
+
+
+def signed(archive):
+    """An archive with the digest of its bytes as its comment, as checkpoints have it: readers go on to the pickle."""
+    digest = b"sha256:" + hashlib.sha256(archive[:-2]).hexdigest().encode()
+    return archive[:-2] + len(digest).to_bytes(2, "little") + digest
 
 
 def changed_model(content, done, way):
@@ -841,7 +1033,13 @@ DOORS = {
     "rooms": Door(200, rooms_seeds, changed_json, (enter_rooms, enter_recognised), write_rooms),
     "result": Door(1000, result_seeds, changed_json, (enter_result, enter_report, enter_comparison)),
     "notes of runs": Door(400, note_seeds, changed_json, (enter_notes,)),
-    "training log": Door(200, log_seeds, changed_log, (lambda folder, file: read_scalars(folder / "run"),)),
+    "notes of preparations": Door(150, prepared_seeds, changed_prepared, (enter_prepared,), write_prepared),
+    "counts of classes": Door(150, lambda: {"class_counts.json": None}, changed_counts, (enter_counts,), write_counted),
+    "predictions": Door(
+        400, predicted_seeds, changed_notes, (enter_gallery, enter_progress), partial(write_values, predicted_seeds)
+    ),
+    "requests": Door(250, request_seeds, changed_request, (enter_request,)),
+    "training log": Door(200, log_seeds, changed_lines, (lambda folder, file: read_scalars(folder / "run"),)),
     "checkpoint": Door(
         800,
         checkpoint_seeds,

@@ -398,3 +398,17 @@ def test_more_than_can_be_held_is_refused(client, frame, check, monkeypatch):
     monkeypatch.setattr(served, "MOST_WAITING", 0)
     response = client.post("/predict", files=opened(frame))
     assert response.status_code == 503 and "ask again" in check(response.json(), "error")["error"]
+
+
+def test_numbers_and_codecs_without_end(client, check):
+    """Python refuses to read numbers of 5000 digits, and some of its codecs take the square of a text's length."""
+    for path in ("/samples/{}.png", "/samples/{}/rgb"):
+        for number in ("9" * 5000, "-1", "1.5"):
+            response = client.get(path.format(number))
+            assert response.status_code == 404 and "there is no sample" in check(response.json(), "error")["error"]
+    assert client.post("/predict", headers={"content-length": "9" * 5000}).status_code == 413
+    body = b'--x\r\nContent-Disposition: form-data; name="a\xff"\r\n\r\n-\xff\r\n--x--\r\n'
+    for codec in ("punycode", "idna", "rot13", "unicode_escape"):
+        kind = {"content-type": f"multipart/form-data; boundary=x; charset={codec}"}
+        response = client.post("/predict", content=body, headers=kind)
+        assert response.status_code == 422 and "was given 'aÿ'" in check(response.json(), "error")["error"]

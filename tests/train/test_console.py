@@ -2,7 +2,7 @@ import io
 import logging
 import sys
 
-from rgbx.train.console import ProgressBarHook, shorten_console
+from rgbx.train.console import ProgressBarHook, shorten_console, show_control_characters
 
 
 class Terminal(io.StringIO):
@@ -27,3 +27,12 @@ def test_long_records_go_to_the_file_only(tmp_path):
     logger.info("Epoch(train) [1]")
     assert terminal.getvalue() == "Epoch(train) [1]\n"
     assert (tmp_path / "log.txt").read_text() == "Config:\nmodel=...\nEpoch(train) [1]\n"
+
+
+def test_a_log_file_shows_control_characters(tmp_path):
+    logger = logging.Logger("test")
+    logger.addHandler(logging.FileHandler(tmp_path / "log.txt", encoding="utf-8"))
+    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    show_control_characters(logger)
+    logger.info("a \x1b[2J of %s", "\udcff")
+    assert (tmp_path / "log.txt").read_text() == "INFO a \\x1b[2J of \\udcff\n"

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rgbx._files import existing_file, read_json, read_lines, read_text
+from rgbx._files import existing_file, open_own, read_json, read_lines, read_text
 from rgbx._lock import locked
 from rgbx._types import Options
 from rgbx.maps.files import replace_file
@@ -45,6 +45,10 @@ class Note(NamedTuple):
     sha256: str
     made_of: str | None = None
     saturated: int = 0
+
+
+_Kind = type | tuple[type, ...]
+_KINDS: dict[str, _Kind] = {"name": str, "sha256": str, "made_of": (str, type(None)), "saturated": int}  # of an entry
 
 
 @dataclass
@@ -74,12 +78,18 @@ def read_notes(folder: Path) -> Notes:
                 raise ValueError(f"{file}:{number}: expected a checksum, two spaces and a name, found {line!r}")
     journal = folder / _WORK / _JOURNAL
     for entry, _ in read_lines(journal) if journal.exists() else ():
-        if entry.keys() == {"origin"}:
+        if entry.keys() == {"origin"} and isinstance(entry["origin"], (str, type(None))):
             notes.origin = entry["origin"]
-        elif entry.keys() == {"name", *Note._fields}:
+        elif _is_entry(entry):
             name = entry.pop("name")
             notes.files[name] = Note(**entry)
     return notes
+
+
+def _is_entry(entry: Options) -> bool:
+    """Whether a line of a journal is of a file, which could stand in the list of checksums."""
+    right = entry.keys() == _KINDS.keys() and all(isinstance(entry[key], kind) for key, kind in _KINDS.items())
+    return right and _LINE.fullmatch(f"{entry['sha256']}  {entry['name']}") is not None
 
 
 def _read_record(path: Path) -> Options:
@@ -92,10 +102,10 @@ def _read_record(path: Path) -> Options:
         return {"made_of": {}, "saturated": {}}
     record: Any = read_json(path)
     advice = "remove it, and the files are compared with what is made anew"
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: expected an object with the format {FORMAT!r}, found {reprlib.repr(record)}; {advice}"
-        )
+    told = isinstance(record, dict) and record.get("format") == FORMAT
+    if not told or not isinstance(record.get("origin"), (str, type(None))):
+        wanted = f"an object with the format {FORMAT!r} and an origin in words"
+        raise ValueError(f"{path}: expected {wanted}, found {reprlib.repr(record)}; {advice}")
     for name, kind in (("made_of", str), ("saturated", int)):
         found = record.get(name)
         if not isinstance(found, dict) or not all(type(value) is kind for value in found.values()):
@@ -127,7 +137,7 @@ def journal(work: Path, notes: Notes) -> Iterator[Callable[[Mapping[str, Note]],
     path = work / _JOURNAL
     start = [{"origin": notes.origin}, *_lines_of(notes.files)]
     replace_file(path, "".join(json.dumps(line) + "\n" for line in start).encode())
-    with path.open("a", encoding="utf-8") as file:
+    with open_own(path, "a") as file:
 
         def note_down(found: Mapping[str, Note]) -> None:
             file.writelines(json.dumps(line) + "\n" for line in _lines_of(found))

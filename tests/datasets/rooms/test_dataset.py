@@ -129,7 +129,18 @@ def test_a_folder_of_other_frames_is_refused(tmp_path: Path) -> None:
         rooms_on_disk(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a png", "half", "eight bit"])
+def test_an_empty_file_is_rendered_anew(tmp_path: Path) -> None:
+    """As a crash of the machine leaves one that it had not yet written."""
+    rooms = rooms_on_disk(tmp_path)
+    rooms.write(0)
+    path = rooms.path("depth", 0)
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    np.testing.assert_array_equal(rooms[0]["depth"], rooms_on_disk(tmp_path)[0]["depth"])
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"not a png", "half", "eight bit"])
 def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> None:
     rooms = rooms_on_disk(tmp_path)
     rooms.write(0)
