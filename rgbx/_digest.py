@@ -95,9 +95,11 @@ def _fault(path: Path, _inode: int, size: int, _modified: int, _changed: int) ->
         return "it is empty"
     with path.open("rb") as file:
         begin = file.read(len(_RECORD))
-        file.seek(max(0, size - _LENGTH - _COMMENT))
-        end = file.read()
-    signed = end[:_LENGTH] == _OWN or end[_LENGTH:].startswith(_MARK)
+        file.seek(max(0, size - _END_SIZE - _COMMENT))
+        tail = file.read()
+    end = tail[_END_SIZE - _LENGTH :]
+    signs = tail.startswith(_END), end[:_LENGTH] == _OWN, end[_LENGTH:].startswith(_MARK)
+    signed = sum(signs) > 1  # one of them may be damaged, and one may stand in a file of others by chance
     if signed and (fault := _of_digest(path, size - _LENGTH - _COMMENT, end)):
         return fault
     if _ends_as_archive(path, size):

@@ -114,6 +114,13 @@ class CheckpointHook(Hook):
         if not self._due or has_pending_gradients(runner.optim_wrapper):
             return
         self._due = False
+        if asked is None and batch_idx + 1 == len(runner.train_dataloader) and (runner.epoch + 1) % self.interval == 0:
+            return  # the epoch's checkpoint comes next
+        if asked is not None and not runner.resumes_inside:
+            raise TrainingStopped(
+                f"{asked.name} asked the training to end, after step {steps}, whose epoch cannot be taken up there: "
+                "that needs the sampler rgbx.datasets.EpochSampler"
+            )
         name = runner.save_inside_epoch(batch_idx + 1)
         self._note(runner, name)
         if asked is not None:

@@ -217,6 +217,12 @@ class ResumableRunner(mmengine.runner.Runner):
             seed_everything(derive_seed(self.seed, self.epoch, rank, self.iter))
         return done
 
+    @property
+    def resumes_inside(self) -> bool:
+        """Whether the order of the training samples can be taken up inside an epoch."""
+        loader = self.train_dataloader
+        return isinstance(loader.sampler, EpochSampler) and type(loader.batch_sampler) is BatchSampler
+
     def check_inside(self) -> None:
         """Whether the order of the training samples can be taken up inside an epoch.
 
@@ -224,7 +230,7 @@ class ResumableRunner(mmengine.runner.Runner):
             ValueError: it cannot.
         """
         loader = self.train_dataloader
-        if not isinstance(loader.sampler, EpochSampler) or type(loader.batch_sampler) is not BatchSampler:
+        if not self.resumes_inside:
             raise ValueError(
                 "a training can be saved and resumed inside an epoch where its sampler is rgbx.datasets.EpochSampler "
                 f"and it has no batch_sampler; found {type(loader.sampler).__name__} and "

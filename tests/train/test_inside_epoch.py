@@ -125,8 +125,13 @@ def test_what_is_kept_and_what_is_refused(make_runner, tmp_path):
     with pytest.raises(ValueError, match="step_interval >= 1 or None, found 1, 2, None and -1"):
         CheckpointHook(step_interval=-1)
     runner = make_runner("foreign", default_hooks=saving(step_interval=2))
-    runner._train_loop["dataloader"] = torch.utils.data.DataLoader(Halves(transforms=[PackSample()]), batch_size=2)
+    foreign = torch.utils.data.DataLoader(Halves(transforms=[PackSample()]), batch_size=2)
+    runner._train_loop["dataloader"] = foreign
     with pytest.raises(ValueError, match=r"sampler is rgbx\.datasets\.EpochSampler.*found SequentialSampler"):
+        runner.train()
+    runner = make_runner("ended", custom_hooks=[Events(step=2)])
+    runner._train_loop["dataloader"] = foreign
+    with pytest.raises(TrainingStopped, match=r"after step 2, whose epoch cannot be taken up there: .*EpochSampler"):
         runner.train()
 
 
