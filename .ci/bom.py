@@ -24,7 +24,7 @@ from versions import ROOT, requirements
 
 import rgbx
 
-EXTRAS = ("albumentations", "export", "mat", "metrics", "serve")  # `retrieval` needs a compiler
+EXTRAS = ("export", "mat", "metrics", "serve")  # `retrieval` needs a compiler
 KNOWN_WEAK = "pillow==10.1.0"  # CVE-2023-50447: an index that does not name it says nothing about other packages
 
 

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("albumentations", "mat")  # mlflow, of the development environment, wants newer packages of the others
+EXTRAS = ("mat",)  # mlflow, of the development environment, wants newer packages of the others
 OF_TORCH = ("torch", "torchvision")
 OF_TESTS = ("hypothesis", "jsonschema", "playwright", "pytest", "pytest-xdist", "scikit-image", "torchmetrics")
 CALLS = {  # tests, and what they call

@@ -1,7 +1,7 @@
 """Albumentations in the sample's terms: its geometry, made safe for depth and labels, and its colours, for rgb alone.
 
-The one file that imports it, and only what is asked for by name imports this file: rgbx does without (the extra
-`albumentations`). Four of its habits are cured here: random numbers that ignore the sample (each call is reseeded
+The one file that imports it, and only what is asked for by name imports this file: all else of rgbx does without.
+Four of its habits are cured here: random numbers that ignore the sample (each call is reseeded
 from the sample's generator), misspelt arguments that pass with a warning (strict), depth treated
 as an image (only 8-bit linear maps are declared 'image', everything else 'mask'), and padding that
 looks like data (a mask of ones travels along, and where it comes back 0 the fill is written).
@@ -27,7 +27,7 @@ try:
 except ImportError as error:
     raise ImportError(
         f"AlbumentationsGeometry, AlbumentationsPhotometry and the backend albumentations need {error.name}: "
-        'pip install "rgbx[albumentations]"'
+        "pip install albumentations==2.0.8"
     ) from error
 
 _ONES = "rgbx_inside"
