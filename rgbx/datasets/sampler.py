@@ -16,6 +16,8 @@ from torch.utils.data import Sampler
 
 from rgbx.datasets.sample import SampleKey
 
+_BLOCK = 4096
+
 
 class EpochSampler(Sampler[SampleKey]):
     """Yields this process's share of the dataset, reshuffled and reseeded each epoch.
@@ -72,8 +74,10 @@ class EpochSampler(Sampler[SampleKey]):
             rest = math.ceil(rest / self.world_size) * self.world_size
             order = np.resize(order, self._done + rest)
         order = order[self._done :]
-        for index in order[self.rank :: self.world_size].tolist():
-            yield SampleKey(index, seed)
+        share = order[self.rank :: self.world_size]
+        for start in range(0, len(share), _BLOCK):  # numbers of Python are five times as large as those of an array
+            for index in share[start : start + _BLOCK].tolist():
+                yield SampleKey(index, seed)
 
 
 def _place() -> tuple[int, int]:
