@@ -36,7 +36,7 @@ discriminator; two heads are classes and normals on one backbone, with an averag
     "two processes": ("Several processes", "Two processes (gloo) train the first of these; then both resume."),
     "signals": (
         "Asked to end",
-        "What `kill`, a closed terminal and Slurm send, at steps and in a validation, to a training and its workers.",
+        "What `kill`, a closed terminal and Slurm send, at three steps and in a validation, to each of the three.",
     ),
     "disks": ("Disks", "What ends in a sentence leaves no part of a file, and names the newest intact checkpoint."),
     "folders": (
