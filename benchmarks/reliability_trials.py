@@ -131,10 +131,7 @@ def disturb(moment: Moment) -> None:
         nonlocal count
         count += 1
         if count == moment.number:
-            if moment.signal == signal.SIGKILL:
-                os.kill(os.getpid(), moment.signal)
-            else:  # to its workers too, as schedulers do
-                os.killpg(os.getpid(), moment.signal)
+            os.kill(os.getpid(), moment.signal)
 
     def after(owner: Any, name: str) -> None:
         usual = getattr(owner, name)
