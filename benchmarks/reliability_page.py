@@ -21,7 +21,8 @@ is wrong and which checkpoint is intact. This page is written by a script that d
 
 "Equal" means: every tensor of the last checkpoints and of the best one (weights, their average, optimizer, schedules)
 has the same bits as in a run that nothing disturbed, the folder has the same checkpoints and no part of a file, and no
-process lives on; of a damaged folder the last checkpoint alone is compared, as others may be missing. The networks are small and the frames rendered; commands, files and moments are real. How it works:
+process lives on; of a damaged folder the last checkpoint alone is compared, as others may be missing. The networks are
+small and the frames rendered; commands, files and moments are real. How it works:
 [training](training.md#interrupting-and-resuming), [studies](studies.md), [datasets](datasets.md). What may come from
 people whom one does not trust: [security](security.md).
 """
