@@ -28,6 +28,7 @@ from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
+from rgbx.layers import synchronise_norms
 from rgbx.models import MultimodalModel
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.console import progress, shorten_console, show_control_characters, tell_full_disks_once
@@ -58,7 +59,7 @@ class Runner(ResumableRunner):
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
-    config's switches `compile`, `ema` and `on_nonfinite`.
+    config's switches `compile`, `ema`, `on_nonfinite` and `sync_norm`.
     """
 
     _timestamps: ClassVar[set[str]] = set()
@@ -142,7 +143,14 @@ class Runner(ResumableRunner):
             return model.to(device)
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
+        if self.synchronises:
+            synchronise_norms(model)
         return wrap(unwrap(model))
+
+    @property
+    def synchronises(self) -> bool:
+        """Whether batch norms are trained on the batches of all processes, as the config's `sync_norm` says."""
+        return self.distributed and bool(self.cfg.get("sync_norm", True))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """mmengine's default hooks, what rgbx needs beside them, an EMA where the config says so, and the guard."""
