@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._lock import locked
+from rgbx._runs import find_intact
 from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx._whole import remove_left
@@ -30,6 +31,7 @@ from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
 from rgbx.layers import synchronise_norms
 from rgbx.models import MultimodalModel
+from rgbx.train.agreement import check_agreement, data_statements, run_statements
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.console import progress, shorten_console, show_control_characters, tell_full_disks_once
 from rgbx.train.data_check import (
@@ -40,6 +42,7 @@ from rgbx.train.data_check import (
     check_measured,
     check_norms,
     check_sizes,
+    check_synchronised,
     look_at,
 )
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
@@ -90,10 +93,17 @@ class Runner(ResumableRunner):
             super().dump_config()
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""
+        """Joins the process group; makes the timestamp unique, as mmengine keys state by it.
+
+        Raises:
+            ValueError: the processes of the group have other configs, versions or checkpoints.
+        """
         if self.distributed:
             join_processes()
         super().setup_env(env_cfg)
+        if self.distributed:
+            start = self.cfg.get("load_from") or (find_intact(self.work_dir) if self.cfg.get("resume") else None)
+            check_agreement("what they train by", run_statements(self.cfg, Path(start) if start else None))
         base, count = self._timestamp, 1
         while self._timestamp in self._timestamps:
             count += 1
@@ -211,6 +221,7 @@ class Runner(ResumableRunner):
             warnings.append("visualizer.vis_backends lacks LocalVisBackend: no scalars are kept, no curves.png drawn")
         seen, counts = samples["train_dataloader"], Path(self.work_dir, CLASS_COUNTS)
         warnings += check_labels(model, loader.dataset, seen, cache=counts)
+        warnings += check_synchronised(model, loader.batch_size or 1, self.world_size)
         for warning in [*warnings, *check_measured(model, loader.dataset, seen)]:
             self.logger.warning(warning)
 
@@ -290,6 +301,9 @@ class Runner(ResumableRunner):
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
         if self._val_loop is not None:
             self._val_loop = self.build_val_loop(self._val_loop)
+        loops = {"train_dataloader": self._train_loop, "val_dataloader": self._val_loop}
+        datasets = {name: loop.dataloader.dataset for name, loop in loops.items() if loop is not None}
+        check_agreement("their data", data_statements(datasets))
         self.call_hook("before_run")
         self.load_or_resume()
         self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)

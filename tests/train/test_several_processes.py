@@ -1,6 +1,8 @@
 """One, two and four processes with batches of equal size in all: one curve of the loss, one model."""
 
 import copy
+import re
+import socket
 
 import pytest
 import torch
@@ -12,12 +14,13 @@ from torch import nn
 
 from rgbx._processes import together
 from rgbx.datasets import EpochSampler
-from rgbx.layers import ModalityNorm, stack_modalities
+from rgbx.layers import ModalityNorm, stack_modalities, synchronise_norms
 from rgbx.losses import build_loss, l1_loss
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.objectives.knowledge_guidance import _mean
 from rgbx.objectives.modality_translation import class_difference
 from rgbx.train.checkpoint_hook import CheckpointHook
+from rgbx.train.data_check import check_synchronised
 from rgbx.train.distributed import finish_together
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.train.runner import Runner
@@ -28,7 +31,13 @@ WEIGHTED = {"name": "cross_entropy", "class_weights": [0.5, 1.0, 4.0]}
 
 
 class Uneven(Halves):
-    """From nearly no pixel without a class to nearly all."""
+    """From nearly no pixel without a class to nearly all; a folder with a + has one more, one with an @ others."""
+
+    def __len__(self):
+        return self.length + self.root.count("+")
+
+    def name_of(self, index):
+        return f"half/{index + 7 * self.root.count('@')}"
 
     def read(self, index):
         sample = super().read(index)
@@ -69,7 +78,7 @@ class Curve(Hook):
         self.losses.append({name: float(x.detach()) for name, x in outputs.items()})
 
 
-def train(work_dir, count, *, epochs=EPOCHS, length=LENGTH, batch=None, **values):
+def train(work_dir, count, *, epochs=EPOCHS, length=LENGTH, batch=None, root="here", **values):
     """The curve and the weights of a training by this process and the others."""
     curve = Curve()
     runner = Runner.from_cfg(
@@ -82,7 +91,7 @@ def train(work_dir, count, *, epochs=EPOCHS, length=LENGTH, batch=None, **values
                 batch_size=batch or BATCH // count,
                 sampler=dict(type=EpochSampler, shuffle=True),
                 collate_fn=dict(type=default_collate),
-                dataset=dict(type=Uneven, length=length, transforms=[HorizontalFlip(), PackSample()]),
+                dataset=dict(type=Uneven, root=root, length=length, transforms=[HorizontalFlip(), PackSample()]),
             ),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(
@@ -128,6 +137,28 @@ def terms(share, whole):
     return found
 
 
+def refused(call):
+    with pytest.raises(ValueError, match="the processes differ") as caught:
+        call()
+    return str(caught.value)
+
+
+def disagreements(rank, folder):
+    """What is said where the processes differ in something."""
+    own = folder / f"own{rank}"  # a folder of a node's own
+    own.mkdir()
+    (own / "epoch_1.pth").write_bytes(b"one" if rank else b"two")
+    small = dict(epochs=1, length=4, batch=2)
+    return {
+        "config": refused(lambda: train(folder / "c", 2, **small, ema=bool(rank))),
+        "checkpoint": refused(lambda: train(folder / "c", 2, **small, load_from=str(own / "epoch_1.pth"))),
+        "none": refused(lambda: train(own, 2, **small, load_from=str(own / "epoch_1.pth") if rank else None)),
+        "length": refused(lambda: train(folder / "c", 2, **small, root="here" + "+" * rank)),
+        "names": refused(lambda: train(folder / "c", 2, **small, root="here" + "@" * rank)),
+        "roots": len(train(own, 2, **small, root=str(own))["losses"]),
+    }
+
+
 def process(rank, count, port, folder):
     set_rank(rank, port, count)
     torch.manual_seed(0)
@@ -136,6 +167,7 @@ def process(rank, count, port, folder):
         share = slice(0, 1) if rank == 0 else slice(1, 4)
         found["terms"], found["own"] = terms(share, True), terms(share, False)
         found["apart"] = train(folder / "apart", count, epochs=1, sync_norm=False)
+        found["refused"] = disagreements(rank, folder)
         found["odd"] = train(folder / "odd", count, epochs=1, length=7, batch=2)
     torch.save(found, folder / f"{rank}.pth")
     finish_together()
@@ -197,3 +229,34 @@ def test_means_over_what_counts_are_those_of_the_joined_batch(results):
 def test_a_dataset_that_does_not_divide_is_trained_on_to_its_end(results):
     """Seven images, two processes, batches of two: four each, one of them for the second time."""
     assert [len(found["odd"]["losses"]) for found in results[2]] == [2, 2]
+
+
+def test_processes_that_differ_are_refused_before_anything_is_trained(results):
+    """Each of them, with the first value that differs and who says it; where data lie does not count."""
+    first, second = (found["refused"] for found in results[2])
+    assert first == second
+    host = re.escape(socket.gethostname())
+    whose = rf"{{}} in process 0 on {host}; {{}} in process 1 on {host}"
+    for name, (what, values) in {
+        "config": ("ema", ("False", "True")),
+        "checkpoint": ("checkpoint to start from", ("epoch_1.pth of 3 bytes, [0-9a-f]+", "epoch_1.pth of 3 bytes, .+")),
+        "none": ("checkpoint to start from", ("nothing", "epoch_1.pth of 3 bytes, .+")),
+        "length": ("train_dataloader: number of samples", ("4", "5")),
+        "names": ("train_dataloader: sample 0", ("half/0", "half/7")),
+    }.items():
+        assert re.search(f"{what}: {whose.format(*values)}", first[name]), first[name]
+    assert first["roots"] == 1
+
+
+@pytest.mark.parametrize(("processes", "batch", "expected"), [(2, 4, True), (1, 4, False), (2, 8, False)])
+def test_few_images_to_a_norm_are_told(processes, batch, expected):
+    model = private_segmentor(("rgb", "depth"), WEIGHTED)
+    told = check_synchronised(model, batch, processes)
+    assert bool(told) == expected
+    if expected:
+        assert "2 processes trains 6 batch norms on 4 images of a modality" in told[0] and "sync_norm=True" in told[0]
+    model.backbone.norm_eval = True
+    assert check_synchronised(model, batch, processes) == []
+    model.backbone.norm_eval = False
+    synchronise_norms(model)
+    assert check_synchronised(model, batch, processes) == []
