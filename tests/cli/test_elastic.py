@@ -72,7 +72,7 @@ def weights(folder):
 
 
 def test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node(write_config, tmp_path):
-    """The second of two agents loses its worker; both start theirs again, and these go on from the newest checkpoint."""
+    """The second of two agents loses its worker; both start theirs again, which go on from the newest file."""
     config = write_config(CONFIG)
     assert launch(1, 2, (config, tmp_path / "one")) == [0]
     assert launch(2, 1, (config, tmp_path / "two"), once=tmp_path / "killed") == [0, 0]
