@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from rgbx._processes import process_count
 from rgbx._text import one_of
 from rgbx.layers.synchronised import are_together, normalise_together
 
@@ -197,8 +198,10 @@ class StackLayout:
         x: Tensor,  # [M*N, ...]
     ) -> _T:
         """Calls a function whose activations are not kept but computed again in the backward pass, for this stack."""
-        # in a compiled graph the part that is computed again is traced here and now
-        call = function if torch.compiler.is_compiling() else partial(self._call, self.present, self.purified, function)
+        # in a compiled graph the part that is computed again is traced here and now, which norms that talk to other
+        # processes prevent
+        traced = torch.compiler.is_compiling() and process_count() == 1
+        call = function if traced else partial(self._call, self.present, self.purified, function)
         result: _T = checkpoint(call, x, use_reentrant=False)
         return result
 
