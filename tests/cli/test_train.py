@@ -285,6 +285,26 @@ def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert hint("python", "tools/train.py") == f"torchrun --nproc-per-node 2 tools/train.py {expected}"
     assert hint("python", "-m", "rgbx", "train") == f"torchrun --nproc-per-node 2 -m rgbx train {expected}"
+    nodes = dict(WORLD_SIZE="8", GROUP_WORLD_SIZE="4", MASTER_ADDR="node1", TORCHELASTIC_RUN_ID="job7")
+    for name, value in {**nodes, "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert resume_hint(["rgbx", "train"], str(tmp_path)).endswith(
+        "Resume with, on every node: torchrun --nnodes 4 --nproc-per-node 2 --rdzv-backend c10d "
+        "--rdzv-endpoint node1 --rdzv-id job7 --max-restarts 3 rgbx train --resume"
+    )
+
+
+def test_a_training_that_torchrun_starts_again_goes_on(write_config, work_dir, monkeypatch, capsys):
+    """Without --resume, which the first start did not need; --overwrite would begin anew each time."""
+    config = str(write_config())
+    assert main([config, "--work-dir", str(work_dir), "--cfg-options", "train_cfg.max_epochs=1"]) == 0
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert main([config, "--work-dir", str(work_dir), "--overwrite"]) == 2
+    assert "--overwrite would begin anew whenever torchrun restarts" in capsys.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main([config, "--work-dir", str(work_dir)]) == 0
+    assert sum("Resumed" in path.read_text() for path in work_dir.rglob("*.log")) == 1
+    assert checkpoints(work_dir) == ["epoch_1.pth", "epoch_2.pth"]
 
 
 def wait_for(path, running, seconds=60):

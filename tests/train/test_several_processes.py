@@ -3,6 +3,7 @@
 import copy
 import re
 import socket
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from rgbx.objectives.knowledge_guidance import _mean
 from rgbx.objectives.modality_translation import class_difference
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.data_check import check_synchronised
-from rgbx.train.distributed import finish_together
+from rgbx.train.distributed import SharedLosses, finish_together
 from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.train.runner import Runner
 from rgbx.transforms import HorizontalFlip, PackSample
@@ -137,6 +138,17 @@ def terms(share, whole):
     return found
 
 
+def told(rank):
+    """Means of losses that only some processes have, and how often all talked."""
+    shared, found = SharedLosses(torch.device("cpu")), []
+    steps = [{"loss": 1.0, "a": 2.0}, {"loss": 3.0}, {"loss": 5.0, "b": 7.0} if rank else {"loss": 1.0}]
+    with patch.object(torch.distributed, "all_reduce", wraps=torch.distributed.all_reduce) as reduced:
+        for losses in [*steps, *steps]:
+            losses = {name: torch.tensor(x + rank) for name, x in losses.items()}
+            found.append({name: float(x) for name, x in shared.means(losses).items()})
+    return found, reduced.call_count
+
+
 def refused(call):
     with pytest.raises(ValueError, match="the processes differ") as caught:
         call()
@@ -167,6 +179,7 @@ def process(rank, count, port, folder):
         share = slice(0, 1) if rank == 0 else slice(1, 4)
         found["terms"], found["own"] = terms(share, True), terms(share, False)
         found["apart"] = train(folder / "apart", count, epochs=1, sync_norm=False)
+        found["told"] = told(rank)
         found["refused"] = disagreements(rank, folder)
         found["odd"] = train(folder / "odd", count, epochs=1, length=7, batch=2)
     torch.save(found, folder / f"{rank}.pth")
@@ -206,6 +219,13 @@ def test_all_processes_end_with_one_model(results):
         for other in others:
             assert other["losses"] == first["losses"]
             assert all(torch.equal(other["state"][name], x) for name, x in first["state"].items())
+
+
+def test_losses_that_some_processes_lack_are_means_over_the_others(results):
+    """In one reduction a step, but for a step with a new name."""
+    first, second = (found["told"] for found in results[2])
+    steps = [{"loss": 1.5, "a": 2.5}, {"loss": 3.5}, {"loss": 3.5, "b": 8.0}]
+    assert first == second == ([*steps, *steps], 8)
 
 
 def test_without_synchronised_norms_the_curve_is_another(results):
