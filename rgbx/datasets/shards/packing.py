@@ -105,7 +105,8 @@ class Packer:
     def _copies(self, frame: Frame) -> dict[str, bytes]:
         """The bytes of a frame's files, by the endings of their members."""
         assert self._files is not None
-        told = {name: path for name, path in self._files.files_of(frame).items() if _is_told(self._encodings[name])}
+        known = {name for name, item in self._encodings.items() if _is_told(item)}
+        told = {name: path for name, path in self._files.files_of(frame).items() if name in known}
         return {f"{key_of(name)}{path.suffix.lower()}": read_file(path) for name, path in told.items()}
 
     def _of_sample(self, sample: Sample, copies: Mapping[str, bytes]) -> tuple[Record, dict[str, bytes]]:
