@@ -39,8 +39,8 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{whole}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
-        self.wfile.write(part)
         self.sent.append(len(part))
+        self.wfile.write(part)
 
     def log_message(self, *_):
         pass
