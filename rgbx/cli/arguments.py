@@ -550,6 +550,24 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
 
 
+def _add_shard(parser: Parser, what: str, further: str) -> None:
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help=f"do one of N shares of the {what}, as one of N jobs that run at any time, in any order, on any machine; "
+        f"{further}, and the last to end completes the whole",
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """ "2/4" as (2, 4)."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, such as 1/4, found {text!r}")
+    return int(number), int(count)
+
+
 def _check_test(arguments: argparse.Namespace) -> None:
     arguments.config = str(existing_config(arguments.config))
     find_result(arguments.checkpoint)
@@ -620,6 +638,7 @@ def _add_predict(parser: Parser) -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
     parser.add_argument("--batch-size", type=positive, default=1, metavar="N", help="frames computed together (1)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    _add_shard(parser, "frames", "the same command goes on after a kill")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, and delete what an earlier run wrote")
     _add_shared(parser, "--device", "--trust")
 
@@ -641,6 +660,8 @@ def _check_predict(arguments: argparse.Namespace) -> None:
         raise ConfigError("--save video is for videos as inputs")
     if arguments.resume and arguments.overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
+    if arguments.shard and arguments.overwrite:
+        raise ConfigError("--overwrite would delete what other shards have written: choose another --out")
     out = Path(arguments.out)
     if out.suffix.lower() == ".png":
         _check_single(arguments, set(kinds.values()))
@@ -655,9 +676,16 @@ def _check_predict(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--out {out} lies in {path}, which is an input; write elsewhere")
         if arguments.overwrite and place in path.resolve().parents:
             raise ConfigError(f"--out {out} holds {path}, which is an input: it may hold others; write elsewhere")
-    if begun and arguments.resume and not (out / PREDICTED).is_file():
-        raise ConfigError(f"--resume: {out} holds no {PREDICTED}, so it is of no run that could go on")
-    if begun and not (arguments.resume or arguments.overwrite) and os.environ.get("RANK", "0") == "0":
+    if arguments.shard:  # another one may just have begun, by a file that has no name yet
+        begun = begun and not all(path.name.startswith(f".{PREDICTED}.") for path in out.iterdir())
+    if begun and (arguments.resume or arguments.shard) and not (out / PREDICTED).is_file():
+        option = "--resume" if arguments.resume else "--shard"
+        raise ConfigError(f"{option}: {out} holds no {PREDICTED}, so it is of no run that could go on")
+    if (
+        begun
+        and not (arguments.resume or arguments.overwrite or arguments.shard)
+        and os.environ.get("RANK", "0") == "0"
+    ):
         going_on = ", --resume to go on with it" if (out / PREDICTED).is_file() else ""
         raise FileExistsError(
             f"{out} is there already, and not empty: choose another --out{going_on}, or --overwrite to begin anew"
@@ -669,7 +697,7 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
     if kinds != {"file"}:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
     saved = arguments.save or ()
-    more = [f"--{name}" for name in ("gallery", "masks", "resume") if getattr(arguments, name)]
+    more = [f"--{name}" for name in ("gallery", "masks", "resume", "shard") if getattr(arguments, name)]
     if len(saved) > 1 or {"areas", "video"} & set(saved) or more:
         without = f", without {' and '.join(more)}" if more else ""
         raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}{without}; for more give a folder")

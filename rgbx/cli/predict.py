@@ -58,7 +58,7 @@ def _finite(text: str) -> float:
 @command("predict")
 def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    process, out = Process.of_environment(), Path(arguments.out)
+    process, out = Process.of_environment(arguments.shard), Path(arguments.out)
     checkpoint = find_checkpoint(arguments.checkpoint)
     said = parse_maps(arguments.map, timed=True)
     delays = {name: words.pop("delay") for name, words in said.items() if "delay" in words}
@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
     single = out.suffix.lower() == ".png"
     if not single:
         asked = what_is_asked(arguments, file_hash(checkpoint))
-        check_resumed(out, asked, resume=arguments.resume)
+        check_resumed(out, asked, resume=arguments.resume or bool(process.shards))
     model = load(checkpoint, device=_device(arguments.device, process), trust=arguments.trust)
     source = list_frames(arguments, model, delays)
     names = [name for name in source.maps if not name.endswith("_valid")]
@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
     outputs = Outputs(out, predictor.tasks, kinds, encodings, masks=masks, gallery=arguments.gallery, spans=spans)
     own = single and the_one(outputs)
     check_branch(arguments.branch, model, names)
-    if not single and not process.rank:
+    if not single and process.leads:
         outputs.check_inputs(chain([checkpoint], (predicted_paths(arguments.inputs) or {}).values(), source.files()))
     _tell(model, names, source, process)
 
@@ -100,13 +100,14 @@ def main(arguments: argparse.Namespace) -> int:
             print("It is to look at; --save ids writes the class ids.")
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    begin(outputs, asked, process, overwrite=arguments.overwrite)
+    begin(outputs, asked, process, source.ids, overwrite=arguments.overwrite)
     progress = Progress(out, process)
     try:
         _write_all(outputs, source, results, progress, process)
     except (KeyboardInterrupt, Exception):
         if progress.path.stat().st_size:
-            print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
+            again = "the same command" if process.shards else "the same command with --resume"
+            print(f"What is done stays in {out}: {again} goes on.", file=sys.stderr)
         elif process.size == 1 and next(progress.notes(), None) is None:
             progress.withdraw(made)
         raise
@@ -128,7 +129,7 @@ def _write_all(
     process: Process,
 ) -> None:
     """Writes this process's share of the frames that are not done and, where it is the last, what is of all."""
-    done, count = progress.done(), len(source.ids)
+    done, count = progress.done(own=True), len(source.ids)
     positions = [i for i in range(process.rank, count, process.size) if source.ids[i] not in done]
     start = time.perf_counter()
 
@@ -139,13 +140,13 @@ def _write_all(
     for _ in tqdm(written, total=len(positions), desc="predict", unit="frame", disable=None):
         pass
     seconds = time.perf_counter() - start
-    whose = f"Process {process.rank} of {process.size}: " if process.size > 1 else ""
+    whose = f"{process.title}: " if process.title else ""
     kept = len(done & set(source.ids[process.rank :: process.size]))
     there = f", {kept} were there" if kept else ""
     speed = f", {len(positions) / seconds:.3g} frames/s" if positions else ""
     told = f"{frames_told(len(positions))}{speed}{there}" if positions or not kept else _all_there(kept)
     print(f"{whose}{told}: {outputs.folder}")
-    if not set(source.ids) <= progress.done():
+    if not progress.complete(source.ids):
         return  # another process is not at its end
     if "areas" in outputs.kinds:
         print(f"The share of each class is in {write_areas(progress, source.ids)}")
@@ -363,7 +364,8 @@ def what_is_asked(arguments: argparse.Namespace, checkpoint: str) -> dict[str, A
     """All that changes an answer, in plain values: options by their names, and the SHA-256 of the checkpoint."""
     names = ("inputs", "save", "gallery", "heads", "modalities", "branch", "map", "split", "protocol", "dtype")
     found = {name: getattr(arguments, name) for name in names}
-    return {"checkpoint": checkpoint, **found, "masks": arguments.masks or None, "max_gap": arguments.max_gap}
+    found |= {"masks": arguments.masks or None, "max_gap": arguments.max_gap}
+    return {"checkpoint": checkpoint, **found, **({"shards": arguments.shard[1]} if arguments.shard else {})}
 
 
 def _device(asked: str, process: Process) -> torch.device:
@@ -380,7 +382,7 @@ def _spans(tasks: Mapping[str, Task]) -> dict[str, tuple[float, float]]:
 
 
 def _tell(model: MultimodalModel, names: Collection[str], source: Source, process: Process) -> None:
-    if process.rank:
+    if not process.leads:
         return
     if source.told:
         print(source.told)

@@ -1,8 +1,12 @@
 """`rgbx predict` on files, folders, lists, videos and datasets, against the predictor on arrays that OpenCV reads."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -10,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import FORKS
 from small_models import LABELS, diverse, small
 
 from rgbx._types import InputWarning
@@ -388,6 +393,71 @@ def test_processes_share_the_frames(run, tmp_path, monkeypatch, capsys):
         assert f"Process {rank} of 2: 2 frames" in capsys.readouterr().out
         assert (tmp_path / "out/areas.json").exists() == (rank == "1")
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_shards_run_in_any_order(run, root, tmp_path, monkeypatch, capsys):
+    """The first to begin is the third, whose job has two processes; what is of all frames is written when all are."""
+    shutil.copytree(root / "rgb", tmp_path / "rgb")
+    words = (f"rgb={tmp_path / 'rgb'}", *EVERYTHING)
+    assert run(*words, out="whole") == 0
+    out = tmp_path / "out"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert run(*words, "--shard", "3/3") == 0
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
+    assert "Shard 3 of 3, process 0 of 2: 1 frame, " in capsys.readouterr().out
+    assert [path.stem for path in (out / "labels").iterdir()] == ["c"] and not (out / "areas.json").exists()
+    for asked, message in (
+        ("2/4", "out was begun otherwise: shards was 3, is 4. Repeat what was asked for then, or choose another --out"),
+        ("2/3 --protocol rgbx-sliding", "protocol was 'rgbx', is 'rgbx-sliding'"),
+        ("2/3 --overwrite", "--overwrite would delete what other shards have written"),
+    ):
+        assert run(*words, "--shard", *asked.split()) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "rgb/d.png").rename(tmp_path / "rgb/e.png")
+    assert run(*words, "--shard", "1/3") == 2 and "listed other frames ({'count': 4" in capsys.readouterr().err
+    (tmp_path / "rgb/e.png").rename(tmp_path / "rgb/d.png")
+    assert run(*words, "--shard", "1/3") == 0 and not (out / "areas.json").exists()
+    assert run(*words, "--shard", "1/3") == 0 and "all 2 frames were there already" in capsys.readouterr().out
+    assert run(*words, "--shard", "2/3") == 0
+    assert files_in(out) == files_in(tmp_path / "whole")
+
+
+def _predict(folder, words):
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    sys.exit(main(words))
+
+
+def test_a_shard_that_was_killed_runs_again(run, root, tmp_path):
+    """Four jobs of 40 frames, three at once, one killed in its midst and started again: as if nothing had been."""
+    for k in range(40):
+        (tmp_path / "rgb").mkdir(exist_ok=True)
+        shutil.copy(root / f"rgb/{STEMS[k % 4]}.png", tmp_path / f"rgb/{k:02d}.png")
+    words = (f"rgb={tmp_path / 'rgb'}", "--save", "ids", "areas", "--gallery")
+    out, notes = tmp_path / "out", tmp_path / "out/progress/1.jsonl"
+
+    def start(shard):
+        further = ["--device", "cpu", "--out", str(out), "--shard", shard]
+        process = FORKS.Process(target=_predict, args=(root, ["model.pth", *words, *further]), daemon=True)
+        process.start()
+        return process
+
+    killed = start("2/4")
+    while killed.is_alive() and not (notes.is_file() and notes.stat().st_size):
+        time.sleep(0.005)
+    killed.kill()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL and 0 < notes.read_bytes().count(b"\n") < 10
+    jobs = [start("2/4"), start("4/4")]
+    assert run(*words, "--shard", "1/4") == 0 and run(*words, "--shard", "3/4") == 0
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert run(*words, out="whole") == 0
+    assert files_in(out) == files_in(tmp_path / "whole")
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(run, root, tmp_path, capsys):
