@@ -548,6 +548,7 @@ def _add_test(parser: Parser) -> None:
         help="write the ensemble under the largest subset there, as the dataset stores its own labels or maps",
     )
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
+    _add_shard(parser, "images", "counts are kept beside the file of --json, so that the same command goes on")
 
 
 def _add_shard(parser: Parser, what: str, further: str) -> None:
@@ -572,6 +573,19 @@ def _check_test(arguments: argparse.Namespace) -> None:
     arguments.config = str(existing_config(arguments.config))
     find_result(arguments.checkpoint)
     _check_config(arguments)
+    if arguments.shard:
+        if arguments.json is None:
+            raise ConfigError("--shard needs --json FILE, the same in every job: beside it they keep what they count")
+        names = ("robustness", "report", "draw", "save_predictions")
+        if unfit := [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]:
+            advice = (
+                "" if unfit == ["--robustness"] else "; rgbx report makes a page of the result, rgbx predict pictures"
+            )
+            raise ConfigError(f"{', '.join(unfit)} is of one job that does it all, not of --shard{advice}")
+        if arguments.launcher != "none":
+            raise ConfigError(
+                "--launcher is of processes that run together: give each job a --shard of its own instead"
+            )
 
 
 _CHECKPOINT = (
