@@ -917,11 +917,36 @@ def _add_prepare(parser: Parser) -> None:
         f"lists. Nothing is lost: labels and lists are copied byte for byte. {_AGAIN}",
     )
     mfnet.add_argument("root", type=Path, metavar="ROOT", help="holds images, labels and the lists")
-    for part in (nyudv2, cityscapes, mfnet):
+    shards = datasets.add_parser(
+        "shards",
+        help="any dataset to tar files, to be read from one disk or a URL by many processes",
+        description="Write OUT/SPLIT/000000.tar ... with an index beside each, and shards.json, which makes of OUT a "
+        "dataset as any other. Nothing is lost: files are copied byte for byte, computed maps are kept bit for "
+        f"bit. {_AGAIN}",
+    )
+    shards.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
+    shards.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
+    shards.add_argument("--modalities", nargs="+", metavar="MAP", help="of a folder, to pack (all that it has)")
+    shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
+    shards.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that pack (1)")
+    for part in (nyudv2, cityscapes, mfnet, shards):
         part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--shards", nargs=0, action=_WrittenAs, const="rgbx prepare shards ROOT OUT", help=argparse.SUPPRESS
+    )
+
+
+class _WrittenAs(argparse.Action):
+    """An option that is a word of its own: says how it is written."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]} is written without dashes: {self.const}")
 
 
 def _check_prepare(arguments: argparse.Namespace) -> None:
+    if arguments.dataset == "shards":
+        existing_dataset(arguments.source)
+        return
     if arguments.dataset == "nyudv2":
         for path in filter(None, (arguments.mat, arguments.mapping, arguments.splits)):
             existing_file(path)

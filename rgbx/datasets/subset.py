@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from rgbx.datasets.sample import Config, DenseDataset, Sample, SampleKey, build_from
+from rgbx.datasets.sampler import shuffled
 
 
 class EveryKth(Dataset[Sample]):
@@ -42,6 +43,13 @@ class EveryKth(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
         return self.dataset[SampleKey(self.first + index % len(self) * self.every, seed)]
+
+    def epoch_order(self, rng: np.random.Generator) -> np.ndarray:
+        """The order of an epoch, int64 [N]: of the whole, where that has one of its own."""
+        if not hasattr(self.dataset, "epoch_order"):
+            return rng.permutation(len(self))
+        whole = shuffled(self.dataset, rng)
+        return whole[whole % self.every == 0] // self.every
 
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """See `DenseDataset.encode_label`; uint8 [H, W]."""
