@@ -548,6 +548,12 @@ def _add_test(parser: Parser) -> None:
         help="write the ensemble under the largest subset there, as the dataset stores its own labels or maps",
     )
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
+    parser.add_argument(
+        "--no-images",
+        action="store_true",
+        help="leave the scores of single images out of the result file, which is too large otherwise for those that "
+        "read it where there are many (it says so)",
+    )
     _add_shard(parser, "images", "counts are kept beside the file of --json, so that the same command goes on")
 
 
@@ -573,6 +579,8 @@ def _check_test(arguments: argparse.Namespace) -> None:
     arguments.config = str(existing_config(arguments.config))
     find_result(arguments.checkpoint)
     _check_config(arguments)
+    if arguments.no_images and arguments.report:
+        raise ConfigError("--report shows single images, which --no-images leaves out")
     if arguments.shard:
         if arguments.json is None:
             raise ConfigError("--shard needs --json FILE, the same in every job: beside it they keep what they count")
@@ -652,6 +660,15 @@ def _add_predict(parser: Parser) -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
     parser.add_argument("--batch-size", type=positive, default=1, metavar="N", help="frames computed together (1)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--tar",
+        nargs="?",
+        const=0,
+        type=positive,
+        metavar="N",
+        help="write tar files of N frames (as many as the input's, where it is shards, else 1000), each whole or not "
+        "at all, with an index and a manifest, in place of files of single frames",
+    )
     _add_shard(parser, "frames", "the same command goes on after a kill")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, and delete what an earlier run wrote")
     _add_shared(parser, "--device", "--trust")
@@ -676,6 +693,11 @@ def _check_predict(arguments: argparse.Namespace) -> None:
         raise ConfigError("--resume and --overwrite exclude each other")
     if arguments.shard and arguments.overwrite:
         raise ConfigError("--overwrite would delete what other shards have written: choose another --out")
+    if arguments.tar is not None:
+        alone = [f"--save {kind}" for kind in ("areas", "video") if kind in (arguments.save or ())]
+        alone += ["--gallery"] * arguments.gallery
+        if alone:
+            raise ConfigError(f"{alone[0]} is of files of single frames, not of --tar")
     out = Path(arguments.out)
     if out.suffix.lower() == ".png":
         _check_single(arguments, set(kinds.values()))
@@ -712,6 +734,7 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
     saved = arguments.save or ()
     more = [f"--{name}" for name in ("gallery", "masks", "resume", "shard") if getattr(arguments, name)]
+    more += ["--tar"] * (arguments.tar is not None)
     if len(saved) > 1 or {"areas", "video"} & set(saved) or more:
         without = f", without {' and '.join(more)}" if more else ""
         raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}{without}; for more give a folder")

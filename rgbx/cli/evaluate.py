@@ -26,6 +26,7 @@ from rgbx.datasets.fingerprint import dataset_fingerprint
 from rgbx.evaluate.parts import Parts
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
 from rgbx.evaluate.result import (
+    MOST_BYTES,
     build_result,
     damaged_score,
     given_titles,
@@ -194,7 +195,15 @@ def _write_outputs(
         result["heads"][name]["robustness"] = measured
     _tell_details(result, session)
     file = Path(arguments.json or log_dir / "results.json")
+    if arguments.no_images:
+        for head in result["heads"].values():
+            head["images"] = []
     write_result(result, file)
+    if (size := file.stat().st_size) > MOST_BYTES:
+        LOG.warning(
+            f"{file} has {size} bytes; rgbx report and compare read {MOST_BYTES} at most: --no-images leaves out the "
+            "scores of single images"
+        )
     places = {"results": str(file)}
     if arguments.report:
         predict = {subset: session.predictor(subset.split("+")) for subset in session.evaluations}

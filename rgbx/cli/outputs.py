@@ -32,6 +32,7 @@ from rgbx._types import Options
 from rgbx._whole import place_new, remove_left, writing
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
+from rgbx.datasets.shards import MANIFEST
 from rgbx.maps import Encoding
 from rgbx.maps.files import append_line, encode_png, replace_file
 from rgbx.models.result import Result
@@ -42,6 +43,7 @@ from rgbx.tasks.result import ClassesResult, HeadResult, MapResult
 FORMAT = "rgbx-predictions/1"
 CLASSES_ONLY = ("overlay", "confidence", "areas")  # of the kinds
 PROGRESS, AREAS, STRIP, MASKS = "progress", "areas.json", "strip", "masks"
+TARS, CHECKSUMS = "predictions", "checksums.sha256"
 _OWN = (RECORDS, PAGE, AREAS, PREDICTED)
 _NOTES = re.compile(r"\d+\.jsonl")
 STEPS = 65535  # of a share, such as confidence
@@ -107,6 +109,7 @@ class Outputs:
         encodings: how files hold the values of heads that predict maps.
         masks: the modalities whose masks are written.
         gallery: whether pictures for a page are written too.
+        tar: whether frames go into tar files, see `rgbx.cli.tars`.
         spans: of maps of one channel, the values of the lowest and highest colour; others take those of each frame.
     """
 
@@ -116,6 +119,7 @@ class Outputs:
     encodings: Mapping[str, Encoding]
     masks: Sequence[str] = ()
     gallery: bool = False
+    tar: bool = False
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def write(self, result: Result) -> dict[str, Any]:
@@ -127,7 +131,7 @@ class Outputs:
         Raises:
             ValueError: a name that leads out of the folder, or values that a file cannot hold.
         """
-        found = dict(self._files(result))
+        found = dict(self.files(result))
         for path, content in found.items():
             replace_file(path, content, many=True)
         if self.gallery:
@@ -171,6 +175,8 @@ class Outputs:
     @property
     def names(self) -> list[str]:
         """Of the files and folders in the folder that are written or filled."""
+        if self.tar:
+            return [TARS, CHECKSUMS, MANIFEST, PREDICTED, PROGRESS]
         folders = [self._folder(name, kind) for name in self.tasks for kind in self.kinds_of(name)]
         films = [f"{film}.mp4" for film in self.films]
         masks = [f"{MASKS}_{name}" for name in self.masks]
@@ -211,7 +217,8 @@ class Outputs:
     def place(self, result: Result, name: str, kind: str) -> Path:
         return result.place(self.folder / self._folder(name, kind), ".png")
 
-    def _files(self, result: Result) -> Iterator[tuple[Path, bytes]]:
+    def files(self, result: Result) -> Iterator[tuple[Path, bytes]]:
+        """The files of a frame and what they hold; raises as `write`."""
         for name, head in result.items():
             for kind in self.kinds_of(name):
                 try:
@@ -349,10 +356,15 @@ def _left(folder: Path) -> Iterator[Path]:
         names.update(str(panel["file"]) for panel in panels if isinstance(panel, dict) and "file" in panel)
     for name in sorted(names):
         plain = PurePosixPath(name)
-        if plain.suffix in (".png", ".jpg", ".mp4") and not plain.is_absolute() and ".." not in plain.parts:
+        if (
+            plain.suffix in (".png", ".jpg", ".mp4", ".tar", ".idx")
+            and not plain.is_absolute()
+            and ".." not in plain.parts
+        ):
             yield folder / plain
     yield from (folder / name for name in (RECORDS, PAGE) if gallery)
     yield from (folder / name for name in (AREAS,) if "areas" in saved)
+    yield from (folder / name for name in (CHECKSUMS, MANIFEST) if "tar" in earlier["asked"])
     yield from notes
     yield folder / PREDICTED
 

@@ -49,7 +49,8 @@ class EveryKth(Dataset[Sample]):
         if not hasattr(self.dataset, "epoch_order"):
             return rng.permutation(len(self))
         whole = shuffled(self.dataset, rng)
-        return whole[whole % self.every == 0] // self.every
+        kept = whole[(whole >= self.first) & (whole % self.every == self.first % self.every)]
+        return (kept - self.first) // self.every
 
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """See `DenseDataset.encode_label`; uint8 [H, W]."""

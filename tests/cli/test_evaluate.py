@@ -8,6 +8,7 @@ from processes import free_port, set_rank, two_processes
 from tiny import Halves
 
 from rgbx.cli.arguments import ConfigError, parse
+from rgbx.cli.compare import main as compare
 from rgbx.cli.evaluate import main, subset_table
 from rgbx.cli.train import main as train
 from rgbx.evaluate.result import read_result
@@ -155,11 +156,14 @@ def numbers(file):
 
 
 def test_shards_in_any_order_and_after_a_kill(trained, tmp_path, monkeypatch, capsys):
-    """11 images in 3 jobs and parts of 2: what the last leaves is, to the byte, what one job leaves."""
+    """11 images in 3 jobs and parts of 2: what the last leaves is, to the byte, what one job leaves.
+
+    One image at a time, as the last bits of a confidence may depend on what else is in a batch.
+    """
     monkeypatch.setattr("rgbx.evaluate.parts.PART", 2)
     config, run = trained
     base = [config, str(run / "epoch_2.pth"), "--modalities", "rgb+depth", "rgb", "--boundary", "--calibration"]
-    base += ["--cfg-options", "test_dataloader.dataset.length=11", "--json"]
+    base += ["--cfg-options", "test_dataloader.dataset.length=11", "test_dataloader.batch_size=1", "--json"]
     file, whole, counted, limit = tmp_path / "shards.json", tmp_path / "whole.json", [], [99]
     assert main([*base, str(whole)]) == 0
     count = ClassCounter.count
@@ -177,6 +181,7 @@ def test_shards_in_any_order_and_after_a_kill(trained, tmp_path, monkeypatch, ca
     limit[0] = 7
     assert main([*base, str(file), "--shard", "1/3"]) == 130 and counted == [0, 3, 6, 9, 0, 3, 6]
     counted.clear()
+    limit[0] = 99
     assert main([*base, str(file), "--shard", "1/3"]) == 0 and counted == [6, 9]
     counted.clear()
     assert main([*base, str(file), "--shard", "3/3"]) == 0 and counted == []
@@ -205,6 +210,12 @@ def test_shards_in_any_order_and_after_a_kill(trained, tmp_path, monkeypatch, ca
     counted.clear()
     assert main([*base, str(file), "--shard", "2/3"]) == 0 and counted == [7, 10]
     assert numbers(file) == numbers(whole)
+    assert main([*base, str(file), "--shard", "2/3", "--no-images"]) == 0
+    short, long = (read_result(each)["heads"]["labels"] for each in (file, whole))
+    assert len(long["images"]) == 11 and short == {**long, "images": []}
+    assert compare([str(file), str(whole)]) == 2
+    assert "head 'labels' of A holds 0 images" in capsys.readouterr().err
+    assert compare([str(whole), str(whole)]) == 0
 
 
 @pytest.mark.parametrize(
