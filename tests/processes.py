@@ -8,7 +8,7 @@ import torch
 from torch.multiprocessing import start_processes
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["rgbx.cli.train", "rgbx.cli.evaluate", "rgbx.cli.study", "rgbx.cli.prepare"])
+FORKS.set_forkserver_preload([f"rgbx.cli.{name}" for name in ("train", "evaluate", "study", "prepare", "predict")])
 
 
 def processes(count, function, *arguments):

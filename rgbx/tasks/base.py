@@ -116,7 +116,14 @@ def ensemble_first(names: Iterable[str]) -> list[str]:
 
 
 class Counter(ABC):
-    """Counts predictions image by image; made by `Task.counter`. Nothing in it depends on the images it has seen."""
+    """Counts predictions image by image; made by `Task.counter`. Nothing in it depends on the images it has seen.
+
+    Attributes:
+        records: the dataclasses of which records consist, beside plain values, tensors and arrays; jobs that share an
+            evaluation hand them on in files. Without any they cannot.
+    """
+
+    records: ClassVar[tuple[type, ...]] = ()
 
     @abstractmethod
     def count(self, sample_id: str, found: Prediction, file_sizes: dict[str, int]) -> Any:

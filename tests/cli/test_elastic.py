@@ -12,11 +12,11 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from rgbx.cli.train import main
 
 CONFIG = """
-from killed import Killed
+from dying import DiesOnce
 
 train_cfg.update(max_epochs=4)
 model.update(dropout=0.0)
-custom_hooks = [dict(type=Killed)]
+custom_hooks = [dict(type=DiesOnce)]
 """
 
 
