@@ -37,6 +37,11 @@ from rgbx.train.runner import Runner
 from rgbx.train.stopping import TrainingStopped
 from rgbx.train.trackers import add_trackers
 
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"  # in torchrun's environment: each start has a store of its own
+OLD_ADDRESSES = (
+    "processes that torchrun starts again (--max-restarts) may look for each other at the addresses of those that "
+    f"died, and fail once more: start it as {OWN_STORE} torchrun ..."
+)
 ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
 
 
@@ -301,8 +306,16 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
             "--overwrite would begin anew whenever torchrun restarts the processes (--max-restarts "
             f"{os.environ['TORCHELASTIC_MAX_RESTARTS']}): give another --work-dir, or leave one of the two out"
         )
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT") and os.environ["RANK"] == "0" and _meets_at_old_addresses():
+        print(f"warning: {OLD_ADDRESSES}", file=sys.stderr)
     config.launcher = arguments.launcher
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
+
+
+def _meets_at_old_addresses() -> bool:
+    """Whether torchrun will start processes again beside a store that still has the addresses of those before."""
+    told = os.environ
+    return told.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and told.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def resume_hint(command_line: Sequence[str], work_dir: str, what: str = "Interrupted") -> str:
@@ -314,6 +327,7 @@ def resume_hint(command_line: Sequence[str], work_dir: str, what: str = "Interru
     if "RANK" in os.environ:
         started = words[1:] if words[0] == "python" else words
         words = ["torchrun", *_torchrun_options(), *started]
+        words = [OWN_STORE, *words] if "--max-restarts" in words else words
     where = ", on every node" if "--nnodes" in words else ""
     return f"{what}; {last} is complete. Resume with{where}: {shlex.join(words)}"
 

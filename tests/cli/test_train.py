@@ -289,7 +289,8 @@ def test_hint_is_the_same_command_with_resume(tmp_path, monkeypatch, given):
     for name, value in {**nodes, "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
         monkeypatch.setenv(name, value)
     assert resume_hint(["rgbx", "train"], str(tmp_path)).endswith(
-        "Resume with, on every node: torchrun --nnodes 4 --nproc-per-node 2 --rdzv-backend c10d "
+        "Resume with, on every node: TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes 4 --nproc-per-node 2 "
+        "--rdzv-backend c10d "
         "--rdzv-endpoint node1 --rdzv-id job7 --max-restarts 3 rgbx train --resume"
     )
 
@@ -302,7 +303,10 @@ def test_a_training_that_torchrun_starts_again_goes_on(write_config, work_dir, m
     assert main([config, "--work-dir", str(work_dir), "--overwrite"]) == 2
     assert "--overwrite would begin anew whenever torchrun restarts" in capsys.readouterr().err
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     assert main([config, "--work-dir", str(work_dir)]) == 0
+    assert "start it as TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun" in capsys.readouterr().err
     assert sum("Resumed" in path.read_text() for path in work_dir.rglob("*.log")) == 1
     assert checkpoints(work_dir) == ["epoch_1.pth", "epoch_2.pth"]
 

@@ -43,7 +43,7 @@ NAMED = {
     r"rgbx test configs/nyudv2/asymfusion_r101.*": (
         "tests/cli/test_config.py::test_the_authors_recipe_is_what_the_authors_published"
     ),
-    r"torchrun --nnodes .* rgbx train .*": (
+    r"(TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 )?torchrun --nnodes .* rgbx train .*": (
         "tests/cli/test_elastic.py::test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node"
     ),
     r"torchrun .* rgbx train .*": "tests/cli/test_train.py::test_two_processes_and_one_writer",
