@@ -63,6 +63,34 @@ def writing(path: Path, *, size: int = 0, many: bool = False, suffix: str = "") 
             sync_folder(path.parent)
 
 
+def place_new(path: Path, content: bytes) -> bool:
+    """Writes a file whole or not at all, but where one of its name is there already: of several writers one is first.
+
+    Returns:
+        Whether this one was.
+
+    Raises:
+        OSError: see `writing`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path.parent, of=path.name)
+    with naming(path), _locked(lambda: _part(path)) as file:
+        part = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except PermissionError:  # a file system without hard links
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
 @contextmanager
 def naming(path: Path, size: int = 0) -> Iterator[None]:
     """Errors of a disk name the file, and not its part or nothing, and tell what there is no room for.

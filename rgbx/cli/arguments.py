@@ -548,12 +548,52 @@ def _add_test(parser: Parser) -> None:
         help="write the ensemble under the largest subset there, as the dataset stores its own labels or maps",
     )
     parser.add_argument("--overwrite", action="store_true", help="let --save-predictions replace files")
+    parser.add_argument(
+        "--no-images",
+        action="store_true",
+        help="leave the scores of single images out of the result file, which is too large otherwise for those that "
+        "read it where there are many (it says so)",
+    )
+    _add_shard(parser, "images", "counts are kept beside the file of --json, so that the same command goes on")
+
+
+def _add_shard(parser: Parser, what: str, further: str) -> None:
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help=f"do one of N shares of the {what}, as one of N jobs that run at any time, in any order, on any machine; "
+        f"{further}, and the last to end completes the whole",
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """ "2/4" as (2, 4)."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, such as 1/4, found {text!r}")
+    return int(number), int(count)
 
 
 def _check_test(arguments: argparse.Namespace) -> None:
     arguments.config = str(existing_config(arguments.config))
     find_result(arguments.checkpoint)
     _check_config(arguments)
+    if arguments.no_images and arguments.report:
+        raise ConfigError("--report shows single images, which --no-images leaves out")
+    if arguments.shard:
+        if arguments.json is None:
+            raise ConfigError("--shard needs --json FILE, the same in every job: beside it they keep what they count")
+        names = ("robustness", "report", "draw", "save_predictions")
+        if unfit := [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]:
+            advice = (
+                "" if unfit == ["--robustness"] else "; rgbx report makes a page of the result, rgbx predict pictures"
+            )
+            raise ConfigError(f"{', '.join(unfit)} is of one job that does it all, not of --shard{advice}")
+        if arguments.launcher != "none":
+            raise ConfigError(
+                "--launcher is of processes that run together: give each job a --shard of its own instead"
+            )
 
 
 _CHECKPOINT = (
@@ -620,6 +660,16 @@ def _add_predict(parser: Parser) -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "auto"), help="mixed precision (off)")
     parser.add_argument("--batch-size", type=positive, default=1, metavar="N", help="frames computed together (1)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--tar",
+        nargs="?",
+        const=0,
+        type=positive,
+        metavar="N",
+        help="write tar files of N frames (as many as the input's, where it is shards, else 1000), each whole or not "
+        "at all, with an index and a manifest, in place of files of single frames",
+    )
+    _add_shard(parser, "frames", "the same command goes on after a kill")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, and delete what an earlier run wrote")
     _add_shared(parser, "--device", "--trust")
 
@@ -641,6 +691,13 @@ def _check_predict(arguments: argparse.Namespace) -> None:
         raise ConfigError("--save video is for videos as inputs")
     if arguments.resume and arguments.overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
+    if arguments.shard and arguments.overwrite:
+        raise ConfigError("--overwrite would delete what other shards have written: choose another --out")
+    if arguments.tar is not None:
+        alone = [f"--save {kind}" for kind in ("areas", "video") if kind in (arguments.save or ())]
+        alone += ["--gallery"] * arguments.gallery
+        if alone:
+            raise ConfigError(f"{alone[0]} is of files of single frames, not of --tar")
     out = Path(arguments.out)
     if out.suffix.lower() == ".png":
         _check_single(arguments, set(kinds.values()))
@@ -655,9 +712,16 @@ def _check_predict(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--out {out} lies in {path}, which is an input; write elsewhere")
         if arguments.overwrite and place in path.resolve().parents:
             raise ConfigError(f"--out {out} holds {path}, which is an input: it may hold others; write elsewhere")
-    if begun and arguments.resume and not (out / PREDICTED).is_file():
-        raise ConfigError(f"--resume: {out} holds no {PREDICTED}, so it is of no run that could go on")
-    if begun and not (arguments.resume or arguments.overwrite) and os.environ.get("RANK", "0") == "0":
+    if arguments.shard:  # another one may just have begun, by a file that has no name yet
+        begun = begun and not all(path.name.startswith(f".{PREDICTED}.") for path in out.iterdir())
+    if begun and (arguments.resume or arguments.shard) and not (out / PREDICTED).is_file():
+        option = "--resume" if arguments.resume else "--shard"
+        raise ConfigError(f"{option}: {out} holds no {PREDICTED}, so it is of no run that could go on")
+    if (
+        begun
+        and not (arguments.resume or arguments.overwrite or arguments.shard)
+        and os.environ.get("RANK", "0") == "0"
+    ):
         going_on = ", --resume to go on with it" if (out / PREDICTED).is_file() else ""
         raise FileExistsError(
             f"{out} is there already, and not empty: choose another --out{going_on}, or --overwrite to begin anew"
@@ -669,7 +733,8 @@ def _check_single(arguments: argparse.Namespace, kinds: set[str]) -> None:
     if kinds != {"file"}:
         raise ConfigError(f"--out {out} is for one frame of files; the inputs are others: give a folder")
     saved = arguments.save or ()
-    more = [f"--{name}" for name in ("gallery", "masks", "resume") if getattr(arguments, name)]
+    more = [f"--{name}" for name in ("gallery", "masks", "resume", "shard") if getattr(arguments, name)]
+    more += ["--tar"] * (arguments.tar is not None)
     if len(saved) > 1 or {"areas", "video"} & set(saved) or more:
         without = f", without {' and '.join(more)}" if more else ""
         raise ConfigError(f"--out {out} takes one --save of {', '.join(SAVED[:5])}{without}; for more give a folder")
@@ -875,11 +940,36 @@ def _add_prepare(parser: Parser) -> None:
         f"lists. Nothing is lost: labels and lists are copied byte for byte. {_AGAIN}",
     )
     mfnet.add_argument("root", type=Path, metavar="ROOT", help="holds images, labels and the lists")
-    for part in (nyudv2, cityscapes, mfnet):
+    shards = datasets.add_parser(
+        "shards",
+        help="any dataset to tar files, to be read from one disk or a URL by many processes",
+        description="Write OUT/SPLIT/000000.tar ... with an index beside each, and shards.json, which makes of OUT a "
+        "dataset as any other. Nothing is lost: files are copied byte for byte, computed maps are kept bit for "
+        f"bit. {_AGAIN}",
+    )
+    shards.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
+    shards.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
+    shards.add_argument("--modalities", nargs="+", metavar="MAP", help="of a folder, to pack (all that it has)")
+    shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
+    shards.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that pack (1)")
+    for part in (nyudv2, cityscapes, mfnet, shards):
         part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--shards", nargs=0, action=_WrittenAs, const="rgbx prepare shards ROOT OUT", help=argparse.SUPPRESS
+    )
+
+
+class _WrittenAs(argparse.Action):
+    """An option that is a word of its own: says how it is written."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]} is written without dashes: {self.const}")
 
 
 def _check_prepare(arguments: argparse.Namespace) -> None:
+    if arguments.dataset == "shards":
+        existing_dataset(arguments.source)
+        return
     if arguments.dataset == "nyudv2":
         for path in filter(None, (arguments.mat, arguments.mapping, arguments.splits)):
             existing_file(path)

@@ -20,22 +20,28 @@ from rgbx.cli.errors import ConfigError, building, command, leaving_nothing
 from rgbx.cli.model import model_from
 from rgbx.cli.subsets import all_subsets
 from rgbx.cli.train import use_launcher
-from rgbx.datasets import EveryKth
+from rgbx.datasets import DenseDataset, EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
+from rgbx.datasets.fingerprint import dataset_fingerprint
+from rgbx.evaluate.parts import Parts
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
 from rgbx.evaluate.result import (
+    MOST_BYTES,
     build_result,
     damaged_score,
     given_titles,
+    plain,
     robustness_text,
     score_table,
     shown,
+    versions,
     write_result,
 )
 from rgbx.evaluate.result_form import Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.selection import selection_facts
 from rgbx.evaluate.session import Observer, Session
+from rgbx.maps.files import file_hash
 from rgbx.models import Predictor
 from rgbx.models.checkpoint import read_checkpoint
 from rgbx.models.folder import find_checkpoint
@@ -70,8 +76,15 @@ def main(arguments: argparse.Namespace) -> int:
         subsets = sorted((tuple(text.split("+")) for text in arguments.modalities), key=len, reverse=True)
         subsets = subsets or (all_subsets(modalities) if arguments.robustness else [modalities])
         session.check_subsets(subsets)
+        parts = _parts(arguments, checkpoint, session, subsets) if arguments.shard else None
+    if parts is not None:
+        session.count_share(parts, subsets)
+        if others := parts.missing(len(subsets)):
+            LOG.info(f"Shard {parts.number} of {parts.shards} is done; missing: {', '.join(map(str, others))}")
+            return 0
+        session.merge(parts, subsets)
     try:
-        for subset in subsets:
+        for subset in () if parts else subsets:
             LOG.info(f"Given {' + '.join(map(modality_title, subset))}")
             session.evaluate(subset, observers)
         robustness = measure_robustness(session, every=arguments.every) if arguments.robustness else None
@@ -106,6 +119,32 @@ def _session(runner: Runner, config: Config, arguments: argparse.Namespace) -> S
     )
     runner.check_classes(session.whole_dataset)
     return session
+
+
+def _parts(
+    arguments: argparse.Namespace, checkpoint: Path, session: Session, subsets: Sequence[tuple[str, ...]]
+) -> Parts:
+    """The files of the jobs that share this evaluation, with all that changes a count."""
+    whole = session.whole_dataset
+    evaluated = {
+        "config": config_identity(arguments)["sha256"],
+        "checkpoint": file_hash(checkpoint),
+        "model_from": arguments.model_from,
+        "protocol": plain(session.protocol.as_dict()),
+        "heads": list(session.tasks),
+        "subsets": ["+".join(subset) for subset in subsets],
+        "every": arguments.every,
+        "dtype": str(session.dtype or torch.float32),
+        "metrics": plain(session.metrics.options),
+        "dataset": dataset_fingerprint(whole) if isinstance(whole, DenseDataset) else type(whole).__name__,
+        "versions": versions(),
+    }
+    return Parts(parts_folder(arguments), arguments.shard, len(session.dataset), session.counters, evaluated)
+
+
+def parts_folder(arguments: argparse.Namespace) -> Path:
+    """Where jobs that share an evaluation keep what they have counted."""
+    return Path(f"{arguments.json}.parts")
 
 
 def _observers(arguments: argparse.Namespace, session: Session) -> list[Observer]:
@@ -156,7 +195,15 @@ def _write_outputs(
         result["heads"][name]["robustness"] = measured
     _tell_details(result, session)
     file = Path(arguments.json or log_dir / "results.json")
+    if arguments.no_images:
+        for head in result["heads"].values():
+            head["images"] = []
     write_result(result, file)
+    if (size := file.stat().st_size) > MOST_BYTES:
+        LOG.warning(
+            f"{file} has {size} bytes; rgbx report and compare read {MOST_BYTES} at most: --no-images leaves out the "
+            "scores of single images"
+        )
     places = {"results": str(file)}
     if arguments.report:
         predict = {subset: session.predictor(subset.split("+")) for subset in session.evaluations}
@@ -248,7 +295,8 @@ def configure(arguments: argparse.Namespace, checkpoint: Path) -> Config:
     check_roots(config, "test_dataloader")
     if arguments.every < 1:
         raise ConfigError(f"--every must be >= 1, found {arguments.every}")
-    config.work_dir = str(arguments.work_dir or _log_folder(checkpoint, arguments.checkpoint))
+    logs = parts_folder(arguments) / f"shard_{arguments.shard[0]}" if arguments.shard else None
+    config.work_dir = str(arguments.work_dir or logs or _log_folder(checkpoint, arguments.checkpoint))
     use_launcher(config, arguments)
     without_initial_weights(config)
     if isinstance(config.model, dict):

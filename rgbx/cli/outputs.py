@@ -2,13 +2,15 @@
 know which frames are done.
 
 The folder holds `predict.json`, what was asked for, and `progress/RANK.jsonl`, a line for each frame whose files are
-all there. Files are written whole or not at all, and a line after its frame's files, so a frame without a line is
-predicted again, whatever ended the run. Whichever process finds every frame done writes what is of all frames.
+all there. Shards, jobs that may run at any time, are processes of the same kind. Files are written whole or not at all,
+and a line after its frame's files, so a frame without a line is predicted again, whatever ended the run. Whichever
+process finds every frame done writes what is of all frames.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -16,6 +18,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -26,9 +29,10 @@ import numpy as np
 from rgbx._files import open_own, read_json, read_lines
 from rgbx._text import mask_title
 from rgbx._types import Options
-from rgbx._whole import remove_left, writing
+from rgbx._whole import place_new, remove_left, writing
 from rgbx.cli.arguments import PREDICTED
 from rgbx.cli.errors import ConfigError
+from rgbx.datasets.shards import MANIFEST
 from rgbx.maps import Encoding
 from rgbx.maps.files import append_line, encode_png, replace_file
 from rgbx.models.result import Result
@@ -39,6 +43,7 @@ from rgbx.tasks.result import ClassesResult, HeadResult, MapResult
 FORMAT = "rgbx-predictions/1"
 CLASSES_ONLY = ("overlay", "confidence", "areas")  # of the kinds
 PROGRESS, AREAS, STRIP, MASKS = "progress", "areas.json", "strip", "masks"
+TARS, CHECKSUMS = "predictions", "checksums.sha256"
 _OWN = (RECORDS, PAGE, AREAS, PREDICTED)
 _NOTES = re.compile(r"\d+\.jsonl")
 STEPS = 65535  # of a share, such as confidence
@@ -47,19 +52,50 @@ SHARE = "share of the frame's pixels, 0 to 1"
 
 
 class Process(NamedTuple):
-    """One of the processes that share the frames: its place among so many, and a name that all of one run have."""
+    """One of the processes that share the frames: its place among so many, and a name that all of one run have.
+
+    Of `shards` jobs that know nothing of each other each takes every so manieth frame, and its own processes, where
+    torchrun starts several, every so manieth of those: the number of a process tells the job, `rank` % `shards`,
+    however many processes others have.
+    """
 
     rank: int
     size: int
     run: str
+    shards: int = 0  # none, where one run does it all
 
     @classmethod
-    def of_environment(cls) -> Process:
-        """As torchrun tells it; the only one where nobody does."""
+    def of_environment(cls, shard: tuple[int, int] | None = None) -> Process:
+        """As torchrun tells it; the only one where nobody does.
+
+        Args:
+            shard: the number of this job, from 1, and of all jobs.
+        """
         asked = {key: os.environ.get(key, "") for key in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")}
         alone = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
         run = ":".join((*asked.values(), str(os.getppid()) * alone))
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), run)
+        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if shard is None:
+            return cls(rank, size, run)
+        number, shards = shard
+        return cls(number - 1 + shards * rank, shards * size, "", shards)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the first of its run, or of its job."""
+        return self.rank < max(1, self.shards)
+
+    @property
+    def title(self) -> str:
+        """ "Process 1 of 2", "Shard 2 of 4"; "" for the only one."""
+        own = self.rank // max(1, self.shards), self.size // max(1, self.shards)
+        process = f"process {own[0]} of {own[1]}" if own[1] > 1 else ""
+        shard = f"shard {self.rank % self.shards + 1} of {self.shards}" if self.shards else ""
+        return ", ".join(filter(None, (shard, process))).capitalize()
+
+    def shares_with(self, rank: int) -> bool:
+        """Whether a process of this number has frames that are this job's."""
+        return not self.shards or rank % self.shards == self.rank % self.shards
 
 
 @dataclass(frozen=True)
@@ -73,6 +109,7 @@ class Outputs:
         encodings: how files hold the values of heads that predict maps.
         masks: the modalities whose masks are written.
         gallery: whether pictures for a page are written too.
+        tar: whether frames go into tar files, see `rgbx.cli.tars`.
         spans: of maps of one channel, the values of the lowest and highest colour; others take those of each frame.
     """
 
@@ -82,6 +119,7 @@ class Outputs:
     encodings: Mapping[str, Encoding]
     masks: Sequence[str] = ()
     gallery: bool = False
+    tar: bool = False
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def write(self, result: Result) -> dict[str, Any]:
@@ -93,7 +131,7 @@ class Outputs:
         Raises:
             ValueError: a name that leads out of the folder, or values that a file cannot hold.
         """
-        found = dict(self._files(result))
+        found = dict(self.files(result))
         for path, content in found.items():
             replace_file(path, content, many=True)
         if self.gallery:
@@ -137,6 +175,8 @@ class Outputs:
     @property
     def names(self) -> list[str]:
         """Of the files and folders in the folder that are written or filled."""
+        if self.tar:
+            return [TARS, CHECKSUMS, MANIFEST, PREDICTED, PROGRESS]
         folders = [self._folder(name, kind) for name in self.tasks for kind in self.kinds_of(name)]
         films = [f"{film}.mp4" for film in self.films]
         masks = [f"{MASKS}_{name}" for name in self.masks]
@@ -155,8 +195,11 @@ class Outputs:
             os.path.realpath(path) for path in (*(self.folder / name for name in self.names), *_left(self.folder))
         }
         known: dict[str, bool] = {}
+        folders: dict[Path, str] = {}
         for file in files:
-            real = os.path.realpath(file)
+            if file.parent not in folders:  # of a million files, only links are followed one by one
+                folders[file.parent] = os.path.realpath(file.parent)
+            real = os.path.realpath(file) if file.is_symlink() else f"{folders[file.parent]}{os.sep}{file.name}"
             above = real.rpartition(os.sep)[0]
             if above not in known:
                 known[above] = not written.isdisjoint((above, *map(str, Path(above).parents)))
@@ -174,7 +217,8 @@ class Outputs:
     def place(self, result: Result, name: str, kind: str) -> Path:
         return result.place(self.folder / self._folder(name, kind), ".png")
 
-    def _files(self, result: Result) -> Iterator[tuple[Path, bytes]]:
+    def files(self, result: Result) -> Iterator[tuple[Path, bytes]]:
+        """The files of a frame and what they hold; raises as `write`."""
         for name, head in result.items():
             for kind in self.kinds_of(name):
                 try:
@@ -214,21 +258,26 @@ def check_resumed(folder: Path, asked: Options, *, resume: bool) -> None:
         _check_same(folder / PREDICTED, asked)
 
 
-def begin(outputs: Outputs, asked: Options, process: Process, *, overwrite: bool) -> None:
+def begin(outputs: Outputs, asked: Options, process: Process, ids: Sequence[str], *, overwrite: bool) -> None:
     """Notes in a folder what was asked for, and clears away what an earlier run has left there, and nothing else.
 
-    The first process does so, the others wait for it.
+    The first process does so, the others wait for it; of shards each may be the first, and none waits.
 
     Args:
         outputs: what is written; the folder is made where absent.
         asked: whatever changes an answer, in plain values.
         process: this one.
+        ids: of all frames.
         overwrite: whether all begin anew; or else frames that are done are kept.
 
     Raises:
-        ConfigError: files that no run of the command has left would be replaced, or the first process does not begin.
+        ConfigError: files that no run of the command has left would be replaced, the first process does not begin, or
+            another shard was begun otherwise.
     """
     folder, record = outputs.folder, outputs.folder / PREDICTED
+    if process.shards:
+        _join(outputs, asked, process, ids)
+        return
     if process.rank:
         _wait(record, process)
         return
@@ -241,6 +290,24 @@ def begin(outputs: Outputs, asked: Options, process: Process, *, overwrite: bool
         _clear(folder, left)
     written = {"format": FORMAT, "run": process.run, "processes": process.size, "asked": asked}
     replace_file(record, json.dumps(written, indent=1, ensure_ascii=False).encode())
+
+
+def _join(outputs: Outputs, asked: Options, process: Process, ids: Sequence[str]) -> None:
+    """Begins the run of which a shard is a part, or takes part in the one that another shard has begun."""
+    folder, record = outputs.folder, outputs.folder / PREDICTED
+    listed = {"count": len(ids), "sha256": hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()}
+    if not record.is_file():
+        _check_foreign(outputs, [])
+        written = {"format": FORMAT, "run": "", "processes": process.size, "asked": asked, "frames": listed}
+        place_new(record, json.dumps(written, indent=1, ensure_ascii=False).encode())
+    _check_same(record, asked)
+    if (found := _record_of(folder).get("frames")) != listed:
+        raise ConfigError(
+            f"{record}: the shards before listed other frames ({found}), found {listed}: have inputs been added, "
+            "removed or renamed since? Put them back, or choose another --out"
+        )
+    if (folder / PROGRESS / f"{process.rank}.jsonl").is_file():  # it was killed
+        remove_left(folder, deep=True)
 
 
 def _check_foreign(outputs: Outputs, left: Collection[Path]) -> None:
@@ -289,10 +356,15 @@ def _left(folder: Path) -> Iterator[Path]:
         names.update(str(panel["file"]) for panel in panels if isinstance(panel, dict) and "file" in panel)
     for name in sorted(names):
         plain = PurePosixPath(name)
-        if plain.suffix in (".png", ".jpg", ".mp4") and not plain.is_absolute() and ".." not in plain.parts:
+        if (
+            plain.suffix in (".png", ".jpg", ".mp4", ".tar", ".idx")
+            and not plain.is_absolute()
+            and ".." not in plain.parts
+        ):
             yield folder / plain
     yield from (folder / name for name in (RECORDS, PAGE) if gallery)
     yield from (folder / name for name in (AREAS,) if "areas" in saved)
+    yield from (folder / name for name in (CHECKSUMS, MANIFEST) if "tar" in earlier["asked"])
     yield from notes
     yield folder / PREDICTED
 
@@ -320,9 +392,10 @@ def _check_same(record: Path, asked: Options) -> None:
     names = [name for name in {**now, **earlier} if now.get(name) != earlier.get(name)]
     if names:
         told = "; ".join(f"{name} was {earlier.get(name)!r}, is {now.get(name)!r}" for name in names)
+        option, anew = ("--shard", "") if "shards" in now else ("--resume", ", or --overwrite to begin anew")
         raise ConfigError(
-            f"--resume: {record.parent} was begun otherwise: {told}. Repeat what was asked for then, or choose another "
-            "--out, or --overwrite to begin anew"
+            f"{option}: {record.parent} was begun otherwise: {told}. Repeat what was asked for then, or choose another "
+            f"--out{anew}"
         )
 
 
@@ -346,7 +419,7 @@ class Progress:
     """
 
     def __init__(self, folder: Path, process: Process) -> None:
-        self.folder = folder
+        self.folder, self.process = folder, process
         self.path = folder / PROGRESS / f"{process.rank}.jsonl"
         self.path.parent.mkdir(exist_ok=True)
         open_own(self.path, "a").close()
@@ -367,17 +440,35 @@ class Progress:
             for folder in (self.path.parent, *made):
                 folder.rmdir()
 
-    def notes(self) -> Iterator[tuple[dict[str, Any], Path, int]]:
-        """Every note with its file and where it begins there, see `_read_notes`."""
-        for path in sorted(self.path.parent.glob("*.jsonl")):
+    def notes(self, *, own: bool = False) -> Iterator[tuple[dict[str, Any], Path, int]]:
+        """Every note with its file and where it begins there, see `_read_notes`; only this job's where it is asked."""
+        for path in self._files(own=own):
             for note, at in _read_notes(path):
                 yield note, path, at
 
-    def done(self) -> set[str]:
-        """Names of the frames whose files are all there."""
+    def _files(self, *, own: bool = False) -> list[Path]:
+        found = {path: int(path.stem) for path in self.path.parent.glob("*.jsonl") if _NOTES.fullmatch(path.name)}
+        return sorted(path for path, rank in found.items() if not own or self.process.shares_with(rank))
+
+    def done(self, *, own: bool = False) -> set[str]:
+        """Names of the frames whose files are all there; only this job's where it is asked."""
         return {
-            note["id"] for note, _, _ in self.notes() if all(_has_bytes(self.folder / name) for name in note["files"])
+            note["id"]
+            for note, _, _ in self.notes(own=own)
+            if all(_has_bytes(self.folder / name) for name in note["files"])
         }
+
+    def complete(self, ids: Sequence[str]) -> bool:
+        """Whether every frame is done.
+
+        Where another job has far to go, its notes are only counted, and nobody looks for its files.
+        """
+        return sum(map(_lines, self._files())) >= len(ids) and set(ids) <= self.done()
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(part.count(b"\n") for part in iter(partial(file.read, 1 << 20), b""))
 
 
 def _has_bytes(path: Path) -> bool:

@@ -33,6 +33,7 @@ from rgbx.cli.outputs import (
     write_video,
 )
 from rgbx.cli.sources import USUAL_GAP, Source, has_timestamps, open_dataset, open_paths
+from rgbx.cli.tars import Unit, units_of, write_index, write_tar
 from rgbx.maps import UNITS, Encoding
 from rgbx.maps.files import encode_png, file_hash, replace_file
 from rgbx.models import MultimodalModel, Predictor, load
@@ -58,7 +59,7 @@ def _finite(text: str) -> float:
 @command("predict")
 def main(arguments: argparse.Namespace) -> int:
     """Loads, lists, predicts frame after frame; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    process, out = Process.of_environment(), Path(arguments.out)
+    process, out = Process.of_environment(arguments.shard), Path(arguments.out)
     checkpoint = find_checkpoint(arguments.checkpoint)
     said = parse_maps(arguments.map, timed=True)
     delays = {name: words.pop("delay") for name, words in said.items() if "delay" in words}
@@ -66,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
     single = out.suffix.lower() == ".png"
     if not single:
         asked = what_is_asked(arguments, file_hash(checkpoint))
-        check_resumed(out, asked, resume=arguments.resume)
+        check_resumed(out, asked, resume=arguments.resume or bool(process.shards))
     model = load(checkpoint, device=_device(arguments.device, process), trust=arguments.trust)
     source = list_frames(arguments, model, delays)
     names = [name for name in source.maps if not name.endswith("_valid")]
@@ -81,10 +82,11 @@ def main(arguments: argparse.Namespace) -> int:
     reading, encodings = describe_maps(model, names, predictor.tasks, said, source.inputs, written="ids" in kinds)
     spans = _spans(predictor.tasks) if source.rate else {}
     masks = masked_maps(model, names) if arguments.masks else ()
-    outputs = Outputs(out, predictor.tasks, kinds, encodings, masks=masks, gallery=arguments.gallery, spans=spans)
+    further = {"masks": masks, "gallery": arguments.gallery, "spans": spans, "tar": arguments.tar is not None}
+    outputs = Outputs(out, predictor.tasks, kinds, encodings, **further)
     own = single and the_one(outputs)
     check_branch(arguments.branch, model, names)
-    if not single and not process.rank:
+    if not single and process.leads:
         outputs.check_inputs(chain([checkpoint], (predicted_paths(arguments.inputs) or {}).values(), source.files()))
     _tell(model, names, source, process)
 
@@ -100,13 +102,17 @@ def main(arguments: argparse.Namespace) -> int:
             print("It is to look at; --save ids writes the class ids.")
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    begin(outputs, asked, process, overwrite=arguments.overwrite)
+    begin(outputs, asked, process, source.ids, overwrite=arguments.overwrite)
     progress = Progress(out, process)
     try:
-        _write_all(outputs, source, results, progress, process)
+        if outputs.tar:
+            _write_tars(outputs, units_of(source, arguments.tar), results, progress, process)
+        else:
+            _write_all(outputs, source, results, progress, process)
     except (KeyboardInterrupt, Exception):
         if progress.path.stat().st_size:
-            print(f"What is done stays in {out}: the same command with --resume goes on.", file=sys.stderr)
+            again = "the same command" if process.shards else "the same command with --resume"
+            print(f"What is done stays in {out}: {again} goes on.", file=sys.stderr)
         elif process.size == 1 and next(progress.notes(), None) is None:
             progress.withdraw(made)
         raise
@@ -128,8 +134,7 @@ def _write_all(
     process: Process,
 ) -> None:
     """Writes this process's share of the frames that are not done and, where it is the last, what is of all."""
-    done, count = progress.done(), len(source.ids)
-    positions = [i for i in range(process.rank, count, process.size) if source.ids[i] not in done]
+    positions, kept = _left_to_do(source.ids, progress, process)
     start = time.perf_counter()
 
     def write(result: Result) -> None:
@@ -139,13 +144,11 @@ def _write_all(
     for _ in tqdm(written, total=len(positions), desc="predict", unit="frame", disable=None):
         pass
     seconds = time.perf_counter() - start
-    whose = f"Process {process.rank} of {process.size}: " if process.size > 1 else ""
-    kept = len(done & set(source.ids[process.rank :: process.size]))
     there = f", {kept} were there" if kept else ""
     speed = f", {len(positions) / seconds:.3g} frames/s" if positions else ""
     told = f"{frames_told(len(positions))}{speed}{there}" if positions or not kept else _all_there(kept)
-    print(f"{whose}{told}: {outputs.folder}")
-    if not set(source.ids) <= progress.done():
+    print(f"{_whose(process)}{told}: {outputs.folder}")
+    if not progress.complete(source.ids):
         return  # another process is not at its end
     if "areas" in outputs.kinds:
         print(f"The share of each class is in {write_areas(progress, source.ids)}")
@@ -154,6 +157,37 @@ def _write_all(
     if source.rate is not None:
         for film in outputs.films:
             print(f"The video is {write_video(outputs.folder, film, source.ids, source.rate)}")
+
+
+def _write_tars(
+    outputs: Outputs,
+    units: Sequence[Unit],
+    results: Callable[[Sequence[int]], Iterator[Result]],
+    progress: Progress,
+    process: Process,
+) -> None:
+    """Writes this process's share of the tars that are not done and, where it is the last, the manifest."""
+    names = [unit.name for unit in units]
+    positions, kept = _left_to_do(names, progress, process)
+    for i in tqdm(positions, desc="predict", unit="tar", disable=None):
+        progress.add(write_tar(outputs, units[i], results(units[i].frames), THREADS))
+    frames, there = sum(len(units[i].frames) for i in positions), f", {kept} were there" if kept else ""
+    print(f"{_whose(process)}{frames_told(frames)} in {len(positions)} tar files{there}: {outputs.folder}")
+    if progress.complete(names):
+        print(
+            f"To check them: cd {outputs.folder} && sha256sum --quiet -c {write_index(outputs, progress, units).name}"
+        )
+
+
+def _left_to_do(names: Sequence[str], progress: Progress, process: Process) -> tuple[list[int], int]:
+    """The positions of what is this process's and not done, and how much of its share is."""
+    done, own = progress.done(own=True), range(process.rank, len(names), process.size)
+    positions = [i for i in own if names[i] not in done]
+    return positions, len(own) - len(positions)
+
+
+def _whose(process: Process) -> str:
+    return f"{process.title}: " if process.title else ""
 
 
 def _all_there(count: int) -> str:
@@ -363,7 +397,9 @@ def what_is_asked(arguments: argparse.Namespace, checkpoint: str) -> dict[str, A
     """All that changes an answer, in plain values: options by their names, and the SHA-256 of the checkpoint."""
     names = ("inputs", "save", "gallery", "heads", "modalities", "branch", "map", "split", "protocol", "dtype")
     found = {name: getattr(arguments, name) for name in names}
-    return {"checkpoint": checkpoint, **found, "masks": arguments.masks or None, "max_gap": arguments.max_gap}
+    found |= {"masks": arguments.masks or None, "max_gap": arguments.max_gap}
+    found |= {"shards": arguments.shard[1]} if arguments.shard else {}
+    return {"checkpoint": checkpoint, **found, **({} if arguments.tar is None else {"tar": arguments.tar})}
 
 
 def _device(asked: str, process: Process) -> torch.device:
@@ -380,7 +416,7 @@ def _spans(tasks: Mapping[str, Task]) -> dict[str, tuple[float, float]]:
 
 
 def _tell(model: MultimodalModel, names: Collection[str], source: Source, process: Process) -> None:
-    if process.rank:
+    if not process.leads:
         return
     if source.told:
         print(source.told)

@@ -1,39 +1,108 @@
-"""Turns public datasets into plain files of stated units."""
+"""Turns public datasets into plain files of stated units, and any dataset into shards."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from rgbx.cli.errors import INTERRUPTED, command
+from rgbx.cli.doctor import dataset_builders
+from rgbx.cli.errors import INTERRUPTED, ConfigError, command
+from rgbx.datasets import CachedFrames, DenseDataset
+from rgbx.datasets.files import MissingFileError
 from rgbx.datasets.prepare import (
     CHECKSUMS,
     DepthEncoder,
     Preparation,
+    Summary,
     cityscapes_preparation,
     mfnet_preparation,
     nyudv2_preparation,
     write_preparation,
+    write_shards,
 )
+from rgbx.datasets.shards import read_manifest
 
 
 @command("prepare")
 def main(arguments: argparse.Namespace) -> int:
     """Parses, writes, reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
-    preparation = _preparation(arguments)
     try:
+        if arguments.dataset == "shards":
+            return _shards(arguments)
+        preparation = _preparation(arguments)
         summary = write_preparation(arguments.out, preparation)
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on where it stopped.", file=sys.stderr)
         return INTERRUPTED
-    print(f"{arguments.out}: {summary.written} files written, {summary.kept} were there already.")
+    _tell(arguments.out, summary)
     if summary.compared:
         print(f"Of {summary.compared} an earlier version noted no sources: made anew, they are the same.")
     if summary.saturated:
         limit = DepthEncoder(preparation.options["depth_scale"]).limit
         print(f"{summary.saturated} pixels beyond {limit:.1f} m were written as {limit:.3f} m.")
-    print(f"To check them: cd {arguments.out} && sha256sum --quiet -c {CHECKSUMS}")
+    _tell_check(arguments.out)
     return 0
+
+
+def _tell(out: Path, summary: Summary) -> None:
+    print(f"{out}: {summary.written} files written, {summary.kept} were there already.")
+
+
+def _tell_check(out: Path) -> None:
+    print(f"To check them: cd {out} && sha256sum --quiet -c {CHECKSUMS}")
+
+
+def _shards(arguments: argparse.Namespace) -> int:
+    """Writes the splits that were asked for, or all."""
+    datasets = _datasets(arguments)
+    workers = arguments.jobs if arguments.jobs > 1 else 0
+    summary = write_shards(arguments.out, datasets, arguments.source, shard_mb=arguments.shard_mb, workers=workers)
+    _tell(arguments.out, summary)
+    for name, split in read_manifest(arguments.out).items():
+        total = sum(shard.bytes for shard in split.shards)
+        samples = sum(shard.samples for shard in split.shards)
+        print(f"{name}: {samples} samples in {len(split.shards)} shards, {total / 2**20:.1f} MiB")
+    _tell_check(arguments.out)
+    return 0
+
+
+def _datasets(arguments: argparse.Namespace) -> dict[str, DenseDataset]:
+    """The datasets of the splits; of a folder those that are there, unless some are named.
+
+    Raises:
+        ConfigError: a split that there is not, or a dataset that is a part of another.
+        FileNotFoundError: none of the splits is there, or files of a frame are not.
+    """
+    if not arguments.splits:
+        builders = dataset_builders(arguments.source, modalities=arguments.modalities)
+    else:
+        builders = {
+            name: builder
+            for split in arguments.splits
+            for name, builder in dataset_builders(arguments.source, split, modalities=arguments.modalities).items()
+        }
+    found: dict[str, DenseDataset] = {}
+    absent: list[FileNotFoundError] = []
+    for name, build in builders.items():
+        try:
+            dataset = build()
+        except MissingFileError:
+            raise
+        except FileNotFoundError as error:
+            if arguments.splits:
+                raise
+            absent.append(error)
+            continue
+        dataset = dataset.dataset if isinstance(dataset, CachedFrames) else dataset
+        if not isinstance(dataset, DenseDataset):
+            raise ConfigError(
+                f"{arguments.source}, {name}: a {type(dataset).__name__} cannot be packed; pack the whole"
+            )
+        found[name] = dataset
+    if not found:
+        raise absent[0]
+    return found
 
 
 def _preparation(arguments: argparse.Namespace) -> Preparation:

@@ -22,6 +22,7 @@ from rgbx.datasets.frames import Frame as Listed
 from rgbx.datasets.layouts import build_dataset, split_names
 from rgbx.datasets.listing import distinct_ids, list_lines
 from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.shards import ShardedDataset
 from rgbx.datasets.timestamps import Stamped, pair_all, read_stamps, stamped_columns, without_delay
 from rgbx.models.inputs import Frame, MapInput, paired
 
@@ -43,6 +44,7 @@ class Source:
         inputs: how the maps are read, where a dataset says it.
         rate: frames a second, of videos.
         told: what listing them found, for the user; "" for nothing.
+        sizes: how many frames lie in each of the shards that are read; nothing where they lie in none.
     """
 
     ids: Sequence[str]
@@ -52,6 +54,7 @@ class Source:
     inputs: Mapping[str, MapInput] = field(default_factory=dict)
     rate: float | None = None
     told: str = ""
+    sizes: Sequence[int] = ()
 
 
 def open_paths(
@@ -307,7 +310,8 @@ def open_dataset(folder: Path, *, wanted: Sequence[str], split: str | None = Non
             yield Frame(dataset.name_of(i), {key: sample[key] for key in keys})
 
     known = {name: MapInput(name, dataset.maps[name], None) for name in names}
-    return Source(ids, tuple(names), read, lambda: _all_files(folder, dataset), known, told=told)
+    sizes = [shard.samples for shard in dataset.reader.shards] if isinstance(dataset, ShardedDataset) else ()
+    return Source(ids, tuple(names), read, lambda: _all_files(folder, dataset), known, told=told, sizes=sizes)
 
 
 def _all_files(folder: Path, dataset: DenseDataset) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from rgbx.datasets.rooms import RoomClips, SyntheticRooms
 from rgbx.datasets.sample import DenseDataset, SampleKey, validate_sample
 from rgbx.datasets.sampler import EpochSampler
 from rgbx.datasets.sequence import SequenceDataset
+from rgbx.datasets.shards import ShardedDataset
 from rgbx.datasets.subset import EveryKth
 from rgbx.maps import IGNORE_INDEX, STANDARD_MAPS, MapSpec
 
@@ -50,6 +51,7 @@ __all__ = [
     "SUNRGBDScenes",
     "SampleKey",
     "SequenceDataset",
+    "ShardedDataset",
     "SideBySide",
     "SyntheticRooms",
     "Taskonomy",

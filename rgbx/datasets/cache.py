@@ -12,6 +12,7 @@ import numpy as np
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.frame_store import FolderStore, FrameStore, MemoryStore, decode_frame, encode_frame
 from rgbx.datasets.sample import Config, DenseDataset, Sample, build_from
+from rgbx.datasets.sampler import shuffled
 
 _GIB = 2**30
 
@@ -77,6 +78,10 @@ class CachedFrames(DenseDataset):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def epoch_order(self, rng: np.random.Generator) -> np.ndarray:
+        """The order of an epoch, int64 [N]: the wrapped dataset's."""
+        return shuffled(self.dataset, rng)
 
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """See `DenseDataset.encode_label`; uint8 [H, W]."""

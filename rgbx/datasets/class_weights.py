@@ -20,6 +20,7 @@ from rgbx.datasets.cache import CachedFrames
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.sample import Config, DenseDataset, Sample, build_from
+from rgbx.datasets.shards.dataset import ShardedDataset
 from rgbx.maps import replace_file
 
 
@@ -84,6 +85,8 @@ def read_alone(dataset: DenseDataset, index: int, name: str) -> Sample:
         if name not in dataset.files_of(frame):
             return {}
         return {"paths": {name: str(frame.files[name])}, **dataset.read_frame(frame, [name])}
+    if isinstance(dataset, ShardedDataset):
+        return dataset.read_alone(index, name)
     sample = dataset.read(index)
     return sample if name in sample else {}
 

@@ -23,7 +23,7 @@ class EpochSampler(Sampler[SampleKey]):
     """Yields this process's share of the dataset, reshuffled and reseeded each epoch.
 
     Args:
-        dataset: anything with a length.
+        dataset: anything with a length. Where it has an `epoch_order`, as shards do, that is the order of an epoch.
         shuffle: True for training, False for evaluation.
         seed: the run's seed, equal on all processes; None draws one and shares it.
         pad: repeat the first samples of the epoch's order so that all shards have equal length,
@@ -68,7 +68,7 @@ class EpochSampler(Sampler[SampleKey]):
         count = len(self.dataset)
         order = np.arange(count)
         if self.shuffle:
-            order = np.random.default_rng(order_sequence).permutation(count)
+            order = shuffled(self.dataset, np.random.default_rng(order_sequence))
         rest = max(0, count - self._done)
         if self.pad:
             rest = math.ceil(rest / self.world_size) * self.world_size
@@ -78,6 +78,12 @@ class EpochSampler(Sampler[SampleKey]):
         for start in range(0, len(share), _BLOCK):  # numbers of Python are five times as large as those of an array
             for index in share[start : start + _BLOCK].tolist():
                 yield SampleKey(index, seed)
+
+
+def shuffled(dataset: Sized, rng: np.random.Generator) -> np.ndarray:
+    """An order of all samples, int64 [N]: the dataset's own `epoch_order(rng)` where it has one, else any."""
+    own = getattr(dataset, "epoch_order", None)
+    return rng.permutation(len(dataset)) if own is None else np.asarray(own(rng))
 
 
 def _place() -> tuple[int, int]:

@@ -138,9 +138,11 @@ class Split:
 
 
 def _image_files(sample: Sample) -> dict[str, Path]:
-    """The files behind a sample that hold one frame each, unlike those that hold a whole dataset."""
+    """The files behind a sample that hold one frame each, unlike those that hold many; no members of shards."""
     paths = {name: Path(path) for name, path in dict(sample.get("paths", {})).items()}
-    return {name: path for name, path in paths.items() if path.suffix.lower() in MAP_SUFFIXES}
+    return {
+        name: path for name, path in paths.items() if path.suffix.lower() in MAP_SUFFIXES and ".tar!" not in str(path)
+    }
 
 
 def _stored_label(path: Path, key: str) -> np.ndarray:

@@ -139,8 +139,8 @@ def compare_results(
         seed: of the draws.
 
     Raises:
-        ValueError: protocol, data or `every` differ and `force` is not given; the classes or tasks differ; or the
-            confusions of a file's images do not add up to its mIoU.
+        ValueError: protocol, data or `every` differ and `force` is not given; the classes or tasks differ; there are no
+            images; or the confusions of a file's images do not add up to its mIoU.
     """
     names = common_heads(a, b, heads)
     reasons = reasons_against(a, b, names)
@@ -150,6 +150,11 @@ def compare_results(
     found = {}
     for name in names:
         pair = a["heads"][name], b["heads"][name]
+        for letter, head in zip("AB", pair, strict=True):
+            if not head["images"]:
+                raise ValueError(
+                    f"head {name!r} of {letter} holds 0 images (--no-images), among which a comparison draws"
+                )
         ids = [[image["sample_id"] for image in _in_order(head)] for head in pair]
         paired = ids[0] == ids[1] and len(set(ids[0])) == len(ids[0])
         first = draw_weights(len(ids[0]), draws, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -86,7 +87,7 @@ def file_sizes(batch: Batch, position: int) -> dict[str, int]:
     paths = batch.get("paths")
     if not isinstance(paths, Mapping):
         return {}
-    files = {str(name): Path(column[position]) for name, column in paths.items()}
+    files = {sys.intern(str(name)): Path(column[position]) for name, column in paths.items()}
     return {name: path.stat().st_size for name, path in files.items() if path.is_file()}
 
 

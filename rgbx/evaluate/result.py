@@ -11,10 +11,11 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -22,9 +23,11 @@ from torch import Tensor
 import rgbx
 from rgbx._files import read_json
 from rgbx._text import branch_title, modality_title, percent, subset_titles, text_table
+from rgbx._whole import writing
 from rgbx.datasets import FolderDataset
+from rgbx.evaluate.metric import HasId
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
-from rgbx.maps.files import file_hash, replace_file
+from rgbx.maps.files import file_hash
 from rgbx.models.recipe import refusing
 from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
 
@@ -212,17 +215,22 @@ def build_result(
             "every": every,
             **({"folder": dataset.root.resolve().name} if isinstance(dataset, FolderDataset) else {}),
         },
-        "versions": {
-            "rgbx": rgbx.__version__,
-            "torch": torch.__version__,
-            "timm": version("timm"),
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "machine": _machine(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "dtype": dtype or "float32",
         "speed": dict(speed or {}),
         "heads": heads,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    return {
+        "rgbx": rgbx.__version__,
+        "torch": torch.__version__,
+        "timm": version("timm"),
+        "python": platform.python_version(),
     }
 
 
@@ -236,10 +244,39 @@ def _head_result(kind: str, evaluations: Mapping[str, Evaluation]) -> HeadResult
         "subsets": {
             subset: {name: plain(found.scores(name)) for name in found.names} for subset, found in evaluations.items()
         },
-        "images": [plain({"sample_id": image.sample_id, **first.image_scores(image)}) for image in first.images],
+        "images": Images(first),
         "robustness": None,
         "pictures": None,
     }
+
+
+class Images(Sequence[Scores]):
+    """The scores of each image, made when they are asked for: of a million images they would not fit into memory.
+
+    Args:
+        evaluation: that has counted them.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._evaluation = evaluation
+
+    def __len__(self) -> int:
+        return len(self._evaluation.images)
+
+    @overload
+    def __getitem__(self, place: int) -> Scores: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Scores]: ...
+
+    def __getitem__(self, place: int | slice) -> Scores | list[Scores]:
+        if isinstance(place, slice):
+            return [*map(self._scores, self._evaluation.images[place])]
+        return self._scores(self._evaluation.images[place])
+
+    def _scores(self, image: HasId) -> Scores:
+        found: Scores = plain({"sample_id": image.sample_id, **self._evaluation.image_scores(image)})
+        return found
 
 
 def _machine() -> str:
@@ -255,22 +292,36 @@ def plain(value: Json) -> Json:
         value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, Images)):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_result(result: Result, path: str | Path) -> None:
     """Writes a result file whole or not at all, one line for each field of the file and of a head."""
-    fields = {key: _lines(value, 2 if key == "heads" else 0) for key, value in plain(result).items()}
-    text = ",\n".join(f"{json.dumps(key)}: {value}" for key, value in fields.items())
-    replace_file(Path(path), f"{{\n{text}\n}}\n".encode())
+    with writing(Path(path)) as file:
+        for text in chain(_fields({key: _lines(x, 2 if key == "heads" else 0) for key, x in result.items()}), "\n"):
+            file.write(text.encode())
 
 
-def _lines(value: Json, depth: int) -> str:
-    if not depth or not isinstance(value, dict):
-        return json.dumps(value, allow_nan=False)
-    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_lines(item, depth - 1)}" for key, item in value.items()) + "\n}"
+def _lines(value: Json, depth: int) -> Iterator[str]:
+    """JSON in pieces, of objects down to this depth with a line for each field."""
+    if isinstance(value, Images):
+        yield "["
+        for number, image in enumerate(value):
+            yield f"{', ' * bool(number)}{json.dumps(image, allow_nan=False)}"
+        yield "]"
+    elif depth and isinstance(value, Mapping):
+        yield from _fields({key: _lines(item, depth - 1) for key, item in value.items()})
+    else:
+        yield json.dumps(plain(value), allow_nan=False)
+
+
+def _fields(values: Mapping[str, Iterator[str]]) -> Iterator[str]:
+    for number, (key, pieces) in enumerate(values.items()):
+        yield f"{',' if number else '{'}\n{json.dumps(str(key))}: "
+        yield from pieces
+    yield "\n}" if values else "{\n\n}"
 
 
 def read_result(path: str | Path) -> Result:

@@ -67,7 +67,7 @@ class HeadResult(TypedDict):
     scores: list[dict[str, Json]]
     subsets: dict[str, dict[str, Scores]]
     hallucinated: NotRequired[dict[str, list[str]]]
-    images: list[Scores]
+    images: Sequence[Scores]
     robustness: Robustness | None
     pictures: list[Picture] | None
 

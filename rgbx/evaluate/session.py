@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from rgbx._protocol import Protocol as Rules
 from rgbx._types import Batch
-from rgbx.datasets import EveryKth
+from rgbx.datasets import EpochSampler, EveryKth
 from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, gather_images, metrics_of
+from rgbx.evaluate.parts import Counts, Parts
 from rgbx.evaluate.result import titled
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.predict import Predictor
@@ -148,34 +150,105 @@ class Session:
         observers: Sequence[Observer] = (),
     ) -> tuple[Evaluations, dict[str, float]]:
         """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
-        predictor, dataset = self.predictor(modalities), loader.dataset
         records: dict[str, list[Any]] = {head: [] for head in counters}
-        keep = counters is self.counters and bool(self.metrics.options.get("calibration"))
-        self.model.eval()
-        for observer in observers:
-            observer.start(len(loader.sampler), modalities)  # type: ignore[arg-type]  # of several processes, its share
-        start, scoring, count = _now(), 0.0, 0
-        for batch in self.watch(loader):
-            outputs = predictor(batch, keep_probability=keep)
-            before = _now()
-            for position, output in enumerate(outputs):
-                sizes = file_sizes(batch, position)
-                for head, counter in counters.items():
-                    records[head].append(counter.count(output["sample_id"], output["heads"][head], sizes))
-            scoring += _now() - before
-            count += len(outputs)
-            for observer in observers:
-                observer.see(batch, outputs)
+        start, scoring, count, dataset = _now(), 0.0, 0, loader.dataset
+        for found, spent in self.counted(loader, modalities, counters, observers):
+            for head, own in found.items():
+                records[head].extend(own)
+            scoring += spent
+            count += len(next(iter(found.values())))
         before = _now()
         size = len(dataset)  # type: ignore[arg-type]
         gathered = {head: gather_images(own, size) for head, own in records.items()}
         if not all(gathered.values()):
             raise ValueError("nothing was evaluated: the dataset is empty")
-        found = {head: counters[head].evaluation(images) for head, images in gathered.items()}
-        metrics_of(found)
+        evaluations = {head: counters[head].evaluation(images) for head, images in gathered.items()}
+        metrics_of(evaluations)
         end = _now()
-        spent = end - start
-        return found, {"images_per_second": count / spent, "metric_share": (scoring + end - before) / spent}
+        return evaluations, speed_of(count, end - start, scoring + end - before)
+
+    def counted(
+        self,
+        loader: DataLoader[Batch],
+        modalities: Subset,
+        counters: Mapping[str, Counter],
+        observers: Sequence[Observer] = (),
+    ) -> Iterator[tuple[dict[str, list[Any]], float]]:
+        """What is counted of each batch of a loader, head by head, and the seconds of the counting."""
+        predictor = self.predictor(modalities)
+        keep = counters is self.counters and bool(self.metrics.options.get("calibration"))
+        self.model.eval()
+        for observer in observers:
+            observer.start(len(loader.sampler), modalities)  # type: ignore[arg-type]  # of several processes, its share
+        for batch in self.watch(loader):
+            outputs = predictor(batch, keep_probability=keep)
+            before = _now()
+            found: dict[str, list[Any]] = {head: [] for head in counters}
+            for position, output in enumerate(outputs):
+                sizes = file_sizes(batch, position)
+                for head, counter in counters.items():
+                    found[head].append(counter.count(output["sample_id"], output["heads"][head], sizes))
+            yield found, _now() - before
+            for observer in observers:
+                observer.see(batch, outputs)
+
+    def count_share(self, parts: Parts, subsets: Sequence[Subset]) -> None:
+        """Counts the images of one of several jobs that this one has not yet counted.
+
+        Raises:
+            ValueError: a loader with a sampler of its own, of which no share can be taken.
+        """
+        if not isinstance(self.loader.sampler, EpochSampler) or self.loader.batch_size is None:
+            raise ValueError(
+                f"--shard needs test_dataloader.sampler=dict(type=EpochSampler, shuffle=False) and a batch_size, found "
+                f"{type(self.loader.sampler).__name__}"
+            )
+        every = self.dataset.every if isinstance(self.dataset, EveryKth) else 1
+        for number, subset in enumerate(subsets):
+            done = parts.done(number)
+            if done < parts.share(parts.number):
+                first = parts.number - 1 + done * parts.shards
+                share = EveryKth(self.whole_dataset, every * parts.shards, every * first)
+                parts.write(number, done, self._counts(_loader_of(share, self.loader), subset))
+
+    def _counts(self, loader: DataLoader[Batch], subset: Subset) -> Iterator[Counts]:
+        start = _now()
+        for found, spent in self.counted(loader, subset, self.counters):
+            end = _now()
+            yield Counts(found, end - start, spent)
+            start = end
+
+    def merge(self, parts: Parts, subsets: Sequence[Subset]) -> None:
+        """Takes what all jobs have counted for its own evaluations."""
+        for number, subset in enumerate(subsets):
+            records, seconds, scoring = parts.gather(number)
+            if not all(records.values()):
+                raise ValueError("nothing was evaluated: the dataset is empty")
+            found = {head: self.counters[head].evaluation(images) for head, images in records.items()}
+            self.evaluations["+".join(subset)] = found
+            self.speed = self.speed or speed_of(parts.images, seconds, scoring)
+
+
+def speed_of(count: int, seconds: float, scoring: float) -> dict[str, float]:
+    """See `Session.speed`, of so many images."""
+    return {"images_per_second": count / seconds, "metric_share": scoring / seconds}
+
+
+def _loader_of(dataset: EveryKth, like: DataLoader[Batch]) -> DataLoader[Batch]:
+    """A loader of a part of a dataset, with another's batches and workers."""
+    sampler = copy.copy(like.sampler)
+    sampler.dataset = dataset  # type: ignore[attr-defined]
+    return DataLoader(
+        dataset,
+        batch_size=like.batch_size,
+        sampler=sampler,
+        num_workers=like.num_workers,
+        collate_fn=like.collate_fn,
+        pin_memory=like.pin_memory,
+        worker_init_fn=like.worker_init_fn,
+        multiprocessing_context=like.multiprocessing_context,
+        generator=like.generator,
+    )
 
 
 def _now() -> float:

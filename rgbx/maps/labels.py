@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from rgbx._files import File
 from rgbx.maps.arrays import row_blocks
 from rgbx.maps.files import counted, read_colours, read_stored_ids
 from rgbx.maps.spec import IGNORE_INDEX
@@ -65,7 +65,7 @@ class LabelEncoding:
         ids = [self._train_id(value) for value in range(IGNORE_INDEX + 1)]
         return np.array([IGNORE_INDEX if found is None else found for found in ids], dtype=np.uint8)
 
-    def read(self, path: str | Path) -> np.ndarray:
+    def read(self, path: File) -> np.ndarray:
         """Train ids, uint8 [H, W].
 
         Raises:
@@ -73,7 +73,7 @@ class LabelEncoding:
         """
         return self.decode(self.stored(path), path)
 
-    def stored(self, path: str | Path) -> np.ndarray:
+    def stored(self, path: File) -> np.ndarray:
         """Whole numbers [H, W] as the file holds them, or colours uint8 [H, W, 3].
 
         Raises:
@@ -81,7 +81,7 @@ class LabelEncoding:
         """
         return read_colours(path) if self.colours else read_stored_ids(path, self.key)
 
-    def decode(self, stored: np.ndarray, path: str | Path = "") -> np.ndarray:
+    def decode(self, stored: np.ndarray, path: File = "") -> np.ndarray:
         """Train ids, uint8 [H, W], of what `stored` gives.
 
         Raises:
@@ -159,7 +159,7 @@ class LabelEncoding:
 
     def _unknown(
         self,
-        path: str | Path,
+        path: File,
         wrong: np.ndarray,  # [n] or [n, 3]
     ) -> ValueError:
         expected, found = "ids must be 0..255", f"{counted(wrong)} in {wrong.dtype}"

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rgbx._processes import together
 from rgbx._protocol import Protocol
 from rgbx._registry import Registry
 from rgbx._text import check_options
@@ -115,7 +116,14 @@ def ensemble_first(names: Iterable[str]) -> list[str]:
 
 
 class Counter(ABC):
-    """Counts predictions image by image; made by `Task.counter`. Nothing in it depends on the images it has seen."""
+    """Counts predictions image by image; made by `Task.counter`. Nothing in it depends on the images it has seen.
+
+    Attributes:
+        records: the dataclasses of which records consist, beside plain values, tensors and arrays; jobs that share an
+            evaluation hand them on in files. Without any they cannot.
+    """
+
+    records: ClassVar[tuple[type, ...]] = ()
 
     @abstractmethod
     def count(self, sample_id: str, found: Prediction, file_sizes: dict[str, int]) -> Any:
@@ -190,6 +198,10 @@ class Task(nn.Module, ABC):
 
     def sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """The sum of `losses` by prediction and by image, each as if it were alone in the batch: {name: [N]}."""
+        with together(False):
+            return self._sample_losses(outputs, target)
+
+    def _sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         truth, valid = target.truth, target.valid
         alone = [Target(truth[i : i + 1], None if valid is None else valid[i : i + 1]) for i in range(len(truth))]
         return {

@@ -47,6 +47,7 @@ from rgbx.tasks.base import (
 from rgbx.tasks.result import Answer, ClassesResult
 from rgbx.tasks.score import FRACTION, Score
 
+_AT_ONCE = 4096  # images whose cells are added together
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
 INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
 WRONG = (214, 62, 31)
@@ -240,29 +241,35 @@ class Classes(Task):
         replace_file(path, encode_png(dataset.encode_label(values)), many=True)
 
 
-@dataclass
+@dataclass(slots=True)
 class ImageCounts:
-    """Counts of one image.
+    """Counts of one image, small, as an evaluation keeps those of all.
 
     Attributes:
         sample_id: the dataset's name of the image.
-        cells: per prediction int64 [n, 3]: true class, predicted class and pixels of each non-zero cell.
-        true_pixels: int64 [K], of every class in the label.
+        classes: K.
+        cells: per prediction uint32 [n, 2]: which cell of the confusion matrix, true · K + predicted, and pixels, of
+            each that is not zero.
         boundary: int64 [K, 4] of the ensemble, see `rgbx.metrics.boundary_counts`; None where not asked for.
         reliability: float64 [3, B] of the ensemble, see `rgbx.metrics.reliability_counts`; None likewise.
         file_sizes: bytes of each file the image was read from.
     """
 
     sample_id: str
-    cells: dict[str, Tensor]
-    true_pixels: Tensor
+    classes: int
+    cells: dict[str, np.ndarray]
     boundary: Tensor | None = None
     reliability: Tensor | None = None
     file_sizes: dict[str, int] = field(default_factory=dict)
 
     def confusion(self, name: str) -> Tensor:
         """The prediction's confusion matrix, int64 [K, K]."""
-        return sum_cells([self.cells[name]], len(self.true_pixels))
+        return sum_cells([self.cells[name]], self.classes)
+
+    @property
+    def true_pixels(self) -> Tensor:
+        """Of every class in the label, int64 [K]."""
+        return self.confusion(next(iter(self.cells))).sum(1)
 
 
 class ClassCounter(Counter):
@@ -275,6 +282,8 @@ class ClassCounter(Counter):
         boundary: also count boundary pixels of the ensemble.
         calibration: also count confidence and correctness of the ensemble, where predictions have a `probability`.
     """
+
+    records = (ImageCounts,)
 
     def __init__(
         self, owner: Task, protocol: Protocol, meta: Meta, *, boundary: bool = False, calibration: bool = False
@@ -309,8 +318,8 @@ class ClassCounter(Counter):
             reliability = reliability_counts(probability, label[None], largest=largest, **options).cpu()
         return ImageCounts(
             sample_id,
+            len(self.classes),
             {name: to_cells(matrix) for name, matrix in confusions.items()},
-            next(iter(confusions.values())).sum(1),
             boundary,
             reliability,
             file_sizes,
@@ -349,7 +358,7 @@ class ClassEvaluation(Evaluation):
     def confusion(self, name: str) -> Tensor:
         """Sum over the images, int64 [K, K]."""
         cells = [image.cells[name] for image in self.images if name in image.cells]
-        return sum_cells(cells, len(self.images[0].true_pixels))
+        return sum_cells(cells, self.images[0].classes)
 
     def scores(self, name: str) -> dict[str, Any]:
         """See `rgbx.metrics.scores`; also ``confusion`` and, of the ensemble, ``boundary_f``, ``ece`` and its bins."""
@@ -381,7 +390,9 @@ class ClassEvaluation(Evaluation):
         """mIoU and aAcc over the classes that occur in the image, and its non-zero cells."""
         name = ensemble_first(record.cells)[0]
         found = scores(record.confusion(name))
-        return {"mIoU": found["mIoU"], "aAcc": found["aAcc"], "confusion": record.cells[name]}
+        cells, pixels = record.cells[name].astype(np.int64).T
+        listed = np.stack([cells // record.classes, cells % record.classes, pixels], 1).tolist()
+        return {"mIoU": found["mIoU"], "aAcc": found["aAcc"], "confusion": listed}
 
     def about(self) -> dict[str, Any]:
         """Classes, palette and ignore_index."""
@@ -428,20 +439,23 @@ def largest_class(
 
 def to_cells(
     confusion: Tensor,  # [K, K]
-) -> Tensor:
-    """The non-zero cells of a confusion matrix: int64 [n, 3], (true, predicted, pixels)."""
-    where = confusion.nonzero()
-    return torch.cat([where, confusion[where[:, 0], where[:, 1]][:, None]], 1)
+) -> np.ndarray:
+    """The non-zero cells of a confusion matrix: uint32 [n, 2], (true · K + predicted, pixels)."""
+    flat = confusion.flatten().numpy()
+    where = flat.nonzero()[0]
+    return np.stack([where, flat[where]], 1).astype(np.uint32)
 
 
 def sum_cells(
-    parts: Sequence[Tensor],  # [n, 3] each
+    parts: Sequence[np.ndarray],  # uint32 [n, 2] each
     num_classes: int,
 ) -> Tensor:
     """The confusion matrix, int64 [K, K], that adds up the cells of several images."""
-    true, predicted, pixels = torch.cat(list(parts)).unbind(1)
-    total = torch.zeros(num_classes**2, dtype=torch.int64)
-    return total.index_add_(0, true * num_classes + predicted, pixels).view(num_classes, num_classes)
+    total = np.zeros(num_classes**2, np.int64)
+    for start in range(0, len(parts), _AT_ONCE):
+        where, pixels = np.concatenate(parts[start : start + _AT_ONCE]).T
+        np.add.at(total, where, pixels)
+    return torch.from_numpy(total).view(num_classes, num_classes)
 
 
 def class_table(found: Mapping[str, Scores], classes: Sequence[str]) -> str:

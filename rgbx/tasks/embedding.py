@@ -364,7 +364,7 @@ class EmbeddingResult(HeadResult):
         return found
 
 
-@dataclass
+@dataclass(slots=True)
 class ImageCodes:
     """What is kept of one image.
 
@@ -390,6 +390,8 @@ class CodeCounter(Counter):
         owner: the task.
         meta: the dataset's, with ``classes`` and ``palette`` where it has them.
     """
+
+    records = (ImageCodes,)
 
     def __init__(self, owner: Embedding, meta: Meta) -> None:
         self.owner, self.meta, self.table = owner, meta, owner.table()

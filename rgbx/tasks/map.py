@@ -296,7 +296,7 @@ def stretch(
     return ((x - x.min()) * 255 / span.clamp(min=torch.finfo(x.dtype).tiny)).floor()
 
 
-@dataclass
+@dataclass(slots=True)
 class ImageScores:
     """Measurements of one image.
 
@@ -332,6 +332,8 @@ class MapCounter(Counter):
         ImportError, FileNotFoundError, ValueError: a library or weight file that is not there (nothing replaces it), or
             a target that networks for colours do not apply to.
     """
+
+    records = (ImageScores, MapSpec)
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class SumTask(Task):
         return SumCounter(self, self.table(meta, **options))
 
 
-@dataclass
+@dataclass(slots=True)
 class ImageSums:
     """What was measured of one image.
 
@@ -57,6 +57,8 @@ class ImageSums:
 
 class SumCounter(Counter):
     """Measures by the task's `measure`."""
+
+    records = (ImageSums,)
 
     def __init__(self, task: SumTask, table: tuple[Score, ...]) -> None:
         self.task, self.table = task, table

@@ -1,4 +1,5 @@
 import json
+import re
 
 import cv2
 import pytest
@@ -6,12 +7,15 @@ import torch
 from processes import free_port, set_rank, two_processes
 from tiny import Halves
 
+from rgbx.cli.arguments import ConfigError, parse
+from rgbx.cli.compare import main as compare
 from rgbx.cli.evaluate import main, subset_table
 from rgbx.cli.train import main as train
 from rgbx.evaluate.result import read_result
 from rgbx.metrics import confusion_matrix, scores
 from rgbx.models import PROTOCOLS
 from rgbx.models.checkpoint import to_plain
+from rgbx.tasks.classes import ClassCounter
 from rgbx.transforms import PackSample
 
 
@@ -143,6 +147,89 @@ def test_two_processes_find_what_one_finds(trained, tmp_path):
     assert results["two"]["subsets"] == results["one"]["subsets"]
     assert results["two"]["robustness"] == results["one"]["robustness"]
     assert results["two"]["images"] == results["one"]["images"]
+
+
+def numbers(file):
+    """A result file without when, where and how fast it came about."""
+    told = ('"date"', '"speed"', '"machine"')
+    return [line for line in file.read_bytes().splitlines() if not line.decode().startswith(told)]
+
+
+def test_shards_in_any_order_and_after_a_kill(trained, tmp_path, monkeypatch, capsys):
+    """11 images in 3 jobs and parts of 2: what the last leaves is, to the byte, what one job leaves.
+
+    One image at a time, as the last bits of a confidence may depend on what else is in a batch.
+    """
+    monkeypatch.setattr("rgbx.evaluate.parts.PART", 2)
+    config, run = trained
+    base = [config, str(run / "epoch_2.pth"), "--modalities", "rgb+depth", "rgb", "--boundary", "--calibration"]
+    base += ["--cfg-options", "test_dataloader.dataset.length=11", "test_dataloader.batch_size=1", "--json"]
+    file, whole, counted, limit = tmp_path / "shards.json", tmp_path / "whole.json", [], [99]
+    assert main([*base, str(whole)]) == 0
+    count = ClassCounter.count
+
+    def counting(self, sample_id, *rest):
+        if len(counted) == limit[0]:
+            raise KeyboardInterrupt
+        counted.append(int(sample_id.removeprefix("half/")))
+        return count(self, sample_id, *rest)
+
+    monkeypatch.setattr(ClassCounter, "count", counting)
+    assert main([*base, str(file), "--shard", "3/3"]) == 0 and counted == [2, 5, 8] * 2
+    assert "Shard 3 of 3 is done; missing: 1, 2" in capsys.readouterr().out and not file.exists()
+    counted.clear()
+    limit[0] = 7
+    assert main([*base, str(file), "--shard", "1/3"]) == 130 and counted == [0, 3, 6, 9, 0, 3, 6]
+    counted.clear()
+    limit[0] = 99
+    assert main([*base, str(file), "--shard", "1/3"]) == 0 and counted == [6, 9]
+    counted.clear()
+    assert main([*base, str(file), "--shard", "3/3"]) == 0 and counted == []
+    for further, message in (
+        (["--shard", "2/4"], "shards is 3 there, 4 here"),
+        (["--shard", "2/3", "--protocol", "dformer-ms"], "protocol.sum_of is 'logits' there, 'softmax' here"),
+        (["--shard", "2/3", "--every", "2"], "every is 1 there, 2 here; images is 11 there, 6 here"),
+    ):
+        assert main([*base, str(file), *further]) == 2
+        found = capsys.readouterr().err
+        assert message in found and "Choose another --json" in found
+    assert main([*base, str(file), "--shard", "2/3"]) == 0 and counted == [1, 4, 7, 10] * 2
+    assert numbers(file) == numbers(whole)
+    speed = read_result(file)["speed"]
+    assert speed["images_per_second"] > 0 and 0 < speed["metric_share"] < 1
+    file.unlink()
+    part = tmp_path / "shards.json.parts/shard_2/subset_1_00000002.json"
+    kept = part.read_bytes()
+    part.write_bytes(kept.replace(b'"second', b'"secone', 1))
+    assert main([*base, str(file), "--shard", "1/3"]) == 2
+    assert f"{part}: its bytes are not those that were written: delete it, and run" in capsys.readouterr().err
+    part.write_bytes((tmp_path / "shards.json.parts/shard_2/subset_0_00000002.json").read_bytes())
+    assert main([*base, str(file), "--shard", "1/3"]) == 2
+    assert f"{part}: it is of another evaluation, shard or subset" in capsys.readouterr().err
+    part.unlink()
+    counted.clear()
+    assert main([*base, str(file), "--shard", "2/3"]) == 0 and counted == [7, 10]
+    assert numbers(file) == numbers(whole)
+    assert main([*base, str(file), "--shard", "2/3", "--no-images"]) == 0
+    short, long = (read_result(each)["heads"]["labels"] for each in (file, whole))
+    assert len(long["images"]) == 11 and short == {**long, "images": []}
+    assert compare([str(file), str(whole)]) == 2
+    assert "head 'labels' of A holds 0 images" in capsys.readouterr().err
+    assert compare([str(whole), str(whole)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--shard 1/2", "--shard needs --json FILE"),
+        ("--shard 1/2 --json a.json --report out --draw p", "--report, --draw is of one job that does it all"),
+        ("--shard 1/2 --json a.json --launcher pytorch", "give each job a --shard of its own"),
+    ],
+)
+def test_what_shards_cannot_do(trained, words, message):
+    config, run = trained
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse("test", [config, str(run), *words.split()])
 
 
 def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):

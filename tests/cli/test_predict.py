@@ -1,21 +1,31 @@
 """`rgbx predict` on files, folders, lists, videos and datasets, against the predictor on arrays that OpenCV reads."""
 
+import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import webdataset
 from PIL import Image
+from processes import FORKS
 from small_models import LABELS, diverse, small
 
 from rgbx._types import InputWarning
 from rgbx.cli.arguments import ConfigError, build_parser, parse
 from rgbx.cli.outputs import Outputs, Progress, write_video
 from rgbx.cli.predict import main, parse_map, parse_maps
+from rgbx.datasets.layouts import build_dataset
+from rgbx.datasets.prepare.shards import write_shards
+from rgbx.datasets.shards import ShardedDataset, read_manifest
 from rgbx.maps import Encoding, MapSpec
 from rgbx.models import Predictor, multimodal_segmentor
 from rgbx.models.checkpoint import to_plain
@@ -388,6 +398,137 @@ def test_processes_share_the_frames(run, tmp_path, monkeypatch, capsys):
         assert f"Process {rank} of 2: 2 frames" in capsys.readouterr().out
         assert (tmp_path / "out/areas.json").exists() == (rank == "1")
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_shards_run_in_any_order(run, root, tmp_path, monkeypatch, capsys):
+    """The first to begin is the third, whose job has two processes; what is of all frames is written when all are."""
+    shutil.copytree(root / "rgb", tmp_path / "rgb")
+    words = (f"rgb={tmp_path / 'rgb'}", *EVERYTHING)
+    assert run(*words, out="whole") == 0
+    out = tmp_path / "out"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert run(*words, "--shard", "3/3") == 0
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
+    assert "Shard 3 of 3, process 0 of 2: 1 frame, " in capsys.readouterr().out
+    assert [path.stem for path in (out / "labels").iterdir()] == ["c"] and not (out / "areas.json").exists()
+    for asked, message in (
+        ("2/4", "out was begun otherwise: shards was 3, is 4. Repeat what was asked for then, or choose another --out"),
+        ("2/3 --protocol rgbx-sliding", "protocol was 'rgbx', is 'rgbx-sliding'"),
+        ("2/3 --overwrite", "--overwrite would delete what other shards have written"),
+    ):
+        assert run(*words, "--shard", *asked.split()) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "rgb/d.png").rename(tmp_path / "rgb/e.png")
+    assert run(*words, "--shard", "1/3") == 2 and "listed other frames ({'count': 4" in capsys.readouterr().err
+    (tmp_path / "rgb/e.png").rename(tmp_path / "rgb/d.png")
+    assert run(*words, "--shard", "1/3") == 0 and not (out / "areas.json").exists()
+    assert run(*words, "--shard", "1/3") == 0 and "all 2 frames were there already" in capsys.readouterr().out
+    assert run(*words, "--shard", "2/3") == 0
+    assert files_in(out) == files_in(tmp_path / "whole")
+
+
+def _predict(folder, words):
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    sys.exit(main(words))
+
+
+def test_a_shard_that_was_killed_runs_again(run, root, tmp_path):
+    """Four jobs of 40 frames, three at once, one killed in its midst and started again: as if nothing had been."""
+    for k in range(40):
+        (tmp_path / "rgb").mkdir(exist_ok=True)
+        shutil.copy(root / f"rgb/{STEMS[k % 4]}.png", tmp_path / f"rgb/{k:02d}.png")
+    words = (f"rgb={tmp_path / 'rgb'}", "--save", "ids", "areas", "--gallery")
+    out, notes = tmp_path / "out", tmp_path / "out/progress/1.jsonl"
+
+    def start(shard):
+        further = ["--device", "cpu", "--out", str(out), "--shard", shard]
+        process = FORKS.Process(target=_predict, args=(root, ["model.pth", *words, *further]), daemon=True)
+        process.start()
+        return process
+
+    killed = start("2/4")
+    while killed.is_alive() and not (notes.is_file() and notes.stat().st_size):
+        time.sleep(0.005)
+    killed.kill()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL and 0 < notes.read_bytes().count(b"\n") < 10
+    jobs = [start("2/4"), start("4/4")]
+    assert run(*words, "--shard", "1/4") == 0 and run(*words, "--shard", "3/4") == 0
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert run(*words, out="whole") == 0
+    assert files_in(out) == files_in(tmp_path / "whole")
+
+
+@pytest.fixture
+def packed(root, tmp_path):
+    """Seven frames as a folder, and as shards of two."""
+    for name in ("rgb", "depth", "label"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for k in range(7):
+        for name in ("rgb", "depth"):
+            shutil.copy(root / f"{name}/{STEMS[k % 4]}.png", tmp_path / f"data/{name}/seq.{k}.png")
+        cv2.imwrite(str(tmp_path / f"data/label/seq.{k}.png"), np.full(SIZE, k % 5, np.uint8))
+    names = [f"seq.{k}" for k in range(7)]
+    (tmp_path / "data/dataset.toml").write_text(f"{DECLARED}splits = {{test = {json.dumps(names)}}}")
+    write_shards(tmp_path / "shards", {"test": build_dataset(tmp_path / "data", "test")}, "data", shard_mb=0.03)
+    assert [shard.samples for shard in read_manifest(tmp_path / "shards")["test"].shards] == [2, 2, 2, 1]
+    return tmp_path / "data", tmp_path / "shards"
+
+
+def test_shards_to_shards(run, packed, tmp_path, monkeypatch, capsys):
+    """Each tar holds what single files would, by other readers; jobs, one stopped in the midst of a tar, leave equal
+    bytes; a tar that was there is not made again."""
+    data, shards = map(str, packed)
+    kinds = ("--save", "ids", "overlay", "confidence")
+    assert run(data, *kinds, out="files") == 0 and run(shards, *kinds, out="again") == 0
+    plain = files_in(tmp_path / "files")
+    assert files_in(tmp_path / "again") == plain and len(plain) == 7 * 4
+    assert run(shards, *kinds, "--tar", out="whole") == 0
+    whole, files, seen, left = files_in(tmp_path / "whole"), Outputs.files, [], [1]
+
+    def stopped(self, result):
+        seen.append(result.sample_id)
+        if len(seen) > left[0]:
+            raise KeyboardInterrupt
+        return files(self, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "files", stopped)
+        assert run(shards, *kinds, "--tar", "--shard", "2/2") == 130
+        left[0] = 99
+        assert run(shards, *kinds, "--tar", "--shard", "1/2") == 0
+        assert not (tmp_path / "out/shards.json").exists()
+        assert run(shards, *kinds, "--tar", "--shard", "2/2") == 0
+        seen.clear()
+        assert run(shards, *kinds, "--tar", "--shard", "1/2") == 0 and not seen
+        assert "2 tar files are there" not in capsys.readouterr().err
+    assert files_in(tmp_path / "out") == whole
+    assert sorted(whole) == sorted(
+        [f"predictions/{k:06d}.{end}" for k in range(4) for end in ("tar", "idx")] + ["checksums.sha256", "shards.json"]
+    )
+    for line in whole["checksums.sha256"].decode().splitlines():
+        digest, _, name = line.partition("  ")
+        assert hashlib.sha256(whole[name]).hexdigest() == digest
+    tars = [str(tmp_path / f"out/predictions/{k:06d}.tar") for k in range(4)]
+    read = list(webdataset.WebDataset(tars, shardshuffle=False))
+    found = {(json.loads(x["json"])["sample_id"], k): x[k] for x in read for k in x if k.endswith(".png")}
+    expected = {(Path(name).stem, f"{name.partition('/')[0]}.png"): content for name, content in plain.items()}
+    assert found == expected and [x["__key__"] for x in read][:2] == ["seq%2E0", "seq%2E1"]
+    normal = ShardedDataset(tmp_path / "out", "predictions").read(6)
+    assert np.array_equal(normal["labels"], picture(tmp_path / "files/labels/seq.6.png"))
+    stored = picture(tmp_path / "files/normal/seq.6.png")
+    assert np.abs(normal["normal"] - (stored / 32767.5 - 1)).max() < 1e-6
+    assert run(data, *kinds, "--tar", "3", out="three") == 0
+    assert [shard.samples for shard in read_manifest(tmp_path / "three")["predictions"].shards] == [3, 3, 1]
+    assert run(data, *kinds, "--tar", "4", "--overwrite", out="three") == 0
+    assert len(files_in(tmp_path / "three")) == 2 * 2 + 2
+    assert run(data, *kinds, "--tar", "--gallery", out="none") == 2 and "--gallery is of" in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(run, root, tmp_path, capsys):

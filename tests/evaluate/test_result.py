@@ -15,6 +15,7 @@ from rgbx.evaluate.result import (
     FORMAT,
     build_result,
     headline,
+    plain,
     read_result,
     robustness_text,
     score_table,
@@ -77,7 +78,7 @@ def test_a_written_result_says_what_was_measured(checkpoint, tmp_path):
     result = build(checkpoint, chosen={"selected_on": "val"}, dtype="bfloat16")
     write_result(result, tmp_path / "deep/results.json")
     found = read_result(tmp_path / "deep/results.json")
-    assert found == result
+    assert found == plain(result)
     assert found["format"] == FORMAT == "rgbx-result/2"
     assert (found["protocol"]["name"], found["protocol"]["stretched"]) == ("cen", ["rgb"])
     digest = hashlib.sha256(b"weights").hexdigest()

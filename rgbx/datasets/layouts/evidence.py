@@ -18,6 +18,7 @@ from rgbx.datasets.families.taskonomy import TASKONOMY_DOMAINS
 from rgbx.datasets.families.visible_infrared import visible_infrared
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.rooms.dataset import MANIFEST, read_manifest
+from rgbx.datasets.shards.manifest import MANIFEST as SHARDS
 from rgbx.maps.files import read_ids, read_image
 from rgbx.maps.folders import IMAGE_SUFFIXES, is_hidden
 
@@ -65,6 +66,10 @@ def _images(folder: Path, count: int = 1) -> list[Path]:
 
 def declared(root: Path) -> Evidence:
     return [f"it has {DECLARATION}"] if (root / DECLARATION).is_file() else []
+
+
+def sharded(root: Path) -> Evidence:
+    return [f"it has {SHARDS}"] if (root / SHARDS).is_file() else []
 
 
 def _three_columns(root: Path) -> Evidence:

@@ -16,6 +16,9 @@ from rgbx.datasets.layouts.proposal import propose
 from rgbx.datasets.layouts.table import DECLARED, LAYOUTS, Layout
 from rgbx.datasets.listing import held_out
 from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.shards.dataset import ShardedDataset
+from rgbx.datasets.shards.manifest import read_manifest
+from rgbx.datasets.shards.store import is_url
 
 _LOG = logging.getLogger("rgbx")
 
@@ -50,11 +53,13 @@ def recognise(path: str | Path) -> list[Candidate]:
 
 
 def split_names(path: str | Path) -> tuple[str, ...]:
-    """The splits that `build_dataset` may find in a folder; the usual ones where its layout is not known.
+    """The splits that `build_dataset` may find in a folder or at a URL; the usual ones where its layout is not known.
 
     Raises:
         FileNotFoundError: no such folder.
     """
+    if is_url(path):
+        return tuple(read_manifest(path))
     candidates = recognise(path)
     names = candidates[0].layout.splits(candidates[0].root) if len(candidates) == 1 else ()
     return tuple(names) or SPLITS
@@ -66,7 +71,7 @@ def build_dataset(
     """Builds the dataset of a folder whose layout is known; logs which and why.
 
     Args:
-        root: the folder.
+        root: the folder, or the URL of shards.
         split: as the layout names its splits; for layouts of lists, the name of a list.
         modalities: what to read; None takes what the class takes by itself. For translation see `sources` and
             `targets` of the class.
@@ -80,6 +85,9 @@ def build_dataset(
         FileNotFoundError: no such folder.
         ValueError: the folder has no known layout (what was looked for and what is there), or several.
     """
+    if is_url(root):
+        given = options if modalities is None else {**options, "modalities": modalities}
+        return ShardedDataset(root, split, **given)
     candidates = recognise(root)
     if not candidates:
         raise ValueError(_nothing(Path(root).expanduser()))

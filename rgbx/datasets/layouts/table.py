@@ -30,6 +30,9 @@ from rgbx.datasets.layouts import evidence
 from rgbx.datasets.layouts.evidence import SPLITS
 from rgbx.datasets.rooms import MANIFEST, SyntheticRooms
 from rgbx.datasets.sample import DenseDataset
+from rgbx.datasets.shards.dataset import ShardedDataset
+from rgbx.datasets.shards.manifest import MANIFEST as SHARDS
+from rgbx.datasets.shards.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,16 @@ DECLARED = Layout(
     FolderDataset,
     lambda root: tuple(read_declaration(root / DECLARATION).splits),
 )
+SHARDED = Layout(
+    "ShardedDataset",
+    f"the {SHARDS} of rgbx prepare shards",
+    evidence.sharded,
+    ShardedDataset,
+    lambda root: tuple(read_manifest(root)),
+)
 LAYOUTS: tuple[Layout, ...] = (
     DECLARED,
+    SHARDED,
     Layout(
         "NYUDv2Lists",
         "{train,val}.txt with tab-separated columns rgb, masks, depth",

@@ -8,10 +8,12 @@ from rgbx.datasets.prepare.jobs import (
 )
 from rgbx.datasets.prepare.notes import CHECKSUMS, RECORD
 from rgbx.datasets.prepare.output import Content, Job, Preparation, Summary, write_preparation
+from rgbx.datasets.prepare.shards import SHARD_MB, write_shards
 
 __all__ = [
     "CHECKSUMS",
     "RECORD",
+    "SHARD_MB",
     "Content",
     "DepthEncoder",
     "Job",
@@ -21,4 +23,5 @@ __all__ = [
     "mfnet_preparation",
     "nyudv2_preparation",
     "write_preparation",
+    "write_shards",
 ]

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +29,10 @@ from rgbx._files import FileInMemory, inside
 from rgbx._types import Options
 from rgbx.datasets.prepare.notes import Note, Notes, at_work, finish, identity, journal, read_notes
 from rgbx.maps.files import file_hash, read_image, replace_file
+
+_KNOWN = 4096  # sources whose identities are remembered; one file may be behind all jobs
+_LOOK = 0.5  # seconds between looks at whether a process lives
+_TOLD = 6  # sources, in a message
 
 
 class Content(NamedTuple):
@@ -43,11 +55,13 @@ class Job:
         names: relative to the output folder, with "/" between folders.
         make: the content of each of the names; called only if one of them is missing.
         sources: the files that they are made of.
+        options: what decides on the content of these files alone, as plain values.
     """
 
     names: tuple[str, ...]
     make: Callable[[], Mapping[str, Content]]
-    sources: tuple[Path, ...] = ()
+    sources: Iterable[Path] = ()
+    options: Options = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,12 +73,14 @@ class Preparation:
         source: the folder or file that it lies in, for messages.
         jobs: in the order of writing.
         options: what decides on the content besides the sources, as plain values.
+        unit: what a job makes, for the progress bar.
     """
 
     dataset: str
     source: Path
     jobs: Sequence[Job]
     options: Options = field(default_factory=dict)
+    unit: str = "frame"
 
     @property
     def origin(self) -> str:
@@ -88,12 +104,13 @@ class Summary(NamedTuple):
     compared: int = 0
 
 
-def write_preparation(folder: str | Path, preparation: Preparation) -> Summary:
+def write_preparation(folder: str | Path, preparation: Preparation, *, workers: int = 0) -> Summary:
     """Writes what is missing of a preparation's files, with a progress bar, then what is known of them.
 
     Args:
         folder: made if it is not there.
         preparation: what to write.
+        workers: processes that make the files, which this one writes in their order; 0 makes them here.
 
     Raises:
         FileExistsError: a file in the way that no earlier run wrote, that has changed since, or that was made of other
@@ -113,17 +130,58 @@ def write_preparation(folder: str | Path, preparation: Preparation) -> Summary:
         notes.origin = preparation.origin
         written = 0
         with journal(work, notes) as note_down:
-            for job in _shown(jobs, preparation.dataset):
-                written += _write(job, check, note_down)
+            missing = [job for job in jobs if any(not (folder / name).exists() for name in job.names)]
+            made = _made(missing, check, workers)
+            for job in _shown(missing, preparation.dataset, preparation.unit, len(jobs)):
+                written += _write(job, *next(made), check, note_down)
         finish(folder, notes, preparation.options)
     saturated = sum(note.saturated for note in notes.files.values())
     return Summary(written, len(names) - written, saturated, compared)
 
 
-def _shown(jobs: Sequence[Job], title: str) -> Iterable[Job]:
-    """The jobs, with a progress bar in a terminal."""
-    found: Iterable[Job] = tqdm(jobs, desc=title, unit="frame", disable=None)
+def _shown(jobs: Sequence[Job], title: str, unit: str, of: int) -> Iterable[Job]:
+    """The jobs, with a progress bar in a terminal, where they are the last of so many."""
+    found: Iterable[Job] = tqdm(jobs, desc=title, unit=unit, initial=of - len(jobs), total=of, disable=None)
     return found
+
+
+def _made(jobs: Sequence[Job], check: _Check, workers: int) -> Iterator[tuple[Mapping[str, Content], str]]:
+    """The content of each job's files in turn, and what they are made of; by processes, a few jobs ahead."""
+    if not workers:
+        for job in jobs:
+            yield job.make(), check.made_of(job)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _give_jobs, (jobs, check, os.getpid()))
+    try:
+        waiting: deque[Future[tuple[Mapping[str, Content], str]]] = deque()
+        for number in range(len(jobs)):
+            waiting.append(pool.submit(_make, number))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_GIVEN: list[tuple[Sequence[Job], _Check]] = []  # in a process that makes: by forking, as jobs may be large
+
+
+def _give_jobs(jobs: Sequence[Job], check: _Check, parent: int) -> None:
+    _GIVEN.append((jobs, check))
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after the one that started it, which may be killed."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _make(number: int) -> tuple[Mapping[str, Content], str]:
+    jobs, check = _GIVEN[-1]
+    return jobs[number].make(), check.made_of(jobs[number])
 
 
 class _Check:
@@ -131,7 +189,7 @@ class _Check:
 
     def __init__(self, folder: Path, preparation: Preparation, notes: Notes) -> None:
         self.folder, self.preparation, self.notes = folder, preparation, notes
-        self._identities: dict[Path, str] = {}
+        self._identity = lru_cache(_KNOWN)(identity)
 
     def all(self) -> int:
         """Checks what is there of all jobs; returns how many files had to be made anew for that.
@@ -145,7 +203,8 @@ class _Check:
                 raise FileExistsError(
                     f"{self.folder / name} is in the way: no earlier run wrote it; use another output folder"
                 )
-        found = [self._one(job) for job in _shown(self.preparation.jobs, "checking")]
+        jobs = self.preparation.jobs
+        found = [self._one(job) for job in _shown(jobs, "checking", self.preparation.unit, len(jobs))]
         others = any((self.folder / name).exists() for name in known)
         if origin not in (None, self.preparation.origin) and others and not any(kept for kept, _ in found):
             raise FileExistsError(
@@ -156,11 +215,9 @@ class _Check:
 
     def made_of(self, job: Job) -> str:
         """A digest of the content of a job's sources and of what else decides on that of its files."""
-        for path in job.sources:
-            if path not in self._identities:
-                self._identities[path] = identity(path)
-        found = [self._identities[path] for path in job.sources]
-        text = json.dumps([self.preparation.dataset, dict(self.preparation.options), found], sort_keys=True)
+        found = [self._identity(path) for path in job.sources]
+        own = [dict(job.options)] if job.options else []
+        text = json.dumps([self.preparation.dataset, dict(self.preparation.options), found, *own], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _one(self, job: Job) -> tuple[int, int]:
@@ -181,9 +238,11 @@ class _Check:
                 self.notes.files[name] = Note(note.sha256, self.made_of(job), contents[name].saturated)
         if wrong:
             before = self.notes.origin or "files of which no note was made"
+            files = [str(path) for path in islice(job.sources, _TOLD + 1)]
+            more = ", ..." if len(files) > _TOLD else ""
             raise FileExistsError(
                 f"{self.folder} was prepared from {before}; {wrong[0]} there is not what {self.preparation.origin} "
-                f"gives now ({', '.join(str(path) for path in job.sources)}): use another output folder"
+                f"gives now ({', '.join(files[:_TOLD])}{more}): use another output folder"
             )
         return len(notes), anew
 
@@ -199,14 +258,17 @@ def _is_same(path: Path, data: bytes) -> bool:
     return before.dtype == now.dtype and np.array_equal(before, now)
 
 
-def _write(job: Job, check: _Check, note_down: Callable[[Mapping[str, Note]], None]) -> int:
+def _write(
+    job: Job,
+    contents: Mapping[str, Content],
+    made_of: str,
+    check: _Check,
+    note_down: Callable[[Mapping[str, Note]], None],
+) -> int:
     """Writes what is missing of a job's files, and returns how many those were."""
     missing = [name for name in job.names if not (check.folder / name).exists()]
-    if not missing:
-        return 0
-    contents = job.make()
     found = {
-        name: Note(hashlib.sha256(contents[name].data).hexdigest(), check.made_of(job), contents[name].saturated)
+        name: Note(hashlib.sha256(contents[name].data).hexdigest(), made_of, contents[name].saturated)
         for name in missing
     }
     note_down(found)
