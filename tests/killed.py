@@ -172,7 +172,7 @@ class StudyKill(NamedTuple):
     Attributes:
         moment: of the kill.
         seconds: that the notes of all runs told of right after it.
-        ended: whether all that it had started was gone ten seconds later, and its folder free for others.
+        ended: whether all that it had started was gone ten seconds later, and its runs free for others.
         code: of the repeated command.
         equal: whether the table, and the weights of all runs, are those of an undisturbed study.
     """
@@ -187,7 +187,7 @@ class StudyKill(NamedTuple):
 class Here(rgbx.study.commands.Commands):
     """Trains and tests in the study's own process, which saves the start of others, and is killed with it."""
 
-    def __call__(self, name, arguments, log):
+    def __call__(self, name, arguments, log, keep_open=None):
         with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
             return run(name, arguments)
 
@@ -239,10 +239,12 @@ class KilledStudy:
         wait_for(lambda: MOMENTS[moment](work) or not process.is_alive())
         assert process.is_alive(), f"the study had ended before it was {moment}"
         os.kill(process.pid, signal.SIGSTOP)
-        meanwhile(process)
-        started = descendants(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        try:
+            meanwhile(process)
+            started = descendants(process.pid)
+        finally:  # one that is stopped would never end by itself
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
         end = time.monotonic() + 10
         while not (ended := all(map(has_ended, started)) and is_free(work)) and time.monotonic() < end:
             time.sleep(0.02)
@@ -263,12 +265,14 @@ class KilledStudy:
 
 
 def is_free(folder):
-    """Whether nobody is at work in a folder."""
+    """Whether nobody is at work on a run of a study."""
     try:
-        with locked(folder, "a study"):
-            return True
+        for lock in folder.glob("*/seed_*.lock"):
+            with locked(lock.parent, "a study", name=lock.name):
+                pass
     except ValueError:
         return False
+    return True
 
 
 def same_weights(one, other):

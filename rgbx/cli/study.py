@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,14 +17,29 @@ from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, sele
 from rgbx.maps import replace_file
 from rgbx.profile.measure import find_device
 from rgbx.study import Study
-from rgbx.study.commands import Commands, carry_out
+from rgbx.study.commands import Commands
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
 from rgbx.study.document import relative, study_document
+from rgbx.study.environment import child_environment
 from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
 from rgbx.study.plot import plot_study
-from rgbx.study.runs import CHANGED, DAMAGED, DONE, Run, State, move_aside, read_state, shorten
+from rgbx.study.runs import (
+    ABSENT,
+    AT_WORK,
+    CHANGED,
+    DAMAGED,
+    DONE,
+    FAILED,
+    STARTED,
+    Run,
+    State,
+    read_state,
+    shorten,
+    state_now,
+)
 from rgbx.study.scores import gather
 from rgbx.study.table import csv_text, markdown_table
+from rgbx.study.work import Task
 
 SOME_FAILED = 1
 
@@ -47,15 +60,15 @@ def main(arguments: argparse.Namespace) -> int:
         print(grid_text(selected))
         return SOME_FAILED if _damaged(selected) else 0
     try:
-        with locked(work_dir, "another call of this study, or a run that it started,") as lock, ended_as_interrupted():
+        with ended_as_interrupted():
             damaged = _damaged(selected)
             for run, why in damaged.items():
                 print(f"{run.title} is left as it is: {why}", file=sys.stderr)
-            todo = _to_do(selected, arguments)
-            commands = Commands(environment, lock.fileno())
-            failed = _run(todo, selected, commands, declared.config, arguments) if todo else []
-            costs = costs_of(declared, runs, arguments, work_dir)
-            print(write_outputs(declared, runs, costs, arguments, Path(arguments.out or work_dir)))
+            tasks = _to_do(declared, selected, arguments)
+            failed = _run(tasks, selected, environment, work_dir, arguments) if tasks else []
+            with locked(work_dir, "another call's table", wait=True):  # the last one to write has seen all runs
+                costs = costs_of(declared, runs, arguments, work_dir)
+                print(write_outputs(declared, runs, costs, arguments, Path(arguments.out or work_dir)))
     except KeyboardInterrupt as error:
         print("\nInterrupted; the same command goes on where this one stopped.", file=sys.stderr)
         return STOPPED if isinstance(error, StopRequestedError) else INTERRUPTED
@@ -68,8 +81,8 @@ def _damaged(runs: Sequence[Run]) -> dict[Run, str]:
     return {run: state.notes[0] for run, state in states.items() if state.kind == DAMAGED}
 
 
-def _to_do(selected: Sequence[Run], arguments: argparse.Namespace) -> list[Run]:
-    """The runs to carry out, in their order.
+def _to_do(study: Study, selected: Sequence[Run], arguments: argparse.Namespace) -> list[Task]:
+    """The runs to carry out, in their order; of those that others are at work on, too, as these may end.
 
     Raises:
         ConfigError: a run's config has changed, and `--rerun-changed` is not given.
@@ -80,9 +93,12 @@ def _to_do(selected: Sequence[Run], arguments: argparse.Namespace) -> list[Run]:
         raise ConfigError(change_text(changed[0], states[changed[0]], len(changed)))
     if arguments.table_only:
         return []
-    for run in changed:
-        print(f"{run.title}: its config has changed; what it left is now in {move_aside(run)}", flush=True)
-    return [run for run, state in states.items() if state.kind not in (DONE, DAMAGED)]
+    config, common = relative(study.config, outside=True), tuple(common_arguments(arguments))
+    return [
+        Task(run, config, common, arguments.rerun_changed, state.kind == FAILED)
+        for run, state in states.items()
+        if state.kind not in (DONE, DAMAGED)
+    ]
 
 
 def change_text(run: Run, state: State, count: int) -> str:
@@ -96,25 +112,34 @@ def change_text(run: Run, state: State, count: int) -> str:
 
 
 def _run(
-    todo: Sequence[Run], selected: Sequence[Run], commands: Commands, config_file: Path, arguments: argparse.Namespace
+    tasks: Sequence[Task],
+    selected: Sequence[Run],
+    environment: Mapping[str, str],
+    work_dir: Path,
+    arguments: argparse.Namespace,
 ) -> list[Run]:
+    """Carries out what no other call is at work on; returns the runs that failed."""
     done = sum(read_state(run).kind == DONE for run in selected)
     print(
-        f"{len(selected)} runs, {done} done before, {arguments.jobs} at a time; "
-        f"logs: {todo[0].folder.parents[1]}/METHOD/seed_N/log.txt",
+        f"{len(selected)} runs, {done} done before, {arguments.jobs} at a time; logs: {work_dir}/METHOD/seed_N/log.txt",
         flush=True,
     )
-    progress = Progress(done + len(todo), done, arguments.jobs, partial(print, flush=True))
-    config = relative(config_file, outside=True)
-    execute = partial(carry_out, call=commands, config=config, common=common_arguments(arguments))
-    return run_all(todo, execute, jobs=arguments.jobs, progress=progress, stop=commands.stop)
+    progress = Progress(done + len(tasks), done, arguments.jobs, partial(print, flush=True))
+    failed: list[Run] = []
+    while tasks:
+        commands = Commands(environment)
+        execute = partial(Task.__call__, commands=commands)
+        failed += run_all(tasks, execute, jobs=arguments.jobs, progress=progress, stop=commands.stop)
+        tasks = [task for task in tasks if task.run not in failed and state_now(task.run).kind in (STARTED, ABSENT)]
+        progress.total += len(tasks)  # their holders have ended, and they have not
+    return failed
 
 
 def grid_text(runs: Sequence[Run]) -> str:
     """One line per run: what it is tested on, and whether it is done."""
     lines = []
     for run in runs:
-        state = read_state(run)
+        state = state_now(run)
         value = run.score(state)
         known = "" if value is None else f", {run.shown.headline.said(value)}"
         notes = f" ({'; '.join(state.notes[:3])})" if state.notes else ""
@@ -136,6 +161,11 @@ def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, w
     kept = read_costs(path)
     if kept is not None and kept.has(key, latency=latency):
         return kept
+    if latency and (why := _untimed(runs)):
+        print(f"The methods are not timed, as {why}; --table-only times them afterwards", flush=True)
+        latency = False
+        if kept is not None and kept.has(key, latency=False):
+            return kept
     print("Measuring parameters and operations" + (", and timing the methods in turn" if latency else ""), flush=True)
     builders = {
         method: partial(subject_of, study, method, arguments, first[method].subsets[0]) for method in study.methods
@@ -145,9 +175,16 @@ def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, w
     return costs
 
 
+def _untimed(runs: Sequence[Run]) -> str:
+    """Why times would mean nothing now; "" where they would."""
+    at_work = [run for run in runs if state_now(run).kind == AT_WORK]
+    others = f" and {len(at_work) - 1} others" if at_work[1:] else ""
+    return f"{at_work[0].title}{others} may be at work on this machine" if at_work else ""
+
+
 def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: argparse.Namespace, folder: Path) -> str:
     """Writes STUDY.md, STUDY.csv and STUDY.png; returns the table and where they are, to be printed."""
-    gathered = gather(study, {run: read_state(run) for run in runs}, costs.methods)
+    gathered = gather(study, {run: state_now(run) for run in runs}, costs.methods)
     markdown, table, picture = (folder / f"{study.file.stem}.{suffix}" for suffix in ("md", "csv", "png"))
     document = study_document(
         gathered,
@@ -176,39 +213,3 @@ def command_line(arguments: argparse.Namespace) -> str:
     if arguments.cfg_options:
         words += ["--cfg-options", *map(shorten, arguments.cfg_options)]
     return shlex.join(words)
-
-
-def child_environment(device: str, jobs: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables of a run: its share of the threads, and only the device that was asked for.
-
-    Args:
-        device: "auto", "cpu", "cuda" or "cuda:N", the Nth of those that are visible here.
-        jobs: runs at a time, among which the threads of OMP_NUM_THREADS, or else all cores, are divided.
-        environment: ours.
-
-    Raises:
-        ConfigError: no such device.
-    """
-    known = dict(os.environ if environment is None else environment)
-    given = known.get("OMP_NUM_THREADS", "")
-    threads = int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
-    known["OMP_NUM_THREADS"] = str(max(1, threads // jobs))
-    index = re.fullmatch(r"cuda:(\d+)", device)
-    if device == "cpu":
-        known["CUDA_VISIBLE_DEVICES"] = ""
-    elif index:
-        known["CUDA_VISIBLE_DEVICES"] = _visible(int(index[1]), known.get("CUDA_VISIBLE_DEVICES"))
-    elif device not in ("auto", "cuda"):
-        raise ConfigError(f"--device is {device!r}; expected auto, cpu, cuda or cuda:N")
-    return known
-
-
-def _visible(index: int, visible: str | None) -> str:
-    if visible is None:
-        return str(index)
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    if index >= len(names):
-        raise ConfigError(
-            f"--device is 'cuda:{index}', but CUDA_VISIBLE_DEVICES={visible!r} shows {len(names)} devices"
-        )
-    return names[index]

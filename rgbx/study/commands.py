@@ -52,17 +52,21 @@ class Commands:
 
     Args:
         environment: of the commands.
-        keep_open: a file descriptor that they inherit: while they hold it, the study's folder stays locked.
     """
 
-    def __init__(self, environment: Mapping[str, str], keep_open: int | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
-        self.keep_open = () if keep_open is None else (keep_open,)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock, self._stopping = threading.Lock(), False
 
-    def __call__(self, name: str, arguments: Sequence[str], log: Path) -> int:
-        """Runs `rgbx NAME` with its output appended to a log; returns its exit code.
+    def __call__(self, name: str, arguments: Sequence[str], log: Path, keep_open: int | None = None) -> int:
+        """Runs `rgbx NAME` and returns its exit code.
+
+        Args:
+            name: of the command.
+            arguments: of the same.
+            log: to which its output is appended.
+            keep_open: a file descriptor that it inherits, such as a lock's, which stays held as long as it lives.
 
         Raises:
             StoppedError: `stop` was called.
@@ -79,7 +83,7 @@ class Commands:
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    pass_fds=(watched.fileno(), *self.keep_open),
+                    pass_fds=(watched.fileno(), *(() if keep_open is None else (keep_open,))),
                 )
                 self._running.add(process)
             code = process.wait()

@@ -6,13 +6,13 @@ import contextlib
 import signal
 import statistics
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import FrameType
 
-from rgbx.study.commands import RunError, StoppedError
-from rgbx.study.runs import Run, State, read_state
+from rgbx.study.commands import StoppedError
+from rgbx.study.runs import DONE, Run, State, read_state
+from rgbx.study.work import Outcome, Task
 from rgbx.train.stopping import REQUESTS
 
 
@@ -30,13 +30,18 @@ class Progress:
         self.total, self.ended, self.jobs, self.say = total, done, jobs, say
         self.durations: list[float] = []
 
-    def report(self, run: Run, state: State, seconds: float, failure: str | None) -> None:
-        """Tells of a run that ended after some seconds."""
+    def report(self, run: Run, state: State, outcome: Outcome) -> None:
+        """Tells of a run that ended, or that is left to others."""
+        if outcome.left is not None and state.kind != DONE:
+            self.total -= 1
+            self.say(f"{run.title}: at work: {outcome.left}; left to it")
+            return
         self.ended += 1
-        self.durations.append(seconds)
-        outcome = f"failed: {failure}" if failure else run.shown.headline.said(run.score(state))
-        line = f"[{self.ended}/{self.total}] {run.title}: {outcome} ({duration(seconds)})"
-        if self.ended < self.total:
+        if outcome.left is None:
+            self.durations.append(outcome.seconds)
+        told = f"failed: {outcome.failure}" if outcome.failure else run.shown.headline.said(run.score(state))
+        line = f"[{self.ended}/{self.total}] {run.title}: {told} ({outcome.left or duration(outcome.seconds)})"
+        if self.ended < self.total and self.durations:
             line += f"; about {duration(self.left())} left"
         self.say(line)
 
@@ -54,31 +59,31 @@ def duration(seconds: float) -> str:
 
 
 def run_all(
-    runs: Sequence[Run],
-    execute: Callable[[Run], None],
+    tasks: Sequence[Task],
+    execute: Callable[[Task], Outcome],
     *,
     jobs: int,
     progress: Progress,
     stop: Callable[[], None],
 ) -> list[Run]:
-    """Executes runs in their order, `jobs` at a time; returns those that failed.
+    """Executes tasks in their order, `jobs` at a time; returns the runs that failed.
 
     Args:
-        runs: what to do.
-        execute: does one, or raises RunError.
+        tasks: what to do.
+        execute: does one.
         jobs: how many at a time.
         progress: hears of each that ended.
-        stop: makes what is being executed end; called on Ctrl-C and on any error but RunError.
+        stop: makes what is being executed end; called on Ctrl-C and on any error.
     """
     failed: list[Run] = []
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_timed, execute, run): run for run in runs}
+        futures = {pool.submit(_interrupted_where_stopped, execute, task): task.run for task in tasks}
         try:
             for future in _as_completed(futures):
-                seconds, failure = future.result()
-                if failure is not None:
-                    failed.append(futures[future])
-                progress.report(futures[future], read_state(futures[future]), seconds, failure)
+                run, outcome = futures[future], future.result()
+                if outcome.failure is not None:
+                    failed.append(run)
+                progress.report(run, read_state(run), outcome)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             stop()
@@ -86,18 +91,14 @@ def run_all(
     return failed
 
 
-def _timed(execute: Callable[[Run], None], run: Run) -> tuple[float, str | None]:
-    start = time.monotonic()
+def _interrupted_where_stopped(execute: Callable[[Task], Outcome], task: Task) -> Outcome:
     try:
-        execute(run)
-    except RunError as error:
-        return time.monotonic() - start, str(error)
+        return execute(task)
     except StoppedError as error:
         raise KeyboardInterrupt from error
-    return time.monotonic() - start, None
 
 
-def _as_completed(futures: dict[Future[tuple[float, str | None]], Run]) -> Iterator[Future[tuple[float, str | None]]]:
+def _as_completed(futures: Collection[Future[Outcome]]) -> Iterator[Future[Outcome]]:
     """Futures as they end; those that end together in the order of their submission."""
     left = list(futures)
     while left:

@@ -2,6 +2,7 @@
 
 A folder holds what rgbx train and rgbx test leave there, the log of both (log.txt), the result file
 (results.json), and `run.json`: the resolved config that the run was started with, how long it took, how it failed.
+Whoever is at work on the run, on whichever machine, holds the lock beside the folder (seed_N.lock).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rgbx._files import read_json
+from rgbx._lock import holder_of, locked
 from rgbx._runs import find_last
 from rgbx.evaluate.result import read_result
 from rgbx.evaluate.result_form import Result
@@ -25,6 +28,7 @@ from rgbx.train.changes import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, DAMAGED, ABSENT = "done", "failed", "unfinished", "changed", "damaged", "not run"
+AT_WORK = "at work"
 Note = dict[str, Any]  # what `run.json` holds
 _KINDS: dict[str, tuple[tuple[type, ...], type]] = {  # of its fields, and of what stands in those
     "sha256": ((str,), str),
@@ -69,6 +73,20 @@ class Run:
         return self.folder / "log.txt"
 
     @property
+    def lock_name(self) -> str:
+        """Of the lock beside the folder: not inside, as the folder may get another name."""
+        return f"{self.folder.name}.lock"
+
+    def taken(self) -> AbstractContextManager[IO[str]]:
+        """Keeps all other calls of the study away from this run, see `rgbx._lock.locked`."""
+        return locked(self.folder.parent, self.title, name=self.lock_name)
+
+    def holder(self) -> str | None:
+        """Who is at work on it: "process 4711 on gpu3 since 2026-05-04 09:12:33"; None for nobody."""
+        found = holder_of(self.folder.parent, self.lock_name)
+        return found and in_short(found)
+
+    @property
     def results(self) -> Path:
         """The result file of the test."""
         return self.folder / "results.json"
@@ -91,9 +109,9 @@ class State:
 
     Attributes:
         kind: DONE, FAILED, STARTED (and interrupted), CHANGED (another config than now), DAMAGED (a file that cannot be
-            read) or ABSENT.
+            read), ABSENT, or AT_WORK, as far as `state_now` tells.
         result: the result file; None unless done.
-        notes: the failure, what changed, or what is damaged.
+        notes: the failure, what changed, what is damaged, or who is at work.
         seconds: that training and testing took so far.
         commits: of the program that worked on it, where known.
     """
@@ -129,6 +147,18 @@ def read_state(run: Run) -> State:
     if note.get("failure"):
         return State(FAILED, notes=(str(note["failure"]),), seconds=seconds, commits=commits)
     return State(STARTED if note else ABSENT, seconds=seconds, commits=commits)
+
+
+def state_now(run: Run) -> State:
+    """What a run has left behind, or that a process is at work on it: this one's others, or another machine's."""
+    holder, state = run.holder(), read_state(run)  # in this order, as a run that ends meanwhile is done
+    at_work = holder is not None and state.kind in (FAILED, STARTED, ABSENT)
+    return replace(state, kind=AT_WORK, notes=(str(holder),)) if at_work else state
+
+
+def in_short(holder: str) -> str:
+    """Who holds a lock, without the command."""
+    return holder.partition(": ")[0] or "another process"
 
 
 def _read_result(run: Run) -> Result | None:

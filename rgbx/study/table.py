@@ -7,12 +7,19 @@ from collections.abc import Callable, Sequence
 from rgbx import _text
 from rgbx._text import markdown_rows, subset_titles
 from rgbx.study.costs import Cost
-from rgbx.study.runs import ABSENT, CHANGED, DAMAGED, DONE, FAILED, STARTED
+from rgbx.study.runs import ABSENT, AT_WORK, CHANGED, DAMAGED, DONE, FAILED, STARTED
 from rgbx.study.scores import Gathered, Row, Summary, summarise
 
 NOTHING = "—"
 Column = tuple[str, str, list[str]]  # heading, rule, a cell per method
-WORDS = {FAILED: "failed", STARTED: "unfinished", ABSENT: "not run", CHANGED: "of another config", DAMAGED: "damaged"}
+WORDS = {
+    FAILED: "failed",
+    STARTED: "unfinished",
+    AT_WORK: "at work",
+    ABSENT: "not run",
+    CHANGED: "of another config",
+    DAMAGED: "damaged",
+}
 
 
 def markdown_table(gathered: Gathered) -> str:

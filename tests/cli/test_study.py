@@ -13,7 +13,6 @@ import pytest
 import rgbx.cli.study
 from rgbx.cli.arguments import build_parser, parse
 from rgbx.cli.config import load_config
-from rgbx.cli.errors import ConfigError
 from rgbx.cli.main import run
 from rgbx.cli.study import child_environment, main
 from rgbx.cli.study_runs import method_overrides, read_study, resolve_runs
@@ -65,13 +64,13 @@ class FakeCommands:
     calls: list = []  # noqa: RUF012 (cleared by the fixture)
     codes: dict = {}  # noqa: RUF012
 
-    def __init__(self, environment, keep_open):
+    def __init__(self, environment):
         self.stopped = False
 
     def stop(self):
         self.stopped = True
 
-    def __call__(self, name, arguments, log):
+    def __call__(self, name, arguments, log, keep_open=None):
         options = dict(word.split("=", 1) for word in arguments[arguments.index("--cfg-options") + 1 :])
         folder = Path(arguments[arguments.index("--work-dir") + 1])
         method = (folder if name == "train" else folder.parent).parent.name
@@ -316,7 +315,11 @@ def test_environment_of_runs(monkeypatch):
     assert child_environment("cuda:2", 1, {})["CUDA_VISIBLE_DEVICES"] == "2"
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
     assert child_environment("auto", 2, {})["OMP_NUM_THREADS"] == "3"
-    with pytest.raises(ConfigError, match="shows 2 devices"):
+    of_a_job = {"SLURM_CPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "2"}
+    assert child_environment("auto", 1, of_a_job)["OMP_NUM_THREADS"] == "2"
+    del of_a_job["SLURM_CPUS_PER_TASK"]
+    assert child_environment("auto", 2, of_a_job)["OMP_NUM_THREADS"] == "2"
+    with pytest.raises(ValueError, match="shows 2 devices"):
         child_environment("cuda:2", 1, given)
 
 
@@ -325,7 +328,7 @@ def test_a_scheduler_may_end_it(write_study, calls, tmp_path, monkeypatch):
     path = write_study()
     for number in REQUESTS:
 
-        def signalled(self, name, arguments, log, number=number):
+        def signalled(self, name, arguments, log, keep_open, number=number):
             signal.raise_signal(number)
             return 0
 
@@ -346,9 +349,9 @@ def test_studies_of_the_repository_resolve(path, tmp_path):
 class FirstApart(Commands):
     """The first method is tested in a process of its own; all else is done here, which saves three starts."""
 
-    def __call__(self, name, arguments, log):
+    def __call__(self, name, arguments, log, keep_open=None):
         if (log.parts[-3], name) == ("fused", "test"):
-            return super().__call__(name, arguments, log)
+            return super().__call__(name, arguments, log, keep_open)
         with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
             return run(name, arguments)
 

@@ -115,7 +115,7 @@ class FakeCommands:
         self.runs = {str(run.folder): run for run in runs}
         self.failures, self.calls = dict(failures), []
 
-    def __call__(self, name, arguments, log):
+    def __call__(self, name, arguments, log, keep_open=None):
         folder = arguments[arguments.index("--work-dir") + 1] if name == "train" else arguments[1]
         run = self.runs[folder]
         self.calls.append((name, run.method, run.seed))

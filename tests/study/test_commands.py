@@ -34,12 +34,12 @@ time.sleep(60)
 """
 
 
-def start(commands, log):
+def start(commands, log, keep_open=None):
     ended = []
 
     def run():
         try:
-            ended.append(commands("train", ["a b", "--x"], log))
+            ended.append(commands("train", ["a b", "--x"], log, keep_open))
         except StoppedError:
             ended.append("stopped")
 
@@ -73,12 +73,12 @@ def test_stop(tmp_path, monkeypatch, script, end):
 
 
 def test_children_hold_the_lock(tmp_path, monkeypatch):
-    """So that a run that outlives its study keeps others out of its folder."""
+    """So that a run that outlives its study keeps others away from it."""
     monkeypatch.setattr(module, "ENTRY", POLITE)
     log = tmp_path / "log.txt"
     with locked(tmp_path / "work", "another study") as lock:
-        commands = Commands(os.environ, lock.fileno())
-        thread, _ = start(commands, log)
+        commands = Commands(os.environ)
+        thread, _ = start(commands, log, lock.fileno())
         wait_for(lambda: log.is_file() and "train" in log.read_text())
     with pytest.raises(ValueError, match="is still at work"), locked(tmp_path / "work", "another study"):
         pass
@@ -101,7 +101,7 @@ def study_of(log):
     """Stands for a study, in whose pool a run goes on."""
     module.ENTRY = WITH_WORKER
     with locked(log.parent, "another study") as lock:
-        thread, _ = start(Commands(os.environ, lock.fileno()), log)
+        thread, _ = start(Commands(os.environ), log, lock.fileno())
         thread.join()
 
 

@@ -10,7 +10,8 @@ from rgbx.cli.study import main
 def test_killed_in_the_middle_of_a_training(tmp_path, monkeypatch, capsys):
     """The repeated command goes on from the epoch that was finished, to the same weights and the same table.
 
-    A second call, while the first is at work, is refused; so is one of a study file that has changed, after the kill.
+    A second call leaves the run to the first while that is at work, says so in its table, and times nothing meanwhile;
+    after the kill, one of a study file that has changed is refused.
     """
     monkeypatch.chdir(tmp_path)
     study = KilledStudy(tmp_path, methods=("fused",))
@@ -18,9 +19,14 @@ def test_killed_in_the_middle_of_a_training(tmp_path, monkeypatch, capsys):
     words = study.words("in_the_second_epoch")
 
     def meanwhile(process):
-        assert main(words) == 2
-        holder = rf"another call of this study, .* is still at work \(process {process.pid} on .*\)"
-        assert re.search(holder, capsys.readouterr().err)
+        holder = rf"at work: process {process.pid} on \S+ since 20[\d: -]+\d"
+        assert main([word for word in words if word != "--no-latency"]) == 0
+        printed = capsys.readouterr().out
+        assert re.search(rf"fused, seed 0: {holder}; left to it", printed) and "The methods are not timed" in printed
+        document = (tmp_path / "in_the_second_epoch/small.md").read_text()
+        assert "| fused | 1 at work |" in document and re.search(rf"- fused, seed 0: {holder}\n", document)
+        assert main([*words, "--dry-run"]) == 0
+        assert "rgb: at work (process" in capsys.readouterr().out
 
     def after():
         study.file.write_text(text + "budget['train_cfg.max_epochs'] = 3")

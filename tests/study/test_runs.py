@@ -1,6 +1,7 @@
 """Runs without training: a stand-in for the commands leaves what they would."""
 
 import json
+import os
 import re
 import threading
 import time
@@ -14,6 +15,7 @@ from rgbx.study.commands import RunError, carry_out
 from rgbx.study.grid import Progress, duration, run_all
 from rgbx.study.runs import (
     ABSENT,
+    AT_WORK,
     CHANGED,
     DAMAGED,
     DONE,
@@ -23,17 +25,20 @@ from rgbx.study.runs import (
     last_line,
     move_aside,
     read_state,
+    state_now,
     write_note,
 )
 from rgbx.study.scores import gather
+from rgbx.study.work import Outcome, Task
 
 
 def execute_all(runs, commands, jobs=1, lines=None):
     """As tools/study.py does: only what is not done."""
     todo = [run for run in runs if read_state(run).kind != DONE]
     progress = Progress(len(runs), len(runs) - len(todo), jobs, (lines if lines is not None else []).append)
-    execute = partial(carry_out, call=commands, config="base.py", common=["--data-root", "here"])
-    return run_all(todo, execute, jobs=jobs, progress=progress, stop=lambda: None)
+    tasks = [Task(run, "base.py", ("--data-root", "here"), failed_before=True) for run in todo]
+    execute = partial(Task.__call__, commands=commands)
+    return run_all(tasks, execute, jobs=jobs, progress=progress, stop=lambda: None)
 
 
 def test_runs_train_then_test_in_the_order_of_the_grid(declare, make_runs, fake_commands):
@@ -198,31 +203,33 @@ def test_jobs_run_side_by_side(declare, make_runs, fake_commands):
     runs = make_runs(declare(seeds=(0, 1), methods={"a": {}, "b": {}}))
     barrier, inside, most = threading.Barrier(2), [], []
 
-    def execute(run):
-        inside.append(run)
+    def execute(task):
+        inside.append(task)
         barrier.wait(timeout=20)
         most.append(len(inside))
         time.sleep(0.02)
-        inside.remove(run)
+        inside.remove(task)
+        return Outcome(failure="no")
 
-    progress = Progress(4, 0, 2, lambda line: None)
-    assert run_all(runs, execute, jobs=2, progress=progress, stop=lambda: None) == []
+    progress, tasks = Progress(4, 0, 2, lambda line: None), [Task(run, "base.py") for run in runs]
+    assert run_all(tasks, execute, jobs=2, progress=progress, stop=lambda: None) and len(progress.durations) == 4
     assert max(most) <= 2 and len(most) == 4
 
 
 def test_interruption_stops_the_children_and_what_was_not_begun(declare, make_runs):
-    runs = make_runs(declare())
+    tasks = [Task(run, "base.py") for run in make_runs(declare())]
     begun, stopped = [], threading.Event()
 
-    def execute(run):
-        begun.append(run)
+    def execute(task):
+        begun.append(task)
         if len(begun) == 2:
             raise KeyboardInterrupt
         if len(begun) > 2:
             assert stopped.wait(timeout=20)
+        return Outcome(failure="no")
 
     with pytest.raises(KeyboardInterrupt):
-        run_all(runs, execute, jobs=1, progress=Progress(9, 0, 1, lambda line: None), stop=stopped.set)
+        run_all(tasks, execute, jobs=1, progress=Progress(9, 0, 1, lambda line: None), stop=stopped.set)
     assert stopped.is_set()
     assert len(begun) <= 3
 
@@ -234,6 +241,25 @@ def test_time_left():
     progress.ended = 9
     assert progress.left() == 90
     assert [duration(seconds) for seconds in (4.4, 89, 90, 600, 6000)] == ["4 s", "89 s", "2 min", "10 min", "1.7 h"]
+
+
+def test_a_run_is_carried_out_by_one_call(declare, make_runs, fake_commands):
+    """Also where it was held, finished, or failed by another since the study began."""
+    runs = make_runs(declare(seeds=(0,)))
+    commands, tasks, lines = fake_commands(runs), [Task(run, "base.py") for run in runs], []
+    with runs[0].taken():
+        assert (state_now(runs[0]).kind, read_state(runs[0]).kind) == (AT_WORK, ABSENT)
+        Task(runs[1], "base.py")(commands)
+        write_note(runs[2], seconds=1.0, failure="no room")
+        commands.calls.clear()
+        progress = Progress(3, 0, 1, lines.append)
+        execute = partial(Task.__call__, commands=commands)
+        assert run_all(tasks, execute, jobs=1, progress=progress, stop=lambda: None) == [runs[2]]
+    assert commands.calls == [] and state_now(runs[0]).kind == ABSENT
+    assert re.fullmatch(rf"a, seed 0: at work: process {os.getpid()} on \S+ since 20[\d: -]+; left to it", lines[0])
+    assert lines[1] == "[1/2] b, seed 0: mIoU 0.250 (in another call)"
+    assert lines[2].startswith("[2/2] c, seed 0: failed: no room (in another call)")
+    assert Task(runs[2], "base.py", failed_before=True)(commands).failure is None
 
 
 def test_two_studies_do_not_share_a_folder(tmp_path):
