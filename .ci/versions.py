@@ -33,6 +33,7 @@ CALLS = {  # tests, and what they call
     "tests/doctor/test_pictures.py": "matplotlib, opencv",
     "tests/doctor/test_depth.py": "opencv",
     "tests/datasets/nyudv2/test_mat.py": "h5py, scipy",
+    "tests/datasets/shards/test_reading.py": "fsspec",
     "tests/backbones/test_weight_file.py": "safetensors, timm",
     "tests/backbones/test_weight_source.py": "huggingface_hub",
     "tests/convert/test_hub.py": "huggingface_hub, safetensors",

@@ -2,10 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/scaling.py [--rounds N] [--json FILE]
 
-Bytes: a real step of each config's model, in a process group of its own, with torch's wrapper for several processes;
-what it hands to the collectives is added up: gradients in buckets, as they go while the backward pass runs, and all
-else (statistics of norms, weights of losses, the guard's number), for which a process waits. They do not depend on the
-size of the images. `--batch` images a process matter only for whether norms are synchronised.
+Bytes: a real step of each config's model in two processes, with torch's wrapper and synchronised norms. What a process
+hands to the collectives is added up: gradients, in buckets, as they go while the backward pass runs, and all else
+(statistics of norms, weights of losses), for which a process waits. Neither depends on the size of the images.
 
 Times: steps of the same model with the same batch for each process, in one process and in two, which take turns, one
 thread each, over gloo on this machine: medians of wall time. Two cores share caches, memory and clock, so what is lost
@@ -31,11 +30,13 @@ import torch
 from torch import Tensor, distributed
 from torch.multiprocessing import spawn
 
+from rgbx._processes import together
 from rgbx.cli.config import load_config
 from rgbx.cli.model import config_model
+from rgbx.layers import synchronise_norms
 from rgbx.models import MultimodalModel
 from rgbx.profile.measure import measure_complexity
-from rgbx.train.distributed import wrap
+from rgbx.train.distributed import finish_together, wrap
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = {  # and the size of their images
@@ -46,6 +47,8 @@ CONFIGS = {  # and the size of their images
 COLLECTIVES = ("all_reduce", "all_gather", "all_gather_into_tensor", "broadcast", "reduce_scatter_tensor")
 NETWORKS = {"NVLink, 450 GB/s": 450e9, "400 Gbit/s": 50e9, "25 Gbit/s": 3.1e9}
 SPEED = 60e12  # operations a second that a GPU is taken to reach in training
+SHORTEST = 0.01  # seconds that a step takes at least, as kernels are started one by one
+CALL = 20e-6  # seconds of a collective of few bytes
 
 
 def model_of(config: str) -> MultimodalModel:
@@ -103,8 +106,9 @@ def counted(found: dict[str, int]) -> Iterator[None]:
 
 def count(rank: int, config: str, batch: int, port: int, answer: Any) -> None:
     """Puts on `answer` the bytes that a step sends."""
-    join(rank, 1, port)
+    join(rank, 2, port)
     model = model_of(config)
+    synchronise_norms(model)
     found = {"parameters": sum(p.numel() for p in model.parameters())}
 
     def hook(state: None, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:
@@ -120,9 +124,11 @@ def count(rank: int, config: str, batch: int, port: int, answer: Any) -> None:
     data = model.data_preprocessor(batch_of(model, (96, 128), batch), training=True)
     for _ in range(2):  # the buckets of the first step are not those of the others
         found |= dict.fromkeys(("gradient_bytes", "buckets", "waited_bytes", "waited_calls"), 0)
-        with counted(found):
+        with counted(found), together():
             torch.stack(list(wrapped(**data, mode="loss").values())).sum().backward()
-    answer.put(found)
+    if not rank:
+        answer.put(found)
+    finish_together()
     distributed.destroy_process_group()
 
 
@@ -130,6 +136,7 @@ def timed(rank: int, size: int, config: str, batch: int, steps: int, port: int, 
     """Puts on `answer` the median seconds of a step."""
     join(rank, size, port)
     model = model_of(config)
+    synchronise_norms(model)
     wrapped = wrap(model)
     optimizer = torch.optim.SGD(wrapped.parameters(), lr=0.0)
     data = batch_of(model, CONFIGS[config], batch)
@@ -138,7 +145,8 @@ def timed(rank: int, size: int, config: str, batch: int, steps: int, port: int, 
         distributed.barrier()
         start = time.perf_counter()
         inputs = model.data_preprocessor(data, training=True)
-        torch.stack(list(wrapped(**inputs, mode="loss").values())).sum().backward()
+        with together():
+            torch.stack(list(wrapped(**inputs, mode="loss").values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
         distributed.barrier()
@@ -146,6 +154,7 @@ def timed(rank: int, size: int, config: str, batch: int, steps: int, port: int, 
             taken.append(time.perf_counter() - start)
     if not rank:
         answer.put(statistics.median(taken))
+    finish_together()
     distributed.destroy_process_group()
 
 
@@ -158,7 +167,7 @@ def in_processes(function: Callable[..., None], size: int, *arguments: object) -
 
 def measure(config: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Bytes of a step, operations of it, and its times in one process and in two."""
-    found: dict[str, Any] = in_processes(count, 1, config, arguments.batch, free_port())
+    found: dict[str, Any] = in_processes(count, 2, config, arguments.batch, free_port())
     complexity = measure_complexity(model_of(config), CONFIGS[config])
     found |= {"config": config, "flops_per_image": 3 * complexity.flops, "size": CONFIGS[config], "seconds": {}}
     if config in arguments.timed:
@@ -176,10 +185,10 @@ def reasoned(found: dict[str, Any], batch: int, processes: int, bandwidth: float
     A ring sends 2 (W - 1) / W times the bytes through each process. Gradients go while the backward pass runs, which
     takes two thirds of the step; what is longer than that, and all else, is waited for.
     """
-    step = batch * found["flops_per_image"] / SPEED
+    step = max(SHORTEST, batch * found["flops_per_image"] / SPEED)
     ring = 2 * (processes - 1) / processes / bandwidth
     hidden = max(2 / 3 * step, ring * found["gradient_bytes"])
-    waited = ring * found["waited_bytes"] + found["waited_calls"] * 20e-6 * (processes > 1)  # each takes its time
+    waited = ring * found["waited_bytes"] + found["waited_calls"] * CALL
     return float(step / (step / 3 + hidden + waited))
 
 

@@ -75,7 +75,13 @@ def lay_cityscapes(root, frames=2):
         camera.write_text('{"extrinsic": {"baseline": 0.2}, "intrinsic": {"fx": 2000}}')
 
 
-LAY = {"mfnet": lay_mfnet, "cityscapes": lay_cityscapes}
+def lay_for_shards(root, frames=2):
+    """Two splits of MFNet, so that two shards are written."""
+    lay_mfnet(root, frames)
+    (root / "val.txt").write_text("1\n0\n")
+
+
+LAY = {"mfnet": lay_mfnet, "cityscapes": lay_cityscapes, "shards": lay_for_shards}
 
 
 def preparations_killed(dataset, folder, *, every=1, frames=2):

@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "on_nonfinite": (str, dict),
     "custom_hooks": (list, tuple),
     "param_scheduler": (list, tuple, dict),
-    "resume": (bool,),
+    **dict.fromkeys(("resume", "sync_norm"), (bool,)),
 }
 LOOPS = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),

@@ -53,6 +53,7 @@ TOP_LEVEL = frozenset(
         "compile",
         "ema",
         "on_nonfinite",
+        "sync_norm",
         "dataset",
         "data_root",
         "custom_imports",

@@ -228,8 +228,10 @@ def configure(config: Config, arguments: argparse.Namespace) -> None:
     Raises:
         ConfigError: arguments that contradict each other.
     """
-    _refuse_begun(config, arguments)
     use_launcher(config, arguments)
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and arguments.resume is None:
+        arguments.resume = "auto"  # torchrun has started the processes again, after one of them died
+    _refuse_begun(config, arguments)
     if arguments.device is not None:
         find_device(arguments.device)
         config.device = arguments.device
@@ -294,6 +296,11 @@ def use_launcher(config: Config, arguments: argparse.Namespace) -> None:
         raise ConfigError(
             "--launcher pytorch needs torchrun: torchrun --nproc-per-node 2 -m rgbx train CONFIG --launcher pytorch"
         )
+    if arguments.overwrite and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise ConfigError(
+            "--overwrite would begin anew whenever torchrun restarts the processes (--max-restarts "
+            f"{os.environ['TORCHELASTIC_MAX_RESTARTS']}): give another --work-dir, or leave one of the two out"
+        )
     config.launcher = arguments.launcher
     config.trust_checkpoint = bool(arguments.trust or config.get("trust_checkpoint", False))
 
@@ -306,8 +313,23 @@ def resume_hint(command_line: Sequence[str], work_dir: str, what: str = "Interru
     words = [*_without_flags(command_line), "--resume"]
     if "RANK" in os.environ:
         started = words[1:] if words[0] == "python" else words
-        words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), *started]
-    return f"{what}; {last} is complete. Resume with: {shlex.join(words)}"
+        words = ["torchrun", *_torchrun_options(), *started]
+    where = ", on every node" if "--nnodes" in words else ""
+    return f"{what}; {last} is complete. Resume with{where}: {shlex.join(words)}"
+
+
+def _torchrun_options() -> list[str]:
+    """What torchrun was asked for by the words that start this run again, as far as it tells."""
+    told = os.environ
+    local = int(told.get("LOCAL_WORLD_SIZE", "1"))
+    words = ["--nproc-per-node", str(local)]
+    nodes = int(told.get("GROUP_WORLD_SIZE") or int(told.get("WORLD_SIZE", local)) // local)
+    if nodes > 1:
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", told.get("MASTER_ADDR", "HOST")]
+        words = ["--nnodes", str(nodes), *words, *meeting, "--rdzv-id", told.get("TORCHELASTIC_RUN_ID", "ID")]
+    if told.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        words += ["--max-restarts", told["TORCHELASTIC_MAX_RESTARTS"]]
+    return words
 
 
 def _without_flags(words: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rgbx._text import one_of
 from rgbx.fusion.base import FusionMethod, fusion_method
-from rgbx.layers import StackLayout, untracked
+from rgbx.layers import StackLayout, are_together, untracked
 from rgbx.layers.decoupled import DecoupledGraph, DoubleDiscriminator, ExclusiveAgnostic, PooledEncoders, hsic
 from rgbx.layers.streams import FORMS, MU, CrossAttention, Hierarchy, ModalityWeights, PredictiveChain, check_heads
 
@@ -411,7 +411,7 @@ class Standardised(nn.Module):
         norm: nn.Module,
         x: Tensor,  # [N, d]
     ) -> Tensor:
-        if self.training and len(x) == 1:
+        if self.training and len(x) == 1 and not are_together([norm]):
             assert isinstance(norm, nn.BatchNorm1d)
             return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, eps=norm.eps)
         return norm(x)

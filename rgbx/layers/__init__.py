@@ -18,6 +18,7 @@ from rgbx.layers.stack import (
     stack_modalities,
     sum_of_others,
 )
+from rgbx.layers.synchronised import are_together, synchronise_norms
 
 __all__ = [
     "CLIP",
@@ -32,6 +33,7 @@ __all__ = [
     "StackLayout",
     "StageGates",
     "Trace",
+    "are_together",
     "build_hallucinate",
     "build_purification",
     "concatenate_modalities",
@@ -45,5 +47,6 @@ __all__ = [
     "split_modalities",
     "stack_modalities",
     "sum_of_others",
+    "synchronise_norms",
     "untracked",
 ]

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from rgbx._text import one_of
+from rgbx.layers.synchronised import are_together, normalise_together
 
 _T = TypeVar("_T")
 CLIP = 5  # dimensions of a clip's batch [N, T, c, H, W]; stills have 4
@@ -367,6 +368,8 @@ class ModalityNorm(nn.Module):
         x: Tensor,  # [M*N, ...]
     ) -> Tensor:
         norms = [self.norms[name] for name in self.layout.present]
+        if self.training and are_together(norms):
+            return normalise_together(x, norms)
         if len(norms) == 1:
             return norms[0](x)
         if not torch.is_grad_enabled() and _are_frozen_2d(norms):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._processes import shared_mean
 from rgbx._text import one_of
 
 IGNORE_INDEX = 255
@@ -30,6 +31,8 @@ def _pixel_losses(
 
 class CrossEntropy(nn.Module):
     """Mean cross-entropy over labelled pixels; with class weights the weighted mean, as torch defines it.
+
+    Of several processes that train together it is that over the labelled pixels of all of them.
 
     Args:
         class_weights: K positive weights, e.g. by median frequency.
@@ -55,7 +58,7 @@ class CrossEntropy(nn.Module):
         else:
             valid = label != IGNORE_INDEX
             total = torch.where(valid, self.weight[torch.where(valid, label, 0)], 0.0).sum()
-        return losses.sum() / total.clamp(min=torch.finfo(losses.dtype).tiny)
+        return losses.sum() / shared_mean(total).clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 class OhemCrossEntropy(nn.Module):

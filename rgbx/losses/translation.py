@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rgbx._processes import shared_mean
 from rgbx._text import one_of
 
 ADVERSARIAL_LOSSES = ("vanilla", "lsgan", "hinge")
@@ -103,6 +104,7 @@ def l1_loss(
 ) -> Tensor:
     """Mean absolute difference over all channels of the valid pixels; zero, with zero gradient, if there is none.
 
+    Of several processes that train together it is that over the valid pixels of all of them.
     What the target holds at invalid pixels, NaN included, has no effect.
 
     Raises:
@@ -113,13 +115,15 @@ def l1_loss(
             f"target has shape {list(target.shape)}; expected that of the prediction, {[*prediction.shape]}"
         )
     if valid is None:
-        return (_wide(prediction) - _wide(target)).abs().mean()
+        difference = (_wide(prediction) - _wide(target)).abs()
+        return difference.sum() / shared_mean(difference.new_tensor(float(difference.numel())))
     expected = (target.shape[0], 1, *target.shape[2:])
     if valid.shape != expected or valid.dtype != torch.bool:
         raise ValueError(f"valid is {valid.dtype} {list(valid.shape)}; expected bool {list(expected)}")
     prediction = _wide(prediction)
     difference = prediction - torch.where(valid, _wide(target), prediction.detach())
-    return difference.abs().sum() / (valid.sum() * prediction.shape[1]).clamp(min=1)
+    counted = shared_mean(valid.sum() * prediction.shape[1])
+    return difference.abs().sum() / counted.clamp(min=torch.finfo(difference.dtype).tiny)
 
 
 def _wide(

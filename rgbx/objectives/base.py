@@ -148,10 +148,13 @@ class Objective(nn.Module, ABC):
         name: the name in `OBJECTIVES`, that configs, recipes and logs use.
         weight: factor of all its losses, `build_objective` sets it.
         opponent: a network that is trained against the rest of the model, or None.
+        of_own_batch: whether the images of a batch, beside the modalities in it, decide which of its layers are called.
+            Of several processes each normalises by its own batch there, see `rgbx.layers.synchronise_norms`.
     """
 
     name: ClassVar[str]
     weight: float = 1.0
+    of_own_batch: ClassVar[bool] = False
     opponent: nn.Module | None
 
     def __init__(self, site: Site | None = None) -> None:

@@ -154,6 +154,8 @@ class CommonCodes(Objective):
         ValueError: no head that embeds, or several; or an option that makes no sense.
     """
 
+    of_own_batch = True  # by how many items it has
+
     def __init__(
         self,
         site: Site,

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rgbx._processes import shared_mean
 from rgbx._text import one_of
 from rgbx.maps import IGNORE_INDEX
 from rgbx.objectives.base import Objective, Site, Step, objective
@@ -218,5 +219,6 @@ def _mean(
     found: Tensor,  # [N]
     judged: Tensor,  # bool [N]
 ) -> Tensor:
-    """Over the images that were judged, a scalar."""
-    return torch.where(judged, found, 0.0).sum() / judged.sum().clamp(min=1)
+    """Over the images that were judged, in all processes that train together, a scalar."""
+    total = torch.where(judged, found, 0.0).sum()
+    return total / shared_mean(judged.sum()).clamp(min=torch.finfo(total.dtype).tiny)

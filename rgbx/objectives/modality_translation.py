@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgbx._processes import shared_mean
 from rgbx._text import one_of
 from rgbx.layers import StackLayout, untracked
 from rgbx.layers.codes import Codes
@@ -86,7 +87,8 @@ def class_difference(
     counted = shares.sum(1, keepdim=True) > 0
     if form == "released":
         return difference(logits.float().softmax(1) * counted, shares, form)
-    return -(shares * logits.float().log_softmax(1)).sum() / counted.sum().clamp(min=1)
+    total = shared_mean(counted.sum()).clamp(min=torch.finfo(torch.float32).tiny)
+    return -(shares * logits.float().log_softmax(1)).sum() / total
 
 
 def class_shares(

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rgbx._processes import together
 from rgbx._protocol import Protocol
 from rgbx._registry import Registry
 from rgbx._text import check_options
@@ -197,6 +198,10 @@ class Task(nn.Module, ABC):
 
     def sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """The sum of `losses` by prediction and by image, each as if it were alone in the batch: {name: [N]}."""
+        with together(False):
+            return self._sample_losses(outputs, target)
+
+    def _sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         truth, valid = target.truth, target.valid
         alone = [Target(truth[i : i + 1], None if valid is None else valid[i : i + 1]) for i in range(len(truth))]
         return {

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._text import nearest
@@ -20,6 +21,7 @@ from rgbx.datasets import DenseDataset, EveryKth, FolderDataset
 from rgbx.datasets.class_weights import kept_counts, read_alone
 from rgbx.datasets.collation import difference
 from rgbx.layers import CLIP
+from rgbx.layers.synchronised import SynchronisedNorm
 from rgbx.models import MultimodalModel
 from rgbx.models.clips import refuse_clips
 from rgbx.models.multimodal import Range, measured
@@ -27,6 +29,7 @@ from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
 
 MOST_FRAMES, PATIENCE = 32, 3.0  # frames that are looked at, and the seconds after which no other is
+FEW_IMAGES = 8  # of a modality in a batch, below which batch norm's statistics are noisy
 MOST_OUTSIDE = 0.1  # share of a map's values; hot spots of a thermal image may lie beyond its range on purpose
 
 
@@ -317,13 +320,38 @@ def check_damage(model: MultimodalModel, samples: Sequence[Batch]) -> None:
         )
 
 
+def check_synchronised(model: MultimodalModel, batch_size: int, processes: int) -> list[str]:
+    """Whether each of several processes normalises by few images of its own.
+
+    Args:
+        model: as it is trained, see `rgbx.layers.synchronise_norms`.
+        batch_size: images of a process, which are those of each modality.
+        processes: how many there are.
+
+    Returns:
+        A warning where there are few, and batch norms are trained on them.
+    """
+    kinds = (SynchronisedNorm, nn.SyncBatchNorm)
+    modules = [] if getattr(model.backbone, "norm_eval", False) else list(model.backbone.modules())
+    modules += [module for _, head in model.named_heads() for module in head.decoder.modules()]
+    own = [module for module in modules if isinstance(module, _BatchNorm) and not isinstance(module, kinds)]
+    if processes == 1 or batch_size >= FEW_IMAGES or not own:
+        return []
+    return [
+        f"each of {processes} processes trains {len(own)} batch norms on {batch_size} images of a modality, its own: "
+        "so few give noisy statistics, and the same training in one process would come to another model. What may "
+        f"help: sync_norm=True, a train_dataloader.batch_size of {FEW_IMAGES} or more, model.norm_eval=True where the "
+        "backbone is pretrained, or a decoder and backbone without batch norm"
+    ]
+
+
 def check_norms(model: MultimodalModel, loader: DataLoader[Batch], samples: Sequence[Batch]) -> None:
     """Whether every batch of an epoch has more than one value per channel at the network's deepest stage.
 
     Raises:
         ValueError: it has one, which batch normalisation cannot train on.
     """
-    norms = [m for m in model.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in model.backbone.modules() if isinstance(m, _BatchNorm)]
     if not norms or getattr(model.backbone, "norm_eval", False) or not samples:
         return
     size: Any = loader.batch_size or 1

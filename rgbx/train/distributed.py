@@ -6,17 +6,19 @@ import inspect
 import os
 import time
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed
-from mmengine.dist import all_reduce_params, broadcast
+from mmengine.dist import all_gather_object, all_reduce_params, broadcast
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from rgbx._processes import process_count
 from rgbx.models import MultimodalModel
 
 
@@ -54,6 +56,47 @@ def wrap(model: MultimodalModel) -> DistributedDataParallel:
 def unwrap(model: nn.Module) -> MultimodalModel:
     """The model without its distributed wrapper."""
     return typing.cast(MultimodalModel, model.module if is_model_wrapper(model) else model)
+
+
+class SharedLosses:
+    """The means of losses over all processes, so that the first one, which writes, tells what one process would.
+
+    The batch of a process may leave some losses out; the mean is over those that have it. So that all talk in one
+    reduction a step, whatever they have, they tell each other a name once.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._names: list[str] = []
+        self._device = device
+
+    def means(
+        self,
+        losses: Mapping[str, Tensor],  # [] each
+    ) -> dict[str, Tensor]:
+        """The means, by name; the losses themselves where there is one process. To be called by all alike."""
+        if process_count() == 1:
+            return dict(losses)
+        found = self._reduced(losses)
+        if float(found[-1]):
+            told = [name for names in all_gather_object(list(losses)) for name in names]
+            self._names = list(dict.fromkeys([*self._names, *told]))
+            found = self._reduced(losses)
+        totals, counts = found[:-1].unflatten(0, (2, -1))
+        everyones = zip(self._names, totals, counts.tolist(), strict=True)
+        return {name: total / count for name, total, count in everyones if count}
+
+    def _reduced(
+        self,
+        losses: Mapping[str, Tensor],  # [] each
+    ) -> Tensor:
+        """Of each known name the sum, then of each how many have it, then how many have others, [2K + 1]."""
+        nothing = torch.zeros((), device=self._device, dtype=torch.float64)
+        values = [losses[name].detach().double() if name in losses else nothing for name in self._names]
+        counts = [float(name in losses) for name in self._names]
+        rest = torch.tensor([*counts, float(not losses.keys() <= set(self._names))], device=self._device).double()
+        found = torch.cat([torch.stack(values), rest]) if values else rest
+        torch.distributed.all_reduce(found)
+        return found
 
 
 def is_running(name: str) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from rgbx._processes import together
 from rgbx._protocol import Protocol
 from rgbx._types import Batch, Options
 from rgbx.evaluate.metric import Metrics, metrics_of
@@ -22,12 +23,17 @@ from rgbx.evaluate.pictures import PictureObserver
 from rgbx.evaluate.session import Session
 from rgbx.models import MultimodalModel
 from rgbx.models.precision import autocast_dtype
-from rgbx.train.distributed import unwrap
+from rgbx.train.distributed import SharedLosses, unwrap
 from rgbx.train.numerics import FiniteGuard
 
 
 class TrainLoop(EpochBasedTrainLoop):
     """mmengine's loop over epochs, which may begin inside one; its steps ask nothing of a model but its losses."""
+
+    @functools.cached_property
+    def shared(self) -> SharedLosses:
+        """What the processes tell each other of their losses."""
+        return SharedLosses(next(unwrap(self.runner.model).parameters()).device)
 
     def run_epoch(self) -> None:
         """One epoch, or what an interruption left of it."""
@@ -40,9 +46,11 @@ class TrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Batch) -> None:
-        """One batch; hooks see the losses as `outputs`."""
+        """One batch; hooks see the losses, of several processes their means, as `outputs`."""
         self.runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
-        outputs = training_step(self.runner.model, data_batch, self.runner.optim_wrapper, self.runner.guard)
+        with together():
+            outputs = training_step(self.runner.model, data_batch, self.runner.optim_wrapper, self.runner.guard)
+        outputs = self.shared.means(outputs)
         self.runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
@@ -110,7 +118,7 @@ def still_step(model: MultimodalModel, data: Batch, options: Options) -> Callabl
     for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else (wrapper,):
         for group in part.optimizer.param_groups:
             group["lr"] = 0.0
-    return partial(training_step, model, data, wrapper)
+    return functools.partial(training_step, model, data, wrapper)
 
 
 @contextmanager

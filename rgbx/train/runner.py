@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._lock import locked
+from rgbx._runs import find_intact
 from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx._whole import remove_left
@@ -28,7 +29,9 @@ from rgbx.backbones import trusting
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
+from rgbx.layers import synchronise_norms
 from rgbx.models import MultimodalModel
+from rgbx.train.agreement import check_agreement, data_statements, run_statements
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.console import progress, shorten_console, show_control_characters, tell_full_disks_once
 from rgbx.train.data_check import (
@@ -39,6 +42,7 @@ from rgbx.train.data_check import (
     check_measured,
     check_norms,
     check_sizes,
+    check_synchronised,
     look_at,
 )
 from rgbx.train.distributed import BufferSyncHook, join_processes, unwrap, wrap
@@ -58,7 +62,7 @@ class Runner(ResumableRunner):
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
-    config's switches `compile`, `ema` and `on_nonfinite`.
+    config's switches `compile`, `ema`, `on_nonfinite` and `sync_norm`.
     """
 
     _timestamps: ClassVar[set[str]] = set()
@@ -89,10 +93,17 @@ class Runner(ResumableRunner):
             super().dump_config()
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        """Joins the process group; makes the timestamp unique, as mmengine keys state by it."""
+        """Joins the process group; makes the timestamp unique, as mmengine keys state by it.
+
+        Raises:
+            ValueError: the processes of the group have other configs, versions or checkpoints.
+        """
         if self.distributed:
             join_processes()
         super().setup_env(env_cfg)
+        if self.distributed:
+            start = self.cfg.get("load_from") or (find_intact(self.work_dir) if self.cfg.get("resume") else None)
+            check_agreement("what they train by", run_statements(self.cfg, Path(start) if start else None))
         base, count = self._timestamp, 1
         while self._timestamp in self._timestamps:
             count += 1
@@ -142,7 +153,14 @@ class Runner(ResumableRunner):
             return model.to(device)
         if not self.distributed or model_wrapper_cfg is not None or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
+        if self.synchronises:
+            synchronise_norms(model)
         return wrap(unwrap(model))
+
+    @property
+    def synchronises(self) -> bool:
+        """Whether batch norms are trained on the batches of all processes, as the config's `sync_norm` says."""
+        return self.distributed and bool(self.cfg.get("sync_norm", True))
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """mmengine's default hooks, what rgbx needs beside them, an EMA where the config says so, and the guard."""
@@ -203,6 +221,7 @@ class Runner(ResumableRunner):
             warnings.append("visualizer.vis_backends lacks LocalVisBackend: no scalars are kept, no curves.png drawn")
         seen, counts = samples["train_dataloader"], Path(self.work_dir, CLASS_COUNTS)
         warnings += check_labels(model, loader.dataset, seen, cache=counts)
+        warnings += check_synchronised(model, loader.batch_size or 1, self.world_size)
         for warning in [*warnings, *check_measured(model, loader.dataset, seen)]:
             self.logger.warning(warning)
 
@@ -282,6 +301,9 @@ class Runner(ResumableRunner):
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
         if self._val_loop is not None:
             self._val_loop = self.build_val_loop(self._val_loop)
+        loops = {"train_dataloader": self._train_loop, "val_dataloader": self._val_loop}
+        datasets = {name: loop.dataloader.dataset for name, loop in loops.items() if loop is not None}
+        check_agreement("their data", data_statements(datasets))
         self.call_hook("before_run")
         self.load_or_resume()
         self.optim_wrapper.initialize_count_status(self.model, self.train_loop.iter, self.train_loop.max_iters)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rgbx.cli.doctor import main as doctor
 from rgbx.cli.prepare import main
+from rgbx.datasets import build_dataset, split_names
 from rgbx.datasets.prepare import jobs
 
 
@@ -97,3 +99,38 @@ def test_the_tool_starts(start_tool):
     output, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
     assert "13.107 m" in " ".join(output.split())
+
+
+def test_shards_of_a_folder_are_a_dataset(root, tmp_path, capsys):
+    (root / "val.txt").write_text("1\n")
+    assert main(["shards", str(root), str(tmp_path / "out"), "--jobs", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "4 files written, 0 were there already." in told
+    assert "train: 4 samples in 1 shards, 0.0 MiB\nval: 1 samples in 1 shards" in told
+    files, packed = build_dataset(root, "val"), build_dataset(tmp_path / "out", "val")
+    for name in ("rgb", "thermal", "label"):
+        np.testing.assert_array_equal(packed[0][name], files[0][name])
+    assert main(["shards", str(root), str(tmp_path / "out"), "--splits", "val"]) == 0
+    assert "0 files written, 2 were there already." in capsys.readouterr().out
+    assert doctor([str(tmp_path / "out")]) == 0
+
+
+def test_shards_of_a_config(root, tmp_path, capsys):
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from rgbx.datasets import CachedFrames, MFNet\n"
+        f"dataset = dict(type=CachedFrames, dataset=dict(type=MFNet, root={str(root)!r}))\n"
+        "train_dataloader = dict(dataset=dict(split='train'))\n"
+        "val_dataloader = dict(dataset=dict(split='train'))\n"
+    )
+    assert main(["shards", str(config), str(tmp_path / "out")]) == 0
+    assert split_names(tmp_path / "out") == ("train", "val")
+    assert len(list((tmp_path / "out").rglob("*.tar"))) == 1
+    assert main(["shards", str(config), str(tmp_path / "other"), "--splits", "test"]) == 2
+    assert "--split test" in capsys.readouterr().err
+
+
+def test_shards_as_an_option_leads_to_the_word(capsys):
+    with pytest.raises(SystemExit):
+        main(["--shards", "in", "out"])
+    assert "--shards is written without dashes: rgbx prepare shards ROOT OUT" in capsys.readouterr().err

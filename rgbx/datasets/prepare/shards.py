@@ -64,7 +64,7 @@ def write_shards(
         What was written, of all splits together.
 
     Raises:
-        FileExistsError: see `write_preparation`; also a manifest that no earlier run wrote.
+        FileExistsError: see `write_preparation`; also further shards of an earlier run.
         OSError, ValueError: see `write_preparation` and `Packer.pack`.
     """
     folder = Path(folder)
@@ -75,6 +75,7 @@ def write_shards(
         packer = Packer(dataset)
         ranges = shard_ranges(packer, shard_mb)
         preparation = _preparation(name, packer, ranges, Path(source))
+        _check_left(folder, name, preparation)
         found = write_preparation(folder, preparation, workers=workers)
         split = dataclasses.replace(packer.split, shards=_written(folder, name, ranges))
         splits |= dict.fromkeys((name, *others), split)
@@ -112,6 +113,18 @@ def _preparation(split: str, packer: Packer, ranges: Sequence[range], source: Pa
         options = {"samples": len(positions), "ids": _ids(dataset, positions)}
         jobs.append(Job(names, partial(_content, packer, positions, names), Sources(packer, positions), options))
     return Preparation("shards", source, jobs, {"split": split, **told}, unit="shard")
+
+
+def _check_left(folder: Path, split: str, preparation: Preparation) -> None:
+    """Refuses shards that an earlier run wrote and this one would not, which no manifest would name."""
+    names = {name for job in preparation.jobs for name in job.names}
+    known = read_notes(folder).files
+    left = [n for n in known if n.startswith(f"{split}/") and n not in names and (folder / n).exists()]
+    if left:
+        raise FileExistsError(
+            f"{folder} has {left[0]} of an earlier run, which {preparation.origin} does not give now: use another "
+            "output folder"
+        )
 
 
 def _ids(dataset: DenseDataset, positions: range) -> str:

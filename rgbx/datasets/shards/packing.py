@@ -8,6 +8,7 @@ as a PNG of the map's encoding that gives the very same floats, or `array`, as a
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Packer:
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
         plain = issubclass(kind, FileDataset) and (kind.read, kind.read_frame) == _PLAIN
-        self._plain = plain and all(_is_told(item) for item in self._encodings.values())
+        self._plain = plain and all(_is_told(item) for item in self._encodings.values())  # a map in each file
 
     @property
     def split(self) -> ShardSplit:
@@ -103,10 +104,12 @@ class Packer:
         return Encoding.of_dict(self.dataset.maps[name], told or {})
 
     def _copies(self, frame: Frame) -> dict[str, bytes]:
-        """The bytes of a frame's files, by the endings of their members."""
+        """The bytes of a frame's files that hold one map each, by the endings of their members."""
         assert self._files is not None
-        told = {name: path for name, path in self._files.files_of(frame).items() if _is_told(self._encodings[name])}
-        return {f"{key_of(name)}{path.suffix.lower()}": read_file(path) for name, path in told.items()}
+        files = self._files.files_of(frame)
+        several = {path for path, count in Counter(files.values()).items() if count > 1}
+        told = [name for name, item in self._encodings.items() if _is_told(item) and name in files]
+        return {f"{key_of(n)}{files[n].suffix.lower()}": read_file(files[n]) for n in told if files[n] not in several}
 
     def _of_sample(self, sample: Sample, copies: Mapping[str, bytes]) -> tuple[Record, dict[str, bytes]]:
         """What is kept of a sample as it was read, and of the files behind it."""

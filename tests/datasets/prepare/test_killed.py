@@ -4,7 +4,7 @@ import pytest
 from killed import preparations_killed
 
 
-@pytest.mark.parametrize("dataset", ["mfnet", "cityscapes"])
+@pytest.mark.parametrize("dataset", ["mfnet", "cityscapes", "shards"])
 def test_a_killed_preparation_is_repeated(dataset, tmp_path):
     """Wherever it was killed, the folder is in the end, byte for byte, that of an undisturbed one."""
     kills = preparations_killed(dataset, tmp_path, every=8)
