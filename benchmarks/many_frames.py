@@ -37,6 +37,7 @@ from rgbx.tasks import build_task
 from rgbx.tasks.base import Prediction
 
 SHARDS, CLASSES, SIZE = 4, 40, (48, 64)
+KINDS = {"files": ["--save", "ids", "areas"], "tars": ["--save", "ids", "--tar", "50"]}
 
 
 def make_inputs(folder: Path, frames: int) -> list[str]:
@@ -45,8 +46,8 @@ def make_inputs(folder: Path, frames: int) -> list[str]:
     for name, high, kind in (("rgb", 256, np.uint8), ("depth", 8000, np.uint16)):
         (folder / name).mkdir()
         for k in range(frames):
-            blocks = rng.integers(0, high, (6, 8, 3) if name == "rgb" else (6, 8)).astype(kind)
-            image = cv2.resize(blocks, SIZE[::-1], interpolation=cv2.INTER_NEAREST)
+            blocks = rng.integers(0, high, (6, 8, 3) if name == "rgb" else (6, 8), dtype=kind)
+            image = blocks.repeat(SIZE[0] // 6, 0).repeat(SIZE[1] // 8, 1)
             cv2.imwrite(str(folder / name / f"{k:06d}.png"), image)
     torch.manual_seed(0)
     model = multimodal_segmentor(backbone="test_resnet", modalities=("rgb", "depth"), num_classes=CLASSES)
@@ -85,13 +86,14 @@ def disturbed(words: list[str], out: Path) -> int:
     return left
 
 
-def measure_shards(frames: int) -> list[dict[str, object]]:
-    """Predicts as single files and as tar files, disturbed and not."""
+def measure_shards(frames: int, kinds: list[str]) -> list[dict[str, object]]:
+    """Predicts as single files or as tar files, disturbed and not."""
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         words = make_inputs(folder, frames)
-        for kind, further in (("files", ["--save", "ids", "areas"]), ("tars", ["--save", "ids", "--tar", "50"])):
+        for kind in kinds:
+            further = KINDS[kind]
             whole, out = folder / f"{kind}_whole", folder / f"{kind}_out"
             assert start([*words, *further, "--out", str(whole)]).wait() == 0
             left = disturbed([*words, *further], out)
@@ -130,8 +132,10 @@ def measure_memory(images: int) -> dict[str, float]:
             records.append(counter.count(sample_id, Prediction(predictions, label), file_sizes(batch, 0)))
         kept, cells = resident() - before, sum(len(record.cells["ensemble"]) for record in records)
         found = {"rgb+depth": {"labels": counter.evaluation(records)}}
-        options = {"protocol": PROTOCOLS["rgbx"], "config": {"file": ""}, "checkpoint": file, "dataset": object()}
-        write_result(build_result(found, {"labels": "classes"}, **options), file.with_suffix(".json"))
+        rules, config = PROTOCOLS["rgbx"], {"file": ""}
+        kinds = {"labels": "classes"}
+        result = build_result(found, kinds, protocol=rules, config=config, checkpoint=file, dataset=object())
+        write_result(result, file.with_suffix(".json"))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
         size = file.with_suffix(".json").stat().st_size
     return {
@@ -146,13 +150,14 @@ def measure_memory(images: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--memory", type=int, default=0, metavar="IMAGES")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     memory = measure_memory(options.memory) if options.memory else {}
     print("".join(f"{name}: {value:,.0f}\n" for name, value in memory.items()), end="")
-    found = {"shards": measure_shards(options.frames), "memory": memory}
+    found = {"shards": measure_shards(options.frames, options.kinds), "memory": memory}
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 
