@@ -51,6 +51,16 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A cluster of Ray on this machine, with two CPUs; what uses Ray in this process uses it."""
+    ray = pytest.importorskip("ray")
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(num_cpus=2, object_store_memory=100 * 2**20, **quiet)
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture
 def own_loop() -> Iterator[None]:
     """Lets a test run an event loop in this thread, where that of `browser` may be waiting."""

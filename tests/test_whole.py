@@ -11,6 +11,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from processes import FORKS
 
 from rgbx import _whole
 from rgbx._lock import LOCK, locked
-from rgbx._whole import folder_beside, remove_left, writing
+from rgbx._whole import folder_beside, place_new, remove_left, writing
 from rgbx.cli.errors import run_command
 from rgbx.cli.outputs import Process, Progress, write_video
 from rgbx.maps import replace_file
@@ -311,3 +312,17 @@ def test_links_in_the_place_of_files_that_grow_are_refused(name, write, there, t
     with pytest.raises(OSError, match=rf"it is a link, which could lead anywhere: remove it: .*{name}"):
         write(tmp_path / "out")
     assert foreign.read_bytes() == b"theirs" if there else not foreign.exists()
+
+
+def test_of_several_writers_one_is_first(tmp_path):
+    """The others leave its file alone, and none leaves a part."""
+    file, gate = tmp_path / "deep/a.json", threading.Barrier(8)
+
+    def write(number):
+        gate.wait()
+        return place_new(file, str(number).encode() * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        first = list(pool.map(write, range(8)))
+    assert sum(first) == 1 and file.read_text() == str(first.index(True)) * 1000
+    assert not place_new(file, b"later") and [path.name for path in file.parent.iterdir()] == ["a.json"]

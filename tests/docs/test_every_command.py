@@ -46,6 +46,10 @@ NAMED = {
     r"(TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 )?torchrun --nnodes .* rgbx train .*": (
         "tests/cli/test_elastic.py::test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node"
     ),
+    r"rgbx predict .* --tar .*": "tests/cli/test_predict.py::test_shards_to_shards",
+    r"rgbx predict .* --shard [^-]*": "tests/cli/test_predict.py::test_a_shard_that_was_killed_runs_again",
+    r"rgbx test .* --shard .*": "tests/cli/test_evaluate.py::test_shards_in_any_order_and_after_a_kill",
+    r"python examples/ray_predict\.py .*": "tests/docs/test_ray_example.py::test_its_files_are_those_of_the_command",
     r"torchrun .* rgbx train .*": "tests/cli/test_train.py::test_two_processes_and_one_writer",
     r"torchrun .* rgbx predict .*": "tests/cli/test_predict.py::test_processes_share_the_frames",
     r"python -m rgbx\.ops build": "tests/ops/test_build.py::test_a_library_says_what_it_was_built_from",
