@@ -117,7 +117,8 @@ def requests(folder, url, given):
     assert len(given) == 2 + len(shards) + len(dataset)
     assert sum(given) - 2 * given[0] < 1.2 * sum(shard.bytes for shard in shards)
     files = FolderDataset(folder)
-    values = list(DataLoader(Depths(dataset), batch_size=None, num_workers=2, multiprocessing_context="fork"))
+    loader = DataLoader(Depths(dataset), batch_size=None, num_workers=2, timeout=60, multiprocessing_context="fork")
+    values = list(loader)
     assert values == [first_depth(files, index) for index in range(len(files))]
 
 
