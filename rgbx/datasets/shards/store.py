@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import fsspec.asyn
 import fsspec.core
 
 from rgbx._files import existing_file
@@ -87,6 +88,15 @@ class FolderStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "_folder": self._folder, "_open": OrderedDict()}
+
+
+def _without_thread() -> None:
+    """Lets fsspec start its thread anew in a process that was forked, where it does not live; later versions do it."""
+    fsspec.asyn.reset_lock()
+    fsspec.asyn.iothread[0] = fsspec.asyn.loop[0] = None
+
+
+os.register_at_fork(after_in_child=_without_thread)
 
 
 class UrlStore:
