@@ -46,6 +46,7 @@ NAMED = {
     r"(TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 )?torchrun --nnodes .* rgbx train .*": (
         "tests/cli/test_elastic.py::test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node"
     ),
+    r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx predict .* --tar .*": "tests/cli/test_predict.py::test_shards_to_shards",
     r"rgbx predict .* --shard [^-]*": "tests/cli/test_predict.py::test_a_shard_that_was_killed_runs_again",
     r"rgbx test .* --shard .*": "tests/cli/test_evaluate.py::test_shards_in_any_order_and_after_a_kill",
