@@ -43,7 +43,9 @@ class Packer:
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
         plain = issubclass(kind, FileDataset) and (kind.read, kind.read_frame) == _PLAIN
-        self._packed: Any = dataset if getattr(dataset, "repacks", False) else None  # shards, whose samples are handed on
+        self._packed: Any = (
+            dataset if getattr(dataset, "repacks", False) else None
+        )  # shards, whose samples are handed on
         self._plain = plain and all(_is_told(item) for item in self._encodings.values())  # a map in each file
 
     @property
