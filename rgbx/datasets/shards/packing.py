@@ -21,12 +21,11 @@ from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.sample import DenseDataset, Sample
 from rgbx.datasets.shards.archive import Record, key_of, sample_id_of
-from rgbx.datasets.shards.manifest import ShardSplit
+from rgbx.datasets.shards.manifest import TOLD, ShardSplit
 from rgbx.maps import MASKS, TIMES, Encoding, LabelEncoding
 from rgbx.maps.files import encode_png, read_image
 
 ENCODED, ARRAY = "encoded", "array"
-_TOLD = ("classes", "palette", "ignore_index", "modalities", "targets", "maps", "clips", "stored")  # of a metainfo
 _PLAIN = (FileDataset.read, FileDataset.read_frame)
 _ENDINGS = ("", *MASKS, TIMES)
 
@@ -66,7 +65,7 @@ class Packer:
             targets=[name for name in dataset.targets if name in dataset.modalities],
             label=label if type(label) is LabelEncoding else None,
             written=_written(dataset),
-            more={name: value for name, value in meta.items() if name not in _TOLD},
+            more={name: value for name, value in meta.items() if name not in TOLD},
             clips=dataset.clip_lengths,
         )
 
