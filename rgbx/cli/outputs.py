@@ -258,7 +258,15 @@ def check_resumed(folder: Path, asked: Options, *, resume: bool) -> None:
         _check_same(folder / PREDICTED, asked)
 
 
-def begin(outputs: Outputs, asked: Options, process: Process, ids: Sequence[str], *, overwrite: bool) -> None:
+def begin(
+    outputs: Outputs,
+    asked: Options,
+    process: Process,
+    ids: Sequence[str],
+    *,
+    overwrite: bool,
+    tars: Sequence[int] = (),
+) -> None:
     """Notes in a folder what was asked for, and clears away what an earlier run has left there, and nothing else.
 
     The first process does so, the others wait for it; of shards each may be the first, and none waits.
@@ -269,45 +277,53 @@ def begin(outputs: Outputs, asked: Options, process: Process, ids: Sequence[str]
         process: this one.
         ids: of all frames.
         overwrite: whether all begin anew; or else frames that are done are kept.
+        tars: how many frames each tar has, where tars are written.
 
     Raises:
-        ConfigError: files that no run of the command has left would be replaced, the first process does not begin, or
-            another shard was begun otherwise.
+        ConfigError: files that no run of the command has left would be replaced, the first process does not begin,
+            another shard was begun otherwise, or tars that are done are of other frames.
     """
     folder, record = outputs.folder, outputs.folder / PREDICTED
+    frames = {"count": len(ids), "sha256": hashlib.sha256(json.dumps([list(ids), list(tars)]).encode()).hexdigest()}
     if process.shards:
-        _join(outputs, asked, process, ids)
+        _join(outputs, asked, process, frames)
         return
     if process.rank:
         _wait(record, process)
         return
     earlier, left = _record_of(folder), list(_left(folder))
     _check_foreign(outputs, left)
+    if earlier and tars and not overwrite:  # a tar is known by its number, not by the frames in it
+        _check_frames(record, earlier, frames)
     if earlier:
         remove_left(folder, deep=True)
     if earlier and overwrite:
         replace_file(record, json.dumps({**earlier, "run": ""}).encode())  # nobody begins before the rest is gone
         _clear(folder, left)
-    written = {"format": FORMAT, "run": process.run, "processes": process.size, "asked": asked}
+    written = {"format": FORMAT, "run": process.run, "processes": process.size, "asked": asked, "frames": frames}
     replace_file(record, json.dumps(written, indent=1, ensure_ascii=False).encode())
 
 
-def _join(outputs: Outputs, asked: Options, process: Process, ids: Sequence[str]) -> None:
+def _join(outputs: Outputs, asked: Options, process: Process, frames: Options) -> None:
     """Begins the run of which a shard is a part, or takes part in the one that another shard has begun."""
     folder, record = outputs.folder, outputs.folder / PREDICTED
-    listed = {"count": len(ids), "sha256": hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()}
     if not record.is_file():
         _check_foreign(outputs, [])
-        written = {"format": FORMAT, "run": "", "processes": process.size, "asked": asked, "frames": listed}
+        written = {"format": FORMAT, "run": "", "processes": process.size, "asked": asked, "frames": frames}
         place_new(record, json.dumps(written, indent=1, ensure_ascii=False).encode())
     _check_same(record, asked)
-    if (found := _record_of(folder).get("frames")) != listed:
-        raise ConfigError(
-            f"{record}: the shards before listed other frames ({found}), found {listed}: have inputs been added, "
-            "removed or renamed since? Put them back, or choose another --out"
-        )
+    _check_frames(record, _record_of(folder), frames)
     if (folder / PROGRESS / f"{process.rank}.jsonl").is_file():  # it was killed
         remove_left(folder, deep=True)
+
+
+def _check_frames(record: Path, earlier: Options, frames: Options) -> None:
+    """Whether frames, and the tars that they go into, are those that were listed before."""
+    if (found := earlier.get("frames")) != frames:
+        raise ConfigError(
+            f"{record}: other frames, or other tars of them, were listed before ({found}), found {frames}: have inputs "
+            "been added, removed, renamed or packed anew since? Put them back, or choose another --out"
+        )
 
 
 def _check_foreign(outputs: Outputs, left: Collection[Path]) -> None:

@@ -102,11 +102,13 @@ def main(arguments: argparse.Namespace) -> int:
             print("It is to look at; --save ids writes the class ids.")
         return 0
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    begin(outputs, asked, process, source.ids, overwrite=arguments.overwrite)
+    units = units_of(source, arguments.tar) if outputs.tar else []
+    sizes = [len(unit.frames) for unit in units]
+    begin(outputs, asked, process, source.ids, overwrite=arguments.overwrite, tars=sizes)
     progress = Progress(out, process)
     try:
         if outputs.tar:
-            _write_tars(outputs, units_of(source, arguments.tar), results, progress, process)
+            _write_tars(outputs, units, results, progress, process)
         else:
             _write_all(outputs, source, results, progress, process)
     except (KeyboardInterrupt, Exception):

@@ -76,6 +76,9 @@ def write_index(outputs: Outputs, progress: Progress, units: Sequence[Unit]) -> 
         shards = [Shard(**told[unit.name]) for unit in units]
     except TypeError as error:
         raise ValueError(f"{progress.path.parent}: a note of a tar that tells nothing of it ({error})") from error
+    for unit, shard in zip(units, shards, strict=True):
+        if shard.samples != len(unit.frames):
+            raise ValueError(f"{outputs.folder / unit.name} has {shard.samples} frames, expected {len(unit.frames)}")
     encodings = {head: _of_head(encoding, head) for head, encoding in outputs.encodings.items()}
     lines = [f"{x.sha256}  {x.name}\n{x.index_sha256}  {index_name(x.name)}\n" for x in shards]
     replace_file(outputs.folder / CHECKSUMS, "".join(lines).encode())

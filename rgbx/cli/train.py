@@ -27,6 +27,7 @@ from rgbx.cli.init import next_inputs, write_plan
 from rgbx.configure.planner import time_text
 from rgbx.datasets import FolderDataset
 from rgbx.evaluate.metric import headlines
+from rgbx.maps.files import replace_file
 from rgbx.models.folder import find_checkpoint
 from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.tasks import Embedding
@@ -42,6 +43,7 @@ OLD_ADDRESSES = (
     "processes that torchrun starts again (--max-restarts) may look for each other at the addresses of those that "
     f"died, and fail once more: start it as {OWN_STORE} torchrun ..."
 )
+RUN_ID = "torchrun.id"  # in a work directory: the run of torchrun that began last
 ONCE_MORE = "Interrupted before the first epoch was saved: start again with the same command."
 
 
@@ -79,6 +81,8 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
             if arguments.overwrite and not config.get("resume") and runner.rank == 0:
                 for path in checkpoints_in(config.work_dir):  # only now that the new run can begin
                     path.unlink()
+            if runner.rank == 0 and _run_id():
+                replace_file(Path(config.work_dir, RUN_ID), _run_id().encode())
             _train(runner, warnings)
         finish_together()
         if runner.rank == 0 and checkpoints_in(config.work_dir):
@@ -234,8 +238,8 @@ def configure(config: Config, arguments: argparse.Namespace) -> None:
         ConfigError: arguments that contradict each other.
     """
     use_launcher(config, arguments)
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and arguments.resume is None:
-        arguments.resume = "auto"  # torchrun has started the processes again, after one of them died
+    if _started_again(config.work_dir) and (arguments.resume is None or checkpoints_in(config.work_dir)):
+        arguments.resume = "auto"  # also where the first start went on from a file, which is older than these
     _refuse_begun(config, arguments)
     if arguments.device is not None:
         find_device(arguments.device)
@@ -258,6 +262,24 @@ def configure(config: Config, arguments: argparse.Namespace) -> None:
     if arguments.log:
         stem = Path(arguments.config).stem
         add_trackers(config, arguments.log, Path(config.work_dir).resolve().name if stem == Path(CONFIG).stem else stem)
+
+
+def _started_again(work_dir: str) -> bool:
+    """Whether torchrun has started the processes again, after one of them died.
+
+    It counts that where the process died, and not on other nodes, whose processes it starts again, too; there the run's
+    name tells, which the first process notes when it begins.
+    """
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        return True
+    note = Path(work_dir, RUN_ID)
+    return bool(_run_id()) and note.is_file() and note.read_text(errors="replace") == _run_id()
+
+
+def _run_id() -> str:
+    """The name of a run of torchrun, which all of its nodes share; "" where it has none."""
+    found = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return "" if found == "none" else found
 
 
 def _refuse_begun(config: Config, arguments: argparse.Namespace) -> None:

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 import rgbx
 from rgbx._processes import process_count
 from rgbx._types import Batch
-from rgbx.datasets import DenseDataset, EveryKth
+from rgbx.datasets import CachedFrames, DenseDataset, EveryKth
 from rgbx.datasets.files import FileDataset
+from rgbx.datasets.shards import ShardedDataset
 from rgbx.train.changes import Flat, begins, flat_config
 from rgbx.train.distributed import finish_together
 
@@ -84,6 +85,8 @@ def _checkpoint(path: Path) -> str:
 def data_statements(datasets: Mapping[str, Dataset[Batch]]) -> Flat:
     """What datasets are made of, wherever they lie: their lengths, and names and file sizes of up to 256 samples each.
 
+    Of shards it is the digest of all that the manifest says of them.
+
     Args:
         datasets: by the names of their loaders.
     """
@@ -93,13 +96,23 @@ def data_statements(datasets: Mapping[str, Dataset[Batch]]) -> Flat:
 def _statements(dataset: Dataset[Batch]) -> Iterator[tuple[str, str]]:
     total: int = len(dataset)  # type: ignore[arg-type]
     yield "number of samples", str(total)
-    base, every = (dataset.dataset, dataset.every) if isinstance(dataset, EveryKth) else (dataset, 1)
-    if not isinstance(base, DenseDataset):
+    first, every = 0, 1
+    while isinstance(dataset, (CachedFrames, EveryKth)):
+        if isinstance(dataset, EveryKth):
+            first, every = dataset.first + first * dataset.every, every * dataset.every
+        dataset = dataset.dataset
+    yield "part", f"from sample {first}, every {every}"
+    if isinstance(dataset, ShardedDataset):
+        told = "".join(f"{shard.sha256} {shard.name}\n" for shard in dataset.packed.shards)
+        yield "shards", f"{len(dataset.packed.shards)} of digest {hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        return
+    if not isinstance(dataset, DenseDataset):
         return
     count = min(MOST_SAMPLES, total)
     for number in range(count):
-        index = number * total // count
-        yield f"sample {index}", ", ".join([base.name_of(index * every), *_sizes(base, index * every)])
+        position = number * total // count
+        index = first + every * position
+        yield f"sample {position}", ", ".join([dataset.name_of(index), *_sizes(dataset, index)])
 
 
 def _sizes(dataset: DenseDataset, index: int) -> Iterator[str]:

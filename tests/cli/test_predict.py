@@ -422,7 +422,7 @@ def test_shards_run_in_any_order(run, root, tmp_path, monkeypatch, capsys):
         assert run(*words, "--shard", *asked.split()) == 2
         assert message in capsys.readouterr().err
     (tmp_path / "rgb/d.png").rename(tmp_path / "rgb/e.png")
-    assert run(*words, "--shard", "1/3") == 2 and "listed other frames ({'count': 4" in capsys.readouterr().err
+    assert run(*words, "--shard", "1/3") == 2 and "other tars of them, were listed before ({'count': 4" in capsys.readouterr().err
     (tmp_path / "rgb/e.png").rename(tmp_path / "rgb/d.png")
     assert run(*words, "--shard", "1/3") == 0 and not (out / "areas.json").exists()
     assert run(*words, "--shard", "1/3") == 0 and "all 2 frames were there already" in capsys.readouterr().out
@@ -528,6 +528,10 @@ def test_shards_to_shards(run, packed, tmp_path, monkeypatch, capsys):
     assert [shard.samples for shard in read_manifest(tmp_path / "three")["predictions"].shards] == [3, 3, 1]
     assert run(data, *kinds, "--tar", "4", "--overwrite", out="three") == 0
     assert len(files_in(tmp_path / "three")) == 2 * 2 + 2
+    shutil.rmtree(shards)
+    write_shards(tmp_path / "shards", {"test": build_dataset(tmp_path / "data", "test")}, "data", shard_mb=1)
+    assert run(shards, *kinds, "--tar", "--resume", out="whole") == 2 and "other tars" in capsys.readouterr().err
+    assert run(shards, *kinds, "--tar", "--shard", "1/2") == 2 and "other tars of them" in capsys.readouterr().err
     assert run(data, *kinds, "--tar", "--gallery", out="none") == 2 and "--gallery is of" in capsys.readouterr().err
 
 

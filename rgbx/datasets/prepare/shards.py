@@ -13,6 +13,7 @@ import numpy as np
 
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import dataset_fingerprint
+from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.frames import ids_of
 from rgbx.datasets.prepare.notes import read_notes
 from rgbx.datasets.prepare.output import Content, Job, Preparation, Summary, write_preparation
@@ -64,10 +65,12 @@ def write_shards(
         What was written, of all splits together.
 
     Raises:
-        FileExistsError: see `write_preparation`; also further shards of an earlier run.
+        FileExistsError: see `write_preparation`; also further shards of an earlier run, or a folder of another layout.
         OSError, ValueError: see `write_preparation` and `Packer.pack`.
     """
     folder = Path(folder)
+    if (folder / DECLARATION).exists() or (folder.is_dir() and folder.resolve() == Path(source).resolve()):
+        raise FileExistsError(f"{folder} is a dataset's own folder, which shards would make ambiguous: use another one")
     splits = read_manifest(folder) if (folder / MANIFEST).exists() else {}
     done = Summary(0, 0)
     for names, dataset in datasets.items():
