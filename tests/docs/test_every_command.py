@@ -40,6 +40,7 @@ NAMED = {
     r"rgbx prepare nyudv2 .*": "tests/datasets/prepare/test_nyudv2.py::test_lists_hold_the_published_frames",
     r"rgbx prepare cityscapes .*": "tests/datasets/prepare/test_cityscapes.py::test_read_back",
     r"rgbx prepare mfnet .*": "tests/cli/test_prepare.py::test_checksums_are_those_of_the_files",
+    r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx test configs/nyudv2/asymfusion_r101.*": (
         "tests/cli/test_config.py::test_the_authors_recipe_is_what_the_authors_published"
     ),
