@@ -7,7 +7,7 @@ forward and once backward, whatever the modalities are, by the collectives of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, distributed, nn
@@ -27,6 +27,9 @@ class SynchronisedNorm(_BatchNorm):
         x: Tensor,  # [N, C, ...]
     ) -> Tensor:
         return normalise_together(x, [self]) if are_together([self]) else super().forward(x)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _blank, (type(self).__bases__[1],), self.__dict__  # as no module has the class
 
 
 def synchronise_norms(module: nn.Module) -> None:
@@ -52,6 +55,11 @@ def _synchronised(kind: type) -> type:
     return _KINDS[kind]
 
 
+def _blank(kind: type) -> SynchronisedNorm:
+    made: SynchronisedNorm = object.__new__(_synchronised(kind))
+    return made
+
+
 def _has_activation(norm: nn.Module) -> bool:
     """Whether it is timm's batch norm, with dropout and an activation after it."""
     return all(isinstance(getattr(norm, name, None), nn.Module) for name in ("drop", "act"))
@@ -69,21 +77,16 @@ def normalise_together(
 ) -> Tensor:
     """Batch norm of a stack, each part by its own norm, with the statistics of all processes' batches.
 
-    All processes must call it alike, with the same norms, and go backward through it alike; N may differ.
+    All processes must call it alike, with the same norms, and go backward through it alike; N may differ, and is not 0.
 
     Args:
         x: the stack.
         norms: M of them, equal but for parameters and statistics.
-
-    Raises:
-        ValueError: no process has a second value per channel.
     """
     first = norms[0]
     first._check_input_dim(x)
     parts = x.unflatten(0, (len(norms), -1))  # [M, N, C, ...]
     mean, variance, count = _statistics(parts)
-    if parts.numel() == mean.numel() and int(count) == 1:  # asked of a GPU only where it may be
-        raise ValueError(f"batch norm has one value per channel in {process_count()} processes; expected more than one")
     unbiased = variance * (count / (count - 1)).to(variance.dtype)
     for norm, own_mean, own_variance in zip(norms, mean, unbiased, strict=True):
         _track(norm, own_mean, own_variance)

@@ -77,13 +77,15 @@ class SharedLosses:
         if process_count() == 1:
             return dict(losses)
         found = self._reduced(losses)
-        if float(found[-1]):
+        values = found.tolist()  # the one wait for the device
+        if values[-1]:
             told = [name for names in all_gather_object(list(losses)) for name in names]
             self._names = list(dict.fromkeys([*self._names, *told]))
             found = self._reduced(losses)
-        totals, counts = found[:-1].unflatten(0, (2, -1))
-        everyones = zip(self._names, totals, counts.tolist(), strict=True)
-        return {name: total / count for name, total, count in everyones if count}
+            values = found.tolist()
+        count = len(self._names)
+        everyones = zip(self._names, found[:count], values[count : 2 * count], strict=True)
+        return {name: total / number for name, total, number in everyones if number}
 
     def _reduced(
         self,

@@ -422,7 +422,10 @@ def test_shards_run_in_any_order(run, root, tmp_path, monkeypatch, capsys):
         assert run(*words, "--shard", *asked.split()) == 2
         assert message in capsys.readouterr().err
     (tmp_path / "rgb/d.png").rename(tmp_path / "rgb/e.png")
-    assert run(*words, "--shard", "1/3") == 2 and "other tars of them, were listed before ({'count': 4" in capsys.readouterr().err
+    assert (
+        run(*words, "--shard", "1/3") == 2
+        and "other tars of them, were listed before ({'count': 4" in capsys.readouterr().err
+    )
     (tmp_path / "rgb/e.png").rename(tmp_path / "rgb/d.png")
     assert run(*words, "--shard", "1/3") == 0 and not (out / "areas.json").exists()
     assert run(*words, "--shard", "1/3") == 0 and "all 2 frames were there already" in capsys.readouterr().out

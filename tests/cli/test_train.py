@@ -396,6 +396,7 @@ def test_a_full_disk_ends_in_a_sentence(write_config, work_dir, tmp_path, capsys
 
 def leave_group(arguments, errors):
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which is ignored where the tests run under nohup
     leave(arguments, errors)
 
 

@@ -40,13 +40,13 @@ NAMED = {
     r"rgbx prepare nyudv2 .*": "tests/datasets/prepare/test_nyudv2.py::test_lists_hold_the_published_frames",
     r"rgbx prepare cityscapes .*": "tests/datasets/prepare/test_cityscapes.py::test_read_back",
     r"rgbx prepare mfnet .*": "tests/cli/test_prepare.py::test_checksums_are_those_of_the_files",
-    r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx test configs/nyudv2/asymfusion_r101.*": (
         "tests/cli/test_config.py::test_the_authors_recipe_is_what_the_authors_published"
     ),
     r"(TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 )?torchrun --nnodes .* rgbx train .*": (
         "tests/cli/test_elastic.py::test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node"
     ),
+    r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx predict .* --tar .*": "tests/cli/test_predict.py::test_shards_to_shards",
     r"rgbx predict .* --shard [^-]*": "tests/cli/test_predict.py::test_a_shard_that_was_killed_runs_again",
     r"rgbx test .* --shard .*": "tests/cli/test_evaluate.py::test_shards_in_any_order_and_after_a_kill",

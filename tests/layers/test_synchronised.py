@@ -1,6 +1,8 @@
 """Batch norm over the batches of several processes: that of torch on the joined batch, told in one collective."""
 
 import copy
+import io
+import pickle
 from unittest.mock import patch
 
 import pytest
@@ -227,3 +229,15 @@ def test_what_cannot_be_synchronised_is_left_alone():
     synchronise_norms(norm)
     synchronise_norms(norm)
     assert torch.equal(norm(torch.ones(2, 2, 1, 1)), expected) and isinstance(norm, nn.BatchNorm2d)
+
+
+def test_a_synchronised_network_is_copied_pickled_and_saved_whole():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), timm.layers.BatchNormAct2d(4))
+    synchronise_norms(network)
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    x = torch.rand(2, 3, 5, 5)
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network)), torch.load(file, weights_only=False)):
+        assert [type(module) for module in other] == [type(module) for module in network]
+        assert torch.equal(other.eval()(x), network.eval()(x))

@@ -11,6 +11,7 @@ import numpy as np
 from rgbx._text import nearest
 from rgbx.datasets.listing import Holdout, holdout_positions
 from rgbx.datasets.sample import DenseDataset, Sample, Transforms
+from rgbx.datasets.shards.archive import Record
 from rgbx.datasets.shards.manifest import read_manifest, split_of
 from rgbx.datasets.shards.packing import Unpacker
 from rgbx.datasets.shards.reader import ShardReader
@@ -109,6 +110,16 @@ class ShardedDataset(DenseDataset):
         if missing := [name for name in self.modalities if name not in sample]:
             raise ValueError(f"{self.root}: sample {sample['sample_id']!r} has no member for {missing}")
         return sample
+
+    @property
+    def repacks(self) -> bool:
+        """Whether samples can be packed anew as they are: all that was packed of each is asked for."""
+        return self.modalities == tuple(self.packed.encodings) and self.targets == tuple(self.packed.targets)
+
+    def packed_sample(self, index: int) -> tuple[Record, dict[str, bytes]]:
+        """A sample's record and its members by their endings, as they are in the shard."""
+        record, files, _ = self.reader.members(self.position(index))
+        return record, files
 
     def read_alone(self, index: int, name: str) -> Sample:
         """One map of a sample, or its label, with its masks; the others are not decoded. Nothing where it has none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from rgbx.maps.files import replace_file
 
 MANIFEST = "shards.json"
 FORMAT = "rgbx-shards/1"
+TOLD = ("classes", "palette", "ignore_index", "modalities", "targets", "maps", "clips", "stored")  # of a metainfo
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_MOST = 1 << 40  # samples or bytes of a shard
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class ShardSplit:
             KeyError, TypeError, ValueError: anything else.
         """
         found = {item.name: told[item.name] for item in fields(cls) if item.name not in ("encodings", "label")}
+        for name, is_right in _RIGHT.items():
+            if not is_right(found[name]):
+                raise ValueError(f"{name}: found {reprlib.repr(found[name])}")
         encodings = {}
         for name, item in told["maps"].items():
             encodings[name] = Encoding.of_dict(MapSpec(**item["spec"]), item["encoding"])
@@ -97,7 +102,28 @@ class ShardSplit:
         label_options: dict[str, Any] = {name: _tuples(value) for name, value in (told["label"] or {}).items()}
         label = None if told["label"] is None else LabelEncoding(**label_options)
         found["shards"] = tuple(_shard(item) for item in told["shards"])
+        names = [shard.name for shard in found["shards"]]
+        if len(set(names)) != len(names):
+            raise ValueError("shards: one is named twice")
+        if unknown := {*found["targets"], *(found["own"] or ()), *found["clips"]} - set(encodings):
+            raise ValueError(f"targets, own, clips: {sorted(unknown)} are not among the maps {list(encodings)}")
         return cls(**found, encodings=encodings, label=label)
+
+
+def _are(kind: type, values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+_RIGHT: dict[str, Callable[[Any], bool]] = {  # what a field of a split may hold
+    "made_of": lambda x: isinstance(x, str),
+    "own": lambda x: x is None or _are(str, x),
+    "classes": lambda x: _are(str, x),
+    "palette": lambda x: isinstance(x, list) and all(_are(int, colour) and len(colour) == 3 for colour in x),
+    "targets": lambda x: _are(str, x),
+    "written": lambda x: x is None or (_are(int, x) or (_are(list, x) and all(_are(int, y) for y in x))),
+    "more": lambda x: isinstance(x, dict) and not x.keys() & set(TOLD),
+    "clips": lambda x: isinstance(x, dict) and all(type(count) is int and 0 < count < _MOST for count in x.values()),
+}
 
 
 def _given(label: LabelEncoding) -> dict[str, Any]:
@@ -110,7 +136,7 @@ def _tuples(value: object) -> object:
 
 def _shard(told: Options) -> Shard:
     shard = Shard(**told)
-    whole = all(type(count) is int and count >= 0 for count in (shard.samples, shard.bytes))
+    whole = all(type(count) is int and 0 <= count < _MOST for count in (shard.samples, shard.bytes))
     digests = all(_DIGEST.fullmatch(digest) for digest in (shard.sha256, shard.index_sha256))
     if not whole or not digests or not shard.name.endswith(".tar") or inside(".", shard.name, "name") != shard.name:
         raise ValueError(f"shards: {reprlib.repr(told)} is no shard")
@@ -131,7 +157,8 @@ def read_manifest(store: Store | str | Path) -> dict[str, ShardSplit]:
         data = files.read(MANIFEST, 0, TEXT_LIMIT)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{where}: no such file; `rgbx prepare shards` writes it last, so an interrupted run is to be repeated"
+            f"{where}: no such file; is this a folder of shards? `rgbx prepare shards` writes it last, so that an "
+            "interrupted packing has none: repeat it"
         ) from None
     try:
         told = json.loads(data)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ from rgbx.datasets.files import FileDataset
 from rgbx.datasets.frames import Frame
 from rgbx.datasets.sample import DenseDataset, Sample
 from rgbx.datasets.shards.archive import Record, key_of, sample_id_of
-from rgbx.datasets.shards.manifest import ShardSplit
+from rgbx.datasets.shards.manifest import TOLD, ShardSplit
 from rgbx.maps import MASKS, TIMES, Encoding, LabelEncoding
 from rgbx.maps.files import encode_png, read_image
 
 ENCODED, ARRAY = "encoded", "array"
-_TOLD = ("classes", "palette", "ignore_index", "modalities", "targets", "maps", "clips", "stored")  # of a metainfo
 _PLAIN = (FileDataset.read, FileDataset.read_frame)
 _ENDINGS = ("", *MASKS, TIMES)
 
@@ -42,12 +42,17 @@ class Packer:
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
         plain = issubclass(kind, FileDataset) and (kind.read, kind.read_frame) == _PLAIN
+        self._packed: Any = (
+            dataset if getattr(dataset, "repacks", False) else None
+        )  # shards, whose samples are handed on
         self._plain = plain and all(_is_told(item) for item in self._encodings.values())  # a map in each file
 
     @property
     def split(self) -> ShardSplit:
         """What the manifest says of the dataset, without shards."""
         dataset, meta = self.dataset, self.dataset.metainfo
+        if self._packed is not None:
+            return replace(self._packed.packed, shards=())
         told = {name: self._encoding_of(name) for name in dataset.modalities}
         stored = meta.get("stored")
         label = None if self._files is None else self._files.label
@@ -60,7 +65,7 @@ class Packer:
             targets=[name for name in dataset.targets if name in dataset.modalities],
             label=label if type(label) is LabelEncoding else None,
             written=_written(dataset),
-            more={name: value for name, value in meta.items() if name not in _TOLD},
+            more={name: value for name, value in meta.items() if name not in TOLD},
             clips=dataset.clip_lengths,
         )
 
@@ -70,6 +75,9 @@ class Packer:
         Raises:
             OSError, ValueError: see `DenseDataset.read`, or what no shard can hold; names the sample.
         """
+        if self._packed is not None:
+            found: tuple[Record, dict[str, bytes]] = self._packed.packed_sample(index)
+            return found
         frame = None if self._files is None else self._files.frames[index]
         if self._plain and frame is not None:
             files = self._copies(frame)
@@ -80,6 +88,8 @@ class Packer:
 
     def sources(self, index: int) -> Iterator[Path]:
         """The files that a sample is made of; of a dataset that does not list them it is read for that."""
+        if self._packed is not None:
+            return
         if self._files is None:
             found = (Path(path) for path in self.dataset.read(index)["paths"].values() if path)
             yield from (path for path in found if path.is_file())

@@ -145,3 +145,26 @@ def test_workers_end_with_the_one_that_started_them(root, tmp_path):
         os.close(writing)
         assert lines.read() == ""  # when all who could write have ended
     assert len(workers) == 2
+
+
+def test_shards_of_another_size_have_the_same_members(root, tmp_path):
+    """Packed into one shard, and from there into shards as they were: the same bytes as packed at once."""
+    pack(root, tmp_path / "small")
+    small = ShardedDataset(tmp_path / "small")
+    write_shards(tmp_path / "large", {"train": small}, tmp_path / "small", shard_mb=100)
+    large = ShardedDataset(tmp_path / "large")
+    assert len(large.packed.shards) == 1 < len(small.packed.shards)
+    write_shards(tmp_path / "again", {"train": large}, tmp_path / "large", shard_mb=0.01)
+    tars = [name for name in tree(tmp_path / "small") if name.endswith((".tar", ".idx")) or name == "shards.json"]
+    assert all(tree(tmp_path / "again")[name] == tree(tmp_path / "small")[name] for name in tars)
+
+
+def test_a_folder_of_another_layout_is_left_alone(root, tmp_path):
+    before = tree(root)
+    with pytest.raises(FileExistsError, match="is a dataset's own folder, which shards would make ambiguous"):
+        pack(root, root)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/dataset.toml").touch()
+    with pytest.raises(FileExistsError, match="other is a dataset's own folder"):
+        pack(root, tmp_path / "other")
+    assert tree(root) == before

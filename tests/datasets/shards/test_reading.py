@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -208,3 +209,31 @@ def test_the_doctor_and_results_take_members_for_no_files(shards):
     diagnosis = diagnose({"train": lambda: dataset}, samples=4, seed=0)
     assert not [item for item in diagnosis.findings if item.check in ("files", "open", "read")]
     assert file_sizes({"paths": {"rgb": [dataset[0]["paths"]["rgb"]]}}, 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "lie", "message"),
+    [
+        ("classes", 3, "classes: found 3"),
+        ("palette", [[1]], r"palette: found \[\[1\]\]"),
+        ("own", 5, "own: found 5"),
+        ("more", {"classes": ["x"]}, "more: found"),
+        ("clips", {"rgb": 0}, "clips: found"),
+        ("written", "x", "written: found 'x'"),
+        ("targets", "rgb", "targets: found 'rgb'"),
+        ("targets", ["none"], r"targets, own, clips: \['none'\] are not among the maps"),
+        ("samples", 2**70, "is no shard"),
+        ("shards", "twice", "one is named twice"),
+    ],
+)
+def test_a_manifest_that_lies_is_refused(copy, field, lie, message):
+    path = copy / "shards.json"
+    told = json.loads(path.read_text())
+    split = told["splits"]["train"]
+    if field == "samples":
+        split["shards"][0][field] = lie
+    else:
+        split[field] = split[field] * 2 if lie == "twice" else lie
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=rf"copy/shards.json: expected a manifest of the format .*{message}"):
+        ShardedDataset(copy)
