@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/shards.py [--frames N] [--rounds N] [--views N] [--json FILE]
 
 Frames are drawn: colours, depth in millimetres and labels of 480 × 640 pixels as PNG, in a folder with a
-`dataset.toml`, and the same packed by `rgbx prepare shards`. Each measurement reads all samples once in a random order of its own kind
-(files: any; shards: that of an epoch), in so many processes of one thread, which begin together; kinds and numbers of
-processes take turns, and medians are printed. What lies in the system's cache is dropped before each, as far as
-`posix_fadvise` does.
+`dataset.toml`, and the same packed by `rgbx prepare shards`. Each measurement reads all samples once in a random order
+of its own kind (files: any; shards: that of an epoch), in so many processes of one thread that begin together; kinds
+and numbers of processes take turns, and medians are printed. What lies in the system's cache is dropped before each,
+as far as `posix_fadvise` does.
 
 `--views` makes a manifest of so many samples in shards of 1,000, and measures what a process needs to open it and to
 draw the order of an epoch.
