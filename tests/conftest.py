@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import sys
 import tarfile
 import tempfile
@@ -56,7 +57,9 @@ def ray_cluster() -> Iterator[None]:
     """A cluster of Ray on this machine, with two CPUs; what uses Ray in this process uses it."""
     ray = pytest.importorskip("ray")
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    known = signal.getsignal(signal.SIGTERM)
     ray.init(num_cpus=2, object_store_memory=100 * 2**20, **quiet)
+    signal.signal(signal.SIGTERM, known)  # which Ray has taken, also for the tests that come after
     yield
     ray.shutdown()
 

@@ -658,7 +658,7 @@ def enter_progress(folder, file):
     try:
         check_resumed(out, predicted_seeds()["out/predict.json"]["asked"], resume=True)
         assert all(isinstance(name, str) for name in Progress(out, alone).done())
-        begin(Outputs(out, {}, (), {}), {}, alone, overwrite=True)
+        begin(Outputs(out, {}, (), {}), {}, alone, [], overwrite=True)
     finally:
         write_values(predicted_seeds, folder)
 

@@ -292,7 +292,7 @@ def test_what_has_no_branches_says_it_by_its_model(tmp_path):
 
 def test_the_command_says_it(capsys):
     class Alone:
-        rank, told = 0, ""
+        leads, told = True, ""
 
     for model, way in ((made(), "hallucinating what they would show"), (small("classes"), "predicting without")):
         _tell(model, ["depth"], Alone, Alone)
