@@ -272,6 +272,8 @@ def _started_again(work_dir: str) -> bool:
     """
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
         return True
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
+        return False  # whoever gives the name again has started it by hand
     note = Path(work_dir, RUN_ID)
     return bool(_run_id()) and note.is_file() and note.read_text(errors="replace") == _run_id()
 

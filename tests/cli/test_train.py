@@ -21,7 +21,7 @@ from rgbx._digest import fault_of
 from rgbx._runs import checkpoints_in
 from rgbx.backbones._timm import timm
 from rgbx.cli.arguments import build_parser
-from rgbx.cli.train import _uses, main, resume_hint
+from rgbx.cli.train import _started_again, _uses, main, resume_hint
 from rgbx.train.runner import Runner
 
 
@@ -519,3 +519,23 @@ def test_an_interrupted_run_is_not_taken_for_the_one_before(write_config, work_d
     error = capsys.readouterr().err
     assert "start again with the same command" in error and "epoch_12" not in error
     assert not (work_dir / "epoch_12.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "restarts", "count", "again"),
+    [
+        ("night 3", "3", "0", True),  # on the node where nobody died
+        ("night 4", "3", "0", False),
+        ("none", "3", "0", False),
+        ("night 3", "0", "0", False),  # started by hand
+        ("night 4", "3", "1", True),
+    ],
+)
+def test_a_node_knows_that_torchrun_starts_it_again(tmp_path, monkeypatch, run, restarts, count, again):
+    """torchrun counts a restart where a process died alone; the others know the run by its name."""
+    told = {"RUN_ID": run, "MAX_RESTARTS": restarts, "RESTART_COUNT": count}
+    for name, value in told.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    assert _started_again(str(tmp_path)) == (count != "0")
+    (tmp_path / "torchrun.id").write_text("night 3")
+    assert _started_again(str(tmp_path)) == again
