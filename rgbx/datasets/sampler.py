@@ -7,6 +7,7 @@ some libraries and changes with the number of workers. Here the seed travels wit
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sized
 
@@ -14,6 +15,7 @@ import numpy as np
 from torch import distributed
 from torch.utils.data import Sampler
 
+from rgbx._processes import process_count
 from rgbx.datasets.sample import SampleKey
 
 _BLOCK = 4096
@@ -57,18 +59,31 @@ class EpochSampler(Sampler[SampleKey]):
         """
         self.epoch, self._done = int(epoch), int(done)
 
+    def order_digest(self) -> str:
+        """Tells the epoch's order from another; "" where only the number of samples, seed and epoch decide on it."""
+        if not self.shuffle or not hasattr(self.dataset, "epoch_order"):
+            return ""
+        return hashlib.sha256(self._order(self._sequences()[0]).tobytes()).hexdigest()
+
+    def _sequences(self) -> list[np.random.SeedSequence]:
+        """Of this epoch: that of the order, and that of augmentations."""
+        return np.random.SeedSequence((self.seed, self.epoch)).spawn(2)
+
+    def _order(self, sequence: np.random.SeedSequence) -> np.ndarray:
+        return shuffled(self.dataset, np.random.default_rng(sequence))
+
     def __len__(self) -> int:
         count = len(self.dataset)
         spare = 0 if self.pad else self.rank
         return math.ceil((count - spare) / self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        order_sequence, augmentation_sequence = np.random.SeedSequence((self.seed, self.epoch)).spawn(2)
+        order_sequence, augmentation_sequence = self._sequences()
         seed = int(augmentation_sequence.generate_state(1, np.uint64)[0])
         count = len(self.dataset)
         order = np.arange(count)
         if self.shuffle:
-            order = shuffled(self.dataset, np.random.default_rng(order_sequence))
+            order = self._order(order_sequence)
         rest = max(0, count - self._done)
         if self.pad:
             rest = math.ceil(rest / self.world_size) * self.world_size
@@ -88,9 +103,8 @@ def shuffled(dataset: Sized, rng: np.random.Generator) -> np.ndarray:
 
 def _place() -> tuple[int, int]:
     """Rank of this process and number of processes."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
+    count = process_count()
+    return (distributed.get_rank(), count) if count > 1 else (0, 1)
 
 
 def _shared_seed(world_size: int) -> int:

@@ -1,6 +1,6 @@
 """What jobs that share one evaluation have counted, in files that the last of them puts together.
 
-A folder holds `shards.json`, what is evaluated, and for each job a folder with a file for every `PART` of its images
+A folder holds `counts.json`, what is evaluated, and for each job a folder with a file for every `PART` of its images
 and every subset of modalities, written whole when they are counted. Counts are kept image by image and put back into
 the dataset's order, so the scores of all are, to the bit, those of one process that did it alone. The files are JSON of
 plain values, arrays as base64: nothing in them is run.
@@ -31,7 +31,7 @@ from rgbx.maps.files import replace_file
 from rgbx.models.recipe import refusing
 from rgbx.tasks import Counter
 
-FORMAT, RECORD = "rgbx-counts/1", "shards.json"
+FORMAT, RECORD = "rgbx-counts/1", "counts.json"
 PART = 256  # images, of which so many are at most counted again after a kill
 MOST_BYTES = 2**28  # of a part
 _KINDS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")

@@ -8,16 +8,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from rgbx._text import modality_title
-from rgbx._types import Batch
 from rgbx.datasets import DenseDataset, EveryKth
 from rgbx.datasets.sample import Sample, Transform
 from rgbx.evaluate.metric import Metrics
 from rgbx.evaluate.result import shown
 from rgbx.evaluate.result_form import Robustness
-from rgbx.evaluate.session import Session
+from rgbx.evaluate.session import Session, loader_like
 from rgbx.tasks import ENSEMBLE, Score
 from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
 
@@ -77,20 +76,6 @@ def damaged_dataset(dataset: Dataset[Sample], damage: Damage) -> Dataset[Sample]
 def _packing(transforms: Sequence[Transform]) -> int:
     """Where PackSample is; the end where there is none."""
     return next((i for i, item in enumerate(transforms) if isinstance(item, PackSample)), len(transforms))
-
-
-def loader_like(loader: DataLoader[Batch], dataset: Dataset[Sample]) -> DataLoader[Batch]:
-    """A loader with another's order, batches and workers, for a dataset of the same length."""
-    return DataLoader(
-        dataset,
-        batch_sampler=loader.batch_sampler,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-    )
 
 
 def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rgbx._protocol import Protocol as Rules
 from rgbx._types import Batch
 from rgbx.datasets import EpochSampler, EveryKth
+from rgbx.datasets.sample import Sample, SampleKey
 from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, gather_images, metrics_of
 from rgbx.evaluate.parts import Counts, Parts
 from rgbx.evaluate.result import titled
@@ -209,7 +210,9 @@ class Session:
             if done < parts.share(parts.number):
                 first = parts.number - 1 + done * parts.shards
                 share = EveryKth(self.whole_dataset, every * parts.shards, every * first)
-                parts.write(number, done, self._counts(_loader_of(share, self.loader), subset))
+                sampler = copy.copy(self.loader.sampler)
+                sampler.dataset = share
+                parts.write(number, done, self._counts(loader_like(self.loader, share, sampler), subset))
 
     def _counts(self, loader: DataLoader[Batch], subset: Subset) -> Iterator[Counts]:
         start = _now()
@@ -234,20 +237,26 @@ def speed_of(count: int, seconds: float, scoring: float) -> dict[str, float]:
     return {"images_per_second": count / seconds, "metric_share": scoring / seconds}
 
 
-def _loader_of(dataset: EveryKth, like: DataLoader[Batch]) -> DataLoader[Batch]:
-    """A loader of a part of a dataset, with another's batches and workers."""
-    sampler = copy.copy(like.sampler)
-    sampler.dataset = dataset  # type: ignore[attr-defined]
+def loader_like(
+    loader: DataLoader[Batch], dataset: Dataset[Sample], sampler: Sampler[SampleKey] | None = None
+) -> DataLoader[Batch]:
+    """A loader with another's batches and workers.
+
+    Args:
+        loader: the other.
+        dataset: what is loaded.
+        sampler: its order; None is for a dataset of the same length, in the very batches of the other.
+    """
+    order: dict[str, Any] = {"batch_size": loader.batch_size, "sampler": sampler}
     return DataLoader(
         dataset,
-        batch_size=like.batch_size,
-        sampler=sampler,
-        num_workers=like.num_workers,
-        collate_fn=like.collate_fn,
-        pin_memory=like.pin_memory,
-        worker_init_fn=like.worker_init_fn,
-        multiprocessing_context=like.multiprocessing_context,
-        generator=like.generator,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        **({"batch_sampler": loader.batch_sampler} if sampler is None else order),
     )
 
 

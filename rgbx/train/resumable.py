@@ -208,7 +208,14 @@ class ResumableRunner(mmengine.runner.Runner):
             return 0
         inside, done, self._inside = self._inside, self._batches_done(), None
         self._ahead = self.epoch, inside["samples"] - done * self._samples_of_step()
-        self.train_dataloader.sampler.set_epoch(self.epoch, done=inside["samples"])
+        sampler = self.train_dataloader.sampler
+        sampler.set_epoch(self.epoch, done=inside["samples"])
+        if inside.get("order", "") != sampler.order_digest():
+            raise ValueError(
+                f"the samples of epoch {self.epoch + 1} do not come in the order in which they did when its checkpoint "
+                "was saved: have shards been packed anew, or shuffle_buffer changed? Restore them, or resume from the "
+                "end of an epoch"
+            )
         processes, rank = inside["processes"], get_rank()
         if len(processes) == get_world_size():
             set_random_state(processes[rank]["random"], self.network.draws)
@@ -253,6 +260,7 @@ class ResumableRunner(mmengine.runner.Runner):
         inside = {
             "samples": batches * self._samples_of_step() + ahead * (epoch == self.epoch),
             "length": len(self.train_dataloader),
+            "order": self.train_dataloader.sampler.order_digest(),
             "processes": all_gather_object(own),
         }
         done = self.epoch * len(self.train_dataloader) + batches

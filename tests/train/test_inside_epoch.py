@@ -135,6 +135,18 @@ def test_what_is_kept_and_what_is_refused(make_runner, tmp_path):
         runner.train()
 
 
+def test_another_order_than_that_of_the_epoch_under_way_is_refused(make_runner, monkeypatch):
+    """As of shards that were packed anew: what is left of the epoch would repeat samples and leave others out."""
+    monkeypatch.setattr(Halves, "epoch_order", lambda self, rng: np.arange(len(self))[::-1], raising=False)
+    seen = run(make_runner, "straight", Events(), default_hooks=saving())
+    before = run(make_runner, "stopped", Events(step=3), default_hooks=saving())
+    with monkeypatch.context() as patch:
+        patch.setattr(Halves, "epoch_order", lambda self, rng: np.arange(len(self)))
+        with pytest.raises(ValueError, match="epoch 1 do not come in the order in which they did .* packed anew"):
+            run(make_runner, "stopped", Events(), resume=True, default_hooks=saving())
+    assert before + run(make_runner, "stopped", Events(), resume=True, default_hooks=saving()) == seen
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 2), (3, 1)])
 @pytest.mark.parametrize("length", [12, 13])
 def test_another_number_of_processes_keeps_the_global_order(before, after, length):

@@ -82,7 +82,7 @@ class Record:
         """
         body, _, own = data.rpartition(_OWN_SUM)
         if own != f"{zlib.crc32(body)}}}".encode():
-            raise ValueError(f"{where}: damaged: the CRC-32 of this record is {zlib.crc32(body)}, found {own[:12]!r}")
+            raise ValueError(f"{where}: damaged, or another shard than the manifest's: no record of the right CRC-32")
         told: Any = json.loads(body + b"}")
         return cls(told["sample_id"], told["values"], told["held"], told["crc32"])
 
