@@ -142,7 +142,7 @@ def test_another_order_than_that_of_the_epoch_under_way_is_refused(make_runner, 
     before = run(make_runner, "stopped", Events(step=3), default_hooks=saving())
     with monkeypatch.context() as patch:
         patch.setattr(Halves, "epoch_order", lambda self, rng: np.arange(len(self)))
-        with pytest.raises(ValueError, match="epoch 1 do not come in the order in which they did .* packed anew"):
+        with pytest.raises(ValueError, match=r"epoch 1 do not come in the order in which they did .* packed anew"):
             run(make_runner, "stopped", Events(), resume=True, default_hooks=saving())
     assert before + run(make_runner, "stopped", Events(), resume=True, default_hooks=saving()) == seen
 
