@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
+from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
@@ -314,6 +316,7 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             stems=p["stems"],
             purification=build_purification(p["purification"]),
             hallucinate=build_hallucinate(p["hallucinate"]),
+            rgb=_rgb_scale(p) if pretrained else IMAGENET,
         )
     if pretrained:
         raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
@@ -332,6 +335,19 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
     check_options(options, taken, f"generator {name!r}")
     channels = sum(task.channels for task in tasks.values())
     return GENERATORS[name](StackLayout(modalities), channels, fusion=method, norm=p["norm"], **options)
+
+
+def _rgb_scale(p: Options) -> Scale:
+    """How a complete model normalises RGB, or would."""
+    own = ((p["ranges"] if p["normalization"] == "range" else p["statistics"]) or {}).get("rgb", {})
+    if "low" in own and "high" in own:
+        low, high = (np.broadcast_to(np.asarray(own[key], float) / 255, 3) for key in ("low", "high"))
+        mean, std = (low + high) / 2, (high - low) / 2
+    elif "mean" in own and "std" in own:
+        mean, std = (np.broadcast_to(np.asarray(own[key], float) / 255, 3) for key in ("mean", "std"))
+    else:
+        return IMAGENET
+    return Scale(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def multimodal_segmentor(*, pretrained: str | None = None, **parameters: Any) -> MultimodalModel:
