@@ -1,6 +1,7 @@
 """The first convolution refitted to another scale of RGB, and the ImageNet weights that packages hold."""
 
 import importlib.util
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -128,8 +129,10 @@ def test_statistics_of_real_frames(nyuv2_320x240):
     right = np.mean(found)
     assert right < 0.25  # 0.19; of RGB on the wrong scale 0.28
     found.clear()
-    order = list(network.blocks[3][1].state_dict())
-    swapped = network.blocks[3][2].state_dict()
-    network.blocks[3][1].load_state_dict({key: swapped[key] for key in order})  # one block in another's place
+    alike = defaultdict(list)
+    for key, tensor in network.state_dict().items():
+        alike[key.rpartition(".")[2], tensor.shape].append((key, tensor.clone()))
+    turned = {key: kind[i - 1][1] for kind in alike.values() for i, (key, _) in enumerate(kind)}
+    network.load_state_dict(turned)  # every layer in the place of the next that has its shape
     model(**run, mode="tensor")
-    assert np.mean(found) > 1.5 * right
+    assert np.mean(found) > 10 * right
