@@ -23,7 +23,7 @@ from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
-from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
+from rgbx.heads import DECODERS, ChannelSlice, build_decoder, find_decoder, output_stride
 from rgbx.layers import StackLayout, build_hallucinate, build_purification
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
@@ -169,7 +169,7 @@ def _complete_head(name: str, given: Options, generator: bool) -> dict[str, Any]
         return found
     decoder = _named(found["decoder"] or kind.decoder, f"decoder of head {name!r}", default=kind.decoder)
     if decoder["name"] in DECODERS:  # others are refused when it is built
-        parameters = inspect.signature(DECODERS[decoder["name"]]).parameters.values()
+        parameters = inspect.signature(find_decoder(decoder["name"])).parameters.values()
         known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         decoder = {**{key: value for key, value in known.items() if key not in ("norm", "stride")}, **decoder}
     return {**found, "decoder": decoder}
@@ -379,7 +379,7 @@ def segmentor_parameters(
 
     Args:
         num_classes: K.
-        decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
+        decoder: a name (``"light"``) or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
