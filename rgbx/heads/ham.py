@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ class LowRank(nn.Module):
         x: Tensor,  # [N, C, H, W], not negative
     ) -> Tensor:
         """Maps of rank R or less, [N, C, H, W]."""
-        with torch.autocast(x.device.type, enabled=False):  # quotients of sums of products
+        with _full_precision(x.device.type):  # quotients of sums of products
             values = x.float().flatten(2)  # [N, C, HW]
             bases = self.bases.float().expand(len(values), -1, -1)
             codes = (values.transpose(1, 2) @ bases).softmax(-1)  # [N, HW, R]
@@ -44,6 +45,11 @@ class LowRank(nn.Module):
                 bases = bases * (values @ codes) / (bases @ (codes.transpose(1, 2) @ codes) + EPSILON)
             codes = _codes(values, bases, codes)
             return (bases @ codes.transpose(1, 2)).view_as(x).to(x.dtype)
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """Without autocast, on devices that have it."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _codes(

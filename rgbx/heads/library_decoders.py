@@ -96,10 +96,11 @@ class SegFormerDecoder(LibraryDecoder):
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        """The library reads the grid off an image of four times its size, and a stage of no channels."""
-        height, width = features[0].shape[-2:]
-        image = features[0].new_empty(()).expand(1, 1, 4 * height, 4 * width)
-        return self.decoder([image, features[0][:, :0], *features])
+        """The library reads the grid off an image of four times its size; here it is the finest stage's."""
+        size = features[0].shape[-2:]
+        layers = zip(self.decoder.mlp_stage, reversed(features), strict=True)
+        same = [F.interpolate(layer(x), size=size, mode="bilinear", align_corners=False) for layer, x in layers]
+        return self.decoder.fuse_stage(torch.cat(same, dim=1))
 
 
 class UPerNetDecoder(LibraryDecoder):
