@@ -22,8 +22,8 @@ class LowRank(nn.Module):
     """Non-negative maps [N, C, H, W] as the product of C×R bases and R×HW codes that comes near them.
 
     Multiplicative updates of both in turn (Lee and Seung), six in training, seven at test, and one more of the codes;
-    gradients pass all of them. Every map has its own bases. They start from the same random ones each time, which belong
-    to the model: the authors draw new ones for every call, so that their answers differ from call to call.
+    gradients pass all of them. Every map has its own bases, which start from the same random ones each time: these are
+    the model's. The authors draw new ones for every call, so that their answers differ from call to call.
     """
 
     def __init__(self, channels: int, rank: int) -> None:

@@ -19,10 +19,10 @@ from rgbx.layers import StackLayout, modality_norm
 ensure_torchvision()
 
 from segmentation_models_pytorch.base.initialization import initialize_decoder  # noqa: E402
-from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder as _DeepLabV3Plus  # noqa: E402
-from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder as _FPN  # noqa: E402
-from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder as _SegFormer  # noqa: E402
-from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder as _UPerNet  # noqa: E402
+from segmentation_models_pytorch.decoders.deeplabv3 import decoder as deeplabv3  # noqa: E402
+from segmentation_models_pytorch.decoders.fpn import decoder as fpn  # noqa: E402
+from segmentation_models_pytorch.decoders.segformer import decoder as segformer  # noqa: E402
+from segmentation_models_pytorch.decoders.upernet import decoder as upernet  # noqa: E402
 
 PYRAMID, GROUPS = 4, 32  # levels of the library's FPN, and groups of its norms
 
@@ -92,7 +92,7 @@ class SegFormerDecoder(LibraryDecoder):
             dropout: probability of dropping a channel before the classifier.
             norm: norm variant, see `rgbx.layers.modality_norm`.
         """
-        decoder = _SegFormer([0, 0, *channels], max(len(channels) + 1, 3), segmentation_channels=width)
+        decoder = segformer.SegformerDecoder([0, 0, *channels], max(len(channels) + 1, 3), segmentation_channels=width)
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
 
     def decode(self, features: list[Tensor]) -> Tensor:
@@ -132,7 +132,7 @@ class UPerNetDecoder(LibraryDecoder):
             dropout: probability of dropping a channel before the classifier.
             norm: norm variant, see `rgbx.layers.modality_norm`.
         """
-        decoder = _UPerNet([0, 0, *channels], max(len(channels) + 1, 3), decoder_channels=width)
+        decoder = upernet.UPerNetDecoder([0, 0, *channels], max(len(channels) + 1, 3), decoder_channels=width)
         for block in decoder.psp.blocks:
             block[0] = AverageOfParts(block[0].output_size)
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
@@ -145,8 +145,8 @@ class UPerNetDecoder(LibraryDecoder):
 class DeepLabV3PlusDecoder(LibraryDecoder):
     """DeepLabV3+'s: dilated convolutions and an average on the deepest stage, refined by the finest.
 
-    The dilations are in locations of the deepest stage, which is what a backbone gives: at stride 32 they reach twice as
-    far as in the paper, at stride 16.
+    The dilations are in locations of the deepest stage: at the stride of 32 that most backbones give they reach twice as
+    far as in the paper, at 16.
 
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation" (ECCV 2018,
     arXiv 1802.02611); layers of segmentation-models-pytorch.
@@ -182,7 +182,7 @@ class DeepLabV3PlusDecoder(LibraryDecoder):
         """
         if len(dilations) != 3 or any(not isinstance(rate, int) or rate < 1 for rate in dilations):
             raise ValueError(f"decoder 'deeplabv3plus': dilations are {dilations!r}; expected three numbers from 1 on")
-        decoder = _DeepLabV3Plus(
+        decoder = deeplabv3.DeepLabV3PlusDecoder(
             [0, 0, channels[0], channels[-1]], 3, width, tuple(dilations), 16, aspp_separable=True, aspp_dropout=dropout
         )
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout / 5)
@@ -228,12 +228,12 @@ class FPNDecoder(LibraryDecoder):
         """
         if len(channels) != PYRAMID:
             raise ValueError(
-                f"decoder 'fpn' reads {PYRAMID} stages, and this backbone has {len(channels)}: take 'light', which reads "
-                "any number, or another backbone"
+                f"decoder 'fpn' reads {PYRAMID} stages, and this backbone has {len(channels)}: take 'light', which "
+                "reads any number, or another backbone"
             )
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"decoder 'fpn': width is {width}; expected a multiple of {GROUPS}")
-        decoder = _FPN([0, *channels], 5, 2 * width, width, dropout=0.0)
+        decoder = fpn.FPNDecoder([0, *channels], 5, 2 * width, width, dropout=0.0)
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
 
     def decode(self, features: list[Tensor]) -> Tensor:
