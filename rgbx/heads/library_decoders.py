@@ -180,7 +180,8 @@ class DeepLabV3PlusDecoder(LibraryDecoder):
         Raises:
             ValueError: for other than three dilations.
         """
-        if len(dilations) != 3 or any(not isinstance(rate, int) or rate < 1 for rate in dilations):
+        three = isinstance(dilations, Sequence) and len(dilations) == 3
+        if not three or any(not isinstance(rate, int) or rate < 1 for rate in dilations):
             raise ValueError(f"decoder 'deeplabv3plus': dilations are {dilations!r}; expected three numbers from 1 on")
         decoder = deeplabv3.DeepLabV3PlusDecoder(
             [0, 0, channels[0], channels[-1]], 3, width, tuple(dilations), 16, aspp_separable=True, aspp_dropout=dropout
