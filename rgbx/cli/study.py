@@ -21,7 +21,7 @@ from rgbx.study.commands import Commands
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
 from rgbx.study.document import relative, study_document
 from rgbx.study.environment import child_environment
-from rgbx.study.executors import Cluster, open_cluster, run_on
+from rgbx.study.executors import Cluster, Job, open_cluster, run_on
 from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
 from rgbx.study.plot import plot_study
 from rgbx.study.runs import (
@@ -150,7 +150,7 @@ def submitted_text(tasks: Sequence[Task], work_dir: Path, arguments: argparse.Na
     return "\n".join([*lines, f"{len(free)} jobs are submitted; --dry-run tells of them, --table-only tabulates"])
 
 
-def _cluster(work_dir: Path, arguments: argparse.Namespace) -> Cluster | None:
+def _cluster(work_dir: Path, arguments: argparse.Namespace) -> Cluster[Job] | None:
     """Where the runs are carried out; None for here."""
     shared = {"most": arguments.jobs, "device": arguments.device}
     if arguments.executor == "submitit":

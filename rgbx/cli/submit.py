@@ -59,13 +59,13 @@ def main(arguments: argparse.Namespace) -> int:
     name, *words = arguments.command
     shards = [["--shard", f"{i}/{arguments.array}"] for i in range(1, (arguments.array or 0) + 1)] or [[]]
     works = [Submitted(name, (*words, *shard), Path.cwd()) for shard in shards]
-    jobs: list[Job] = cluster.submit(works)
+    jobs = cluster.submit(works)
     for job, work in zip(jobs, works, strict=True):
         print(f"{job.name}: rgbx {shlex.join([work.name, *work.words])}\n  log: {job.log}", flush=True)
     return max(_ends(cluster, jobs), default=0) if arguments.wait else 0
 
 
-def _ends(cluster: Cluster, jobs: Sequence[Job]) -> list[int]:
+def _ends(cluster: Cluster[Job], jobs: Sequence[Job]) -> list[int]:
     """Waits for jobs; on Ctrl-C they are cancelled."""
     left, codes = list(jobs), []
     try:

@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import rgbx
 from rgbx.study.commands import Commands, PutOffError
@@ -41,7 +41,10 @@ class Job(Protocol):
         """
 
 
-class Cluster(Protocol):
+J = TypeVar("J", bound=Job)
+
+
+class Cluster(Protocol[J]):
     """What carries out work elsewhere.
 
     Attributes:
@@ -50,17 +53,17 @@ class Cluster(Protocol):
 
     most: int
 
-    def submit(self, works: Sequence[Callable[[Commands], object]]) -> list[Any]:
+    def submit(self, works: Sequence[Callable[[Commands], object]]) -> list[J]:
         """Submits work as jobs, which begin at once or later."""
 
-    def ended(self, jobs: Sequence[Any]) -> list[Any]:
+    def ended(self, jobs: Sequence[J]) -> list[J]:
         """Those that have ended."""
 
-    def cancel(self, jobs: Sequence[Any]) -> None:
+    def cancel(self, jobs: Sequence[J]) -> None:
         """Asks jobs to end, as a scheduler does; those that have not begun never will."""
 
 
-def open_cluster(executor: str, **options: object) -> Cluster:
+def open_cluster(executor: str, **options: object) -> Cluster[Job]:
     """The cluster of an executor: "submitit" or "ray".
 
     Args:
@@ -71,15 +74,15 @@ def open_cluster(executor: str, **options: object) -> Cluster:
         ImportError: its library is not installed; the message says how to.
     """
     module = importlib.import_module(f"rgbx.study.on_{executor}")
-    return cast(Callable[..., Cluster], module.open_cluster)(**options)
+    return cast(Callable[..., Cluster[Job]], module.open_cluster)(**options)
 
 
-def run_on(cluster: Cluster, tasks: Sequence[Task], progress: Progress) -> list[Run]:
+def run_on(cluster: Cluster[J], tasks: Sequence[Task], progress: Progress) -> list[Run]:
     """Carries out tasks as jobs; returns the runs that failed.
 
     A run whose job was killed is submitted again, twice at most. On Ctrl-C, and on any error, all jobs are cancelled.
     """
-    waiting, at_work = deque(_free(tasks, progress)), dict[Job, Task]()
+    waiting, at_work = deque(_free(tasks, progress)), dict[J, Task]()
     lost, failed = Counter[Task](), list[Run]()
     try:
         while waiting or at_work:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rgbx._text import nearest
 from rgbx.study import executors
@@ -144,7 +143,7 @@ class Submitit:
             **({} if most is None else {"slurm_array_parallelism": most}),
             **{name if name in OF_ALL else f"slurm_{name}": value for name, value in parameters.items()},
         }
-        self.executor.update_parameters(**_with_requeue(given))
+        self.executor.update_parameters(**{**given, **_for_requeue(given)})
         self.delay = float(str(given["slurm_signal_delay_s"]))
         self._asked, self._queue = -PATIENCE_OF_QUEUE, set[str]()
 
@@ -181,21 +180,21 @@ class Submitit:
                 job.job.cancel(check=False)
 
 
-def _how_workers_start() -> dict[str, Any]:
+def _how_workers_start() -> dict[str, str | int]:
     """With the packages of this process, whatever folder they start in."""
     python = shlex.join(["env", f"PYTHONPATH={executors.python_path()}", sys.executable, "-P"])
-    own = {"python": python, "max_num_timeout": REQUEUED}
+    own: dict[str, str | int] = {"python": python, "max_num_timeout": REQUEUED}
     return {f"{cluster}_{name}": value for cluster in ("slurm", "local") for name, value in own.items()}
 
 
-def _with_requeue(given: dict[str, Any]) -> dict[str, Any]:
+def _for_requeue(given: Mapping[str, object]) -> dict[str, object]:
     """Jobs that Slurm may requeue, and whose processes have the cores of the job: `srun` no longer asks for them."""
     cores = [f"--cpus-per-task={given['cpus_per_task']}"] if "cpus_per_task" in given else []
-    more = {
-        "slurm_additional_parameters": {"requeue": True, **given.get("slurm_additional_parameters", {})},
-        "slurm_srun_args": [*cores, *given.get("slurm_srun_args", [])],
+    own, arguments = given.get("slurm_additional_parameters"), given.get("slurm_srun_args")
+    return {
+        "slurm_additional_parameters": {"requeue": True, **(own if isinstance(own, dict) else {})},
+        "slurm_srun_args": [*cores, *(arguments if isinstance(arguments, list) else [])],
     }
-    return {**given, **more}
 
 
 def parse_parameters(texts: Sequence[str]) -> dict[str, object]:
