@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,10 +149,17 @@ class Submitit:
         self._asked, self._queue = -PATIENCE_OF_QUEUE, set[str]()
 
     def submit(self, works: Sequence[Callable[[Commands], object]]) -> list[SubmititJob]:
-        """Several as one array."""
+        """Several as one array.
+
+        Raises:
+            ValueError: Slurm takes none; the message is its own.
+        """
         hold, patience = (self.delay, PATIENCE_OF_FILES) if self.is_slurm else (0.0, 0.0)
-        with clean_env(), self.executor.batch():
-            jobs = [self.executor.submit(Stoppable(work, self.device, self.delay / 3, hold)) for work in works]
+        try:
+            with _as_outside_of_jobs(), self.executor.batch():
+                jobs = [self.executor.submit(Stoppable(work, self.device, self.delay / 3, hold)) for work in works]
+        except FailedJobError as error:  # of the program that submits
+            raise ValueError(f"nothing was submitted: {str(error).strip().splitlines()[-1]}") from error
         self._asked = -PATIENCE_OF_QUEUE
         return [SubmititJob(job, patience) for job in jobs]
 
@@ -178,6 +186,15 @@ class Submitit:
         for job in jobs:
             with contextlib.suppress(OSError):
                 job.job.cancel(check=False)
+
+
+@contextlib.contextmanager
+def _as_outside_of_jobs() -> Iterator[None]:
+    """Without what Slurm tells a job of itself, which jobs submitted by it would take for theirs."""
+    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    with clean_env():
+        os.environ.update(kept)
+        yield
 
 
 def _how_workers_start() -> dict[str, str | int]:

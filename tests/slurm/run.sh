@@ -76,7 +76,7 @@ wait_for() { # until a command succeeds: SECONDS COMMAND ...
     local end=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || { echo "waited in vain for: $*"; squeue; tail -n 20 -- *.txt ./*/jobs/*; exit 1; }
+        [ $SECONDS -lt $end ] || { echo "waited in vain for: $*"; squeue; tail -n 20 -- *.txt ./*/jobs/*.out; exit 1; }
         sleep 0.2
     done
 }
@@ -89,10 +89,7 @@ is_training() { [ -n "$(worker_of "$1")" ] && grep -q "epoch" "$2/log.txt"; }
 parameters=(--cluster slurm --slurm cpus_per_task=1 mem_gb=1.5 timeout_min=20 signal_delay_s=30)
 
 rgbx render-rooms rooms --size 40x64 --train 4 --val 4 --test 4 >/dev/null
-echo "== a study of twelve runs on this machine"
-rgbx study "$here/study.py" --data-root rooms --work-dir here --jobs 2 --no-latency --device cpu | tee here.txt | tail -5
-
-echo "== the same by Slurm; one job is killed, another one preempted"
+echo "== a study of twelve runs by Slurm; one job is killed, another one preempted"
 rgbx study "$here/study.py" --data-root rooms --work-dir there --no-latency --device cpu \
     --executor submitit "${parameters[@]}" >there.txt 2>&1 &
 study=$!
@@ -115,6 +112,9 @@ one, other = map(scores, sys.argv[1:])
 assert len(one) == 12 and one == other, (one, other)
 print(f"{len(one)} runs, the same table")
 PYTHON
+echo "== the same on this machine"
+rgbx study "$here/study.py" --data-root rooms --work-dir here --jobs 2 --no-latency --device cpu | tee here.txt | tail -5
+
 "$python" compare.py here/study.csv there/study.csv
 
 echo "== a training that is preempted"

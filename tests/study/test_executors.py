@@ -194,10 +194,13 @@ def test_parameters_that_submitit_does_not_take(text, told):
 
 def test_parameters_reach_slurm(tmp_path, monkeypatch):
     """As the lines of the script that `sbatch` is given: a stand-in keeps it."""
-    for name, text in {"sbatch": 'cp "$1" kept.sh; echo Submitted batch job 12', "srun": ""}.items():
+    sbatch = 'cp "$1" kept.sh; echo "$SLURM_CONF$SLURM_JOB_ID" > told; echo Submitted batch job 12'
+    for name, text in {"sbatch": sbatch, "srun": ""}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_CONF", "/etc/other.conf")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.chdir(tmp_path)
     parameters = ["partition=gpu", "gpus_per_node=1", "cpus_per_task=4", "timeout_min=30", "signal_delay_s=60"]
     cluster = open_cluster(
@@ -205,8 +208,19 @@ def test_parameters_reach_slurm(tmp_path, monkeypatch):
     )
     jobs = cluster.submit([Training(tmp_path)] * 3)
     assert [job.name for job in jobs] == ["job 12_0", "job 12_1", "job 12_2"]
+    assert Path("told").read_text() == "/etc/other.conf\n"
     script = Path("kept.sh").read_text()
     lines = set(re.findall(r"#SBATCH --(\S+)", script))
     assert {"partition=gpu", "gpus-per-node=1", "cpus-per-task=4", "time=30", "requeue", "array=0-2%2"} <= lines
     assert "signal=USR2@60" in lines and "job-name=rgbx" in lines
     assert re.search(r"^srun .*--cpus-per-task=4 env PYTHONPATH=\S+ ", script, re.MULTILINE)
+
+
+def test_a_refusal_of_slurm_is_told(tmp_path, monkeypatch):
+    for name, text in {"sbatch": "echo 'sbatch: error: invalid partition: gpu' >&2; exit 1", "srun": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    cluster = open_cluster("submitit", folder=tmp_path / "jobs", cluster="slurm", parameters=[], most=2, device="cpu")
+    with pytest.raises(ValueError, match="nothing was submitted: sbatch: error: invalid partition: gpu"):
+        cluster.submit([Training(tmp_path)])
