@@ -34,7 +34,8 @@ def spurious(array: np.ndarray, strength: float, rng: np.random.Generator, spec:
     """[H, W, ...] with values of its own events at a share of the pixels that have none."""
     there, drawn = _there(array), rng.random(array.shape[:2], np.float32)
     known = array[there]
-    places = ~there & (drawn < strength)
+    known_empty = np.isfinite(array) if array.ndim == 2 else np.isfinite(array).all(axis=2)
+    places = ~there & known_empty & (drawn < strength)
     if not len(known) or not places.any():
         return array
     found = array.copy()
