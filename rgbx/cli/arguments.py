@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rgbx
-from rgbx._choices import PAINTS, PRECISIONS, SAVED, TRACKERS
+from rgbx._choices import BENCHMARKS, CORRUPTIONS, PAINTS, PRECISIONS, SAVED, TRACKERS
 from rgbx._files import existing_file, refuse_unwritable
 from rgbx._protocol import PROTOCOLS
 from rgbx._runs import HUB, config_hint, find_last, find_result, hub_name
@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse's, but what is left over is refused here, where this parser's options are known."""
         self._given = list(sys.argv[1:] if args is None else args)
-        found, rest = super().parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(_with_names(self._given), namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], self._options)}")
         return found, rest
@@ -107,6 +107,22 @@ class Parser(argparse.ArgumentParser):
             names = [str(choice) for choice in action.choices]
             found = f"{value!r} is none of {', '.join(names)}{nearest(str(value), names)}"
             raise argparse.ArgumentError(action, found)
+
+
+def _with_names(words: Sequence[str]) -> list[str]:
+    """Words where each name after `--robustness`, of which there may be any number, has the option to itself."""
+    found: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word != "--robustness":
+            found.append(word)
+            continue
+        names = []
+        while rest and (rest[0] in BENCHMARKS or nearest(rest[0], BENCHMARKS)) and not Path(rest[0]).exists():
+            names.append(rest.pop(0))
+        found += [f"{word}={name}" for name in names or (CORRUPTIONS,)]
+    return found
 
 
 def parse(name: str, words: Sequence[str] | None = None, called: Sequence[str] = ()) -> argparse.Namespace:
@@ -536,8 +552,12 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument("--calibration", action="store_true", help="also score the confidence in classes")
     parser.add_argument(
         "--robustness",
-        action="store_true",
-        help="also damage each modality of the largest subset: every corruption that suits it, at five severities",
+        action="append",
+        default=[],
+        choices=BENCHMARKS,
+        metavar="NAME",
+        help="also let the modalities of the largest subset fail: without a name, or as corruptions, every corruption "
+        f"that suits each, at five severities; or by named benchmarks, one or several: {', '.join(BENCHMARKS[1:])}",
     )
     parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
