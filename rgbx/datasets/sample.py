@@ -102,6 +102,7 @@ class DenseDataset(Dataset[Sample]):
     """
 
     provenance: str = ""
+    missing: str = "error"  # whether frames may lack modalities, see `FileDataset`
 
     def __init__(
         self,
@@ -201,6 +202,17 @@ class DenseDataset(Dataset[Sample]):
         """The `sample_id` of a sample; override where it is known without reading it."""
         return str(self.read(index)["sample_id"])
 
+    @property
+    def frame_sets(self) -> np.ndarray | None:
+        """Which modalities each frame has, int64 [N]: bit i says it of the i-th. None where all frames have all."""
+        return None
+
+    def maps_in(self, sample: Sample) -> dict[str, MapSpec]:
+        """The maps that a sample is to hold: all, or where frames may lack some, those that it has."""
+        if self.missing != "allow":
+            return self.maps
+        return {name: spec for name, spec in self.maps.items() if name in sample} or self.maps
+
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """Train ids, uint8 [H, W], as the dataset's own files store them; 255 becomes what stands for void."""
         return label
@@ -231,7 +243,7 @@ class DenseDataset(Dataset[Sample]):
 
     def _checked(self, index: int) -> Sample:
         sample = self.read(index)
-        validate_sample(sample, self.maps, self.num_classes)
+        validate_sample(sample, self.maps_in(sample), self.num_classes)
         return sample
 
     def _another(self, index: int, rng: np.random.Generator) -> Sample:

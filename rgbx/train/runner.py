@@ -26,6 +26,7 @@ from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx._whole import remove_left
 from rgbx.backbones import trusting
+from rgbx.datasets import EpochSampler
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
@@ -192,6 +193,8 @@ class Runner(ResumableRunner):
         built = mmengine.runner.Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if built.generator is None:
             built.generator = torch.Generator().manual_seed(seed or 0)
+        if isinstance(built.sampler, EpochSampler):
+            built.sampler.batch_size = built.batch_size or 1
         if not isinstance(built.collate_fn, Collation):
             built.collate_fn = Collation(built.collate_fn)
         if not isinstance(built.worker_init_fn, WorkerStart):
