@@ -88,7 +88,8 @@ class DenseDataset(Dataset[Sample]):
         palette: one [r, g, b] (0..255) per class.
         transforms: each is called as `transform(sample, rng)`, a `Borrower` as `transform(sample, rng, another)`;
             a config may give dict(type=Class, **arguments) instead of an instance; such a transform is told the
-            dataset's maps, so that only instances need `maps=` for modalities of their own.
+            dataset's maps, so that only instances need `maps=` for modalities of their own. One whose attribute `needs`
+            names a modality that a frame lacks is passed over for that frame, where the dataset allows such frames.
         maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
         targets: those of the modalities, or of the maps that a transform adds (its `adds`), that a translation
             predicts; none for segmentation.
@@ -140,6 +141,11 @@ class DenseDataset(Dataset[Sample]):
                     f"{type(built).__name__} takes {unread} of another frame as it is read, but the dataset reads "
                     f"{list(self.modalities)}; what a transform computes cannot be borrowed: name maps that are read, "
                     "or no kind of damage that borrows"
+                )
+            if self.missing == "allow" and getattr(built, "borrows", ()):
+                raise ValueError(
+                    f"{type(built).__name__} takes {list(built.borrows)} of another frame, which may lack them where "
+                    "missing='allow': leave out the kinds of damage that borrow, or use missing='skip'"
                 )
         offered = (*self.modalities, *self.added)
         if isinstance(targets, str) or not set(targets) < set(offered):
@@ -234,7 +240,10 @@ class DenseDataset(Dataset[Sample]):
         sample = self._checked(index)
         rng = np.random.default_rng((seed, index))
         another = partial(self._another, index, rng) if len(self) > 1 else None
+        lacking = set(self.maps).difference(self.maps_in(sample))
         for transform in self.transforms:
+            if lacking and not lacking.isdisjoint(getattr(transform, "needs", ())):
+                continue
             if getattr(transform, "borrows", ()):
                 sample = cast(Borrower, transform)(sample, rng, another)
             else:

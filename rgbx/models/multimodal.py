@@ -813,6 +813,7 @@ class MultimodalModel(nn.Module):
         data_preprocessor: see `Preprocessor`.
         recipe: how it was built, for its checkpoints.
         trained_on: see `describe`.
+        sees_subsets: whether batches may lack modalities, as those of frames that differ in what they have.
 
     Raises:
         ValueError: a name that would be taken twice, or an unknown padding.
@@ -845,6 +846,7 @@ class MultimodalModel(nn.Module):
         self._subsets = ModalityDropout(self.modalities, 1.0) if reduces else None
         self.recipe: dict[str, Any] | None = None
         self.trained_on: dict[str, Any] = {}
+        self.sees_subsets = False
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -874,7 +876,7 @@ class MultimodalModel(nn.Module):
     @property
     def needs_unused_parameter_search(self) -> bool:
         """Whether some training steps leave parameters without a gradient."""
-        some = self.modality_dropout is not None or self.backbone.single_branch or self.alternates
+        some = self.modality_dropout is not None or self.backbone.single_branch or self.alternates or self.sees_subsets
         some = some or self.backbone.hallucination is not None
         return some or any(True for _ in self.objectives.parameters())
 
@@ -1220,8 +1222,8 @@ class MultimodalModel(nn.Module):
         inputs: Inputs,
         run: Pass,
         targets: Mapping[str, Target],
-        sample_ids: Sequence[str],
-        times: Mapping[str, Tensor] | None,  # [N, T] each
+        sample_ids: Sequence[str] = (),
+        times: Mapping[str, Tensor] | None = None,  # [N, T] each
     ) -> Step:
         """What objectives see of a step."""
         with self.layout.holding(inputs):
@@ -1260,12 +1262,16 @@ class MultimodalModel(nn.Module):
         inputs: Inputs,
         times: Mapping[str, Tensor] | None,  # [N, T] each
     ) -> Outputs:
-        """The outputs for a proper subset of the inputs, drawn anew; none where there is no such subset."""
+        """The outputs for a proper subset of the inputs, drawn anew; none where there is no such subset.
+
+        Norms act as at test: running statistics of all subsets together would fit none of them.
+        """
         assert self._subsets is not None
         kept = [name for name in self._subsets.draw() if name in inputs]
         if not kept or len(kept) == len(inputs):
             return {}
-        return self.run({name: inputs[name] for name in kept}, times=times).outputs
+        with settled(self.modules()):
+            return self.run({name: inputs[name] for name in kept}, times=times).outputs
 
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""

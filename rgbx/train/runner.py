@@ -18,6 +18,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.visualization import LocalVisBackend
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._lock import locked
@@ -42,6 +43,7 @@ from rgbx.train.data_check import (
     check_maps,
     check_measured,
     check_norms,
+    check_sampler,
     check_sizes,
     check_synchronised,
     look_at,
@@ -211,6 +213,7 @@ class Runner(ResumableRunner):
         for loop in filter(None, loops.values()):
             self.check_classes(loop.dataloader.dataset)
         model, loader = self.network, self.train_loop.dataloader
+        check_sampler(loader)
         warnings = check_maps(model, loader.dataset)
         samples = {name: look_at(loop.dataloader.dataset) for name, loop in loops.items() if loop is not None}
         for name, found in samples.items():
@@ -298,6 +301,10 @@ class Runner(ResumableRunner):
 
     def _train(self) -> nn.Module:
         self._train_loop = self.build_train_loop(self._train_loop)
+        if getattr(self.train_loop.dataloader.dataset, "frame_sets", None) is not None:
+            self.network.sees_subsets = True
+            if type(self.model) is DistributedDataParallel:  # made before it could be known
+                self.model = wrap(self.network)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
         if self.param_schedulers is not None:
