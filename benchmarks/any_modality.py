@@ -1,7 +1,8 @@
 """One checkpoint for every subset of RGB, depth and thermal, against a network for each subset that is trained on it alone.
 
-Rendered rooms of 60x80, a network from random weights, the same frames, order, schedule and number of steps for all.
-A step of the network for all subsets is one of the rows of `ANY`; what it costs stands beside its scores.
+Rendered rooms of 64x64, networks from random weights, the same frames and schedule for all. The budget of the one
+checkpoint is that of the seven networks together: with subsets drawn uniformly, 7 times the steps of one network, so that
+each subset is seen as often as by its own network; other ways have as many steps as take about that long.
 
     OMP_NUM_THREADS=1 python benchmarks/any_modality.py --seeds 0 1 2 --out benchmarks/results/any_modality.json
     python benchmarks/any_modality.py --out benchmarks/results/any_modality.json --table    # prints what the docs show
@@ -19,6 +20,7 @@ import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +36,19 @@ from rgbx.train.optim import EncoderDecoderConstructor
 from rgbx.transforms import HorizontalFlip, PackSample, collate
 
 ROOT = Path(__file__).resolve().parents[1]
-MODALITIES, SIZE, CLASSES, BATCH = ("rgb", "depth", "thermal"), (60, 80), 11, 8
+MODALITIES, SIZE, CLASSES, BATCH = ("rgb", "depth", "thermal"), (64, 64), 11, 8
 STATISTICS = {"depth": {"mean": (3.85,), "std": (1.40,)}, "thermal": {"mean": (24.0,), "std": (8.5,), "max": 60.0}}
 SUBSETS = [s for size in (3, 2, 1) for s in itertools.combinations(MODALITIES, size)]
 ALONE = {f"alone {'+'.join(subset)}": subset for subset in SUBSETS}
+UNIFORM = {"modality_dropout": {"probability": "uniform"}}
 DISTILLED = {"objectives": ["subset_distillation"]}
-ANY: dict[str, dict[str, Any]] = {
-    "uniform over subsets": {"modality_dropout": {"probability": "uniform"}},
-    "uniform, ramp 0.5": {"modality_dropout": {"probability": "uniform", "ramp": 0.5}},
-    "self-distillation": DISTILLED,
-    "self-distillation, labels alone": {"objectives": [{"name": "subset_distillation", "weight": 0.0}]},
+ANY: dict[str, tuple[dict[str, Any], Fraction]] = {  # parameters, and steps as a multiple of those of a network alone
+    "uniform": (UNIFORM, Fraction(7)),  # every subset is seen as often as by its own network
+    "uniform, ramp 0.3": ({"modality_dropout": {"probability": "uniform", "ramp": 0.3}}, Fraction(6)),
+    "self-distillation": (DISTILLED, Fraction(8, 3)),  # a step runs 3 modalities and then 1.5: 12 / 4.5
+    "uniform, as many steps": (UNIFORM, Fraction(1)),
 }
-KEPT_SHARE, MOST_LOST = 0.9, 0.02  # the bars
+LEAST_SHARE, MOST_LOST = 0.9, 0.02  # the bars: of a subset's own network, and of all modalities
 Figures = dict[str, Any]
 
 
@@ -57,8 +60,10 @@ def rooms(split: str, modalities: Sequence[str], options: argparse.Namespace, *,
     )
 
 
-def trained(modalities: Sequence[str], parameters: Mapping[str, Any], seed: int, options: argparse.Namespace) -> Any:
-    """A network after `steps` steps, and the CPU seconds of all of them."""
+def trained(
+    modalities: Sequence[str], parameters: Mapping[str, Any], seed: int, steps: int, options: argparse.Namespace
+) -> tuple[MultimodalModel, float]:
+    """A network after some steps, and the CPU seconds of all of them."""
     torch.manual_seed(seed)
     model = multimodal_segmentor(
         modalities=modalities,
@@ -74,14 +79,14 @@ def trained(modalities: Sequence[str], parameters: Mapping[str, Any], seed: int,
     loader = DataLoader(frames, BATCH, sampler=sampler, drop_last=True, collate_fn=collate)
     given = {"type": "AdamW", "lr": 2e-3, "weight_decay": 0.01}
     wrapper = EncoderDecoderConstructor({"optimizer": given, "clip_grad": {"max_norm": 5.0}})(model)
-    warm = max(1, options.steps // 10)
+    warm = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        wrapper.optimizer, lambda step: min((step + 1) / warm, 1.0) * (1 - step / options.steps) ** 0.9
+        wrapper.optimizer, lambda step: min((step + 1) / warm, 1.0) * (1 - step / steps) ** 0.9
     )
     spent = 0.0
-    for step, batch in enumerate(itertools.islice(epochs(loader, sampler), options.steps)):
+    for step, batch in enumerate(itertools.islice(epochs(loader, sampler), steps)):
         start = time.process_time()
-        model.set_progress(step / options.steps)
+        model.set_progress(step / steps)
         training_step(model.train(), {k: v for k, v in batch.items() if told(k, modalities)}, wrapper)
         spent += time.process_time() - start
         schedule.step()
@@ -113,7 +118,8 @@ def run(kind: str, seed: int, options: argparse.Namespace) -> Figures:
         found: Figures = json.loads(path.read_text())
         return found
     alone = ALONE.get(kind)
-    model, spent = trained(alone or MODALITIES, {} if alone else ANY[kind], seed, options)
+    parameters, factor = ({}, Fraction(1)) if alone else ANY[kind]
+    model, spent = trained(alone or MODALITIES, parameters, seed, round(factor * options.steps), options)
     scores = {"+".join(subset): miou(model, subset, options) for subset in ([alone] if alone else SUBSETS)}
     found = {"seconds": round(spent, 1), "mIoU": {name: round(value, 4) for name, value in scores.items()}}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,20 +128,64 @@ def run(kind: str, seed: int, options: argparse.Namespace) -> Figures:
     return found
 
 
+def page(result: Figures) -> str:
+    """The tables that the docs show: each subset by its own network and by one checkpoint, and the bars."""
+    runs = result["runs"]
+    ways = [kind for kind in ANY if runs.get(kind)]
+    own = {subset: [row["mIoU"]["+".join(subset)] for row in runs[kind]] for kind, subset in ALONE.items()}
+    lines = [f"| given | its own network | {' | '.join(ways)} |", "|---|---|" + "---|" * len(ways)]
+    for subset in SUBSETS:
+        title = "all three" if len(subset) == len(MODALITIES) else subset_title(subset, MODALITIES)
+        found = [[row["mIoU"]["+".join(subset)] for row in runs[kind]] for kind in ways]
+        cells = [f"{cell(values)}, {statistics.mean(values) / statistics.mean(own[subset]):.2f}" for values in found]
+        lines.append(f"| {title} | {cell(own[subset])} | {' | '.join(cells)} |")
+    seconds = [sum(row["seconds"] for kind in ALONE for row in runs[kind]) / len(own[MODALITIES])]
+    seconds += [statistics.mean(row["seconds"] for row in runs[kind]) for kind in ways]
+    lines.append(f"| CPU seconds of training | {' | '.join(f'{value:.0f}' for value in seconds)} |")
+    lines += ["", "| way | least share of a subset's own network | lost by all three | reached |", "|---|---|---|---|"]
+    for kind in ways:
+        means = {subset: statistics.mean(row["mIoU"]["+".join(subset)] for row in runs[kind]) for subset in SUBSETS}
+        share = min(means[subset] / statistics.mean(own[subset]) for subset in SUBSETS)
+        lost = statistics.mean(own[MODALITIES]) - means[MODALITIES]
+        reached = "yes" if share >= LEAST_SHARE and lost <= MOST_LOST else "NO"
+        lines.append(f"| {kind} | {share:.2f} | {lost:+.3f} | {reached} |")
+    return "\n".join([result["about"], "", *lines])
+
+
+def cell(values: Sequence[float]) -> str:
+    """The mean and the figure of each seed."""
+    return f"{statistics.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=300, help="of 8 frames")
+    parser.add_argument("--steps", type=int, default=120, help="of 8 frames, of a network for one subset")
     parser.add_argument("--backbone", default="resnet10t")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="val to choose options by")
-    parser.add_argument("--only", nargs="+", default=[*ALONE, *ANY], help="the kinds to train")
-    parser.add_argument("--data", type=Path, default=ROOT / "data/rooms_60x80", help="where frames are rendered to")
+    parser.add_argument("--only", nargs="+", choices=[*ALONE, *ANY], default=[*ALONE, *ANY], help="what to train")
+    parser.add_argument("--data", type=Path, default=ROOT / "data/rooms_64x64", help="where frames are rendered to")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/any_modality")
+    parser.add_argument("--out", type=Path, help="a JSON file")
+    parser.add_argument("--table", action="store_true", help="train nothing, and print the table of --out")
     options = parser.parse_args()
+    if options.table:
+        print(page(json.loads(options.out.read_text())))
+        return
     torch.set_num_threads(1)
+    runs: dict[str, list[Figures]] = {kind: [] for kind in options.only}
     for seed in options.seeds:
-        for kind in options.only:
-            run(kind, seed, options)
+        for kind, rows in runs.items():
+            rows.append(run(kind, seed, options))
+    result = {
+        "about": f"{options.backbone}, {SIZE[0]}x{SIZE[1]}, {options.steps} steps of {BATCH} frames for each subset, mIoU "
+        f"on {options.split}, seeds {options.seeds}, {os.environ.get('OMP_NUM_THREADS', 'all')} threads "
+        f"({platform.machine()}), torch {torch.__version__}",
+        "runs": runs,
+    }
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(page(result))
 
 
 if __name__ == "__main__":
