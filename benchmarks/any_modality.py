@@ -1,8 +1,8 @@
-"""One checkpoint for every subset of RGB, depth and thermal, against a network for each subset that is trained on it alone.
+"""One checkpoint for every subset of RGB, depth and thermal, against a network for each that is trained on it alone.
 
 Rendered rooms of 64x64, networks from random weights, the same frames and schedule for all. The budget of the one
-checkpoint is that of the seven networks together: with subsets drawn uniformly, 7 times the steps of one network, so that
-each subset is seen as often as by its own network; other ways have as many steps as take about that long.
+checkpoint is that of the seven networks together: with subsets drawn uniformly, 7 times the steps of one, so that each
+subset is seen as often as by its own network; other ways have as many steps as take about that long.
 
     OMP_NUM_THREADS=1 python benchmarks/any_modality.py --seeds 0 1 2 --out benchmarks/results/any_modality.json
     python benchmarks/any_modality.py --out benchmarks/results/any_modality.json --table    # prints what the docs show
@@ -178,8 +178,8 @@ def main() -> None:
         for kind, rows in runs.items():
             rows.append(run(kind, seed, options))
     result = {
-        "about": f"{options.backbone}, {SIZE[0]}x{SIZE[1]}, {options.steps} steps of {BATCH} frames for each subset, mIoU "
-        f"on {options.split}, seeds {options.seeds}, {os.environ.get('OMP_NUM_THREADS', 'all')} threads "
+        "about": f"{options.backbone}, {SIZE[0]}x{SIZE[1]}, {options.steps} steps of {BATCH} frames for each subset, "
+        f"mIoU on {options.split}, seeds {options.seeds}, {os.environ.get('OMP_NUM_THREADS', 'all')} threads "
         f"({platform.machine()}), torch {torch.__version__}",
         "runs": runs,
     }

@@ -1,10 +1,10 @@
 """Frames that lack a modality: what training with them is worth, and how they go into batches.
 
 Rendered rooms of 64x64, RGB and depth. Of the training frames a quarter has both maps, the others one of the two. Four
-ways, each with the same network, schedule and number of steps: frames that lack a map are left out (missing="skip"); they
-are kept, in batches of frames that have the same (missing="allow", `EpochSampler`); they are kept in mixed batches, where
-an absent map is all "not measured", which is what a presence mask that norms and fusion do not know comes to; and, for
-comparison, all frames have both.
+ways, each with the same network, schedule and number of steps: frames that lack a map are left out (missing="skip");
+they are kept, in batches of frames that have the same (missing="allow", `EpochSampler`); they are kept in mixed
+batches, where an absent map is all "not measured", which is what a presence mask that norms and fusion do not know
+comes to; and, for comparison, all frames have both.
 
     OMP_NUM_THREADS=1 python benchmarks/missing_frames.py --seeds 0 1 2 --out benchmarks/results/missing_frames.json
 

@@ -35,8 +35,8 @@ class Collation:
         """The batch.
 
         Raises:
-            ValueError: two samples differ in which maps they have, in the type of a map, or in a size where they should be
-                stacked; the message names both.
+            ValueError: two samples differ in which maps they have, in the type of a map, or in a size where they should
+                be stacked; the message names both.
         """
         if len(runs := runs_of(samples)) > 1:
             told = " and ".join(f"{run[0].get('sample_id')!r} has {', '.join(maps_of(run[0]))}" for run in runs[:2])

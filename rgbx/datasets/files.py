@@ -15,8 +15,8 @@ import numpy as np
 from rgbx._choices import MISSING
 from rgbx._text import nearest, one_of
 from rgbx.datasets.frame_files import Folders, FrameFiles, check_ids, first_of, left_over
-from rgbx.datasets.frames import Frame, ListedFrames, chosen, has_file, without_files
 from rgbx.datasets.frame_sets import by_set, sets_of_frames, told_by_set
+from rgbx.datasets.frames import Frame, ListedFrames, chosen, has_file, without_files
 from rgbx.datasets.sample import DenseDataset, Described, Sample
 from rgbx.maps import Encoding, LabelEncoding
 
@@ -74,8 +74,12 @@ class FileDataset(DenseDataset):
     ) -> None:
         modalities = described["modalities"]
         if missing not in MISSING:
-            raise ValueError(f"{type(self).__name__} has missing={missing!r}; expected one of {one_of(MISSING, missing)}")
-        if missing != "error":  # else it is the class's: what was kept of datasets before there was a choice stays valid
+            raise ValueError(
+                f"{type(self).__name__} has missing={missing!r}; expected one of {one_of(MISSING, missing)}"
+            )
+        if (
+            missing != "error"
+        ):  # else it is the class's: what was kept of datasets before there was a choice stays valid
             self.missing = missing
         if isinstance(modalities, str):
             raise ValueError(f"modalities must be a sequence of names such as ({modalities!r},), found {modalities!r}")
@@ -188,9 +192,9 @@ class FileDataset(DenseDataset):
         if not kept.any():
             return dict(absent)
         self.frames = frames if kept.all() else chosen(frames, np.flatnonzero(kept))
-        if not kept.all():
+        if left := int((~kept).sum()):
             why = files.counts(absent) or "the others name no file of a modality"
-            _LOG.warning("%s: %d of %d frames are left out: %s", type(self).__name__, (~kept).sum(), len(kept), why)
+            _LOG.warning("%s: %d of %d frames are left out: %s", type(self).__name__, left, len(files.frames), why)
         if (sets := self.frame_sets) is not None:
             told = told_by_set(by_set(sets, self.modalities))
             _LOG.warning("%s: frames differ in what they have: %s", type(self).__name__, told)

@@ -35,8 +35,8 @@ class FolderDataset(FileDataset):
         holdout: see `rgbx.datasets.listing.holdout_indices`, for a dataset without a validation split.
         declaration: another file, relative to root or absolute, or the declaration itself.
         transforms: see `DenseDataset`.
-        missing: what becomes of frames that lack a modality, see `FileDataset`; unless it is an error, frames of a split
-            that is a folder are those of which any modality has a file.
+        missing: what becomes of frames that lack a modality, see `FileDataset`; unless it is an error, frames of a
+            split that is a folder are those of which any modality has a file.
         choices: of the declaration's `choices`, such as `depth_kind`.
 
     Attributes:
@@ -69,9 +69,7 @@ class FolderDataset(FileDataset):
         if not isinstance(declared, Declaration):
             declared = read_declaration(self.root / declared)
         modalities = tuple(declared.modalities) if modalities is None else modalities
-        listed = DeclaredFrames(
-            self.root, declared, self.split, modalities, choices, of_any=missing != "error"
-        )
+        listed = DeclaredFrames(self.root, declared, self.split, modalities, choices, of_any=missing != "error")
         self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
         self.declared_in, self.streams = declared.name, listed.streams
         super().__init__(

@@ -1,4 +1,4 @@
-"""Frames that differ in what they have: which modalities each of a dataset has, as numbers, and how they are counted."""
+"""Frames that differ in what they have: which modalities each of a dataset has, as numbers, and their counts."""
 
 from __future__ import annotations
 

@@ -136,15 +136,16 @@ class DenseDataset(Dataset[Sample]):
         for item in transforms:  # each is told the maps that those before it add
             built = build_from(_with_maps(item, {**self.added_maps, **self.maps})) if isinstance(item, dict) else item
             self.transforms += (built,)
-            if unread := [name for name in getattr(built, "borrows", ()) if name not in self.maps]:
+            borrowed: Sequence[str] = getattr(built, "borrows", ())
+            if unread := [name for name in borrowed if name not in self.maps]:
                 raise ValueError(
                     f"{type(built).__name__} takes {unread} of another frame as it is read, but the dataset reads "
                     f"{list(self.modalities)}; what a transform computes cannot be borrowed: name maps that are read, "
                     "or no kind of damage that borrows"
                 )
-            if self.missing == "allow" and getattr(built, "borrows", ()):
+            if self.missing == "allow" and borrowed:
                 raise ValueError(
-                    f"{type(built).__name__} takes {list(built.borrows)} of another frame, which may lack them where "
+                    f"{type(built).__name__} takes {list(borrowed)} of another frame, which may lack them where "
                     "missing='allow': leave out the kinds of damage that borrow, or use missing='skip'"
                 )
         offered = (*self.modalities, *self.added)

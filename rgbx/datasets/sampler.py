@@ -26,9 +26,9 @@ class EpochSampler(Sampler[SampleKey]):
 
     Args:
         dataset: anything with a length. Where it has an `epoch_order`, as shards do, that is the order of an epoch.
-            Where its frames differ in what they have (`DenseDataset.frame_sets`) and it is shuffled, an epoch is made of
-            blocks of frames that have the same, one for a batch of every process, in any order; the last block of each
-            kind is filled up with frames of that kind that have had their turn.
+            Where its frames differ in what they have (`DenseDataset.frame_sets`) and it is shuffled, an epoch is made
+            of blocks of frames that have the same, one for a batch of every process, in any order; the last block of
+            each kind is filled up with frames of that kind that have had their turn.
         shuffle: True for training, False for evaluation.
         seed: the run's seed, equal on all processes; None draws one and shares it.
         pad: repeat the first samples of the epoch's order so that all shards have equal length,
@@ -136,8 +136,8 @@ def in_blocks(
 ) -> np.ndarray:
     """An order in blocks of one set each, int64 [n], n ≥ N a multiple of their size.
 
-    Samples of a set keep their order; each is there once, and where a set's number is no multiple of the size, its first
-    ones fill up its last block. The blocks of all sets are shuffled.
+    Samples of a set keep their order; each is there once, and where a set's number is no multiple of the size, its
+    first ones fill up its last block. The blocks of all sets are shuffled.
     """
     blocks = []
     for number in np.unique(sets):

@@ -18,7 +18,6 @@ from rgbx.maps.files import exif_turn, stored_kind
 from rgbx.maps.folders import MAP_SUFFIXES
 from rgbx.maps.header import TURNS
 
-
 MISSING = "missing"  # what `file_fault` says of a file that is not there
 
 
@@ -57,7 +56,9 @@ class Files(Check):
             whole = "all" if self.split.listed is not None else "sampled"
             differing = kind == MISSING and len(self.sets) > 1
             advice = "; correct the list or the root" if kind == MISSING else ""
-            advice += '; or train on frames that differ in what they have, by the dataset\'s missing="allow"' * differing
+            advice += (
+                '; or train on frames that differ in what they have, by the dataset\'s missing="allow"' * differing
+            )
             yield self.finding(
                 "error",
                 "certain",

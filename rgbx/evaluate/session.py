@@ -74,7 +74,8 @@ class Session:
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
         if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size is not None:
-            loader.collate_fn = Runs(getattr(loader.collate_fn, "collate", loader.collate_fn))
+            plain: Any = getattr(loader.collate_fn, "collate", None)
+            loader.collate_fn = Runs(plain or loader.collate_fn)
         self.metrics = Metrics(table=False) if metrics is None else metrics
         predictor = Predictor(model, protocol, heads=heads)
         self.tasks, self.protocol = predictor.tasks, predictor.protocol
@@ -238,8 +239,8 @@ class Session:
         """Counts the images of one of several jobs that this one has not yet counted.
 
         Raises:
-            ValueError: a loader with a sampler of its own, of which no share can be taken, or frames that differ in what
-                they have.
+            ValueError: a loader with a sampler of its own, of which no share can be taken, or frames that differ in
+                what they have.
         """
         if self._sets:
             raise ValueError("--shard needs frames that all have the same; these differ in what they have")

@@ -26,10 +26,10 @@ class ModalityDropout:
     Args:
         modalities: names, in declared order.
         probability: a number is the share of the steps that see a proper subset, each equally likely, where the others
-            see all modalities; ``"uniform"`` makes every subset equally likely, all modalities among them; by the name of
-            a modality, with what probability it is left out, each on its own, and drawn again where none is left.
-        ramp: the share of the training over which steps with a subset become as many as `probability` says, from none at
-            its beginning, linearly; 0 begins with all of them.
+            see all modalities; ``"uniform"`` makes every subset equally likely, all modalities among them; by the name
+            of a modality, with what probability it is left out, each on its own, and drawn again where none is left.
+        ramp: the share of the training over which steps with a subset become as many as `probability` says, from none
+            at its beginning, linearly; 0 begins with all of them.
 
     Attributes:
         progress: how far the training is, 0 to 1; who trains sets it before each step. Unless somebody does, `ramp` is
@@ -39,8 +39,8 @@ class ModalityDropout:
         ValueError: a probability outside [0, 1], or of a modality that there is not; 1 for every modality; or more than
             16 modalities, whose subsets are too many.
 
-    Source: after Neverova et al., "ModDrop" (arXiv 1501.00102), here one draw per step rather than per sample; a growing
-    rate is that of curriculum dropout (Morerio et al., arXiv 1703.06229) for modalities, and linear.
+    Source: after Neverova et al., "ModDrop" (arXiv 1501.00102), here one draw per step rather than per sample; a
+    growing rate is that of curriculum dropout (Morerio et al., arXiv 1703.06229) for modalities, and linear.
     """
 
     def __init__(self, modalities: Sequence[str], probability: Probability = 0.5, ramp: float = 0.0) -> None:
@@ -94,9 +94,7 @@ def complete_dropout(given: object) -> float | dict[str, Any] | None:
         return {**DEFAULTS, **given}
     if given is None or (isinstance(given, (int, float)) and not isinstance(given, bool)):
         return given
-    raise ValueError(
-        f"modality_dropout is {given!r}; expected None, a probability, or dict(probability=..., ramp=...)"
-    )
+    raise ValueError(f"modality_dropout is {given!r}; expected None, a probability, or dict(probability=..., ramp=...)")
 
 
 def build_dropout(given: Options | float | None, modalities: Sequence[str]) -> ModalityDropout | None:
@@ -113,7 +111,9 @@ def _check_probability(found: object, modalities: Sequence[str]) -> None:
                 raise ValueError(f"modality dropout has a probability of {name!r}; expected {one_of(modalities, name)}")
             _check_share(share, f"probability of {name}")
         if all(found.get(name) == 1 for name in modalities):
-            raise ValueError("modality dropout leaves out every modality with probability 1; expected one that may stay")
+            raise ValueError(
+                "modality dropout leaves out every modality with probability 1; expected one that may stay"
+            )
     elif found != UNIFORM:
         _check_share(found, "probability")
 

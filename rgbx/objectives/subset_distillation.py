@@ -5,8 +5,8 @@ is the teacher, without gradient, of every branch of the second, by t² KL(softm
 the mean over pixels; beside that the second run is trained on the labels like the first.
 
 Source: the divergence at a temperature and its factor t² are those of Hinton, Vinyals and Dean, "Distilling the
-Knowledge in a Neural Network" (arXiv 1503.02531, section 2). That the teacher is the same network given more of its input
-is after slimmable networks (Yu and Huang, "Universally Slimmable Networks", arXiv 1903.05134, inplace distillation: the
+Knowledge in a Neural Network" (arXiv 1503.02531, section 2). That the teacher is the same network given more of its
+input is after slimmable networks (Yu and Huang, "Universally Slimmable Networks", arXiv 1903.05134, inplace distillation: the
 widest teaches the others, in the same step), here of modalities in place of widths.
 """
 
@@ -45,8 +45,8 @@ def distilled(
 class SubsetDistillation(Objective):
     """Of every head of the task ``classes``: ``teacher`` and ``labels`` of a run on a subset, see this file.
 
-    A step that has one modality only has neither. The step itself should be given all modalities, as the teacher is what
-    it answers: leave ``modality_dropout`` out.
+    A step that has one modality only has neither. The step itself should be given all modalities, as the teacher is
+    what it answers: leave ``modality_dropout`` out.
 
     Args:
         site: the model.
@@ -102,6 +102,6 @@ def _sized(
 
 
 def _check_number(value: object, what: str, *, above: bool) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (0 < float(value) if above else 0 <= float(value)) or float(value) > sys.float_info.max:  # type: ignore[arg-type]
+    number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else -1.0
+    if number < 0 or (above and number == 0) or not number <= sys.float_info.max:
         raise ValueError(f"{what}={value!r}; expected a number {'above 0' if above else 'of at least 0'}")

@@ -87,7 +87,7 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
 
 
 def _of_all_maps(dataset: Dataset[Batch]) -> dict[str, Any]:
-    """The first sample of a dataset; of frames that differ in what they have, with maps of the first that has others."""
+    """The first sample of a dataset; of frames that differ in what they have, with the maps that others add."""
     sets = getattr(dataset, "frame_sets", None)
     firsts = [0] if sets is None else np.sort(np.unique(sets, return_index=True)[1]).tolist()
     found: dict[str, Any] = {}

@@ -146,7 +146,9 @@ def test_each_frame_is_scored_by_what_it_has_and_each_set_is_told():
     torch.manual_seed(0)
     model = tiny_segmentor(("rgb", "depth"), 3).eval()
     dataset = Partial(length=LENGTH, transforms=[PackSample()])
-    session = Session(model, DataLoader(dataset, batch_size=4, sampler=EpochSampler(dataset, False), collate_fn=collate))
+    session = Session(
+        model, DataLoader(dataset, batch_size=4, sampler=EpochSampler(dataset, False), collate_fn=collate)
+    )
     by_hand = {}
     for subset in (("rgb", "depth"), ("depth",)):
         evaluation = session.evaluate(subset)["labels"]
@@ -176,4 +178,6 @@ def test_a_step_on_few_modalities_leaves_the_others_norms_alone():
     before = {name: x.clone() for name, x in model.named_buffers() if "running_mean" in name}
     model.run({"depth": frames["depth"]})
     changed = {name for name, x in model.named_buffers() if name in before and not torch.equal(x, before[name])}
-    assert changed and all("depth" in name for name in changed if "norms" in name and ("rgb" in name or "depth" in name))
+    assert changed and all(
+        "depth" in name for name in changed if "norms" in name and ("rgb" in name or "depth" in name)
+    )
