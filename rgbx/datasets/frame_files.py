@@ -107,7 +107,10 @@ class FrameFiles:
         existing_file(path, f"{self.frames[index].origin_of(name)}: {name}".removeprefix(": "))
         return False
 
-    def told(self, missing: Mapping[str, np.ndarray]) -> str:
+    def told(
+        self,
+        missing: Mapping[str, np.ndarray],  # int64 [n] each
+    ) -> str:
         """What `missing` found, with the first file, counts and the first names; "" where that is nothing."""
         if not missing:
             return ""
@@ -116,7 +119,10 @@ class FrameFiles:
         path, counts = frame.files[first], self.counts(missing)
         return f"{frame.origin_of(first)}: {path}: no such file; {counts}".removeprefix(": ")
 
-    def counts(self, missing: Mapping[str, np.ndarray]) -> str:
+    def counts(
+        self,
+        missing: Mapping[str, np.ndarray],  # int64 [n] each
+    ) -> str:
         """Of how many frames each map is missing, and the first of them."""
         counts = [
             f"{name} of {len(missing[name])} of {len(self.frames)} frames is missing, such as "

@@ -5,9 +5,9 @@ is the teacher, without gradient, of every branch of the second, by t² KL(softm
 the mean over pixels; beside that the second run is trained on the labels like the first.
 
 Source: the divergence at a temperature and its factor t² are those of Hinton, Vinyals and Dean, "Distilling the
-Knowledge in a Neural Network" (arXiv 1503.02531, section 2). That the teacher is the same network given more of its
-input is after slimmable networks (Yu and Huang, "Universally Slimmable Networks", arXiv 1903.05134, inplace distillation: the
-widest teaches the others, in the same step), here of modalities in place of widths.
+Knowledge in a Neural Network" (arXiv 1503.02531, section 2). That the teacher is the same network given more, in the
+same step, is the inplace distillation of Yu and Huang, "Universally Slimmable Networks and Improved Training
+Techniques" (arXiv 1903.05134), here of modalities in place of widths.
 """
 
 from __future__ import annotations
