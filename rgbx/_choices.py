@@ -1,6 +1,7 @@
 """Names that users choose from, where the command line knows them before anything heavy is imported."""
 
 PAINTS = ("random", "class")  # of the surfaces of rendered rooms
+MISSING = ("error", "skip", "allow")  # what becomes of a dataset's frames that lack a modality
 PRECISIONS = ("float32", "bfloat16", "float16")
 TRACKERS = ("mlflow", "wandb", "tensorboard", "clearml", "neptune", "aim", "dvclive")  # each the name of its package
 CORRUPTIONS = "corruptions"  # what `--robustness` is without a name

@@ -54,7 +54,7 @@ from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
 from rgbx.report.tables import word
-from rgbx.tasks import ENSEMBLE, Score, ensemble_first
+from rgbx.tasks import ENSEMBLE, Evaluation, Score, ensemble_first
 from rgbx.train.console import writers_closed
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
@@ -217,6 +217,9 @@ def _write_outputs(
         dtype=str(session.dtype or torch.float32).removeprefix("torch."),
         hallucinated=session.hallucinated,
     )
+    for name, head in result["heads"].items():
+        if sets := session.by_set(name):
+            head["sets"] = {part: _part_scores(found) for part, found in sets.items()}
     for name, measured in damaged.robustness.items():
         result["heads"][name]["robustness"] = measured
     for name, tables in damaged.benchmarks.items():
@@ -252,6 +255,12 @@ def _write_outputs(
         LOG.info(f"{of}{frames}, protocol {session.protocol.name}, {table}\n")
     width = max(map(len, places))
     LOG.info("Files:\n" + "\n".join(f"{name.ljust(width)}  {place}" for name, place in places.items()))
+
+
+def _part_scores(found: Evaluation) -> dict[str, object]:
+    """Of the frames that have the same: how many, and every score of the ensemble."""
+    scores = found.scores(ENSEMBLE)
+    return {"frames": len(found.images), "scores": plain({score.name: scores.get(score.name) for score in found.table})}
 
 
 def _tell_details(result: Result, session: Session) -> None:

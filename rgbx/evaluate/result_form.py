@@ -91,6 +91,7 @@ class HeadResult(TypedDict):
     scores: list[dict[str, Json]]
     subsets: dict[str, dict[str, Scores]]
     hallucinated: NotRequired[dict[str, list[str]]]
+    sets: NotRequired[dict[str, dict[str, Json]]]
     images: Sequence[Scores]
     robustness: Robustness | None
     benchmarks: NotRequired[dict[str, BenchmarkTable]]
@@ -357,6 +358,7 @@ _HEAD: Form = {
     "scores": [_SCORE],
     "subsets": _PREDICTIONS,
     "hallucinated?": {"*": [str]},
+    "sets?": {"*": {"frames": int, "scores": dict}},
     "images": [{"sample_id": str, "values?": NUMBER}],
     "robustness?": {
         "every": int,

@@ -87,6 +87,11 @@ class Corrupt:
             raise ValueError(f"no MapSpec for {self.key!r}; known: {names}. Pass maps={{name: MapSpec(...)}}")
         self.spec = known[self.key]
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.key,)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         array = sample.get(self.key)
         if not isinstance(array, np.ndarray):

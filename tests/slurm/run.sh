@@ -96,7 +96,7 @@ study=$!
 wait_for 300 is_training 0 there/asymmetric/seed_0
 kill -9 "$(worker_of 0)"
 wait_for 300 is_training 1 there/no_fusion/seed_0
-scancel --signal=USR2 "$(squeue --noheader --array --format=%i | grep '_1$')"
+scancel --signal=USR2 "$(squeue --noheader --array --format=%i | grep "_1$")" || true # it may ask again once it has been heard
 wait $study || { cat there.txt; exit 1; }
 cat there.txt
 grep -q "was killed or put off; it is submitted again" there.txt
@@ -129,7 +129,7 @@ rgbx submit "${parameters[@]}" --wait --device cpu -- train "$config" --data-roo
     >submit.txt 2>&1 &
 submit=$!
 wait_for 300 grep -q "loss" work_dirs/jobs/*_log.out
-scancel --signal=USR2 "$(squeue --noheader --format=%i)"
+scancel --signal=USR2 "$(squeue --noheader --format=%i)" || true
 wait $submit || { cat submit.txt work_dirs/jobs/*; exit 1; }
 cat submit.txt
 grep -q "Requeued job" work_dirs/jobs/*_log.*
