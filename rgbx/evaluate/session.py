@@ -74,8 +74,8 @@ class Session:
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
         if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size is not None:
-            plain: Any = getattr(loader.collate_fn, "collate", None)
-            loader.collate_fn = Runs(plain or loader.collate_fn)
+            collate: Any = loader.collate_fn
+            loader.collate_fn = Runs(getattr(collate, "collate", collate))
         self.metrics = Metrics(table=False) if metrics is None else metrics
         predictor = Predictor(model, protocol, heads=heads)
         self.tasks, self.protocol = predictor.tasks, predictor.protocol
