@@ -307,7 +307,8 @@ def test_what_was_evaluated_anyway_is_told():
         return {"scores": [entry], "subsets": {x: {"ensemble": {"mIoU": values[x]}} for x in subsets}}
 
     text = missing_text(head("rgb+depth", "rgb", "depth"))
-    assert text.startswith("mIoU over all 3 subsets, what is missing left out (EMM): mean 50.0, expected, p = 0.2 ")
+    told = "mIoU over all 3 subsets, what is missing left out (EMM). Mean: 50.0; expected, p = 0.2: "
+    assert text.startswith(told)
     assert f"{100 * (0.64 * 0.9 + 0.16 * 0.6) / 0.96:.1f}" in text
     assert missing_text(head("rgb+depth", "rgb")) == missing_text(head("rgb")) == ""
 
