@@ -22,7 +22,7 @@ from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, ga
 from rgbx.evaluate.parts import Counts, Parts
 from rgbx.evaluate.result import shown, titled
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.predict import Predictor
+from rgbx.models.predict import Predictor, Spoil
 from rgbx.tasks import ENSEMBLE, Counter, Evaluation
 
 Subset = tuple[str, ...]
@@ -121,9 +121,11 @@ class Session:
             if missing and not missing <= set(self.dataset[0]):
                 raise ValueError(f"the test dataset does not have the modalities {sorted(missing)}")
 
-    def predictor(self, modalities: Sequence[str] | None = None) -> Predictor:
-        """What predicts from these modalities, by default all."""
-        return Predictor(self.model, self.protocol, dtype=self.dtype, modalities=modalities, heads=self.heads)
+    def predictor(self, modalities: Sequence[str] | None = None, spoil: Spoil | None = None) -> Predictor:
+        """What predicts from these modalities, by default all, which `spoil` may damage."""
+        return Predictor(
+            self.model, self.protocol, dtype=self.dtype, modalities=modalities, heads=self.heads, spoil=spoil
+        )
 
     def evaluate(self, modalities: Sequence[str] | None = None, observers: Sequence[Observer] = ()) -> Evaluations:
         """Evaluates one subset of the modalities, by default all, and keeps what was counted."""
@@ -190,11 +192,12 @@ class Session:
         modalities: Subset,
         counters: Mapping[str, Counter],
         observers: Sequence[Observer] = (),
+        spoil: Spoil | None = None,
     ) -> tuple[Evaluations, dict[str, float]]:
         """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
         records: dict[str, list[Any]] = {head: [] for head in counters}
         start, scoring, count, dataset = _now(), 0.0, 0, loader.dataset
-        for found, spent in self.counted(loader, modalities, counters, observers):
+        for found, spent in self.counted(loader, modalities, counters, observers, spoil):
             for head, own in found.items():
                 records[head].extend(own)
             scoring += spent
@@ -215,9 +218,10 @@ class Session:
         modalities: Subset,
         counters: Mapping[str, Counter],
         observers: Sequence[Observer] = (),
+        spoil: Spoil | None = None,
     ) -> Iterator[tuple[dict[str, list[Any]], float]]:
         """What is counted of each batch of a loader, head by head, and the seconds of the counting."""
-        predictor = self.predictor(modalities)
+        predictor = self.predictor(modalities, spoil)
         keep = counters is self.counters and bool(self.metrics.options.get("calibration"))
         self.model.eval()
         for observer in observers:
