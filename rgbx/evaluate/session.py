@@ -74,8 +74,8 @@ class Session:
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
         if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size is not None:
-            plain: Any = getattr(loader.collate_fn, "collate", None)
-            loader.collate_fn = Runs(plain or loader.collate_fn)
+            plain: Any = getattr(loader.collate_fn, "collate", loader.collate_fn)
+            loader.collate_fn = Runs(plain)
         self.metrics = Metrics(table=False) if metrics is None else metrics
         predictor = Predictor(model, protocol, heads=heads)
         self.tasks, self.protocol = predictor.tasks, predictor.protocol
@@ -180,8 +180,8 @@ class Session:
             count = len(found.images)
             lines.append(f"{score.name} of the {count} frame{'s' * (count > 1)} with {title}: {value}")
         total = len(self.dataset)
-        for subset, found in self.evaluations.items() if self._sets else ():
-            if (count := len(found[head].images)) < total:
+        for subset, evaluations in self.evaluations.items() if self._sets else ():
+            if (count := len(evaluations[head].images)) < total:
                 names = " nor ".join(map(modality_title, subset.split("+")))
                 lines.append(f"{total - count} of {total} frames have no {names} and do not count there")
         return "\n".join(lines)
