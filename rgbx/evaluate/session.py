@@ -74,8 +74,8 @@ class Session:
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
         if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size is not None:
-            collate: Any = loader.collate_fn
-            loader.collate_fn = Runs(getattr(collate, "collate", collate))
+            plain: Any = getattr(loader.collate_fn, "collate", loader.collate_fn)
+            loader.collate_fn = Runs(plain)
         self.metrics = Metrics(table=False) if metrics is None else metrics
         predictor = Predictor(model, protocol, heads=heads)
         self.tasks, self.protocol = predictor.tasks, predictor.protocol
@@ -171,13 +171,19 @@ class Session:
         return {head: "\n".join(filter(None, [text, self._told_by_set(head)])) for head, text in told.items()}
 
     def _told_by_set(self, head: str) -> str:
-        """The first score of the frames of each set, a line each."""
+        """The first score of the frames of each set, a line each, and which subsets were not given all frames."""
         lines = []
         for name, found in self.by_set(head).items():
             score = found.table[0]
             value = shown(score, found.scores(ENSEMBLE)[score.name])
             title = " + ".join(map(modality_title, name.split("+")))
-            lines.append(f"{score.name} of the {len(found.images)} frames that have {title}: {value}")
+            count = len(found.images)
+            lines.append(f"{score.name} of the {count} frame{'s' * (count > 1)} with {title}: {value}")
+        total = len(self.dataset)
+        for subset, evaluations in self.evaluations.items() if self._sets else ():
+            if (count := len(evaluations[head].images)) < total:
+                names = " nor ".join(map(modality_title, subset.split("+")))
+                lines.append(f"{total - count} of {total} frames have no {names} and do not count there")
         return "\n".join(lines)
 
     def count(

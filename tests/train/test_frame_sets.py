@@ -169,7 +169,9 @@ def test_each_frame_is_scored_by_what_it_has_and_each_set_is_told():
     for name, part in parts.items():
         own = [by_hand["rgb", "depth"][f"half/{i}"] for i in range(LENGTH) if HAVE[i].split() == name.split("+")]
         assert part.scores("ensemble")["mIoU"] == pytest.approx(scores(sum(own))["mIoU"])
-    assert "mIoU of the 3 frames that have depth: " in session.reports()["labels"]
+    told = session.reports()["labels"]
+    assert "mIoU of the 3 frames with depth: " in told
+    assert "3 of 11 frames have no depth and do not count there" in told
 
 
 def test_a_step_on_few_modalities_leaves_the_others_norms_alone():
