@@ -57,10 +57,10 @@ class MapSpec:
 
     def __post_init__(self) -> None:
         choices = {"dtype": ("uint8", "float32"), "interpolation": ("linear", "nearest")}
-        for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
-                found = getattr(self, field)
-                raise ValueError(f"MapSpec {self.name!r}: {field} must be one of {allowed}, found {found!r}")
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                found = getattr(self, key)
+                raise ValueError(f"MapSpec {self.name!r}: {key} must be one of {allowed}, found {found!r}")
         if self.channels < 1:
             raise ValueError(f"MapSpec {self.name!r}: channels must be >= 1, found {self.channels}")
         if self.shown and (len(self.shown) != 3 or not all(0 <= channel < self.channels for channel in self.shown)):
