@@ -88,8 +88,8 @@ class SharedBackbone(nn.Module):
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
             stems: modalities with a first convolution of their own, made from the shared one: ``"sum"`` or ``"mean"``
                 over its input channels, ``"copy"`` or ``"random"``, see `rgbx.backbones.stems`.
-            input_channels: of the maps of modalities, where others than 1 are known; maps of other than 1 and 3 channels
-                need stems.
+            input_channels: of the maps of modalities, where others than 1 are known; maps of other than 1 and 3
+                channels need stems.
             purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
                 that joins the inputs has one, on the inputs before they are joined.
             hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.

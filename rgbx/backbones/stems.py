@@ -4,17 +4,18 @@ Source: the RGB filters summed, averaged or copied for a depth encoder are commo
 (arXiv 2011.06961, released code); repeating them for more channels is timm's rule (`adapt_input_conv`). The stem stays
 inside the timm network, which knows nothing of it.
 
-With the shared filters W_c of C_in channels and their sum S = Σ_c W_c, the filters w_j of a stem that reads n channels are
+With the shared filters W_c of C_in channels and their sum S = Σ_c W_c, the filters w_j of a stem that reads n
+channels are
 
 | mode | w_j, j = 0..n-1 | n equal channels give |
 |---|---|---|
 | sum | S / n | what the shared convolution gives of one repeated channel |
 | mean | S / (n C_in) | that divided by C_in |
 | copy | W_(j mod C_in) C_in / n | the same as sum where C_in divides n, else about that |
-| random | normally distributed, of mean 0 and variance Σ W² / (n k² C_out) | about as much as noise in the shared filters would |
+| random | normally distributed, mean 0, variance Σ W² / (n k² C_out) | what filters of as large a sum of squares give |
 
-so that activations keep their scale whatever n is: with one channel sum and mean are what they always were, and a copy of
-C_in channels is W itself.
+so that activations keep their scale whatever n is: with one channel sum and mean are what they always were, and a copy
+of C_in channels is W itself.
 """
 
 from __future__ import annotations
@@ -129,11 +130,12 @@ def replace_first_convs(
         ValueError: for an unknown modality or mode, no modality left that could stay, one without a stem that needs it,
             or a network without such a convolution.
     """
-    others = [name for name in layout.modalities if needs_stem((channels or {}).get(name, 1))]
+    known = channels or {}
+    others = [name for name in layout.modalities if needs_stem(known.get(name, 1))]
     if lacking := [name for name in others if name not in modes]:
         raise ValueError(
-            f"{lacking[0]} has {(channels or {})[lacking[0]]} channels, by its statistics, which the first convolution of "
-            f'the network does not read: give it its own, stems={{"{lacking[0]}": MODE}}, one of {MODES}'
+            f"{lacking[0]} has {known[lacking[0]]} channels, by its statistics, which the first convolution of the "
+            f'network does not read: give it its own, stems={{"{lacking[0]}": MODE}}, one of {MODES}'
         )
     for name, mode in modes.items():
         if name not in layout.modalities or mode not in MODES:

@@ -967,9 +967,7 @@ def _add_prepare(parser: Parser) -> None:
         help="the map, and MODULE:FUNCTION, FILE.py:FUNCTION or FILE.onnx, such as: depth=midas.onnx",
     )
     estimate.add_argument("--from", dest="source", default="", metavar="MAP", help="colours to read (the first)")
-    estimate.add_argument(
-        "--format", choices=("png", "npy"), default="png", help="16 bits, or floats of 32 bits (png)"
-    )
+    estimate.add_argument("--format", choices=("png", "npy"), default="png", help="16 bits, or floats of 32 bits (png)")
     estimate.add_argument(
         "--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that become 0 and 1 (each frame's own)"
     )

@@ -1,4 +1,4 @@
-"""Turns public datasets into plain files of stated units, any dataset into shards, and colours into an estimated map."""
+"""Turns public datasets into plain files of stated units, any dataset into shards, colours into an estimated map."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from rgbx.datasets.prepare import (
     write_shards,
 )
 from rgbx.datasets.shards import read_manifest
-
 
 TOLD = 3  # failures, by name
 

@@ -139,7 +139,7 @@ class Encoding:
             raise ValueError(f"{name}: missing is {self.missing}; unit {unit!r} takes {takes}")
         channels = self.spec.channels
         if channels > MOST_CHANNELS or (channels != UNITS[unit][0] and unit not in BANDS):
-            has = f"1 to {MOST_CHANNELS}" if unit in BANDS else UNITS[unit][0]
+            has = f"1 to {MOST_CHANNELS}" if unit in BANDS else str(UNITS[unit][0])
             raise ValueError(f"{name}: channels is {channels}; files of unit {unit!r} hold {has}")
         if self.layout and (self.layout not in LAYOUTS or not self.spec.has_bands):
             takes = f"one of {LAYOUTS}" if self.spec.has_bands else "none, which is for several channels"
@@ -369,7 +369,7 @@ class Encoding:
         return dtype.kind in "uf" if self.unit == "unit_vector" else True
 
     def _decode_numbers(self, raw: np.ndarray, path: File) -> np.ndarray:
-        """[H, W] of metres, [H, W] or [H, W, C] of a sensor or a share; by float64 where float32 would round the stored number."""
+        """Metres [H, W], a sensor or a share [H, W] or [H, W, C]; by float64 where float32 would round the stored."""
         exact = raw.dtype.itemsize <= 2 or raw.dtype == np.float32
         kind: type[np.floating] = np.float32 if exact else np.float64
         numbers: np.ndarray = raw.astype(kind)

@@ -465,8 +465,8 @@ def _decode_samples(data: bytes, path: File, header: Header) -> np.ndarray:
         tifffile = import_module("tifffile")
     except ImportError as error:
         raise ImportError(
-            f'{path}: a TIFF of {header.samples} channels needs tifffile: pip install "rgbx[tiff]", or save each channel '
-            "as a page, or all as .npy"
+            f'{path}: a TIFF of {header.samples} channels needs tifffile: pip install "rgbx[tiff]", or save each '
+            "channel as a page, or all as .npy"
         ) from error
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:

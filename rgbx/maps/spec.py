@@ -89,13 +89,12 @@ class MapSpec:
         Raises:
             ValueError, TypeError: anything else.
         """
-        rgb = STANDARD_MAPS["rgb"]
+        kinds: dict[str, tuple[type, ...]] = dict.fromkeys(("name", "dtype", "unit", "interpolation"), (str,))
+        kinds |= {"channels": (int,), "fill": (float, int), "shown": (list, tuple)}
         told = {"shown": (), **values}
         for name, value in told.items():
-            kind = (list, tuple) if name == "shown" else type(getattr(rgb, name, None))
             numbers = all(type(each) is int for each in value) if isinstance(value, (list, tuple)) else True
-            kind = (float, int) if kind is float else kind
-            if not isinstance(value, kind) or isinstance(value, bool) or not numbers:
+            if not isinstance(value, kinds.get(name, ())) or isinstance(value, bool) or not numbers:
                 raise ValueError(f"a spec of a map has {name}={value!r}")
         return cls(**{**told, "shown": tuple(told["shown"])})
 
@@ -113,6 +112,18 @@ class MapSpec:
     def zero_is_hole(self) -> bool:
         """Whether the value 0 says that a pixel was not measured, where no mask says it: of metres and of any depth."""
         return self.unit == "metre" or self.name == "depth"
+
+    def check_metres(self, who: str) -> None:
+        """Refuses a map that has no metres for what computes with them.
+
+        Args:
+            who: needs metres.
+
+        Raises:
+            ValueError: another unit; names the map.
+        """
+        if self.unit != "metre":
+            raise ValueError(f"{who} needs metres, but the map {self.name!r} is {self.unit}: it has no metres")
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         """Array shape at reading."""

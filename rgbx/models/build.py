@@ -352,8 +352,8 @@ def _input_channels(p: Options) -> dict[str, int]:
         if p["weights"] == "separate" or joined:
             what = "fusion='early'" if joined else "weights='separate'"
             raise ValueError(
-                f"{name} has {found[name]} channels, by its statistics; {what} reads maps of 1 and 3 channels alone: use "
-                "shared weights and another fusion method"
+                f"{name} has {found[name]} channels, by its statistics; {what} reads maps of 1 and 3 channels alone: "
+                "use shared weights and another fusion method"
             )
     return found
 

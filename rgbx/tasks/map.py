@@ -221,6 +221,8 @@ class Map(Task):
                 f"the dataset's {self.target!r} is of unit {unit!r}, which its head does not know: state "
                 f"unit={unit!r} in the head"
             )
+        if self.stated_unit == "metre" and self.target in known and known[self.target].unit == "relative":
+            known[self.target].check_metres("a head of unit 'metre'")
         if self.target in known and self.stated_unit in (None, known[self.target].unit):
             return known[self.target]
         if self.unit is None:

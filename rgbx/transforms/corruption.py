@@ -126,7 +126,8 @@ class Corrupt:
         last = (..., *[None] * (array.ndim - 2))  # beside channels
         holed = np.where(valid[last], array, np.float32(np.nan))
         result = self.corruption.apply(holed, strength, rng, replace(self.spec, fill=np.nan)).astype(np.float32)
-        left = np.isfinite(result) if array.ndim == 2 else np.isfinite(result).all(axis=2)
+        finite = np.isfinite(result)
+        left: np.ndarray = finite if array.ndim == 2 else np.asarray(finite.all(axis=2))
         if self.spec.zero_is_hole:
             left &= result != 0
         if self.spec.unit == "metre":

@@ -165,7 +165,7 @@ def test_three_channels_need_a_copy():
         own({"depth": torch.rand(1, 3, 64, 64)})
 
 
-# what a stem of n channels is ------------------------------------------------------------------------------------------
+# what a stem of n channels is ------------------------------------------------
 
 
 def naive_stem(weight, mode, channels):
@@ -189,9 +189,7 @@ def test_weights_of_several_channels(mode, channels):
     weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(stem_weight(weight, mode, channels), naive_stem(weight, mode, channels))
     if mode == "copy" and channels > 1:  # timm's rule, which sums for one
-        torch.testing.assert_close(
-            stem_weight(weight, mode, channels), timm.models.adapt_input_conv(channels, weight)
-        )
+        torch.testing.assert_close(stem_weight(weight, mode, channels), timm.models.adapt_input_conv(channels, weight))
     grey = torch.rand(1, 1, 8, 8)
     whole = F.conv2d(grey.expand(-1, 3, -1, -1), weight)
     own = F.conv2d(grey.expand(-1, channels, -1, -1), stem_weight(weight, mode, channels))
@@ -224,7 +222,9 @@ def backbone_of_six():
     return SharedBackbone("resnet18", tuple(SIX), stems=SIX_STEMS, input_channels=channels, fusion=AsymmetricFusion())
 
 
-@pytest.mark.parametrize("present", [tuple(SIX), ("rgb",), ("depth",), ("bands",), ("events", "depth"), ("rgb", "cube")])
+@pytest.mark.parametrize(
+    "present", [tuple(SIX), ("rgb",), ("depth",), ("bands",), ("events", "depth"), ("rgb", "cube")]
+)
 def test_six_modalities(backbone_of_six, present):
     """Each is read by its stem alone, and all of its channels count."""
     batch = six(present)
@@ -250,7 +250,10 @@ def test_six_modalities_are_trained_apart(backbone_of_six):
 
 def test_no_shared_stem_where_none_can_read():
     own = SharedBackbone(
-        "resnet18", ("bands", "events"), stems={"bands": "copy", "events": "sum"}, input_channels={"bands": 13, "events": 5}
+        "resnet18",
+        ("bands", "events"),
+        stems={"bands": "copy", "events": "sum"},
+        input_channels={"bands": 13, "events": 5},
     )
     own.train()(six(("bands", "events")))[-1].sum().backward()
     assert own.network.conv1.weight is None and not [n for n, p in own.named_parameters() if p.grad is None]

@@ -206,7 +206,9 @@ def _source(declared: Declaration, asked: Estimate) -> str:
     check_names([asked.name], "--estimate")
     colours = [name for name, item in declared.modalities.items() if item.encoding.unit == "rgb8"]
     if asked.name == "label" or asked.file_format not in FORMATS:
-        raise ValueError(f"found the name {asked.name!r} and the format {asked.file_format!r}; expected one of {FORMATS}")
+        raise ValueError(
+            f"found the name {asked.name!r} and the format {asked.file_format!r}; expected one of {FORMATS}"
+        )
     if asked.limits is not None and not -math.inf < asked.limits[0] < asked.limits[1] < math.inf:
         raise ValueError(f"the range is {asked.limits}; expected two numbers, the lower first")
     if not colours or (asked.source and asked.source not in colours):
@@ -234,9 +236,7 @@ def _images(root: Path, declared: Declaration, source: str) -> Sequence[Path]:
     return list(found)
 
 
-def _job(
-    root: Path, path: Path, asked: Estimate, source: str, added: DeclaredMap, estimator: Estimator
-) -> Job:
+def _job(root: Path, path: Path, asked: Estimate, source: str, added: DeclaredMap, estimator: Estimator) -> Job:
     inner = path.relative_to(root)
     length = len(added.suffix) - len(f".{asked.file_format}")  # of what follows the stem before the ending
     stem = inner.name[: len(inner.name) - len(inner.suffix)]
@@ -244,9 +244,7 @@ def _job(
     return Job((name,), partial(_content, name, path, source, asked, estimator), (path,))
 
 
-def _content(
-    name: str, path: Path, source: str, asked: Estimate, estimator: Estimator
-) -> Mapping[str, Content]:
+def _content(name: str, path: Path, source: str, asked: Estimate, estimator: Estimator) -> Mapping[str, Content]:
     """The file of a frame.
 
     Raises:
@@ -301,7 +299,11 @@ def _declare(file: Path, asked: Estimate, added: DeclaredMap, source: str) -> No
     words = {"folder": added.folder, "suffix": added.suffix, **({"prefix": added.prefix} if added.prefix else {})}
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in words.items()]
     lines += ['unit = "relative"  # no metres', "missing = [0]", *(["scale = 1"] if asked.file_format == "npy" else [])]
-    span = "from its least to its largest value" if asked.limits is None else f"from {asked.limits[0]:g} to {asked.limits[1]:g}"
+    span = (
+        "from its least to its largest value"
+        if asked.limits is None
+        else f"from {asked.limits[0]:g} to {asked.limits[1]:g}"
+    )
     head = f"# estimated from {source} by {json.dumps(asked.estimator)}, each frame {span}"
     table = "\n".join([head, f"[modalities.{asked.name}]", *lines, ""])
     text = f"{read_text(file).rstrip()}\n\n{table}"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from small_models import small
 
 from rgbx.cli.prepare import main
 from rgbx.datasets import FolderDataset
 from rgbx.datasets.prepare import Estimate, write_estimate
 from rgbx.datasets.prepare.estimate import load_estimator, stretched
-from rgbx.maps import Encoding, MapSpec
+from rgbx.models.inputs import map_inputs
 from rgbx.tasks import Map
-from rgbx.transforms import ComputeHHA, ComputeNormals, Corrupt
+from rgbx.train.data_check import check_maps
+from rgbx.transforms import ComputeHHA, ComputeNormals, PackSample, RandomScaleCrop
 
 TOML = """# mine
 [classes]
@@ -85,7 +88,11 @@ def test_what_is_written_and_declared(root, kind):
     assert text.startswith(TOML.rstrip()) and text.count("[modalities.depth]") == 1
     for split, count in (("train", 3), ("val", 2)):
         dataset = FolderDataset(root, split)
-        assert dataset.modalities == ("rgb", "depth") and dataset.maps["depth"].unit == "relative" and len(dataset) == count
+        assert (
+            dataset.modalities == ("rgb", "depth")
+            and dataset.maps["depth"].unit == "relative"
+            and len(dataset) == count
+        )
         for index in range(count):
             sample = dataset[index]
             assert sample["paths"]["depth"] == str(root / f"depth/{split}/rgb/{index}_rgb.{kind}")
@@ -144,7 +151,11 @@ def test_what_was_not_estimated_is_no_measurement(root):
         ("depth=MINE:deep", [], "has no function 'deep'"),
         ("depth=MINE:depth", ["--size", "8x8"], "size is of ONNX files"),
         ("depth=MINE:depth", ["--from", "thermal"], r"maps of unit 'rgb8' are \['rgb'\], found 'thermal'"),
-        ("depth=MINE:depth", ["--range", "3", "2"], r"the range is \(3.0, 2.0\); expected two numbers, the lower first"),
+        (
+            "depth=MINE:depth",
+            ["--range", "3", "2"],
+            r"the range is \(3.0, 2.0\); expected two numbers, the lower first",
+        ),
         ("rgb=MINE:depth", [], "declares 'rgb' already, as another map than what is estimated: choose another name"),
         ("label=MINE:depth", [], "expected names of letters"),
         ("depth=nowhere.onnx", [], "nowhere.onnx: no such file"),
@@ -154,7 +165,7 @@ def test_what_was_not_estimated_is_no_measurement(root):
 def test_refusals(root, capsys, estimate, words, message):
     estimate = estimate.replace("MINE", str(root.parent / "mine.py"))
     assert main(["estimate", str(root), "--estimate", estimate, *words]) == 2
-    pytest.importorskip("re").search(message, said := capsys.readouterr().err) or pytest.fail(said)
+    assert re.search(message, capsys.readouterr().err)
     assert (root / "dataset.toml").read_text() == TOML and not (root / "depth").exists()
 
 
@@ -223,15 +234,20 @@ def test_onnxruntime_is_asked_for(tmp_path, monkeypatch):
 
 def test_nothing_takes_it_for_metres(root):
     write_estimate(root, Estimate("depth", mine(root, "depth")))
-    told = "'depth' .*relative.*metres"
+    told = "needs metres, but the map 'depth' is relative: it has no metres"
     for kind in (ComputeHHA, ComputeNormals):
-        with pytest.raises(ValueError, match=f"{kind.__name__}.*{told}"):
+        with pytest.raises(ValueError, match=f"{kind.__name__} {told}"):
             FolderDataset(root, "train", transforms=[dict(type=kind, **CAMERA)])
-    dataset = FolderDataset(root, "train")
-    for name in ("depth_noise", "depth_steps"):
-        with pytest.raises(ValueError, match=told):
-            Corrupt(name, 3, maps=dataset.maps)
-    with pytest.raises(ValueError, match=told):
+    transforms = [dict(type=RandomScaleCrop, size=(12, 16), scales=[2.0], scale_depth=True), dict(type=PackSample)]
+    dataset = FolderDataset(root, "train", transforms=transforms)
+    assert dataset[0]["depth"].max() > 0.6  # no metres that were divided by 2
+    with pytest.raises(ValueError, match=f"a head of unit 'metre' {told}"):
         Map("depth", unit="metre").table(dataset.metainfo)
-    with pytest.raises(ValueError, match=r"depth \('relative'\)|scale|metre"):
-        Encoding(MapSpec.of_unit("depth", "relative"), bits=16).decode(np.full((2, 2), 70000, np.uint32))
+    assert "RMSE" in {score.name for score in Map("depth").table(dataset.metainfo)}
+    with pytest.raises(ValueError, match=f"depth_unit=metre {told}"):
+        map_inputs(["depth"], {"depth": {"unit": "metre", "scale": 1000}}, dataset.metainfo)
+    model = small("classes", modalities=("rgb", "depth"))
+    with pytest.raises(ValueError, match=f"normalising depth where the model's statistics do not name it {told}"):
+        check_maps(model, dataset)
+    own = small("classes", modalities=("rgb", "depth"), statistics={"depth": {"mean": (0.5,), "std": (0.2,)}})
+    assert check_maps(own, dataset) == []
