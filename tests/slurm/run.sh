@@ -120,7 +120,7 @@ rgbx study "$here/study.py" --data-root rooms --work-dir here --jobs 2 --no-late
 echo "== a training that is preempted"
 config="$here/../../configs/rooms/asymfusion_r18_rooms_160x120.py"
 tiny=(--cfg-options model.backbone=test_resnet.r160_in1k model.pretrained=None model.decoder.width=8
-    train_cfg.max_epochs=30 train_cfg.val_interval=30 train_dataloader.batch_size=2
+    train_cfg.max_epochs=60 train_cfg.val_interval=60 train_dataloader.batch_size=2
     train_dataloader.num_workers=0 val_dataloader.num_workers=0
     train_dataloader.persistent_workers=False val_dataloader.persistent_workers=False
     train_dataloader.dataset.num_frames=4 val_dataloader.dataset.num_frames=4 test_dataloader.dataset.num_frames=4
@@ -128,13 +128,13 @@ tiny=(--cfg-options model.backbone=test_resnet.r160_in1k model.pretrained=None m
 rgbx submit "${parameters[@]}" --wait --device cpu -- train "$config" --data-root rooms --work-dir trained "${tiny[@]}" \
     >submit.txt 2>&1 &
 submit=$!
-wait_for 300 grep -q "loss" work_dirs/jobs/*_log.out
+wait_for 300 test -f trained/last_checkpoint
 scancel --signal=USR2 "$(squeue --noheader --format=%i)" || true
 wait $submit || { cat submit.txt work_dirs/jobs/*; exit 1; }
 cat submit.txt
 grep -q "Requeued job" work_dirs/jobs/*_log.*
 grep -qi "resum" work_dirs/jobs/*_log.*
-[ -f trained/epoch_30.pth ]
+[ -f trained/epoch_60.pth ]
 
 echo "== predictions as an array of two"
 rgbx submit "${parameters[@]}" --wait --array 2 --device cpu -- predict trained rooms --out predicted
