@@ -145,8 +145,8 @@ class UPerNetDecoder(LibraryDecoder):
 class DeepLabV3PlusDecoder(LibraryDecoder):
     """DeepLabV3+'s: dilated convolutions and an average on the deepest stage, refined by the finest.
 
-    The dilations are in locations of the deepest stage: at a stride of 32 they reach twice as far as in the paper, where
-    it is 16.
+    The dilations are in locations of the deepest stage: at a stride of 32 they reach twice as far as in the paper, whose
+    stride is 16.
 
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation" (ECCV 2018,
     arXiv 1802.02611); layers of segmentation-models-pytorch.
