@@ -38,7 +38,7 @@ class LowRank(nn.Module):
         """Maps of rank R or less, [N, C, H, W]."""
         with full_precision(x.device.type):  # quotients of sums of products
             values = x.float().flatten(2)  # [N, C, HW]
-            bases = self.bases.float().expand(len(values), -1, -1)
+            bases = self.bases.float().expand(values.shape[0], -1, -1)
             codes = (values.transpose(1, 2) @ bases).softmax(-1)  # [N, HW, R]
             for _ in range(TRAIN_STEPS if self.training else EVAL_STEPS):
                 codes = _codes(values, bases, codes)
