@@ -43,8 +43,8 @@ class Packer:
     def __init__(self, dataset: DenseDataset) -> None:
         if dataset.frame_sets is not None:
             raise ValueError(
-                f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ in "
-                "what they have: missing='skip' leaves out those that lack any"
+                f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ "
+                "in what they have: missing='skip' leaves out those that lack any"
             )
         self.dataset = dataset
         self._files = dataset if isinstance(dataset, FileDataset) else None
