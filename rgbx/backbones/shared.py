@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rgbx._text import nearest, one_of
 from rgbx.backbones._timm import TimmNetwork, timm
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
-from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
+from rgbx.backbones.stems import fit_stems, replace_first_convs, widen_first_convs
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
@@ -70,6 +70,7 @@ class SharedBackbone(nn.Module):
         pretrained: str | None = None,
         norm_eval: bool = False,
         stems: Mapping[str, str] | None = None,
+        input_channels: Mapping[str, int] | None = None,
         purification: Purification | None = None,
         hallucinate: Hallucinate | None = None,
     ) -> None:
@@ -86,7 +87,9 @@ class SharedBackbone(nn.Module):
                 the path of a file, see `rgbx.backbones.weight_source`. Each modality's norms start from the same.
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
             stems: modalities with a first convolution of their own, made from the shared one: ``"sum"`` or ``"mean"``
-                over its input channels, for one-channel maps, or ``"copy"``.
+                over its input channels, ``"copy"`` or ``"random"``, see `rgbx.backbones.stems`.
+            input_channels: of the maps of modalities, where others than 1 are known; maps of other than 1 and 3
+                channels need stems.
             purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
                 that joins the inputs has one, on the inputs before they are joined.
             hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.
@@ -119,9 +122,9 @@ class SharedBackbone(nn.Module):
         self.norm = norm
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
-        self.stems = dict(stems or {})
-        if self.stems:
-            replace_first_convs(network, self.layout, self.stems)
+        self.stems, self.input_channels = dict(stems or {}), dict(input_channels or {})
+        if self.stems or self.input_channels:
+            replace_first_convs(network, self.layout, self.stems, self.input_channels)
         if weights == "separate":
             separate_layers(network, self.layout)
         self.network = network
@@ -215,8 +218,8 @@ class SharedBackbone(nn.Module):
         """Features of the modalities given.
 
         Args:
-            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size; where
-                the fusion method reads clips also [N, T, 1 or 3, H, W].
+            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size, or as
+                many channels as a stem reads; where the fusion method reads clips also [N, T, 1 or 3, H, W].
 
         Returns:
             One stack [M*N, C, h, w] per stage, modality-major in declared order. Where the fusion method merges the
@@ -234,15 +237,16 @@ class SharedBackbone(nn.Module):
 
     def _features(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Stacks [M*N, C, h, w] of the modalities present, or [N, C, h, w] of joined inputs."""
+        channels = 3
         if self.stems:
-            check_stem_inputs(inputs, self.stems)
+            inputs, channels = fit_stems(inputs, self.stems, self.input_channels)
         if self.concatenates_inputs:
             if self.purification is not None:
                 gated = self.purification.gate(INPUTS)(stack_modalities(inputs, self.layout))
                 inputs = split_modalities(gated, self.layout)
             x = concatenate_modalities(inputs, self.layout)
         else:
-            x = stack_modalities(inputs, self.layout)
+            x = stack_modalities(inputs, self.layout, channels)
         features = self.network(x)[self._first_stage :]
         if self._channels_last_output:
             features = [f.permute(0, 3, 1, 2) for f in features]

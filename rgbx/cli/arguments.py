@@ -975,6 +975,28 @@ def _add_prepare(parser: Parser) -> None:
     shards.add_argument("--modalities", nargs="+", metavar="MAP", help="of a folder, to pack (all that it has)")
     shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
     shards.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that pack (1)")
+    estimate = datasets.add_parser(
+        "estimate",
+        help="colours to a relative depth map, by an estimator of yours",
+        description="Write ROOT/NAME/... for every image that ROOT/dataset.toml declares, by a function of uint8 "
+        "[H, W, 3] to numbers [H, W], which runs as any code of yours, or by an ONNX file; then declare it there, as "
+        f"relative: nothing takes it for metres. {_AGAIN}",
+    )
+    estimate.add_argument("root", type=Path, metavar="ROOT", help="folder of a dataset.toml")
+    estimate.add_argument(
+        "--estimate",
+        required=True,
+        metavar="NAME=ESTIMATOR",
+        help="the map, and MODULE:FUNCTION, FILE.py:FUNCTION or FILE.onnx, such as: depth=midas.onnx",
+    )
+    estimate.add_argument("--from", dest="source", default="", metavar="MAP", help="colours to read (the first)")
+    estimate.add_argument("--format", choices=("png", "npy"), default="png", help="16 bits, or floats of 32 bits (png)")
+    estimate.add_argument(
+        "--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that become 0 and 1 (each frame's own)"
+    )
+    estimate.add_argument(
+        "--size", type=_size, metavar="HxW", help="of an ONNX file that leaves open what it reads (the image's own)"
+    )
     for part in (nyudv2, cityscapes, mfnet, shards):
         part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument(
@@ -993,6 +1015,13 @@ def _check_prepare(arguments: argparse.Namespace) -> None:
     if arguments.dataset == "shards":
         existing_dataset(arguments.source)
         return
+    if arguments.dataset == "estimate":
+        name, _, estimator = arguments.estimate.partition("=")
+        if not name or not estimator:
+            raise ConfigError(
+                f"--estimate is {arguments.estimate!r}; expected NAME=ESTIMATOR, such as depth=midas.onnx or "
+                "depth=estimators.py:depth"
+            )
     if arguments.dataset == "nyudv2":
         for path in filter(None, (arguments.mat, arguments.mapping, arguments.splits)):
             existing_file(path)

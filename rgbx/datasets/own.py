@@ -160,9 +160,10 @@ class _Sums:
         found = {}
         for name, sums in self.sums.items():
             mean, std = _moments(sums.sum(axis=0))
-            if not (std > 1e-6 * np.abs(mean)).all():
+            if (flat := np.flatnonzero(std <= 1e-6 * np.abs(mean))).size:
+                which = f"{name}, channel {flat[0]} of {len(std)} from 0," if len(std) > 1 else name
                 raise ValueError(
-                    f"{name} has no two different values in {len(self.seen)} frames: no statistics can be computed"
+                    f"{which} has no two different values in {len(self.seen)} frames: no statistics can be computed"
                 )
             found[name] = {"mean": _rounded(mean), "std": _rounded(std)}
         return found

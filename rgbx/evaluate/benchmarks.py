@@ -18,7 +18,9 @@ from torch.utils.data import Dataset
 from rgbx._choices import BENCHMARKS as NAMES
 from rgbx._choices import CORRUPTIONS
 from rgbx._text import modality_title
+from rgbx.datasets import CachedFrames
 from rgbx.datasets.sample import Sample
+from rgbx.datasets.shards import ShardedDataset
 from rgbx.evaluate.metric import Evaluations, Metrics
 from rgbx.evaluate.missing import failures, over_failures
 from rgbx.evaluate.result import shown
@@ -274,14 +276,20 @@ def _common(trial: Trial) -> list[str]:
     return [*found, "means are of scores that are not rounded; published: rounded to 0.01 %"]
 
 
+def _elsewhere(trial: Trial, name: str) -> list[str]:
+    """That other data were evaluated than a dataset's val split, if so."""
+    data: Any = trial.session.whole_dataset
+    while isinstance(data, CachedFrames):
+        data = data.dataset
+    found = data.packed.made_of if isinstance(data, ShardedDataset) else type(data).__name__
+    split = getattr(data, "split", None)
+    of = f", split {split}" if isinstance(split, str) else ""
+    return [] if (found, split) == (name, "val") else [f"measured on {found}{of}"]
+
+
 def _from_liao(trial: Trial, *, drawn: bool) -> list[str]:
-    session = trial.session
-    data: Any = session.whole_dataset
-    found = []
-    if (split := getattr(data, "split", None)) != "val" or type(data).__name__ != "DELIVER":
-        of = f", split {split}" if isinstance(split, str) else ""
-        found.append(f"measured on {type(data).__name__}{of}")
-    names = trial.modalities
+    session, names = trial.session, trial.modalities
+    found = _elsewhere(trial, "DELIVER")
     if len(names) != len(_DELIVER) or not all(any(name in kind for name in names) for kind in _DELIVER):
         found.append(f"the sensors are {_title(names)}; published: RGB, depth as HHA, events and lidar")
     size = tuple(session.dataset[0][names[0]].shape[-2:])
@@ -300,12 +308,8 @@ def _from_liao(trial: Trial, *, drawn: bool) -> list[str]:
 
 
 def _from_miss(trial: Trial) -> list[str]:
-    data: Any = trial.session.whole_dataset
-    found = []
-    if type(data).__name__ != "Cityscapes" or getattr(data, "split", None) != "val":
-        found.append(f"measured on {type(data).__name__}")
     return [
-        *found,
+        *_elsewhere(trial, "Cityscapes"),
         "black depth is read as no measurement, where the map is of metres; published: as depth of 0",
         "the mean over what is left, and expectations, are ours",
         *_common(trial),

@@ -187,8 +187,8 @@ def missing_text(head: HeadResult) -> str:
         return ""
     values = [head["subsets"][subset][ENSEMBLE].get(score.name) for subset in subsets]
     found = over_failures(values, [len(failed) for failed in missing], len(first))
-    listed = ", ".join(f"{name} {shown(score, value)}" for name, value in found.items())
-    return f"{score.name} over all {len(subsets)} subsets, what is missing left out (EMM): {listed}"
+    listed = "; ".join(f"{name}: {shown(score, value)}" for name, value in found.items())
+    return f"{score.name} over all {len(subsets)} subsets, what is missing left out (EMM). {listed.capitalize()}"
 
 
 def build_result(

@@ -19,12 +19,13 @@ from torch import nn
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
+from rgbx.backbones.stems import needs_stem
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
 from rgbx.layers import StackLayout, build_hallucinate, build_purification
 from rgbx.models.modality_dropout import build_dropout, complete_dropout
-from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
+from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, Span, input_options
 from rgbx.objectives import Site, build_objective, complete_objectives
 from rgbx.tasks import Task, build_task, find_task
 from rgbx.tasks.adversarial import Opponent
@@ -71,7 +72,9 @@ def multimodal(
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
         weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
-        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"``.
+        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"`` or
+            ``"random"``, see `rgbx.backbones.stems`. Maps of other than 1 and 3 channels, as their statistics say, need
+            one.
         normalization: of inputs, ``"statistics"`` or ``"range"`` (-1..1); None for what suits the backbone: ImageNet
             statistics a timm network, -1..1 a generator.
         statistics, ranges: normalization of modalities without a default, see `Preprocessor`.
@@ -313,6 +316,7 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             pretrained=pretrained,
             norm_eval=p["norm_eval"],
             stems=p["stems"],
+            input_channels=_input_channels(p),
             purification=build_purification(p["purification"]),
             hallucinate=build_hallucinate(p["hallucinate"]),
         )
@@ -333,6 +337,26 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
     check_options(options, taken, f"generator {name!r}")
     channels = sum(task.channels for task in tasks.values())
     return GENERATORS[name](StackLayout(modalities), channels, fusion=method, norm=p["norm"], **options)
+
+
+def _input_channels(p: Options) -> dict[str, int]:
+    """How many channels the maps of modalities have, where their statistics say several.
+
+    Raises:
+        ValueError: others than 1 and 3 in a network that has no stem for them.
+    """
+    told = {name: options for name, options in (p["statistics"] or {}).items() if {"mean", "std"} <= options.keys()}
+    spans = {name: Span.of(options) for name, options in told.items()}
+    found = {name: span.channels for name, span in spans.items() if span.channels > 1}
+    joined = p["fusion"] is not None and p["fusion"]["name"] == "early"
+    for name in (name for name, count in found.items() if needs_stem(count)):
+        if p["weights"] == "separate" or joined:
+            what = "fusion='early'" if joined else "weights='separate'"
+            raise ValueError(
+                f"{name} has {found[name]} channels, by its statistics; {what} reads maps of 1 and 3 channels alone: "
+                "use shared weights and another fusion method"
+            )
+    return found
 
 
 def multimodal_segmentor(*, pretrained: str | None = None, **parameters: Any) -> MultimodalModel:

@@ -84,7 +84,7 @@ def write_frames(
     """
     targets = {task.target for task in tasks.values()}
     names = [name for name in dataset.metainfo["modalities"] if name not in targets]
-    units = {name: spec.unit for name, spec in dataset.metainfo.get("maps", {}).items()}
+    specs = dataset.metainfo.get("maps", {})
     for name, head in result["heads"].items():
         place = head_folder(Path("pictures"), result, name)
         order = {image["sample_id"]: number for number, image in enumerate(head["images"])}
@@ -97,7 +97,7 @@ def write_frames(
             found, *others = ((subset, answer["heads"][name]) for subset, answer in answers.items())
             masks = next(iter(answers.values())).get("masks", {})
             inputs = {
-                f"input/{key}": colour_input(key, *frame_at_label(key, sample), units.get(key, ""))
+                f"input/{key}": colour_input(key, *frame_at_label(key, sample), specs.get(key))
                 for key in names
                 if key in sample
             }

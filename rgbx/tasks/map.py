@@ -25,6 +25,7 @@ from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import colour_input, colour_map, scale_of
 from rgbx.maps.files import file_hash
+from rgbx.maps.spec import BANDS
 from rgbx.metrics import (
     depth_scores,
     depth_sums,
@@ -221,6 +222,8 @@ class Map(Task):
                 f"the dataset's {self.target!r} is of unit {unit!r}, which its head does not know: state "
                 f"unit={unit!r} in the head"
             )
+        if self.stated_unit == "metre" and self.target in known and known[self.target].unit == "relative":
+            known[self.target].check_metres("a head of unit 'metre'")
         if self.target in known and self.stated_unit in (None, known[self.target].unit):
             return known[self.target]
         if self.unit is None:
@@ -259,9 +262,11 @@ class Map(Task):
             limits = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
             mask = valid[0] if masked and valid is not None else None
             return colour_map(values[0], mask, scale_of(self.target, self.unit or ""), limits)
-        if self.unit != "unit_vector":
-            values = values.round().clip(0, 255).astype(np.uint8)
-        return colour_input(self.target, values)
+        if self.unit == "unit_vector":
+            return colour_input(self.target, values)
+        if self.unit in BANDS:
+            return colour_input(self.target, values, valid if masked else None, self.spec(about))
+        return colour_input(self.target, values.round().clip(0, 255).astype(np.uint8))
 
     def error(
         self,

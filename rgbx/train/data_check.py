@@ -24,7 +24,7 @@ from rgbx.layers import CLIP
 from rgbx.layers.synchronised import SynchronisedNorm
 from rgbx.models import MultimodalModel
 from rgbx.models.clips import refuse_clips
-from rgbx.models.multimodal import Range, measured
+from rgbx.models.multimodal import DEFAULT_STATISTICS, Range, Span, measured
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
 
@@ -68,7 +68,8 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
         Warnings: maps of which more than a tenth lies outside the range that the model gives them.
 
     Raises:
-        ValueError: the samples lack a map or a target of the model, or hold clips, which it does not read.
+        ValueError: the samples lack a map or a target of the model, or hold clips, which it does not read, or relative
+            depth, which it would take for metres.
     """
     sample = _of_all_maps(dataset)
     maps = getattr(dataset, "metainfo", {}).get("maps", {})
@@ -81,6 +82,9 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
             raise ValueError(
                 f"the model takes {name!r}, but {type(dataset).__name__} gives {', '.join(there)}{nearest(name, there)}"
             )
+    for name in (name for name in model.modalities if name in maps and maps[name].unit == "relative"):
+        if model.data_preprocessor.span(name) == Span.of(DEFAULT_STATISTICS["depth"]):
+            maps[name].check_metres(f"normalising {name} where the model's statistics do not name it")
     if not model.backbone.reads_clips:
         refuse_clips({name: sample[name][None] for name in model.modalities if sample[name].ndim == CLIP - 1})
     return list(_outside(_ranges(model), sample))

@@ -113,7 +113,8 @@ class Corrupt:
         """The map and, where the sample has one, its mask."""
         array, valid = sample[self.key], sample.get(f"{self.key}_valid")
         strength = self.corruption.strengths[self.severity - 1]
-        if array.dtype == np.float32 and array.ndim == 2 and (valid is not None or self.spec.zero_is_hole):
+        measures = array.ndim == 2 or self.spec.has_bands
+        if array.dtype == np.float32 and measures and (valid is not None or self.spec.zero_is_hole):
             filled, left = self._measured(array, array > 0 if valid is None else valid > 0, strength, rng)
             masks = {} if valid is None else {f"{self.key}_valid": left.astype(np.uint8)}
             return {self.key: filled, **masks}
@@ -125,20 +126,22 @@ class Corrupt:
 
     def _measured(
         self,
-        array: np.ndarray,  # float32 [H, W]
+        array: np.ndarray,  # float32 [H, W] or [H, W, C]
         valid: np.ndarray,  # bool [H, W]
         strength: float,
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The map and where it is measured: corruptions see NaN where it was not, and leave it where it is no more."""
-        holed = np.where(valid, array, np.float32(np.nan))
+        last = (..., *[None] * (array.ndim - 2))  # beside channels
+        holed = np.where(valid[last], array, np.float32(np.nan))
         result = self.corruption.apply(holed, strength, rng, replace(self.spec, fill=np.nan)).astype(np.float32)
-        left = np.isfinite(result)
+        finite = np.isfinite(result)
+        left: np.ndarray = finite if array.ndim == 2 else np.asarray(finite.all(axis=2))
         if self.spec.zero_is_hole:
             left &= result != 0
         if self.spec.unit == "metre":
             result = np.maximum(result, np.float32(NEAREST_M))
-        return np.where(left, result, np.float32(self.spec.fill)), left
+        return np.where(left[last], result, np.float32(self.spec.fill)), left
 
 
 def _pixels(length: float, array: np.ndarray) -> float:

@@ -19,7 +19,11 @@ def _there(array: np.ndarray) -> np.ndarray:
     return finite != 0 if array.ndim == 2 else finite.any(axis=2)
 
 
-def _without(array: np.ndarray, lost: np.ndarray, spec: MapSpec) -> np.ndarray:
+def _without(
+    array: np.ndarray,  # [H, W, ...]
+    lost: np.ndarray,  # bool [H, W]
+    spec: MapSpec,
+) -> np.ndarray:
     """[H, W, ...] without the pixels of a mask [H, W]; NaN where the map has a hole stays one."""
     empty = np.asarray(spec.fill if np.isnan(spec.fill) else 0, array.dtype)
     return np.where(lost if array.ndim == 2 else lost[..., None], empty, array)

@@ -252,7 +252,7 @@ def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
     assert (out / "robustness.csv").read_text().count("\n") == 13
     printed = capfd.readouterr()
     assert "2 frames (1 in 2)" in printed.out + printed.err and "depth_holes" in printed.out + printed.err
-    assert "mIoU over all 3 subsets, what is missing left out (EMM): mean" in printed.out + printed.err
+    assert "mIoU over all 3 subsets, what is missing left out (EMM). Mean: " in printed.out + printed.err
 
 
 def test_named_benchmarks_of_one_checkpoint(trained, tmp_path, capfd):

@@ -8,13 +8,15 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from dataset_frames import write_deliver
 from session_data import Rooms, loader, made
 from small_models import LABELS, diverse, small
 from torch.utils.data import DataLoader
 
 from rgbx._choices import BENCHMARKS as NAMES
 from rgbx._protocol import Protocol
-from rgbx.datasets import EveryKth
+from rgbx.datasets import DELIVER, EveryKth
+from rgbx.datasets.families.deliver import DELIVER_CASES, DELIVER_WEATHERS
 from rgbx.evaluate.benchmarks import BENCHMARKS, Black, check_benchmarks, measure_benchmarks
 from rgbx.evaluate.missing import failures, over_failures
 from rgbx.evaluate.result import benchmark_text, missing_text
@@ -22,7 +24,7 @@ from rgbx.evaluate.robustness import suite
 from rgbx.evaluate.session import Session
 from rgbx.evaluate.spoiling import Noise
 from rgbx.models import Predictor
-from rgbx.transforms import PackSample
+from rgbx.transforms import PackSample, collate
 
 PAIR = ("rgb", "depth")
 ANCHORS = {"MAGIC": 44.97, "StitchFusion": 41.98, "CMNeXt": 37.90}
@@ -268,6 +270,36 @@ def test_expectations_over_three_sensors():
     assert set(over_failures([None, *values[1:]], sizes, 3).values()) == {None}
 
 
+def test_of_deliver(tmp_path):
+    """A column is the score of the dataset with that condition alone; what is published needs few words."""
+    scenes = ("cloud/MAP_1_point1", "night/MAP_2_point12_motionblur", "night/MAP_2_point3", "sun/MAP_3_eventlowres")
+    root, sensors = write_deliver(tmp_path, np.random.default_rng(0), "val", scenes), ("rgb", "hha", "event", "lidar")
+    statistics = {name: {"mean": [0.0] * 3, "std": [255.0] * 3} for name in ("event", "lidar")}
+    options = {"heads": {"labels": LABELS}, "modalities": sensors, "statistics": statistics}
+    model = diverse(small("classes", head_num_classes=25, **options), seed=1).eval()
+
+    maps = DELIVER(root, "val", modalities=sensors).maps
+
+    def session(**given):
+        dataset = DELIVER(root, "val", modalities=sensors, transforms=[PackSample(maps=maps)], **given)
+        found = Session(model, DataLoader(dataset, batch_size=2, collate_fn=collate), protocol="deliver")
+        found.evaluate()
+        return found
+
+    whole = session()
+    table = measure_benchmarks(whole, ["conditions"], every=1)["labels"]["conditions"]
+    ((name, values),) = ((row["name"], row["values"]) for row in table["rows"])
+    assert name == "RGB + HHA + event + lidar" and table["columns"] == ["all", *DELIVER_WEATHERS, *DELIVER_CASES]
+    for condition, value in zip(table["columns"][1:], values[1:], strict=True):
+        if condition in ("fog", "rain", "overexposure", "underexposure", "lidarjitter"):
+            assert value is None
+        else:
+            alone = session(conditions=[condition]).evaluations["+".join(sensors)]["labels"]
+            assert value == alone.scores("ensemble")["mIoU"]
+    table = measure_benchmarks(whole, ["liao-nm"], every=1)["labels"]["liao-nm"]
+    assert table["deviations"][0].startswith("inputs are of")  # and not of 1024×1024; all else is as published
+
+
 def test_what_was_evaluated_anyway_is_told():
     def head(*subsets):
         entry = {"name": "mIoU", "unit": "fraction", "digits": 3, "lower": False}
@@ -275,7 +307,8 @@ def test_what_was_evaluated_anyway_is_told():
         return {"scores": [entry], "subsets": {x: {"ensemble": {"mIoU": values[x]}} for x in subsets}}
 
     text = missing_text(head("rgb+depth", "rgb", "depth"))
-    assert text.startswith("mIoU over all 3 subsets, what is missing left out (EMM): mean 50.0, expected, p = 0.2 ")
+    told = "mIoU over all 3 subsets, what is missing left out (EMM). Mean: 50.0; expected, p = 0.2: "
+    assert text.startswith(told)
     assert f"{100 * (0.64 * 0.9 + 0.16 * 0.6) / 0.96:.1f}" in text
     assert missing_text(head("rgb+depth", "rgb")) == missing_text(head("rgb")) == ""
 

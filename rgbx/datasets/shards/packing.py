@@ -154,9 +154,10 @@ class Packer:
     ) -> tuple[str, bytes, str]:
         """The ending and content of an array's member, and how it holds the array."""
         key = key_of(name)
-        if array.dtype in (np.uint8, np.uint16) and array.size and (array.ndim == 2 or array.shape[2:] == (3,)):
+        pixels = bool(array.size) and (array.ndim == 2 or array.shape[2:] == (3,))  # as a PNG holds them
+        if array.dtype in (np.uint8, np.uint16) and pixels:
             return f"{key}.png", encode_png(array), ARRAY
-        known = name in self.dataset.maps and array.size
+        known = name in self.dataset.maps and pixels
         if known and (stored := _exactly(self._encoding_of(name).to_write(), array)) is not None:
             return f"{key}.png", encode_png(stored), ENCODED
         data = io.BytesIO()
