@@ -136,10 +136,10 @@ class _Sums:
         return True
 
     def _add(self, sample: Sample) -> None:
-        maps = self.dataset.maps
-        height, width = frame_size(sample, self.dataset.modalities[0])
+        there = self.dataset.maps_in(sample)
+        height, width = frame_size(sample, next(iter(there)))
         self.sizes[height, width] += 1
-        for name, spec in maps.items():
+        for name, spec in there.items():
             mask = sample.get(f"{name}_valid")
             if name not in self.names:
                 self.values[name].append(sample[name].reshape(-1)[::_EVERY])

@@ -97,7 +97,7 @@ class Split:
             if self.listed is None:
                 frame.files = _image_files(frame.sample)
                 self._read.append(Frame(frame.sample_id, frame.files))
-            validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
+            validate_sample(frame.sample, self.dataset.maps_in(frame.sample), self.dataset.num_classes)
             frame.sample = nearest_frames(frame.sample, {})
         except Exception as error:  # a damaged dataset may raise anything
             frame.refusal = one_line(error)

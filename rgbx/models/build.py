@@ -24,7 +24,7 @@ from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
 from rgbx.layers import StackLayout, build_hallucinate, build_purification
-from rgbx.models.modality_dropout import ModalityDropout
+from rgbx.models.modality_dropout import build_dropout, complete_dropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, Span, input_options
 from rgbx.objectives import Site, build_objective, complete_objectives
 from rgbx.tasks import Task, build_task, find_task
@@ -51,7 +51,7 @@ def multimodal(
     statistics: Options | None = None,
     ranges: Options | None = None,
     padding: str | None = None,
-    modality_dropout: float | None = None,
+    modality_dropout: Options | float | None = None,
     objectives: Sequence[Options | str] = (),
     purification: Options | str | None = None,
     hallucinate: Options | bool = False,
@@ -80,7 +80,8 @@ def multimodal(
         statistics, ranges: normalization of modalities without a default, see `Preprocessor`.
         padding: to multiples of the stride: ``"zeros"``, ``"reflect"`` or ``"none"``; None for zeros on a timm network
             and reflection on a generator.
-        modality_dropout: probability of training a step on a proper subset; None never draws one.
+        modality_dropout: probability of training a step on a proper subset, or
+            ``dict(probability=..., ramp=...)`` of `rgbx.models.ModalityDropout`; None never draws one.
         objectives: further losses of training: names or ``{"name": ..., "weight": 1.0, **options}``, see
             `rgbx.objectives`.
         purification: gates that mask what is not to be believed before modalities meet: ``"cross"`` or ``"own"``, or a
@@ -141,6 +142,7 @@ def complete(**given: Any) -> dict[str, Any]:
     hallucinate = build_hallucinate(found["hallucinate"])
     found["hallucinate"] = False if hallucinate is None else dataclasses.asdict(hallucinate)
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
+    found["modality_dropout"] = complete_dropout(found["modality_dropout"])
     found["objectives"] = complete_objectives(found["objectives"])
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
     found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
@@ -232,7 +234,6 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
             opponent=_build_opponent(name, head),
         )
         start = stop
-    dropout = p["modality_dropout"]
     gated = backbone.purification is not None
     site = Site(
         tuple(p["modalities"]),
@@ -251,7 +252,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
             p["modalities"], tasks, p["normalization"], statistics=p["statistics"] or None, ranges=p["ranges"] or None
         ),
         padding=p["padding"],
-        modality_dropout=None if dropout is None else ModalityDropout(p["modalities"], dropout),
+        modality_dropout=build_dropout(p["modality_dropout"], p["modalities"]),
         objectives=[build_objective(each, site) for each in p["objectives"]],
     )
     model.recipe = {"builder": "multimodal", "parameters": dict(parameters)}
@@ -375,7 +376,7 @@ def segmentor_parameters(
     decoder: Options | str | None = None,
     loss: Options | str = "cross_entropy",
     statistics: Options | None = None,
-    modality_dropout: float | None = None,
+    modality_dropout: Options | float | None = None,
     detach_ensemble: bool = True,
     pad_to_stride: bool = True,
     stems: Mapping[str, str] | None = None,
@@ -434,7 +435,7 @@ def translator_parameters(
     ranges: Mapping[str, Options] | None = None,
     statistics: Options | None = None,
     normalization: str | None = None,
-    modality_dropout: float | None = None,
+    modality_dropout: Options | float | None = None,
     objectives: Sequence[Options | str] = (),
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for translation; by default pix2pix's U-Net with asymmetric fusion.

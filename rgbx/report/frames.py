@@ -92,7 +92,8 @@ def write_frames(
         for frame in choose_frames(head["images"], score_table(head)[0]):
             sample = _find(dataset, frame.sample_id, order[frame.sample_id])
             batch = default_collate([sample])
-            answers = {subset: each(batch)[0] for subset, each in predict.items()}
+            given = {n: each for n, each in predict.items() if any(key in sample for key in n.split("+"))}
+            answers = {subset: each(batch)[0] for subset, each in given.items()}
             found, *others = ((subset, answer["heads"][name]) for subset, answer in answers.items())
             masks = next(iter(answers.values())).get("masks", {})
             inputs = {

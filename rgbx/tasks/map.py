@@ -42,6 +42,7 @@ from rgbx.tasks.adversarial import three_channels
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
+from rgbx.tasks.records import check_array, check_record
 from rgbx.tasks.result import Answer, MapResult
 from rgbx.tasks.score import FRACTION, Score
 
@@ -400,6 +401,20 @@ class MapCounter(Counter):
             stack = torch.stack([stretch(image.to(stack.device)).to(torch.uint8) for image in images.values()])
         (features,) = self.inception.to(stack.device)(stack)
         return dict(zip(images, features.float().cpu(), strict=True))
+
+    def check(self, record: object) -> None:
+        """What the map means, that all predictions have numbers, and the form of features."""
+        super().check(record)
+        assert isinstance(record, ImageScores)
+        check_record(record, record.sums)
+        if record.target != self.spec:
+            raise ValueError(f"{record.sample_id}: target is {record.target}; expected {self.spec}")
+        if record.means.keys() != record.sums.keys():
+            raise ValueError(
+                f"{record.sample_id}: means are of {sorted(record.means)}; expected {sorted(record.sums)}, as sums are"
+            )
+        for name, x in record.features.items():
+            check_array(f"{record.sample_id}: features of {name}", x, "float32", (None,))
 
     def evaluation(self, records: Sequence[ImageScores]) -> MapEvaluation:
         """The scores of all images."""

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rgbx._text import nearest
 from rgbx._types import Batch
-from rgbx.datasets import DenseDataset, EveryKth, FolderDataset
+from rgbx.datasets import DenseDataset, EpochSampler, EveryKth, FolderDataset
 from rgbx.datasets.class_weights import kept_counts, read_alone
 from rgbx.datasets.collation import difference
 from rgbx.layers import CLIP
@@ -71,11 +71,12 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
         ValueError: the samples lack a map or a target of the model, or hold clips, which it does not read, or relative
             depth, which it would take for metres.
     """
-    sample = dataset[0]
+    sample = _of_all_maps(dataset)
     maps = getattr(dataset, "metainfo", {}).get("maps", {})
     model.data_preprocessor.describe(maps)
     given = maps or sample
-    for name in dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values() if task.target)]):
+    wanted = dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values() if task.target)])
+    for name in wanted:
         if name not in sample:
             there = [other for other in given if other in sample]
             raise ValueError(
@@ -87,6 +88,16 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
     if not model.backbone.reads_clips:
         refuse_clips({name: sample[name][None] for name in model.modalities if sample[name].ndim == CLIP - 1})
     return list(_outside(_ranges(model), sample))
+
+
+def _of_all_maps(dataset: Dataset[Batch]) -> dict[str, Any]:
+    """The first sample of a dataset; of frames that differ in what they have, with the maps that others add."""
+    sets = getattr(dataset, "frame_sets", None)
+    firsts = [0] if sets is None else np.sort(np.unique(sets, return_index=True)[1]).tolist()
+    found: dict[str, Any] = {}
+    for index in firsts:
+        found = {**dataset[index], **found}
+    return found
 
 
 def _ranges(model: MultimodalModel) -> dict[str, MapRange]:
@@ -136,6 +147,21 @@ def check_sizes(loader: DataLoader[Batch], samples: Sequence[Batch], what: str) 
     """
     if (loader.batch_size or 1) > 1 and (differing := difference(samples)):
         raise ValueError(f"{what} has batch_size={loader.batch_size}, but its samples differ: {differing}")
+
+
+def check_sampler(loader: DataLoader[Batch]) -> None:
+    """Whether frames that differ in what they have come in batches of those that have the same.
+
+    Raises:
+        ValueError: they do not.
+    """
+    right = isinstance(loader.sampler, EpochSampler) and loader.sampler.shuffle
+    if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size != 1 and not right:
+        raise ValueError(
+            f"{type(loader.dataset).__name__} has frames that differ in what they have, whose batches "
+            "train_dataloader.sampler=dict(type=EpochSampler, shuffle=True) of rgbx.datasets makes; found "
+            f"{type(loader.sampler).__name__}"
+        )
 
 
 class Look(NamedTuple):

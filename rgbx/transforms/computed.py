@@ -42,6 +42,11 @@ class _FromDepth:
         """The map of a depth, float32 [H, W], metres."""
         raise NotImplementedError(f"{type(self).__name__} must define compute(depth)")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return ("depth",)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         self._check_depth(sample)
         added = each_frame(sample, "depth", lambda depth, _: self.compute(depth), rng)
@@ -177,6 +182,11 @@ class ComputeEdges:
         self.low, self.high = default[0] if low is None else low, default[1] if high is None else high
         if not 0 <= self.low <= self.high or not self.high > 0:
             raise ValueError(f"ComputeEdges needs 0 <= low <= high and high > 0, found {self.low} and {self.high}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.source,)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         source_array("ComputeEdges", sample, self.source, "edge")

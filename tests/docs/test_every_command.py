@@ -30,6 +30,8 @@ from rgbx.models.checkpoint import to_plain
 # Commands that a test of their own runs, as they stand on the page or on data as small.
 NAMED = {
     r"rgbx study configs/studies/rooms\.py .*": "tests/cli/test_study.py::test_a_real_study",
+    r"rgbx study STUDY .* --executor (submitit|ray) .*": ("tests/study/test_executors.py::test_runs_as_tasks_of_ray"),
+    r"rgbx submit .*": "tests/cli/test_submit.py::test_commands_of_the_page",
     r"rgbx export .*": "tests/docs/test_deploy_page.py::test_files_of_the_page",
     r"rgbx models --markdown .*": "tests/docs/test_sharing_page.py::test_the_page_of_models_is_what_the_command_writes",
     r"rgbx models( --latency .*)?": "tests/cli/test_models.py::test_what_is_listed_is_what_was_measured",
