@@ -631,7 +631,7 @@ _MAP: dict[str, Any] = {
     "help": "what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as depth "
     "scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or depth unit=relative "
     "log=11.1; by default as in the files that the model was trained on; docs/translation.md tells what the other keys "
-    "are: half_step, holes, normalise, clips, missing, key",
+    "are: half_step, holes, normalise, clips, missing, key, layout",
 }
 
 
