@@ -13,6 +13,7 @@ from rgbx._text import nearest, one_of
 from rgbx.backbones._timm import TimmNetwork, timm
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import fit_stems, replace_first_convs, widen_first_convs
+from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
@@ -73,6 +74,7 @@ class SharedBackbone(nn.Module):
         input_channels: Mapping[str, int] | None = None,
         purification: Purification | None = None,
         hallucinate: Hallucinate | None = None,
+        rgb: Scale = IMAGENET,
     ) -> None:
         """Builds the network.
 
@@ -93,6 +95,7 @@ class SharedBackbone(nn.Module):
             purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
                 that joins the inputs has one, on the inputs before they are joined.
             hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.
+            rgb: how RGB is normalised; the first convolution of weights trained on another scale is refitted to it.
 
         Raises:
             ValueError: for an unknown network, norm variant, stage number or stem, or gates on what is no map.
@@ -103,7 +106,7 @@ class SharedBackbone(nn.Module):
         self.layout = StackLayout(modalities)
         self.norm_eval = norm_eval
         network = _create_network(name)
-        self.pretrained_summary = load_pretrained(network, name, pretrained) if pretrained else None
+        self.pretrained_summary = load_pretrained(network, name, pretrained, rgb=rgb) if pretrained else None
         self.concatenates_inputs = joined
         if joined:
             norm = "shared"

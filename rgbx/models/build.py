@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
 from rgbx.backbones.stems import needs_stem
+from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
-from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
+from rgbx.heads import DECODERS, ChannelSlice, build_decoder, find_decoder, output_stride
 from rgbx.layers import StackLayout, build_hallucinate, build_purification
 from rgbx.models.modality_dropout import build_dropout, complete_dropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, Span, input_options
@@ -172,7 +174,7 @@ def _complete_head(name: str, given: Options, generator: bool) -> dict[str, Any]
         return found
     decoder = _named(found["decoder"] or kind.decoder, f"decoder of head {name!r}", default=kind.decoder)
     if decoder["name"] in DECODERS:  # others are refused when it is built
-        parameters = inspect.signature(DECODERS[decoder["name"]]).parameters.values()
+        parameters = inspect.signature(find_decoder(decoder["name"])).parameters.values()
         known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         decoder = {**{key: value for key, value in known.items() if key not in ("norm", "stride")}, **decoder}
     return {**found, "decoder": decoder}
@@ -319,6 +321,7 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             input_channels=_input_channels(p),
             purification=build_purification(p["purification"]),
             hallucinate=build_hallucinate(p["hallucinate"]),
+            rgb=_rgb_scale(p) if pretrained else IMAGENET,
         )
     if pretrained:
         raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
@@ -337,6 +340,22 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
     check_options(options, taken, f"generator {name!r}")
     channels = sum(task.channels for task in tasks.values())
     return GENERATORS[name](StackLayout(modalities), channels, fusion=method, norm=p["norm"], **options)
+
+
+def _rgb_scale(p: Options) -> Scale:
+    """How a complete model normalises RGB, or would."""
+    own = ((p["ranges"] if p["normalization"] == "range" else p["statistics"]) or {}).get("rgb", {})
+    if "low" in own and "high" in own:
+        low, high = (np.broadcast_to(np.asarray(own[key], float) / 255, 3) for key in ("low", "high"))
+        mean, std = (low + high) / 2, (high - low) / 2
+    elif "mean" in own and "std" in own:
+        mean, std = (np.asarray(own[key], float).reshape(-1) / 255 for key in ("mean", "std"))
+    else:
+        return IMAGENET
+    if not {mean.size, std.size} <= {1, 3}:  # of more bands than RGB
+        return IMAGENET
+    mean, std = (np.broadcast_to(values, 3) for values in (mean, std))
+    return Scale(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def _input_channels(p: Options) -> dict[str, int]:
@@ -388,7 +407,7 @@ def segmentor_parameters(
 
     Args:
         num_classes: K.
-        decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
+        decoder: a name (``"light"``) or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.

@@ -20,7 +20,7 @@ from rgbx._types import Batch
 from rgbx.datasets import DenseDataset, EpochSampler, EveryKth, FolderDataset
 from rgbx.datasets.class_weights import kept_counts, read_alone
 from rgbx.datasets.collation import difference
-from rgbx.layers import CLIP
+from rgbx.layers import CLIP, ModalityNorm
 from rgbx.layers.synchronised import SynchronisedNorm
 from rgbx.models import MultimodalModel
 from rgbx.models.clips import refuse_clips
@@ -376,23 +376,35 @@ def check_synchronised(model: MultimodalModel, batch_size: int, processes: int) 
 
 
 def check_norms(model: MultimodalModel, loader: DataLoader[Batch], samples: Sequence[Batch]) -> None:
-    """Whether every batch of an epoch has more than one value per channel at the network's deepest stage.
+    """Whether every batch of an epoch has more than one value per channel wherever batch norm is trained.
 
     Raises:
         ValueError: it has one, which batch normalisation cannot train on.
     """
     norms = [m for m in model.backbone.modules() if isinstance(m, _BatchNorm)]
-    if not norms or getattr(model.backbone, "norm_eval", False) or not samples:
+    trained = norms and not getattr(model.backbone, "norm_eval", False)
+    pooled = [name for name, head in model.named_heads() if _pools_private(head.decoder)]
+    if not samples or not (trained or pooled):
         return
     size: Any = loader.batch_size or 1
     rest = len(loader.sampler) % size  # type: ignore[arg-type]
     smallest = rest if rest and not loader.drop_last else size
+    kind = "the last batch of an epoch has one sample" if rest == 1 and size > 1 else "a batch has one sample"
+    if pooled and smallest == 1:
+        raise ValueError(
+            f"{kind}, and the decoder of head {pooled[0]!r} normalises averages over whole images by the batch, which "
+            "needs two: train_dataloader.drop_last=True or another batch_size, or another decoder"
+        )
     deepest = max(getattr(model.backbone, "strides", ()), default=1)
     maps = [sample[name].shape[-2:] for sample in samples for name in model.modalities if name in sample]
-    if maps and smallest * min(math.prod(-(-side // deepest) for side in shape) for shape in maps) == 1:
-        kind = "the last batch of an epoch has one sample" if rest == 1 and size > 1 else "a batch has one sample"
+    if trained and maps and smallest * min(math.prod(-(-side // deepest) for side in shape) for shape in maps) == 1:
         raise ValueError(
             f"{kind} of {'×'.join(map(str, maps[0]))}, of which stride {deepest} leaves one value per channel, and "
             "batch normalisation needs more: train_dataloader.drop_last=True or another batch_size, larger crops, or "
             "model.norm_eval=True"
         )
+
+
+def _pools_private(decoder: nn.Module) -> bool:
+    """Whether batch norms, each of one modality, read averages over whole images."""
+    return getattr(decoder, "pooled", False) and any(isinstance(each, ModalityNorm) for each in decoder.modules())

@@ -149,6 +149,7 @@ SMALLER = (
     (r"=resnet50 train_dataloader\.batch_size=4", "=test_resnet train_dataloader.batch_size=1"),
     (r"'hha'", "'normal'"),  # which rendered rooms have
     (r"/path/to/resnet18\.pth", "weights.pth"),
+    (r"model\.backbone=tf_efficientnet_lite0 model\.pretrained=lite0", "model.pretrained=weights.pth"),
 )
 SHORT = """
 train_cfg.update(max_epochs=1, val_interval=1)
