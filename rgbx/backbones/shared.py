@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rgbx._text import nearest, one_of
 from rgbx.backbones._timm import TimmNetwork, timm
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
-from rgbx.backbones.stems import fit_stems, replace_first_convs, widen_first_convs
+from rgbx.backbones.stems import fit_stems, needs_stem, replace_first_convs, widen_first_convs
 from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
@@ -126,7 +126,7 @@ class SharedBackbone(nn.Module):
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
         self.stems, self.input_channels = dict(stems or {}), dict(input_channels or {})
-        if self.stems or self.input_channels:
+        if self.stems or any(map(needs_stem, self.input_channels.values())):
             replace_first_convs(network, self.layout, self.stems, self.input_channels)
         if weights == "separate":
             separate_layers(network, self.layout)
