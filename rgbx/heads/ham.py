@@ -36,7 +36,7 @@ class LowRank(nn.Module):
         x: Tensor,  # [N, C, H, W], not negative
     ) -> Tensor:
         """Maps of rank R or less, [N, C, H, W]."""
-        with _full_precision(x.device.type):  # quotients of sums of products
+        with full_precision(x.device.type):  # quotients of sums of products
             values = x.float().flatten(2)  # [N, C, HW]
             bases = self.bases.float().expand(len(values), -1, -1)
             codes = (values.transpose(1, 2) @ bases).softmax(-1)  # [N, HW, R]
@@ -47,7 +47,7 @@ class LowRank(nn.Module):
             return (bases @ codes.transpose(1, 2)).view_as(x).to(x.dtype)
 
 
-def _full_precision(device: str) -> AbstractContextManager[object]:
+def full_precision(device: str) -> AbstractContextManager[object]:
     """Without autocast, on devices that have it."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 

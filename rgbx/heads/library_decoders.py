@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rgbx._torchvision import ensure_torchvision
+from rgbx.heads.ham import full_precision
 from rgbx.layers import StackLayout, modality_norm
 
 ensure_torchvision()
@@ -60,6 +61,10 @@ class LibraryDecoder(nn.Module):
         """Stage stacks [M*N, C_i, h_i, w_i], shallow to deep, to logits [M*N, K, h_0, w_0]."""
         return self.classifier(self.dropout(self.decode(list(features))))
 
+    def layer(self, name: str) -> nn.Module:
+        """A layer of the library's module."""
+        return self.decoder.get_submodule(name)
+
     def decode(self, features: list[Tensor]) -> Tensor:
         """Stage stacks [M*N, C_i, h_i, w_i] to what is classified, [M*N, width, h_0, w_0]."""
         raise NotImplementedError
@@ -98,9 +103,9 @@ class SegFormerDecoder(LibraryDecoder):
     def decode(self, features: list[Tensor]) -> Tensor:
         """The library reads the grid off an image of four times its size; here it is the finest stage's."""
         size = features[0].shape[-2:]
-        layers = zip(self.decoder.mlp_stage, reversed(features), strict=True)
+        layers = zip(self.layer("mlp_stage").children(), reversed(features), strict=True)
         same = [F.interpolate(layer(x), size=size, mode="bilinear", align_corners=False) for layer, x in layers]
-        return self.decoder.fuse_stage(torch.cat(same, dim=1))
+        return self.layer("fuse_stage")(torch.cat(same, dim=1))
 
 
 class UPerNetDecoder(LibraryDecoder):
@@ -145,8 +150,7 @@ class UPerNetDecoder(LibraryDecoder):
 class DeepLabV3PlusDecoder(LibraryDecoder):
     """DeepLabV3+'s: dilated convolutions and an average on the deepest stage, refined by the finest.
 
-    The dilations are in locations of the deepest stage: at a stride of 32 they reach twice as far as in the paper, whose
-    stride is 16.
+    The dilations are in locations of the deepest stage: at a stride of 32 they reach twice as far as at the paper's 16.
 
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation" (ECCV 2018,
     arXiv 1802.02611); layers of segmentation-models-pytorch.
@@ -190,11 +194,9 @@ class DeepLabV3PlusDecoder(LibraryDecoder):
 
     def decode(self, features: list[Tensor]) -> Tensor:
         """The library enlarges by a number; here to the finest stage's size, which is the same where that divides."""
-        fine = self.decoder.block1(features[0])
-        context = F.interpolate(
-            self.decoder.aspp(features[-1]), size=fine.shape[-2:], mode="bilinear", align_corners=True
-        )
-        return self.decoder.block2(torch.cat([context, fine], dim=1))
+        fine = self.layer("block1")(features[0])
+        context = _enlarged(self.layer("aspp")(features[-1]), fine.shape[-2:])
+        return self.layer("block2")(torch.cat([context, fine], dim=1))
 
 
 class FPNDecoder(LibraryDecoder):
@@ -259,7 +261,7 @@ class AverageOfParts(nn.Module):
     ) -> Tensor:
         """Averages [N, C, parts, parts]."""
         rows, columns = (_shares(x, self.parts, axis) for axis in (-2, -1))
-        return rows @ x @ columns.transpose(0, 1)
+        return _product(rows, x, columns)
 
 
 def _shares(
@@ -273,8 +275,31 @@ def _shares(
     place = torch.arange(size, device=x.device)
     first = torch.div(part * size, parts, rounding_mode="floor")
     end = torch.div((part + 1) * size + parts - 1, parts, rounding_mode="floor")
-    inside = ((place >= first) & (place < end)).to(x.dtype)
+    inside = ((place >= first) & (place < end)).float()
     return inside / inside.sum(1, keepdim=True)
+
+
+def _enlarged(
+    x: Tensor,  # [N, C, h, w]
+    size: Sequence[int],
+) -> Tensor:
+    """Bilinear with corners on corners, [N, C, *size], as two products, which also hold for maps of one row."""
+    weights = []
+    for new, old in zip(size, x.shape[-2:], strict=True):
+        at = torch.arange(new, device=x.device) * (torch.sym_float(old - 1) / torch.sym_max(new - 1, 1))
+        place = torch.arange(old, device=x.device)
+        weights.append((1 - (at[:, None] - place).abs()).clamp(min=0))
+    return _product(weights[0], x, weights[1])
+
+
+def _product(
+    rows: Tensor,  # [h, H]
+    x: Tensor,  # [N, C, H, W]
+    columns: Tensor,  # [w, W]
+) -> Tensor:
+    """Weighted sums of rows and columns, [N, C, h, w]."""
+    with full_precision(x.device.type):
+        return (rows @ x.float() @ columns.transpose(0, 1)).to(x.dtype)
 
 
 def _continued(

@@ -7,7 +7,7 @@ from torch import nn
 
 from rgbx._torchvision import ensure_torchvision
 from rgbx.heads import build_decoder
-from rgbx.heads.library_decoders import AverageOfParts
+from rgbx.heads.library_decoders import AverageOfParts, _enlarged
 from rgbx.layers import StackLayout
 
 ensure_torchvision()
@@ -92,6 +92,13 @@ def test_sizes_that_are_no_halves_and_every_stage(name):
 def test_averages_of_parts(parts, size):
     x = torch.randn(2, 3, *size)
     torch.testing.assert_close(AverageOfParts(parts)(x), nn.AdaptiveAvgPool2d(parts)(x))
+
+
+@pytest.mark.parametrize(("old", "new"), [((1, 2), (5, 8)), ((3, 4), (12, 16)), ((7, 5), (7, 1))])
+def test_enlarged_with_corners_on_corners(old, new):
+    x = torch.randn(2, 3, *old)
+    expected = nn.functional.interpolate(x, size=new, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(_enlarged(x, new), expected)
 
 
 @pytest.mark.parametrize(
