@@ -6,9 +6,9 @@ its name.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -21,6 +21,7 @@ from rgbx.backbones._timm import FeatureGetterNet, StageInfo, TimmNetwork, timm
 FIRST_STRIDE = 4
 PYRAMID = (4, 8, 16, 32)  # strides of the maps that are made of a network of one stride
 LEAST_SIDE = 128  # of the images that networks are tried on
+LEAST_SHARE = 0.4  # of the locations that a map of a stride has by padding
 MOST_PREFIX = 64  # class and register tokens before those of a map
 ANY_SIZE = ({"dynamic_img_size": True, "strict_img_size": False}, {"dynamic_img_size": True}, {"strict_img_size": False})
 NOT_BY_ROWS = ("Hiera",)  # networks whose tokens are not in the order of the map inside
@@ -143,8 +144,9 @@ def create_network(name: str, size: Size | None = None) -> tuple[TimmNetwork, An
 
 
 def inner(network: nn.Module) -> nn.Module:
-    """The network itself, whose names are those of weight files, without timm's wrapper of it."""
-    return cast(nn.Module, network.model) if isinstance(network, FeatureGetterNet) else network
+    """The network itself, whose names are those of weight files, without a wrapper of timm's that holds it whole."""
+    children = dict(network.named_children())
+    return next(iter(children.values())) if list(children) in (["model"], ["body"]) else network
 
 
 def find_module(network: nn.Module, path: str) -> nn.Module | None:
@@ -189,12 +191,13 @@ def _chosen(network: TimmNetwork) -> tuple[list[int], list[StageInfo]]:
 
 
 class _Trial:
-    """Calls of a network without memory, and what its modules hold in them."""
+    """Calls of a copy of the network without memory, and what its modules hold in them."""
 
     def __init__(self, name: str, network: TimmNetwork, infos: Sequence[StageInfo], built: Size | None) -> None:
-        self.name, self.network, self.infos, self.built = name, network, infos, built
+        self.name, self.infos, self.built = name, infos, built
+        self.network = copy.deepcopy(network).to("meta").eval()  # some keep tensors of a call
         self.stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]
-        self.modules = [find_module(network, infos[i]["module"]) for i in self.stages]
+        self.modules = [find_module(self.network, infos[i]["module"]) for i in self.stages]
         self.strides = [2 ** math.ceil(math.log2(infos[i]["reduction"]) - 0.2) for i in self.stages]
 
     def anatomy(self) -> Anatomy:
@@ -234,16 +237,33 @@ class _Trial:
         ) -> None:
             held[n].append((inputs[0] if inputs else None, output))
 
-        with _without_memory(self.network, self.modules, note) as call:
-            try:
-                call(torch.zeros(1, 3, *size, device="meta"))
-            except Exception:  # whatever a network says of sizes that it does not read
-                return None
+        hooks = [m.register_forward_hook(partial(note, n)) for n, m in enumerate(self.modules) if m is not None]
+        try:
+            with torch.no_grad():
+                maps = self.network(torch.zeros(1, 3, *size, device="meta"))
+        except Exception:  # whatever a network says of sizes that it does not read
+            return None
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not all(self._is_of(maps[i], size, self.infos[i]["reduction"]) for i in self.stages):
+            return None
         found = []
         for n in range(len(self.stages)):
             read, given = held[n][0] if len(held[n]) == 1 else (None, None)
             found.append(self._stage(n, read, given, size))
         return tuple(found)
+
+    def _is_of(
+        self,
+        x: Tensor,  # [1, C, h, w] or [1, h, w, C]
+        size: Size,
+        stride: int,
+    ) -> bool:
+        """Whether a map is about of that stride: convolutions without padding make it smaller."""
+        last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
+        grid = x.shape[1:3] if last else x.shape[2:]
+        return all(LEAST_SHARE < side * stride / whole < 2 - LEAST_SHARE for side, whole in zip(grid, size, strict=True))
 
     def _stage(self, n: int, read: object, given: object, size: Size) -> Stage:
         info = self.infos[self.stages[n]]
@@ -286,24 +306,3 @@ class _Trial:
 def first_of(x: object) -> object:
     """What a module gives, or the first of several things."""
     return x[0] if isinstance(x, (tuple, list)) and x else x
-
-
-@contextmanager
-def _without_memory(
-    network: nn.Module,
-    modules: Sequence[nn.Module | None],
-    note: Callable[..., None],
-):  # type: ignore[no-untyped-def]
-    """A call of the network at test whose parameters lie on the meta device, and hooks that note what modules hold."""
-    state = {key: x.detach().to("meta") for key, x in (*network.named_parameters(), *network.named_buffers())}
-    training = {module: module.training for module in network.modules()}
-    hooks = [m.register_forward_hook(partial(note, n)) for n, m in enumerate(modules) if m is not None]
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield lambda x: torch.func.functional_call(network, state, (x,))
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-        for hook in hooks:
-            hook.remove()

@@ -135,7 +135,7 @@ class SharedBackbone(nn.Module):
         if self.pretrained_summary is not None:
             self.pretrained_summary = report(self.pretrained_summary, core, len(self.layout.modalities))
         # timm's own would not tell what is computed again which modalities it is for
-        blocks = list(residual_blocks(network).values())
+        blocks = [block for name, block in residual_blocks(network).items() if name]
         network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
 
     @property
@@ -386,8 +386,8 @@ def _gates(
         return StageGates({INPUTS: StageInput(3, 1)}, layout, options)
     if anatomy.size is not None:
         raise ValueError(
-            f"backbone {name} cannot be purified: it reads images of {anatomy.size} alone, so that its maps are not of "
-            "the pixels of others"
+            f"backbone {name} cannot be purified: it reads images of {anatomy.size[0]}x{anatomy.size[1]} alone, so "
+            "that its maps are not of the pixels of others"
         )
     numbers = chosen_stages(options.stages, len(anatomy.stages), "purification", "backbone")
     found = {}
