@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -23,7 +23,11 @@ PYRAMID = (4, 8, 16, 32)  # strides of the maps that are made of a network of on
 LEAST_SIDE = 128  # of the images that networks are tried on
 LEAST_SHARE = 0.4  # of the locations that a map of a stride has by padding
 MOST_PREFIX = 64  # class and register tokens before those of a map
-ANY_SIZE = ({"dynamic_img_size": True, "strict_img_size": False}, {"dynamic_img_size": True}, {"strict_img_size": False})
+ANY_SIZE = (
+    {"dynamic_img_size": True, "strict_img_size": False},
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+)
 NOT_BY_ROWS = ("Hiera",)  # networks whose tokens are not in the order of the map inside
 RENAMED = (("block.", "blocks."), ("block.", "stages."))  # names that some feature infos have, and those of the modules
 
@@ -76,7 +80,7 @@ class Stage(NamedTuple):
         channels: of its map.
         stride: pixels of the image to a side of a location, a power of 2.
         path: of the module that ends with it, as timm has it.
-        output: how that module holds the map; None where it does not, so that only what the network gives can be changed.
+        output: how that module holds the map; None where it does not: what the network gives can be changed.
         input: how it holds what it reads, if that is a map.
     """
 
@@ -93,7 +97,7 @@ class Anatomy(NamedTuple):
 
     Attributes:
         stages: shallow to deep, at strides of 4 and more.
-        actual: stride of the last stage in the network itself: 14 in one that splits its images in patches of 14 pixels.
+        actual: stride of the last stage in the network itself, such as 14 where patches are of 14 pixels.
         multiple: what the sides of images should be multiples of.
         size: the only one that the network reads, or None. Images are resized to it, and its maps to the strides.
         strict: whether sides that are no multiples are refused.
@@ -141,6 +145,32 @@ def create_network(name: str, size: Size | None = None) -> tuple[TimmNetwork, An
     if (name, size) not in _ANATOMIES:
         _ANATOMIES[name, size] = _Trial(name, network, infos, size).anatomy()
     return network, _ANATOMIES[name, size]
+
+
+def layers_of_images(
+    network: TimmNetwork, anatomy: Anatomy, modalities: int, wanted: Callable[[nn.Module], bool]
+) -> list[str]:
+    """Paths of those layers whose first axis is the stack's, or grows with it, as that of windows does.
+
+    Others read tables of positions, which images share. The network is tried with one image of each modality and two.
+    """
+    trial = copy.deepcopy(network).to("meta").eval()
+    rows: dict[str, list[int]] = {path: [] for path, module in trial.named_modules() if wanted(module)}
+
+    def note(
+        path: str,
+        _module: nn.Module,
+        inputs: tuple[Tensor, ...],  # [rows, ...]
+    ) -> None:
+        rows[path].append(inputs[0].shape[0])
+
+    for path in rows:
+        trial.get_submodule(path).register_forward_pre_hook(partial(note, path))
+    for count in (modalities, 2 * modalities):
+        side = math.ceil(LEAST_SIDE / anatomy.multiple) * anatomy.multiple
+        with torch.no_grad():
+            trial(torch.zeros(count, 3, *anatomy.read((side, side)), device="meta"))
+    return [path for path, found in rows.items() if len(found) == 2 and found[1] == 2 * found[0]]
 
 
 def inner(network: nn.Module) -> nn.Module:
@@ -263,7 +293,9 @@ class _Trial:
         """Whether a map is about of that stride: convolutions without padding make it smaller."""
         last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
         grid = x.shape[1:3] if last else x.shape[2:]
-        return all(LEAST_SHARE < side * stride / whole < 2 - LEAST_SHARE for side, whole in zip(grid, size, strict=True))
+        return all(
+            LEAST_SHARE < side * stride / whole < 2 - LEAST_SHARE for side, whole in zip(grid, size, strict=True)
+        )
 
     def _stage(self, n: int, read: object, given: object, size: Size) -> Stage:
         info = self.infos[self.stages[n]]
@@ -297,7 +329,9 @@ class _Trial:
             known = usual.prefix if usual is not None else prefix
             if 0 <= prefix <= MOST_PREFIX and prefix in (known, 0) and channels in (None, shape[1]):
                 return Form(shape[1], stride, "NLC", prefix)
-        if len(shape) == 3 and (channels is None or shape[0] == channels):  # padding makes it a little larger or smaller
+        if len(shape) == 3 and (
+            channels is None or shape[0] == channels
+        ):  # padding makes it a little larger or smaller
             last = usual is not None and usual.order == "NHWC"
             return Form(shape[2 if last else 0], size[0] // shape[0 if last else 1], "NHWC" if last else "NCHW")
         return None

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from rgbx._text import one_of
 from rgbx.backbones._timm import TimmNetwork
-from rgbx.backbones.network import PYRAMID, Anatomy, Form, Stage, create_network, find_module, first_of, inner
+from rgbx.backbones.network import (
+    PYRAMID,
+    Anatomy,
+    Form,
+    Stage,
+    create_network,
+    find_module,
+    first_of,
+    inner,
+    layers_of_images,
+)
 from rgbx.backbones.pyramid import FeaturePyramid
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
 from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
@@ -19,23 +29,27 @@ from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
     CLIP,
+    Adapters,
     Hallucinate,
     Hallucination,
     Purification,
     StackLayout,
     StageGates,
     concatenate_modalities,
+    owner,
     replace_norms,
     separate_layers,
     split_modalities,
     stack_modalities,
 )
+from rgbx.layers.adapters import adapt_layers, can_be_adapted
 from rgbx.layers.codes import Codes
 from rgbx.layers.hallucination import FIRST_INPUT
 from rgbx.layers.purification import INPUTS, StageInput
 from rgbx.layers.stages import chosen_stages
 
 WEIGHTS = ("shared", "separate")
+FREEZES = (None, "shared", "all")
 
 
 class SharedBackbone(nn.Module):
@@ -72,6 +86,8 @@ class SharedBackbone(nn.Module):
         stems: Mapping[str, str] | None = None,
         purification: Purification | None = None,
         hallucinate: Hallucinate | None = None,
+        freeze: str | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         """Builds the network.
 
@@ -90,6 +106,9 @@ class SharedBackbone(nn.Module):
             purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
                 that joins the inputs has one, on the inputs before they are joined.
             hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.
+            freeze: what of timm's network keeps its weights: ``"shared"``: all but private norms and first
+                convolutions; ``"all"``: these as well, and statistics of norms. What is added to the network learns.
+            adapters: low-rank updates of its layers that are private to a modality; None for none.
 
         Raises:
             ValueError: for an unknown network, norm variant, stage number or stem, or gates on what is no map.
@@ -97,6 +116,10 @@ class SharedBackbone(nn.Module):
         super().__init__()
         joined = fusion is not None and fusion.concatenates_inputs
         _check_weights(weights, norm, joined=joined, stems=bool(stems))
+        if freeze not in FREEZES:
+            raise ValueError(f"freeze is {freeze!r}; expected None, 'shared' or 'all'")
+        if adapters is not None and (joined or weights == "separate"):
+            raise ValueError("adapters belong to shared encoders that read one modality at a time; leave them out here")
         self.layout = StackLayout(modalities)
         self.norm_eval = norm_eval
         network, self.anatomy = create_network(name)
@@ -113,13 +136,22 @@ class SharedBackbone(nn.Module):
         self.stems = dict(stems or {})
         if self.stems:
             replace_first_convs(core, self.layout, self.stems)
+        for path, parameter in network.named_parameters() if freeze is not None else ():
+            parameter.requires_grad_(freeze == "shared" and owner(path) is not None)
+        if adapters is not None:
+            paths = layers_of_images(network, self.anatomy, len(self.layout.modalities), can_be_adapted)
+            if adapt_layers(network, paths, self.layout, adapters) == 0:
+                raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
+        self.freeze = freeze
         self.pyramid = self._pyramid(norm)
         if weights == "separate":
             separate_layers(network, self.layout)
             if self.pyramid is not None:
                 separate_layers(self.pyramid, self.layout)
         stages = self.anatomy.stages
-        self.channels = tuple(s.channels for s in stages) if self.pyramid is None else (self.pyramid.width,) * len(PYRAMID)
+        self.channels = (
+            tuple(s.channels for s in stages) if self.pyramid is None else (self.pyramid.width,) * len(PYRAMID)
+        )
         self.strides = tuple(s.stride for s in stages) if self.pyramid is None else PYRAMID
         self.multiple, self.smallest = self.anatomy.multiple, 1
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
@@ -211,8 +243,8 @@ class SharedBackbone(nn.Module):
                 continue
             if self.hallucination is not None and self._fills_after:
                 raise ValueError(
-                    f"absent modalities are filled in after the last stage of {type(inner(self.network)).__name__}, and "
-                    f"this fusion method acts in stage {number}, before; choose fusion 'late' or None, or leave "
+                    f"absent modalities are filled in after the last stage of {type(inner(self.network)).__name__}, "
+                    f"and this fusion method acts in stage {number}, before; choose fusion 'late' or None, or leave "
                     "hallucinate out"
                 )
             # before hooks of timm's own, which note what the network gives
@@ -230,7 +262,7 @@ class SharedBackbone(nn.Module):
     def train(self, mode: bool = True) -> SharedBackbone:
         """Switches training mode; the network's norms stay frozen where `norm_eval` is set, not a fusion method's."""
         super().train(mode)
-        if mode and self.norm_eval:
+        if mode and (self.norm_eval or self.freeze == "all"):
             for module in self.network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -422,7 +454,7 @@ def _change_output(
     _inputs: tuple[object, ...],
     output: object,  # [M*N, C, H, W], or as the network holds the map, or a tuple or list of that and other things
 ) -> object:
-    """Forward hook: the next stage, and whoever asked for this one, read the features with absent ones filled in, fused."""
+    """Forward hook: the next stage, and whoever asked for this one, read what is filled in and fused."""
     x = first_of(output)
     assert isinstance(x, Tensor)
     changed = form.map(x, layout.size)
