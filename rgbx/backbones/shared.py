@@ -154,6 +154,7 @@ class SharedBackbone(nn.Module):
         )
         self.strides = tuple(s.stride for s in stages) if self.pyramid is None else PYRAMID
         self.multiple, self.smallest = self.anatomy.multiple, 1
+        self._resizes = self.anatomy.size is not None or self.anatomy.actual != stages[-1].stride
         self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         self.network = network
         self.stage_fusions = nn.ModuleList()
@@ -330,7 +331,7 @@ class SharedBackbone(nn.Module):
                 f"images are of {image[0]}x{image[1]} pixels; {type(inner(self.network)).__name__} reads multiples of "
                 f"{self.multiple}: pad them (pad_to_stride=True does)"
             )
-        size = self.anatomy.read(image)
+        size = self.anatomy.read(image) if self._resizes else image
         with self.layout.holding(self.layout.present, size=size):
             maps = self.network(x if size == image else _resized(x, size))
         maps = [maps[stage.index] for stage in self.anatomy.stages]

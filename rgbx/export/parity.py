@@ -112,7 +112,7 @@ def feed(batch: Batch, about: Meta) -> Arrays:
 
 
 def synthetic(model: MultimodalModel, about: Meta) -> Iterable[Batch]:
-    """Noise in the ranges of the maps, with holes where maps can have them, of several sizes, or the one, and counts."""
+    """Noise in the ranges of the maps, with holes where maps can have them, of several sizes, or the one."""
     generator = torch.Generator().manual_seed(0)
     smallest, only = about["size"]["smallest"], [about["size"].get(axis) for axis in ("height", "width")]
     for count, sides in enumerate(_SIZES if None in only else [only] * 2, 1):

@@ -167,3 +167,19 @@ def test_norms_of_timm_that_are_no_layer_norms_are_private():
     module = torch.nn.Sequential(*(kind(4) for kind in kinds), torch.nn.RMSNorm(4), torch.nn.Linear(4, 4))
     assert replace_norms(module, StackLayout(NAMES)) == 4
     assert sum(owner(name) == "depth" for name, _ in module.named_parameters()) == 4
+
+
+@torch.no_grad()
+def test_weights_and_first_convolutions_of_a_plain_transformer(tmp_path):
+    torch.manual_seed(1)
+    plain, file, given = timm.create_model("test_vit").eval(), tmp_path / "weights.pth", inputs((64, 96))
+    torch.save(plain.state_dict(), file)
+    backbone = SharedBackbone("test_vit", NAMES, pretrained=str(file), stems={"depth": "mean"}).eval()
+    assert not backbone.pretrained_summary.left
+    seen = own(SharedBackbone("test_vit", NAMES, pretrained=str(file)), "test_vit", "rgb", TOKENS)
+    with backbone.layout.holding(["rgb"], size=(64, 96)):
+        for x, y in zip(backbone.network(given["rgb"]), seen(given["rgb"]), strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+    weight = backbone.network.model.patch_embed.proj.stems["depth"].weight
+    torch.testing.assert_close(weight, plain.patch_embed.proj.weight.mean(1, keepdim=True))
+    assert [x.shape[0] for x in backbone({**given, "depth": given["depth"][:, :1]})] == [2] * 4
