@@ -1076,6 +1076,12 @@ def _add_export(parser: Parser) -> None:
     parser.add_argument("--scores", action="store_true", help="also give the probabilities of all classes")
     parser.add_argument("--branches", action="store_true", help="also give what each modality's branch answers")
     parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="HxW",
+        help="write programs for maps of this size alone, as runtimes and some transformers want it (any size)",
+    )
+    parser.add_argument(
         "--int8",
         action="store_true",
         help="also write each ONNX file with numbers of 8 bits, by frames of the training split of --data, and tell "

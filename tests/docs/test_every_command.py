@@ -147,6 +147,7 @@ SMALLER = (
     (r"cmx-ms --robustness\b", "rgbx --robustness --every 2"),  # 60 damages at six scales are 90 seconds
     (r"cmx-ms --modalities\b", "cmx-ms --every 2 --modalities"),
     (r"=resnet50 train_dataloader\.batch_size=4", "=test_resnet train_dataloader.batch_size=1"),
+    (r"=vit_small_patch16_dinov3 model\.pretrained=timm", "=test_vit"),
     (r"'hha'", "'normal'"),  # which rendered rooms have
     (r"/path/to/resnet18\.pth", "weights.pth"),
     (r"model\.backbone=tf_efficientnet_lite0 model\.pretrained=lite0", "model.pretrained=weights.pth"),
