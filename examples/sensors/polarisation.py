@@ -3,9 +3,9 @@
 python polarisation.py FOLDER
 
 Behind a polariser at angle a the camera sees I(a) = S0/2 + S1/2 cos 2a + S2/2 sin 2a. Four images give the Stokes
-numbers: S0 = (I0 + I45 + I90 + I135) / 2, S1 = I0 - I90, S2 = I45 - I135. The map has the degree of linear polarisation,
-sqrt(S1² + S2²) / S0, and S1 / S0 = degree * cos(2 * angle). Both are the same in a mirror, which turns the sign of S2: so
-HorizontalFlip may be used. Shiny surfaces that are seen at a slant polarise, whatever their colour.
+numbers: S0 = (I0 + I45 + I90 + I135) / 2, S1 = I0 - I90, S2 = I45 - I135. The map has the degree of linear
+polarisation, sqrt(S1² + S2²) / S0, and S1 / S0 = degree * cos(2 * angle). Both are the same in a mirror, which turns
+the sign of S2: so HorizontalFlip may be used. Surfaces that are seen at a slant polarise, whatever their colour.
 """
 
 import sys

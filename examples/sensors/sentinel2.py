@@ -3,8 +3,8 @@
 python sentinel2.py FOLDER
 
 A file is a TIFF of thirteen pages of 16 bits, reflectance times 10000, B1 to B12 with B8A behind B8; 0 is no data. The
-spectra are rough figures, drawn from memory of what plants, soil and water do: plants are dark in red (B4) and bright from
-B6 on, water is dark from B8 on.
+spectra are made up, after what plants, soil and water do: plants are dark in red (B4) and bright from B6 on, water is
+dark from B8 on.
 """
 
 import sys

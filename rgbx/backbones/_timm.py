@@ -12,6 +12,7 @@ from rgbx._torchvision import ensure_torchvision
 ensure_torchvision()
 
 import timm  # noqa: E402
+from timm.models._features import FeatureGetterNet  # noqa: E402
 
 
 class StageInfo(TypedDict):
@@ -36,4 +37,4 @@ class TimmNetwork(nn.Module):
     set_grad_checkpointing: Callable[[bool], None]
 
 
-__all__ = ["StageInfo", "TimmNetwork", "timm"]
+__all__ = ["FeatureGetterNet", "StageInfo", "TimmNetwork", "timm"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -96,21 +96,25 @@ class _Checkpointed:
 
     def __call__(
         self,
-        x: Tensor,  # [M*N, C, H, W]
+        x: Tensor,  # [M*N, C, H, W] or [M*N, L, C]
+        *others: object,
+        **named: object,
     ) -> Tensor:
         if not torch.is_grad_enabled():
-            return self._forward((), x)
+            return self._forward((), others, named, x)
         still = [m for m in self.block.modules() if isinstance(m, _BatchNorm) and not m.track_running_stats]
-        return self.layout.checkpoint(partial(self._forward, still), x)
+        return self.layout.checkpoint(partial(self._forward, still, others, named), x)
 
     def _forward(
         self,
         still: Sequence[nn.Module],
-        x: Tensor,  # [M*N, C, H, W]
+        others: tuple[object, ...],
+        named: Mapping[str, object],
+        x: Tensor,  # [M*N, C, H, W] or [M*N, L, C]
     ) -> Tensor:
         """What the block gives, with norms that leave their statistics alone now as they did the first time."""
-        forward: Callable[[nn.Module, Tensor], Tensor] = type(self.block).forward
+        forward: Callable[..., Tensor] = type(self.block).forward
         if torch.compiler.is_compiling():  # then the part that is computed again is traced here and now
-            return forward(self.block, x)
+            return forward(self.block, x, *others, **named)
         with untracked(still):
-            return forward(self.block, x)
+            return forward(self.block, x, *others, **named)

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgbx._text import nearest, one_of
-from rgbx.backbones._timm import TimmNetwork, timm
+from rgbx._text import one_of
+from rgbx.backbones._timm import TimmNetwork
+from rgbx.backbones.network import (
+    PYRAMID,
+    Anatomy,
+    Form,
+    Stage,
+    create_network,
+    find_module,
+    first_of,
+    inner,
+    layers_of_images,
+)
+from rgbx.backbones.pyramid import FeaturePyramid
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
-from rgbx.backbones.stems import fit_stems, replace_first_convs, widen_first_convs
+from rgbx.backbones.stems import fit_stems, needs_stem, replace_first_convs, widen_first_convs
 from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
     CLIP,
+    Adapters,
     Hallucinate,
     Hallucination,
     Purification,
     StackLayout,
     StageGates,
     concatenate_modalities,
+    owner,
     replace_norms,
     separate_layers,
     split_modalities,
     stack_modalities,
 )
+from rgbx.layers.adapters import adapt_layers, can_be_adapted
 from rgbx.layers.codes import Codes
 from rgbx.layers.hallucination import FIRST_INPUT
 from rgbx.layers.purification import INPUTS, StageInput
 from rgbx.layers.stages import chosen_stages
 
-FIRST_STRIDE = 4
 WEIGHTS = ("shared", "separate")
-PROBE = 224  # side of an image that a network of unknown input size is tried on
+FREEZES = (None, "shared", "all")
 
 
 class SharedBackbone(nn.Module):
@@ -75,6 +89,8 @@ class SharedBackbone(nn.Module):
         purification: Purification | None = None,
         hallucinate: Hallucinate | None = None,
         rgb: Scale = IMAGENET,
+        freeze: str | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         """Builds the network.
 
@@ -96,6 +112,9 @@ class SharedBackbone(nn.Module):
                 that joins the inputs has one, on the inputs before they are joined.
             hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.
             rgb: how RGB is normalised; the first convolution of weights trained on another scale is refitted to it.
+            freeze: what of timm's network keeps its weights: ``"shared"``: all but private norms and first
+                convolutions; ``"all"``: these as well, and statistics of norms. What is added to the network learns.
+            adapters: low-rank updates of its layers that are private to a modality; None for none.
 
         Raises:
             ValueError: for an unknown network, norm variant, stage number or stem, or gates on what is no map.
@@ -103,46 +122,59 @@ class SharedBackbone(nn.Module):
         super().__init__()
         joined = fusion is not None and fusion.concatenates_inputs
         _check_weights(weights, norm, joined=joined, stems=bool(stems))
+        if freeze not in FREEZES:
+            raise ValueError(f"freeze is {freeze!r}; expected None, 'shared' or 'all'")
+        if adapters is not None and (joined or weights == "separate"):
+            raise ValueError("adapters belong to shared encoders that read one modality at a time; leave them out here")
         self.layout = StackLayout(modalities)
         self.norm_eval = norm_eval
-        network = _create_network(name)
-        self.pretrained_summary = load_pretrained(network, name, pretrained, rgb=rgb) if pretrained else None
+        network, self.anatomy = create_network(name)
+        core = inner(network)
+        self.pretrained_summary = load_pretrained(core, name, pretrained, rgb=rgb) if pretrained else None
         self.concatenates_inputs = joined
         if joined:
             norm = "shared"
-            widen_first_convs(network, len(self.layout.modalities), keep=pretrained is not None)
-        infos = network.feature_info.get_dicts()
-        stages = [i for i, info in enumerate(infos) if info["reduction"] >= FIRST_STRIDE]
-        infos = [infos[i] for i in stages]
-        modules = [info["module"] for info in infos]
-        self.purification = _gates(network, modules, name, self.layout, purification, joined=joined)
-        self.channels = tuple(info["num_chs"] for info in infos)
-        first = None if hallucinate is None or joined else _input_of(network, modules)
-        self.strides = tuple(info["reduction"] for info in infos)
-        self.multiple, self.smallest = self.strides[-1], 1
-        self._first_stage = stages[0]
-        self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+            widen_first_convs(core, len(self.layout.modalities), keep=pretrained is not None)
+        self.purification = _gates(network, self.anatomy, name, self.layout, purification, joined=joined)
         self.norm = norm
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
         self.stems, self.input_channels = dict(stems or {}), dict(input_channels or {})
-        if self.stems or self.input_channels:
-            replace_first_convs(network, self.layout, self.stems, self.input_channels)
+        if self.stems or any(map(needs_stem, self.input_channels.values())):
+            replace_first_convs(core, self.layout, self.stems, self.input_channels)
+        for path, parameter in network.named_parameters() if freeze is not None else ():
+            parameter.requires_grad_(freeze == "shared" and owner(path) is not None)
+        if adapters is not None:
+            paths = layers_of_images(network, self.anatomy, len(self.layout.modalities), can_be_adapted)
+            if adapt_layers(network, paths, self.layout, adapters) == 0:
+                raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
+        self.freeze = freeze
+        self.pyramid = self._pyramid(norm)
         if weights == "separate":
             separate_layers(network, self.layout)
+            if self.pyramid is not None:
+                separate_layers(self.pyramid, self.layout)
+        stages = self.anatomy.stages
+        self.channels = (
+            tuple(s.channels for s in stages) if self.pyramid is None else (self.pyramid.width,) * len(PYRAMID)
+        )
+        self.strides = tuple(s.stride for s in stages) if self.pyramid is None else PYRAMID
+        self.multiple, self.smallest = self.anatomy.multiple, 1
+        self._resizes = self.anatomy.size is not None or self.anatomy.actual != stages[-1].stride
+        self._channels_last_output = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         self.network = network
         self.stage_fusions = nn.ModuleList()
         self.merge = None if fusion is None else fusion.merge_features(self.channels, self.layout)
         self.frames = None if fusion is None else fusion.fuse_frames(self.channels, self.layout)
         self.single_branch = self.concatenates_inputs or self.merge is not None
-        self.hallucination = None if hallucinate is None else self._hallucinate(hallucinate, first, modules)
-        if fusion is not None and not self.concatenates_inputs:
-            self._fuse(fusion, modules)
-        self._purify(modules)
+        self.hallucination = None if hallucinate is None else self._hallucinate(hallucinate)
+        self._after: list[list[Callable[[Tensor], Tensor]]] = [[] for _ in stages]  # what is done to maps at the end
+        self._hook({} if fusion is None or joined else self._fusions(fusion))
+        self._purify()
         if self.pretrained_summary is not None:
-            self.pretrained_summary = report(self.pretrained_summary, network, len(self.layout.modalities))
+            self.pretrained_summary = report(self.pretrained_summary, core, len(self.layout.modalities))
         # timm's own would not tell what is computed again which modalities it is for
-        blocks = list(residual_blocks(network).values())
+        blocks = [block for name, block in residual_blocks(network).items() if name]
         network.set_grad_checkpointing = partial(checkpoint_blocks, blocks, self.layout)
 
     @property
@@ -151,8 +183,17 @@ class SharedBackbone(nn.Module):
         found = {} if self.hallucination is None else self.hallucination.codes
         return {**found, **{int(number): codes for number, codes in getattr(self.merge, "codes", {}).items()}}
 
-    def _hallucinate(self, options: Hallucinate, first: StageInput | None, modules: list[str]) -> Hallucination:
-        """Hooks before those of fusion and gates, which act on what is filled in; without modules to hook, at the end.
+    def _pyramid(self, norm: str) -> FeaturePyramid | None:
+        """What makes maps at several strides of the last stage's map, where all stages have one stride."""
+        if not self.anatomy.plain:
+            return None
+        last = self.anatomy.stages[-1]
+        pyramid = FeaturePyramid(last.channels, last.stride, PYRAMID)
+        replace_norms(pyramid, self.layout, norm)
+        return pyramid
+
+    def _hallucinate(self, options: Hallucinate) -> Hallucination:
+        """What fills in: in the stages, before fusion and gates, or at the end where not all stages can be changed.
 
         Raises:
             ValueError: one modality, or a fusion method that joins the inputs or reads clips.
@@ -164,18 +205,15 @@ class SharedBackbone(nn.Module):
                 f"hallucinate fills in features of absent modalities from those of others, and {why}: "
                 f"{list(self.layout.modalities)}; leave hallucinate out"
             )
+        stages, self._fills_after = self.anatomy.stages, self.pyramid is not None
+        self._fills_after = self._fills_after or any(stage.output is None for stage in stages)
+        first = None if self._fills_after else stages[0].input
         channels = {} if first is None else {FIRST_INPUT: first.channels}
         found = Hallucination({**channels, **dict(enumerate(self.channels, 1))}, self.layout, options)
-        stages = [_find(self.network, path) for path in modules]
-        self._fills_after = None in stages
-        for number, stage in enumerate(stages, 1):
-            if stage is None or self._fills_after:
-                continue
-            if number == 1 and first is not None:
-                fill = partial(found, point=FIRST_INPUT)
-                stage.register_forward_pre_hook(partial(_change_input, fill, first.channels_last))
-            fill = partial(found, point=number)
-            stage.register_forward_hook(partial(_fuse_output, fill, self._channels_last_output))
+        if first is not None:
+            fill = partial(found, point=FIRST_INPUT)
+            hook = partial(_change_input, fill, first, self.layout)
+            _module(self.network, stages[0]).register_forward_pre_hook(hook)
         return found
 
     @property
@@ -183,25 +221,55 @@ class SharedBackbone(nn.Module):
         """Whether inputs may be clips [N, T, c, H, W]."""
         return self.frames is not None
 
-    def _fuse(self, fusion: FusionMethod, modules: list[str]) -> None:
-        for stage in fusion.chosen(len(modules), "backbone"):
-            container = _submodule(self.network, modules[stage - 1])
-            module = fusion.fuse_stage(container, self.channels[stage - 1], self.layout)
+    def _fusions(self, fusion: FusionMethod) -> dict[int, nn.Module]:
+        """Modules that change the outputs of stages, by the stage's number; others act inside the stage."""
+        found: dict[int, nn.Module] = {}
+        for number in fusion.chosen(len(self.anatomy.stages), "backbone"):
+            stage = self.anatomy.stages[number - 1]
+            inside = find_module(self.network, stage.path) if stage.output is not None else None
+            module = fusion.fuse_stage(inside or nn.Identity(), stage.channels, self.layout)
             if module is not None:
                 self.stage_fusions.append(module)
-                container.register_forward_hook(partial(_fuse_output, module, self._channels_last_output))
+                found[number] = module
+        return found
 
-    def _purify(self, modules: list[str]) -> None:
+    def _hook(self, fusions: Mapping[int, nn.Module]) -> None:
+        """Lets outputs of stages be filled in and fused where a module holds them, or else what the network gives.
+
+        Raises:
+            ValueError: fusion inside a network whose absent modalities are filled in at its end.
+        """
+        inside = self.hallucination is not None and not self._fills_after
+        for number, stage in enumerate(self.anatomy.stages, 1):
+            fill = [partial(self.hallucination, point=number)] if self.hallucination is not None and inside else []
+            changes: list[Callable[[Tensor], Tensor]] = [*fill, *([fusions[number]] if number in fusions else [])]
+            if not changes:
+                continue
+            if stage.output is None:
+                self._after[number - 1] += changes
+                continue
+            if self.hallucination is not None and self._fills_after:
+                raise ValueError(
+                    f"absent modalities are filled in after the last stage of {type(inner(self.network)).__name__}, "
+                    f"and this fusion method acts in stage {number}, before; choose fusion 'late' or None, or leave "
+                    "hallucinate out"
+                )
+            # before hooks of timm's own, which note what the network gives
+            hook = partial(_change_output, changes, stage.output, self.layout)
+            _module(self.network, stage).register_forward_hook(hook, prepend=True)
+
+    def _purify(self) -> None:
         for gate in () if self.purification is None else self.purification.of_stages():
             if gate.stage != INPUTS:
-                _submodule(self.network, modules[gate.stage - 1]).register_forward_pre_hook(
-                    partial(_change_input, gate, gate.source.channels_last)
-                )
+                stage = self.anatomy.stages[gate.stage - 1]
+                assert stage.input is not None
+                hook = partial(_change_input, gate, stage.input, self.layout)
+                _module(self.network, stage).register_forward_pre_hook(hook)
 
     def train(self, mode: bool = True) -> SharedBackbone:
         """Switches training mode; the network's norms stay frozen where `norm_eval` is set, not a fusion method's."""
         super().train(mode)
-        if mode and self.norm_eval:
+        if mode and (self.norm_eval or self.freeze == "all"):
             for module in self.network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -250,12 +318,38 @@ class SharedBackbone(nn.Module):
             x = concatenate_modalities(inputs, self.layout)
         else:
             x = stack_modalities(inputs, self.layout, channels)
-        features = self.network(x)[self._first_stage :]
-        if self._channels_last_output:
-            features = [f.permute(0, 3, 1, 2) for f in features]
+        features = self._stages(x)
         if self.hallucination is None or not self._fills_after:
             return features
         return [self.hallucination(x, number) for number, x in enumerate(features, 1)]
+
+    def _stages(
+        self,
+        x: Tensor,  # [M*N, C, H, W]
+    ) -> list[Tensor]:
+        """What the network gives of images, [M*N, C_i, H / stride_i, W / stride_i] of each stage or pyramid level.
+
+        Raises:
+            ValueError: for sides that the network does not read.
+        """
+        image = (x.shape[2], x.shape[3])
+        if self.anatomy.strict and (image[0] % self.multiple or image[1] % self.multiple):
+            raise ValueError(
+                f"images are of {image[0]}x{image[1]} pixels; {type(inner(self.network)).__name__} reads multiples of "
+                f"{self.multiple}: pad them (pad_to_stride=True does)"
+            )
+        size = self.anatomy.read(image) if self._resizes else image
+        with self.layout.holding(self.layout.present, size=size):
+            maps = self.network(x if size == image else _resized(x, size))
+        maps = [maps[stage.index] for stage in self.anatomy.stages]
+        if self._channels_last_output:
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        maps = [reduce(lambda x, change: change(x), *each) for each in zip(self._after, maps, strict=True)]
+        if self.pyramid is not None:
+            maps = self.pyramid(maps[-1])
+        if self.anatomy.size is None:
+            return maps
+        return [_resized(x, (image[0] // s, image[1] // s)) for x, s in zip(maps, self.strides, strict=True)]
 
     def _frame_features(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Of each stage {modality: [N, T, C, h, w]}: stills as one stack, clips by modality, as T is each one's own."""
@@ -291,41 +385,35 @@ def _check_weights(weights: str, norm: str, *, joined: bool, stems: bool) -> Non
         raise ValueError("stems belong to shared encoders that read one modality at a time; leave them out here")
 
 
-def _create_network(name: str) -> TimmNetwork:
-    if not timm.is_model(name):
-        hint = nearest(name, timm.list_models()) or "; timm.list_models() has all names"
-        raise ValueError(f"backbone {name!r} is no timm model{hint}")
-    return cast(TimmNetwork, timm.create_model(name, features_only=True, pretrained=False))
+def _module(network: nn.Module, stage: Stage) -> nn.Module:
+    """The module that ends with a stage.
 
-
-def _submodule(network: nn.Module, path: str) -> nn.Module:
-    """A stage by its name in timm's feature info; timm flattens ``stages.0`` to ``stages_0`` in some wrappers."""
-    if (found := _find(network, path)) is not None:
-        return found
-    raise ValueError(
-        f"{type(network).__name__} has no module {path!r} for its stage, so it cannot be fused there, nor gated"
-    )
-
-
-def _find(network: nn.Module, path: str) -> nn.Module | None:
-    """As `_submodule`; None for a stage that is no module of the network."""
-    modules = dict(network.named_modules())
-    return modules.get(path, modules.get(path.replace(".", "_")))
+    Raises:
+        ValueError: where the network has none that holds a map.
+    """
+    module = find_module(network, stage.path)
+    if module is None or stage.output is None:
+        raise ValueError(
+            f"{type(inner(network)).__name__} has no module {stage.path!r} that holds the map of its stage, so it "
+            "cannot be gated there"
+        )
+    return module
 
 
 def _gates(
     network: TimmNetwork,
-    modules: list[str],
+    anatomy: Anatomy,
     name: str,
     layout: StackLayout,
     options: Purification | None,
     *,
     joined: bool,
 ) -> StageGates | None:
-    """The gates that options ask for; the network is timm's own still.
+    """The gates that options ask for.
 
     Raises:
-        ValueError: for a stage that the network does not have, or whose input is no map, or stages of joined inputs.
+        ValueError: for a stage that the network does not have, or whose input is no map, or stages of joined inputs, or
+            a network that sees images at another size.
     """
     if options is None:
         return None
@@ -336,94 +424,60 @@ def _gates(
                 "one gate is on these; leave stages out"
             )
         return StageGates({INPUTS: StageInput(3, 1)}, layout, options)
-    numbers = chosen_stages(options.stages, len(modules), "purification", "backbone")
-    shapes, side = _stage_inputs(network, [modules[number - 1] for number in numbers])
+    if anatomy.size is not None:
+        raise ValueError(
+            f"backbone {name} cannot be purified: it reads images of {anatomy.size[0]}x{anatomy.size[1]} alone, so "
+            "that its maps are not of the pixels of others"
+        )
+    numbers = chosen_stages(options.stages, len(anatomy.stages), "purification", "backbone")
     found = {}
-    for number, shape in zip(numbers, shapes, strict=True):
-        source = _as_map(network, shape, side)
-        if source is None:
-            raise ValueError(
-                f"backbone {name} cannot be purified: the input of its stage {number} has shape {list(shape)}, which "
-                "is no map [N, C, H, W]"
-            )
-        found[number] = source
+    for number in numbers:
+        stage = anatomy.stages[number - 1]
+        _module(network, stage)
+        if stage.input is None:
+            raise ValueError(f"backbone {name} cannot be purified: the input of its stage {number} is no map")
+        found[number] = StageInput(
+            stage.input.channels, stage.input.stride * anatomy.stages[-1].stride // anatomy.actual
+        )
     return StageGates(found, layout, options)
-
-
-def _input_of(network: TimmNetwork, modules: list[str]) -> StageInput | None:
-    """What the first stage of timm's own network reads; None where it is no map, or some stage is no module."""
-    if any(_find(network, path) is None for path in modules):
-        return None
-    (shape,), side = _stage_inputs(network, modules[:1])
-    return _as_map(network, shape, side)
-
-
-def _as_map(network: TimmNetwork, shape: tuple[int, ...], side: int) -> StageInput | None:
-    """What an input of this shape, of a square image of that side, is as a map."""
-    first, last = len(shape) == 4 and shape[2] == shape[3], len(shape) == 4 and shape[1] == shape[2]
-    if not first and not last:
-        return None
-    if first and last:
-        last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
-    channels, height = (shape[3], shape[1]) if last else (shape[1], shape[2])
-    return StageInput(channels, side // height, last)
-
-
-def _stage_inputs(network: TimmNetwork, modules: list[str]) -> tuple[list[tuple[int, ...]], int]:
-    """The shape of the input of each module for one square image, and the side of that image.
-
-    Feature infos do not say it: a stage may begin before the module that it ends with. Nothing is computed: parameters
-    and image lie on the meta device.
-    """
-    size = (network.pretrained_cfg or {}).get("input_size", (3, PROBE, PROBE))
-    side = int(size[-2])
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(
-        path: str,
-        _module: nn.Module,
-        inputs: tuple[Tensor, ...],  # [1, C, H, W] or whatever the module reads
-    ) -> None:
-        shapes[path] = tuple(inputs[0].shape)
-
-    hooks = [_submodule(network, path).register_forward_pre_hook(partial(note, path)) for path in modules]
-    state = {key: x.detach().to("meta") for key, x in (*network.named_parameters(), *network.named_buffers())}
-    training = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.no_grad():
-            torch.func.functional_call(network, state, (torch.zeros(1, 3, side, side, device="meta"),))
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-        for hook in hooks:
-            hook.remove()
-    return [shapes.get(path, ()) for path in modules], side
 
 
 def _change_input(
     change: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
-    channels_last: bool,
+    form: Form,
+    layout: StackLayout,
     _stage: nn.Module,
-    inputs: tuple[Tensor, ...],  # [M*N, C, H, W] or [M*N, H, W, C]
+    inputs: tuple[Tensor, ...],  # [M*N, C, H, W], or as the network holds the map, and what else it reads
 ) -> tuple[Tensor, ...]:
     """Forward pre-hook: the stage reads what its gate lets through, or with absent modalities filled in."""
     x, *others = inputs
-    changed = change(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if channels_last else change(x)
-    return changed, *others
+    return form.held(change(form.map(x, layout.size)), x), *others
 
 
-def _fuse_output(
-    fusion: Callable[[Tensor], Tensor],  # of [M*N, C, H, W]
-    channels_last: bool,
+def _change_output(
+    changes: Sequence[Callable[[Tensor], Tensor]],  # of [M*N, C, H, W]
+    form: Form,
+    layout: StackLayout,
     _stage: nn.Module,
     _inputs: tuple[object, ...],
-    x: Tensor,  # [M*N, C, H, W] or [M*N, H, W, C]
+    output: object,  # [M*N, C, H, W], or as the network holds the map, or a tuple or list of that and other things
+) -> object:
+    """Forward hook: the next stage, and whoever asked for this one, read what is filled in and fused."""
+    x = first_of(output)
+    assert isinstance(x, Tensor)
+    changed = form.map(x, layout.size)
+    for change in changes:
+        changed = change(changed)
+    found = form.held(changed, x)
+    return type(output)([found, *output[1:]]) if isinstance(output, (tuple, list)) else found
+
+
+def _resized(
+    x: Tensor,  # [M*N, C, H, W]
+    size: tuple[int, int],
 ) -> Tensor:
-    """Forward hook: the next stage, and whoever asked for this one, read the fused features, or those filled in."""
-    if not channels_last:
-        return fusion(x)
-    return fusion(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    """The maps at another size, [M*N, C, *size]."""
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def to_channels_last(module: nn.Module) -> None:

@@ -631,7 +631,7 @@ _MAP: dict[str, Any] = {
     "help": "what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as depth "
     "scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or depth unit=relative "
     "log=11.1; by default as in the files that the model was trained on; docs/translation.md tells what the other keys "
-    "are: half_step, holes, normalise, clips, missing, key",
+    "are: half_step, holes, normalise, clips, missing, key, layout",
 }
 
 
@@ -1075,6 +1075,12 @@ def _add_export(parser: Parser) -> None:
     parser.add_argument("--frames", type=positive, metavar="N", help="how many of them (50)")
     parser.add_argument("--scores", action="store_true", help="also give the probabilities of all classes")
     parser.add_argument("--branches", action="store_true", help="also give what each modality's branch answers")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="HxW",
+        help="write programs for maps of this size alone, as runtimes and some transformers want it (any size)",
+    )
     parser.add_argument(
         "--int8",
         action="store_true",

@@ -66,7 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     subsets = list(dict.fromkeys(asked)) or usual_subsets(model.modalities)
     files = {subset: Path(arguments.out, "+".join(subset) + SUFFIXES[arguments.format]) for subset in subsets}
     _refuse_taken(files.values(), arguments)
-    deployed = [Deployed(model, names, scores=arguments.scores, branches=arguments.branches) for names in subsets]
+    options = {"scores": arguments.scores, "branches": arguments.branches, "size": arguments.size}
+    deployed = [Deployed(model, names, **options) for names in subsets]
     data = None if arguments.data is None else open_data(arguments, model.layout.order(set().union(*subsets)))
     identity = {"file": checkpoint.name, "sha256": file_hash(checkpoint)}
     exported: list[Exported] = []

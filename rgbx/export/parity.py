@@ -112,10 +112,10 @@ def feed(batch: Batch, about: Meta) -> Arrays:
 
 
 def synthetic(model: MultimodalModel, about: Meta) -> Iterable[Batch]:
-    """Noise in the ranges of the maps, with holes where maps can have them, of several sizes and numbers of samples."""
+    """Noise in the ranges of the maps, with holes where maps can have them, of several sizes, or the one."""
     generator = torch.Generator().manual_seed(0)
-    smallest = about["size"]["smallest"]
-    for count, sides in enumerate(_SIZES, 1):
+    smallest, only = about["size"]["smallest"], [about["size"].get(axis) for axis in ("height", "width")]
+    for count, sides in enumerate(_SIZES if None in only else [only] * 2, 1):
         size = tuple(max(side, smallest) for side in sides)
         yield {name: _noise(model, name, each, (count, *size), generator) for name, each in about["inputs"].items()}
 

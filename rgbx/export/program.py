@@ -46,13 +46,20 @@ class Deployed(nn.Module):
         modalities: those that are given, in declared order.
         scores: whether class probabilities are given, too.
         branches: whether each branch's answer is given beside the ensemble's, where branches are kept apart.
+        size: height and width of the maps, where the program is for these alone; None for any.
 
     Raises:
-        ValueError: a model that cannot be exported, or two outputs of one name.
+        ValueError: a model that cannot be exported, two outputs of one name, or a size that is too small.
     """
 
     def __init__(
-        self, model: MultimodalModel, modalities: Sequence[str], *, scores: bool = False, branches: bool = False
+        self,
+        model: MultimodalModel,
+        modalities: Sequence[str],
+        *,
+        scores: bool = False,
+        branches: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         lengths = model.trained_on.get("clips", {}) if model.backbone.reads_clips else {}
@@ -65,6 +72,9 @@ class Deployed(nn.Module):
         self.inputs = {name: model.data_preprocessor.meaning(name) for name in self.modalities}
         self.stride, self.mode = model.stride, {"zeros": "constant"}.get(model.padding, model.padding)
         self.smallest = max(model.backbone.smallest, self.stride + 1 if self.stride > 1 else 1)
+        self.size = size
+        if size is not None and min(size) < self.smallest:
+            raise ValueError(f"size is {size[0]}x{size[1]}; this model takes sides of at least {self.smallest}")
         self.model = copy.copy(model)  # with its padding here, in a form that holds for all sizes
         self.model.padding = "none"
         self.branches = (ENSEMBLE, *(self.modalities if branches and not model.backbone.single_branch else ()))
@@ -146,13 +156,15 @@ def answer_of(head: str, about: Meta) -> str:
 
 
 def trace(deployed: Deployed) -> ExportedProgram:
-    """Traces a model for any batch and size, with the stack of its modalities taken apart.
+    """Traces a model for any batch, and any size or its own, with the stack of its modalities taken apart.
 
     Raises:
         ValueError: the model does something that a program of fixed operations cannot.
     """
     sides = {"min": deployed.smallest, "max": _LARGEST_SIDE}
-    sizes = {0: Dim("batch", min=1, max=_LARGEST_BATCH), 2: Dim("height", **sides), 3: Dim("width", **sides)}
+    sizes = {0: Dim("batch", min=1, max=_LARGEST_BATCH)}
+    if deployed.size is None:
+        sizes |= {2: Dim("height", **sides), 3: Dim("width", **sides)}
     examples = tuple(_example(deployed, name) for name in deployed.modalities)
 
     def traced(module: nn.Module) -> ExportedProgram:
@@ -170,7 +182,8 @@ def trace(deployed: Deployed) -> ExportedProgram:
             program = traced(Replayed(program.module(check_guards=False)))
     except Exception as error:  # torch raises dozens of kinds
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ValueError(f"this model cannot be traced as a program of fixed operations: {said}") from error
+        hint = "" if deployed.size else "; as a program for maps of one size it may be (--size HxW)"
+        raise ValueError(f"this model cannot be traced as a program of fixed operations: {said}{hint}") from error
     for node in list(program.graph.nodes):
         if node.target in CHECKS:  # of sizes that a trace of symbols could not rule out; all of them compute alike
             program.graph.erase_node(node)
@@ -184,7 +197,7 @@ def _example(deployed: Deployed, name: str) -> Tensor:
     """A map whose sides are no multiples, so that nothing of the padding is left out."""
     meaning = deployed.inputs[name]
     side = deployed.stride * (2 + (deployed.smallest - 1) // deployed.stride) + deployed.stride // 3
-    shape = (3, meaning.channels[0], side, side + deployed.stride)
+    shape = (3, meaning.channels[0], *(deployed.size or (side, side + deployed.stride)))
     return torch.ones(shape, dtype=torch.uint8 if meaning.dtype == "uint8" else torch.float32)
 
 
@@ -195,7 +208,7 @@ def described(deployed: Deployed, checkpoint: Mapping[str, str]) -> dict[str, An
         deployed: the model.
         checkpoint: its ``file`` and ``sha256``.
     """
-    return {
+    found = {
         "format": FORMAT,
         "rgbx": __version__,
         "checkpoint": dict(checkpoint),
@@ -203,8 +216,14 @@ def described(deployed: Deployed, checkpoint: Mapping[str, str]) -> dict[str, An
         "protocol": "rgbx",
         "size": {"multiple": 1, "smallest": deployed.smallest},
         "inputs": {name: _input(deployed, name) for name in deployed.modalities},
-        "outputs": deployed.outputs,
+        "outputs": copy.deepcopy(deployed.outputs),
     }
+    if deployed.size is not None:
+        of = dict(zip(ARRAYS[1:], deployed.size, strict=True))
+        found["size"] |= of
+        for each in (*found["inputs"].values(), *found["outputs"].values()):
+            each["shape"] = [of.get(axis, axis) for axis in each["shape"]]
+    return found
 
 
 def _input(deployed: Deployed, name: str) -> dict[str, Any]:

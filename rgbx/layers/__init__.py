@@ -1,5 +1,6 @@
 """Layers that know the modalities: the stack, its private norms and layers, gates on its maps; gradient reversal."""
 
+from rgbx.layers.adapters import Adapters, build_adapters
 from rgbx.layers.hallucination import Hallucinate, Hallucination, build_hallucinate
 from rgbx.layers.private import modality_norm, owner, replace_norms, separate_layers, settled, untracked
 from rgbx.layers.purification import Purification, SequencePurification, StageGates, build_purification
@@ -22,6 +23,7 @@ from rgbx.layers.synchronised import are_together, synchronise_norms
 
 __all__ = [
     "CLIP",
+    "Adapters",
     "Gated",
     "Hallucinate",
     "Hallucination",
@@ -34,6 +36,7 @@ __all__ = [
     "StageGates",
     "Trace",
     "are_together",
+    "build_adapters",
     "build_hallucinate",
     "build_purification",
     "concatenate_modalities",

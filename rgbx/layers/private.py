@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rgbx._text import one_of
 from rgbx.layers.stack import ModalityAffine, ModalityLayer, ModalityNorm, StackLayout
 
+NORMS = (_BatchNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+THEIR_NORMS = ("RmsNorm", "SimpleNorm")  # how the names of timm's own begin
 VARIANTS = ("private", "affine", "shared")
 CONTAINERS = ("norms", "copies", "stems")  # attribute under which a layer keeps what is private, by modality
 
@@ -38,6 +40,11 @@ def modality_norm(norm: nn.Module, layout: StackLayout, variant: str = "private"
     return ModalityAffine(norm, layout)
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm, of torch or of timm."""
+    return isinstance(module, NORMS) or type(module).__name__.startswith(THEIR_NORMS)
+
+
 def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "private") -> int:
     """Replaces every norm inside ``module`` by its form for several modalities, keeping the pretrained values.
 
@@ -46,7 +53,7 @@ def replace_norms(module: nn.Module, layout: StackLayout, variant: str = "privat
     """
     count = 0
     for name, child in module.named_children():
-        if isinstance(child, (_BatchNorm, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm)):
+        if is_norm(child):
             setattr(module, name, modality_norm(child, layout, variant))
             count += 1
         else:

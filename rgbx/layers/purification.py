@@ -101,12 +101,10 @@ class StageInput(NamedTuple):
     Attributes:
         channels: C.
         stride: what its sides are multiplied by to be those of the network's inputs.
-        channels_last: whether the network holds it as [M*N, h, w, C].
     """
 
     channels: int
     stride: int
-    channels_last: bool = False
 
 
 class SpatialGate(nn.Module):

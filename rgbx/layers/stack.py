@@ -102,6 +102,7 @@ class StackLayout:
         purified: bool | None = None,
         times: Mapping[str, Tensor] | None = None,  # [N, T] each
         trace: Trace | None = None,
+        size: tuple[int, int] | None = None,
     ) -> _Block:
         """A context in which, for this thread, the stack holds the named modalities; contexts nest.
 
@@ -110,11 +111,12 @@ class StackLayout:
             purified: whether gates act in it; None for what the block around says, without one they do.
             times: of the frames of clips, see `times`; None for what the block around says.
             trace: of the call; None for that of the block around.
+            size: height and width of what the network reads, see `size`; None for what the block around says.
 
         Raises:
             ValueError: for no name, or one that was not declared.
         """
-        return _Block(self._thread, self.order(names), purified, times, trace)
+        return _Block(self._thread, self.order(names), purified, times, trace, size)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -192,6 +194,18 @@ class StackLayout:
         """That of the call that is running, see `holding`; None where nobody asks for one."""
         return None if self._thread.block is None else self._thread.block.trace
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what the network of the call that is running reads; tokens do not tell it.
+
+        Raises:
+            RuntimeError: where nobody said it.
+        """
+        size = None if self._thread.block is None else self._thread.block.size
+        if size is None:
+            raise RuntimeError("the size of the images belongs to a call of the backbone; there is none in this thread")
+        return size
+
     def checkpoint(
         self,
         function: Callable[[Tensor], _T],
@@ -237,9 +251,10 @@ class _Block:
         purified: bool | None,
         times: Mapping[str, Tensor] | None,  # [N, T] each
         trace: Trace | None,
+        size: tuple[int, int] | None,
     ) -> None:
         self.thread, self.names, self._purified, self._times = thread, names, purified, times
-        self._trace = trace
+        self._trace, self._size = trace, size
 
     def __enter__(self) -> None:
         self.outer, self.opened_in = self.thread.block, _backward_pass()
@@ -249,9 +264,10 @@ class _Block:
         self.gates: list[Gated] = [] if outer is None else outer.gates
         around: bool = outer is None or outer.purified
         self.purified: bool = around if self._purified is None else self._purified
-        # what is computed again in a backward pass reads neither of these
+        # what is computed again in a backward pass reads none of these
         self.times: Mapping[str, Tensor] | None = _given(self._times, None if outer is None else outer.times)
         self.trace: Trace | None = _given(self._trace, None if outer is None else outer.trace)
+        self.size: tuple[int, int] | None = _given(self._size, None if outer is None else outer.size)
         self.thread.block = self
 
     def __exit__(self, *exception: object) -> None:

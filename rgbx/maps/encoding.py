@@ -137,13 +137,9 @@ class Encoding:
         if self.missing and (unit in _COLOURS or not all(map(math.isfinite, self.missing))):
             takes = "none" if unit in _COLOURS else "finite numbers"
             raise ValueError(f"{name}: missing is {self.missing}; unit {unit!r} takes {takes}")
-        channels = self.spec.channels
-        if channels > MOST_CHANNELS or (channels != UNITS[unit][0] and unit not in BANDS):
-            has = f"1 to {MOST_CHANNELS}" if unit in BANDS else str(UNITS[unit][0])
-            raise ValueError(f"{name}: channels is {channels}; files of unit {unit!r} hold {has}")
         if self.layout and (self.layout not in LAYOUTS or not self.spec.has_bands):
             takes = f"one of {LAYOUTS}" if self.spec.has_bands else "none, which is for several channels"
-            raise ValueError(f"{name}: layout is {self.layout!r}; a map of {channels} ({unit}) takes {takes}")
+            raise ValueError(f"{name}: layout is {self.layout!r}; a map of {self.spec.channels} ({unit}) takes {takes}")
 
     @property
     def unit(self) -> str:
@@ -301,6 +297,10 @@ class Encoding:
         Raises:
             FileNotFoundError, ValueError: see `read`.
         """
+        channels, usual = self.spec.channels, UNITS[self.unit][0]
+        if channels > MOST_CHANNELS or (channels != usual and self.unit not in BANDS):
+            has = f"1 to {MOST_CHANNELS}" if self.unit in BANDS else str(usual)
+            raise ValueError(f"{self.spec.name} {path}: channels is {channels}; files of unit {self.unit!r} hold {has}")
         if self.unit in _COLOURS:
             return read_rgb(path, self.key, self.spec.name)
         if self.spec.has_bands:

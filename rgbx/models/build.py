@@ -25,7 +25,7 @@ from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
 from rgbx.heads import DECODERS, ChannelSlice, build_decoder, find_decoder, output_stride
-from rgbx.layers import StackLayout, build_hallucinate, build_purification
+from rgbx.layers import StackLayout, build_adapters, build_hallucinate, build_purification
 from rgbx.models.modality_dropout import build_dropout, complete_dropout
 from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, Span, input_options
 from rgbx.objectives import Site, build_objective, complete_objectives
@@ -57,6 +57,8 @@ def multimodal(
     objectives: Sequence[Options | str] = (),
     purification: Options | str | None = None,
     hallucinate: Options | bool = False,
+    freeze: str | None = None,
+    adapters: Options | int | None = None,
 ) -> MultimodalModel:
     """One network for all modalities and any number of heads; by default AsymFusion (arXiv 2108.05009).
 
@@ -90,6 +92,10 @@ def multimodal(
             dict of the fields of `rgbx.layers.Purification`; None for none. Of timm networks only.
         hallucinate: whether branches of modalities that are absent at test are filled in from those present: True, or a
             dict of the fields of `rgbx.layers.Hallucinate`. Of timm networks only.
+        freeze: what of a timm network keeps its weights in training: ``"shared"``: all but private norms and stems, or
+            ``"all"``; None for nothing.
+        adapters: low-rank updates of a timm network's layers, of each modality its own: a rank, or a dict of the fields
+            of `rgbx.layers.Adapters`; None for none.
 
     Raises:
         ValueError: an unknown name or option, or options that contradict each other; the message names it.
@@ -111,6 +117,8 @@ def multimodal(
         objectives=objectives,
         purification=purification,
         hallucinate=hallucinate,
+        freeze=freeze,
+        adapters=adapters,
     )
     return build_complete(parameters, pretrained=pretrained)
 
@@ -143,6 +151,8 @@ def complete(**given: Any) -> dict[str, Any]:
         found["purification"] = dataclasses.asdict(purification)
     hallucinate = build_hallucinate(found["hallucinate"])
     found["hallucinate"] = False if hallucinate is None else dataclasses.asdict(hallucinate)
+    adapters = build_adapters(found["adapters"])
+    found["adapters"] = None if adapters is None else dataclasses.asdict(adapters)
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
     found["modality_dropout"] = complete_dropout(found["modality_dropout"])
     found["objectives"] = complete_objectives(found["objectives"])
@@ -322,10 +332,13 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             purification=build_purification(p["purification"]),
             hallucinate=build_hallucinate(p["hallucinate"]),
             rgb=_rgb_scale(p) if pretrained else IMAGENET,
+            freeze=p["freeze"],
+            adapters=build_adapters(p["adapters"]),
         )
     if pretrained:
         raise ValueError(f"pretrained={pretrained!r} is of a backbone; the generator {name!r} has no such weights")
-    for key, usual in (("weights", "shared"), ("norm_eval", False), ("stems", None)):
+    of_timm = (("weights", "shared"), ("norm_eval", False), ("stems", None), ("freeze", None), ("adapters", None))
+    for key, usual in of_timm:
         if p[key] not in (usual, {}, None):
             raise ValueError(f"{key}={p[key]!r} is of a timm backbone; the generator {name!r} has it not")
     if p["purification"] is not None:
@@ -402,6 +415,8 @@ def segmentor_parameters(
     objectives: Sequence[Options | str] = (),
     purification: Options | str | None = None,
     hallucinate: Options | bool = False,
+    freeze: str | None = None,
+    adapters: Options | int | None = None,
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for segmentation; by default AsymFusion with the light decoder.
 
@@ -412,7 +427,7 @@ def segmentor_parameters(
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
         modalities, backbone, norm, norm_eval, weights, fusion, statistics: see `multimodal`.
-        modality_dropout, stems, objectives, purification, hallucinate: see `multimodal`.
+        modality_dropout, stems, objectives, purification, hallucinate, freeze, adapters: see `multimodal`.
     """
     labels = dict(task="classes", num_classes=num_classes, loss=loss, decoder=decoder, detach_ensemble=detach_ensemble)
     return dict(
@@ -430,6 +445,8 @@ def segmentor_parameters(
         objectives=objectives,
         purification=purification,
         hallucinate=hallucinate,
+        freeze=freeze,
+        adapters=adapters,
     )
 
 
@@ -464,7 +481,8 @@ def translator_parameters(
         target_channels: its channels; known for rgb, normal and hha (3), else 1 unless given.
         generator: a name or ``{"name": ..., **options}``: ``"unet"`` (options of `UNetGenerator`), ``"resnet"`` (of
             `ResNetGenerator`), or ``"backbone"``: ``backbone``, a timm model, ``norm_eval``, ``weights``, ``norm``,
-            ``stems``, ``purification`` and ``hallucinate`` as in `multimodal`, and ``width`` of `ImageDecoder`.
+            ``stems``, ``purification``, ``hallucinate``, ``freeze`` and ``adapters`` as in `multimodal`, and ``width``
+            of `ImageDecoder`.
         discriminator: ``"patch"``, or a dict of options of `PatchDiscriminator`; None trains without one, by L1 alone.
         adversarial, adversarial_weight, matching: ``loss``, ``weight`` and ``matching`` of `Opponent`.
         l1, perceptual: see `Map`.
@@ -486,7 +504,8 @@ def translator_parameters(
     if options["name"] == "backbone":
         del options["name"]
         decoder = {"name": "image", **({"width": int(options.pop("width"))} if "width" in options else {})}
-        known = ("backbone", "norm", "norm_eval", "weights", "stems", "purification", "hallucinate")
+        known: tuple[str, ...] = ("backbone", "norm", "norm_eval", "weights", "stems", "purification", "hallucinate")
+        known += ("freeze", "adapters")
         check_options(options, known, "generator 'backbone'")
         network = {"backbone": "resnet18", **options}
     elif options["name"] not in GENERATORS:

@@ -36,7 +36,7 @@ TRAINING = (
     "temperature",
     "positives",
 )  # of heads; they change no answer
-TRAINING_ONLY = ("modality_dropout", "norm_eval", "objectives")
+TRAINING_ONLY = ("modality_dropout", "norm_eval", "objectives", "freeze")
 TRAINING_OF_GATES = ("supervision", "weight")
 TRAINING_OF_HALLUCINATION = ("weight", "heads")
 ABSENT = object()  # what a recipe does not have

@@ -265,12 +265,12 @@ CORRUPTIONS: dict[str, Corruption] = {
     "thermal_noise": _thermal((0.03, 0.06, 0.12, 0.2, 0.35), _SIGMA, _noise),
     "thermal_blur": _thermal((1, 2, 4, 7, 12), _SIGMA_PIXELS, _blur),
     "thermal_contrast": _thermal((0.75, 0.5, 0.3, 0.15, 0.05), "factor about the mean", _low_contrast),
-    "event_loss": _event((0.1, 0.25, 0.5, 0.75, 0.9), f"{_SHARE}, lost", sensors.loss),
+    "event_loss": _event((0.1, 0.25, 0.5, 0.75, 0.9), f"{_SHARE}, lost", sensors.events_lost),
     "event_noise": _event(
         (0.01, 0.02, 0.05, 0.1, 0.2), "share of the pixels without, that have some", sensors.spurious
     ),
     "event_low_resolution": _event((1.5, 2, 3, 4, 6), "factor on each side", sensors.low_resolution),
-    "lidar_loss": _lidar((0.1, 0.25, 0.5, 0.75, 0.9), f"{_SHARE}, lost", sensors.loss),
+    "lidar_loss": _lidar((0.1, 0.25, 0.5, 0.75, 0.9), f"{_SHARE}, lost", sensors.points_lost),
     "lidar_beams": _lidar((0.125, 0.25, 0.5, 0.75, 0.875), "share of 64 bands of rows, lost", sensors.beams),
     "lidar_jitter": _lidar((1, 2, 4, 8, 16), _SIGMA_PIXELS, sensors.jitter),
     "shift": _any((2, 4, 8, 16, 32), "pixels against the other maps, in a random direction", _shift),

@@ -22,16 +22,25 @@ def _there(array: np.ndarray) -> np.ndarray:
 def _without(
     array: np.ndarray,  # [H, W, ...]
     lost: np.ndarray,  # bool [H, W]
-    spec: MapSpec,
+    empty: float,
 ) -> np.ndarray:
-    """[H, W, ...] without the pixels of a mask [H, W]; NaN where the map has a hole stays one."""
-    empty = np.asarray(spec.fill if np.isnan(spec.fill) else 0, array.dtype)
-    return np.where(lost if array.ndim == 2 else lost[..., None], empty, array)
+    """[H, W, ...] with another value at the pixels of a mask."""
+    return np.where(lost if array.ndim == 2 else lost[..., None], np.asarray(empty, array.dtype), array)
 
 
-def loss(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
-    """[H, W, ...] without a share of its events or points."""
-    return _without(array, (rng.random(array.shape[:2], np.float32) < strength) & _there(array), spec)
+def _nothing(spec: MapSpec) -> float:
+    """Where a lidar has no point: no measurement, if the map can tell it from 0."""
+    return spec.fill if np.isnan(spec.fill) else 0.0
+
+
+def events_lost(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, ...] without a share of its events: that there is none was measured too."""
+    return _without(array, (rng.random(array.shape[:2], np.float32) < strength) & _there(array), 0.0)
+
+
+def points_lost(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
+    """[H, W, ...] without a share of its points."""
+    return _without(array, (rng.random(array.shape[:2], np.float32) < strength) & _there(array), _nothing(spec))
 
 
 def spurious(array: np.ndarray, strength: float, rng: np.random.Generator, spec: MapSpec) -> np.ndarray:
@@ -65,7 +74,7 @@ def jitter(array: np.ndarray, strength: float, rng: np.random.Generator, spec: M
     moved = rng.standard_normal((2, *array.shape[:2]), np.float32)[:, there] * np.float32(strength * len(array) / 480)
     down = np.clip(np.rint(rows + moved[0]).astype(int), 0, array.shape[0] - 1)
     right = np.clip(np.rint(columns + moved[1]).astype(int), 0, array.shape[1] - 1)
-    found = _without(array, there, spec)
+    found = _without(array, there, _nothing(spec))
     found[down, right] = array[rows, columns]
     return found
 
@@ -75,4 +84,4 @@ def beams(array: np.ndarray, strength: float, rng: np.random.Generator, spec: Ma
     bands = min(_BANDS, len(array))
     lost = rng.permutation(bands) < round(strength * bands)
     rows = lost[np.arange(len(array)) * bands // len(array)]
-    return _without(array, rows[:, None] & _there(array), spec)
+    return _without(array, rows[:, None] & _there(array), _nothing(spec))

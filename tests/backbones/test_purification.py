@@ -27,6 +27,7 @@ CHANNELS = {  # of the stages' inputs, as the papers' tables have them
     "efficientnet_b0": (16, 24, 80, 192),
     "mobilenetv3_small_050": (16, 8, 24, 48),
     "dla34": (32, 64, 128, 256),
+    "test_vit": (64, 64, 64, 64),
 }
 
 
@@ -153,8 +154,10 @@ def test_chosen_stages_only():
 
 
 def test_what_is_no_map_is_refused():
-    with pytest.raises(ValueError, match=r"nor gated|which is no map"):
-        SharedBackbone("test_vit", NAMES, purification=Purification())
+    with pytest.raises(ValueError, match="HighResolutionNetFeatures has no module 'stage1' that holds the map"):
+        SharedBackbone("hrnet_w18_small", NAMES, purification=Purification())
+    with pytest.raises(ValueError, match="reads images of 160x160 alone"):
+        SharedBackbone("test_vit_relpos", NAMES, purification=Purification())
 
 
 def test_probing_the_network_leaves_it_as_it_is():

@@ -114,7 +114,6 @@ def test_unknown_network_names_close_ones():
         SharedBackbone("resnet19", MODALITIES)
 
 
-@pytest.mark.parametrize("name", ["hrnet_w18_small", "nf_regnet_b0"])
-def test_families_that_do_not_fit_are_refused(name):
-    with pytest.raises(ValueError, match=r"so it cannot be fused there|has no norm to make private"):
-        SharedBackbone(name, MODALITIES, fusion=AsymmetricFusion())
+def test_a_network_without_norms_is_refused():
+    with pytest.raises(ValueError, match="has no norm to make private"):
+        SharedBackbone("test_nfnet", MODALITIES, fusion=AsymmetricFusion())

@@ -16,6 +16,7 @@ from rgbx.datasets.collation import Collation, Runs
 from rgbx.datasets.files import MissingFileError
 from rgbx.datasets.frame_sets import by_set, told_by_set
 from rgbx.datasets.own import measure
+from rgbx.datasets.shards.packing import Packer
 from rgbx.transforms import ColorJitter, ComputeEdges, DamageBlocks, HorizontalFlip, PackSample, Resize, collate
 
 RNG = np.random.default_rng(0)
@@ -198,6 +199,12 @@ def test_collations(root):
     assert (
         runs[0]["nir"].shape[0] == 2 and "nir" not in runs[1] and torch.equal(runs[2]["depth"][0], samples[2]["depth"])
     )
+
+
+def test_shards_of_such_frames_are_refused(root):
+    with pytest.raises(ValueError, match="of this FolderDataset differ in what they have: missing='skip'"):
+        Packer(FolderDataset(root, missing="allow"))
+    Packer(FolderDataset(root, missing="skip"))
 
 
 def test_words():

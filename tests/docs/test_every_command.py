@@ -48,6 +48,13 @@ NAMED = {
     r"(TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 )?torchrun --nnodes .* rgbx train .*": (
         "tests/cli/test_elastic.py::test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node"
     ),
+    r"rgbx prepare estimate .*\.py:depth": (
+        "tests/datasets/prepare/test_estimate.py::test_frames_that_fail_are_counted_and_tried_again"
+    ),
+    r"rgbx prepare estimate .*\.onnx .*": "tests/datasets/prepare/test_estimate.py::test_an_onnx_file",
+    r"python examples/sensors/\w+\.py data/\w+": (
+        "tests/docs/test_sensor_examples.py::test_it_writes_a_dataset_that_trains"
+    ),
     r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx predict .* --tar .*": "tests/cli/test_predict.py::test_shards_to_shards",
     r"rgbx predict .* --shard [^-]*": "tests/cli/test_predict.py::test_a_shard_that_was_killed_runs_again",
@@ -140,6 +147,7 @@ SMALLER = (
     (r"cmx-ms --robustness\b", "rgbx --robustness --every 2"),  # 60 damages at six scales are 90 seconds
     (r"cmx-ms --modalities\b", "cmx-ms --every 2 --modalities"),
     (r"=resnet50 train_dataloader\.batch_size=4", "=test_resnet train_dataloader.batch_size=1"),
+    (r"=vit_small_patch16_dinov3 model\.pretrained=timm", "=test_vit"),
     (r"'hha'", "'normal'"),  # which rendered rooms have
     (r"/path/to/resnet18\.pth", "weights.pth"),
     (r"model\.backbone=tf_efficientnet_lite0 model\.pretrained=lite0", "model.pretrained=weights.pth"),

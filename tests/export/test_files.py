@@ -13,7 +13,7 @@ from small_models import DENSE, LABELS, UNET, batch, diverse, small
 
 from rgbx.export.onnx import KEY
 from rgbx.export.parity import Parity, feed, synthetic
-from rgbx.export.program import Deployed, answer_of, described
+from rgbx.export.program import Deployed, answer_of, described, trace
 from rgbx.models.predict import Predictor
 from rgbx.tasks import ENSEMBLE
 
@@ -169,6 +169,30 @@ def test_what_is_not_exported_is_refused():
         Deployed(small(heads=heads).eval(), ("rgb",))
     with pytest.raises(ValueError, match="this model knows rgb, depth"):
         Deployed(diverse(small()).eval(), ("rgb", "dept"))
+
+
+def test_a_program_of_one_size_is_for_any_batch_of_it():
+    torch.manual_seed(0)
+    model = diverse(small(heads={"labels": LABELS}, backbone={**UNET, "depth": 2}, modalities=("rgb",))).eval()
+    with pytest.raises(ValueError, match="size is 2x640; this model takes sides of at least"):
+        Deployed(model, ("rgb",), size=(2, 640))
+    deployed = Deployed(model, ("rgb",), size=(40, 64)).eval()
+    about, program = described(deployed, {"file": "a.pth", "sha256": "0"}), trace(deployed).module()
+    assert about["size"] == {"multiple": 1, "smallest": deployed.smallest, "height": 40, "width": 64}
+    assert about["inputs"]["rgb"]["shape"] == ["batch", 3, 40, 64] and about["outputs"]["labels"]["shape"][1:] == [
+        40,
+        64,
+    ]
+    assert deployed.outputs["labels"]["shape"][1:] == ["height", "width"]
+    parity = Parity(model, about)
+    for each in synthetic(model, about):
+        assert each["rgb"].shape[2:] == (40, 64)
+        with torch.no_grad():
+            found = dict(zip(about["outputs"], (x.numpy() for x in program(each["rgb"])), strict=True))
+        parity.see(each, lambda _, answer=found: answer)
+    assert not parity.failures() and parity.frames == 3
+    with pytest.raises((RuntimeError, AssertionError)):
+        program(batch((64, 64))["rgb"])
 
 
 def test_a_map_is_compared_whatever_its_name():

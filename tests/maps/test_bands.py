@@ -201,9 +201,9 @@ def test_arrays_in_memory_are_read_alike():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 65}, "bands: channels is 65; files of unit 'sensor' hold 1 to 64"),
-        ({"channels": 2, "unit": "metre"}, "bands: channels is 2; files of unit 'metre' hold 1"),
-        ({"channels": 4, "unit": "rgb8"}, "bands: channels is 4; files of unit 'rgb8' hold 3"),
+        ({"channels": 65}, r"bands made\.npy: channels is 65; files of unit 'sensor' hold 1 to 64"),
+        ({"channels": 2, "unit": "metre"}, r"bands made\.npy: channels is 2; files of unit 'metre' hold 1"),
+        ({"channels": 4, "unit": "rgb8"}, r"bands made\.npy: channels is 4; files of unit 'rgb8' hold 3"),
         ({"channels": 1, "layout": "CHW"}, "layout is 'CHW'; a map of 1 .* takes none"),
         ({"channels": 5, "layout": "CWH"}, r"layout is 'CWH'; .* takes one of \('HWC', 'CHW'\)"),
         ({"channels": 5, "shown": (0, 1)}, r"shown must be three channels of 0\.\.4, found \(0, 1\)"),
@@ -212,7 +212,7 @@ def test_arrays_in_memory_are_read_alike():
 )
 def test_what_no_map_has(options, message):
     with pytest.raises(ValueError, match=message):
-        encoding(**options)
+        encoding(**options).read(saved(np.zeros((4, 5), np.uint8)))
 
 
 def test_options_come_back():

@@ -218,6 +218,7 @@ ANSWERS = {
     "statistics": {"depth": {"mean": [2.0], "std": [1.0]}},
     "padding": "none",
     "hallucinate": [True, {"width": 8}],
+    "adapters": [4, {"rank": 2, "scale": 0.5}],
     "purification": ["cross", "own", {"stages": [2]}, {"hidden": 4}, {"noise": "always"}],
 }
 OF_HEADS = {
@@ -228,7 +229,7 @@ OF_HEADS = {
     "channels": [2],
     "unit": ["encoded"],
 }
-TRAINING = {"modality_dropout": 0.3, "norm_eval": True, "objectives": []}
+TRAINING = {"modality_dropout": 0.3, "norm_eval": True, "objectives": [], "freeze": "shared"}
 TRAINING_OF_HEADS = {
     "loss": ["ohem"],
     "weight": [0.5],

@@ -140,6 +140,25 @@ def test_events_and_points_are_lost_moved_or_too_many(name, severity):
         assert (left & there).sum() < 0.75 * there.sum()
 
 
+def test_a_lost_event_is_measured_and_a_lost_point_is_not():
+    """Where a mask tells what was measured; what it leaves out stays so."""
+    maps = {
+        "event": MapSpec("event", 2, "float32", "sensor", "linear"),
+        "lidar": MapSpec("lidar", 1, "float32", "sensor", "nearest"),
+    }
+    rng = np.random.default_rng(4)
+    valid = (rng.random(SIZE) > 0.1).astype(np.uint8)
+    events = np.where(rng.random((*SIZE, 1)) < 0.5, rng.normal(size=(*SIZE, 2)), 0).astype(np.float32)
+    given = {"event": events, "event_valid": valid, "lidar": events[..., 0], "lidar_valid": valid, "sample_id": "a"}
+    for name, lossy in (("event_loss", False), ("event_noise", False), ("lidar_loss", True), ("lidar_beams", True)):
+        key = MODALITY[name]
+        found = Corrupt(name, 3, key=key, maps=maps)(given, np.random.default_rng(0))
+        before, after, left = (x.reshape(*SIZE, -1).any(-1) for x in (given[key], found[key], found[f"{key}_valid"]))
+        assert not left[valid == 0].any() and not after[valid == 0].any()
+        assert (left[valid > 0].mean() < 0.8) if lossy else np.array_equal(left, valid > 0), name
+        assert (after < before).any() if name != "event_noise" else (after > before)[valid > 0].any()
+
+
 def test_beams_are_bands_of_rows():
     lost = sample()["lidar"].any(1) & ~corrupted("lidar_beams", 3).any(1)
     edges = np.flatnonzero(np.diff(lost.astype(int)))

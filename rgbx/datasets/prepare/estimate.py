@@ -20,6 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from rgbx._files import read_text
 from rgbx._text import nearest
@@ -264,7 +265,7 @@ def _content(name: str, path: Path, source: str, asked: Estimate, estimator: Est
 
 
 def stretched(
-    values: Any,  # numbers [H, W]
+    values: npt.ArrayLike,  # numbers [H, W]
     size: tuple[int, ...],
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:

@@ -35,9 +35,17 @@ class Packer:
 
     Args:
         dataset: any; its transforms are not applied.
+
+    Raises:
+        ValueError: frames that differ in what they have.
     """
 
     def __init__(self, dataset: DenseDataset) -> None:
+        if dataset.frame_sets is not None:
+            raise ValueError(
+                f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ "
+                "in what they have: missing='skip' leaves out those that lack any"
+            )
         self.dataset = dataset
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
