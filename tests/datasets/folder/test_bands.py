@@ -237,7 +237,7 @@ def test_a_program_of_bands_alone():
     statistics = {"bands": {"mean": [0.1] * 13, "std": [0.1] * 13}}
     model = small("classes", modalities=("bands",), statistics=statistics, stems={"bands": "copy"}, fusion=None).eval()
     deployed, given = Deployed(model, ("bands",)), (torch.rand(2, 13, 40, 56),)
-    torch.testing.assert_close(trace(deployed).module()(given)[0], deployed(given)[0])
+    torch.testing.assert_close(trace(deployed).module()(*given)[0], deployed(*given)[0])
 
 
 @pytest.mark.parametrize(
