@@ -5,8 +5,10 @@ python benchmarks/many_frames.py --memory 20000 --out benchmarks/results/many_fr
 
 Four jobs of `rgbx predict --shard I/4` predict rendered rooms, two at a time; the second is killed by SIGKILL in its
 midst, and started again. Their files are compared, byte by byte, with those of one process that nobody disturbed, once
-as single files and once as tar files (`--tar`). --memory counts images of 40 classes as `rgbx test` does, and writes
-the result file: bytes for each image.
+as single files and once as tar files (`--tar`). --memory N counts images of 40 classes as `rgbx test` does, and
+writes the result file: N/4, N/2 and N of them, each in a process of its own, as a process has costs that no image adds
+to; the line through N/4 and N has both, and N/2 tells how straight it is. What Python and NumPy keep is traced as well,
+of N/20, which is the same in every run.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import gc
 import hashlib
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -22,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -110,8 +115,11 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure_memory(images: int) -> dict[str, float]:
-    """Counts images of ten of forty classes each, a quarter of the pixels wrong, of three predictions."""
+def measure_memory(images: int, *, traced: bool = False) -> dict[str, float]:
+    """Bytes of so many images, of ten of forty classes each, a quarter of the pixels wrong, of three predictions."""
+    torch.set_num_threads(1)
+    if traced:
+        tracemalloc.start()
     task = build_task("labels", {"task": "classes", "num_classes": CLASSES})
     names = [f"class {k}" for k in range(CLASSES)]
     counter = task.counter(PROTOCOLS["rgbx"], {"classes": names, "palette": [[k, k, k] for k in range(CLASSES)]})
@@ -120,6 +128,7 @@ def measure_memory(images: int) -> dict[str, float]:
         file = Path(folder, "rgb.png")
         file.write_bytes(bytes(200_000))
         batch, before = {"paths": {"rgb": [str(file)], "depth": [str(file)]}}, resident()
+        held = tracemalloc.get_traced_memory()[0]
         for k in range(images):
             present = rng.choice(CLASSES, 10, replace=False)
             label = torch.from_numpy(np.kron(rng.choice(present, (6, 8)), np.ones((4, 4), np.int64)))
@@ -130,6 +139,7 @@ def measure_memory(images: int) -> dict[str, float]:
                 predictions[name] = torch.where(wrong, guess, label).to(torch.uint8)
             sample_id = f"scene_{k // 1000:05d}/frame_{k:07d}"
             records.append(counter.count(sample_id, Prediction(predictions, label), file_sizes(batch, 0)))
+        held = tracemalloc.get_traced_memory()[0] - held
         kept, cells = resident() - before, sum(len(record.cells["ensemble"]) for record in records)
         found = {"rgb+depth": {"labels": counter.evaluation(records)}}
         rules, config = PROTOCOLS["rgbx"], {"file": ""}
@@ -141,10 +151,30 @@ def measure_memory(images: int) -> dict[str, float]:
     return {
         "images": images,
         "cells_of_a_prediction": cells / images,
-        "bytes_kept": kept / images,
-        "bytes_at_most": peak / images,
-        "bytes_in_result_file": size / images,
+        "bytes_traced": held,
+        "bytes_kept": kept,
+        "bytes_at_most": peak,
+        "bytes_in_result_file": size,
     }
+
+
+def memory_by_image(most: int) -> dict[str, object]:
+    """What a process takes, and what each image adds to it, between a quarter of the images and all."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        few, middle, many = pool.map(measure_memory, (most // 4, most // 2, most))
+        traced = pool.submit(measure_memory, most // 20, traced=True).result()
+    found: dict[str, object] = {"images": [one["images"] for one in (few, middle, many)]}
+    found["cells_of_a_prediction"] = round(many["cells_of_a_prediction"], 1)
+    found["bytes_traced_of_an_image"] = round(traced["bytes_traced"] / traced["images"])
+    for name in ("bytes_kept", "bytes_at_most", "bytes_in_result_file"):
+        each = (many[name] - few[name]) / (many["images"] - few["images"])
+        found[name] = {
+            "of_an_image": round(each),
+            "of_the_process": round(many[name] - each * many["images"]),
+            "measured": [round(one[name]) for one in (few, middle, many)],
+        }
+    return found
 
 
 def main() -> None:
@@ -155,8 +185,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    memory = measure_memory(options.memory) if options.memory else {}
-    print("".join(f"{name}: {value:,.0f}\n" for name, value in memory.items()), end="")
+    memory = memory_by_image(options.memory) if options.memory else {}
+    print("".join(f"{name}: {value}\n" for name, value in memory.items()), end="")
     found = {"shards": measure_shards(options.frames, options.kinds), "memory": memory}
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")

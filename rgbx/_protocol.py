@@ -169,6 +169,12 @@ PROTOCOLS: dict[str, Protocol] = {
             tasks=("classes",),
         ),
         Protocol(
+            "deliver",
+            source="Zhang et al., arXiv 2303.01480: github.com/jamycheung/DELIVER, tools/val_mm.py, evaluate",
+            absent="zero",
+            tasks=("classes",),
+        ),
+        Protocol(
             "cen",
             source="Wang et al., arXiv 2011.05005: github.com/yikaiw/CEN, image2image_translation/main.py, evaluate: "
             "the generator is never put in evaluation mode, and colour images are stretched before FID and KID",

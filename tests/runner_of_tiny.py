@@ -58,6 +58,7 @@ def make_runner(tmp_path):
         clip=5.0,
         constructor=EncoderDecoderConstructor,
         rates=None,
+        loaders=None,
         **values,
     ):
         config = dict(
@@ -83,6 +84,6 @@ def make_runner(tmp_path):
             param_scheduler=copy.deepcopy(SCHEDULES.get(schedule, schedule) if isinstance(schedule, str) else schedule),
             **{"log_level": "ERROR", "default_hooks": HOOKS, **values},
         )
-        return Runner.from_cfg(config)
+        return Runner.from_cfg(config | (loaders or {}))
 
     return make

@@ -14,7 +14,7 @@ WALLS = {  # docs/dependencies.md says what is behind each
     "albumentations": ("transforms/compose.py",),
     "matplotlib": ("cli/", "evaluate/pictures.py", "study/plot.py", "train/curves.py"),
     "mmengine": ("train/", "cli/config.py", "cli/options.py"),
-    "segmentation_models_pytorch": ("losses/region.py",),
+    "segmentation_models_pytorch": ("losses/region.py", "heads/library_decoders.py"),
     "timm": ("backbones/_timm.py",),
     "torchvision": ("losses/", "transforms/colour_torchvision.py"),
 }

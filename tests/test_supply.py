@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
-SHIPPED = ("mat", "metrics", "retrieval", "export", "serve", "ray")
+SHIPPED = ("mat", "tiff", "metrics", "retrieval", "export", "serve", "weights", "ray", "slurm")
 
 
 def load(name):

@@ -147,12 +147,10 @@ def create_network(name: str, size: Size | None = None) -> tuple[TimmNetwork, An
     return network, _ANATOMIES[name, size]
 
 
-def layers_of_images(
-    network: TimmNetwork, anatomy: Anatomy, modalities: int, wanted: Callable[[nn.Module], bool]
-) -> list[str]:
+def layers_of_images(network: TimmNetwork, anatomy: Anatomy, wanted: Callable[[nn.Module], bool]) -> list[str]:
     """Paths of those layers whose first axis is the stack's, or grows with it, as that of windows does.
 
-    Others read tables of positions, which images share. The network is tried with one image of each modality and two.
+    Others read tables of positions, which images share. It is tried, as timm made it, with one and with two.
     """
     trial = copy.deepcopy(network).to("meta").eval()
     rows: dict[str, list[int]] = {path: [] for path, module in trial.named_modules() if wanted(module)}
@@ -166,7 +164,7 @@ def layers_of_images(
 
     for path in rows:
         trial.get_submodule(path).register_forward_pre_hook(partial(note, path))
-    for count in (modalities, 2 * modalities):
+    for count in (1, 2):
         side = math.ceil(LEAST_SIDE / anatomy.multiple) * anatomy.multiple
         with torch.no_grad():
             trial(torch.zeros(count, 3, *anatomy.read((side, side)), device="meta"))

@@ -24,7 +24,8 @@ from rgbx.backbones.network import (
 )
 from rgbx.backbones.pyramid import FeaturePyramid
 from rgbx.backbones.residual import checkpoint_blocks, residual_blocks
-from rgbx.backbones.stems import check_stem_inputs, replace_first_convs, widen_first_convs
+from rgbx.backbones.stems import fit_stems, replace_first_convs, widen_first_convs
+from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.backbones.weights import load_pretrained, report
 from rgbx.fusion import FusionMethod
 from rgbx.layers import (
@@ -84,8 +85,10 @@ class SharedBackbone(nn.Module):
         pretrained: str | None = None,
         norm_eval: bool = False,
         stems: Mapping[str, str] | None = None,
+        input_channels: Mapping[str, int] | None = None,
         purification: Purification | None = None,
         hallucinate: Hallucinate | None = None,
+        rgb: Scale = IMAGENET,
         freeze: str | None = None,
         adapters: Adapters | None = None,
     ) -> None:
@@ -102,13 +105,16 @@ class SharedBackbone(nn.Module):
                 the path of a file, see `rgbx.backbones.weight_source`. Each modality's norms start from the same.
             norm_eval: keep the running statistics of all norms frozen in training (the AsymFusion recipe).
             stems: modalities with a first convolution of their own, made from the shared one: ``"sum"`` or ``"mean"``
-                over its input channels, for one-channel maps, or ``"copy"``.
+                over its input channels, ``"copy"`` or ``"random"``, see `rgbx.backbones.stems`.
+            input_channels: of the maps of modalities, where others than 1 are known; maps of other than 1 and 3
+                channels need stems.
             purification: gates on the inputs of stages, see `rgbx.layers.Purification`; None for none. A fusion method
                 that joins the inputs has one, on the inputs before they are joined.
             hallucinate: fills in branches of absent modalities, see `rgbx.layers.Hallucination`; None does not.
             freeze: what of timm's network keeps its weights: ``"shared"``: all but private norms and first
                 convolutions; ``"all"``: these as well, and statistics of norms. What is added to the network learns.
             adapters: low-rank updates of its layers that are private to a modality; None for none.
+            rgb: how RGB is normalised; the first convolution of weights trained on another scale is refitted to it.
 
         Raises:
             ValueError: for an unknown network, norm variant, stage number or stem, or gates on what is no map.
@@ -124,24 +130,23 @@ class SharedBackbone(nn.Module):
         self.norm_eval = norm_eval
         network, self.anatomy = create_network(name)
         core = inner(network)
-        self.pretrained_summary = load_pretrained(core, name, pretrained) if pretrained else None
+        self.pretrained_summary = load_pretrained(core, name, pretrained, rgb=rgb) if pretrained else None
         self.concatenates_inputs = joined
         if joined:
             norm = "shared"
             widen_first_convs(core, len(self.layout.modalities), keep=pretrained is not None)
+        paths = [] if adapters is None else layers_of_images(network, self.anatomy, can_be_adapted)
         self.purification = _gates(network, self.anatomy, name, self.layout, purification, joined=joined)
         self.norm = norm
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
             raise ValueError(f"backbone {name} has no norm to make private; choose another, or norm='shared'")
-        self.stems = dict(stems or {})
-        if self.stems:
-            replace_first_convs(core, self.layout, self.stems)
+        self.stems, self.input_channels = dict(stems or {}), dict(input_channels or {})
+        if self.stems or self.input_channels:
+            replace_first_convs(core, self.layout, self.stems, self.input_channels)
         for path, parameter in network.named_parameters() if freeze is not None else ():
             parameter.requires_grad_(freeze == "shared" and owner(path) is not None)
-        if adapters is not None:
-            paths = layers_of_images(network, self.anatomy, len(self.layout.modalities), can_be_adapted)
-            if adapt_layers(network, paths, self.layout, adapters) == 0:
-                raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
+        if adapters is not None and adapt_layers(network, paths, self.layout, adapters) == 0:
+            raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
         self.freeze = freeze
         self.pyramid = self._pyramid(norm)
         if weights == "separate":
@@ -283,8 +288,8 @@ class SharedBackbone(nn.Module):
         """Features of the modalities given.
 
         Args:
-            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size; where
-                the fusion method reads clips also [N, T, 1 or 3, H, W].
+            inputs: normalised maps [N, 1 or 3, H, W] of any non-empty subset of the modalities, equal in size, or as
+                many channels as a stem reads; where the fusion method reads clips also [N, T, 1 or 3, H, W].
 
         Returns:
             One stack [M*N, C, h, w] per stage, modality-major in declared order. Where the fusion method merges the
@@ -302,15 +307,16 @@ class SharedBackbone(nn.Module):
 
     def _features(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Stacks [M*N, C, h, w] of the modalities present, or [N, C, h, w] of joined inputs."""
+        channels = 3
         if self.stems:
-            check_stem_inputs(inputs, self.stems)
+            inputs, channels = fit_stems(inputs, self.stems, self.input_channels)
         if self.concatenates_inputs:
             if self.purification is not None:
                 gated = self.purification.gate(INPUTS)(stack_modalities(inputs, self.layout))
                 inputs = split_modalities(gated, self.layout)
             x = concatenate_modalities(inputs, self.layout)
         else:
-            x = stack_modalities(inputs, self.layout)
+            x = stack_modalities(inputs, self.layout, channels)
         features = self._stages(x)
         if self.hallucination is None or not self._fills_after:
             return features

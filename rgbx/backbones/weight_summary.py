@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SHOWN = 4
 
@@ -20,10 +20,12 @@ class WeightSummary:
         unused: entries of the file without a place in the network.
         mismatched: name, shape in the file, shape in the network; left at their initial values too.
         prefix: what was removed from the file's names.
+        style: whose names were turned into timm's, see `rgbx.backbones.weight_styles`.
         identity: residual blocks without weights in the file, which start as the identity.
         exchanging: those of them in which a fusion adds what it exchanges.
         random: residual blocks without weights in the file whose form allows no such start.
         partial: residual blocks with a part of their weights, a mixture that hardly computes anything useful.
+        refitted: what became of a first layer that was trained on RGB of another normalisation.
     """
 
     source: str
@@ -32,15 +34,23 @@ class WeightSummary:
     unused: tuple[str, ...]
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     prefix: str = ""
+    style: str = ""
     identity: tuple[str, ...] = ()
     exchanging: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
+    refitted: str = ""
 
     @property
     def left(self) -> tuple[str, ...]:
         """Everything that keeps its initial values."""
         return (*self.missing, *(name for name, _, _ in self.mismatched))
+
+    def inside(self, prefix: str) -> WeightSummary:
+        """The same of a network that has the one that was filled under a name."""
+        loaded, missing = ([f"{prefix}{name}" for name in names] for names in (self.loaded, self.missing))
+        wrong = [(f"{prefix}{name}", theirs, own) for name, theirs, own in self.mismatched]
+        return replace(self, loaded=tuple(loaded), missing=tuple(missing), mismatched=tuple(wrong))
 
     @property
     def suspicious(self) -> bool:
@@ -53,12 +63,15 @@ class WeightSummary:
     def headline(self) -> str:
         """The first line: the source, and how much of the network was filled."""
         prefix = f" (prefix {self.prefix!r} removed)" if self.prefix else ""
+        style = f" (names of {self.style})" if self.style else ""
         total = len(self.loaded) + len(self.left)
-        return f"pretrained weights {self.source}{prefix}: {len(self.loaded)} of {total} tensors loaded"
+        return f"pretrained weights {self.source}{prefix}{style}: {len(self.loaded)} of {total} tensors loaded"
 
     def _details(self) -> Iterable[str]:
         if self.left:
             yield f"loaded per part: {self._parts()}"
+        if self.refitted:
+            yield self.refitted
         plain = [block for block in self.identity if block not in self.exchanging]
         for blocks, outcome in (
             (plain, "it starts as the identity: the last scale of its branch is 0"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rgbx
-from rgbx._choices import PAINTS, PRECISIONS, SAVED, TRACKERS
+from rgbx._choices import BENCHMARKS, CORRUPTIONS, PAINTS, PRECISIONS, SAVED, TRACKERS
 from rgbx._files import existing_file, refuse_unwritable
 from rgbx._protocol import PROTOCOLS
 from rgbx._runs import HUB, config_hint, find_last, find_result, hub_name
@@ -30,6 +30,9 @@ _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 PLANNED: dict[str, Any] = {"budget": 3600.0, "modalities": None, "split": {}, "pretrained": "auto", "device": "auto"}
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
 PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # that results are not written as
+EXECUTORS = {"local": "", "submitit": "slurm", "ray": "ray"}  # the extra that has the library of each
+SEVERAL_PROCESSES = ("nodes=", "tasks_per_node=", "ntasks_per_node=")  # parameters of submitit
+SUBMITTED, SHARDED = ("train", "test", "predict", "study"), ("test", "predict")  # commands of rgbx submit
 SHOWN_KINDS = {"folder": "a folder", "list": "a list", "video": "a video", "file": "a file"}
 PREDICTED = "predict.json"  # what a folder of predictions is of
 
@@ -82,7 +85,7 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse's, but what is left over is refused here, where this parser's options are known."""
         self._given = list(sys.argv[1:] if args is None else args)
-        found, rest = super().parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(_with_names(self._given), namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], self._options)}")
         return found, rest
@@ -104,6 +107,22 @@ class Parser(argparse.ArgumentParser):
             names = [str(choice) for choice in action.choices]
             found = f"{value!r} is none of {', '.join(names)}{nearest(str(value), names)}"
             raise argparse.ArgumentError(action, found)
+
+
+def _with_names(words: Sequence[str]) -> list[str]:
+    """Words where each name after `--robustness`, of which there may be any number, has the option to itself."""
+    found: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word != "--robustness":
+            found.append(word)
+            continue
+        names = []
+        while rest and (rest[0] in BENCHMARKS or nearest(rest[0], BENCHMARKS)) and not Path(rest[0]).exists():
+            names.append(rest.pop(0))
+        found += [f"{word}={name}" for name in names or (CORRUPTIONS,)]
+    return found
 
 
 def parse(name: str, words: Sequence[str] | None = None, called: Sequence[str] = ()) -> argparse.Namespace:
@@ -533,8 +552,12 @@ def _add_test(parser: Parser) -> None:
     parser.add_argument("--calibration", action="store_true", help="also score the confidence in classes")
     parser.add_argument(
         "--robustness",
-        action="store_true",
-        help="also damage each modality of the largest subset: every corruption that suits it, at five severities",
+        action="append",
+        default=[],
+        choices=BENCHMARKS,
+        metavar="NAME",
+        help="also let the modalities of the largest subset fail: without a name, or as corruptions, every corruption "
+        f"that suits each, at five severities; or by named benchmarks, one or several: {', '.join(BENCHMARKS[1:])}",
     )
     parser.add_argument("--report", metavar="DIR", help="write report.html, results.json and CSV files there")
     parser.add_argument("--draw", metavar="DIR", help="write pictures of some samples there")
@@ -608,7 +631,7 @@ _MAP: dict[str, Any] = {
     "help": "what the files of a map hold: value = stored / scale + add, of so many bits, in this unit; such as depth "
     "scale=5000 (1000, millimetres), thermal scale=100 add=-273.15, shade unit=relative bits=8, or depth unit=relative "
     "log=11.1; by default as in the files that the model was trained on; docs/translation.md tells what the other keys "
-    "are: half_step, holes, normalise, clips, missing, key",
+    "are: half_step, holes, normalise, clips, missing, key, layout",
 }
 
 
@@ -952,6 +975,28 @@ def _add_prepare(parser: Parser) -> None:
     shards.add_argument("--modalities", nargs="+", metavar="MAP", help="of a folder, to pack (all that it has)")
     shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
     shards.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that pack (1)")
+    estimate = datasets.add_parser(
+        "estimate",
+        help="colours to a relative depth map, by an estimator of yours",
+        description="Write ROOT/NAME/... for every image that ROOT/dataset.toml declares, by a function of uint8 "
+        "[H, W, 3] to numbers [H, W], which runs as any code of yours, or by an ONNX file; then declare it there, as "
+        f"relative: nothing takes it for metres. {_AGAIN}",
+    )
+    estimate.add_argument("root", type=Path, metavar="ROOT", help="folder of a dataset.toml")
+    estimate.add_argument(
+        "--estimate",
+        required=True,
+        metavar="NAME=ESTIMATOR",
+        help="the map, and MODULE:FUNCTION, FILE.py:FUNCTION or FILE.onnx, such as: depth=midas.onnx",
+    )
+    estimate.add_argument("--from", dest="source", default="", metavar="MAP", help="colours to read (the first)")
+    estimate.add_argument("--format", choices=("png", "npy"), default="png", help="16 bits, or floats of 32 bits (png)")
+    estimate.add_argument(
+        "--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that become 0 and 1 (each frame's own)"
+    )
+    estimate.add_argument(
+        "--size", type=_size, metavar="HxW", help="of an ONNX file that leaves open what it reads (the image's own)"
+    )
     for part in (nyudv2, cityscapes, mfnet, shards):
         part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument(
@@ -970,6 +1015,13 @@ def _check_prepare(arguments: argparse.Namespace) -> None:
     if arguments.dataset == "shards":
         existing_dataset(arguments.source)
         return
+    if arguments.dataset == "estimate":
+        name, _, estimator = arguments.estimate.partition("=")
+        if not name or not estimator:
+            raise ConfigError(
+                f"--estimate is {arguments.estimate!r}; expected NAME=ESTIMATOR, such as depth=midas.onnx or "
+                "depth=estimators.py:depth"
+            )
     if arguments.dataset == "nyudv2":
         for path in filter(None, (arguments.mat, arguments.mapping, arguments.splits)):
             existing_file(path)
@@ -1069,7 +1121,9 @@ def _add_study(parser: Parser) -> None:
     parser.add_argument("study", help="study file, such as configs/studies/rooms.py")
     parser.add_argument("--work-dir", help="where the runs lie (work_dirs/studies/STUDY)")
     parser.add_argument("--out", metavar="DIR", help="where STUDY.md, STUDY.csv and STUDY.png go (the work dir)")
-    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (1)")
+    parser.add_argument(
+        "--jobs", type=positive, metavar="N", help="runs at a time (1; on a cluster as many as it has room for)"
+    )
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="run only these methods")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="run only these seeds of the study")
     parser.add_argument("--dry-run", action="store_true", help="print the grid and what is done, and stop")
@@ -1078,11 +1132,85 @@ def _add_study(parser: Parser) -> None:
     parser.add_argument("--no-latency", action="store_true", help="do not time the methods")
     parser.add_argument("--dtype", choices=(*PRECISIONS, "auto"), help="precision of training and testing")
     _add_shared(parser, "--device", "--data-root", "--cfg-options", "--trust")
+    parser.add_argument(
+        "--executor", choices=tuple(EXECUTORS), default="local", help="what carries out the runs (this process)"
+    )
+    group = parser.add_argument_group("--executor submitit")
+    _add_cluster(group)
+    group.add_argument("--no-wait", action="store_true", help="submit the runs, and end")
+    group = parser.add_argument_group("--executor ray")
+    group.add_argument("--ray-address", metavar="ADDRESS", help="of a cluster (one is started on this machine)")
+    group.add_argument(
+        "--ray", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="what a run needs: num_gpus=1"
+    )
 
 
 def _check_study(arguments: argparse.Namespace) -> None:
     existing_study(arguments.study)
     _check_config(arguments)
+    for executor, names in {"submitit": ("slurm", "cluster", "no_wait"), "ray": ("ray", "ray_address")}.items():
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
+        if given and arguments.executor != executor:
+            raise ConfigError(f"{given[0]} is of --executor {executor}, found --executor {arguments.executor}")
+    several = [text for text in arguments.slurm if text.startswith(SEVERAL_PROCESSES)]
+    if several:
+        raise ConfigError(f"--slurm {several[0]}: a run of a study is one process; rgbx submit starts several")
+    if arguments.no_wait and arguments.cluster == "local":
+        raise ConfigError("--no-wait is of Slurm: jobs of --cluster local are processes of this machine")
+    _check_executor(arguments.executor)
+
+
+def _add_cluster(group: argparse._ArgumentGroup | Parser) -> None:
+    group.add_argument(
+        "--cluster", choices=("slurm", "local"), help="Slurm, or processes of this machine (where there is no Slurm)"
+    )
+    group.add_argument(
+        "--slurm",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameters of submitit: partition=gpu gpus_per_node=1 timeout_min=240 account=...",
+    )
+
+
+def _check_executor(executor: str) -> None:
+    """Whether the library of an executor is installed."""
+    extra = EXECUTORS[executor]
+    if extra and importlib.util.find_spec(executor) is None:
+        raise ConfigError(f'{executor} is not installed: pip install "rgbx[{extra}]"')
+
+
+def _add_submit(parser: Parser) -> None:
+    _add_cluster(parser)
+    parser.add_argument("--array", type=positive, metavar="N", help="N jobs, each with --shard I/N of test or predict")
+    parser.add_argument("--jobs-dir", metavar="DIR", default="work_dirs/jobs", help="for logs (work_dirs/jobs)")
+    parser.add_argument("--wait", action="store_true", help="until the jobs have ended")
+    _add_shared(parser, "--device")
+    parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="what to do: -- train CONFIG ...")
+
+
+def _check_submit(arguments: argparse.Namespace) -> None:
+    name, *words = arguments.command
+    name = ALIASES.get(name, name)
+    if name not in SUBMITTED:
+        raise ConfigError(f"rgbx submit carries out {', '.join(SUBMITTED)}; found {name!r}")
+    if "--overwrite" in words:
+        raise ConfigError("--overwrite would begin anew whenever the job is requeued; name another --work-dir or --out")
+    if arguments.array and name not in SHARDED:
+        raise ConfigError(f"--array is of {' and '.join(SHARDED)}, whose work is divided; found {name!r}")
+    if arguments.array and "--shard" in words:
+        raise ConfigError("--array gives each job its --shard; leave one of them out")
+    _check_executor("submitit")
+    if name in ("train", "predict") and "--resume" not in words:  # the others go on by themselves
+        words.append("--resume")
+    if name == "train" and "--launcher" not in words:
+        several = [text for text in arguments.slurm if text.startswith(SEVERAL_PROCESSES) and not text.endswith("=1")]
+        if several:
+            raise ConfigError(f"--slurm {several[0]} starts several processes: add --launcher pytorch to train")
+    arguments.command = [name, *words]
+    shard = ["--shard", f"1/{arguments.array}"] if arguments.array else []
+    parse(name, [*words, *shard], [])  # what is wrong with it is told before it waits in a queue
 
 
 def _add_compare(parser: Parser) -> None:
@@ -1369,6 +1497,13 @@ COMMANDS: dict[str, Command] = {
         "configs/studies/rooms.py --data-root data/rooms --dry-run",
         _add_study,
         _check_study,
+    ),
+    "submit": Command(
+        "carry out a command as a job of Slurm",
+        "submit",
+        "--slurm partition=gpu gpus_per_node=1 -- train configs/nyudv2/asymfusion_r101_nyudv2_480x640.py",
+        _add_submit,
+        _check_submit,
     ),
     "compare": Command(
         "say whether two results differ by more than chance",

@@ -17,7 +17,7 @@ from rgbx._text import modality_title
 from rgbx.doctor.diagnosis import Diagnosis
 from rgbx.doctor.inspection import InspectedFrame, Split, full_name
 from rgbx.maps import MapSpec
-from rgbx.maps.colour import class_legend, colour_labels, colour_map, scale_of
+from rgbx.maps.colour import class_legend, colour_input, colour_labels, colour_map, scale_of
 
 ROWS = 8
 _PIXELS = 400  # longest side of a panel
@@ -105,7 +105,9 @@ def frame_panels(split: Split, frame: InspectedFrame, columns: Sequence[str]) ->
     why = frame.refusal or "no such file"
     for name in columns:
         if name in arrays:
-            panels[modality_title(name)] = _picture(arrays[name], split.dataset.maps.get(name))
+            panels[modality_title(name)] = _picture(
+                arrays[name], split.dataset.maps.get(name), arrays.get(f"{name}_valid")
+            )
         else:
             fault = frame.damage.get(frame.files[name]) if name in frame.files else None
             panels[modality_title(name)] = fault or why
@@ -140,7 +142,11 @@ def _range(frame: InspectedFrame, spec: MapSpec | None) -> str:
 def _picture(
     array: np.ndarray,  # [H, W] or [H, W, C]
     spec: MapSpec | None,
+    valid: np.ndarray | None = None,  # uint8 [H, W]
 ) -> np.ndarray:
+    if array.ndim == 3 and (array.shape[2] == 2 or (spec is not None and spec.has_bands)):
+        mask = None if valid is None else valid[None] > 0
+        return _small(colour_input("" if spec is None else spec.name, array.transpose(2, 0, 1), mask, spec))
     if array.ndim == 3 and array.shape[2] >= 3:
         planes = array[..., :3]
         if planes.dtype != np.uint8:

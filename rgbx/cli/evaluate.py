@@ -7,10 +7,12 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed
 
+from rgbx._choices import CORRUPTIONS
 from rgbx._runs import HUB, WEIGHTS
 from rgbx._text import branch_title, modality_title, text_table
 from rgbx.cli.checks import check_loops
@@ -23,13 +25,16 @@ from rgbx.cli.train import use_launcher
 from rgbx.datasets import DenseDataset, EveryKth
 from rgbx.datasets.class_weights import equal_class_weights
 from rgbx.datasets.fingerprint import dataset_fingerprint
+from rgbx.evaluate.benchmarks import BENCHMARKS, check_benchmarks, measure_benchmarks
 from rgbx.evaluate.parts import Parts
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter
 from rgbx.evaluate.result import (
     MOST_BYTES,
+    benchmark_text,
     build_result,
     damaged_score,
     given_titles,
+    missing_text,
     plain,
     robustness_text,
     score_table,
@@ -37,7 +42,7 @@ from rgbx.evaluate.result import (
     versions,
     write_result,
 )
-from rgbx.evaluate.result_form import Result, Robustness
+from rgbx.evaluate.result_form import BenchmarkTable, Result, Robustness
 from rgbx.evaluate.robustness import measure_robustness
 from rgbx.evaluate.selection import selection_facts
 from rgbx.evaluate.session import Observer, Session
@@ -49,7 +54,7 @@ from rgbx.models.precision import autocast_dtype
 from rgbx.report import write_report
 from rgbx.report.frames import write_frames
 from rgbx.report.tables import word
-from rgbx.tasks import ENSEMBLE, Score, ensemble_first
+from rgbx.tasks import ENSEMBLE, Evaluation, Score, ensemble_first
 from rgbx.train.console import writers_closed
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
@@ -74,8 +79,9 @@ def main(arguments: argparse.Namespace) -> int:
         observers = _observers(arguments, session)
         modalities = tuple(session.model.modalities)
         subsets = sorted((tuple(text.split("+")) for text in arguments.modalities), key=len, reverse=True)
-        subsets = subsets or (all_subsets(modalities) if arguments.robustness else [modalities])
+        subsets = subsets or (all_subsets(modalities) if _needs_subsets(arguments) else [modalities])
         session.check_subsets(subsets)
+        check_benchmarks(session, arguments.robustness)
         parts = _parts(arguments, checkpoint, session, subsets) if arguments.shard else None
     if parts is not None:
         session.count_share(parts, subsets)
@@ -87,11 +93,11 @@ def main(arguments: argparse.Namespace) -> int:
         for subset in () if parts else subsets:
             LOG.info(f"Given {' + '.join(map(modality_title, subset))}")
             session.evaluate(subset, observers)
-        robustness = measure_robustness(session, every=arguments.every) if arguments.robustness else None
+        damaged = _damaged(arguments, session)
         if runner.rank == 0:
             chosen = selection_facts(state, str(checkpoint), session.frames())
             _tell_choice(chosen)
-            _write_outputs(arguments, checkpoint, chosen, session, Path(runner.log_dir), robustness, observers)
+            _write_outputs(arguments, checkpoint, chosen, session, Path(runner.log_dir), damaged, observers)
         finish_together()
     finally:
         if torch.distributed.is_initialized():
@@ -119,6 +125,26 @@ def _session(runner: Runner, config: Config, arguments: argparse.Namespace) -> S
     )
     runner.check_classes(session.whole_dataset)
     return session
+
+
+class Damage(NamedTuple):
+    """What `--robustness` measured, by head."""
+
+    robustness: Mapping[str, Robustness]
+    benchmarks: Mapping[str, dict[str, BenchmarkTable]]
+
+
+def _needs_subsets(arguments: argparse.Namespace) -> bool:
+    """Whether what `--robustness` names is told beside the other subsets."""
+    return any(name == CORRUPTIONS or BENCHMARKS[name].subsets for name in arguments.robustness)
+
+
+def _damaged(arguments: argparse.Namespace, session: Session) -> Damage:
+    """What `--robustness` asks for."""
+    names = [name for name in dict.fromkeys(arguments.robustness) if name != CORRUPTIONS]
+    asked = CORRUPTIONS in arguments.robustness
+    robustness = measure_robustness(session, every=arguments.every) if asked else {}
+    return Damage(robustness, measure_benchmarks(session, names, every=arguments.every) if names else {})
 
 
 def _parts(
@@ -174,7 +200,7 @@ def _write_outputs(
     chosen: Mapping[str, str],
     session: Session,
     log_dir: Path,
-    robustness: dict[str, Robustness] | None,
+    damaged: Damage,
     observers: Sequence[Observer],
 ) -> None:
     """Prints details first, then the scores and where the files are that the arguments ask for."""
@@ -191,8 +217,13 @@ def _write_outputs(
         dtype=str(session.dtype or torch.float32).removeprefix("torch."),
         hallucinated=session.hallucinated,
     )
-    for name, measured in (robustness or {}).items():
+    for name, head in result["heads"].items():
+        if sets := session.by_set(name):
+            head["sets"] = {part: _part_scores(found) for part, found in sets.items()}
+    for name, measured in damaged.robustness.items():
         result["heads"][name]["robustness"] = measured
+    for name, tables in damaged.benchmarks.items():
+        result["heads"][name]["benchmarks"] = tables
     _tell_details(result, session)
     file = Path(arguments.json or log_dir / "results.json")
     if arguments.no_images:
@@ -219,9 +250,17 @@ def _write_outputs(
     for name in result["heads"]:
         of = f"Head {name}, " if len(result["heads"]) > 1 else ""
         frames = f"{result['dataset']['samples']} frames{part}"
-        LOG.info(f"{of}{frames}, protocol {session.protocol.name}, {subset_table(result, name)}\n")
+        over = missing_text(result["heads"][name])
+        table = subset_table(result, name) + f"\n{over}" * bool(over)
+        LOG.info(f"{of}{frames}, protocol {session.protocol.name}, {table}\n")
     width = max(map(len, places))
     LOG.info("Files:\n" + "\n".join(f"{name.ljust(width)}  {place}" for name, place in places.items()))
+
+
+def _part_scores(found: Evaluation) -> dict[str, object]:
+    """Of the frames that have the same: how many, and every score of the ensemble."""
+    scores = found.scores(ENSEMBLE)
+    return {"frames": len(found.images), "scores": plain({score.name: scores.get(score.name) for score in found.table})}
 
 
 def _tell_details(result: Result, session: Session) -> None:
@@ -234,6 +273,8 @@ def _tell_details(result: Result, session: Session) -> None:
         if head["robustness"]:
             score = word(damaged_score(head))
             LOG.info(f"{f'Head {name}: ' * several}{score} with one modality damaged:\n{robustness_text(head)}\n")
+        for key in head.get("benchmarks", ()):
+            LOG.info(f"{f'Head {name}: ' * several}{key}:\n{benchmark_text(head, key)}\n")
     speed = session.speed
     LOG.info(f"{speed['images_per_second']:.2f} images/s; scoring took {100 * speed['metric_share']:.1f} % of it")
 

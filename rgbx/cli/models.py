@@ -216,7 +216,7 @@ def _measured(name: str, device: torch.device, repeats: int) -> Costs:
     model, size = config_model(config).to(device).eval(), sample_size(config)
     complexity = measure_complexity(model, size)
     heads = {head: task.kind for head, task in model.tasks.items()}
-    forward = make_forward(model, random_inputs(model.modalities, 1, size, device), torch.float32)
+    forward = make_forward(model, random_inputs(model, model.modalities, 1, size, device), torch.float32)
     forward()
     began = time.process_time()
     seconds = time_passes(forward, device, repeats, warmup=0)

@@ -1,4 +1,4 @@
-"""Turns public datasets into plain files of stated units, and any dataset into shards."""
+"""Turns public datasets into plain files of stated units, any dataset into shards, colours into an estimated map."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from rgbx.datasets.files import MissingFileError
 from rgbx.datasets.prepare import (
     CHECKSUMS,
     DepthEncoder,
+    Estimate,
     Preparation,
     Summary,
     cityscapes_preparation,
     mfnet_preparation,
     nyudv2_preparation,
+    write_estimate,
     write_preparation,
     write_shards,
 )
 from rgbx.datasets.shards import read_manifest
 
+TOLD = 3  # failures, by name
+
 
 @command("prepare")
 def main(arguments: argparse.Namespace) -> int:
-    """Parses, writes, reports; exit code 0, 2 for a user's error, 130 for Ctrl-C."""
+    """Parses, writes, reports; exit code 0, 1 for frames that failed, 2 for a user's error, 130 for Ctrl-C."""
     try:
         if arguments.dataset == "shards":
             return _shards(arguments)
+        if arguments.dataset == "estimate":
+            return _estimate(arguments)
         preparation = _preparation(arguments)
         summary = write_preparation(arguments.out, preparation)
     except KeyboardInterrupt:
@@ -47,6 +53,27 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _tell(out: Path, summary: Summary) -> None:
     print(f"{out}: {summary.written} files written, {summary.kept} were there already.")
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    """Writes a map of every frame; 1 where some could not be made."""
+    name, _, estimator = arguments.estimate.partition("=")
+    limits = None if arguments.range is None else (arguments.range[0], arguments.range[1])
+    asked = Estimate(name, estimator, arguments.source, arguments.format, limits, arguments.size)
+    found = write_estimate(arguments.root, asked)
+    _tell(arguments.root / name, found)
+    if not found.failed:
+        print(f"{arguments.root / 'dataset.toml'} declares {name}, relative: it has no metres.")
+        _tell_check(arguments.root / name)
+        return 0
+    shown = found.failed[:TOLD]
+    more = f"\n... and {len(found.failed) - TOLD} more" if len(found.failed) > TOLD else ""
+    print(
+        f"{len(found.failed)} frames failed, so that {name} is not declared; the same command tries these again:\n"
+        + "\n".join(shown) + more,
+        file=sys.stderr,
+    )  # fmt: skip
+    return 1
 
 
 def _tell_check(out: Path) -> None:

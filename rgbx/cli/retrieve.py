@@ -123,7 +123,7 @@ class Sensor:
         sample = read_frame(frame, self.reading)
         image, valid = sample[self.name].numpy(), sample.get(f"{self.name}_valid")
         spec = self.reading[self.name].spec
-        drawn = colour_input(self.name, image, None if valid is None else valid.numpy(), spec.unit if spec else "")
+        drawn = colour_input(self.name, image, None if valid is None else valid.numpy(), spec)
         mask = None if region == WHOLE else self.mask_of(frame.sample_id, drawn.shape[:2])
         return drawn if mask is None else np.where((mask == region)[..., None], drawn, drawn * DIM).astype(np.uint8)
 

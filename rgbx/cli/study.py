@@ -6,7 +6,7 @@ import argparse
 import importlib.metadata
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rgbx.study.commands import Commands
 from rgbx.study.costs import Costs, measure_costs, read_costs, write_costs
 from rgbx.study.document import relative, study_document
 from rgbx.study.environment import child_environment
+from rgbx.study.executors import Cluster, Job, open_cluster, run_on
 from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
 from rgbx.study.plot import plot_study
 from rgbx.study.runs import (
@@ -52,8 +53,9 @@ def main(arguments: argparse.Namespace) -> int:
     """
     declared = read_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs/studies", declared.file.stem))
-    environment = child_environment(arguments.device, arguments.jobs)
-    find_device(arguments.device)  # before hours of training on another one
+    if arguments.executor == "local":
+        child_environment(arguments.device, 1)
+        find_device(arguments.device)  # before hours of training on another one
     runs = resolve_runs(declared, work_dir, arguments)
     selected = select(declared, runs, only=arguments.only, seeds=arguments.seeds)
     if arguments.dry_run:
@@ -65,7 +67,10 @@ def main(arguments: argparse.Namespace) -> int:
             for run, why in damaged.items():
                 print(f"{run.title} is left as it is: {why}", file=sys.stderr)
             tasks = _to_do(declared, selected, arguments)
-            failed = _run(tasks, selected, environment, work_dir, arguments) if tasks else []
+            if tasks and arguments.no_wait:
+                print(submitted_text(tasks, work_dir, arguments))
+                return SOME_FAILED if damaged else 0
+            failed = _run(tasks, selected, work_dir, arguments) if tasks else []
             with locked(work_dir, "another call's table", wait=True):  # the last one to write has seen all runs
                 costs = costs_of(declared, runs, arguments, work_dir)
                 print(write_outputs(declared, runs, costs, arguments, Path(arguments.out or work_dir)))
@@ -111,28 +116,49 @@ def change_text(run: Run, state: State, count: int) -> str:
     )
 
 
-def _run(
-    tasks: Sequence[Task],
-    selected: Sequence[Run],
-    environment: Mapping[str, str],
-    work_dir: Path,
-    arguments: argparse.Namespace,
-) -> list[Run]:
+def _run(tasks: Sequence[Task], selected: Sequence[Run], work_dir: Path, arguments: argparse.Namespace) -> list[Run]:
     """Carries out what no other call is at work on; returns the runs that failed."""
     done = sum(read_state(run).kind == DONE for run in selected)
+    cluster = _cluster(work_dir, arguments)
+    jobs = arguments.jobs or (1 if cluster is None else min(cluster.most, len(tasks)))
     print(
-        f"{len(selected)} runs, {done} done before, {arguments.jobs} at a time; logs: {work_dir}/METHOD/seed_N/log.txt",
+        f"{len(selected)} runs, {done} done before, {jobs} at a time; logs: {work_dir}/METHOD/seed_N/log.txt",
         flush=True,
     )
-    progress = Progress(done + len(tasks), done, arguments.jobs, partial(print, flush=True))
+    progress = Progress(done + len(tasks), done, jobs, partial(print, flush=True))
     failed: list[Run] = []
     while tasks:
-        commands = Commands(environment)
-        execute = partial(Task.__call__, commands=commands)
-        failed += run_all(tasks, execute, jobs=arguments.jobs, progress=progress, stop=commands.stop)
+        if cluster is None:
+            commands = Commands(child_environment(arguments.device, jobs))
+            execute = partial(Task.__call__, commands=commands)
+            failed += run_all(tasks, execute, jobs=jobs, progress=progress, stop=commands.stop)
+        else:
+            failed += run_on(cluster, tasks, progress)
         tasks = [task for task in tasks if task.run not in failed and state_now(task.run).kind in (STARTED, ABSENT)]
         progress.total += len(tasks)  # their holders have ended, and they have not
     return failed
+
+
+def submitted_text(tasks: Sequence[Task], work_dir: Path, arguments: argparse.Namespace) -> str:
+    """Submits what nobody is at work on, and says by which jobs it is done, for whom nobody waits."""
+    cluster = _cluster(work_dir, arguments)
+    holders = {task: task.run.holder() for task in tasks}
+    free = [task for task, holder in holders.items() if holder is None]
+    jobs = cluster.submit(free) if cluster is not None and free else []
+    lines = [f"{task.run.title}: {job.name}" for task, job in zip(free, jobs, strict=True)]
+    lines += [f"{task.run.title}: at work: {holder}" for task, holder in holders.items() if holder]
+    return "\n".join([*lines, f"{len(free)} jobs are submitted; --dry-run tells of them, --table-only tabulates"])
+
+
+def _cluster(work_dir: Path, arguments: argparse.Namespace) -> Cluster[Job] | None:
+    """Where the runs are carried out; None for here."""
+    shared = {"most": arguments.jobs, "device": arguments.device}
+    if arguments.executor == "submitit":
+        place = {"folder": work_dir / "jobs", "cluster": arguments.cluster, "parameters": arguments.slurm}
+        return open_cluster("submitit", **place, **shared)
+    if arguments.executor == "ray":
+        return open_cluster("ray", address=arguments.ray_address, options=arguments.ray, **shared)
+    return None
 
 
 def grid_text(runs: Sequence[Run]) -> str:
@@ -161,7 +187,7 @@ def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, w
     kept = read_costs(path)
     if kept is not None and kept.has(key, latency=latency):
         return kept
-    if latency and (why := _untimed(runs)):
+    if latency and (why := _untimed(runs, arguments.executor)):
         print(f"The methods are not timed, as {why}; --table-only times them afterwards", flush=True)
         latency = False
         if kept is not None and kept.has(key, latency=False):
@@ -170,16 +196,19 @@ def costs_of(study: Study, runs: Sequence[Run], arguments: argparse.Namespace, w
     builders = {
         method: partial(subject_of, study, method, arguments, first[method].subsets[0]) for method in study.methods
     }
-    costs = measure_costs(builders, device=arguments.device, key=key, latency=latency)
+    device = arguments.device if arguments.executor == "local" else "cpu"  # this machine may not have the runs' one
+    costs = measure_costs(builders, device=device, key=key, latency=latency)
     write_costs(costs, path)
     return costs
 
 
-def _untimed(runs: Sequence[Run]) -> str:
+def _untimed(runs: Sequence[Run], executor: str) -> str:
     """Why times would mean nothing now; "" where they would."""
     at_work = [run for run in runs if state_now(run).kind == AT_WORK]
-    others = f" and {len(at_work) - 1} others" if at_work[1:] else ""
-    return f"{at_work[0].title}{others} may be at work on this machine" if at_work else ""
+    if at_work:
+        others = f" and {len(at_work) - 1} others" if at_work[1:] else ""
+        return f"{at_work[0].title}{others} may be at work on this machine"
+    return "" if executor == "local" else f"the runs of --executor {executor} may have been on other machines"
 
 
 def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: argparse.Namespace, folder: Path) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch.optim import AdamW
 
 from rgbx._types import Batch, Options
+from rgbx.backbones.stems import needs_stem
 from rgbx.configure.facts import Data, Machine
 from rgbx.configure.planner import WIDTHS, Costs, Trial, Weights
 from rgbx.datasets.sample import SampleKey
@@ -23,6 +24,7 @@ from rgbx.train.optim import AutocastOptimWrapper, EncoderDecoderConstructor
 from rgbx.transforms import ColorJitter, HorizontalFlip, PackSample, RandomCrop, RandomScaleCrop, collate
 
 SCALE = (0.5, 1.75)
+STEM = "copy"  # of maps of several channels: filters of colours, repeated
 VALIDATED = 8  # frames of a validation batch, where they are of one size
 LARGE = 500_000  # pixels of a frame beyond which one is validated to see how long it takes
 _DEEPEST = 7  # blocks of a U-Net
@@ -52,7 +54,13 @@ def model_options(data: Data, trial: Trial, pretrained: str | None) -> dict[str,
         "pretrained": pretrained,
         "decoder": {"width": 256 if trial.backbone == "resnet50" else 128, "dropout": 0.1},
         "statistics": data.measured.statistics,
+        **({"stems": stems} if (stems := stems_of(data)) else {}),
     }
+
+
+def stems_of(data: Data) -> dict[str, str]:
+    """How each map that no first convolution of colours reads gets one of its own."""
+    return {name: STEM for name in data.modalities if needs_stem(data.maps[name].channels)}
 
 
 def _ranges(data: Data) -> dict[str, dict[str, float]]:

@@ -59,7 +59,7 @@ class CachedFrames(DenseDataset):
             maps=self.dataset.maps,
             targets=self.dataset.targets,
         )
-        self.provenance = self.dataset.provenance
+        self.provenance, self.missing = self.dataset.provenance, self.dataset.missing
         self.check_files = check_files and folder is not None
         self._warned = False
         first = self.dataset.read(0)
@@ -82,6 +82,11 @@ class CachedFrames(DenseDataset):
     def epoch_order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch, int64 [N]: the wrapped dataset's."""
         return shuffled(self.dataset, rng)
+
+    @property
+    def frame_sets(self) -> np.ndarray | None:
+        """See `DenseDataset.frame_sets`."""
+        return self.dataset.frame_sets
 
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """See `DenseDataset.encode_label`; uint8 [H, W]."""

@@ -7,12 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from types import TracebackType
 
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rgbx._types import Batch
+from rgbx.maps import MASKS
 
 WAY_OUT = (
     "frames of several sizes need batch_size=1, or a Resize or RandomCrop among the transforms, which makes them equal"
@@ -33,9 +35,15 @@ class Collation:
         """The batch.
 
         Raises:
-            ValueError: two samples differ in the type of a map, or in a size where they should be stacked; the message
-                names both.
+            ValueError: two samples differ in which maps they have, in the type of a map, or in a size where they should
+                be stacked; the message names both.
         """
+        if len(runs := runs_of(samples)) > 1:
+            told = " and ".join(f"{run[0].get('sample_id')!r} has {', '.join(maps_of(run[0]))}" for run in runs[:2])
+            raise ValueError(
+                f"samples of a batch differ: {told}; expected the same maps in all of a batch, as "
+                "train_dataloader.sampler=dict(type=EpochSampler, shuffle=True) of rgbx.datasets makes them"
+            )
         if differing := difference(samples, of_sizes=False):
             raise ValueError(f"samples of a batch differ: {differing}")
         try:
@@ -44,6 +52,34 @@ class Collation:
             if differing := difference(samples):
                 raise ValueError(f"samples of a batch differ: {differing}") from None
             raise
+
+
+class Runs:
+    """A collation for evaluations of frames that differ in what they have: neighbours that have the same are a batch.
+
+    Args:
+        collate: makes a batch of a list of samples.
+    """
+
+    def __init__(self, collate: Callable[[Sequence[Batch]], Batch]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: Sequence[Batch]) -> list[Batch]:
+        """One batch, or several, in the order of the samples."""
+        return [self.collate(run) for run in runs_of(samples)]
+
+
+def maps_of(sample: Batch) -> tuple[str, ...]:
+    """The names of the maps of a packed sample, in order; labels and masks are none."""
+    maps = (name for name, x in sample.items() if isinstance(x, Tensor) and x.ndim > 2)
+    return tuple(sorted(name for name in maps if not name.endswith(MASKS)))
+
+
+def runs_of(samples: Sequence[Batch]) -> list[Sequence[Batch]]:
+    """The samples cut where neighbours have other maps."""
+    if not all(isinstance(sample, dict) for sample in samples):
+        return [samples]
+    return [list(run) for _, run in groupby(samples, maps_of)]
 
 
 class WorkerStart:

@@ -19,17 +19,19 @@ from rgbx._text import nearest
 from rgbx.datasets.sample import check_names
 from rgbx.datasets.timestamps import PER_SECOND
 from rgbx.maps import UNITS, Encoding, LabelEncoding, MapSpec
+from rgbx.maps.arrays import LAYOUTS
 from rgbx.maps.folders import ANY
 from rgbx.maps.labels import Colour
 from rgbx.maps.palette import default_palette
+from rgbx.maps.spec import MOST_CHANNELS
 
 SPLIT = "{split}"
 _SPLIT_FORMS = "a list file NAME.txt, a folder's name, an array of stems, or a table of lists with timestamps"
 _FILE_KEYS = ("folder", "suffix", "prefix")
 _OWN_KEYS = {
     "metre": {"scale", "bits", "missing"},
-    "sensor": {"scale", "add", "missing"},
-    "relative": {"scale", "missing"},
+    "sensor": {"scale", "add", "missing", "channels", "layout", "shown"},
+    "relative": {"scale", "missing", "channels", "layout", "shown"},
 }
 _DEEPEST = 20
 Kind = TypeVar("Kind")
@@ -245,13 +247,28 @@ def _label_colours(table: Table, count: int, palette: list[list[int]] | None) ->
 def _modality(name: str, table: Table) -> DeclaredMap:
     unit = table.choice("unit", UNITS)
     own = _OWN_KEYS.get(unit, set())
-    for key in {"scale", "add", "bits", "missing"} & table.values.keys() - own:
+    for key in sorted(set().union(*_OWN_KEYS.values()) & table.values.keys() - own):
         raise ValueError(f"{table.file}: [{table.name}] {key}: unit {unit!r} has no {key}")
     table.only((*_FILE_KEYS, "unit", "interpolation", "key", *sorted(own)))
     interpolation = table.choice("interpolation", ("linear", "nearest"), UNITS[unit][2])
     folder, suffix, prefix = _place(table)
-    spec = MapSpec.of_unit(name, unit, interpolation)
+    channels, shown = _channels(table)
+    spec = MapSpec.of_unit(name, unit, interpolation, channels=channels, shown=shown)
     return DeclaredMap(folder, _encoding(table, spec), suffix, prefix)
+
+
+def _channels(table: Table) -> tuple[int | None, list[int]]:
+    """How many channels a map has, None where nothing is said, and the three of them that pictures show."""
+    channels = table.get("channels", int, f"a whole number of 1 to {MOST_CHANNELS}", 1)
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise table.wrong("channels", f"a whole number of 1 to {MOST_CHANNELS}")
+    if channels == 1 and (own := sorted({"layout", "shown"} & table.values.keys())):
+        raise ValueError(f"{table.place(own[0])} is for maps of several channels; expected channels = NUMBER beside it")
+    shown: list[int] = table.get("shown", list, "three numbers of channels, counted from 0", [])
+    whole = all(_is_whole(channel) and 0 <= channel < channels for channel in shown)
+    if shown and (len(shown) != 3 or not whole):
+        raise table.wrong("shown", f"three numbers of channels, 0 to {channels - 1}: red, green and blue of pictures")
+    return channels if "channels" in table.values else None, shown
 
 
 def _encoding(table: Table, spec: MapSpec) -> Encoding:
@@ -259,15 +276,16 @@ def _encoding(table: Table, spec: MapSpec) -> Encoding:
     missing = tuple(table.get("missing", list, "stored numbers that stand for no measurement, such as [-1, 65535]", []))
     if not all(_is_number(value) for value in missing):
         raise table.wrong("missing", "stored numbers that stand for no measurement, such as [-1, 65535]")
-    if spec.unit == "relative" and "scale" in table.values:
-        scale = _scale(table, "the raw value that counts as 1")
-        return Encoding(spec, scale=scale, missing=missing, key=key)
+    layout = table.choice("layout", LAYOUTS) if "layout" in table.values else ""
+    if spec.unit == "relative":
+        scale = _scale(table, "the raw value that counts as 1") if "scale" in table.values else None
+        return Encoding(spec, scale=scale, missing=missing, key=key, layout=layout)
     if spec.unit == "sensor":
         add = table.get("add", (int, float), "a number", 0.0)
         if not _is_number(add):
             raise table.wrong("add", "a number")
         scale = _scale(table, "raw units per unit", 1.0)
-        return Encoding(spec, scale=scale, add=float(add), missing=missing, key=key)
+        return Encoding(spec, scale=scale, add=float(add), missing=missing, key=key, layout=layout)
     if spec.unit == "metre":
         bits = table.choice("bits", (8, 16), 16)
         scale = _scale(table, "raw units per metre, such as 1000 for millimetres")

@@ -40,6 +40,7 @@ class DeclaredFrames:
         split: one of its splits.
         modalities: those whose files must be there, beside those of the label.
         choices: of the declaration's `choices`.
+        of_any: whether a split that is a folder has the frames of all asked modalities, and not of the first.
 
     Attributes:
         frames: in the order of the list, or of their names.
@@ -52,7 +53,14 @@ class DeclaredFrames:
     """
 
     def __init__(
-        self, root: Path, declared: Declaration, split: str, modalities: Sequence[str], choices: Mapping[str, str]
+        self,
+        root: Path,
+        declared: Declaration,
+        split: str,
+        modalities: Sequence[str],
+        choices: Mapping[str, str],
+        *,
+        of_any: bool = False,
     ) -> None:
         self.root, self.declared, self.maps = root, declared, declared.maps
         self.owner = declared.name if str(root) in declared.name else f"{root}: {declared.name}"
@@ -72,7 +80,7 @@ class DeclaredFrames:
         elif isinstance(entry, tuple):
             self.frames = self._listed([(stem, self.where) for stem in entry])
         elif in_folders:
-            self.frames = self._all(asked)
+            self.frames = self._all(asked, of_any)
         else:
             self.frames = self._listed(list_lines(root / inside(root, entry, self.where), "one stem each"))
 
@@ -94,11 +102,13 @@ class DeclaredFrames:
             yield from self._names(self._split)
         yield from ids_of(self.frames)
 
-    def _all(self, asked: Sequence[str]) -> StemFrames:
+    def _all(self, asked: Sequence[str], of_any: bool) -> StemFrames:
         """Every file of the first modality is a frame; where its suffix is free, of every asked map whose suffix is."""
         free = [name for name in asked if self.maps[name].suffix == ANY]
         if self.maps[self.first].suffix != ANY or not free:
             free = [self.first]
+        if of_any:
+            free = [name for name in asked if name != "label"]
         stems = sorted({stem for name in free for stem in self._stems(name)})
         if not stems:
             folder, item = self.root / self.folders[free[0]], self.maps[free[0]]

@@ -12,9 +12,11 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rgbx._text import nearest
+from rgbx._choices import MISSING
+from rgbx._text import nearest, one_of
 from rgbx.datasets.frame_files import Folders, FrameFiles, check_ids, first_of, left_over
-from rgbx.datasets.frames import Frame, ListedFrames
+from rgbx.datasets.frame_sets import by_set, sets_of_frames, told_by_set
+from rgbx.datasets.frames import Frame, ListedFrames, chosen, has_file, without_files
 from rgbx.datasets.sample import DenseDataset, Described, Sample
 from rgbx.maps import Encoding, LabelEncoding
 
@@ -44,6 +46,8 @@ class FileDataset(DenseDataset):
         around: folders with the files that may be frames; by default those that lie beside the frames' own.
         named: names of frames that other splits or lists have, with their folders or without; asked for where files
             may be theirs.
+        missing: what becomes of frames without a file of some modality: "error" refuses the dataset, "skip" leaves such
+            frames out, and "allow" keeps them, without that map. Files of labels and targets must be there.
         described: `modalities`, `classes`, `palette`, `transforms` and `targets`, see `DenseDataset`.
 
     Attributes:
@@ -53,7 +57,8 @@ class FileDataset(DenseDataset):
 
     Raises:
         ValueError: no frame, two of one id, something that is no file, or a modality that the layout does not have.
-        MissingFileError: a file of any frame is not there, so that it fails here and not in a worker.
+        MissingFileError: a file of any frame is not there, so that it fails here and not in a worker; of a dataset that
+            may lack some, that of a label or target, or a modality that no frame has.
     """
 
     def __init__(
@@ -64,9 +69,18 @@ class FileDataset(DenseDataset):
         *,
         around: Folders | None = None,
         named: Iterable[str] = (),
+        missing: str = "error",
         **described: Unpack[Described],
     ) -> None:
         modalities = described["modalities"]
+        if missing not in MISSING:
+            raise ValueError(
+                f"{type(self).__name__} has missing={missing!r}; expected one of {one_of(MISSING, missing)}"
+            )
+        if (
+            missing != "error"
+        ):  # else it is the class's: what was kept of datasets before there was a choice stays valid
+            self.missing = missing
         if isinstance(modalities, str):
             raise ValueError(f"modalities must be a sequence of names such as ({modalities!r},), found {modalities!r}")
         unknown = [name for name in modalities if name not in encodings]
@@ -98,6 +112,13 @@ class FileDataset(DenseDataset):
         """See `DenseDataset.name_of`."""
         return self.frames[index].sample_id
 
+    @property
+    def frame_sets(self) -> np.ndarray | None:
+        """See `DenseDataset.frame_sets`."""
+        if self.missing != "allow":
+            return None
+        return sets_of_frames([has_file(self.frames, name) for name in self.modalities])
+
     def files_of(self, frame: Frame) -> dict[str, Path]:
         """The files that a training opens: of the label, where the frame has one, and of the modalities."""
         names = (*(("label",) if self.label else ()), *self.modalities)
@@ -109,7 +130,7 @@ class FileDataset(DenseDataset):
         files = self.files_of(frame)
         try:
             missing = [name for name in self.modalities if name not in files]
-            if missing:
+            if missing and (self.missing != "allow" or len(missing) == len(self.modalities)):
                 raise ValueError(f"frame {frame.sample_id!r} has no file for {missing}")
             paths = {name: str(frame.files[name]) for name in files}
             return {"sample_id": frame.sample_id, "paths": paths, **self.read_frame(frame, list(files))}
@@ -138,8 +159,10 @@ class FileDataset(DenseDataset):
         names = (*(("label",) if self.label else ()), *self.modalities)
         check_ids(self.frames)
         files = FrameFiles(self.frames)
-        if missing := files.check(names):
-            error = MissingFileError(missing)
+        absent = files.missing(names)
+        fatal = absent if self.missing == "error" else self._without(files, absent)
+        if fatal:
+            error = MissingFileError(files.told(fatal))
             error.dataset = self
             raise error
         self.left_over = left_over(files, names, files.beside() if around is None else around, named)
@@ -149,3 +172,30 @@ class FileDataset(DenseDataset):
                 for name, files in self.left_over.items()
             )
             _LOG.warning("%s: files that no frame takes: %s", type(self).__name__, "; ".join(told))
+
+    def _without(self, files: FrameFiles, absent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Keeps the frames that `missing` says, those of which a file is absent without it.
+
+        Args:
+            files: of all frames.
+            absent: by map, the frames whose file is not there, int64 [n].
+
+        Returns:
+            Those of the absent files that must be there.
+        """
+        needed = ("label", *self.targets)
+        if fatal := {name: at for name, at in absent.items() if name in needed or len(at) == len(self.frames)}:
+            return fatal
+        frames = without_files(self.frames, absent)
+        has = np.stack([has_file(frames, name) for name in self.modalities if name not in self.targets])
+        kept = has.all(0) if self.missing == "skip" else has.any(0)
+        if not kept.any():
+            return dict(absent)
+        self.frames = frames if kept.all() else chosen(frames, np.flatnonzero(kept))
+        if left := int((~kept).sum()):
+            why = files.counts(absent) or "the others name no file of a modality"
+            _LOG.warning("%s: %d of %d frames are left out: %s", type(self).__name__, left, len(files.frames), why)
+        if (sets := self.frame_sets) is not None:
+            told = told_by_set(by_set(sets, self.modalities))
+            _LOG.warning("%s: frames differ in what they have: %s", type(self).__name__, told)
+        return {}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rgbx.datasets.sample import DenseDataset
+from rgbx.maps.spec import UNLESS_USUAL
 
 FileStamps = dict[str, tuple[int, int]]
 _BESIDE = ("transforms", "provenance", "left_over", "stamps")  # attributes that change no frame
@@ -57,7 +58,11 @@ def _describe(value: object) -> str:
     if isinstance(value, partial):
         return f"partial({_describe(value.func)}, {_describe(value.args)}, {_describe(value.keywords)})"
     if is_dataclass(value) and not isinstance(value, type):
-        return f"{_name(type(value))}({_describe({f.name: getattr(value, f.name) for f in fields(value)})})"
+        told = {f.name: getattr(value, f.name) for f in fields(value)}
+        quiet = [
+            f.name for f in fields(value) if f.metadata.items() >= UNLESS_USUAL.items() and told[f.name] == f.default
+        ]
+        return f"{_name(type(value))}({_describe({name: told[name] for name in told if name not in quiet})})"
     if isinstance(value, (type, Callable)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
         return _name(value)
     return f"{_name(type(value))}({_describe(value.__getstate__())})"

@@ -35,6 +35,8 @@ class FolderDataset(FileDataset):
         holdout: see `rgbx.datasets.listing.holdout_indices`, for a dataset without a validation split.
         declaration: another file, relative to root or absolute, or the declaration itself.
         transforms: see `DenseDataset`.
+        missing: what becomes of frames that lack a modality, see `FileDataset`; unless it is an error, frames of a
+            split that is a folder are those of which any modality has a file.
         choices: of the declaration's `choices`, such as `depth_kind`.
 
     Attributes:
@@ -59,6 +61,7 @@ class FolderDataset(FileDataset):
         holdout: Holdout = None,
         declaration: str | Path | Declaration | None = None,
         transforms: Transforms = (),
+        missing: str = "error",
         **choices: str,
     ) -> None:
         self.root, self.split = Path(root), self.default_split if split is None else split
@@ -66,7 +69,7 @@ class FolderDataset(FileDataset):
         if not isinstance(declared, Declaration):
             declared = read_declaration(self.root / declared)
         modalities = tuple(declared.modalities) if modalities is None else modalities
-        listed = DeclaredFrames(self.root, declared, self.split, modalities, choices)
+        listed = DeclaredFrames(self.root, declared, self.split, modalities, choices, of_any=missing != "error")
         self.stamps = {name: listed.stamps[name] for name in listed.stamps if name in declared.modalities}
         self.declared_in, self.streams = declared.name, listed.streams
         super().__init__(
@@ -75,6 +78,7 @@ class FolderDataset(FileDataset):
             declared.label.encoding if declared.label else None,
             around=listed.around(),
             named=listed.named(),
+            missing=missing,
             modalities=modalities,
             classes=declared.classes,
             palette=declared.palette,

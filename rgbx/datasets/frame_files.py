@@ -67,7 +67,17 @@ class FrameFiles:
         """Looks for the files of the named maps of all frames.
 
         Returns:
-            What is missing, with counts and the first names; "" where nothing is.
+            What is missing, see `told`.
+
+        Raises:
+            ValueError: a folder, a named pipe or a device where a file should be.
+        """
+        return self.told(self.missing(names))
+
+    def missing(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Looks for the files of the named maps of all frames: by map the frames without theirs, int64 [n].
+
+        Only maps of which any is missing are there. Frames that name no file of a map do not count.
 
         Raises:
             ValueError: a folder, a named pipe or a device where a file should be.
@@ -79,7 +89,7 @@ class FrameFiles:
             there = collected(_files_in(folder))
             taken = collected(self._bases(folder, there, missing))
             self._spare[folder] = packed(base for base in there if base not in taken)
-        return self._told({name: sorted(found) for name, found in missing.items() if found})
+        return {name: np.sort(np.array(found, np.int64)) for name, found in missing.items() if found}
 
     def _bases(self, folder: str, there: Collection[str], missing: Mapping[str, array[int]]) -> Iterator[str]:
         """Names of the frames' files in a folder; frames of asked maps without their file are added to `missing`."""
@@ -97,18 +107,29 @@ class FrameFiles:
         existing_file(path, f"{self.frames[index].origin_of(name)}: {name}".removeprefix(": "))
         return False
 
-    def _told(self, missing: Mapping[str, Sequence[int]]) -> str:
+    def told(
+        self,
+        missing: Mapping[str, np.ndarray],  # int64 [n] each
+    ) -> str:
+        """What `missing` found, with the first file, counts and the first names; "" where that is nothing."""
         if not missing:
             return ""
-        frames, ordered = self.frames, sorted(missing, key=lambda name: missing[name][0])
+        first = min(missing, key=lambda name: missing[name][0])
+        frame = self.frames[missing[first][0]]
+        path, counts = frame.files[first], self.counts(missing)
+        return f"{frame.origin_of(first)}: {path}: no such file; {counts}".removeprefix(": ")
+
+    def counts(
+        self,
+        missing: Mapping[str, np.ndarray],  # int64 [n] each
+    ) -> str:
+        """Of how many frames each map is missing, and the first of them."""
         counts = [
-            f"{name} of {len(missing[name])} of {len(frames)} frames is missing, such as "
-            f"{first_of([frames[at].sample_id for at in missing[name][:4]])}"
-            for name in ordered
+            f"{name} of {len(missing[name])} of {len(self.frames)} frames is missing, such as "
+            f"{first_of([self.frames[at].sample_id for at in missing[name][:4]])}"
+            for name in sorted(missing, key=lambda name: missing[name][0])
         ]
-        frame = frames[missing[ordered[0]][0]]
-        path = frame.files[ordered[0]]
-        return f"{frame.origin_of(ordered[0])}: {path}: no such file; {', '.join(counts)}".removeprefix(": ")
+        return ", ".join(counts)
 
     def beside(self) -> Folders:
         """The folders that `check` has looked into, with the files there that no frame has."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self, overload
 
 import numpy as np
@@ -68,6 +69,8 @@ class ListedFrames(Sequence[Frame], ABC):
         origins: where they were listed.
     """
 
+    _lacking: Mapping[str, np.ndarray] = MappingProxyType({})  # by map, bool [rows]: those without a file of it
+
     def __init__(self, names: Sequence[str], rows: Texts, origins: Origins) -> None:
         self.names, self._rows, self._origins = tuple(names), rows, origins
         self._chosen: np.ndarray | None = None  # int64 [N], positions of the rows
@@ -106,28 +109,48 @@ class ListedFrames(Sequence[Frame], ABC):
         part._chosen = positions if self._chosen is None else self._chosen[positions]
         return part
 
+    def lacking(self, absent: Mapping[str, np.ndarray]) -> Self:
+        """The same frames, of which some have no file of a map: by map their positions, int64 [n]."""
+        found, rows = copy.copy(self), len(self._rows)
+        found._lacking = {name: self._lacking.get(name, np.zeros(rows, bool)).copy() for name in absent}
+        for name, positions in absent.items():
+            found._lacking[name][positions if self._chosen is None else self._chosen[positions]] = True
+        found._lacking = {**self._lacking, **found._lacking}
+        return found
+
+    def has(self, name: str) -> np.ndarray:
+        """Which frames have a file of a map, bool [N]."""
+        if name not in self.names or name not in self._lacking:
+            return np.full(len(self), name in self.names)
+        return ~(self._lacking[name] if self._chosen is None else self._lacking[name][self._chosen])
+
     def ids(self) -> Iterator[str]:
         """The names of all frames."""
         return (self._id(row) for _, row in self._all())
 
     def paths(self, name: str) -> Iterator[str]:
-        """The paths of a map's files, of all frames."""
-        return (self._path(at, row, name) for at, row in self._all())
+        """The paths of a map's files, of all frames; "" for a frame without one."""
+        return (self._found(at, row, name) for at, row in self._all())
 
     def paths_at(self, positions: np.ndarray, name: str) -> Iterator[str]:
         """The paths of a map's files, of the frames at some positions, int64 [N]."""
-        return (self._path(at, row, name) for at, row in self._at(positions))
+        return (self._found(at, row, name) for at, row in self._at(positions))
 
     def _at(self, positions: np.ndarray) -> Iterator[tuple[int, str]]:
         """Rows with their positions, of the frames at some positions, int64 [N]."""
         places = positions if self._chosen is None else self._chosen[positions]
         return zip(places.data, self._rows.at(places.data), strict=True)
 
+    def _found(self, at: int, row: str, name: str) -> str:
+        """As `_path`; "" for a frame without a file of the map."""
+        return "" if name in self._lacking and self._lacking[name][at] else self._path(at, row, name)
+
     def _all(self) -> Iterator[tuple[int, str]]:
         return enumerate(self._rows) if self._chosen is None else self._at(np.arange(len(self)))
 
     def _frame(self, at: int, row: str) -> Frame:
-        files = {name: Path(self._path(at, row, name)) for name in self.names}
+        paths = {name: self._found(at, row, name) for name in self.names}
+        files = {name: Path(path) for name, path in paths.items() if path}
         return Frame(self._id(row), files, self._origins[at])
 
 
@@ -252,6 +275,32 @@ def paths_at(frames: Sequence[Frame], positions: np.ndarray, name: str) -> Itera
     if isinstance(frames, ListedFrames):
         return frames.paths_at(positions, name)
     return (str(frames[at].files[name]) for at in positions)
+
+
+def has_file(frames: Sequence[Frame], name: str) -> np.ndarray:
+    """Which frames have a file of a map, bool [N]."""
+    if isinstance(frames, ListedFrames):
+        return frames.has(name)
+    return np.fromiter((name in frame.files for frame in frames), bool, len(frames))
+
+
+def without_files(frames: Sequence[Frame], absent: Mapping[str, np.ndarray]) -> Sequence[Frame]:
+    """The same frames, of which some have no file of a map: by map their positions, int64 [n]."""
+    if isinstance(frames, ListedFrames):
+        return frames.lacking(absent)
+    left: dict[int, set[str]] = {}
+    for name, positions in absent.items():
+        for at in positions.tolist():
+            left.setdefault(at, set()).add(name)
+    return [
+        replace(frame, files={name: path for name, path in frame.files.items() if name not in left.get(at, ())})
+        for at, frame in enumerate(frames)
+    ]
+
+
+def chosen(frames: Sequence[Frame], positions: np.ndarray) -> Sequence[Frame]:
+    """Those at some positions, int64 [n], in their order."""
+    return frames.part(positions) if isinstance(frames, ListedFrames) else [frames[at] for at in positions.tolist()]
 
 
 def _with_end(folder: Path) -> str:

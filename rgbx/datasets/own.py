@@ -136,10 +136,10 @@ class _Sums:
         return True
 
     def _add(self, sample: Sample) -> None:
-        maps = self.dataset.maps
-        height, width = frame_size(sample, self.dataset.modalities[0])
+        there = self.dataset.maps_in(sample)
+        height, width = frame_size(sample, next(iter(there)))
         self.sizes[height, width] += 1
-        for name, spec in maps.items():
+        for name, spec in there.items():
             mask = sample.get(f"{name}_valid")
             if name not in self.names:
                 self.values[name].append(sample[name].reshape(-1)[::_EVERY])
@@ -160,9 +160,10 @@ class _Sums:
         found = {}
         for name, sums in self.sums.items():
             mean, std = _moments(sums.sum(axis=0))
-            if not (std > 1e-6 * np.abs(mean)).all():
+            if (flat := np.flatnonzero(std <= 1e-6 * np.abs(mean))).size:
+                which = f"{name}, channel {flat[0]} of {len(std)} from 0," if len(std) > 1 else name
                 raise ValueError(
-                    f"{name} has no two different values in {len(self.seen)} frames: no statistics can be computed"
+                    f"{which} has no two different values in {len(self.seen)} frames: no statistics can be computed"
                 )
             found[name] = {"mean": _rounded(mean), "std": _rounded(std)}
         return found

@@ -88,7 +88,8 @@ class DenseDataset(Dataset[Sample]):
         palette: one [r, g, b] (0..255) per class.
         transforms: each is called as `transform(sample, rng)`, a `Borrower` as `transform(sample, rng, another)`;
             a config may give dict(type=Class, **arguments) instead of an instance; such a transform is told the
-            dataset's maps, so that only instances need `maps=` for modalities of their own.
+            dataset's maps, so that only instances need `maps=` for modalities of their own. One whose attribute `needs`
+            names a modality that a frame lacks is passed over for that frame, where the dataset allows such frames.
         maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
         targets: those of the modalities, or of the maps that a transform adds (its `adds`), that a translation
             predicts; none for segmentation.
@@ -102,6 +103,7 @@ class DenseDataset(Dataset[Sample]):
     """
 
     provenance: str = ""
+    missing: str = "error"  # whether frames may lack modalities, see `FileDataset`
 
     def __init__(
         self,
@@ -134,11 +136,17 @@ class DenseDataset(Dataset[Sample]):
         for item in transforms:  # each is told the maps that those before it add
             built = build_from(_with_maps(item, {**self.added_maps, **self.maps})) if isinstance(item, dict) else item
             self.transforms += (built,)
-            if unread := [name for name in getattr(built, "borrows", ()) if name not in self.maps]:
+            borrowed: Sequence[str] = getattr(built, "borrows", ())
+            if unread := [name for name in borrowed if name not in self.maps]:
                 raise ValueError(
                     f"{type(built).__name__} takes {unread} of another frame as it is read, but the dataset reads "
                     f"{list(self.modalities)}; what a transform computes cannot be borrowed: name maps that are read, "
                     "or no kind of damage that borrows"
+                )
+            if self.missing == "allow" and borrowed:
+                raise ValueError(
+                    f"{type(built).__name__} takes {list(borrowed)} of another frame, which may lack them where "
+                    "missing='allow': leave out the kinds of damage that borrow, or use missing='skip'"
                 )
         offered = (*self.modalities, *self.added)
         if isinstance(targets, str) or not set(targets) < set(offered):
@@ -201,6 +209,17 @@ class DenseDataset(Dataset[Sample]):
         """The `sample_id` of a sample; override where it is known without reading it."""
         return str(self.read(index)["sample_id"])
 
+    @property
+    def frame_sets(self) -> np.ndarray | None:
+        """Which modalities each frame has, int64 [N]: bit i says it of the i-th. None where all frames have all."""
+        return None
+
+    def maps_in(self, sample: Sample) -> dict[str, MapSpec]:
+        """The maps that a sample is to hold: all, or where frames may lack some, those that it has."""
+        if self.missing != "allow":
+            return self.maps
+        return {name: spec for name, spec in self.maps.items() if name in sample} or self.maps
+
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """Train ids, uint8 [H, W], as the dataset's own files store them; 255 becomes what stands for void."""
         return label
@@ -222,7 +241,10 @@ class DenseDataset(Dataset[Sample]):
         sample = self._checked(index)
         rng = np.random.default_rng((seed, index))
         another = partial(self._another, index, rng) if len(self) > 1 else None
+        lacking = set(self.maps).difference(self.maps_in(sample))
         for transform in self.transforms:
+            if lacking and not lacking.isdisjoint(getattr(transform, "needs", ())):
+                continue
             if getattr(transform, "borrows", ()):
                 sample = cast(Borrower, transform)(sample, rng, another)
             else:
@@ -231,7 +253,7 @@ class DenseDataset(Dataset[Sample]):
 
     def _checked(self, index: int) -> Sample:
         sample = self.read(index)
-        validate_sample(sample, self.maps, self.num_classes)
+        validate_sample(sample, self.maps_in(sample), self.num_classes)
         return sample
 
     def _another(self, index: int, rng: np.random.Generator) -> Sample:

@@ -26,15 +26,23 @@ class EpochSampler(Sampler[SampleKey]):
 
     Args:
         dataset: anything with a length. Where it has an `epoch_order`, as shards do, that is the order of an epoch.
+            Where its frames differ in what they have (`DenseDataset.frame_sets`) and it is shuffled, an epoch is made
+            of blocks of frames that have the same, one for a batch of every process, in any order; the last block of
+            each kind is filled up with frames of that kind that have had their turn.
         shuffle: True for training, False for evaluation.
         seed: the run's seed, equal on all processes; None draws one and shares it.
         pad: repeat the first samples of the epoch's order so that all shards have equal length,
             as distributed training needs. None means `shuffle`: evaluation shards differ in
             length by at most one and no sample appears twice.
 
+    Attributes:
+        batch_size: of a process, which whoever makes the loader tells; blocks need it.
+
     Raises:
         ValueError: an empty dataset or a negative seed.
     """
+
+    batch_size = 1
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = 0, pad: bool | None = None) -> None:
         if len(dataset) == 0:
@@ -61,7 +69,7 @@ class EpochSampler(Sampler[SampleKey]):
 
     def order_digest(self) -> str:
         """Tells the epoch's order from another; "" where only the number of samples, seed and epoch decide on it."""
-        if not self.shuffle or not hasattr(self.dataset, "epoch_order"):
+        if not self.shuffle or (self._sets is None and not hasattr(self.dataset, "epoch_order")):
             return ""
         return hashlib.sha256(self._order(self._sequences()[0]).tobytes()).hexdigest()
 
@@ -70,17 +78,36 @@ class EpochSampler(Sampler[SampleKey]):
         return np.random.SeedSequence((self.seed, self.epoch)).spawn(2)
 
     def _order(self, sequence: np.random.SeedSequence) -> np.ndarray:
-        return shuffled(self.dataset, np.random.default_rng(sequence))
+        rng = np.random.default_rng(sequence)
+        order, sets = shuffled(self.dataset, rng), self._sets
+        return order if sets is None else in_blocks(order, sets, self._block, rng)
+
+    @property
+    def _sets(self) -> np.ndarray | None:
+        """What each frame has, int64 [N], where batches must be of frames that have the same."""
+        return getattr(self.dataset, "frame_sets", None) if self.shuffle else None
+
+    @property
+    def _block(self) -> int:
+        return self.batch_size * self.world_size
+
+    @property
+    def total(self) -> int:
+        """Samples of an epoch, of all processes together, before shards are padded."""
+        if (sets := self._sets) is None:
+            return len(self.dataset)
+        counts = np.unique(sets, return_counts=True)[1]
+        return int((-(-counts // self._block) * self._block).sum())
 
     def __len__(self) -> int:
-        count = len(self.dataset)
+        count = self.total
         spare = 0 if self.pad else self.rank
         return math.ceil((count - spare) / self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
         order_sequence, augmentation_sequence = self._sequences()
         seed = int(augmentation_sequence.generate_state(1, np.uint64)[0])
-        count = len(self.dataset)
+        count = self.total
         order = np.arange(count)
         if self.shuffle:
             order = self._order(order_sequence)
@@ -99,6 +126,25 @@ def shuffled(dataset: Sized, rng: np.random.Generator) -> np.ndarray:
     """An order of all samples, int64 [N]: the dataset's own `epoch_order(rng)` where it has one, else any."""
     own = getattr(dataset, "epoch_order", None)
     return rng.permutation(len(dataset)) if own is None else np.asarray(own(rng))
+
+
+def in_blocks(
+    order: np.ndarray,  # int64 [N], positions of samples
+    sets: np.ndarray,  # int64 [N], of each sample
+    size: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """An order in blocks of one set each, int64 [n], n ≥ N a multiple of their size.
+
+    Samples of a set keep their order; each is there once, and where a set's number is no multiple of the size, its
+    first ones fill up its last block. The blocks of all sets are shuffled.
+    """
+    blocks = []
+    for number in np.unique(sets):
+        own = order[sets[order] == number]
+        blocks.append(np.resize(own, (-(-len(own) // size), size)))
+    found = np.concatenate(blocks)
+    return found[rng.permutation(len(found))].reshape(-1)
 
 
 def _place() -> tuple[int, int]:

@@ -52,6 +52,12 @@ class EveryKth(Dataset[Sample]):
         kept = whole[(whole >= self.first) & (whole % self.every == self.first % self.every)]
         return (kept - self.first) // self.every
 
+    @property
+    def frame_sets(self) -> np.ndarray | None:
+        """See `DenseDataset.frame_sets`."""
+        whole = self.dataset.frame_sets
+        return None if whole is None else whole[self.first :: self.every]
+
     def encode_label(self, label: np.ndarray) -> np.ndarray:
         """See `DenseDataset.encode_label`; uint8 [H, W]."""
         return self.dataset.encode_label(label)

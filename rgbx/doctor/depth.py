@@ -36,6 +36,8 @@ class DepthUnits(Check):
 
     def see(self, frame: InspectedFrame) -> None:
         for name in self.metric_maps if frame.sample is not None else ():
+            if name not in frame.sample:  # type: ignore[operator]  # the frame lacks it
+                continue
             depth = frame.sample[name][::4, ::4]  # type: ignore[index]
             raw = frame.raw.get(name)
             collapsed = raw is not None and raw.dtype == np.uint16 and collapse(raw)[0] in ("255", "256", "257")
@@ -111,7 +113,7 @@ class DepthHoles(Check):
         for name in self.metric_maps:
             depth, raw = frame.raw.get(name), frame.raw.get(name)
             if frame.sample is not None:
-                depth = frame.sample[name]
+                depth = frame.sample.get(name)
             if depth is None or depth.ndim != 2 or not depth.size:
                 continue
             self.holes.setdefault(name, {})[frame.sample_id] = float((depth == 0).mean())

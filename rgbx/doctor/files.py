@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from rgbx._text import modality_title
 from rgbx.datasets.files import FileDataset
 from rgbx.doctor.check import Check
 from rgbx.doctor.finding import Finding, counted
@@ -16,6 +17,8 @@ from rgbx.doctor.integrity import file_fault
 from rgbx.maps.files import exif_turn, stored_kind
 from rgbx.maps.folders import MAP_SUFFIXES
 from rgbx.maps.header import TURNS
+
+MISSING = "missing"  # what `file_fault` says of a file that is not there
 
 
 class Files(Check):
@@ -27,12 +30,17 @@ class Files(Check):
         super().__init__(split)
         self.faults: dict[Path, tuple[str, str]] = {}
         self.count = 0
+        self.sets: Counter[tuple[str, ...]] = Counter()  # of modalities that a frame has files of
         if isinstance(split.dataset, FileDataset):
             for frame in split.dataset.frames:
-                for path in split.dataset.files_of(frame).values():
+                there = []
+                for name, path in split.dataset.files_of(frame).items():
                     self.count += 1
                     if path.suffix.lower() in MAP_SUFFIXES and (fault := file_fault(path)):
                         self.faults[path] = (fault, frame.sample_id)
+                    if self.faults.get(path, ("",))[0] != MISSING and name != "label":
+                        there.append(name)
+                self.sets[tuple(there)] += 1
 
     def see(self, frame: InspectedFrame) -> None:
         if self.split.listed is None:
@@ -46,16 +54,37 @@ class Files(Check):
             paths = [path for path, (fault, _) in self.faults.items() if fault.split(" ")[0] == kind]
             reason = self.faults[paths[0]][0]
             whole = "all" if self.split.listed is not None else "sampled"
+            differing = kind == MISSING and len(self.sets) > 1
+            advice = "; correct the list or the root" if kind == MISSING else ""
+            advice += (
+                '; or train on frames that differ in what they have, by the dataset\'s missing="allow"' * differing
+            )
             yield self.finding(
                 "error",
                 "certain",
                 f"{counted(number, self.count, f'{whole} files')} {'is' if number == 1 else 'are'} {reason}"
-                + (", for example" if number > 1 and reason != kind else ""),
-                "Copy or unpack these files again" + ("; correct the list or the root" if kind == "missing" else ""),
-                evidence={"files": number, "kind": kind},
+                + (", for example" if number > 1 and reason != kind else "")
+                + (f"; frames by what they have: {_told(self.sets)}" if differing else ""),
+                f"Copy or unpack these files again{advice}",
+                evidence={"files": number, "kind": kind, **({"sets": _counts(self.sets)} if differing else {})},
                 files=paths,
                 frames=[self.faults[path][1] for path in paths],
             )
+        if MISSING not in kinds and len(self.sets) > 1:
+            told = f"frames differ in what they have: {_told(self.sets)}"
+            yield self.finding("info", "certain", told, evidence={"sets": _counts(self.sets)})
+
+
+def _counts(sets: Mapping[tuple[str, ...], int]) -> dict[str, int]:
+    """By "rgb+depth", the most modalities first."""
+    ordered = sorted(sets.items(), key=lambda item: (-len(item[0]), item[0]))
+    return {"+".join(names): count for names, count in ordered}
+
+
+def _told(sets: Mapping[tuple[str, ...], int]) -> str:
+    """ "RGB + depth 90, RGB 10"."""
+    counts = _counts(sets).items()
+    return ", ".join(f"{' + '.join(map(modality_title, n.split('+'))) if n else 'none'} {k}" for n, k in counts)
 
 
 class Columns(Check):
@@ -180,7 +209,7 @@ class Blank(Check):
 
     def see(self, frame: InspectedFrame) -> None:
         for name in self.maps:
-            array = frame.sample[name] if frame.sample is not None else frame.raw.get(name)
+            array = frame.sample.get(name) if frame.sample is not None else frame.raw.get(name)
             if array is None or not array.size or (name in self.metric_maps and not array.any()):
                 continue
             if np.all(array == array.reshape(-1, *array.shape[2:])[0]):

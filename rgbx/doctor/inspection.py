@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,7 +97,7 @@ class Split:
             if self.listed is None:
                 frame.files = _image_files(frame.sample)
                 self._read.append(Frame(frame.sample_id, frame.files))
-            validate_sample(frame.sample, self.dataset.maps, self.dataset.num_classes)
+            validate_sample(frame.sample, self.dataset.maps_in(frame.sample), self.dataset.num_classes)
             frame.sample = nearest_frames(frame.sample, {})
         except Exception as error:  # a damaged dataset may raise anything
             frame.refusal = one_line(error)
@@ -123,11 +124,19 @@ class Split:
                     frame.raw[name] = _stored_label(path, self._key(name))
                 else:
                     if path not in decoded:
-                        decoded[path] = read_image(path, self._key(name))
+                        decoded[path] = self._stored_map(name, path)
                     frame.raw[name] = decoded[path]
             except Exception as error:
                 frame.damage[path] = one_line(error).removeprefix(f"{path}: ")
         frame.swapped = mixed_up(frame.raw, self.dataset.maps)
+
+    def _stored_map(self, name: str, path: Path) -> np.ndarray:
+        """[H, W] or [H, W, C] as a file holds it; of several channels as the dataset declares them, where it does."""
+        encoding = self.dataset.encodings[name] if isinstance(self.dataset, FileDataset) else None
+        if encoding is not None and encoding.spec.has_bands:
+            with suppress(ValueError):  # the dataset refuses it, and says why
+                return encoding.stored(path)
+        return read_image(path, self._key(name))
 
     def _key(self, name: str) -> str:
         """Which array of an archive a map is, as the dataset declares."""

@@ -35,7 +35,7 @@ class Registration(Check):
     def see(self, frame: InspectedFrame) -> None:
         every = -(-self.split.sampled // MOST_FRAMES)
         self.seen += 1
-        if frame.sample is None or "rgb" not in self.maps or (self.seen - 1) % every:
+        if frame.sample is None or "rgb" not in frame.sample or (self.seen - 1) % every:
             return
         rgb = frame.sample["rgb"]
         shrink = max(1, round(rgb.shape[1] / 640))

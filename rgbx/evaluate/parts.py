@@ -197,8 +197,12 @@ class Parts:
             known = {head: {kind.__name__: kind for kind in x.records} for head, x in self.counters.items()}
             records = {head: [from_data(x, kinds) for x in found["records"][head]] for head, kinds in known.items()}
             size = self._size(number, first)
-            if any(len(x) != size or not isinstance(x[0], tuple(known[head].values())) for head, x in records.items()):
-                raise ValueError(f"expected the records of {size} images for each of {', '.join(known)}")
+            for name, kept in records.items():
+                kinds = tuple(known[name].values())
+                if len(kept) != size or not all(isinstance(record, kinds) for record in kept):
+                    raise ValueError(f"expected the records of {size} images for each of {', '.join(known)}")
+                for record in kept:
+                    self.counters[name].check(record)
             return Counts(records, float(found["seconds"]), float(found["scoring"]))
 
 

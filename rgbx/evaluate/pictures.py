@@ -75,7 +75,7 @@ class PictureObserver:
                 image, valid = frame_at_label(name, {key: batch[key][position] for key in keys if key in batch})
                 shown = self.model.data_preprocessor.clipped(name, image)
                 spec = self.meta.get("maps", {}).get(name)
-                yield modality_title(name), colour_input(name, shown, valid, spec.unit if spec else "")
+                yield modality_title(name), colour_input(name, shown, valid, spec)
 
     def _keep(self, kept: dict[str, np.ndarray], sample_id: str, head: str, found: Prediction) -> None:
         """Adds truth, branches and ensemble of a sample to `kept`, uint8 RGB [H, W, 3] by title."""

@@ -26,6 +26,7 @@ from rgbx._text import branch_title, modality_title, percent, subset_titles, tex
 from rgbx._whole import writing
 from rgbx.datasets import FolderDataset
 from rgbx.evaluate.metric import HasId
+from rgbx.evaluate.missing import failures, over_failures
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash
 from rgbx.models.recipe import refusing
@@ -165,6 +166,29 @@ def robustness_text(head: HeadResult) -> str:
     header = ["damaged", "by", *map(str, severities), "mean", f"relative {'rise' if score.lower else 'drop'}"]
     clean, mean = shown(score, measured["clean"]), shown(score, measured["mean"])
     return f"{text_table(header, lines, texts=2)}\nclean {clean}, mean over corruptions {mean}"
+
+
+def benchmark_text(head: HeadResult, name: str) -> str:
+    """A benchmark for a terminal: its table, fractions in percent, the source, and where the measurement differs."""
+    table = head["benchmarks"][name]
+    score = next((score for score in score_table(head) if score.name == table["score"]), Score(table["score"]))
+    rows = [[row["name"], *(shown(score, x) for x in row["values"])] for row in (*table["rows"], *table["summary"])]
+    text = text_table([table["label"], *table["columns"]], rows)
+    told = "".join(f"\n- {sentence}" for sentence in table["deviations"])
+    return f"{text}\nSource: {table['source']}{told and '. Here:'}{told}"
+
+
+def missing_text(head: HeadResult) -> str:
+    """What the first score comes to where each sensor may fail, if all subsets were evaluated; empty if not."""
+    first, score = next(iter(head["subsets"])).split("+"), score_table(head)[0]
+    missing = failures(first)
+    subsets = ["+".join(name for name in first if name not in failed) for failed in missing]
+    if len(first) < 2 or not all(subset in head["subsets"] for subset in subsets):
+        return ""
+    values = [head["subsets"][subset][ENSEMBLE].get(score.name) for subset in subsets]
+    found = over_failures(values, [len(failed) for failed in missing], len(first))
+    listed = "; ".join(f"{name}: {shown(score, value)}" for name, value in found.items())
+    return f"{score.name} over all {len(subsets)} subsets, what is missing left out (EMM). {listed.capitalize()}"
 
 
 def build_result(

@@ -45,6 +45,30 @@ class Robustness(TypedDict):
     mean: float | None
 
 
+class BenchmarkRow(TypedDict):
+    """Scores of one kind of failure, one for each column."""
+
+    name: str
+    values: list[float | None]
+
+
+class BenchmarkTable(TypedDict):
+    """A named benchmark of failing sensors.
+
+    `label` says what the rows are called after, `deviations` in sentences where the measurement is not the published
+    one. `summary` has the rows that follow from the others.
+    """
+
+    source: str
+    deviations: list[str]
+    score: str
+    every: int
+    label: str
+    columns: list[str]
+    rows: list[BenchmarkRow]
+    summary: list[BenchmarkRow]
+
+
 class Picture(TypedDict):
     """A frame of a report; `files` lie below the result file, by title, those of the inputs under "input/NAME".
 
@@ -67,8 +91,10 @@ class HeadResult(TypedDict):
     scores: list[dict[str, Json]]
     subsets: dict[str, dict[str, Scores]]
     hallucinated: NotRequired[dict[str, list[str]]]
+    sets: NotRequired[dict[str, dict[str, Json]]]
     images: Sequence[Scores]
     robustness: Robustness | None
+    benchmarks: NotRequired[dict[str, BenchmarkTable]]
     pictures: list[Picture] | None
 
 
@@ -124,6 +150,13 @@ def check_result(result: Json, *, name: str = "result") -> None:
             _expect(ENSEMBLE in predictions, f"scores of {ENSEMBLE!r}", predictions, f"{place}.subsets.{subset}")
             for prediction, scores in predictions.items():
                 _check_scores(scores, entry, f"{place}.subsets.{subset}.{prediction}")
+        for key, table in (entry.get("benchmarks") or {}).items():
+            named = re.fullmatch(r"\w[\w-]*", key) is not None
+            _expect(named, "names of letters, digits, '-' and '_'", key, f"{place}.benchmarks")
+            for part in ("rows", "summary"):
+                for number, row in enumerate(table[part]):
+                    right, where = len(row["values"]) == len(table["columns"]), f"{place}.benchmarks.{key}.{part}"
+                    _expect(right, f"{len(table['columns'])} values", row["values"], f"{where}[{number}].values")
         of_image = dict.fromkeys([f"{score['name']}?" for score in entry["scores"]], NUMBER)
         _check(entry["images"], [of_image], f"{place}.images")
         for number, image in enumerate(entry["images"]):
@@ -317,6 +350,7 @@ _SHARED: dict[str, Form] = {
     "speed?": {"*": NUMBER},
 }
 _FORM: Form = {**_SHARED, "heads": dict}
+_ROW: dict[str, Form] = {"name": str, "values": [NUMBER]}
 _HEAD: Form = {
     "task": str,
     "about": {"weights?": dict, "kernel?": dict},
@@ -324,6 +358,7 @@ _HEAD: Form = {
     "scores": [_SCORE],
     "subsets": _PREDICTIONS,
     "hallucinated?": {"*": [str]},
+    "sets?": {"*": {"frames": int, "scores": dict}},
     "images": [{"sample_id": str, "values?": NUMBER}],
     "robustness?": {
         "every": int,
@@ -331,6 +366,18 @@ _HEAD: Form = {
         "clean?": NUMBER,
         "mean?": NUMBER,
         "corruptions": [{**_DAMAGE, "value?": NUMBER, "relative_change?": NUMBER}],
+    },
+    "benchmarks?": {
+        "*": {
+            "source": str,
+            "deviations": [str],
+            "score": str,
+            "every": int,
+            "label": str,
+            "columns": [str],
+            "rows": [_ROW],
+            "summary": [_ROW],
+        }
     },
     "pictures?": [{**_PICTURE, "value?": NUMBER}],
 }

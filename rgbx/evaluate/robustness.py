@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
@@ -17,6 +17,7 @@ from rgbx.evaluate.metric import Metrics
 from rgbx.evaluate.result import shown
 from rgbx.evaluate.result_form import Robustness
 from rgbx.evaluate.session import Session, loader_like
+from rgbx.maps import MapSpec
 from rgbx.tasks import ENSEMBLE, Score
 from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
 
@@ -36,13 +37,18 @@ class Damage(NamedTuple):
         return CORRUPTIONS[self.corruption].strengths[self.severity - 1]
 
 
+def suite(name: str) -> list[str]:
+    """The corruptions of a published list."""
+    return [key for key, corruption in CORRUPTIONS.items() if corruption.suite == name]
+
+
 def damages(modalities: Sequence[str]) -> list[Damage]:
     """Every corruption made for a modality, and those that suit any, modality by modality at severities 1 to 5."""
     return [
         Damage(modality, name, severity)
         for modality in modalities
         for name, corruption in CORRUPTIONS.items()
-        if corruption.modality in (modality, None)
+        if corruption.suite == "rgbx" and corruption.modality in (modality, None)
         for severity in SEVERITIES
     ]
 
@@ -60,15 +66,31 @@ def damaged_dataset(dataset: Dataset[Sample], damage: Damage) -> Dataset[Sample]
     Raises:
         ValueError: another kind of dataset.
     """
+    return with_transform(
+        dataset,
+        damage.modality,
+        lambda maps: Corrupt(damage.corruption, damage.severity, key=damage.modality, maps=maps),
+    )
+
+
+def with_transform(
+    dataset: Dataset[Sample], modality: str, make: Callable[[Mapping[str, MapSpec]], Transform]
+) -> Dataset[Sample]:
+    """A view of a dataset with a further transform of a map, as it is read or else just before packing.
+
+    Args:
+        dataset: see `damaged_dataset`.
+        modality: the map.
+        make: gives the transform from the specs of the dataset's maps.
+    """
     clone: Any = copy.copy(dataset)
     if isinstance(dataset, EveryKth):
-        clone.dataset = damaged_dataset(dataset.dataset, damage)
+        clone.dataset = with_transform(dataset.dataset, modality, make)
         return clone
     if not isinstance(dataset, DenseDataset):
         raise ValueError(f"only a DenseDataset can be damaged for --robustness, found {type(dataset).__name__}")
-    corrupt = Corrupt(damage.corruption, damage.severity, key=damage.modality, maps=dataset.maps)
     transforms = list(dataset.transforms)
-    transforms.insert(0 if damage.modality in dataset.modalities else _packing(transforms), corrupt)
+    transforms.insert(0 if modality in dataset.modalities else _packing(transforms), make(dataset.maps))
     clone.transforms = tuple(transforms)
     return clone
 

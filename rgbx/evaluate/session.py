@@ -5,21 +5,25 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rgbx._protocol import Protocol as Rules
+from rgbx._text import modality_title
 from rgbx._types import Batch
 from rgbx.datasets import EpochSampler, EveryKth
+from rgbx.datasets.collation import Runs
+from rgbx.datasets.frame_sets import by_set
 from rgbx.datasets.sample import Sample, SampleKey
 from rgbx.evaluate.metric import Evaluations, Metrics, file_sizes, frame_key, gather_images, metrics_of
 from rgbx.evaluate.parts import Counts, Parts
-from rgbx.evaluate.result import titled
+from rgbx.evaluate.result import shown, titled
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.predict import Predictor
-from rgbx.tasks import Counter
+from rgbx.models.predict import Predictor, Spoil
+from rgbx.tasks import ENSEMBLE, Counter, Evaluation
 
 Subset = tuple[str, ...]
 Outputs = Sequence[Mapping[str, Any]]  # what `Predictor` gives, one per sample
@@ -69,6 +73,9 @@ class Session:
         watch: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> None:
         self.model, self.loader, self.dtype, self.heads, self.watch = model, loader, dtype, heads, watch
+        if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size is not None:
+            plain: Any = getattr(loader.collate_fn, "collate", loader.collate_fn)
+            loader.collate_fn = Runs(plain)
         self.metrics = Metrics(table=False) if metrics is None else metrics
         predictor = Predictor(model, protocol, heads=heads)
         self.tasks, self.protocol = predictor.tasks, predictor.protocol
@@ -114,9 +121,11 @@ class Session:
             if missing and not missing <= set(self.dataset[0]):
                 raise ValueError(f"the test dataset does not have the modalities {sorted(missing)}")
 
-    def predictor(self, modalities: Sequence[str] | None = None) -> Predictor:
-        """What predicts from these modalities, by default all."""
-        return Predictor(self.model, self.protocol, dtype=self.dtype, modalities=modalities, heads=self.heads)
+    def predictor(self, modalities: Sequence[str] | None = None, spoil: Spoil | None = None) -> Predictor:
+        """What predicts from these modalities, by default all, which `spoil` may damage."""
+        return Predictor(
+            self.model, self.protocol, dtype=self.dtype, modalities=modalities, heads=self.heads, spoil=spoil
+        )
 
     def evaluate(self, modalities: Sequence[str] | None = None, observers: Sequence[Observer] = ()) -> Evaluations:
         """Evaluates one subset of the modalities, by default all, and keeps what was counted."""
@@ -132,6 +141,23 @@ class Session:
         found = {subset: list(self.model.hallucinated(subset.split("+"))) for subset in self.evaluations}
         return {subset: names for subset, names in found.items() if names}
 
+    @cached_property
+    def _sets(self) -> dict[str, str]:
+        """What each frame has, "rgb+depth", by its `sample_id`; nothing where all have all."""
+        whole = self.whole_dataset
+        if getattr(whole, "frame_sets", None) is None:
+            return {}
+        found = by_set(whole.frame_sets, whole.modalities)
+        return {whole.name_of(at): "+".join(names) for names, positions in found.items() for at in positions.tolist()}
+
+    def by_set(self, head: str) -> dict[str, Evaluation]:
+        """The first evaluation of a head, split by what the frames have, "rgb+depth"; nothing where all have all."""
+        images = next(iter(self.evaluations.values()))[head].images if self._sets else ()
+        parts: dict[str, list[Any]] = {name: [] for name in dict.fromkeys(self._sets.values())}
+        for image in images:
+            parts[self._sets[image.sample_id]].append(image)
+        return {name: self.counters[head].evaluation(part) for name, part in parts.items() if part}
+
     def reports(self) -> dict[str, str]:
         """Head to a table for the terminal of what was evaluated, see `titled`."""
         subsets = {
@@ -141,7 +167,24 @@ class Session:
             }
             for head in self.counters
         }
-        return {head: self.counters[head].report(titled(found, self.hallucinated)) for head, found in subsets.items()}
+        told = {head: self.counters[head].report(titled(found, self.hallucinated)) for head, found in subsets.items()}
+        return {head: "\n".join(filter(None, [text, self._told_by_set(head)])) for head, text in told.items()}
+
+    def _told_by_set(self, head: str) -> str:
+        """The first score of the frames of each set, a line each, and which subsets were not given all frames."""
+        lines = []
+        for name, found in self.by_set(head).items():
+            score = found.table[0]
+            value = shown(score, found.scores(ENSEMBLE)[score.name])
+            title = " + ".join(map(modality_title, name.split("+")))
+            count = len(found.images)
+            lines.append(f"{score.name} of the {count} frame{'s' * (count > 1)} with {title}: {value}")
+        total = len(self.dataset)
+        for subset, evaluations in self.evaluations.items() if self._sets else ():
+            if (count := len(evaluations[head].images)) < total:
+                names = " nor ".join(map(modality_title, subset.split("+")))
+                lines.append(f"{total - count} of {total} frames have no {names} and do not count there")
+        return "\n".join(lines)
 
     def count(
         self,
@@ -149,11 +192,12 @@ class Session:
         modalities: Subset,
         counters: Mapping[str, Counter],
         observers: Sequence[Observer] = (),
+        spoil: Spoil | None = None,
     ) -> tuple[Evaluations, dict[str, float]]:
         """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
         records: dict[str, list[Any]] = {head: [] for head in counters}
         start, scoring, count, dataset = _now(), 0.0, 0, loader.dataset
-        for found, spent in self.counted(loader, modalities, counters, observers):
+        for found, spent in self.counted(loader, modalities, counters, observers, spoil):
             for head, own in found.items():
                 records[head].extend(own)
             scoring += spent
@@ -174,14 +218,15 @@ class Session:
         modalities: Subset,
         counters: Mapping[str, Counter],
         observers: Sequence[Observer] = (),
+        spoil: Spoil | None = None,
     ) -> Iterator[tuple[dict[str, list[Any]], float]]:
         """What is counted of each batch of a loader, head by head, and the seconds of the counting."""
-        predictor = self.predictor(modalities)
+        predictor = self.predictor(modalities, spoil)
         keep = counters is self.counters and bool(self.metrics.options.get("calibration"))
         self.model.eval()
         for observer in observers:
             observer.start(len(loader.sampler), modalities)  # type: ignore[arg-type]  # of several processes, its share
-        for batch in self.watch(loader):
+        for batch in self._batches(loader, modalities):
             outputs = predictor(batch, keep_probability=keep)
             before = _now()
             found: dict[str, list[Any]] = {head: [] for head in counters}
@@ -193,12 +238,22 @@ class Session:
             for observer in observers:
                 observer.see(batch, outputs)
 
+    def _batches(self, loader: DataLoader[Batch], modalities: Subset) -> Iterator[Batch]:
+        """The batches of a loader; of frames that differ in what they have, those with some of the modalities."""
+        for given in self.watch(loader):
+            for batch in given if isinstance(given, list) else [given]:
+                if not isinstance(given, list) or any(name in batch for name in modalities):
+                    yield batch
+
     def count_share(self, parts: Parts, subsets: Sequence[Subset]) -> None:
         """Counts the images of one of several jobs that this one has not yet counted.
 
         Raises:
-            ValueError: a loader with a sampler of its own, of which no share can be taken.
+            ValueError: a loader with a sampler of its own, of which no share can be taken, or frames that differ in
+                what they have.
         """
+        if self._sets:
+            raise ValueError("--shard needs frames that all have the same; these differ in what they have")
         if not isinstance(self.loader.sampler, EpochSampler) or self.loader.batch_size is None:
             raise ValueError(
                 f"--shard needs test_dataloader.sampler=dict(type=EpochSampler, shuffle=False) and a batch_size, found "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -10,17 +11,36 @@ from torch import Tensor, nn
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.heads.code_encoder import CodeEncoder
+from rgbx.heads.ham import HamDecoder
 from rgbx.heads.image_decoder import ImageDecoder
 from rgbx.heads.light_decoder import LightDecoder
 from rgbx.heads.refinenet import RefineNetDecoder
 from rgbx.layers import StackLayout
 
-DECODERS: dict[str, type[nn.Module]] = {
+DECODERS: dict[str, type[nn.Module] | str] = {
     "light": LightDecoder,
     "refinenet": RefineNetDecoder,
+    "segformer": "rgbx.heads.library_decoders:SegFormerDecoder",
+    "upernet": "rgbx.heads.library_decoders:UPerNetDecoder",
+    "deeplabv3plus": "rgbx.heads.library_decoders:DeepLabV3PlusDecoder",
+    "fpn": "rgbx.heads.library_decoders:FPNDecoder",
+    "ham": HamDecoder,
     "image": ImageDecoder,
     "codes": CodeEncoder,
 }
+"""Classes, or where those lie that are imported when one is built."""
+
+
+def find_decoder(name: str) -> type[nn.Module]:
+    """A decoder's class by its name.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in DECODERS:
+        raise ValueError(f"decoder is {name!r}; expected one of {one_of(DECODERS, name)}")
+    found = DECODERS[name]
+    return pkgutil.resolve_name(found) if isinstance(found, str) else found
 
 
 class ChannelSlice(nn.Module):
@@ -63,9 +83,7 @@ def build_decoder(
     """
     options = {"name": decoder} if isinstance(decoder, str) else dict(decoder or {})
     name = options.pop("name", "light")
-    if name not in DECODERS:
-        raise ValueError(f"decoder is {name!r}; expected one of {one_of(DECODERS, name)}")
-    kind = DECODERS[name]
+    kind = find_decoder(name)
     own = {"norm": norm, "stride": strides[0]}
     parameters = inspect.signature(kind).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "stride"]
@@ -78,4 +96,4 @@ def output_stride(decoder: nn.Module, strides: Sequence[int]) -> int:
     """Pixels of the image to a side of a location of a decoder's output, of a backbone whose stages have strides."""
     if isinstance(decoder, ImageDecoder):
         return 1
-    return strides[decoder.stages[0] - 1 if isinstance(decoder, CodeEncoder) else 0]
+    return strides[decoder.stages[0] - 1 if isinstance(decoder, (CodeEncoder, HamDecoder)) else 0]

@@ -13,17 +13,24 @@ from rgbx.layers import StackLayout, modality_norm
 GROUPS = 8
 
 
-class ConvGroupNormReLU(nn.Sequential):
-    """Convolution without bias, group norm for several modalities, ReLU.
+def group_norm(channels: int, layout: StackLayout, norm: str, groups: int = GROUPS) -> nn.Module:
+    """A group norm for several modalities, of as many groups as divide its channels.
 
     Groups keep no running statistics that ``"affine"`` could share, so that it means ``"private"`` here.
     """
+    plain = nn.GroupNorm(math.gcd(groups, channels), channels)
+    return modality_norm(plain, layout, "private" if norm == "affine" else norm)
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, layout: StackLayout, norm: str) -> None:
+
+class ConvGroupNormReLU(nn.Sequential):
+    """Convolution without bias, group norm for several modalities, see `group_norm`, ReLU."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, layout: StackLayout, norm: str, groups: int = GROUPS
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-        groups = nn.GroupNorm(math.gcd(GROUPS, channels_out), channels_out)
-        self.norm = modality_norm(groups, layout, "private" if norm == "affine" else norm)
+        self.norm = group_norm(channels_out, layout, norm, groups)
         self.act = nn.ReLU(inplace=True)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rgbx._types import Meta
-from rgbx.maps.spec import IGNORE_INDEX
+from rgbx.maps.spec import IGNORE_INDEX, MapSpec
 
 HOLE = (0, 0, 0)
 IGNORED = (96, 96, 96)  # grey, as palettes often hold black
@@ -95,22 +95,43 @@ def colour_input(
     name: str,
     image: np.ndarray,  # [C, H, W]
     valid: np.ndarray | None = None,  # bool [1, H, W]
-    unit: str = "",
+    spec: MapSpec | None = None,
 ) -> np.ndarray:
     """A packed map as uint8 RGB [H, W, 3]: rgb as it is, unit vectors as colours, one channel through its scale.
+
+    Of several channels that are measurements, three become red, green and blue: those of the spec's `shown`, or the
+    first, each from its 2nd to its 98th percentile; of two channels the first is red and blue, the second green.
 
     Args:
         name: of the map.
         image: the map.
         valid: where it was measured.
-        unit: see `rgbx.maps.MapSpec`; "" where nobody says it.
+        spec: what the map is; None where nobody says it.
     """
-    if image.shape[0] == 1:
+    unit, channels = "" if spec is None else spec.unit, len(image)
+    if channels == 2 or (channels > 1 and spec is not None and spec.has_bands):
+        first = (0, 1, 2) if channels > 2 else (0, 1, 0)
+        shown = spec.shown if spec is not None and spec.channels == channels and spec.shown else first
+        return _bands(image[list(shown)].transpose(1, 2, 0), None if valid is None else valid[0])
+    if channels == 1:
         if valid is None and (unit == "metre" or name == "depth"):
             valid = image > 0
         mask = None if valid is None else valid[0]
         return colour_map(image[0].astype(float), mask, scale_of(name, unit))
-    planes = image.transpose(1, 2, 0)
+    planes = image[:3].transpose(1, 2, 0)
     if planes.dtype != np.uint8:  # unit vectors, -1..1
         planes = np.clip(127.5 + 127.5 * planes, 0, 255).astype(np.uint8)
     return planes
+
+
+def _bands(
+    planes: np.ndarray,  # [H, W, 3], any unit
+    valid: np.ndarray | None,  # bool [H, W]
+) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of channels that each have a range of their own; black where nothing was measured."""
+    known = np.isfinite(planes).all(axis=2)
+    known = known if valid is None else known & valid
+    measured = planes[known].astype(np.float64)
+    low, high = np.percentile(measured, (2, 98), axis=0) if measured.size else np.zeros((2, 3))
+    share = (np.where(known[..., None], planes, 0) - low) / np.maximum(high - low, 1e-12)
+    return np.where(known[..., None], (255 * np.clip(share, 0, 1)).round(), HOLE).astype(np.uint8)

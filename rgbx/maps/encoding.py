@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ import numpy as np
 
 from rgbx._files import File
 from rgbx._types import Options
+from rgbx.maps.arrays import LAYOUTS
 from rgbx.maps.files import (
+    bands_of,
     counted,
     encode_png,
     one_channel,
+    read_bands,
     read_grey,
     read_image,
     read_rgb,
@@ -44,7 +47,7 @@ from rgbx.maps.files import (
     stored_kind,
 )
 from rgbx.maps.normals import unit_length
-from rgbx.maps.spec import STANDARD_MAPS, UNITS, MapSpec
+from rgbx.maps.spec import BANDS, MOST_CHANNELS, STANDARD_MAPS, UNITS, UNLESS_USUAL, MapSpec
 
 _COLOURS = ("rgb8", "encoded")
 _LONGEST = 1.001  # a component of a unit vector, rounded
@@ -91,6 +94,8 @@ class Encoding:
         clips: of relative, whether larger values than `scale` count as 1; without it they are refused.
         missing: stored numbers that stand for "not measured", beside NaN and the infinities.
         key: the array of an `.npz` with several.
+        layout: of maps of several channels, where the arrays of `.npy` and `.npz` have these, "HWC" or "CHW"; "" for
+            "HWC", unless an array fits both.
 
     Raises:
         ValueError: an unknown unit, bits other than 8 and 16, a scale or log that is not a positive number, or an
@@ -108,6 +113,7 @@ class Encoding:
     clips: bool = False
     missing: tuple[float, ...] = ()
     key: str = ""
+    layout: str = field(default="", metadata=UNLESS_USUAL)
 
     def __post_init__(self) -> None:
         name, unit = self.spec.name, self.spec.unit
@@ -131,6 +137,9 @@ class Encoding:
         if self.missing and (unit in _COLOURS or not all(map(math.isfinite, self.missing))):
             takes = "none" if unit in _COLOURS else "finite numbers"
             raise ValueError(f"{name}: missing is {self.missing}; unit {unit!r} takes {takes}")
+        if self.layout and (self.layout not in LAYOUTS or not self.spec.has_bands):
+            takes = f"one of {LAYOUTS}" if self.spec.has_bands else "none, which is for several channels"
+            raise ValueError(f"{name}: layout is {self.layout!r}; a map of {self.spec.channels} ({unit}) takes {takes}")
 
     @property
     def unit(self) -> str:
@@ -196,7 +205,7 @@ class Encoding:
 
     def nearest(
         self,
-        values: np.ndarray,  # [H, W] or [H, W, 3], in the map's unit
+        values: np.ndarray,  # [H, W] or [H, W, C], in the map's unit
     ) -> np.ndarray:
         """A network's answer as `write` takes it: normals of length 1, which networks do not learn.
 
@@ -208,7 +217,8 @@ class Encoding:
 
     def describe(self) -> str:
         """What a file's values mean, in one line."""
-        name, add = self.spec.name, self.lowest
+        several = f" of {self.spec.channels} channels" if self.spec.has_bands else ""
+        name, add = self.spec.name + several, self.lowest
         if self.unit in _COLOURS:
             return f"{name}: {self.unit}"
         if self.log is not None:
@@ -260,7 +270,9 @@ class Encoding:
         """What `read_masked` gives, of an array that holds what a file would; `where` stands in messages, as a path."""
         if self.unit in _COLOURS:
             raw = rgb_of(raw, where, self.spec.name)
-        elif self.unit in ("sensor", "relative"):
+        elif self.spec.has_bands:
+            raw = bands_of(raw, self.spec.channels, where, self.spec.name)
+        elif self.unit in BANDS:
             raw = one_channel(raw, f"{self.spec.name} {where}")
         return self._masked(self._checked(raw, where), where)
 
@@ -275,7 +287,7 @@ class Encoding:
             raise ValueError(
                 f"{path}: {self.spec.name} has {self.spec.channels} channels, found an array {array.shape}"
             )
-        if hole is None or self.unit not in ("sensor", "relative") or self.spec.zero_is_hole:
+        if hole is None or self.unit not in BANDS or self.spec.zero_is_hole:
             return array, None
         return array, (~hole).astype(np.uint8)
 
@@ -285,9 +297,16 @@ class Encoding:
         Raises:
             FileNotFoundError, ValueError: see `read`.
         """
+        channels, usual = self.spec.channels, UNITS[self.unit][0]
+        if channels > MOST_CHANNELS or (channels != usual and self.unit not in BANDS):
+            has = f"1 to {MOST_CHANNELS}" if self.unit in BANDS else str(usual)
+            raise ValueError(f"{self.spec.name} {path}: channels is {channels}; files of unit {self.unit!r} hold {has}")
         if self.unit in _COLOURS:
             return read_rgb(path, self.key, self.spec.name)
-        if self.unit in ("sensor", "relative"):
+        if self.spec.has_bands:
+            raw = read_bands(path, self.spec.channels, self.key, self.layout, self.spec.name)
+            return self._checked(raw, path)
+        if self.unit in BANDS:
             return self._checked(read_grey(path, self.key), path)
         return self._checked(read_image(path, self.key), path)
 
@@ -329,7 +348,10 @@ class Encoding:
         return values
 
     def _holes_of(self, raw: np.ndarray) -> np.ndarray | None:
-        """bool [H, W] of stored numbers [H, W] or [H, W, C] that stand for no measurement; None where none can."""
+        """bool [H, W] of stored numbers [H, W] or [H, W, C] that stand for no measurement; None where none can.
+
+        Of several channels it is enough that one of them was not measured.
+        """
         if raw.dtype.kind != "f" and not self.missing:
             return None
         hole: np.ndarray = np.isin(raw, np.array(self.missing))
@@ -347,7 +369,7 @@ class Encoding:
         return dtype.kind in "uf" if self.unit == "unit_vector" else True
 
     def _decode_numbers(self, raw: np.ndarray, path: File) -> np.ndarray:
-        """[H, W] of metres, a sensor or a share; by float64 where float32 would round the stored number."""
+        """Metres [H, W], a sensor or a share [H, W] or [H, W, C]; by float64 where float32 would round the stored."""
         exact = raw.dtype.itemsize <= 2 or raw.dtype == np.float32
         kind: type[np.floating] = np.float32 if exact else np.float64
         numbers: np.ndarray = raw.astype(kind)

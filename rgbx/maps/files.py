@@ -14,6 +14,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from PIL import Image
 
 from rgbx._files import MOST_BYTES, MOST_PIXELS, File, FileInMemory, open_own, read_file
 from rgbx._whole import naming, writing
-from rgbx.maps.arrays import DECODER_ERRORS, array_of, row_blocks
+from rgbx.maps.arrays import DECODER_ERRORS, array_of, other_layout, row_blocks
 from rgbx.maps.header import JPEG, PNG, TURNS, Header, header_of, turn_of, upright
 from rgbx.maps.spec import IGNORE_INDEX
 
@@ -90,6 +91,60 @@ def rgb_of(image: np.ndarray, path: File = "", name: str = "rgb") -> np.ndarray:
     if image.shape[2] not in (3, 4):
         raise ValueError(f"{name} {path}: expected [H, W, 3], found an array {image.shape}{_layout_hint(image)}")
     return np.ascontiguousarray(image[:, :, :3])
+
+
+def read_bands(path: File, channels: int, key: str = "", layout: str = "", name: str = "a map") -> np.ndarray:
+    """Reads a map of several channels that are measurements: an array, an image, or a TIFF of bands or pages.
+
+    A PNG of two channels is grey with alpha, one of four colours with alpha, and these count as any other. A TIFF has
+    its bands as samples of a pixel, which the package tifffile reads, or each as a page.
+
+    Args:
+        path: an image, `.npy` or `.npz`.
+        channels: that it must have, 2 or more.
+        key: see `read_image`.
+        layout: of an array, "HWC" or "CHW"; "" for "HWC" unless the array fits both.
+        name: of the map, for messages.
+
+    Returns:
+        [H, W, channels] in the file's own dtype.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`, or other channels; names the map and the path.
+        ImportError: tifffile is needed, and is not installed.
+    """
+    data = _load(path)
+    found = array_of(data, path, key, layout or "HWC")
+    if found is None:
+        return bands_of(_decode_bands(data, path, channels), channels, path, name)
+    if not layout and found.shape == (channels, found.shape[1], channels):
+        raise ValueError(
+            f'{name} {path}: an array {found.shape} has its {channels} channels first or last; state layout = "HWC" or '
+            'layout = "CHW"'
+        )
+    return bands_of(found, channels, path, name, layout or "HWC")
+
+
+def bands_of(
+    image: np.ndarray,  # [H, W] or [H, W, C]
+    channels: int,
+    path: File = "",
+    name: str = "a map",
+    layout: str = "",
+) -> np.ndarray:
+    """[H, W, channels], as it is.
+
+    Raises:
+        ValueError: other channels; names the map and the path, and where the file's layout is given, what it may be.
+    """
+    if image.ndim == 3 and image.shape[2] == channels:
+        return image
+    as_stored = image.shape if layout != "CHW" or image.ndim == 2 else (image.shape[2], *image.shape[:2])
+    hint = other_layout(as_stored, layout, channels) if layout and channels in as_stored else ""
+    held = 1 if image.ndim == 2 else image.shape[2]
+    raise ValueError(
+        f"{name} {path}: expected {channels} channels, found {held} in an array {as_stored} of {image.dtype}{hint}"
+    )
 
 
 def read_grey(path: File, key: str = "") -> np.ndarray:
@@ -320,8 +375,8 @@ def _load(path: File) -> bytes:
     return data
 
 
-def _header(data: bytes, path: File) -> Header:
-    """What an image will be, if it may be decoded."""
+def _header(data: bytes, path: File, *, pages: bool = False) -> Header:
+    """What an image will be, or with `pages` each of a TIFF's, if it may be decoded."""
     header = header_of(data)
     if header is None or header.height < 1 or header.width < 1:
         raise ValueError(f"{path}: the file is damaged or no image ({len(data)} bytes); expected {_READ}")
@@ -335,6 +390,10 @@ def _header(data: bytes, path: File) -> Header:
         raise ValueError(
             f"{path}: the file is truncated: {len(data)} bytes cannot hold {header.width} × {header.height} pixels"
         )
+    if pages and header.kind == "TIFF":
+        if not header.pages:
+            raise ValueError(f"{path}: TIFF of images that differ in size, type or channels; expected pages alike")
+        return header
     if header.several:
         raise ValueError(f"{path}: {header.kind} of several images; expected one: save each frame as a file of its own")
     return header
@@ -370,6 +429,55 @@ def _decode(data: bytes, path: File, flags: int = cv2.IMREAD_UNCHANGED) -> np.nd
         code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
         image = image[..., ::-1].copy() if image.dtype not in _CONVERTED else cv2.cvtColor(image, code)
     return image
+
+
+def _decode_bands(data: bytes, path: File, channels: int) -> np.ndarray:
+    """[H, W] or [H, W, C] of an image: what a pixel has in the file, or what the pages of a TIFF have."""
+    header = _header(data, path, pages=True)
+    if header.several:
+        if header.pages != channels or header.samples != 1:
+            raise ValueError(
+                f"{path}: expected {channels} channels, found a TIFF of {header.pages} pages of {header.samples} each"
+            )
+        return _decode_pages(data, path, header)
+    if header.kind == "TIFF" and header.samples > 1:
+        return _decode_samples(data, path, header)
+    image = _decode(data, path)
+    return image[..., [0, 3]] if header.samples == 2 and image.shape[2:] == (4,) else image  # grey with alpha
+
+
+def _decode_pages(data: bytes, path: File, header: Header) -> np.ndarray:
+    """[H, W, C] of a TIFF of C pages of one channel."""
+    try:
+        _, pages = cv2.imdecodemulti(np.frombuffer(upright(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, MemoryError):
+        pages = ()
+    size = (header.height, header.width)
+    if len(pages) != header.pages or any((page.shape, page.dtype) != (size, pages[0].dtype) for page in pages):
+        found = ", ".join(str(page.shape) for page in pages[:3]) or "none"
+        raise ValueError(f"{path}: the file is damaged: it says {header.pages} pages {size}, decoded were {found}")
+    return np.stack(pages, axis=2)
+
+
+def _decode_samples(data: bytes, path: File, header: Header) -> np.ndarray:
+    """[H, W, C] of a TIFF of several channels: OpenCV has at most four, and of those the first alone unless colours."""
+    try:
+        tifffile = import_module("tifffile")
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: a TIFF of {header.samples} channels needs tifffile: pip install "rgbx[tiff]", or save each '
+            "channel as a page, or all as .npy"
+        ) from error
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages[0]
+            found: np.ndarray = page.asarray()
+    except DECODER_ERRORS as error:
+        raise ValueError(f"{path}: the file is damaged, or of a compression that tifffile lacks ({error})") from error
+    found = found.transpose(1, 2, 0) if found.ndim == 3 and page.planarconfig == 2 else found
+    if found.shape != (header.height, header.width, header.samples):
+        raise ValueError(f"{path}: decoded as {found.shape}, but the file says {header.height} × {header.width} pixels")
+    return np.ascontiguousarray(found)
 
 
 def _decode_ids(data: bytes, path: File) -> np.ndarray:

@@ -22,8 +22,9 @@ _WANTED = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _ORIENTATIO
 _WANTED |= {_TILE_WIDTH, _TILE_HEIGHT, _STRIPS, _TILES}
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _NO_PAGE = 0b101  # a smaller copy of another image, or its mask
+_ALIKE = (_WIDTH, _HEIGHT, _BITS, _SAMPLES, _MEANING, _TILE_WIDTH, _TILE_HEIGHT)
 _LOSSY = (6, 7, 34712)  # JPEG, in two ways, and JPEG 2000
-_MOST_TAGS, _MOST_PAGES = 4096, 64
+_MOST_TAGS, _MOST_PAGES = 4096, 65  # one more than any map has channels
 _PNG_SAMPLES, _DENSEST = {2: 3, 4: 2, 6: 4}, 1032  # by colour type; how many times deflate packs at most
 _USUAL_SCANS = 16  # of a progressive JPEG; each further one costs as much as decoding anew
 # Huffman codes have a bit or more: at least one for each 8 × 8 block of a JPEG, so that 512 pixels take a byte
@@ -51,6 +52,9 @@ class Header:
         channels: the most that decoding makes.
         bits: of a stored channel.
         several: whether it holds several images: pages, or an animation.
+        pages: how many a TIFF has that are no smaller copies or masks; 0 where not all its images are alike, in size,
+            type and channels.
+        samples: what a pixel of a PNG or TIFF has; 0 where the format is another.
         lossy: whether its compression changes values.
         indexed: whether its pixels are indices of a palette.
         inverted: whether 0 stands for white.
@@ -64,6 +68,8 @@ class Header:
     channels: int = 4
     bits: int = 8
     several: bool = False
+    pages: int = 1
+    samples: int = 0
     lossy: bool = False
     indexed: bool = False
     inverted: bool = False
@@ -72,13 +78,13 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """How many decoding handles."""
+        """How many decoding handles of an image."""
         return max(self.height * self.width, self.work)
 
     @property
     def nbytes(self) -> int:
-        """What they take in memory."""
-        return self.pixels * self.channels * max(self.bits, 8) // 8
+        """What all take in memory."""
+        return self.pixels * self.channels * max(self.bits, 8) // 8 * max(self.pages, 1)
 
 
 def header_of(data: bytes) -> Header | None:
@@ -88,7 +94,7 @@ def header_of(data: bytes) -> Header | None:
             return _png(data)
         if data.startswith(JPEG):
             return _jpeg(data)
-        if data[:4] in _TIFFS:
+        if _is_tiff(data):
             return _tiff(data)
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _webp(data)
@@ -115,18 +121,22 @@ def turn_of(data: bytes) -> int:
 
 def upright(data: bytes) -> bytes:
     """A whole file in which a TIFF's orientation is 1: decoders turn a TIFF by it whatever they are told."""
-    if data[:4] not in _TIFFS or turn_of(data) == 1:
+    turns = [entry for page in _entries(data) for entry in page if entry[0] == _ORIENTATION] if _is_tiff(data) else []
+    if not turns:
         return data
     changed = bytearray(data)
-    for tag, _, form, place in next(_entries(data)):
-        if tag == _ORIENTATION:
-            struct.pack_into(form, changed, place, 1)
+    for _, _, form, place in turns:
+        struct.pack_into(form, changed, place, 1)
     return bytes(changed)
+
+
+def _is_tiff(data: bytes) -> bool:
+    return data[:4] in _TIFFS
 
 
 def _exif_blocks(data: bytes) -> Iterator[bytes]:
     """The parts of a file that may be EXIF, which is a TIFF without pixels."""
-    if data[:4] in _TIFFS:
+    if _is_tiff(data):
         yield data
     elif data.startswith(JPEG):
         yield from (body[6:] for marker, body in _segments(data) if marker == 0xE1 and body.startswith(b"Exif\0\0"))
@@ -182,8 +192,10 @@ def _png(data: bytes) -> Header | None:
         if kind == b"IEND":
             break
     channels = 1 if colours == 0 and b"tRNS" not in kinds else 4
-    least = height * (width * _PNG_SAMPLES.get(colours, 1) * bits // 8) // _DENSEST
-    return Header("PNG", height, width, channels, bits, b"acTL" in kinds, indexed=colours == 3, least=least)
+    samples = _PNG_SAMPLES.get(colours, 1)
+    least = height * (width * samples * bits // 8) // _DENSEST
+    animated = b"acTL" in kinds
+    return Header("PNG", height, width, channels, bits, animated, samples=samples, indexed=colours == 3, least=least)
 
 
 def _jpeg(data: bytes) -> Header | None:
@@ -198,12 +210,12 @@ def _jpeg(data: bytes) -> Header | None:
 
 
 def _tiff(data: bytes) -> Header | None:
-    directories = _directories(data)
-    tags = next(directories, {})
+    tags, *others = [*_directories(data)] or [{}]
     if _WIDTH not in tags or _HEIGHT not in tags:
         return None
-    more = any(not further.get(_SUBFILE, 0) & _NO_PAGE for further in directories)
-    if tags.get(_STRIPS, tags.get(_TILES, 0)) < _parts(tags):
+    more = [further for further in others if not further.get(_SUBFILE, 0) & _NO_PAGE]
+    alike = all(further.get(tag) == tags.get(tag) for further in others for tag in _ALIKE)
+    if any(page.get(_STRIPS, page.get(_TILES, 0)) < _parts(page) for page in (tags, *more)):
         return None  # decoders leave the rows that have no data as they are in memory
     meaning = tags.get(_MEANING)  # 0: white is 0, 3: palette
     return Header(
@@ -212,7 +224,9 @@ def _tiff(data: bytes) -> Header | None:
         tags[_WIDTH],
         4 if meaning == 3 else tags.get(_SAMPLES, 1),
         tags.get(_BITS, 1),
-        more,
+        bool(more),
+        (1 + len(more)) * (alike or not more),
+        tags.get(_SAMPLES, 1),
         tags.get(_COMPRESSION) in _LOSSY,
         meaning == 3,
         meaning == 0,
@@ -222,7 +236,7 @@ def _tiff(data: bytes) -> Header | None:
 
 def _parts(tags: Mapping[int, int]) -> int:
     """How many strips or tiles the image of a directory consists of."""
-    height, width = tags[_HEIGHT], tags[_WIDTH]
+    height, width = tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0)
     planes = tags.get(_SAMPLES, 1) if tags.get(_PLANES) == 2 else 1
     if _STRIPS in tags:
         return planes * -(-height // max(tags.get(_STRIP_ROWS, height), 1))

@@ -14,17 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.backbones import SharedBackbone, to_channels_last
+from rgbx.backbones.stems import needs_stem
+from rgbx.backbones.weight_scale import IMAGENET, Scale
 from rgbx.fusion import FusionMethod, build_fusion
 from rgbx.generators import ResNetGenerator, UNetGenerator
-from rgbx.heads import DECODERS, ChannelSlice, build_decoder, output_stride
+from rgbx.heads import DECODERS, ChannelSlice, build_decoder, find_decoder, output_stride
 from rgbx.layers import StackLayout, build_adapters, build_hallucinate, build_purification
-from rgbx.models.modality_dropout import ModalityDropout
-from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, input_options
+from rgbx.models.modality_dropout import build_dropout, complete_dropout
+from rgbx.models.multimodal import ENSEMBLES, Head, MultimodalModel, Preprocessor, Span, input_options
 from rgbx.objectives import Site, build_objective, complete_objectives
 from rgbx.tasks import Task, build_task, find_task
 from rgbx.tasks.adversarial import Opponent
@@ -50,7 +53,7 @@ def multimodal(
     statistics: Options | None = None,
     ranges: Options | None = None,
     padding: str | None = None,
-    modality_dropout: float | None = None,
+    modality_dropout: Options | float | None = None,
     objectives: Sequence[Options | str] = (),
     purification: Options | str | None = None,
     hallucinate: Options | bool = False,
@@ -73,13 +76,16 @@ def multimodal(
         norm: ``"private"``, ``"affine"`` or ``"shared"``.
         norm_eval: keep the backbone's running statistics frozen in training.
         weights: ``"shared"``, or ``"separate"`` for an encoder per modality.
-        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"``.
+        stems: modalities with a first convolution of their own, by how it is made: ``"sum"``, ``"mean"``, ``"copy"`` or
+            ``"random"``, see `rgbx.backbones.stems`. Maps of other than 1 and 3 channels, as their statistics say, need
+            one.
         normalization: of inputs, ``"statistics"`` or ``"range"`` (-1..1); None for what suits the backbone: ImageNet
             statistics a timm network, -1..1 a generator.
         statistics, ranges: normalization of modalities without a default, see `Preprocessor`.
         padding: to multiples of the stride: ``"zeros"``, ``"reflect"`` or ``"none"``; None for zeros on a timm network
             and reflection on a generator.
-        modality_dropout: probability of training a step on a proper subset; None never draws one.
+        modality_dropout: probability of training a step on a proper subset, or
+            ``dict(probability=..., ramp=...)`` of `rgbx.models.ModalityDropout`; None never draws one.
         objectives: further losses of training: names or ``{"name": ..., "weight": 1.0, **options}``, see
             `rgbx.objectives`.
         purification: gates that mask what is not to be believed before modalities meet: ``"cross"`` or ``"own"``, or a
@@ -148,6 +154,7 @@ def complete(**given: Any) -> dict[str, Any]:
     adapters = build_adapters(found["adapters"])
     found["adapters"] = None if adapters is None else dataclasses.asdict(adapters)
     found["normalization"] = found["normalization"] or ("range" if generator else "statistics")
+    found["modality_dropout"] = complete_dropout(found["modality_dropout"])
     found["objectives"] = complete_objectives(found["objectives"])
     found["padding"] = found["padding"] or ("reflect" if generator else "zeros")
     found["heads"] = {name: _complete_head(name, head, generator) for name, head in found["heads"].items()}
@@ -177,7 +184,7 @@ def _complete_head(name: str, given: Options, generator: bool) -> dict[str, Any]
         return found
     decoder = _named(found["decoder"] or kind.decoder, f"decoder of head {name!r}", default=kind.decoder)
     if decoder["name"] in DECODERS:  # others are refused when it is built
-        parameters = inspect.signature(DECODERS[decoder["name"]]).parameters.values()
+        parameters = inspect.signature(find_decoder(decoder["name"])).parameters.values()
         known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         decoder = {**{key: value for key, value in known.items() if key not in ("norm", "stride")}, **decoder}
     return {**found, "decoder": decoder}
@@ -239,7 +246,6 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
             opponent=_build_opponent(name, head),
         )
         start = stop
-    dropout = p["modality_dropout"]
     gated = backbone.purification is not None
     site = Site(
         tuple(p["modalities"]),
@@ -258,7 +264,7 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
             p["modalities"], tasks, p["normalization"], statistics=p["statistics"] or None, ranges=p["ranges"] or None
         ),
         padding=p["padding"],
-        modality_dropout=None if dropout is None else ModalityDropout(p["modalities"], dropout),
+        modality_dropout=build_dropout(p["modality_dropout"], p["modalities"]),
         objectives=[build_objective(each, site) for each in p["objectives"]],
     )
     model.recipe = {"builder": "multimodal", "parameters": dict(parameters)}
@@ -322,8 +328,10 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
             pretrained=pretrained,
             norm_eval=p["norm_eval"],
             stems=p["stems"],
+            input_channels=_input_channels(p),
             purification=build_purification(p["purification"]),
             hallucinate=build_hallucinate(p["hallucinate"]),
+            rgb=_rgb_scale(p) if pretrained else IMAGENET,
             freeze=p["freeze"],
             adapters=build_adapters(p["adapters"]),
         )
@@ -347,6 +355,42 @@ def _build_backbone(p: Options, method: FusionMethod | None, tasks: Mapping[str,
     return GENERATORS[name](StackLayout(modalities), channels, fusion=method, norm=p["norm"], **options)
 
 
+def _rgb_scale(p: Options) -> Scale:
+    """How a complete model normalises RGB, or would."""
+    own = ((p["ranges"] if p["normalization"] == "range" else p["statistics"]) or {}).get("rgb", {})
+    if "low" in own and "high" in own:
+        low, high = (np.broadcast_to(np.asarray(own[key], float) / 255, 3) for key in ("low", "high"))
+        mean, std = (low + high) / 2, (high - low) / 2
+    elif "mean" in own and "std" in own:
+        mean, std = (np.asarray(own[key], float).reshape(-1) / 255 for key in ("mean", "std"))
+    else:
+        return IMAGENET
+    if not {mean.size, std.size} <= {1, 3}:  # of more bands than RGB
+        return IMAGENET
+    mean, std = (np.broadcast_to(values, 3) for values in (mean, std))
+    return Scale(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def _input_channels(p: Options) -> dict[str, int]:
+    """How many channels the maps of modalities have, where their statistics say several.
+
+    Raises:
+        ValueError: others than 1 and 3 in a network that has no stem for them.
+    """
+    told = {name: options for name, options in (p["statistics"] or {}).items() if {"mean", "std"} <= options.keys()}
+    spans = {name: Span.of(options) for name, options in told.items()}
+    found = {name: span.channels for name, span in spans.items() if span.channels > 1}
+    joined = p["fusion"] is not None and p["fusion"]["name"] == "early"
+    for name in (name for name, count in found.items() if needs_stem(count)):
+        if p["weights"] == "separate" or joined:
+            what = "fusion='early'" if joined else "weights='separate'"
+            raise ValueError(
+                f"{name} has {found[name]} channels, by its statistics; {what} reads maps of 1 and 3 channels alone: "
+                "use shared weights and another fusion method"
+            )
+    return found
+
+
 def multimodal_segmentor(*, pretrained: str | None = None, **parameters: Any) -> MultimodalModel:
     """Semantic segmentation on any timm backbone by one head, ``labels``; see `segmentor_parameters`."""
     return multimodal(pretrained=pretrained, **segmentor_parameters(**parameters))
@@ -364,7 +408,7 @@ def segmentor_parameters(
     decoder: Options | str | None = None,
     loss: Options | str = "cross_entropy",
     statistics: Options | None = None,
-    modality_dropout: float | None = None,
+    modality_dropout: Options | float | None = None,
     detach_ensemble: bool = True,
     pad_to_stride: bool = True,
     stems: Mapping[str, str] | None = None,
@@ -378,7 +422,7 @@ def segmentor_parameters(
 
     Args:
         num_classes: K.
-        decoder: ``"light"`` (default), ``"refinenet"`` or ``{"name": ..., **options}``, see `rgbx.heads`.
+        decoder: a name (``"light"``) or ``{"name": ..., **options}``, see `rgbx.heads`.
         loss: a name or ``{"name": ..., **options}``, see `rgbx.losses.build_loss`.
         detach_ensemble: whether the ensemble's loss trains only α.
         pad_to_stride: pad images to multiples of the deepest stride.
@@ -427,7 +471,7 @@ def translator_parameters(
     ranges: Mapping[str, Options] | None = None,
     statistics: Options | None = None,
     normalization: str | None = None,
-    modality_dropout: float | None = None,
+    modality_dropout: Options | float | None = None,
     objectives: Sequence[Options | str] = (),
 ) -> dict[str, Any]:
     """Parameters of `multimodal` for translation; by default pix2pix's U-Net with asymmetric fusion.

@@ -134,12 +134,15 @@ def dataset_meta(state: State, key: str) -> State:
 
 def specs_in(state: State) -> dict[str, MapSpec]:
     """Specs of the maps that a checkpoint was trained on; none where it does not say."""
-    kinds = {item.name: type(getattr(STANDARD_MAPS["rgb"], item.name)) for item in dataclasses.fields(MapSpec)}
-    return {
-        name: MapSpec(**values)
-        for name, values in dataset_meta(state, "maps").items()
-        if isinstance(values, Mapping) and {key: type(value) for key, value in values.items()} == kinds
-    }
+    found = ((name, _spec_of(values)) for name, values in dataset_meta(state, "maps").items())
+    return {name: spec for name, spec in found if spec is not None}
+
+
+def _spec_of(values: object) -> MapSpec | None:
+    try:
+        return MapSpec.of_dict(values) if isinstance(values, Mapping) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def stored_in(state: State) -> dict[str, Options | None]:

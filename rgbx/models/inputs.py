@@ -24,6 +24,7 @@ from rgbx.maps import METRE_STEPS, STANDARD_MAPS, UNITS, Encoding, MapSpec
 from rgbx.maps.encoding import StoredError
 from rgbx.maps.files import read_grey, turns_told
 from rgbx.maps.folders import image_files
+from rgbx.maps.spec import BANDS
 
 Packed = dict[str, Any]  # a sample: NAME [C, H, W], NAME_valid bool [1, H, W], sample_id, paths
 Saying = Callable[[str, str], str]  # a map and "scale=1000" to how the caller writes that
@@ -213,7 +214,10 @@ def _map_input(
     if unit is not None and unit not in UNITS:
         raise ValueError(f"{saying(name, f'unit={unit}')}: expected one of {one_of(UNITS, unit)}")
     if unit is not None and (spec is None or spec.unit != unit):
-        spec, stored = MapSpec.of_unit(name, unit), {}
+        if unit == "metre" and spec is not None and spec.unit == "relative":
+            spec.check_metres(saying(name, "unit=metre"))
+        channels = spec.channels if spec is not None and spec.has_bands and unit in BANDS else None
+        spec, stored = MapSpec.of_unit(name, unit, channels=channels), {}
     if spec is None:
         hint = f"say what the files of {name!r} hold: {saying(name, 'unit=UNIT')}, one of {', '.join(UNITS)}"
         return MapInput(name, None, None, hint)

@@ -813,6 +813,7 @@ class MultimodalModel(nn.Module):
         data_preprocessor: see `Preprocessor`.
         recipe: how it was built, for its checkpoints.
         trained_on: see `describe`.
+        sees_subsets: whether batches may lack modalities, as those of frames that differ in what they have.
 
     Raises:
         ValueError: a name that would be taken twice, or an unknown padding.
@@ -841,9 +842,11 @@ class MultimodalModel(nn.Module):
         self.data_preprocessor, self.padding, self.modality_dropout = preprocessor, padding, modality_dropout
         self.layout: StackLayout = backbone.layout
         self.modalities: tuple[str, ...] = backbone.layout.modalities
-        self._subsets = None if backbone.hallucination is None else ModalityDropout(self.modalities, 1.0)
+        reduces = backbone.hallucination is not None or any(each.reduces for each in objectives)
+        self._subsets = ModalityDropout(self.modalities, 1.0) if reduces else None
         self.recipe: dict[str, Any] | None = None
         self.trained_on: dict[str, Any] = {}
+        self.sees_subsets = False
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -873,7 +876,7 @@ class MultimodalModel(nn.Module):
     @property
     def needs_unused_parameter_search(self) -> bool:
         """Whether some training steps leave parameters without a gradient."""
-        some = self.modality_dropout is not None or self.backbone.single_branch or self.alternates
+        some = self.modality_dropout is not None or self.backbone.single_branch or self.alternates or self.sees_subsets
         some = some or self.backbone.hallucination is not None
         return some or any(True for _ in self.objectives.parameters())
 
@@ -888,6 +891,11 @@ class MultimodalModel(nn.Module):
             self.modality_dropout.set_seed(seed)
         if self._subsets is not None:
             self._subsets.set_seed(seed + 1)  # or both would leave out the same
+
+    def set_progress(self, share: float) -> None:
+        """Says how far the training is, 0 to 1, before each of its steps; the same in all processes of a run."""
+        if self.modality_dropout is not None:
+            self.modality_dropout.progress = share
 
     @property
     def draws(self) -> list[random.Random]:
@@ -953,7 +961,7 @@ class MultimodalModel(nn.Module):
         if self.backbone.hallucination is not None and self.training:
             losses |= self._hallucination_losses(self.backbone.hallucination, seen, run, targets or {})
         if len(self.objectives):
-            step = self._step(seen, run, targets or {}, sample_id or ())
+            step = self._step(seen, run, targets or {}, sample_id or (), times)
             losses |= self._objective_losses(step)
             shown = shown._replace(step=step.detached() if mode == "generator" else None)
         return losses if mode == "loss" else (losses, shown)
@@ -1209,7 +1217,14 @@ class MultimodalModel(nn.Module):
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
         return losses, shown
 
-    def _step(self, inputs: Inputs, run: Pass, targets: Mapping[str, Target], sample_ids: Sequence[str] = ()) -> Step:
+    def _step(
+        self,
+        inputs: Inputs,
+        run: Pass,
+        targets: Mapping[str, Target],
+        sample_ids: Sequence[str] = (),
+        times: Mapping[str, Tensor] | None = None,  # [N, T] each
+    ) -> Step:
         """What objectives see of a step."""
         with self.layout.holding(inputs):
             features = [
@@ -1219,7 +1234,8 @@ class MultimodalModel(nn.Module):
             points = trace.points[-len(run.features) :]  # without that before the first stage
             sources = points or [split_modalities(x, self.layout) for x in trace.merging]
         ungated = None if self.backbone.purification is None else partial(self._ungated, inputs)
-        return Step(inputs, features, run.outputs, targets, self.tasks, ungated, sources, sample_ids)
+        reduced = None if self._subsets is None else partial(self._reduced, inputs, times)
+        return Step(inputs, features, run.outputs, targets, self.tasks, ungated, sources, sample_ids, reduced)
 
     def _hallucination_losses(
         self, hallucination: Hallucination, inputs: Inputs, run: Pass, targets: Mapping[str, Target]
@@ -1240,6 +1256,22 @@ class MultimodalModel(nn.Module):
             for key, x in head.task.losses(again.outputs[name], self._target(name, head, targets)).items():
                 losses[f"loss_hallucination_{self._named(name, key).removeprefix('loss_')}"] = factor * x
         return losses
+
+    def _reduced(
+        self,
+        inputs: Inputs,
+        times: Mapping[str, Tensor] | None,  # [N, T] each
+    ) -> Outputs:
+        """The outputs for a proper subset of the inputs, drawn anew; none where there is no such subset.
+
+        Norms act as at test: running statistics of all subsets together would fit none of them.
+        """
+        assert self._subsets is not None
+        kept = [name for name in self._subsets.draw() if name in inputs]
+        if not kept or len(kept) == len(inputs):
+            return {}
+        with settled(self.modules()):
+            return self.run({name: inputs[name] for name in kept}, times=times).outputs
 
     def _ungated(self, inputs: Inputs) -> Outputs:
         """The outputs with the network's gates open; statistics of batch norm do not see these features."""

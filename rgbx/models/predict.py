@@ -45,6 +45,13 @@ class Run(typing.Protocol):
         """How far each modality is believed, [N, 1, H, W] in 0..1; none of networks without gates."""
 
 
+class Spoil(typing.Protocol):
+    """Damage of normalised inputs, to see what a model makes of it."""
+
+    def __call__(self, inputs: Inputs, sample_ids: Sequence[str]) -> Inputs:
+        """The inputs of these samples, damaged, with the same names and shapes."""
+
+
 class Network(typing.Protocol):
     """What a predictor needs of a model; `MultimodalModel` is one."""
 
@@ -77,6 +84,8 @@ class Predictor:
         dtype: of autocast, such as `torch.bfloat16`; None computes in the weights' own precision. Scores are float32.
         modalities: those that the model sees, of those that a batch has; None for all.
         heads: those that predict; None for all that the protocol is for.
+        spoil: what happens to the inputs when they are normalised, before they are scaled or padded; where a protocol
+            resizes maps of 8 bits before they are normalised, the damaged ones are resized in their place.
 
     Raises:
         ValueError: an unknown protocol, modality or head, or a protocol that is not for one of the heads.
@@ -90,11 +99,12 @@ class Predictor:
         dtype: torch.dtype | None = None,
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
+        spoil: Spoil | None = None,
     ) -> None:
         if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is not known; expected one of {one_of(PROTOCOLS, protocol)}")
         self.protocol = protocol if isinstance(protocol, Protocol) else PROTOCOLS[protocol]
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.spoil = model, dtype, spoil
         if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
             raise ValueError(f"dtype is {dtype!r}; expected torch.bfloat16, torch.float16 or None, the weights' own")
         if isinstance(modalities, str):
@@ -129,9 +139,10 @@ class Predictor:
     def totals(self, batch: Batch) -> Outputs:
         """What the protocol adds up for a collated batch in its own units, at its size, see `scores`."""
         found = self.model.data_preprocessor(batch)
-        inputs = {name: x for name, x in found["inputs"].items() if name in self.modalities}
+        inputs: Inputs = {name: x for name, x in found["inputs"].items() if name in self.modalities}
+        inputs, stored = self._spoiled(inputs, batch["sample_id"], _of_8_bits(batch, self.modalities))
         with self._dropout(batch["sample_id"]), self._at(found.get("times"), inputs):
-            return self.scores(inputs, _size(next(iter(inputs.values()))), _of_8_bits(batch, self.modalities))
+            return self.scores(inputs, _size(next(iter(inputs.values()))), stored)
 
     @torch.no_grad()
     def predict(
@@ -169,6 +180,7 @@ class Predictor:
         if first is None:
             raise ValueError(f"the batch has none of the modalities {list(self.modalities)}")
         ids = [str(i) for i in range(len(first))] if sample_id is None else list(sample_id)
+        inputs, stored = self._spoiled(inputs, ids, stored)
         targets = {name: target for name, target in (targets or {}).items() if name in self.tasks}
         sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
         with self._dropout(ids), self._at(times, inputs):
@@ -297,6 +309,10 @@ class Predictor:
 
         masks = {name: torch.cat([x, torch.ones_like(x)], dim=1) for name, x in run.beliefs.items()}
         return _each({**run.outputs, **({MASKS: masks} if masks else {})}, finished)
+
+    def _spoiled(self, inputs: Inputs, ids: Sequence[str], stored: Inputs | None) -> tuple[Inputs, Inputs | None]:
+        """Damaged inputs, for which what files had stored does not stand."""
+        return (inputs, stored) if self.spoil is None else (self.spoil(inputs, ids), None)
 
     def _at(self, times: Mapping[str, Tensor] | None, inputs: Inputs) -> AbstractContextManager[None]:
         """A context in which runs of the network take inputs for clips of frames at these times."""

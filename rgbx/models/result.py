@@ -122,7 +122,7 @@ class Result(Mapping[str, HeadResult]):
         image, valid = self.inputs[name], self.inputs.get(f"{name}_valid")
         spec, known = self.read[name].spec, self.read[name].known
         if spec is None or spec.channels > 1:
-            return Panel(modality_title(name), colour_input(name, image, valid))
+            return Panel(modality_title(name), colour_input(name, image, valid, spec))
         mask = None if valid is None else valid[0]
         bar = map_bar(spec, image[0], mask, add=known.add if known else None)
         drawn = colour_map(image[0], mask, bar.scale, bar.limits)
@@ -247,7 +247,7 @@ def _result(
     masks: Mapping[str, np.ndarray],  # float32 [H, W] each
 ) -> Result:
     inputs = {key: x.numpy() for key, x in sample.items() if isinstance(x, Tensor)}
-    units = {name: item.spec.unit for name, item in read.items() if item.spec is not None}
+    specs = {name: item.spec for name, item in read.items() if item.spec is not None}
     found = {}
     for name, item in heads.items():
         task = predictor.tasks[name]
@@ -257,7 +257,7 @@ def _result(
             _array(item.probability[ENSEMBLE]) if item.probability is not None and keep_probability else None,
             {branch: _array(x) for branch, x in (item.confidence or {}).items()},
             inputs,
-            units,
+            specs,
             about,
             _again(predictor, sample, name, task),
         )

@@ -65,6 +65,8 @@ class Step:
         ungated: runs the network once more on the same inputs with its gates open, for the outputs of that pass.
         sources: see `own_features`; none where they are the features.
         sample_ids: the name of each image; none where the batch has none.
+        reduced: runs the network once more, on a proper subset of the inputs that is drawn anew for each step, for the
+            outputs of that pass; none of them where the step has no such subset. None unless an objective `reduces`.
     """
 
     inputs: Mapping[str, Tensor]
@@ -75,6 +77,7 @@ class Step:
     ungated: Callable[[], Mapping[str, Branches]] | None = None
     sources: Sequence[Mapping[str, Tensor]] = ()
     sample_ids: Sequence[str] = ()
+    reduced: Callable[[], Mapping[str, Branches]] | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -129,6 +132,7 @@ class Step:
             features=[{name: x.detach() for name, x in stage.items()} for stage in self.features],
             outputs={head: {name: x.detach() for name, x in found.items()} for head, found in self.outputs.items()},
             ungated=None,
+            reduced=None,
             sources=[{name: x.detach() for name, x in stage.items()} for stage in self.sources],
             _kept={},
         )
@@ -148,6 +152,7 @@ class Objective(nn.Module, ABC):
         name: the name in `OBJECTIVES`, that configs, recipes and logs use.
         weight: factor of all its losses, `build_objective` sets it.
         opponent: a network that is trained against the rest of the model, or None.
+        reduces: whether it asks for `Step.reduced`.
         of_own_batch: whether the images of a batch, beside the modalities in it, decide which of its layers are called.
             Of several processes each normalises by its own batch there, see `rgbx.layers.synchronise_norms`.
     """
@@ -155,6 +160,7 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     weight: float = 1.0
     of_own_batch: ClassVar[bool] = False
+    reduces: ClassVar[bool] = False
     opponent: nn.Module | None
 
     def __init__(self, site: Site | None = None) -> None:

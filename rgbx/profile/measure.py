@@ -119,7 +119,8 @@ def _votes(parameter: str, present: Sequence[str]) -> bool:
 
 def _count_operations(model: MultimodalModel, size: Size, names: Iterable[str]) -> int:
     device, training = next(model.parameters()).device, model.training
-    inputs = {name: torch.zeros(1, 1, *size, device=device) for name in names}
+    channels = getattr(model.backbone, "input_channels", {})
+    inputs = {name: torch.zeros(1, channels.get(name, 1), *size, device=device) for name in names}
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.outputs(inputs)
@@ -209,7 +210,7 @@ def profile_model(
     peak: int | None = None
     seconds: tuple[float, ...] = ()
     try:
-        inputs = random_inputs(names, batch, size, device)
+        inputs = random_inputs(model, names, batch, size, device)
         forward = make_forward(model, inputs, dtype)
         weights = (x for name, x in [*model.named_parameters(), *model.named_buffers()] if _predicts(name))
         peak = peak_bytes(forward, device, [*weights, *inputs.values()])
@@ -222,10 +223,14 @@ def profile_model(
 
 
 def random_inputs(
-    names: Iterable[str], batch: int, size: Size, device: torch.device
+    model: MultimodalModel, names: Iterable[str], batch: int, size: Size, device: torch.device
 ) -> dict[str, Tensor]:  # [N, c, H, W] each
-    """Normally distributed maps with the channels of the standard map of that name, one for any other modality."""
-    channels = {name: STANDARD_MAPS[name].channels if name in STANDARD_MAPS else 1 for name in names}
+    """Normally distributed maps of what a stem of several channels reads, or else the standard map of that name has.
+
+    One channel for any other modality.
+    """
+    own = getattr(model.backbone, "input_channels", {})
+    channels = {name: own.get(name) or (STANDARD_MAPS[name].channels if name in STANDARD_MAPS else 1) for name in names}
     return {name: torch.randn(batch, count, *size, device=device) for name, count in channels.items()}
 
 

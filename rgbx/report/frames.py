@@ -84,7 +84,7 @@ def write_frames(
     """
     targets = {task.target for task in tasks.values()}
     names = [name for name in dataset.metainfo["modalities"] if name not in targets]
-    units = {name: spec.unit for name, spec in dataset.metainfo.get("maps", {}).items()}
+    specs = dataset.metainfo.get("maps", {})
     for name, head in result["heads"].items():
         place = head_folder(Path("pictures"), result, name)
         order = {image["sample_id"]: number for number, image in enumerate(head["images"])}
@@ -92,11 +92,12 @@ def write_frames(
         for frame in choose_frames(head["images"], score_table(head)[0]):
             sample = _find(dataset, frame.sample_id, order[frame.sample_id])
             batch = default_collate([sample])
-            answers = {subset: each(batch)[0] for subset, each in predict.items()}
+            given = {n: each for n, each in predict.items() if any(key in sample for key in n.split("+"))}
+            answers = {subset: each(batch)[0] for subset, each in given.items()}
             found, *others = ((subset, answer["heads"][name]) for subset, answer in answers.items())
             masks = next(iter(answers.values())).get("masks", {})
             inputs = {
-                f"input/{key}": colour_input(key, *frame_at_label(key, sample), units.get(key, ""))
+                f"input/{key}": colour_input(key, *frame_at_label(key, sample), specs.get(key))
                 for key in names
                 if key in sample
             }

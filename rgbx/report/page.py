@@ -118,6 +118,7 @@ def head_sections(head: HeadResult, folder: Path) -> list[Section]:
         ("confusion", "Confusion", sections.confusion(head)),
         ("calibration", "Calibration", sections.calibration(head)),
         ("robustness", "Damaged modalities", sections.robustness(head)),
+        ("benchmarks", "Benchmarks of failing sensors", sections.benchmarks(head)),
         ("images", "Images", sections.images(head)),
         ("frames", "Frames", sections.frames(head, folder)),
     ]

@@ -231,6 +231,28 @@ def robustness(head: HeadResult) -> str:
     )
 
 
+def benchmarks(head: HeadResult) -> str:
+    """Named benchmarks of failing sensors, each with its source and where the measurement differs."""
+    parts = []
+    for name, found in head.get("benchmarks", {}).items():
+        table = tables.benchmark_table(head, name)
+        score = next((x for x in score_table(head) if x.name == found["score"]), Score(found["score"]))
+
+        def value(key: str, score: Score = score) -> Draw:
+            return lambda row: Cell(number(score, row[key]), row[key], "", "n")
+
+        draws: dict[str, Draw] = {"failure": lambda row: Cell(escape(row["failure"]), row["failure"])}
+        draws |= {key: value(key) for key in found["columns"]}
+        every = "" if found["every"] == 1 else f" of every {ordinal(found['every'])} image"
+        told = "".join(f"<li>{escape(text)}</li>" for text in found["deviations"])
+        parts.append(
+            f"<h3>{escape(name)}</h3>\n<p>{escape(tables.word(score))}{every}. {escape(found['source'])}. "
+            f"Where this measurement differs:</p>\n<ul>{told}</ul>\n"
+            f"{sortable_table(table, draws, caption=f'Scores of {escape(name)}', name=f'benchmark_{name}')}"
+        )
+    return "".join(parts)
+
+
 def images(head: HeadResult) -> str:
     """How the headline is spread over the images."""
     score = headline(head).score

@@ -162,6 +162,15 @@ def robustness_table(head: HeadResult) -> Table | None:
     return Table(columns, cells)
 
 
+def benchmark_table(head: HeadResult, name: str) -> Table:
+    """One row per kind of failure and one for each of what follows from them."""
+    found = head["benchmarks"][name]
+    columns = {"failure": found["label"].capitalize(), **{column: column for column in found["columns"]}}
+    listed = [*found["rows"], *found["summary"]]
+    rows = [{"failure": x["name"], **dict(zip(found["columns"], x["values"], strict=True))} for x in listed]
+    return Table(columns, rows)
+
+
 def image_table(head: HeadResult) -> Table:
     """One row per image, in the order of evaluation, with the scores that images have."""
     kept = {key: text for key, text in headings(head).items() if any(key in image for image in head["images"])}
@@ -212,6 +221,7 @@ def write_csv_files(result: Result, folder: str | Path) -> list[Path]:
             "reliability": reliability_table(head),
             "confusion": confusion_table(head),
             "images": image_table(head),
+            **{f"benchmark_{key}": benchmark_table(head, key) for key in head.get("benchmarks", ())},
         }
         for title, table in tables.items():
             if table is not None:

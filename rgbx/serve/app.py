@@ -215,7 +215,7 @@ class _Service:
         name, file = next(iter(sample.files.items()))
         item = map_inputs([name], sample.said, self.model.trained_on)[name]
         found = {key: x.numpy() for key, x in item.read(file, where=str(file)).items()}
-        picture = colour_input(name, found[name], found.get(f"{name}_valid"), item.spec.unit if item.spec else "")
+        picture = colour_input(name, found[name], found.get(f"{name}_valid"), item.spec)
         scale = min(1.0, THUMBNAIL / max(picture.shape[:2]))
         size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
         return encode_png(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))

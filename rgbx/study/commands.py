@@ -33,11 +33,16 @@ ENTRY = "from rgbx.cli.main import run; raise SystemExit(run({name!r}, sys.argv[
 BEAT = 30.0  # seconds between two notes of the time that a run has taken
 PATIENCE = 30.0  # seconds between asking a process to stop, and making it
 NO_RESULT = "the config changed while the run went on, or its test gave no result"
+ASKED_TO_END = (os.EX_TEMPFAIL, -signal.SIGTERM)  # exit codes of a training that has saved its step, and of the others
 Call = Callable[[str, Sequence[str], Path], int]
 
 
 class RunError(Exception):
     """A run that ended without its result; the message is the last thing it said."""
+
+
+class PutOffError(RunError):
+    """A command that was asked to end by another than its study, such as a scheduler, and has saved its state."""
 
 
 class StoppedError(Exception):
@@ -59,13 +64,15 @@ class Commands:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock, self._stopping = threading.Lock(), False
 
-    def __call__(self, name: str, arguments: Sequence[str], log: Path, keep_open: int | None = None) -> int:
+    def __call__(
+        self, name: str, arguments: Sequence[str], log: Path | None = None, keep_open: int | None = None
+    ) -> int:
         """Runs `rgbx NAME` and returns its exit code.
 
         Args:
             name: of the command.
             arguments: of the same.
-            log: to which its output is appended.
+            log: to which its output is appended; None leaves it where this process's goes.
             keep_open: a file descriptor that it inherits, such as a lock's, which stays held as long as it lives.
 
         Raises:
@@ -73,7 +80,8 @@ class Commands:
         """
         ends = os.pipe()
         with os.fdopen(ends[1], "wb"):  # is held until the run ends, or this process
-            with os.fdopen(ends[0], "rb") as watched, open_own(log, "ab") as file, self._lock:
+            output = contextlib.nullcontext() if log is None else open_own(log, "ab")
+            with os.fdopen(ends[0], "rb") as watched, output as file, self._lock:
                 if self._stopping:
                     raise StoppedError
                 process = subprocess.Popen(
@@ -93,10 +101,12 @@ class Commands:
                 raise StoppedError
         return code
 
-    def stop(self) -> None:
+    def stop(self, patience: float = PATIENCE) -> None:
         """Asks what runs to end, as a scheduler would: a training saves its next step first.
 
-        What does not end within 30 s is interrupted, with its workers, and killed after as many again.
+        Args:
+            patience: seconds after which what has not ended is interrupted, with its workers, and after as many again
+                killed.
         """
         with self._lock:
             self._stopping = True
@@ -104,9 +114,9 @@ class Commands:
         try:
             for process in running:
                 process.send_signal(signal.SIGTERM)  # does nothing where it has ended
-            if not _wait(running, PATIENCE):
+            if not _wait(running, patience):
                 _send_to_sessions(running, signal.SIGINT)
-                _wait(running, PATIENCE)
+                _wait(running, patience)
         finally:
             _send_to_sessions(running, signal.SIGKILL)
 
@@ -143,6 +153,7 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
 
     Raises:
         RunError: a command ended with an error, or the result is not that of this config.
+        PutOffError: a command was asked to end by another.
         StoppedError: the study is being stopped.
     """
     state, start, failure = read_state(run), time.monotonic(), None
@@ -165,6 +176,8 @@ def carry_out(run: Run, call: Call, *, config: str, common: Sequence[str]) -> No
         after = read_state(run)
         if after.result is None:
             raise RunError("; ".join(after.notes) if after.kind == DAMAGED else NO_RESULT)
+    except PutOffError:
+        raise
     except RunError as error:
         failure = str(error)
         raise
@@ -196,6 +209,8 @@ def _run_command(run: Run, call: Call, name: str, arguments: Sequence[str]) -> N
         file.write(f"$ rgbx {name} {shlex.join(arguments)}\n")
     start = run.log.stat().st_size
     code = call(name, arguments, run.log)
+    if code in ASKED_TO_END:
+        raise PutOffError(f"{name} was asked to end: {last_line(run.log, start)}")
     if code:
         how = f"was ended by a signal ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
         raise RunError(f"{name} {how}: {last_line(run.log, start)}")

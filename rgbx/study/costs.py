@@ -168,7 +168,7 @@ def _count(subject: Subject, device: torch.device) -> tuple[Cost, Callable[[], o
     model, size, names, name, _ = subject
     complexity = measure_complexity(model.eval().to(device), size, modalities=names)
     dtype = autocast_dtype(name, device.type) or torch.float32
-    inputs = random_inputs(model.layout.order(names), 1, size, device)
+    inputs = random_inputs(model, model.layout.order(names), 1, size, device)
     cost = Cost(size, complexity.used_at_test, complexity.flops, of_training=complexity.of_training)
     return cost, make_forward(model, inputs, dtype)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import FrameType
 
-from rgbx.study.commands import StoppedError
+from rgbx.study.commands import PutOffError, StoppedError
 from rgbx.study.runs import DONE, Run, State, read_state
 from rgbx.study.work import Outcome, Task
 from rgbx.train.stopping import REQUESTS
@@ -94,6 +94,8 @@ def run_all(
 def _interrupted_where_stopped(execute: Callable[[Task], Outcome], task: Task) -> Outcome:
     try:
         return execute(task)
+    except PutOffError as error:
+        return Outcome(failure=str(error))
     except StoppedError as error:
         raise KeyboardInterrupt from error
 

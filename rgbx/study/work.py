@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from rgbx._lock import HeldError
-from rgbx.study.commands import Commands, RunError, carry_out
+from rgbx.study.commands import Commands, PutOffError, RunError, carry_out
 from rgbx.study.runs import CHANGED, DAMAGED, DONE, FAILED, Run, in_short, move_aside, read_state
 
+R = TypeVar("R")
 IN_ANOTHER = "in another call"
+GLANCE = 0.5  # seconds between two looks whether the main thread was interrupted
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """A run that is to be carried out.
+    """A run that is to be carried out, with all that a process elsewhere has to know.
 
     Attributes:
         run: neither done nor damaged when the study began.
@@ -51,6 +56,7 @@ class Task:
         """Takes the run, unless another process has it, and carries it out.
 
         Raises:
+            PutOffError: another than this study has asked the run to end; it can go on where it was.
             StoppedError: `commands` were stopped.
         """
         start = time.monotonic()
@@ -62,6 +68,8 @@ class Task:
                 carry_out(self.run, call, config=self.config, common=self.common)
         except HeldError as error:
             return Outcome(left=in_short(error.holder))
+        except PutOffError:
+            raise
         except RunError as error:
             return Outcome(time.monotonic() - start, str(error))
         return Outcome(time.monotonic() - start)
@@ -82,3 +90,22 @@ class Task:
             print(f"{self.run.title}: its config has changed; what it left is now in {aside}", flush=True)
             return True
         return state.kind != DONE
+
+
+def interruptible(work: Callable[[Commands], R], commands: Commands, begin: Callable[[], None] = lambda: None) -> R:
+    """Calls `work(commands)` in a thread, so that this one hears of signals, and stops the commands on any of them.
+
+    Args:
+        work: what to do.
+        commands: what it does so with.
+        begin: is called first, in the thread.
+    """
+    with ThreadPoolExecutor(1, initializer=begin) as pool:
+        future = pool.submit(work, commands)
+        try:
+            while not wait([future], GLANCE).done:
+                pass
+        except BaseException:
+            commands.stop()
+            raise
+        return future.result()

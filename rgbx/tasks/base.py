@@ -10,6 +10,7 @@ A task of one's own is a class under `task(NAME)` in one file; `docs/tasks.md` w
 from __future__ import annotations
 
 import inspect
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -120,7 +121,7 @@ class Counter(ABC):
 
     Attributes:
         records: the dataclasses of which records consist, beside plain values, tensors and arrays; jobs that share an
-            evaluation hand them on in files. Without any they cannot.
+            evaluation hand them on in files, and `check` looks at what comes back. Without any they cannot.
     """
 
     records: ClassVar[tuple[type, ...]] = ()
@@ -136,6 +137,19 @@ class Counter(ABC):
     @abstractmethod
     def evaluation(self, records: Sequence[Any]) -> Evaluation:
         """The scores of all images, in the dataset's order."""
+
+    def check(self, record: object) -> None:
+        """Refuses a record that a file holds and that `count` cannot have given, so that `evaluation` may rely on it.
+
+        Args:
+            record: one of the classes of `records`.
+
+        Raises:
+            ValueError: which field, what was found there and what was expected.
+        """
+        name = getattr(record, "sample_id", None)
+        if not isinstance(name, str):
+            raise ValueError(f"sample_id is {reprlib.repr(name)}; expected text")
 
     def report(self, found: Mapping[str, Scores]) -> str:
         """A table for the terminal; empty for none.

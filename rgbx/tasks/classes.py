@@ -44,6 +44,7 @@ from rgbx.tasks.base import (
     ensemble_first,
     task,
 )
+from rgbx.tasks.records import check_array, check_record
 from rgbx.tasks.result import Answer, ClassesResult
 from rgbx.tasks.score import FRACTION, Score
 
@@ -324,6 +325,28 @@ class ClassCounter(Counter):
             reliability,
             file_sizes,
         )
+
+    def check(self, record: object) -> None:
+        """K, the form of all arrays, and the range of the cells."""
+        count = len(self.classes)
+        super().check(record)
+        assert isinstance(record, ImageCounts)
+        check_record(record, record.cells)
+        if record.classes != count:
+            raise ValueError(f"{record.sample_id}: classes is {record.classes!r}; expected {count}")
+        for name, cells in record.cells.items():
+            check_array(f"{record.sample_id}: cells of {name}", cells, "uint32", (None, 2))
+            if len(cells) and int(cells[:, 0].max()) >= count**2:
+                raise ValueError(
+                    f"{record.sample_id}: cells of {name} hold the cell {int(cells[:, 0].max())}; expected less than "
+                    f"{count**2}, as there are {count} classes"
+                )
+        for name, x, kind, shape in (
+            ("boundary", record.boundary, "int64", (count, 4)),
+            ("reliability", record.reliability, "float64", (3, None)),
+        ):
+            if x is not None:
+                check_array(f"{record.sample_id}: {name}", x, kind, shape)
 
     def evaluation(self, records: Sequence[ImageCounts]) -> ClassEvaluation:
         """The scores of all images."""

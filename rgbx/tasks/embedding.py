@@ -36,6 +36,7 @@ from rgbx.maps.palette import default_palette
 from rgbx.metrics import pair_auc, search_scores
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.classes import INTEGERS
+from rgbx.tasks.records import check_array, check_record
 from rgbx.tasks.result import Answer, HeadResult
 from rgbx.tasks.score import FRACTION, Score
 
@@ -406,6 +407,15 @@ class CodeCounter(Counter):
         codes = {name: F.normalize(x, dim=1).cpu() for name, x in pooled.codes.items()}
         truth = hashlib.sha256(found.target.cpu().contiguous().numpy().tobytes()).hexdigest()
         return ImageCodes(sample_id, codes, pooled.classes.cpu(), file_sizes, truth)
+
+    def check(self, record: object) -> None:
+        """The form of codes and classes, and that there are as many of each."""
+        super().check(record)
+        assert isinstance(record, ImageCodes)
+        check_record(record, record.codes)
+        check_array(f"{record.sample_id}: classes", record.classes, "int64", (None,))
+        for name, x in record.codes.items():
+            check_array(f"{record.sample_id}: codes of {name}", x, "float32", (len(record.classes), None))
 
     def evaluation(self, records: Sequence[ImageCodes]) -> Evaluation:
         """The scores of all images."""

@@ -25,6 +25,7 @@ from rgbx.losses import PerceptualLoss, l1_loss
 from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import colour_input, colour_map, scale_of
 from rgbx.maps.files import file_hash
+from rgbx.maps.spec import BANDS
 from rgbx.metrics import (
     depth_scores,
     depth_sums,
@@ -41,6 +42,7 @@ from rgbx.tasks.adversarial import three_channels
 from rgbx.tasks.base import ENSEMBLE, Branches, Counter, Evaluation, Prediction, Target, Task, ensemble_first, task
 from rgbx.tasks.feature_networks import LPIPS, inception_features
 from rgbx.tasks.map_range import build_range
+from rgbx.tasks.records import check_array, check_record
 from rgbx.tasks.result import Answer, MapResult
 from rgbx.tasks.score import FRACTION, Score
 
@@ -220,6 +222,8 @@ class Map(Task):
                 f"the dataset's {self.target!r} is of unit {unit!r}, which its head does not know: state "
                 f"unit={unit!r} in the head"
             )
+        if self.stated_unit == "metre" and self.target in known and known[self.target].unit == "relative":
+            known[self.target].check_metres("a head of unit 'metre'")
         if self.target in known and self.stated_unit in (None, known[self.target].unit):
             return known[self.target]
         if self.unit is None:
@@ -258,9 +262,11 @@ class Map(Task):
             limits = np.percentile(measured, (2, 98)) if measured.size else (0.0, 1.0)
             mask = valid[0] if masked and valid is not None else None
             return colour_map(values[0], mask, scale_of(self.target, self.unit or ""), limits)
-        if self.unit != "unit_vector":
-            values = values.round().clip(0, 255).astype(np.uint8)
-        return colour_input(self.target, values)
+        if self.unit == "unit_vector":
+            return colour_input(self.target, values)
+        if self.unit in BANDS:
+            return colour_input(self.target, values, valid if masked else None, self.spec(about))
+        return colour_input(self.target, values.round().clip(0, 255).astype(np.uint8))
 
     def error(
         self,
@@ -395,6 +401,20 @@ class MapCounter(Counter):
             stack = torch.stack([stretch(image.to(stack.device)).to(torch.uint8) for image in images.values()])
         (features,) = self.inception.to(stack.device)(stack)
         return dict(zip(images, features.float().cpu(), strict=True))
+
+    def check(self, record: object) -> None:
+        """What the map means, that all predictions have numbers, and the form of features."""
+        super().check(record)
+        assert isinstance(record, ImageScores)
+        check_record(record, record.sums)
+        if record.target != self.spec:
+            raise ValueError(f"{record.sample_id}: target is {record.target}; expected {self.spec}")
+        if record.means.keys() != record.sums.keys():
+            raise ValueError(
+                f"{record.sample_id}: means are of {sorted(record.means)}; expected {sorted(record.sums)}, as sums are"
+            )
+        for name, x in record.features.items():
+            check_array(f"{record.sample_id}: features of {name}", x, "float32", (None,))
 
     def evaluation(self, records: Sequence[ImageScores]) -> MapEvaluation:
         """The scores of all images."""

@@ -42,7 +42,7 @@ class Answer:
         probability: the ensemble's, float32 [K, H, W]; None where it was not kept.
         confidence: its largest over the classes, float32 [H, W], by branch; those that are asked for later are added.
         inputs: modality to [C, H, W] in its unit, and ``NAME_valid`` bool [1, H, W].
-        units: of the modalities, where somebody says them.
+        specs: what the modalities are, where somebody says it.
         about: ``classes`` and ``palette``, ``maps`` and ``stored`` of the dataset of the training.
         again: probabilities float32 [K, H, W] of each of some branches, computed anew by one pass.
     """
@@ -52,7 +52,7 @@ class Answer:
     probability: np.ndarray | None
     confidence: dict[str, np.ndarray]
     inputs: Mapping[str, np.ndarray]
-    units: Mapping[str, str]
+    specs: Mapping[str, MapSpec]
     about: Meta
     again: Callable[[Iterable[str]], Iterator[np.ndarray]]
 
@@ -121,7 +121,7 @@ class HeadResult:
         if name not in there and name != "rgb":
             raise ValueError(f"the frame has no input {name!r}; it has {', '.join(there)}")
         chosen = name if name in there else there[0]
-        return colour_input(chosen, inputs[chosen], inputs.get(f"{chosen}_valid"), self.answer.units.get(chosen, ""))
+        return colour_input(chosen, inputs[chosen], inputs.get(f"{chosen}_valid"), self.answer.specs.get(chosen))
 
     def facts(self) -> dict[str, Any]:
         """What is worth a table, in plain values."""

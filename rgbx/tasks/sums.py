@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch import Tensor
 from rgbx._protocol import Protocol
 from rgbx._types import Meta
 from rgbx.tasks.base import Counter, Evaluation, Prediction, Target, Task, ensemble_first
+from rgbx.tasks.records import check_record
 from rgbx.tasks.score import Score
 
 
@@ -70,6 +72,15 @@ class SumCounter(Counter):
         target = Target(found.target, found.valid)
         sums = {name: self.task.measure(values, target) for name, values in found.prediction.items()}
         return ImageSums(sample_id, sums, file_sizes, _digest(target))
+
+    def check(self, record: object) -> None:
+        """That all sums are numbers."""
+        super().check(record)
+        assert isinstance(record, ImageSums)
+        check_record(record, record.sums)
+        for name, sums in record.sums.items():
+            if not isinstance(sums, dict) or not all(type(x) in (int, float) for x in sums.values()):
+                raise ValueError(f"{record.sample_id}: sums of {name} are {reprlib.repr(sums)}; expected numbers")
 
     def evaluation(self, records: Sequence[ImageSums]) -> Evaluation:
         """The scores of all images."""

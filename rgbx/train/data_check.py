@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from rgbx._text import nearest
 from rgbx._types import Batch
-from rgbx.datasets import DenseDataset, EveryKth, FolderDataset
+from rgbx.datasets import DenseDataset, EpochSampler, EveryKth, FolderDataset
 from rgbx.datasets.class_weights import kept_counts, read_alone
 from rgbx.datasets.collation import difference
-from rgbx.layers import CLIP
+from rgbx.layers import CLIP, ModalityNorm
 from rgbx.layers.synchronised import SynchronisedNorm
 from rgbx.models import MultimodalModel
 from rgbx.models.clips import refuse_clips
-from rgbx.models.multimodal import Range, measured
+from rgbx.models.multimodal import DEFAULT_STATISTICS, Range, Span, measured
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
 
@@ -68,21 +68,36 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
         Warnings: maps of which more than a tenth lies outside the range that the model gives them.
 
     Raises:
-        ValueError: the samples lack a map or a target of the model, or hold clips, which it does not read.
+        ValueError: the samples lack a map or a target of the model, or hold clips, which it does not read, or relative
+            depth, which it would take for metres.
     """
-    sample = dataset[0]
+    sample = _of_all_maps(dataset)
     maps = getattr(dataset, "metainfo", {}).get("maps", {})
     model.data_preprocessor.describe(maps)
     given = maps or sample
-    for name in dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values() if task.target)]):
+    wanted = dict.fromkeys([*model.modalities, *(task.target for task in model.tasks.values() if task.target)])
+    for name in wanted:
         if name not in sample:
             there = [other for other in given if other in sample]
             raise ValueError(
                 f"the model takes {name!r}, but {type(dataset).__name__} gives {', '.join(there)}{nearest(name, there)}"
             )
+    for name in (name for name in model.modalities if name in maps and maps[name].unit == "relative"):
+        if model.data_preprocessor.span(name) == Span.of(DEFAULT_STATISTICS["depth"]):
+            maps[name].check_metres(f"normalising {name} where the model's statistics do not name it")
     if not model.backbone.reads_clips:
         refuse_clips({name: sample[name][None] for name in model.modalities if sample[name].ndim == CLIP - 1})
     return list(_outside(_ranges(model), sample))
+
+
+def _of_all_maps(dataset: Dataset[Batch]) -> dict[str, Any]:
+    """The first sample of a dataset; of frames that differ in what they have, with the maps that others add."""
+    sets = getattr(dataset, "frame_sets", None)
+    firsts = [0] if sets is None else np.sort(np.unique(sets, return_index=True)[1]).tolist()
+    found: dict[str, Any] = {}
+    for index in firsts:
+        found = {**dataset[index], **found}
+    return found
 
 
 def _ranges(model: MultimodalModel) -> dict[str, MapRange]:
@@ -132,6 +147,21 @@ def check_sizes(loader: DataLoader[Batch], samples: Sequence[Batch], what: str) 
     """
     if (loader.batch_size or 1) > 1 and (differing := difference(samples)):
         raise ValueError(f"{what} has batch_size={loader.batch_size}, but its samples differ: {differing}")
+
+
+def check_sampler(loader: DataLoader[Batch]) -> None:
+    """Whether frames that differ in what they have come in batches of those that have the same.
+
+    Raises:
+        ValueError: they do not.
+    """
+    right = isinstance(loader.sampler, EpochSampler) and loader.sampler.shuffle
+    if getattr(loader.dataset, "frame_sets", None) is not None and loader.batch_size != 1 and not right:
+        raise ValueError(
+            f"{type(loader.dataset).__name__} has frames that differ in what they have, whose batches "
+            "train_dataloader.sampler=dict(type=EpochSampler, shuffle=True) of rgbx.datasets makes; found "
+            f"{type(loader.sampler).__name__}"
+        )
 
 
 class Look(NamedTuple):
@@ -346,23 +376,35 @@ def check_synchronised(model: MultimodalModel, batch_size: int, processes: int) 
 
 
 def check_norms(model: MultimodalModel, loader: DataLoader[Batch], samples: Sequence[Batch]) -> None:
-    """Whether every batch of an epoch has more than one value per channel at the network's deepest stage.
+    """Whether every batch of an epoch has more than one value per channel wherever batch norm is trained.
 
     Raises:
         ValueError: it has one, which batch normalisation cannot train on.
     """
     norms = [m for m in model.backbone.modules() if isinstance(m, _BatchNorm)]
-    if not norms or getattr(model.backbone, "norm_eval", False) or not samples:
+    trained = norms and not getattr(model.backbone, "norm_eval", False)
+    pooled = [name for name, head in model.named_heads() if _pools_private(head.decoder)]
+    if not samples or not (trained or pooled):
         return
     size: Any = loader.batch_size or 1
     rest = len(loader.sampler) % size  # type: ignore[arg-type]
     smallest = rest if rest and not loader.drop_last else size
+    kind = "the last batch of an epoch has one sample" if rest == 1 and size > 1 else "a batch has one sample"
+    if pooled and smallest == 1:
+        raise ValueError(
+            f"{kind}, and the decoder of head {pooled[0]!r} normalises averages over whole images by the batch, which "
+            "needs two: train_dataloader.drop_last=True or another batch_size, or another decoder"
+        )
     deepest = max(getattr(model.backbone, "strides", ()), default=1)
     maps = [sample[name].shape[-2:] for sample in samples for name in model.modalities if name in sample]
-    if maps and smallest * min(math.prod(-(-side // deepest) for side in shape) for shape in maps) == 1:
-        kind = "the last batch of an epoch has one sample" if rest == 1 and size > 1 else "a batch has one sample"
+    if trained and maps and smallest * min(math.prod(-(-side // deepest) for side in shape) for shape in maps) == 1:
         raise ValueError(
             f"{kind} of {'×'.join(map(str, maps[0]))}, of which stride {deepest} leaves one value per channel, and "
             "batch normalisation needs more: train_dataloader.drop_last=True or another batch_size, larger crops, or "
             "model.norm_eval=True"
         )
+
+
+def _pools_private(decoder: nn.Module) -> bool:
+    """Whether batch norms, each of one modality, read averages over whole images."""
+    return getattr(decoder, "pooled", False) and any(isinstance(each, ModalityNorm) for each in decoder.modules())

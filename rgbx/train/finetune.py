@@ -92,7 +92,7 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         found = weights.get(source)
         if name in stems:
             source, mode = stems[name]
-            found = stem_weight(weights[source], mode) if name.endswith("weight") else weights[source]
+            found = stem_weight(weights[source], mode, tensor.shape[1]) if name.endswith("weight") else weights[source]
         if found is None or found.shape != tensor.shape or (ALPHA in name and not same_modalities):
             summary.reinitialised.append(name)
             continue

@@ -48,6 +48,7 @@ class TrainLoop(EpochBasedTrainLoop):
     def run_iter(self, idx: int, data_batch: Batch) -> None:
         """One batch; hooks see the losses, of several processes their means, as `outputs`."""
         self.runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
+        unwrap(self.runner.model).set_progress(self._iter / self._max_iters)
         with together():
             outputs = training_step(self.runner.model, data_batch, self.runner.optim_wrapper, self.runner.guard)
         outputs = self.shared.means(outputs)

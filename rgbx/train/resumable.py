@@ -181,7 +181,7 @@ class ResumableRunner(mmengine.runner.Runner):
         if self._inside is None:
             return 0
         loader = self.train_dataloader
-        samples = max(0, len(loader.sampler.dataset) - self._inside["samples"])
+        samples = max(0, loader.sampler.total - self._inside["samples"])
         left = math.ceil(samples / get_world_size()) / loader.batch_sampler.batch_size
         return len(loader) - (math.floor(left) if loader.batch_sampler.drop_last else math.ceil(left))
 
@@ -213,8 +213,8 @@ class ResumableRunner(mmengine.runner.Runner):
         if inside.get("order", "") != sampler.order_digest():
             raise ValueError(
                 f"the samples of epoch {self.epoch + 1} do not come in the order in which they did when its checkpoint "
-                "was saved: have shards been packed anew, or shuffle_buffer changed? Restore them, or resume from the "
-                "end of an epoch"
+                "was saved: have shards been packed anew, or shuffle_buffer changed, or of frames that differ in what "
+                "they have, the batch size or number of processes? Restore them, or resume from the end of an epoch"
             )
         processes, rank = inside["processes"], get_rank()
         if len(processes) == get_world_size():

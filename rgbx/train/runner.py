@@ -18,6 +18,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.visualization import LocalVisBackend
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from rgbx._lock import locked
@@ -26,6 +27,7 @@ from rgbx._torchvision import ensure_torchvision
 from rgbx._types import Batch
 from rgbx._whole import remove_left
 from rgbx.backbones import trusting
+from rgbx.datasets import EpochSampler
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
@@ -41,6 +43,7 @@ from rgbx.train.data_check import (
     check_maps,
     check_measured,
     check_norms,
+    check_sampler,
     check_sizes,
     check_synchronised,
     look_at,
@@ -192,6 +195,8 @@ class Runner(ResumableRunner):
         built = mmengine.runner.Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if built.generator is None:
             built.generator = torch.Generator().manual_seed(seed or 0)
+        if isinstance(built.sampler, EpochSampler):
+            built.sampler.batch_size = built.batch_size or 1
         if not isinstance(built.collate_fn, Collation):
             built.collate_fn = Collation(built.collate_fn)
         if not isinstance(built.worker_init_fn, WorkerStart):
@@ -208,6 +213,7 @@ class Runner(ResumableRunner):
         for loop in filter(None, loops.values()):
             self.check_classes(loop.dataloader.dataset)
         model, loader = self.network, self.train_loop.dataloader
+        check_sampler(loader)
         warnings = check_maps(model, loader.dataset)
         samples = {name: look_at(loop.dataloader.dataset) for name, loop in loops.items() if loop is not None}
         for name, found in samples.items():
@@ -295,6 +301,10 @@ class Runner(ResumableRunner):
 
     def _train(self) -> nn.Module:
         self._train_loop = self.build_train_loop(self._train_loop)
+        if getattr(self.train_loop.dataloader.dataset, "frame_sets", None) is not None:
+            self.network.sees_subsets = True
+            if type(self.model) is DistributedDataParallel:  # made before it could be known
+                self.model = wrap(self.network)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
         if self.param_schedulers is not None:

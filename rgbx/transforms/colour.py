@@ -64,6 +64,11 @@ class Photometry:
     def __init__(self, *, key: str = "rgb") -> None:
         self.key = key
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.key,)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.key not in sample:
             raise ValueError(

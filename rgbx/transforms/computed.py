@@ -7,13 +7,13 @@ map is too. Of a clip each frame is computed. `rgbx.maps` has the mathematics.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rgbx.datasets.clip import frame_size
 from rgbx.datasets.sample import Sample
-from rgbx.maps import TIMES
+from rgbx.maps import TIMES, MapSpec
 from rgbx.maps.edges import edges
 from rgbx.maps.hha import hha
 from rgbx.maps.normals import facing_normals
@@ -28,7 +28,11 @@ class _FromDepth:
 
     adds: tuple[str, ...]
 
-    def __init__(self, *, fx: float, fy: float, cx: float, cy: float, keep_depth: bool) -> None:
+    def __init__(
+        self, *, fx: float, fy: float, cx: float, cy: float, keep_depth: bool, maps: Mapping[str, MapSpec] | None
+    ) -> None:
+        if maps is not None and "depth" in maps:
+            maps["depth"].check_metres(type(self).__name__)
         if not (fx > 0 and fy > 0):
             raise ValueError(f"{type(self).__name__} needs focal lengths > 0, found fx {fx}, fy {fy}")
         self.camera = {"fx": float(fx), "fy": float(fy), "cx": float(cx), "cy": float(cy)}
@@ -37,6 +41,11 @@ class _FromDepth:
     def compute(self, depth: np.ndarray) -> np.ndarray:
         """The map of a depth, float32 [H, W], metres."""
         raise NotImplementedError(f"{type(self).__name__} must define compute(depth)")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return ("depth",)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         self._check_depth(sample)
@@ -70,10 +79,11 @@ class ComputeHHA(_FromDepth):
         fx, fy, cx, cy: focal lengths and principal point in pixels of the image as read.
         gravity: direction (x right, y down, z forward) where it is known; None estimates it per image.
         keep_depth: False removes `depth`, for models that see hha in its place.
+        maps: what the maps of the dataset are, which tells a config's transform of it.
 
     Raises:
-        ValueError: when called, a sample without depth, with depth of another dtype, with an hha of its own, or of a
-            size that does not hold the principal point.
+        ValueError: depth that is not in metres; when called, a sample without depth, with depth of another dtype, with
+            an hha of its own, or of a size that does not hold the principal point.
     """
 
     adds = ("hha",)
@@ -87,8 +97,9 @@ class ComputeHHA(_FromDepth):
         cy: float,
         gravity: Sequence[float] | None = None,
         keep_depth: bool = True,
+        maps: Mapping[str, MapSpec] | None = None,
     ) -> None:
-        super().__init__(fx=fx, fy=fy, cx=cx, cy=cy, keep_depth=keep_depth)
+        super().__init__(fx=fx, fy=fy, cx=cx, cy=cy, keep_depth=keep_depth, maps=maps)
         self.gravity = None if gravity is None else tuple(gravity)
 
     def compute(self, depth: np.ndarray) -> np.ndarray:
@@ -107,16 +118,27 @@ class ComputeNormals(_FromDepth):
         fx, fy, cx, cy: focal lengths and principal point in pixels of the image as read.
         radius: windows have 2 radius + 1 pixels per side. Wider ones are less noisy and blur more at edges.
         keep_depth: False removes `depth`.
+        maps: what the maps of the dataset are, which tells a config's transform of it.
 
     Raises:
-        ValueError: focal lengths or a radius that are not positive; when called, a sample without metric depth, with
-            normals of its own, or of a size that does not hold the principal point.
+        ValueError: focal lengths or a radius that are not positive, or depth that is not in metres; when called, a
+            sample without metric depth, with normals of its own, or of a size that does not hold the principal point.
     """
 
     adds = ("normal",)
 
-    def __init__(self, *, fx: float, fy: float, cx: float, cy: float, radius: int = 3, keep_depth: bool = True) -> None:
-        super().__init__(fx=fx, fy=fy, cx=cx, cy=cy, keep_depth=keep_depth)
+    def __init__(
+        self,
+        *,
+        fx: float,
+        fy: float,
+        cx: float,
+        cy: float,
+        radius: int = 3,
+        keep_depth: bool = True,
+        maps: Mapping[str, MapSpec] | None = None,
+    ) -> None:
+        super().__init__(fx=fx, fy=fy, cx=cx, cy=cy, keep_depth=keep_depth, maps=maps)
         if radius < 1:
             raise ValueError(f"ComputeNormals radius must be >= 1, found {radius}")
         self.radius = radius
@@ -160,6 +182,11 @@ class ComputeEdges:
         self.low, self.high = default[0] if low is None else low, default[1] if high is None else high
         if not 0 <= self.low <= self.high or not self.high > 0:
             raise ValueError(f"ComputeEdges needs 0 <= low <= high and high > 0, found {self.low} and {self.high}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.source,)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         source_array("ComputeEdges", sample, self.source, "edge")

@@ -21,6 +21,8 @@ from rgbx._text import one_of
 from rgbx.datasets.clip import clips_of, with_masks
 from rgbx.datasets.sample import Sample
 from rgbx.maps import STANDARD_MAPS, MapSpec
+from rgbx.transforms import sensor_corruptions as sensors
+from rgbx.transforms.common_corruptions import ROBODEPTH
 from rgbx.transforms.spatial import Maps
 
 _REFERENCE_HEIGHT = 480
@@ -40,12 +42,14 @@ class Corruption:
         meaning: what a strength says.
         apply: (array, strength, rng, spec) to an array of the same shape, float or of the map's own dtype; NaN is no
             measurement before and after, and where the map has none, the spec's fill.
+        suite: "rgbx" for those that `--robustness` measures by itself, or the name of a published list.
     """
 
     modality: str | None
     strengths: tuple[float, float, float, float, float]
     meaning: str
     apply: Apply
+    suite: str = "rgbx"
 
 
 class Corrupt:
@@ -83,6 +87,11 @@ class Corrupt:
             raise ValueError(f"no MapSpec for {self.key!r}; known: {names}. Pass maps={{name: MapSpec(...)}}")
         self.spec = known[self.key]
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.key,)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         array = sample.get(self.key)
         if not isinstance(array, np.ndarray):
@@ -104,7 +113,8 @@ class Corrupt:
         """The map and, where the sample has one, its mask."""
         array, valid = sample[self.key], sample.get(f"{self.key}_valid")
         strength = self.corruption.strengths[self.severity - 1]
-        if array.dtype == np.float32 and array.ndim == 2 and (valid is not None or self.spec.zero_is_hole):
+        measures = array.ndim == 2 or self.spec.has_bands
+        if array.dtype == np.float32 and measures and (valid is not None or self.spec.zero_is_hole):
             filled, left = self._measured(array, array > 0 if valid is None else valid > 0, strength, rng)
             masks = {} if valid is None else {f"{self.key}_valid": left.astype(np.uint8)}
             return {self.key: filled, **masks}
@@ -116,20 +126,22 @@ class Corrupt:
 
     def _measured(
         self,
-        array: np.ndarray,  # float32 [H, W]
+        array: np.ndarray,  # float32 [H, W] or [H, W, C]
         valid: np.ndarray,  # bool [H, W]
         strength: float,
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The map and where it is measured: corruptions see NaN where it was not, and leave it where it is no more."""
-        holed = np.where(valid, array, np.float32(np.nan))
+        last = (..., *[None] * (array.ndim - 2))  # beside channels
+        holed = np.where(valid[last], array, np.float32(np.nan))
         result = self.corruption.apply(holed, strength, rng, replace(self.spec, fill=np.nan)).astype(np.float32)
-        left = np.isfinite(result)
+        finite = np.isfinite(result)
+        left: np.ndarray = finite if array.ndim == 2 else np.asarray(finite.all(axis=2))
         if self.spec.zero_is_hole:
             left &= result != 0
         if self.spec.unit == "metre":
             result = np.maximum(result, np.float32(NEAREST_M))
-        return np.where(left, result, np.float32(self.spec.fill)), left
+        return np.where(left[last], result, np.float32(self.spec.fill)), left
 
 
 def _pixels(length: float, array: np.ndarray) -> float:
@@ -234,9 +246,11 @@ def _missing(array: np.ndarray, strength: float, rng: np.random.Generator, spec:
     return np.full_like(array, spec.fill)
 
 
+_SHARE = "share of the pixels that have some"
 _SIGMA = "standard deviation, fraction of the range"
 _SIGMA_PIXELS = "standard deviation in pixels"
 _thermal, _depth, _rgb, _any = (partial(Corruption, modality) for modality in ("thermal", "depth", "rgb", None))
+_event, _lidar = (partial(Corruption, modality) for modality in ("event", "lidar"))
 
 CORRUPTIONS: dict[str, Corruption] = {
     "rgb_noise": _rgb((0.04, 0.08, 0.12, 0.18, 0.26), _SIGMA, _noise),
@@ -251,6 +265,17 @@ CORRUPTIONS: dict[str, Corruption] = {
     "thermal_noise": _thermal((0.03, 0.06, 0.12, 0.2, 0.35), _SIGMA, _noise),
     "thermal_blur": _thermal((1, 2, 4, 7, 12), _SIGMA_PIXELS, _blur),
     "thermal_contrast": _thermal((0.75, 0.5, 0.3, 0.15, 0.05), "factor about the mean", _low_contrast),
+    "event_loss": _event((0.1, 0.25, 0.5, 0.75, 0.9), f"{_SHARE}, lost", sensors.events_lost),
+    "event_noise": _event(
+        (0.01, 0.02, 0.05, 0.1, 0.2), "share of the pixels without, that have some", sensors.spurious
+    ),
+    "event_low_resolution": _event((1.5, 2, 3, 4, 6), "factor on each side", sensors.low_resolution),
+    "lidar_loss": _lidar((0.1, 0.25, 0.5, 0.75, 0.9), f"{_SHARE}, lost", sensors.points_lost),
+    "lidar_beams": _lidar((0.125, 0.25, 0.5, 0.75, 0.875), "share of 64 bands of rows, lost", sensors.beams),
+    "lidar_jitter": _lidar((1, 2, 4, 8, 16), _SIGMA_PIXELS, sensors.jitter),
     "shift": _any((2, 4, 8, 16, 32), "pixels against the other maps, in a random direction", _shift),
     "missing": _any((1, 1, 1, 1, 1), "no measurement anywhere, at any severity", _missing),
+} | {
+    name: _rgb((1, 2, 3, 4, 5), "row of the published constants", function, "robodepth")
+    for name, function in ROBODEPTH.items()
 }

@@ -96,6 +96,11 @@ class DamageBlocks:
         self.specs = {key: known[key] for key in self.keys}
         self.borrows = self.keys if "foreign" in self.kinds else ()
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return self.keys
+
     def __call__(self, sample: Sample, rng: np.random.Generator, another: Callable[[], Sample] | None = None) -> Sample:
         """See `rgbx.datasets.sample.Borrower`."""
         for name in self.keys:

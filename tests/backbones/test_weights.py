@@ -172,13 +172,6 @@ def test_torchvision_files(name, layers, tmp_path):
     features_equal(name, saved(reference.state_dict(), tmp_path), reference, layers)
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("convnext_tiny", "convnext_tiny"), ("efficientnet_b0",) * 2])
-def test_other_torchvision_names_are_refused(name, theirs, tmp_path):
-    path = saved(getattr(torchvision.models, theirs)().state_dict(), tmp_path)
-    with pytest.raises(ValueError, match=rf"does not look like weights of {name}: the file has \['features\.0\.0\."):
-        SharedBackbone(name, ("rgb",), pretrained=path)
-
-
 def test_original_convnext_names_are_converted(tmp_path):
     """The names of Facebook's release, as timm's converter expects them."""
     plain = timm.create_model("convnext_atto", conv_mlp=False)

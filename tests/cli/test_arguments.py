@@ -120,6 +120,14 @@ def save(path, model):
     torch.save({"state_dict": model.state_dict(), "model": to_plain(model.recipe), "meta": {"epoch": 1}}, path)
 
 
+def lay_submit(write_config, folder):
+    for name, text in {"sbatch": "echo Submitted batch job 12", "srun": ""}.items():
+        path = folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+
 LAID = {  # what has to lie where an example names it
     "init": lay_init,
     "train": lay_config,
@@ -133,6 +141,7 @@ LAID = {  # what has to lie where an example names it
     "profile": lay_profile,
     "export": lay_export,
     "study": lay_study,
+    "submit": lay_submit,
     "compare": lay_results,
     "report": lay_results,
     "convert": lay_convert,
@@ -145,6 +154,7 @@ LAID = {  # what has to lie where an example names it
 def test_examples_run(name, write_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("uvicorn.Server.main_loop", ended)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     (example,) = [line for line in build_parser(name).format_help().splitlines() if line.startswith("  rgbx ")]
     program, *words = shlex.split(example)
     assert (program, words[0]) == ("rgbx", name)

@@ -252,6 +252,61 @@ def test_robustness_of_one_checkpoint(trained, tmp_path, capfd):
     assert (out / "robustness.csv").read_text().count("\n") == 13
     printed = capfd.readouterr()
     assert "2 frames (1 in 2)" in printed.out + printed.err and "depth_holes" in printed.out + printed.err
+    assert "mIoU over all 3 subsets, what is missing left out (EMM). Mean: " in printed.out + printed.err
+
+
+def test_named_benchmarks_of_one_checkpoint(trained, tmp_path, capfd):
+    """Their tables in the result, the page and CSV files; other subsets are evaluated where they are shown."""
+    config, run = trained
+    out = tmp_path / "report"
+    arguments = ["--robustness", "liao-emm", "liao-nm", config, str(run / "epoch_2.pth"), "--report", str(out)]
+    assert main([*arguments, "--protocol", "deliver"]) == 0
+    head = read_result(out / "results.json")["heads"]["labels"]
+    assert list(head["subsets"]) == ["rgb+depth", "rgb", "depth"] and head["robustness"] is None
+    table = head["benchmarks"]["liao-emm"]
+    assert [row["name"] for row in table["rows"]] == ["RGB + depth", "depth", "RGB"]
+    left = [head["subsets"][subset]["ensemble"]["mIoU"] for subset in ("rgb+depth", "depth", "rgb")]
+    assert [row["values"][1] for row in table["rows"]] == left
+    assert table["summary"][0]["values"][1] == pytest.approx(sum(left) / 3)
+    page = (out / "report.html").read_text()
+    assert 'id="benchmarks"' in page and "Liao et al." in page and "liao-nm" in page
+    lines = (out / "benchmark_liao-emm.csv").read_text().splitlines()
+    assert lines[0] == "failure,zeros,omitted" and len(lines) == 8 and lines[4].startswith("mean,")
+    printed = "".join(capfd.readouterr())
+    assert "liao-emm, left depth: mIoU" in printed and "expected, p = 0.05" in printed and "Source: Liao" in printed
+    arguments = [config, str(run / "epoch_2.pth"), "--every", "2", "--json", str(tmp_path / "found.json")]
+    assert main([*arguments, "--robustness", "liao-nm"]) == 0
+    head = read_result(tmp_path / "found.json")["heads"]["labels"]
+    assert list(head["subsets"]) == ["rgb+depth"] and list(head["benchmarks"]) == ["liao-nm"]
+    assert any("one frame in 2" in text for text in head["benchmarks"]["liao-nm"]["deviations"])
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("{c} {k}", []),
+        ("{c} {k} --robustness", ["corruptions"]),
+        ("--robustness {c} {k}", ["corruptions"]),
+        ("{c} --robustness liao-emm miss {k} --every 2", ["liao-emm", "miss"]),
+        (
+            "{c} {k} --robustness=liao-rmm --robustness --robustness conditions",
+            ["liao-rmm", "corruptions", "conditions"],
+        ),
+    ],
+)
+def test_names_of_robustness(write_config, tmp_path, words, names):
+    config, run = write_config(), tmp_path / "epoch_1.pth"
+    run.touch()
+    found = parse("test", words.format(c=config, k=run).split())
+    assert (found.robustness, found.config, found.checkpoint) == (names, str(config), str(run))
+
+
+def test_a_misspelt_benchmark_is_told(write_config, tmp_path, capsys):
+    config, run = write_config(), tmp_path / "epoch_1.pth"
+    run.touch()
+    with pytest.raises(SystemExit):
+        parse("test", [config, str(run), "--robustness", "liao-enm"])
+    assert "'liao-enm' is none of corruptions, liao-emm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -612,10 +612,11 @@ def test_what_the_user_says_of_files():
     assert added == {"depth": said, "thermal": {"scale": 5.0}}
     assert Encoding.of_dict(MapSpec.of_unit("depth", "metre"), {"scale": said["scale"]}).steps == 1000
     words = ["half_step=0.5", "holes=false", "normalise=true", "clips=true", "bits=16", "log=11.1", "add=2", "key=a"]
+    words += ["layout=CHW"]
     _, said = parse_map(["x", "unit=relative", "scale=3", "missing=0", *words])
     assert said == {
         "unit": "relative", "scale": 3.0, "missing": 0.0, "half_step": 0.5, "holes": False, "normalise": True,
-        "clips": True, "bits": 16, "log": 11.1, "add": 2.0, "key": "a",
+        "clips": True, "bits": 16, "log": 11.1, "add": 2.0, "key": "a", "layout": "CHW",
     }  # fmt: skip
     assert set(said) == set(OPTIONS)  # whatever `predict` in Python takes
     with pytest.raises(ConfigError, match=r"found 'holes=maybe'$"):

@@ -346,6 +346,22 @@ def test_studies_of_the_repository_resolve(path, tmp_path):
     assert all(read_state(run).kind == "not run" for run in runs)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--slurm", "partition=gpu"], "--slurm is of --executor submitit, found --executor local"),
+        (["--executor", "ray", "--cluster", "local"], "--cluster is of --executor submitit, found --executor ray"),
+        (["--executor", "submitit", "--ray", "num_gpus=1"], "--ray is of --executor ray, found --executor submitit"),
+        (["--executor", "submitit", "--slurm", "nodes=2"], "a run of a study is one process"),
+        (["--executor", "submitit", "--cluster", "local", "--no-wait"], "--no-wait is of Slurm"),
+        (["--executor", "submitit", "--slurm", "partitoin=gpu"], "did you mean 'partition'?"),
+    ],
+)
+def test_options_of_executors(write_study, words, told, capsys):
+    assert run("study", [write_study(), *words]) == 2
+    assert told in capsys.readouterr().err
+
+
 class FirstApart(Commands):
     """The first method is tested in a process of its own; all else is done here, which saves three starts."""
 

@@ -30,6 +30,8 @@ from rgbx.models.checkpoint import to_plain
 # Commands that a test of their own runs, as they stand on the page or on data as small.
 NAMED = {
     r"rgbx study configs/studies/rooms\.py .*": "tests/cli/test_study.py::test_a_real_study",
+    r"rgbx study STUDY .* --executor (submitit|ray) .*": ("tests/study/test_executors.py::test_runs_as_tasks_of_ray"),
+    r"rgbx submit .*": "tests/cli/test_submit.py::test_commands_of_the_page",
     r"rgbx export .*": "tests/docs/test_deploy_page.py::test_files_of_the_page",
     r"rgbx models --markdown .*": "tests/docs/test_sharing_page.py::test_the_page_of_models_is_what_the_command_writes",
     r"rgbx models( --latency .*)?": "tests/cli/test_models.py::test_what_is_listed_is_what_was_measured",
@@ -45,6 +47,13 @@ NAMED = {
     ),
     r"(TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 )?torchrun --nnodes .* rgbx train .*": (
         "tests/cli/test_elastic.py::test_two_nodes_and_a_killed_worker_come_to_the_weights_of_one_node"
+    ),
+    r"rgbx prepare estimate .*\.py:depth": (
+        "tests/datasets/prepare/test_estimate.py::test_frames_that_fail_are_counted_and_tried_again"
+    ),
+    r"rgbx prepare estimate .*\.onnx .*": "tests/datasets/prepare/test_estimate.py::test_an_onnx_file",
+    r"python examples/sensors/\w+\.py data/\w+": (
+        "tests/docs/test_sensor_examples.py::test_it_writes_a_dataset_that_trains"
     ),
     r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx predict .* --tar .*": "tests/cli/test_predict.py::test_shards_to_shards",
@@ -141,6 +150,7 @@ SMALLER = (
     (r"=vit_small_patch16_dinov3 model\.pretrained=timm", "=test_vit"),
     (r"'hha'", "'normal'"),  # which rendered rooms have
     (r"/path/to/resnet18\.pth", "weights.pth"),
+    (r"model\.backbone=tf_efficientnet_lite0 model\.pretrained=lite0", "model.pretrained=weights.pth"),
 )
 SHORT = """
 train_cfg.update(max_epochs=1, val_interval=1)

@@ -57,7 +57,10 @@ def test_broken_file(rooms, doctor, kind, index, fault):
     diagnosis = doctor.examine(rooms)
     assert doctor.problems(diagnosis) == ["files error"]
     found = doctor.find(diagnosis, "files")
-    assert found.evidence == {"files": 1, "kind": fault}
+    frames = len(diagnosis.splits[0])
+    sets = {"sets": {"rgb+depth": frames - 1, "rgb": 1}} if (fault, kind) == ("missing", "depth") else {}
+    assert found.evidence == {"files": 1, "kind": fault, **sets}
+    assert ("frames by what they have: RGB + depth" in found.message) == ('missing="allow"' in found.fix) == bool(sets)
     assert found.files == (str(path),) and found.frames == {f"train/{index:03d}"}
     assert diagnosis.exit_code == 2
 
@@ -170,3 +173,12 @@ def test_arrays_are_looked_at_like_images(rooms, doctor, kind):
         diagnosis = doctor.examine(rooms)
         assert doctor.problems(diagnosis) == ["files error"]
         assert str(cut) in doctor.find(diagnosis, "files").files
+
+
+def test_frames_that_may_differ_in_what_they_have_are_counted(rooms, doctor):
+    (rooms / "train" / "depth" / "003.png").unlink()
+    diagnosis = doctor.examine(rooms, missing="allow")
+    assert doctor.problems(diagnosis) == []
+    found = doctor.find(diagnosis, "files")
+    frames = len(diagnosis.splits[0])
+    assert found.severity == "info" and found.evidence == {"sets": {"rgb+depth": frames - 1, "rgb": 1}}

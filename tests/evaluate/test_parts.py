@@ -1,5 +1,6 @@
 """What jobs hand on in files, of every task, against the session that counts all images itself."""
 
+import hashlib
 import json
 import math
 import re
@@ -97,3 +98,76 @@ def test_counters_that_do_not_say_what_they_keep_are_refused(tmp_path, monkeypat
     with pytest.raises(ValueError, match=r"ClassCounter of head 'labels' does not say .*Counter\.records"):
         Parts(tmp_path / "parts", (1, 2), 3, counters, {})
     assert not (tmp_path / "parts").exists()
+
+
+def first_part(tmp_path, monkeypatch, kind="both"):
+    """The parts of one job that has counted two images, and its only file."""
+    monkeypatch.setattr("rgbx.evaluate.parts.PART", 2)
+    model = made("both")
+    if kind == "frames":
+        model = multimodal_embedder(modalities=("rgb", "depth"), backbone="test_resnet", dim=6, by="frame").eval()
+    session = Session(model, loader(Rooms(frames=2)))
+    parts = Parts(tmp_path / "parts", (1, 1), 2, session.counters, {})
+    session.count_share(parts, [("rgb", "depth")])
+    (file,) = (tmp_path / "parts" / "shard_1").iterdir()
+    return parts, file
+
+
+def array(kind, shape, values):
+    return to_data(np.array(values, kind).reshape(shape))
+
+
+CELLS = "cells of ensemble"
+BIG = array("uint32", (1, 2), [100, 5])
+
+
+@pytest.mark.parametrize(
+    ("head", "path", "value", "message"),
+    [
+        ("labels", "classes", 11, "classes is 11; expected 10"),
+        (
+            "labels",
+            "cells.dict.ensemble",
+            array("int64", (1, 2), [1, 2]),
+            f"{CELLS}: found int64 [1, 2]; expected uint32",
+        ),
+        (
+            "labels",
+            "cells.dict.ensemble",
+            array("uint32", (1, 3), [1, 2, 3]),
+            "uint32 [1, 3]; expected uint32 [any, 2]",
+        ),
+        ("labels", "cells.dict.ensemble", BIG, f"{CELLS} hold the cell 100; expected less than 100"),
+        ("labels", "cells.dict.ensemble", 3, f"{CELLS}: found a int; expected uint32 [any, 2]"),
+        ("labels", "cells", {"dict": {}}, "found {}; expected predictions by name"),
+        (
+            "labels",
+            "boundary",
+            array("int64", (9, 4), [0] * 36),
+            "boundary: found int64 [9, 4]; expected int64 [10, 4]",
+        ),
+        ("labels", "sample_id", None, "sample_id is None; expected text"),
+        ("labels", "file_sizes", {"dict": {"rgb": "x"}}, "file_sizes is {'rgb': 'x'}; expected whole numbers by name"),
+        ("normal", "target.MapSpec.channels", 1, "target is MapSpec(name='normal', channels=1"),
+        ("normal", "means", {"dict": {}}, "means are of []; expected ['depth', 'ensemble', 'rgb'], as sums are"),
+        ("codes", "classes", array("int64", (1, 1), [0]), "classes: found int64 [1, 1]; expected int64 [any]"),
+        ("codes", "codes.dict.rgb", array("float32", (2, 6), [0] * 12), "float32 [2, 6]; expected float32 [1, any]"),
+    ],
+)
+def test_contents_that_were_not_counted_are_refused(head, path, value, message, tmp_path, monkeypatch):
+    """Of a whole file of the right digest, whose contents the counter cannot have given; the file is named."""
+    parts, file = first_part(tmp_path, monkeypatch, "frames" if head == "codes" else "both")
+    assert parts.done(0) == 2
+    told = json.loads(file.read_bytes().split(b"\n")[1])
+    records = next(iter(told["records"].values())) if head == "codes" else told["records"][head]
+    (place,) = records[1].values()
+    *steps, last = path.split(".")
+    for step in steps:
+        place = place[step]
+    assert last in place
+    place[last] = value
+    content = json.dumps(told).encode()
+    digest = json.dumps({"sha256": hashlib.sha256(content).hexdigest()}).encode()
+    file.write_bytes(digest + b"\n" + content + b"\n")
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(file))}: .*{re.escape(message)}"):
+        parts.done(0)

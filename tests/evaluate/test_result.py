@@ -127,6 +127,10 @@ def labels(path, value):
     return change
 
 
+TABLE = {"source": "s", "deviations": [], "score": "mIoU", "every": 1, "label": "left", "columns": ["black", "omitted"]}
+TABLE |= {"rows": [{"name": "RGB", "values": [0.5, None]}], "summary": []}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -164,6 +168,12 @@ def labels(path, value):
         (
             labels(["robustness", "corruptions", 3, "severity"], "1"),
             r"robustness\.corruptions\[3\]\.severity: expected int, found '1'",
+        ),
+        (labels(["benchmarks"], {"miss": {}}), r"benchmarks\.miss\.source: expected str, found None"),
+        (labels(["benchmarks"], {"a/b": TABLE}), r"benchmarks: expected names of letters.*found 'a/b'"),
+        (
+            labels(["benchmarks"], {"miss": {**TABLE, "columns": ["black"]}}),
+            r"benchmarks\.miss\.rows\[0\]\.values: expected 1 values, found 2 entries",
         ),
         (labels(["pictures"], [{"kind": "best"}]), r"pictures\[0\]\.sample_id: expected str, found None"),
     ],

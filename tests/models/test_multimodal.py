@@ -197,7 +197,7 @@ def test_generators_serve_every_head(generator, fusion):
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("kind", ["classes", "map"])
 def test_every_decoder_serves_every_task(decoder, kind):
-    model = small(kind, head_decoder={"name": decoder, "hidden" if decoder == "codes" else "width": 16})
+    model = small(kind, head_decoder={"name": decoder, "hidden" if decoder == "codes" else "width": 32})
     losses = run(model, batch(), "loss")
     sum(losses.values()).backward()
     head = next(iter(HEADS[kind]))

@@ -21,7 +21,7 @@ from small_models import LABELS, NORMAL, batch, small
 
 import rgbx
 from rgbx.datasets import FolderDataset
-from rgbx.maps import STANDARD_MAPS, Encoding
+from rgbx.maps import STANDARD_MAPS, Encoding, MapSpec
 from rgbx.maps.colour import colour_input
 from rgbx.maps.drawing import GAP, draw_bar
 from rgbx.models import MultimodalModel, Predictor
@@ -524,7 +524,8 @@ def test_metres_of_any_name_are_drawn_as_their_bar_says():
     for y, x in ((1, 0), (4, 7), (9, 13), (14, 3), (18, 1)):
         place = round((high - ramp[y, x]) / (high - low) * (len(column) - 1))
         assert np.abs(column[place] - panel.picture[y, x]).max() < 12
-    for picture in (panel.picture, result["labels"].background("range"), colour_input("x", ramp[None], unit="metre")):
+    metres = colour_input("x", ramp[None], spec=MapSpec.of_unit("x", "metre"))
+    for picture in (panel.picture, result["labels"].background("range"), metres):
         assert picture[1, 0].sum() > picture[9, 0].sum() + 100 > picture[18, 0].sum() + 150
 
 

@@ -268,3 +268,14 @@ def test_batch_norm_needs_more_than_one_value(count, batch_size, drop_last, size
     with refused:
         check_norms(network, loader, samples)
     check_norms(small("classes", norm_eval=True), loader, samples)
+
+
+def test_a_decoder_of_averages_needs_two_samples():
+    """Of any size, and also where the backbone's norms are frozen; not where all modalities share the norm."""
+    samples = of_sizes(*[(64, 64)] * 3)
+    loader = DataLoader(samples, batch_size=2)
+    options = dict(norm_eval=True, head_decoder={"name": "upernet", "width": 32})
+    with pytest.raises(ValueError, match="last batch of an epoch has one sample, and the decoder of head 'labels'"):
+        check_norms(small("classes", **options), loader, samples)
+    check_norms(small("classes", **options, norm="shared"), loader, samples)
+    check_norms(small("classes", **options), DataLoader(samples, batch_size=2, drop_last=True), samples)

@@ -14,12 +14,14 @@ from tiny import Halves, TinyBackbone, tiny_segmentor
 from torch import nn
 
 from rgbx._processes import together
-from rgbx.datasets import EpochSampler
+from rgbx.datasets import EpochSampler, ShardedDataset
+from rgbx.datasets.prepare import write_shards
 from rgbx.layers import ModalityNorm, stack_modalities, synchronise_norms
 from rgbx.losses import build_loss, l1_loss
 from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.objectives.knowledge_guidance import _mean
 from rgbx.objectives.modality_translation import class_difference
+from rgbx.train.agreement import check_agreement, data_statements
 from rgbx.train.checkpoint_hook import CheckpointHook
 from rgbx.train.data_check import check_synchronised
 from rgbx.train.distributed import SharedLosses, finish_together
@@ -44,6 +46,17 @@ class Uneven(Halves):
         sample = super().read(index)
         sample["label"][:, : (index * 5) % 11] = 255
         return sample
+
+
+class Named(Halves):
+    """Other images under the same names."""
+
+    def __init__(self, first, **options):
+        super().__init__(**options)
+        self.first = first
+
+    def read(self, index):
+        return {**super().read(index + self.first), "sample_id": f"{index}"}
 
 
 class Deep(TinyBackbone):
@@ -155,6 +168,13 @@ def refused(call):
     return str(caught.value)
 
 
+def packed(folder, first):
+    """Shards in a folder of a process's own, of which equally many samples have equal names."""
+    root = folder / f"shards{first}"
+    write_shards(root, {"train": Named(length=3, first=first)}, folder)
+    return ShardedDataset(root)
+
+
 def disagreements(rank, folder):
     """What is said where the processes differ in something."""
     own = folder / f"own{rank}"  # a folder of a node's own
@@ -167,6 +187,8 @@ def disagreements(rank, folder):
         "none": refused(lambda: train(own, 2, **small, load_from=str(own / "epoch_1.pth") if rank else None)),
         "length": refused(lambda: train(folder / "c", 2, **small, root="here" + "+" * rank)),
         "names": refused(lambda: train(folder / "c", 2, **small, root="here" + "@" * rank)),
+        "shards": refused(lambda: check_agreement("data", data_statements({"loader": packed(own, 9 if rank else 0)}))),
+        "same shards": check_agreement("data", data_statements({"loader": packed(own, 5)})),
         "roots": len(train(own, 2, **small, root=str(own))["losses"]),
     }
 
@@ -265,7 +287,9 @@ def test_processes_that_differ_are_refused_before_anything_is_trained(results):
         "names": ("train_dataloader: sample 0", ("half/0", "half/7")),
     }.items():
         assert re.search(f"{what}: {whose.format(*values)}", first[name]), first[name]
-    assert first["roots"] == 1
+    values = (r"1 of digest ([0-9a-f]{16})", r"1 of digest (?!\1)[0-9a-f]{16}")
+    assert re.search(f"differ in data, loader: shards: {whose.format(*values)}", first["shards"]), first["shards"]
+    assert first["same shards"] is None and first["roots"] == 1
 
 
 @pytest.mark.parametrize(("processes", "batch", "expected"), [(2, 4, True), (1, 4, False), (2, 8, False)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import cv2
 import numpy as np
@@ -88,6 +88,11 @@ class DELIVER(FileDataset):
             palette=DELIVER_PALETTE,
             **common,
         )
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Also the conditions there are: a frame has those that its `sample_id` names, as in the authors' code."""
+        return {**super().metainfo, "conditions": [*DELIVER_WEATHERS, *DELIVER_CASES]}
 
     def read_frame(self, frame: Frame, names: Sequence[str]) -> Sample:
         """Also brings events to the size of the label."""

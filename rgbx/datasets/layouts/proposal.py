@@ -250,6 +250,11 @@ def _meaning(name: str, look: Look) -> list[str]:
     held = look.held
     if name == "rgb" and look.bytes == 1:
         return [f'unit = "rgb8"        # {held}']
+    if look.channels > 1 and name != "normal" and (look.channels not in (3, 4) or look.bytes > 1):
+        return [
+            'unit = "sensor"',
+            f"channels = {look.channels:<7}  # {held}: values as stored, each channel by itself",
+        ]
     if look.channels >= 3:
         unit = "unit_vector" if name == "normal" else "encoded"
         return [

@@ -1,5 +1,6 @@
 """Public datasets turned into plain files of stated units."""
 
+from rgbx.datasets.prepare.estimate import Estimate, write_estimate
 from rgbx.datasets.prepare.jobs import (
     DepthEncoder,
     cityscapes_preparation,
@@ -16,12 +17,14 @@ __all__ = [
     "SHARD_MB",
     "Content",
     "DepthEncoder",
+    "Estimate",
     "Job",
     "Preparation",
     "Summary",
     "cityscapes_preparation",
     "mfnet_preparation",
     "nyudv2_preparation",
+    "write_estimate",
     "write_preparation",
     "write_shards",
 ]

@@ -47,13 +47,17 @@ class Content(NamedTuple):
     saturated: int = 0
 
 
+class NotMadeError(ValueError):
+    """The files of a job cannot be made, whatever the others; the message says which and why."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Files that are made together.
 
     Attributes:
         names: relative to the output folder, with "/" between folders.
-        make: the content of each of the names; called only if one of them is missing.
+        make: the content of each of the names; called only if one of them is missing. A `NotMadeError` leaves them out.
         sources: the files that they are made of.
         options: what decides on the content of these files alone, as plain values.
     """
@@ -96,12 +100,14 @@ class Summary(NamedTuple):
         kept: files that were there already.
         saturated: pixels of all files in the folder, also of those that earlier runs wrote.
         compared: kept files of which nobody had noted what they were made of; made anew, they were the same.
+        failed: what was said of each job whose files could not be made.
     """
 
     written: int
     kept: int
     saturated: int = 0
     compared: int = 0
+    failed: tuple[str, ...] = ()
 
 
 def write_preparation(folder: str | Path, preparation: Preparation, *, workers: int = 0) -> Summary:
@@ -128,15 +134,20 @@ def write_preparation(folder: str | Path, preparation: Preparation, *, workers: 
         check = _Check(folder, preparation, notes)
         compared = check.all()
         notes.origin = preparation.origin
-        written = 0
+        written, lacking, failed = 0, 0, list[str]()
         with journal(work, notes) as note_down:
             missing = [job for job in jobs if any(not (folder / name).exists() for name in job.names)]
             made = _made(missing, check, workers)
             for job in _shown(missing, preparation.dataset, preparation.unit, len(jobs)):
-                written += _write(job, *next(made), check, note_down)
+                contents, made_of = next(made)
+                if isinstance(contents, NotMadeError):
+                    failed.append(str(contents))
+                    lacking += len(job.names)
+                else:
+                    written += _write(job, contents, made_of, check, note_down)
         finish(folder, notes, preparation.options)
     saturated = sum(note.saturated for note in notes.files.values())
-    return Summary(written, len(names) - written, saturated, compared)
+    return Summary(written, len(names) - written - lacking, saturated, compared, tuple(failed))
 
 
 def _shown(jobs: Sequence[Job], title: str, unit: str, of: int) -> Iterable[Job]:
@@ -145,15 +156,17 @@ def _shown(jobs: Sequence[Job], title: str, unit: str, of: int) -> Iterable[Job]
     return found
 
 
-def _made(jobs: Sequence[Job], check: _Check, workers: int) -> Iterator[tuple[Mapping[str, Content], str]]:
-    """The content of each job's files in turn, and what they are made of; by processes, a few jobs ahead."""
+Made = tuple[Mapping[str, Content] | NotMadeError, str]  # of a job: its files, and what they are made of
+
+
+def _made(jobs: Sequence[Job], check: _Check, workers: int) -> Iterator[Made]:
+    """What each job gives in turn; by processes, a few jobs ahead."""
     if not workers:
-        for job in jobs:
-            yield job.make(), check.made_of(job)
+        yield from (_attempt(job, check) for job in jobs)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _give_jobs, (jobs, check, os.getpid()))
     try:
-        waiting: deque[Future[tuple[Mapping[str, Content], str]]] = deque()
+        waiting: deque[Future[Made]] = deque()
         for number in range(len(jobs)):
             waiting.append(pool.submit(_make, number))
             if len(waiting) > workers:
@@ -179,9 +192,16 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _make(number: int) -> tuple[Mapping[str, Content], str]:
+def _make(number: int) -> Made:
     jobs, check = _GIVEN[-1]
-    return jobs[number].make(), check.made_of(jobs[number])
+    return _attempt(jobs[number], check)
+
+
+def _attempt(job: Job, check: _Check) -> Made:
+    try:
+        return job.make(), check.made_of(job)
+    except NotMadeError as error:
+        return error, ""
 
 
 class _Check:

@@ -13,8 +13,9 @@ import numpy as np
 
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import dataset_fingerprint
-from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.frames import ids_of
+from rgbx.datasets.layouts.recognition import recognise
+from rgbx.datasets.layouts.table import SHARDED
 from rgbx.datasets.prepare.notes import read_notes
 from rgbx.datasets.prepare.output import Content, Job, Preparation, Summary, write_preparation
 from rgbx.datasets.sample import DenseDataset
@@ -69,8 +70,7 @@ def write_shards(
         OSError, ValueError: see `write_preparation` and `Packer.pack`.
     """
     folder = Path(folder)
-    if (folder / DECLARATION).exists() or (folder.is_dir() and folder.resolve() == Path(source).resolve()):
-        raise FileExistsError(f"{folder} is a dataset's own folder, which shards would make ambiguous: use another one")
+    _check_own(folder, Path(source))
     splits = read_manifest(folder) if (folder / MANIFEST).exists() else {}
     done = Summary(0, 0)
     for names, dataset in datasets.items():
@@ -85,6 +85,19 @@ def write_shards(
         write_manifest(folder, splits)
         done = Summary(done.written + found.written, done.kept + found.kept, 0, done.compared + found.compared)
     return done
+
+
+def _check_own(folder: Path, source: Path) -> None:
+    """Refuses a folder that is a dataset without shards already: with them nobody could tell which one is meant."""
+    if not folder.is_dir():
+        return
+    layouts = [f"it is {found}" for found in recognise(folder) if found.layout is not SHARDED]
+    if not layouts and folder.resolve() == source.resolve():
+        layouts = ["it is the one to pack"]
+    if layouts:
+        raise FileExistsError(
+            f"{folder} is a dataset's own folder, which shards would make ambiguous ({layouts[0]}): use another one"
+        )
 
 
 def shard_ranges(packer: Packer, shard_mb: float = SHARD_MB) -> list[range]:

@@ -40,8 +40,9 @@ class ShardedDataset(DenseDataset):
         transforms: see `DenseDataset`.
 
     Raises:
-        FileNotFoundError: no manifest there.
-        ValueError: another file, no such split, or a modality that was not packed.
+        FileNotFoundError: no manifest there, or in a folder one of the shards is not.
+        ValueError: another file, no such split, a shard of another size than was written, or a modality that was not
+            packed.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ShardedDataset(DenseDataset):
         self.reader = ShardReader(store, self.packed)
         if not len(self.reader):
             raise ValueError(f"{store.root}, split {split}: no samples")
+        self.reader.check_sizes()
         self._chosen = None if holdout is None else holdout_positions(len(self.reader), holdout)
         self._unpacker = Unpacker(self.packed, self.modalities)
 

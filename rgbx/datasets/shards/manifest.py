@@ -76,7 +76,9 @@ class ShardSplit:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        maps = {name: {"spec": asdict(item.spec), "encoding": item.as_dict()} for name, item in self.encodings.items()}
+        maps = {
+            name: {"spec": item.spec.as_dict(), "encoding": item.as_dict()} for name, item in self.encodings.items()
+        }
         label = None if self.label is None else _given(self.label)
         plain = {
             item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("encodings", "label")
@@ -96,7 +98,7 @@ class ShardSplit:
                 raise ValueError(f"{name}: found {reprlib.repr(found[name])}")
         encodings = {}
         for name, item in told["maps"].items():
-            encodings[name] = Encoding.of_dict(MapSpec(**item["spec"]), item["encoding"])
+            encodings[name] = Encoding.of_dict(MapSpec.of_dict(item["spec"]), item["encoding"])
             if encodings[name].spec.name != name:
                 raise ValueError(f"maps: {name!r} has the spec of {encodings[name].spec.name!r}")
         label_options: dict[str, Any] = {name: _tuples(value) for name, value in (told["label"] or {}).items()}

@@ -35,9 +35,17 @@ class Packer:
 
     Args:
         dataset: any; its transforms are not applied.
+
+    Raises:
+        ValueError: frames that differ in what they have.
     """
 
     def __init__(self, dataset: DenseDataset) -> None:
+        if dataset.frame_sets is not None:
+            raise ValueError(
+                f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ "
+                "in what they have: missing='skip' leaves out those that lack any"
+            )
         self.dataset = dataset
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
@@ -146,9 +154,10 @@ class Packer:
     ) -> tuple[str, bytes, str]:
         """The ending and content of an array's member, and how it holds the array."""
         key = key_of(name)
-        if array.dtype in (np.uint8, np.uint16) and array.size and (array.ndim == 2 or array.shape[2:] == (3,)):
+        pixels = bool(array.size) and (array.ndim == 2 or array.shape[2:] == (3,))  # as a PNG holds them
+        if array.dtype in (np.uint8, np.uint16) and pixels:
             return f"{key}.png", encode_png(array), ARRAY
-        known = name in self.dataset.maps and array.size
+        known = name in self.dataset.maps and pixels
         if known and (stored := _exactly(self._encoding_of(name).to_write(), array)) is not None:
             return f"{key}.png", encode_png(stored), ENCODED
         data = io.BytesIO()

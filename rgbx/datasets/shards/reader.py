@@ -33,6 +33,21 @@ class ShardReader:
         self.ends = np.cumsum([0, *(shard.samples for shard in self.shards)])  # int64 [shards + 1]
         self._indexes: OrderedDict[int, ShardIndex] = OrderedDict()
 
+    def check_sizes(self) -> None:
+        """Compares the sizes of all shards with the manifest's, where they lie in a folder; nothing of them is read.
+
+        Raises:
+            FileNotFoundError, OSError: a shard that is not there or cannot be reached.
+            ValueError: one of another size.
+        """
+        for shard in self.shards:
+            if (size := self.store.size(shard.name)) not in (None, shard.bytes):
+                kind = "is truncated" if size < shard.bytes else "is another one"
+                raise ValueError(
+                    f"{self.store.path(shard.name)}: the shard {kind}: it has {size} bytes, {shard.bytes} were "
+                    "written. Copy it again"
+                )
+
     def __len__(self) -> int:
         return int(self.ends[-1])
 

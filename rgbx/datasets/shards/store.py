@@ -34,6 +34,14 @@ class Store(Protocol):
             OSError: it cannot be read.
         """
 
+    def size(self, name: str) -> int | None:
+        """How many bytes a file has, where that is known without asking anybody for it; None of a URL.
+
+        Raises:
+            FileNotFoundError: no such file.
+            OSError: it cannot be reached.
+        """
+
 
 def is_url(root: str | Path) -> bool:
     """Whether a root is a URL, such as `s3://bucket/folder` or `simplecache::https://host/folder`, and no folder."""
@@ -74,6 +82,10 @@ class FolderStore:
             parts.append(part)
             begin += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def size(self, name: str) -> int:
+        """See `Store.size`."""
+        return existing_file(self._folder / name).stat().st_size
 
     def _file(self, name: str) -> BinaryIO:
         """An open file; one that is no longer kept is closed when its last reader is done."""
@@ -132,6 +144,9 @@ class UrlStore:
         if end is not None and len(data) > end - begin:
             raise OSError(f"{self.path(name)}: {end - begin} bytes were asked for, {len(data)} came: no ranges there")
         return data
+
+    def size(self, name: str) -> None:
+        """See `Store.size`."""
 
     def _connected(self) -> tuple[Any, str]:
         """A file system and the path in it, made anew in a process that was forked, as threads do not live on."""

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from dataset_frames import colours, grey, save, write_fmb
+from dataset_frames import colours, grey, save, write_fmb, write_pst900
 from tiny import Halves
 
 from rgbx.datasets import FMB, MFNet, ShardedDataset
@@ -167,4 +167,9 @@ def test_a_folder_of_another_layout_is_left_alone(root, tmp_path):
     (tmp_path / "other/dataset.toml").touch()
     with pytest.raises(FileExistsError, match="other is a dataset's own folder"):
         pack(root, tmp_path / "other")
-    assert tree(root) == before
+    write_pst900(tmp_path / "known", np.random.default_rng(0))
+    with pytest.raises(
+        FileExistsError, match=r"known is a dataset's own folder, .* \(it is PST900 \(.*: it has train/"
+    ):
+        pack(root, tmp_path / "known")
+    assert tree(root) == before and not list((tmp_path / "known").rglob("*.tar"))

@@ -170,17 +170,23 @@ def test_any_flipped_bit_of_what_is_read_is_refused(copy):
 
 def test_truncated_and_foreign_shards_are_named(copy, folder):
     path = copy / "train" / "000001.tar"
-    whole = path.read_bytes()
+    whole, dataset = path.read_bytes(), ShardedDataset(copy)
     path.write_bytes(whole[: len(whole) // 3])
-    dataset = ShardedDataset(copy)
     at = int(dataset.reader.ends[2]) - 1
     with pytest.raises(
         ValueError, match=rf"000001.tar!\S+: the shard is truncated: .* {len(whole)} bytes were written"
     ):
         dataset[at]
+    sizes = rf"{len(whole) // 3} bytes, {len(whole)} were"
+    with pytest.raises(ValueError, match=rf"000001.tar: the shard is truncated: it has {sizes}"):
+        ShardedDataset(copy)
+    path.write_bytes(whole + b"0")
+    with pytest.raises(ValueError, match=rf"000001.tar: the shard is another one: it has {len(whole) + 1} bytes"):
+        ShardedDataset(copy)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"000001.tar: no such file"):
-        ShardedDataset(copy)[at]
+        ShardedDataset(copy)
+    path.write_bytes(whole)
     index = path.with_suffix(".idx")
     index.write_bytes(index.read_bytes().replace(b"day", b"dat"))
     with pytest.raises(ValueError, match=r"000001.idx: damaged, or of other shards: its SHA-256"):
