@@ -340,7 +340,7 @@ class SharedBackbone(nn.Module):
         size = self.anatomy.read(image) if self._resizes else image
         with self.layout.holding(self.layout.present, size=size):
             maps = self.network(x if size == image else _resized(x, size))
-        maps = [maps[stage.index] for stage in self.anatomy.stages]
+        maps = [maps[stage.place] for stage in self.anatomy.stages]
         if self._channels_last_output:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         maps = [reduce(lambda x, change: change(x), *each) for each in zip(self._after, maps, strict=True)]
