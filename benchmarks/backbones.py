@@ -273,7 +273,7 @@ def markdown(results: dict[str, Any]) -> str:
     run = sum(cells[6:9] == ["yes"] * 3 for cells in rows)
     exported = [cells[9] for cells in rows if cells[9] != "-"]
     lines = [f"{run} of {len(rows)} families run, do without a sensor and train a step.", ""]
-    lines[0] += f" {exported.count('yes')} of the {len(exported)} that were tried export."
+    lines[0] += f" {exported.count('yes')} of the {len(exported)} that were tried export." if exported else ""
     lines += ["| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *rows)]
     return "\n".join(lines) + "\n"
 
