@@ -103,7 +103,8 @@ class Trial:
             backbone=self.name,
             decoder={"name": "light", "width": 16, "dropout": 0.0},
         )
-        backbone: SharedBackbone = self.model.backbone
+        backbone = self.model.backbone
+        assert isinstance(backbone, SharedBackbone)
         anatomy = backbone.anatomy
         return {
             "million": round(sum(p.numel() for p in backbone.parameters()) / 1e6, 1),
@@ -123,7 +124,8 @@ class Trial:
             for path, parameter in backbone.named_parameters():
                 if ".norms." in path:
                     parameter.add_(0.2 * torch.randn_like(parameter))
-            size = backbone.anatomy.read(tuple(-(-side // backbone.multiple) * backbone.multiple for side in self.size))
+            height, width = (-(-side // backbone.multiple) * backbone.multiple for side in self.size)
+            size = backbone.anatomy.read((height, width))
             seen = {name: x.expand(-1, 3, -1, -1) for name, x in maps(size).items()}
             with backbone.layout.holding(NAMES, size=size):
                 stack = backbone.network(torch.cat(list(seen.values())))
@@ -163,7 +165,8 @@ class Trial:
         losses = model.forward(maps(self.size, 2), {"labels": Target(label)}, mode="loss")
         loss = torch.stack(list(losses.values())).sum()
         loss.backward()
-        without = [k for k, p in model.backbone.network.named_parameters() if ".norms." in k and p.grad is None]
+        network = ((k, p) for k, p in model.backbone.named_parameters() if k.startswith("network."))
+        without = [k for k, p in network if ".norms." in k and p.grad is None]
         optimizer.step()
         if without or not loss.isfinite():
             raise ValueError(f"{len(without)} norms have no gradient, such as {without[:1]}")
@@ -270,7 +273,7 @@ def markdown(results: dict[str, Any]) -> str:
     run = sum(cells[6:9] == ["yes"] * 3 for cells in rows)
     exported = [cells[9] for cells in rows if cells[9] != "-"]
     lines = [f"{run} of {len(rows)} families run, do without a sensor and train a step.", ""]
-    lines[0] += f" {exported.count('yes')} of the {len(exported)} that were tried export."
+    lines[0] += f" {exported.count('yes')} of the {len(exported)} that were tried export." if exported else ""
     lines += ["| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *rows)]
     return "\n".join(lines) + "\n"
 

@@ -76,7 +76,7 @@ class Stage(NamedTuple):
     """A stage of a network.
 
     Attributes:
-        index: of its map among those that the network gives.
+        place: of its map among those that the network gives.
         channels: of its map.
         stride: pixels of the image to a side of a location, a power of 2.
         path: of the module that ends with it, as timm has it.
@@ -84,7 +84,7 @@ class Stage(NamedTuple):
         input: how it holds what it reads, if that is a map.
     """
 
-    index: int
+    place: int
     channels: int
     stride: int
     path: str
@@ -141,18 +141,16 @@ def create_network(name: str, size: Size | None = None) -> tuple[TimmNetwork, An
     network = cast(TimmNetwork, _created(name, size))
     indices, infos = _chosen(network)
     if isinstance(network, FeatureGetterNet):
-        network.out_indices = indices
+        setattr(network, "out_indices", indices)  # noqa: B010 (timm says a tuple or a number)
     if (name, size) not in _ANATOMIES:
         _ANATOMIES[name, size] = _Trial(name, network, infos, size).anatomy()
     return network, _ANATOMIES[name, size]
 
 
-def layers_of_images(
-    network: TimmNetwork, anatomy: Anatomy, modalities: int, wanted: Callable[[nn.Module], bool]
-) -> list[str]:
+def layers_of_images(network: TimmNetwork, anatomy: Anatomy, wanted: Callable[[nn.Module], bool]) -> list[str]:
     """Paths of those layers whose first axis is the stack's, or grows with it, as that of windows does.
 
-    Others read tables of positions, which images share. The network is tried with one image of each modality and two.
+    Others read tables of positions, which images share. It is tried, as timm made it, with one and with two.
     """
     trial = copy.deepcopy(network).to("meta").eval()
     rows: dict[str, list[int]] = {path: [] for path, module in trial.named_modules() if wanted(module)}
@@ -166,17 +164,18 @@ def layers_of_images(
 
     for path in rows:
         trial.get_submodule(path).register_forward_pre_hook(partial(note, path))
-    for count in (modalities, 2 * modalities):
+    for count in (1, 2):
         side = math.ceil(LEAST_SIDE / anatomy.multiple) * anatomy.multiple
         with torch.no_grad():
             trial(torch.zeros(count, 3, *anatomy.read((side, side)), device="meta"))
     return [path for path, found in rows.items() if len(found) == 2 and found[1] == 2 * found[0]]
 
 
-def inner(network: nn.Module) -> nn.Module:
+def inner(network: nn.Module) -> TimmNetwork:
     """The network itself, whose names are those of weight files, without a wrapper of timm's that holds it whole."""
     children = dict(network.named_children())
-    return next(iter(children.values())) if list(children) in (["model"], ["body"]) else network
+    found = next(iter(children.values())) if list(children) in (["model"], ["body"]) else network
+    return cast(TimmNetwork, found)
 
 
 def find_module(network: nn.Module, path: str) -> nn.Module | None:
@@ -210,7 +209,7 @@ def _chosen(network: TimmNetwork) -> tuple[list[int], list[StageInfo]]:
     infos = network.feature_info.get_dicts()
     if not isinstance(network, FeatureGetterNet):
         return list(range(len(infos))), infos
-    every: list[StageInfo] = list(network.model.feature_info)
+    every = cast(list[StageInfo], network.model.feature_info)
     strides = [info["reduction"] for info in every]
     if len(set(strides)) == 1:
         quarters = (math.ceil(len(every) * i / 4) - 1 for i in range(1, 5))

@@ -135,6 +135,7 @@ class SharedBackbone(nn.Module):
         if joined:
             norm = "shared"
             widen_first_convs(core, len(self.layout.modalities), keep=pretrained is not None)
+        paths = [] if adapters is None else layers_of_images(network, self.anatomy, can_be_adapted)
         self.purification = _gates(network, self.anatomy, name, self.layout, purification, joined=joined)
         self.norm = norm
         if replace_norms(network, self.layout, norm) == 0 and norm != "shared":
@@ -144,10 +145,8 @@ class SharedBackbone(nn.Module):
             replace_first_convs(core, self.layout, self.stems, self.input_channels)
         for path, parameter in network.named_parameters() if freeze is not None else ():
             parameter.requires_grad_(freeze == "shared" and owner(path) is not None)
-        if adapters is not None:
-            paths = layers_of_images(network, self.anatomy, len(self.layout.modalities), can_be_adapted)
-            if adapt_layers(network, paths, self.layout, adapters) == 0:
-                raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
+        if adapters is not None and adapt_layers(network, paths, self.layout, adapters) == 0:
+            raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
         self.freeze = freeze
         self.pyramid = self._pyramid(norm)
         if weights == "separate":
@@ -341,7 +340,7 @@ class SharedBackbone(nn.Module):
         size = self.anatomy.read(image) if self._resizes else image
         with self.layout.holding(self.layout.present, size=size):
             maps = self.network(x if size == image else _resized(x, size))
-        maps = [maps[stage.index] for stage in self.anatomy.stages]
+        maps = [maps[stage.place] for stage in self.anatomy.stages]
         if self._channels_last_output:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         maps = [reduce(lambda x, change: change(x), *each) for each in zip(self._after, maps, strict=True)]

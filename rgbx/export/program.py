@@ -208,7 +208,7 @@ def described(deployed: Deployed, checkpoint: Mapping[str, str]) -> dict[str, An
         deployed: the model.
         checkpoint: its ``file`` and ``sha256``.
     """
-    found = {
+    found: dict[str, Any] = {
         "format": FORMAT,
         "rgbx": __version__,
         "checkpoint": dict(checkpoint),

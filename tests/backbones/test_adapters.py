@@ -81,7 +81,7 @@ def test_layers_that_read_tables_of_positions_have_none():
             return self.mix(x) + self.table(x.new_zeros(6, 2)).mean(0)[:, None, None]
 
     anatomy = Anatomy((Stage(0, 3, 4, "", None, None),), 4, 4, None, False)
-    assert layers_of_images(Biased(), anatomy, 3, can_be_adapted) == ["mix"]
+    assert layers_of_images(Biased(), anatomy, can_be_adapted) == ["mix"]
 
 
 def test_updates_start_as_nothing_and_belong_to_their_modality():
