@@ -264,7 +264,7 @@ def _content(name: str, path: Path, source: str, asked: Estimate, estimator: Est
 
 
 def stretched(
-    values: Any,  # numbers [H, W]
+    values: object,  # numbers [H, W]
     size: tuple[int, ...],
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
@@ -278,7 +278,7 @@ def stretched(
     Raises:
         ValueError: another size, no numbers, or none that is finite.
     """
-    array = np.asarray(values.detach() if hasattr(values, "detach") else values)
+    array = np.asarray(detach() if callable(detach := getattr(values, "detach", None)) else values)
     if array.shape != size or array.dtype.kind not in "iuf":
         raise ValueError(f"the estimator gave {array.dtype} {array.shape}; expected numbers {tuple(size)}")
     array = array.astype(np.float64)
