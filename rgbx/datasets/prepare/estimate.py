@@ -20,7 +20,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from rgbx._files import read_text
 from rgbx._text import nearest
@@ -265,7 +264,7 @@ def _content(name: str, path: Path, source: str, asked: Estimate, estimator: Est
 
 
 def stretched(
-    values: npt.ArrayLike,  # numbers [H, W]
+    values: object,  # numbers [H, W]
     size: tuple[int, ...],
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
@@ -279,7 +278,7 @@ def stretched(
     Raises:
         ValueError: another size, no numbers, or none that is finite.
     """
-    array = np.asarray(values.detach() if hasattr(values, "detach") else values)
+    array = np.asarray(detach() if callable(detach := getattr(values, "detach", None)) else values)
     if array.shape != size or array.dtype.kind not in "iuf":
         raise ValueError(f"the estimator gave {array.dtype} {array.shape}; expected numbers {tuple(size)}")
     array = array.astype(np.float64)
