@@ -165,7 +165,7 @@ class Trial:
         losses = model.forward(maps(self.size, 2), {"labels": Target(label)}, mode="loss")
         loss = torch.stack(list(losses.values())).sum()
         loss.backward()
-        network = ((k, p) for k, p in model.backbone.named_parameters() if k.startswith("network."))
+        network = ((k, p) for k, p in model.named_parameters() if k.startswith("backbone.network."))
         without = [k for k, p in network if ".norms." in k and p.grad is None]
         optimizer.step()
         if without or not loss.isfinite():
