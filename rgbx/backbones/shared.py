@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 
@@ -49,6 +50,7 @@ from rgbx.layers.hallucination import FIRST_INPUT
 from rgbx.layers.purification import INPUTS, StageInput
 from rgbx.layers.stages import chosen_stages
 
+logger = logging.getLogger(__name__)
 WEIGHTS = ("shared", "separate")
 FREEZES = (None, "shared", "all")
 
@@ -143,10 +145,23 @@ class SharedBackbone(nn.Module):
         self.stems, self.input_channels = dict(stems or {}), dict(input_channels or {})
         if self.stems or any(map(needs_stem, self.input_channels.values())):
             replace_first_convs(core, self.layout, self.stems, self.input_channels)
+        if freeze == "shared" and self.norm == "shared":
+            raise ValueError(
+                "freeze='shared' leaves what is private to a modality to learn, and with norm='shared', or inputs that "
+                "the fusion method joins, nothing is: use freeze='all', or norm='private' and another fusion method"
+            )
         for path, parameter in network.named_parameters() if freeze is not None else ():
             parameter.requires_grad_(freeze == "shared" and owner(path) is not None)
         if adapters is not None and adapt_layers(network, paths, self.layout, adapters) == 0:
             raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
+            missed = [path for path, layer in network.named_modules() if can_be_adapted(layer)]
+            if missed := [path for path in missed if ".update." not in path]:
+                logger.warning(
+                    "%d layers of %s get no adapter, as they are not called on images: %s, ...",
+                    len(missed),
+                    name,
+                    missed[0],
+                )
         self.freeze = freeze
         self.pyramid = self._pyramid(norm)
         if weights == "separate":

@@ -17,7 +17,7 @@ import inspect
 import operator
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypedDict, cast
 
@@ -89,7 +89,8 @@ class DenseDataset(Dataset[Sample]):
         transforms: each is called as `transform(sample, rng)`, a `Borrower` as `transform(sample, rng, another)`;
             a config may give dict(type=Class, **arguments) instead of an instance; such a transform is told the
             dataset's maps, so that only instances need `maps=` for modalities of their own. One whose attribute `needs`
-            names a modality that a frame lacks is passed over for that frame, where the dataset allows such frames.
+            names a modality that a frame lacks is passed over for that frame, where the dataset allows such frames, or
+            does what its method `without(names)` gives.
         maps: specs of modalities that are not standard, or that differ from `STANDARD_MAPS`.
         targets: those of the modalities, or of the maps that a transform adds (its `adds`), that a translation
             predicts; none for segmentation.
@@ -242,8 +243,12 @@ class DenseDataset(Dataset[Sample]):
         rng = np.random.default_rng((seed, index))
         another = partial(self._another, index, rng) if len(self) > 1 else None
         lacking = set(self.maps).difference(self.maps_in(sample))
-        for transform in self.transforms:
-            if lacking and not lacking.isdisjoint(getattr(transform, "needs", ())):
+        for given in self.transforms:
+            transform: Transform | None = given
+            if lacking and not lacking.isdisjoint(getattr(given, "needs", ())):
+                rest: Callable[[Collection[str]], Transform | None] = getattr(given, "without", lambda _: None)
+                transform = rest(lacking)
+            if transform is None:
                 continue
             if getattr(transform, "borrows", ()):
                 sample = cast(Borrower, transform)(sample, rng, another)

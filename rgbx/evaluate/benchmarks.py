@@ -259,6 +259,11 @@ class Black:
     def __init__(self, name: str, maps: Mapping[str, MapSpec]) -> None:
         self.name, self.spec = name, {**STANDARD_MAPS, **maps}[name]
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `rgbx.datasets.sample.DenseDataset`."""
+        return (self.name,)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample with the map, and its mask where 0 is no measurement, in black."""
         mask = f"{self.name}_valid"
@@ -292,7 +297,8 @@ def _from_liao(trial: Trial, *, drawn: bool) -> list[str]:
     found = _elsewhere(trial, "DELIVER")
     if len(names) != len(_DELIVER) or not all(any(name in kind for name in names) for kind in _DELIVER):
         found.append(f"the sensors are {_title(names)}; published: RGB, depth as HHA, events and lidar")
-    size = tuple(session.dataset[0][names[0]].shape[-2:])
+    sample = session.dataset[0]
+    size = next(tuple(sample[name].shape[-2:]) for name in names if name in sample)
     if size != (1024, 1024):
         found.append(f"inputs are of {size[0]}×{size[1]}")
     found.append(

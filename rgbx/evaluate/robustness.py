@@ -17,7 +17,7 @@ from rgbx.evaluate.metric import Metrics
 from rgbx.evaluate.result import shown
 from rgbx.evaluate.result_form import Robustness
 from rgbx.evaluate.session import Session, loader_like
-from rgbx.maps import MapSpec
+from rgbx.maps import STANDARD_MAPS, MapSpec
 from rgbx.tasks import ENSEMBLE, Score
 from rgbx.transforms import CORRUPTIONS, Corrupt, PackSample
 
@@ -42,13 +42,20 @@ def suite(name: str) -> list[str]:
     return [key for key, corruption in CORRUPTIONS.items() if corruption.suite == name]
 
 
-def damages(modalities: Sequence[str]) -> list[Damage]:
-    """Every corruption made for a modality, and those that suit any, modality by modality at severities 1 to 5."""
+def damages(modalities: Sequence[str], maps: Mapping[str, MapSpec] | None = None) -> list[Damage]:
+    """Every corruption made for a modality, and those that suit any, modality by modality at severities 1 to 5.
+
+    Args:
+        modalities: names.
+        maps: specs of those that are not standard: what is of metres is left out of relative depth.
+    """
+    known = {**STANDARD_MAPS, **(maps or {})}
     return [
         Damage(modality, name, severity)
         for modality in modalities
         for name, corruption in CORRUPTIONS.items()
         if corruption.suite == "rgbx" and corruption.modality in (modality, None)
+        if not corruption.metres or known[modality].unit == "metre"
         for severity in SEVERITIES
     ]
 
@@ -119,7 +126,8 @@ def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]
     reference = {head: clean[head].scores(ENSEMBLE)[score.name] for head, score in scores.items()}
     counters = session.counters_of(Metrics())  # without the options of the session
     measured: dict[tuple[str, str, float], dict[str, float]] = {}
-    for damage in damages(modalities):
+    todo = damages(modalities, session.whole_dataset.metainfo.get("maps"))
+    for damage in todo:
         key = (damage.modality, damage.corruption, damage.strength)
         if key not in measured:
             loader = loader_like(session.loader, damaged_dataset(session.dataset, damage))
@@ -129,7 +137,7 @@ def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]
             _log(damage, scores, measured)
     return {
         head: summarise(
-            {damage: measured[*damage[:2], damage.strength][head] for damage in damages(modalities)},
+            {damage: measured[*damage[:2], damage.strength][head] for damage in todo},
             reference[head],
             score=score.name,
             every=every,

@@ -269,7 +269,16 @@ class Preprocessor(nn.Module):
         Args:
             maps: their specs.
             clips: how many frames those had that the model was trained on as clips; None for what was said before.
+
+        Raises:
+            ValueError: a map is relative, 0 to 1, and the model normalises other values, such as metres.
         """
+        for name in (name for name, spec in maps.items() if spec.unit == "relative" and name in self._spans):
+            if self._spans[name].centre > 1:
+                raise ValueError(
+                    f"the map {name!r} is relative, 0 to 1, and the model normalises {self._spans[name].words}, as of "
+                    f"metres: it has no metres; take its own statistics, which `rgbx init` measures, or range"
+                )
         self._stated.update(maps)
         if clips is not None:
             self._lengths = dict(clips)

@@ -24,7 +24,7 @@ from rgbx.layers import CLIP, ModalityNorm
 from rgbx.layers.synchronised import SynchronisedNorm
 from rgbx.models import MultimodalModel
 from rgbx.models.clips import refuse_clips
-from rgbx.models.multimodal import DEFAULT_STATISTICS, Range, Span, measured
+from rgbx.models.multimodal import Range, measured
 from rgbx.tasks import Classes, Map
 from rgbx.tasks.map_range import MapRange
 
@@ -82,9 +82,6 @@ def check_maps(model: MultimodalModel, dataset: Dataset[Batch]) -> list[str]:
             raise ValueError(
                 f"the model takes {name!r}, but {type(dataset).__name__} gives {', '.join(there)}{nearest(name, there)}"
             )
-    for name in (name for name in model.modalities if name in maps and maps[name].unit == "relative"):
-        if model.data_preprocessor.span(name) == Span.of(DEFAULT_STATISTICS["depth"]):
-            maps[name].check_metres(f"normalising {name} where the model's statistics do not name it")
     if not model.backbone.reads_clips:
         refuse_clips({name: sample[name][None] for name in model.modalities if sample[name].ndim == CLIP - 1})
     return list(_outside(_ranges(model), sample))

@@ -42,6 +42,7 @@ class Corruption:
         meaning: what a strength says.
         apply: (array, strength, rng, spec) to an array of the same shape, float or of the map's own dtype; NaN is no
             measurement before and after, and where the map has none, the spec's fill.
+        metres: whether it is of maps in metres alone.
         suite: "rgbx" for those that `--robustness` measures by itself, or the name of a published list.
     """
 
@@ -50,6 +51,7 @@ class Corruption:
     meaning: str
     apply: Apply
     suite: str = "rgbx"
+    metres: bool = False
 
 
 class Corrupt:
@@ -86,6 +88,8 @@ class Corrupt:
             names = one_of(sorted(known), self.key)
             raise ValueError(f"no MapSpec for {self.key!r}; known: {names}. Pass maps={{name: MapSpec(...)}}")
         self.spec = known[self.key]
+        if self.corruption.metres:
+            self.spec.check_metres(f"corruption {name!r}")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -260,8 +264,12 @@ CORRUPTIONS: dict[str, Corruption] = {
     "rgb_fog": _rgb((0.2, 0.35, 0.5, 0.65, 0.8), "share of grey 204 in the mixture", _fog),
     "depth_holes": _depth((0.05, 0.1, 0.2, 0.4, 0.6), "share of the pixels without a measurement", _depth_holes),
     # 0.0014 / m is the structured-light camera of Khoshelham & Elberink (Sensors 2012)
-    "depth_noise": _depth((0.0014, 0.003, 0.006, 0.012, 0.024), "standard deviation / depth² in 1/m", _depth_noise),
-    "depth_steps": _depth((0.05, 0.1, 0.2, 0.4, 0.8), "distance of the depth levels in metres", _depth_steps),
+    "depth_noise": _depth(
+        (0.0014, 0.003, 0.006, 0.012, 0.024), "standard deviation / depth² in 1/m", _depth_noise, metres=True
+    ),
+    "depth_steps": _depth(
+        (0.05, 0.1, 0.2, 0.4, 0.8), "distance of the depth levels in metres", _depth_steps, metres=True
+    ),
     "thermal_noise": _thermal((0.03, 0.06, 0.12, 0.2, 0.35), _SIGMA, _noise),
     "thermal_blur": _thermal((1, 2, 4, 7, 12), _SIGMA_PIXELS, _blur),
     "thermal_contrast": _thermal((0.75, 0.5, 0.3, 0.15, 0.05), "factor about the mean", _low_contrast),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -100,6 +101,13 @@ class DamageBlocks:
     def needs(self) -> tuple[str, ...]:
         """See `rgbx.datasets.sample.DenseDataset`."""
         return self.keys
+
+    def without(self, names: Collection[str]) -> DamageBlocks | None:
+        """The same of the other maps; None where there are none."""
+        rest = copy.copy(self)
+        rest.keys = tuple(key for key in self.keys if key not in names)
+        rest.specs = {key: self.specs[key] for key in rest.keys}
+        return rest if rest.keys else None
 
     def __call__(self, sample: Sample, rng: np.random.Generator, another: Callable[[], Sample] | None = None) -> Sample:
         """See `rgbx.datasets.sample.Borrower`."""

@@ -9,6 +9,7 @@ from small_models import batch, diverse, run, small
 from rgbx.backbones import SharedBackbone
 from rgbx.backbones._timm import timm
 from rgbx.backbones.network import Anatomy, Stage, layers_of_images
+from rgbx.fusion import build_fusion
 from rgbx.layers import Adapters, owner
 from rgbx.layers.adapters import can_be_adapted
 from rgbx.models.load import model_of
@@ -145,3 +146,9 @@ def test_statistics_are_frozen_with_all():
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         small("classes", **options)
+
+
+@pytest.mark.parametrize("options", [{"norm": "shared"}, {"fusion": build_fusion("early")}])
+def test_nothing_left_to_learn_is_refused(options):
+    with pytest.raises(ValueError, match="freeze='shared' leaves what is private to a modality to learn"):
+        SharedBackbone("test_resnet", NAMES, freeze="shared", **options)

@@ -126,6 +126,10 @@ def test_transforms_pass_over_what_a_frame_lacks(root):
     ]
     with pytest.raises(ValueError, match=r"takes \['depth'\] of another frame, which may lack them"):
         FolderDataset(root, missing="allow", transforms=[DamageBlocks(keys=("depth",))])
+    damage = DamageBlocks(keys=("rgb", "depth"), kinds=("noise", "holes"), probability=1.0)
+    dataset = FolderDataset(root, missing="allow", transforms=[damage, PACK])
+    marked = [{name for name in ("rgb", "depth") if f"{name}_corrupted" in x} for x in dataset]
+    assert marked == [set(names.split()) & {"rgb", "depth"} for names in HAVE.values()]
 
 
 # --- order -----------------------------------------------------------------------------------------------------------

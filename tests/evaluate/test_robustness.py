@@ -41,6 +41,10 @@ def test_every_corruption_that_suits():
     assert names["depth"] == {"depth_holes", "depth_noise", "depth_steps", "shift", "missing"}
     assert all(name.startswith("rgb_") or name in ("shift", "missing") for name in names["rgb"])
     assert {damage.corruption for damage in damages(("hha",))} == {"shift", "missing"}
+    relative = {"depth": MapSpec("depth", 1, "float32", "relative", "linear")}
+    assert {damage.corruption for damage in damages(("depth",), relative)} == {"depth_holes", "shift", "missing"}
+    with pytest.raises(ValueError, match="corruption 'depth_steps' needs metres, but the map 'depth' is relative"):
+        Corrupt("depth_steps", 1, maps=relative)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,11 @@ def test_nothing_takes_it_for_metres(root):
     with pytest.raises(ValueError, match=f"depth_unit=metre {told}"):
         map_inputs(["depth"], {"depth": {"unit": "metre", "scale": 1000}}, dataset.metainfo)
     model = small("classes", modalities=("rgb", "depth"))
-    with pytest.raises(ValueError, match=f"normalising depth where the model's statistics do not name it {told}"):
-        check_maps(model, dataset)
+    ranged = small("classes", modalities=("rgb", "depth"), normalization="range")
+    for of_metres, words in ((model, "2.85 ± 1.42"), (ranged, "0 to 10")):
+        with pytest.raises(ValueError, match=f"is relative, 0 to 1, and the model normalises {words}, as of"):
+            check_maps(of_metres, dataset)
+        with pytest.raises(ValueError, match="it has no metres"):  # at test, too
+            of_metres.data_preprocessor.describe(dataset.metainfo["maps"])
     own = small("classes", modalities=("rgb", "depth"), statistics={"depth": {"mean": (0.5,), "std": (0.2,)}})
     assert check_maps(own, dataset) == []
