@@ -67,7 +67,9 @@ def refit(network: nn.Module, theirs: Scale | None, ours: Scale, loaded: Collect
         return ""
     layers = [(name, each) for name, each in network.named_modules() if list(each.parameters(recurse=False))]
     at = next((i for i, (_, layer) in enumerate(layers) if isinstance(layer, nn.Conv2d) and layer.in_channels == 3), -1)
-    if at < 0 or f"{layers[at][0]}.weight" not in loaded:
+    if at < 0:
+        return f"trained on RGB of {theirs}, and the network has no first convolution that could be refitted to {ours}"
+    if f"{layers[at][0]}.weight" not in loaded:
         return ""
     name, first = layers[at]
     assert isinstance(first, nn.Conv2d)

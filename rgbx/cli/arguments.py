@@ -1152,8 +1152,7 @@ def _check_study(arguments: argparse.Namespace) -> None:
         given = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
         if given and arguments.executor != executor:
             raise ConfigError(f"{given[0]} is of --executor {executor}, found --executor {arguments.executor}")
-    several = [text for text in arguments.slurm if text.startswith(SEVERAL_PROCESSES)]
-    if several:
+    if several := _several_processes(arguments.slurm):
         raise ConfigError(f"--slurm {several[0]}: a run of a study is one process; rgbx submit starts several")
     if arguments.no_wait and arguments.cluster == "local":
         raise ConfigError("--no-wait is of Slurm: jobs of --cluster local are processes of this machine")
@@ -1162,7 +1161,9 @@ def _check_study(arguments: argparse.Namespace) -> None:
 
 def _add_cluster(group: argparse._ArgumentGroup | Parser) -> None:
     group.add_argument(
-        "--cluster", choices=("slurm", "local"), help="Slurm, or processes of this machine (where there is no Slurm)"
+        "--cluster",
+        choices=("slurm", "local"),
+        help="slurm, or processes of this machine, one after the other, to try it out (slurm)",
     )
     group.add_argument(
         "--slurm",
@@ -1172,6 +1173,11 @@ def _add_cluster(group: argparse._ArgumentGroup | Parser) -> None:
         metavar="NAME=VALUE",
         help="parameters of submitit: partition=gpu gpus_per_node=1 timeout_min=240 account=...",
     )
+
+
+def _several_processes(parameters: Sequence[str]) -> list[str]:
+    """Those that ask for several."""
+    return [text for text in parameters if text.startswith(SEVERAL_PROCESSES) and not text.endswith("=1")]
 
 
 def _check_executor(executor: str) -> None:
@@ -1199,15 +1205,16 @@ def _check_submit(arguments: argparse.Namespace) -> None:
         raise ConfigError("--overwrite would begin anew whenever the job is requeued; name another --work-dir or --out")
     if arguments.array and name not in SHARDED:
         raise ConfigError(f"--array is of {' and '.join(SHARDED)}, whose work is divided; found {name!r}")
-    if arguments.array and "--shard" in words:
+    if arguments.array and any(word.split("=")[0] == "--shard" for word in words):
         raise ConfigError("--array gives each job its --shard; leave one of them out")
     _check_executor("submitit")
     if name in ("train", "predict") and "--resume" not in words:  # the others go on by themselves
         words.append("--resume")
-    if name == "train" and "--launcher" not in words:
-        several = [text for text in arguments.slurm if text.startswith(SEVERAL_PROCESSES) and not text.endswith("=1")]
-        if several:
-            raise ConfigError(f"--slurm {several[0]} starts several processes: add --launcher pytorch to train")
+    if several := _several_processes(arguments.slurm):
+        if name == "study":
+            raise ConfigError(f"--slurm {several[0]}: a run of a study is one process; found several")
+        if name != "predict" and not any(word.split("=")[0] == "--launcher" for word in words):
+            raise ConfigError(f"--slurm {several[0]} starts several processes: add --launcher pytorch to {name}")
     arguments.command = [name, *words]
     shard = ["--shard", f"1/{arguments.array}"] if arguments.array else []
     parse(name, [*words, *shard], [])  # what is wrong with it is told before it waits in a queue

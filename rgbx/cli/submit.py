@@ -59,10 +59,13 @@ def main(arguments: argparse.Namespace) -> int:
     name, *words = arguments.command
     shards = [["--shard", f"{i}/{arguments.array}"] for i in range(1, (arguments.array or 0) + 1)] or [[]]
     works = [Submitted(name, (*words, *shard), Path.cwd()) for shard in shards]
-    jobs = cluster.submit(works)
-    for job, work in zip(jobs, works, strict=True):
-        print(f"{job.name}: rgbx {shlex.join([work.name, *work.words])}\n  log: {job.log}", flush=True)
-    return max(_ends(cluster, jobs), default=0) if arguments.wait else 0
+    here, codes = arguments.cluster == "local", list[int]()
+    for some in [[work] for work in works] if here else [works]:
+        jobs = cluster.submit(some)
+        for job, work in zip(jobs, some, strict=True):
+            print(f"{job.name}: rgbx {shlex.join([work.name, *work.words])}\n  log: {job.log}", flush=True)
+        codes += _ends(cluster, jobs) if arguments.wait or here else []
+    return FAILED if FAILED in codes else max(codes, default=0)
 
 
 def _ends(cluster: Cluster[Job], jobs: Sequence[Job]) -> list[int]:

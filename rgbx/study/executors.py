@@ -18,6 +18,9 @@ from rgbx.study.runs import DONE, Run, read_state
 from rgbx.study.work import Outcome, Task
 
 POLL = 1.0  # seconds
+REFUSED = 30.0  # seconds until what a cluster did not take is submitted again
+REFUSALS = 20  # times in a row
+SHARED = 30.0  # seconds until what a job has written is seen here
 AGAIN = 2  # times that a run is submitted again whose job was killed, or put off without being requeued
 
 
@@ -80,14 +83,29 @@ def open_cluster(executor: str, **options: object) -> Cluster[Job]:
 def run_on(cluster: Cluster[J], tasks: Sequence[Task], progress: Progress) -> list[Run]:
     """Carries out tasks as jobs; returns the runs that failed.
 
-    A run whose job was killed is submitted again, twice at most. On Ctrl-C, and on any error, all jobs are cancelled.
+    A run whose job was killed is submitted again, twice at most. A cluster that takes no jobs is asked again later,
+    unless it has taken none so far. On Ctrl-C, and on any error, all jobs are cancelled.
+
+    Raises:
+        ValueError: the cluster takes no job; the message is its own.
     """
     waiting, at_work = deque(_free(tasks, progress)), dict[J, Task]()
-    lost, failed = Counter[Task](), list[Run]()
+    lost, failed, refusals, not_before = Counter[Task](), list[Run](), 0, -REFUSED
+    taken = False
     try:
         while waiting or at_work:
-            begun = [waiting.popleft() for _ in range(min(len(waiting), cluster.most - len(at_work)))]
-            at_work |= zip(cluster.submit(begun), begun, strict=True) if begun else {}
+            free = min(len(waiting), cluster.most - len(at_work)) if time.monotonic() >= not_before else 0
+            begun = [waiting.popleft() for _ in range(free)]
+            try:
+                at_work |= zip(cluster.submit(begun), begun, strict=True) if begun else {}
+                taken, refusals = taken or bool(begun), 0 if begun else refusals
+            except ValueError as error:
+                refusals += 1
+                if not taken or (refusals > REFUSALS and not at_work):
+                    raise
+                progress.say(f"{error}; tried again in {REFUSED:.0f} s")
+                waiting.extendleft(reversed(begun))
+                not_before = time.monotonic() + REFUSED
             for job in cluster.ended(list(at_work)):
                 task = at_work.pop(job)
                 outcome = _outcome(job, task, again=lost[task] < AGAIN)
@@ -99,7 +117,7 @@ def run_on(cluster: Cluster[J], tasks: Sequence[Task], progress: Progress) -> li
                 if outcome.failure is not None:
                     failed.append(task.run)
                 progress.report(task.run, read_state(task.run), outcome)
-            if at_work:
+            if at_work or waiting:
                 time.sleep(POLL)
     except BaseException:
         progress.say(f"{len(at_work)} jobs are cancelled")
@@ -120,13 +138,26 @@ def _free(tasks: Sequence[Task], progress: Progress) -> Iterator[Task]:
 def _outcome(job: Job, task: Task, *, again: bool) -> Outcome | None:
     """What became of a job; None where its run is to be submitted again."""
     try:
-        return cast(Outcome, job.result())
+        found = cast(Outcome, job.result())
+        if found.failure is None and found.left is None and not _is_seen(task.run):
+            told = f"{job.name} has done it, but nothing of it is seen in {task.run.folder}: this machine and the job's"
+            return Outcome(failure=f"{told} need one file system")
+        return found
     except PutOffError as error:
         if read_state(task.run).kind == DONE:  # and its job was killed before it could say so
             return Outcome()
         return None if again else Outcome(failure=f"{job.name}, {AGAIN + 1} times: {error}; {job.log} may tell why")
     except RuntimeError as error:
         return Outcome(failure=f"{job.name}: {error}")
+
+
+def _is_seen(run: Run) -> bool:
+    end = time.monotonic() + SHARED
+    while read_state(run).kind != DONE:
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL)
+    return True
 
 
 def options_of(texts: Sequence[str], option: str) -> Mapping[str, str]:

@@ -23,6 +23,11 @@ except ImportError as error:
 
 STORE = 80 * 1024**2  # bytes of Ray's store of objects on this machine: runs hand over nothing but what became of them
 PATIENCE = 70.0  # seconds until a run that is asked to end has done so
+KILLED = tuple(
+    getattr(ray.exceptions, name)
+    for name in ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
+    if hasattr(ray.exceptions, name)
+)
 KNOWN = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "scheduling_strategy")
 
 
@@ -42,7 +47,7 @@ class RayJob:
     def result(self) -> object:
         try:
             return ray.get(self.reference)
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+        except KILLED as error:
             raise PutOffError("it was killed") from error
         except PutOffError:
             raise
@@ -96,6 +101,13 @@ def open_cluster(address: str | None, options: Sequence[str], most: int | None, 
             found[name] = text
     if not ray.is_initialized():
         _join(address)
+    here = ray.cluster_resources()
+    for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+        wanted = found.get(name, 0)
+        if not address and isinstance(wanted, (int, float)) and wanted > here.get(resource, 0):
+            raise ValueError(
+                f"--ray {name}={wanted}: this machine has {here.get(resource, 0):g}, and no run would begin"
+            )
     return Ray(found, device, most)
 
 
@@ -103,7 +115,7 @@ def _join(address: str | None) -> None:
     known = signal.getsignal(signal.SIGTERM)  # which Ray takes
     try:
         ray.init(
-            address,
+            address or "local",
             log_to_driver=False,
             include_dashboard=None if address else False,
             object_store_memory=None if address else STORE,

@@ -73,6 +73,8 @@ def test_commands_of_the_page(command, capsys):
         (["--array", "2", "--", *TRAIN], "--array is of test and predict, whose work is divided; found 'train'"),
         (["--", "train", "config/none.py"], "config/none.py"),
         (["--slurm", "tasks_per_node=2", "--", *TRAIN], "add --launcher pytorch to train"),
+        (["--slurm", "nodes=2", "--", "study", CONFIG], "a run of a study is one process"),
+        (["--array", "2", "--", "predict", "a.pth", "rgb=a", "--out", "b", "--shard=1/2"], "leave one of them out"),
         (["--slurm", "partitoin=gpu", "--", *TRAIN], "did you mean 'partition'?"),
         (["--", *TRAIN, "--cfg-optoins", "a=1"], "--cfg-optoins"),
     ],
@@ -96,6 +98,8 @@ class Ends:
         return [Ended(work, result) for work, result in zip(works, self.results, strict=True)]
 
     def ended(self, jobs):
+        if isinstance(self.results[0], KeyboardInterrupt):
+            raise self.results[0]
         return jobs[:1]
 
     def cancel(self, jobs):
@@ -135,13 +139,13 @@ def test_waiting_tells_what_became_of_the_jobs(results, code, monkeypatch, capsy
 
 
 def test_ctrl_c_cancels_what_has_not_ended(monkeypatch):
-    cluster = Ends(None, KeyboardInterrupt())
+    cluster = Ends(KeyboardInterrupt(), None)
     monkeypatch.setattr(rgbx.cli.submit, "open_cluster", lambda *_, **__: cluster)
     Path("best.pth").touch()
     Path("run").mkdir()
     words = ["--array", "2", "--wait", "--", "predict", "best.pth", "rgb=run", "--out", "out"]
     assert main(["submit", *words]) == 130
-    assert cluster.cancelled == []
+    assert [job.name for job in cluster.cancelled] == ["job of 1/2", "job of 2/2"]
 
 
 def test_a_command_as_a_job_does_it(tmp_path):

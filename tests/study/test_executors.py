@@ -15,17 +15,19 @@ from killed import descendants, wait_for
 from processes import FORKS
 
 import rgbx.study.commands
+from rgbx.study import executors
 from rgbx.study.commands import Commands, PutOffError
 from rgbx.study.executors import open_cluster, run_on
 from rgbx.study.grid import Progress
 from rgbx.study.on_submitit import parse_parameters
-from rgbx.study.runs import write_note
 from rgbx.study.work import Outcome, Task
 
 
 @dataclass(frozen=True)
 class Told(Task):
-    """A run without training: as its overrides say, and with a line in its log for each time that it began."""
+    """A run without training: as its method says, and with a line in its log for each time that it began."""
+
+    result: str = ""
 
     def __call__(self, commands: Commands) -> Outcome:
         self.run.folder.mkdir(parents=True, exist_ok=True)
@@ -42,14 +44,20 @@ class Told(Task):
             raise PutOffError("train was asked to end")
         if self.run.method == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
-        write_note(self.run, seconds=1.0)
+        if self.run.method != "is elsewhere":
+            self.run.results.write_text(self.result)
         return Outcome(2.0)
 
 
 @pytest.fixture
-def tasks(declare, make_runs):
+def tasks(declare, make_runs, write_results):
     def make(*methods):
-        return [Told(run, "base.py") for run in make_runs(declare(methods={name: {} for name in methods}, seeds=(0,)))]
+        made = []
+        for run in make_runs(declare(methods={name: {} for name in methods}, seeds=(0,))):
+            write_results([run], lambda *_: 0.5)
+            made.append(Told(run, "base.py", result=run.results.read_text()))
+            run.results.unlink()
+        return made
 
     return make
 
@@ -88,31 +96,63 @@ def test_runs_as_tasks_of_ray(tasks):
     assert any("refuses, seed 0: failed: the loss is not finite" in line for line in lines)
 
 
-def test_a_job_that_always_dies_is_given_up(tasks):
-    """After as many attempts as are said; a stand-in for a cluster carries them out here."""
-    (task,) = tasks("dies")
+class Here:
+    """Carries out what it is given here, unless it refuses it."""
 
-    class Lost:
-        name, log = "job 7", "7.err"
+    most = 2
 
-        def result(self):
+    def __init__(self, *refusals):
+        self.refusals, self.count, self.cancelled = list(refusals), 0, []
+
+    def submit(self, works):
+        if self.refusals and self.refusals.pop(0):
+            raise ValueError("nothing was submitted: socket timed out")
+        self.count += len(works)
+        return [Done(work) for work in works]
+
+    def ended(self, jobs):
+        return list(jobs)
+
+    def cancel(self, jobs):
+        self.cancelled += jobs
+
+
+class Done:
+    name, log = "job 7", "7.out"
+
+    def __init__(self, work):
+        self.work = work
+
+    def result(self):
+        if self.work.run.method == "dies":
             raise PutOffError("it was killed")
+        return self.work(None)
 
-    class Here:
-        most = 4
-        count = 0
 
-        def submit(self, works):
-            self.count += len(works)
-            return [Lost() for _ in works]
-
-        def ended(self, jobs):
-            return list(jobs)
-
+def test_a_job_that_always_dies_is_given_up(tasks):
     cluster = Here()
-    failed, lines = carry_out(cluster, [task])
+    failed, lines = carry_out(cluster, tasks("dies"))
     assert (failed, cluster.count) == (["dies"], 3)
-    assert "job 7, 3 times: it was killed; 7.err may tell why" in lines[-1]
+    assert "job 7, 3 times: it was killed; 7.out may tell why" in lines[-1]
+
+
+def test_a_cluster_that_takes_no_more_is_asked_later(tasks, monkeypatch):
+    """What it has taken goes on; one that takes nothing from the beginning ends the call."""
+    monkeypatch.setattr(executors, "REFUSED", 0.01)
+    monkeypatch.setattr(executors, "POLL", 0.01)
+    cluster = Here(False, True, True)
+    failed, lines = carry_out(cluster, tasks("one", "two", "three"))
+    assert (failed, cluster.count, cluster.cancelled) == ([], 3, [])
+    assert sum("socket timed out; tried again in" in line for line in lines) == 2
+    with pytest.raises(ValueError, match="socket timed out"):
+        carry_out(Here(True), tasks("four"))
+
+
+def test_what_is_done_elsewhere_alone_has_failed(tasks, monkeypatch):
+    """It would be done again and again."""
+    monkeypatch.setattr(executors, "SHARED", 0.0)
+    failed, lines = carry_out(Here(), tasks("is elsewhere"))
+    assert failed == ["is elsewhere"] and "job 7 has done it, but nothing of it is seen in" in lines[0]
 
 
 def test_runs_of_others_are_left_to_them(tasks):
@@ -181,7 +221,9 @@ def test_a_preempted_job_saves_and_is_requeued(tmp_path):
     ("text", "told"),
     [
         ("partitoin=gpu", "--slurm partitoin: submitit has no such parameter; did you mean 'partition'?"),
-        ("nodes=two", "--slurm nodes=two: expected a number"),
+        ("nodes=two", "--slurm nodes=two: expected a whole number"),
+        ("mem_gb=much", "--slurm mem_gb=much: expected a number"),
+        ("time=4:00:00", "--slurm time=4:00:00: jobs go on by their time in minutes: timeout_min=240"),
         ("stderr_to_stdout=yes", "--slurm stderr_to_stdout=yes: expected True or False"),
         ("additional_parameters=3", "--slurm additional_parameters=3: expected a dict"),
         ("gpu", "--slurm gpu: expected NAME=VALUE"),
@@ -192,15 +234,23 @@ def test_parameters_that_submitit_does_not_take(text, told):
         parse_parameters([text])
 
 
+def test_texts_stay_texts():
+    given = ["account=20_24", "nodelist=[a,b]", "exclusive=True", "setup=['module load x', 'y']", "mem_gb=4"]
+    assert list(parse_parameters(given).values()) == ["20_24", "[a,b]", True, ["module load x", "y"], 4]
+
+
 def test_parameters_reach_slurm(tmp_path, monkeypatch):
     """As the lines of the script that `sbatch` is given: a stand-in keeps it."""
-    sbatch = 'cp "$1" kept.sh; echo "$SLURM_CONF$SLURM_JOB_ID" > told; echo Submitted batch job 12'
-    for name, text in {"sbatch": sbatch, "srun": ""}.items():
+    sbatch = 'cp "$1" kept.sh; echo "$SLURM_CONF$SLURM_JOB_ID$SBATCH_ACCOUNT" > told; echo Submitted batch job 12'
+    texts = {"sbatch": sbatch, "srun": "", "squeue": "echo 12_1; echo $SQUEUE_STATES", "scancel": "echo $1 >> gone"}
+    for name, text in texts.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_CONF", "/etc/other.conf")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
+    monkeypatch.setenv("SQUEUE_STATES", "12_2")
     monkeypatch.chdir(tmp_path)
     parameters = ["partition=gpu", "gpus_per_node=1", "cpus_per_task=4", "timeout_min=30", "signal_delay_s=60"]
     cluster = open_cluster(
@@ -208,12 +258,15 @@ def test_parameters_reach_slurm(tmp_path, monkeypatch):
     )
     jobs = cluster.submit([Training(tmp_path)] * 3)
     assert [job.name for job in jobs] == ["job 12_0", "job 12_1", "job 12_2"]
-    assert Path("told").read_text() == "/etc/other.conf\n"
+    assert Path("told").read_text() == "/etc/other.confmine\n"
+    assert [job.name for job in cluster.ended(jobs)] == ["job 12_0", "job 12_2"]  # the queue has the other
+    cluster.cancel(jobs[1:])
+    wait_for(lambda: Path("gone").exists() and Path("gone").read_text() == "12_1\n12_2\n")
     script = Path("kept.sh").read_text()
     lines = set(re.findall(r"#SBATCH --(\S+)", script))
     assert {"partition=gpu", "gpus-per-node=1", "cpus-per-task=4", "time=30", "requeue", "array=0-2%2"} <= lines
     assert "signal=USR2@60" in lines and "job-name=rgbx" in lines
-    assert re.search(r"^srun .*--cpus-per-task=4 env PYTHONPATH=\S+ ", script, re.MULTILINE)
+    assert re.search(r"^srun .*--kill-on-bad-exit=1 --cpus-per-task=4 env PYTHONPATH=\S+ ", script, re.MULTILINE)
 
 
 def test_a_refusal_of_slurm_is_told(tmp_path, monkeypatch):
