@@ -1508,7 +1508,7 @@ COMMANDS: dict[str, Command] = {
     "submit": Command(
         "carry out a command as a job of Slurm",
         "submit",
-        "--slurm partition=gpu gpus_per_node=1 -- train configs/nyudv2/asymfusion_r101_nyudv2_480x640.py",
+        "--slurm partition=gpu gpus_per_node=1 -- train configs/rooms/asymfusion_r18_rooms_160x120.py",
         _add_submit,
         _check_submit,
     ),

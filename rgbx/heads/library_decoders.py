@@ -65,7 +65,10 @@ class LibraryDecoder(nn.Module):
         """A layer of the library's module."""
         return self.decoder.get_submodule(name)
 
-    def decode(self, features: list[Tensor]) -> Tensor:
+    def decode(
+        self,
+        features: list[Tensor],  # [M*N, C_i, h_i, w_i] each
+    ) -> Tensor:
         """Stage stacks [M*N, C_i, h_i, w_i] to what is classified, [M*N, width, h_0, w_0]."""
         raise NotImplementedError
 
@@ -100,7 +103,10 @@ class SegFormerDecoder(LibraryDecoder):
         decoder = segformer.SegformerDecoder([0, 0, *channels], max(len(channels) + 1, 3), segmentation_channels=width)
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
 
-    def decode(self, features: list[Tensor]) -> Tensor:
+    def decode(
+        self,
+        features: list[Tensor],  # [M*N, C_i, h_i, w_i] each
+    ) -> Tensor:
         """The library reads the grid off an image of four times its size; here it is the finest stage's."""
         size = features[0].shape[-2:]
         layers = zip(self.layer("mlp_stage").children(), reversed(features), strict=True)
@@ -142,7 +148,10 @@ class UPerNetDecoder(LibraryDecoder):
             block[0] = AverageOfParts(block[0].output_size)
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
 
-    def decode(self, features: list[Tensor]) -> Tensor:
+    def decode(
+        self,
+        features: list[Tensor],  # [M*N, C_i, h_i, w_i] each
+    ) -> Tensor:
         """The library skips two stages of an encoder that starts at the image's own size."""
         return self.decoder([features[0], features[0], *features])
 
@@ -192,7 +201,10 @@ class DeepLabV3PlusDecoder(LibraryDecoder):
         )
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout / 5)
 
-    def decode(self, features: list[Tensor]) -> Tensor:
+    def decode(
+        self,
+        features: list[Tensor],  # [M*N, C_i, h_i, w_i] each
+    ) -> Tensor:
         """The library enlarges by a number; here to the finest stage's size, which is the same where that divides."""
         fine = self.layer("block1")(features[0])
         context = _enlarged(self.layer("aspp")(features[-1]), fine.shape[-2:])
@@ -239,7 +251,10 @@ class FPNDecoder(LibraryDecoder):
         decoder = fpn.FPNDecoder([0, *channels], 5, 2 * width, width, dropout=0.0)
         super().__init__(decoder, num_classes, layout, norm, width=width, dropout=dropout)
 
-    def decode(self, features: list[Tensor]) -> Tensor:
+    def decode(
+        self,
+        features: list[Tensor],  # [M*N, C_i, h_i, w_i] each
+    ) -> Tensor:
         """The library doubles sizes: what is no half of the level below is continued by its last row or column."""
         height, width = features[0].shape[-2:]
         last = features[-1].shape[-2:]

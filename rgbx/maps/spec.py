@@ -87,7 +87,8 @@ class MapSpec:
         """The spec that `as_dict` told, where it came from a file of somebody else.
 
         Raises:
-            ValueError, TypeError: anything else.
+            TypeError: values of another kind, or fields that are missing or unknown.
+            ValueError: values that no spec has.
         """
         kinds: dict[str, tuple[type, ...]] = dict.fromkeys(("name", "dtype", "unit", "interpolation"), (str,))
         kinds |= {"channels": (int,), "fill": (float, int), "shown": (list, tuple)}
@@ -95,7 +96,7 @@ class MapSpec:
         for name, value in told.items():
             numbers = all(type(each) is int for each in value) if isinstance(value, (list, tuple)) else True
             if not isinstance(value, kinds.get(name, ())) or isinstance(value, bool) or not numbers:
-                raise ValueError(f"a spec of a map has {name}={value!r}")
+                raise TypeError(f"a spec of a map has {name}={value!r}")
         return cls(**{**told, "shown": tuple(told["shown"])})
 
     def as_dict(self) -> dict[str, Any]:

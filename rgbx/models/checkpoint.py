@@ -141,7 +141,7 @@ def specs_in(state: State) -> dict[str, MapSpec]:
 def _spec_of(values: object) -> MapSpec | None:
     try:
         return MapSpec.of_dict(values) if isinstance(values, Mapping) else None
-    except (TypeError, ValueError):
+    except TypeError:
         return None
 
 

@@ -214,8 +214,6 @@ def _map_input(
     if unit is not None and unit not in UNITS:
         raise ValueError(f"{saying(name, f'unit={unit}')}: expected one of {one_of(UNITS, unit)}")
     if unit is not None and (spec is None or spec.unit != unit):
-        if unit == "metre" and spec is not None and spec.unit == "relative":
-            spec.check_metres(saying(name, "unit=metre"))
         channels = spec.channels if spec is not None and spec.has_bands and unit in BANDS else None
         spec, stored = MapSpec.of_unit(name, unit, channels=channels), {}
     if spec is None:

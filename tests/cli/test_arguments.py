@@ -121,6 +121,7 @@ def save(path, model):
 
 
 def lay_submit(write_config, folder):
+    lay_config(write_config, folder)
     for name, text in {"sbatch": "echo Submitted batch job 12", "srun": ""}.items():
         path = folder / "bin" / name
         path.parent.mkdir(exist_ok=True)

@@ -29,6 +29,7 @@ TABLES = {
     "weights": "convert",
     "serve": "serve",
     "deploy": "export",
+    "scale": "submit",
 }
 
 
@@ -37,8 +38,10 @@ def printed(page):
     text = page.read_text()
     for tool, command, rest in COMMAND.findall(text):
         name = tool.replace("_", "-") or command
-        if tool or name in COMMANDS:
-            yield from ((name, option) for option in OPTION.findall(rest))
+        own, _, inner = rest.partition(" -- ")  # of what a job does
+        for each, words in ((name, own), (inner.partition(" ")[0], inner)):
+            if tool or each in COMMANDS:
+                yield from ((each, option) for option in OPTION.findall(words))
     for row in re.findall(r"^\| (`--[^|]*)\|", text, re.MULTILINE):
         yield from ((TABLES[page.stem], option) for option in OPTION.findall(row))
 

@@ -50,6 +50,7 @@ def folder():
         yield Path(name)
 
 
+@pytest.mark.usefixtures("own_loop")
 @pytest.mark.parametrize("name", DOORS)
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_but_refusals_leaves(name, folder):

@@ -15,7 +15,6 @@ from rgbx.cli.prepare import main
 from rgbx.datasets import FolderDataset
 from rgbx.datasets.prepare import Estimate, write_estimate
 from rgbx.datasets.prepare.estimate import load_estimator, stretched
-from rgbx.models.inputs import map_inputs
 from rgbx.tasks import Map
 from rgbx.train.data_check import check_maps
 from rgbx.transforms import ComputeHHA, ComputeNormals, PackSample, RandomScaleCrop
@@ -244,8 +243,6 @@ def test_nothing_takes_it_for_metres(root):
     with pytest.raises(ValueError, match=f"a head of unit 'metre' {told}"):
         Map("depth", unit="metre").table(dataset.metainfo)
     assert "RMSE" in {score.name for score in Map("depth").table(dataset.metainfo)}
-    with pytest.raises(ValueError, match=f"depth_unit=metre {told}"):
-        map_inputs(["depth"], {"depth": {"unit": "metre", "scale": 1000}}, dataset.metainfo)
     model = small("classes", modalities=("rgb", "depth"))
     ranged = small("classes", modalities=("rgb", "depth"), normalization="range")
     for of_metres, words in ((model, "2.85 ± 1.42"), (ranged, "0 to 10")):

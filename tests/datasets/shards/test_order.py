@@ -127,6 +127,11 @@ def test_many_samples_are_laid_out_as_few_are(tmp_path, shards):
     sizes = [3000, 1, 500, 2499, 1000]
     made = [replace(split.shards[0], name=f"train/{k}.tar", samples=size) for k, size in enumerate(sizes)]
     write_manifest(tmp_path, {"train": replace(split, shards=made)})
+    for shard in made:
+        path = tmp_path / shard.name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(shard.bytes)
     dataset = ShardedDataset(tmp_path, shuffle_buffer=100)
     rng = np.random.default_rng(1)
     layout = [i for k in rng.permutation(5) for i in range(sum(sizes[:k]), sum(sizes[: k + 1]))]
