@@ -139,5 +139,5 @@ grep -qi "resum" work_dirs/jobs/*_log.*
 echo "== predictions as an array of two"
 rgbx submit "${parameters[@]}" --wait --array 2 --device cpu -- predict trained rooms --out predicted
 ls predicted
-[ "$(ls predicted/labels | wc -l)" = 4 ]
+[ "$(find predicted/labels -type f | wc -l)" = 4 ] || { find predicted; exit 1; }
 echo "All as expected."
