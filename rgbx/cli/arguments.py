@@ -165,7 +165,7 @@ def build_parser(name: str, called: Sequence[str] = ()) -> Parser:
     """
     first, *rest = called or ("rgbx", name)
     command = COMMANDS[name]
-    parser = Parser(prog=shlex.join([Path(first).name, *rest]), description=f"{command.purpose.capitalize()}.")
+    parser = Parser(prog=shlex.join([Path(first).name, *rest]), description=f"{command.purpose[:1].upper()}{command.purpose[1:]}.")
     command.add(parser)
     parser.example = f"rgbx {name} {command.example}"
     return parser
