@@ -165,7 +165,8 @@ def build_parser(name: str, called: Sequence[str] = ()) -> Parser:
     """
     first, *rest = called or ("rgbx", name)
     command = COMMANDS[name]
-    parser = Parser(prog=shlex.join([Path(first).name, *rest]), description=f"{command.purpose[:1].upper()}{command.purpose[1:]}.")
+    purpose = f"{command.purpose[0].upper()}{command.purpose[1:]}."
+    parser = Parser(prog=shlex.join([Path(first).name, *rest]), description=purpose)
     command.add(parser)
     parser.example = f"rgbx {name} {command.example}"
     return parser
