@@ -38,6 +38,7 @@ CALLS = {  # tests, and what they call
     "tests/backbones/test_weight_source.py": "huggingface_hub",
     "tests/convert/test_hub.py": "huggingface_hub, safetensors",
     "tests/losses/test_segmentation.py": "segmentation-models-pytorch, torchvision",
+    "tests/heads/test_library_decoders.py": "segmentation-models-pytorch",
     "tests/evaluate/test_pictures.py": "matplotlib",
     "tests/cli/test_main.py": "argcomplete",
     "tests/cli/test_trackers.py": "tensorboard, mmengine-lite",
