@@ -55,7 +55,7 @@ def damages(modalities: Sequence[str], maps: Mapping[str, MapSpec] | None = None
         for modality in modalities
         for name, corruption in CORRUPTIONS.items()
         if corruption.suite == "rgbx" and corruption.modality in (modality, None)
-        if not corruption.metres or known[modality].unit == "metre"
+        if not corruption.metres or known[modality].unit != "relative"
         for severity in SEVERITIES
     ]
 

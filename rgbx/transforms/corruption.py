@@ -42,7 +42,7 @@ class Corruption:
         meaning: what a strength says.
         apply: (array, strength, rng, spec) to an array of the same shape, float or of the map's own dtype; NaN is no
             measurement before and after, and where the map has none, the spec's fill.
-        metres: whether it is of maps in metres alone.
+        metres: whether its strengths are of metres, so that it means nothing for relative depth.
         suite: "rgbx" for those that `--robustness` measures by itself, or the name of a published list.
     """
 
@@ -88,7 +88,7 @@ class Corrupt:
             names = one_of(sorted(known), self.key)
             raise ValueError(f"no MapSpec for {self.key!r}; known: {names}. Pass maps={{name: MapSpec(...)}}")
         self.spec = known[self.key]
-        if self.corruption.metres:
+        if self.corruption.metres and self.spec.unit == "relative":
             self.spec.check_metres(f"corruption {name!r}")
 
     @property
