@@ -152,16 +152,8 @@ class SharedBackbone(nn.Module):
             )
         for path, parameter in network.named_parameters() if freeze is not None else ():
             parameter.requires_grad_(freeze == "shared" and owner(path) is not None)
-        if adapters is not None and adapt_layers(network, paths, self.layout, adapters) == 0:
-            raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
-            missed = [path for path, layer in network.named_modules() if can_be_adapted(layer)]
-            if missed := [path for path in missed if ".update." not in path]:
-                logger.warning(
-                    "%d layers of %s get no adapter, as they are not called on images: %s, ...",
-                    len(missed),
-                    name,
-                    missed[0],
-                )
+        if adapters is not None:
+            self._adapt(name, network, paths, adapters)
         self.freeze = freeze
         self.pyramid = self._pyramid(norm)
         if weights == "separate":
@@ -196,6 +188,19 @@ class SharedBackbone(nn.Module):
         """The codes of the modalities, by the number of the stage: those that fusion reads, or else hallucination."""
         found = {} if self.hallucination is None else self.hallucination.codes
         return {**found, **{int(number): codes for number, codes in getattr(self.merge, "codes", {}).items()}}
+
+    def _adapt(self, name: str, network: nn.Module, paths: Sequence[str], options: Adapters) -> None:
+        """Gives layers their private updates, and tells of those that get none.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        if adapt_layers(network, paths, self.layout, options) == 0:
+            raise ValueError(f"backbone {name} has no linear layer and no 1x1 convolution for adapters")
+        others = [path for path, layer in network.named_modules() if can_be_adapted(layer) and ".update." not in path]
+        if others:
+            told = "%d layers of %s get no adapter, as they are not called on images, such as %s"
+            logger.warning(told, len(others), name, others[0])
 
     def _pyramid(self, norm: str) -> FeaturePyramid | None:
         """What makes maps at several strides of the last stage's map, where all stages have one stride."""

@@ -152,3 +152,10 @@ def test_what_cannot_be_is_refused(options, message):
 def test_nothing_left_to_learn_is_refused(options):
     with pytest.raises(ValueError, match="freeze='shared' leaves what is private to a modality to learn"):
         SharedBackbone("test_resnet", NAMES, freeze="shared", **options)
+
+
+def test_layers_without_an_adapter_are_told(caplog):
+    """This network reads the weights of its queries, keys and values itself."""
+    SharedBackbone("vit_tiny_patch16_dinov3_qkvb", NAMES, adapters=Adapters(rank=1))
+    assert "12 layers of vit_tiny_patch16_dinov3_qkvb get no adapter" in caplog.text
+    assert "attn.qkv" in caplog.text
