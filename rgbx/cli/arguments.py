@@ -972,10 +972,23 @@ def _add_prepare(parser: Parser) -> None:
         f"bit. {_AGAIN}",
     )
     shards.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
-    shards.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
-    shards.add_argument("--modalities", nargs="+", metavar="MAP", help="of a folder, to pack (all that it has)")
     shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
-    shards.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that pack (1)")
+    resized = datasets.add_parser(
+        "resized",
+        help="any dataset at another size, with a dataset.toml",
+        description="Write OUT/SPLIT/{rgb,depth,...,label}/ID.png and OUT/dataset.toml. Colours and other maps that "
+        "may be interpolated are averaged over the area of a pixel; depth, labels and others that may not are taken "
+        f"from the nearest one. {_AGAIN}",
+    )
+    resized.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
+    resized.add_argument("--size", type=_size, required=True, metavar="HxW", help="height and width, such as 120x160")
+    resized.add_argument(
+        "--depth-scale", type=positive, default=1000, metavar="N", help="stored steps of a metre, in 16 bits (1000)"
+    )
+    for part, verb in ((shards, "pack"), (resized, "resize")):
+        part.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
+        part.add_argument("--modalities", nargs="+", metavar="MAP", help=f"of a folder, to {verb} (all that it has)")
+        part.add_argument("--jobs", type=positive, default=1, metavar="N", help=f"processes that {verb} (1)")
     estimate = datasets.add_parser(
         "estimate",
         help="colours to a relative depth map, by an estimator of yours",
@@ -998,7 +1011,7 @@ def _add_prepare(parser: Parser) -> None:
     estimate.add_argument(
         "--size", type=_size, metavar="HxW", help="of an ONNX file that leaves open what it reads (the image's own)"
     )
-    for part in (nyudv2, cityscapes, mfnet, shards):
+    for part in (nyudv2, cityscapes, mfnet, shards, resized):
         part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument(
         "--shards", nargs=0, action=_WrittenAs, const="rgbx prepare shards ROOT OUT", help=argparse.SUPPRESS
@@ -1013,7 +1026,7 @@ class _WrittenAs(argparse.Action):
 
 
 def _check_prepare(arguments: argparse.Namespace) -> None:
-    if arguments.dataset == "shards":
+    if arguments.dataset in ("shards", "resized"):
         existing_dataset(arguments.source)
         return
     if arguments.dataset == "estimate":
