@@ -117,8 +117,7 @@ def _declaration(
         lines += [f"scale = {encoding.scale:g}"] if encoding.scale is not None else []
         lines += [f"channels = {encoding.spec.channels}"] if encoding.unit in BANDS else []
     lines += ["", "[splits]"]
-    for names in splits:
-        each = names.split(", ")
+    for each in (text.split(", ") for text in splits):
         lines += [f"{json.dumps(name)} = {json.dumps(each[0])}" for name in each]
     return "\n".join(lines) + "\n"
 
