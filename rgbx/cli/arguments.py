@@ -397,8 +397,9 @@ def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
     parser.add_argument("--budget", type=seconds, metavar="TIME", help="such as 30min, 1h, 8h (1h)")
     parser.add_argument(
         "--pretrained",
-        metavar="auto|none|timm|FILE",
-        help="weights that the encoder starts from; auto takes timm's where they can be had (auto)",
+        metavar="auto|none|timm|lite0|FILE",
+        help="weights that the encoder starts from; auto takes timm's where they can be had, or else lite0's where the "
+        "extra `weights` is installed (auto)",
     )
     parser.add_argument(
         "--split",
