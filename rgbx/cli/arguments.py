@@ -1268,18 +1268,23 @@ def _add_convert(parser: Parser) -> None:
         description="Convert a checkpoint of github.com/yikaiw/AsymFusion. ResNet depth, class count and number of "
         "modalities are read off its tensors; each of them must have its place, and all that are there are reported.",
     )
-    asymfusion.add_argument("source", type=Path, metavar="IN", help="their file, such as model-best.pth.tar")
-    asymfusion.add_argument(
-        "out", type=Path, metavar="OUT", help="the checkpoint to write, such as asymfusion_r101.pth"
+    cen = formats.add_parser(
+        "cen",
+        help="the same of CEN, whose blocks exchange channels",
+        description="Convert a checkpoint of github.com/yikaiw/CEN, semantic_segmentation. Its tensors have the names "
+        "of AsymFusion's: which network a file is of, nothing in it says.",
     )
-    asymfusion.add_argument(
-        "--modalities",
-        nargs="+",
-        choices=("rgb", "depth"),
-        help="what the file must hold, in the order in which the authors' code was given them (rgb depth)",
-    )
-    asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
-    asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
+    for each in (asymfusion, cen):
+        each.add_argument("source", type=Path, metavar="IN", help="their file, such as model-best.pth.tar")
+        each.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as asymfusion_r101.pth")
+        each.add_argument(
+            "--modalities",
+            nargs="+",
+            choices=("rgb", "depth"),
+            help="what the file must hold, in the order in which the authors' code was given them (rgb depth)",
+        )
+        each.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
+        each.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
     slim = formats.add_parser(
         "slim",
         help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
@@ -1290,7 +1295,7 @@ def _add_convert(parser: Parser) -> None:
         "source", type=Path, metavar="IN", help="a checkpoint of rgbx, or a work directory: its best, else its last"
     )
     slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
-    for each in (asymfusion, slim):
+    for each in (asymfusion, cen, slim):
         each.add_argument("--force", action="store_true", help="replace files that exist")
         each.add_argument(
             "--trust",
@@ -1304,6 +1309,19 @@ def _check_convert(arguments: argparse.Namespace) -> None:
         find_result(arguments.source)
     else:
         existing_file(arguments.source, "checkpoint")
+
+
+def _add_reproduce(parser: Parser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a published network (lists them)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the authors' checkpoint (says where it lies)")
+    parser.add_argument("--sha256", metavar="HEX", help="refuse a file of another digest")
+    parser.add_argument("--work-dir", metavar="DIR", help="converted weights and results (work_dirs/reproduce/NAME)")
+    _add_shared(parser, "--data-root", "--trust")
+
+
+def _check_reproduce(arguments: argparse.Namespace) -> None:
+    if arguments.weights is not None:
+        existing_file(arguments.weights, "weight file")
 
 
 def _add_models(parser: Parser) -> None:
@@ -1547,6 +1565,13 @@ COMMANDS: dict[str, Command] = {
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,
         _check_convert,
+    ),
+    "reproduce": Command(
+        "test published weights beside their published scores",
+        "reproduce",
+        "cen-r101-nyudv2",
+        _add_reproduce,
+        _check_reproduce,
     ),
     "models": Command(
         "list rgbx's own models; save one as a folder, push it to a hub",
