@@ -18,7 +18,7 @@ GAINS = (
 )
 INTERVALS = (
     "*95 %*: around the mean difference, a bootstrap that draws seeds, with replacement, and test frames, the same for "
-    "all runs; * where it leaves out 0, † where there is one seed and it knows frames alone. Few seeds make it too narrow."
+    "all runs; * where it leaves out 0, † where there is one seed and it knows frames alone. Few seeds make it narrow."
 )
 LATENCY = (
     "Latency: one frame from normalised maps to the outputs of all heads, methods timed in turn in one process, median "
