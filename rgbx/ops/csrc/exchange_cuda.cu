@@ -100,3 +100,16 @@ struct Cuda {
 }  // namespace rgbx
 
 RGBX_REGISTER(CUDA, rgbx::Cuda)
+
+// Why a kernel cannot start on a GPU, in CUDA's words, or null: it has no code for it, or its driver is older than the
+// CUDA that this was built with. Nothing is launched.
+extern "C" __attribute__((visibility("default"))) const char* rgbx_misfit(int device) {
+  int before = 0;
+  cudaFuncAttributes attributes;
+  cudaError_t status = cudaGetDevice(&before);
+  if (status == cudaSuccess) status = cudaSetDevice(device);
+  if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, rgbx::gather_kernel<float, 1, 2, false>);
+  cudaSetDevice(before);
+  cudaGetLastError();  // what went wrong is told here, and is no failure of what comes next
+  return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+}
