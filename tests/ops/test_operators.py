@@ -91,7 +91,7 @@ def test_what_compilers_are_given_equals_plain_torch(operator):
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize("operator", TRACEABLE)
 def test_what_compilers_are_given_differentiates_as_the_operators_do(operator, direction):
-    """Its gradients in all bits, those of gradients, forward mode, and several stacks at once of which one is shared."""
+    """Gradients in all bits, those of gradients, forward mode, and several stacks at once of which one is shared."""
     case = Case(DOUBLE.shape, 3, torch.float64, "nhwc", direction)
     plain, registered = (
         lambda *inputs, form=form: getattr(form, operator)(*inputs, *case.ring) for form in (traceable, torch.ops.rgbx)
