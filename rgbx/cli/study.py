@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
+from rgbx._late import late
 from rgbx._lock import locked
 from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, command
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
@@ -23,7 +24,6 @@ from rgbx.study.document import relative, study_document
 from rgbx.study.environment import child_environment
 from rgbx.study.executors import Cluster, Job, open_cluster, run_on
 from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
-from rgbx.study.plot import plot_study
 from rgbx.study.runs import (
     ABSENT,
     AT_WORK,
@@ -222,7 +222,7 @@ def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: ar
         picture=picture.name,
         overrides=shared_overrides(study, arguments),
     )
-    plot_study(gathered, picture)
+    late("rgbx.study.plot", "plot_study")(gathered, picture)
     replace_file(table, csv_text(gathered).encode())
     replace_file(markdown, document.encode())
     return f"{markdown_table(gathered)}\n{markdown}, {table.name} and {picture.name} are written"
