@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ def late_names(package: str, files: Mapping[str, Sequence[str]]) -> Callable[[st
     def find(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return late(homes[name], name)
+        value = late(homes[name], name)
+        setattr(sys.modules[package], name, value)  # found without asking from now on
+        return value
 
     return find

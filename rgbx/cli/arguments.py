@@ -1549,3 +1549,4 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 ALIASES = {"evaluate": "test"}
+WITH_NETWORKS = ("init", "train", "test", "predict", "serve", "translate", "retrieve", "profile", "export", "models")
