@@ -14,7 +14,7 @@ _OTHERS = ("jemalloc", "mimalloc", "tcmalloc")  # allocators that are loaded in 
 
 
 def keep_memory() -> bool:
-    """Lets glibc's malloc keep freed memory for what this process allocates next, until the process ends.
+    """Lets glibc's malloc keep freed memory for what this process allocates next, until it ends.
 
     By default a large tensor is a mapping of its own, which goes back to the system when it is freed; the next one is
     made of pages that the system has to clear. The commands of `rgbx` that run networks call this, `import rgbx` does
