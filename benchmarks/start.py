@@ -2,7 +2,8 @@
 
     python benchmarks/start.py [--rounds N] [--markdown FILE]
 
-Every measurement is a process of its own, in turn, so that what else runs meets all alike; files are in the page cache.
+Every measurement is a process of its own, in turn, so that what else runs meets all alike; the first round
+reads files that the system may not have at hand.
 A time is user and system time of the whole process with one thread, median of the rounds. The step is the first of the
 config, forward, backward and update; a training is to reach its end in at most 1.3 times what importing torch and timm
 and the step take. `import torch, timm` is as those libraries are by themselves, which brings torch's compiler.
@@ -80,8 +81,6 @@ def main() -> None:
     plain |= {f"what `rgbx.cli.{file}` imports": ("-c", f"import rgbx.cli.{file}") for file in files}
     times: dict[str, list[float]] = {name: [] for name in plain}
     steps: dict[str, list[tuple[float, float]]] = {config: [] for config in options.configs}
-    for words in plain.values():
-        measured(*words)  # so that files are at hand
     for _ in range(options.rounds):
         for name, words in plain.items():
             times[name].append(measured(*words)[0])
