@@ -43,6 +43,7 @@ from rgbx.study.table import csv_text, markdown_table
 from rgbx.study.work import Task
 
 SOME_FAILED = 1
+PLOTS = "rgbx.study.plot"  # it brings matplotlib
 
 
 @command("study")
@@ -222,7 +223,8 @@ def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: ar
         picture=picture.name,
         overrides=shared_overrides(study, arguments),
     )
-    late("rgbx.study.plot", "plot_study")(gathered, picture)
+    late(PLOTS, "plot_study")(gathered, picture)
+    late(PLOTS, "plot_front")(gathered, picture.with_name(f"{picture.stem}_front.png"))
     replace_file(table, csv_text(gathered).encode())
     replace_file(markdown, document.encode())
     return f"{markdown_table(gathered)}\n{markdown}, {table.name} and {picture.name} are written"
