@@ -43,7 +43,7 @@ def without_norms(model: MultimodalModel) -> MultimodalModel:
     bare = copy.deepcopy(model)
     for module in bare.modules():
         if isinstance(module, ModalityNorm):
-            module.forward = lambda x, *_, **__: x
+            vars(module)["forward"] = lambda x, *_, **__: x
     return bare
 
 

@@ -1588,6 +1588,5 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 ALIASES = {"evaluate": "test"}
-WITH_NETWORKS = (  # commands whose process keeps its memory
-    *("init", "train", "test", "predict", "serve", "translate", "retrieve", "profile", "export", "models", "reproduce"),
-)
+# commands whose process keeps its memory
+WITH_NETWORKS = tuple("init train test predict serve translate retrieve profile export models reproduce".split())
