@@ -1589,4 +1589,6 @@ COMMANDS: dict[str, Command] = {
 }
 ALIASES = {"evaluate": "test"}
 # commands whose process keeps its memory
-WITH_NETWORKS = tuple("init train test predict serve translate retrieve profile export models reproduce".split())
+WITH_NETWORKS = tuple(
+    ["init", "train", "test", "predict", "serve", "translate", "retrieve", "profile", "export", "models", "reproduce"]
+)
