@@ -1589,6 +1589,16 @@ COMMANDS: dict[str, Command] = {
 }
 ALIASES = {"evaluate": "test"}
 # commands whose process keeps its memory
-WITH_NETWORKS = tuple(
-    ["init", "train", "test", "predict", "serve", "translate", "retrieve", "profile", "export", "models", "reproduce"]
+WITH_NETWORKS = (
+    "init",
+    "train",
+    "test",
+    "predict",
+    "serve",
+    "translate",
+    "retrieve",
+    "profile",
+    "export",
+    "models",
+    "reproduce",
 )
