@@ -58,7 +58,7 @@ def wrong_answers(device: str) -> Iterator[str]:
                 if not all(same_bits(x, y) for x, y in pairs):
                     yield f"{name} of {channels}x{size[0]}x{size[1]}, {dtype}, {modalities} maps, placement {k}"
         leaves = [x.to(device).requires_grad_() for x in (b, a)]
-        gradients = torch.autograd.grad(shift_add_shuffle(*leaves, modalities), leaves, b.to(device))
+        gradients = torch.autograd.grad(shift_add_shuffle(leaves[0], leaves[1], modalities), leaves, b.to(device))
         wanted = reference.shift_add_shuffle_adjoint(b, *ring)
         if not all(map(same_bits, gradients, wanted)):
             yield f"gradients of {channels}x{size[0]}x{size[1]}, {dtype}, {modalities} maps"
