@@ -474,7 +474,7 @@ def check(network: str) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     count = 3
-    cell: Cell = dict(network=network, size=(96, 128), modalities=count, what="training", batch=1, device="cpu")
+    cell: Cell = dict(network=network, size=(96, 128), modalities=count, what="training", batch=2, device="cpu")
     cell["present"] = MODALITIES[:count]
     own = build(cell).double()
     batch = {name: x.float() if isinstance(x, Tensor) and x.is_floating_point() else x for name, x in make_batch(cell).items()}
