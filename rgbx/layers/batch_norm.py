@@ -61,9 +61,7 @@ def stacked_batch_norm(
     if first.training:
         for part in x.unflatten(0, (len(norms), -1)):
             nn.functional._verify_batch_size(part.shape)  # type: ignore[attr-defined]
-    out: Tensor = _Stacked.apply(
-        x, first.eps, modes, *[norm.weight for norm in norms], *[norm.bias for norm in norms]
-    )
+    out: Tensor = _Stacked.apply(x, first.eps, modes, *[norm.weight for norm in norms], *[norm.bias for norm in norms])
     act, drop = (getattr(first, name, None) for name in ("act", "drop"))  # what follows in timm's BatchNormAct2d
     return out if act is None or drop is None else act(drop(out))
 
