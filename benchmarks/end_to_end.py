@@ -8,22 +8,22 @@ again, so that a run can go on where another ended (`--again` measures them anew
 Ways of a cell, each in a process of its own with the same weights and maps; they take turns, a pass each, and the
 first turn is not counted:
 
-- plain: `benchmarks/plain.py`, the way that released code takes: modality by modality, slices, contiguous float32, every
-  branch and the ensemble at full size, class ids of all. Training: its losses, backward, an update.
-- rgbx: `Predictor` on the same batch, all branches and the ensemble; training: `mode="loss"`, backward, an update. As in
-  the commands of rgbx, the process keeps its memory (`rgbx._memory`); the plain way's allocator is left as it is.
+- plain: `benchmarks/plain.py`, the way that released code takes: modality by modality, slices, contiguous float32,
+  every branch and the ensemble at full size, class ids of all. Training: its losses, backward, an update.
+- rgbx: `Predictor` on the same batch, all branches and the ensemble; training: `mode="loss"`, backward, an update. As
+  in the commands of rgbx, the process keeps its memory (`rgbx._memory`); the plain way's allocator is left as it is.
 - ensemble: the same, of class ids of the ensemble alone.
 - limit: the convolutions and linear layers that a pass of rgbx calls, each alone on maps of its sizes, in the memory
-  format that is faster for it; with backward in training. What a network reaches is the time of
-  these over its own. Layers of few channels, or depthwise, never come near the speed of a large convolution, whatever is
-  around them; that speed is printed beside it.
+  format that is faster for it; with backward in training. What a network reaches is the time of these over its own.
+  Layers of few channels, or depthwise, never come near the speed of a large convolution, whatever is around them;
+  that speed is printed beside it.
 
 Times are process CPU time and wall time, one thread; "above" is the peak of resident memory above what the process had
 with the model built. Of rgbx, passes more with clocks around its parts say where the time goes. On CUDA times are of
 events, memory is what torch's allocator handed out, and there are three ways more, in bfloat16: as it is, compiled, and
 (inference) as a graph.
 
-Before a network is measured, both ways are compared in float64: logits, losses and gradients. In a cell the class ids of
+Before a network is measured, both ways are compared in float64: logits and gradients. In a cell the class ids of
 all ways may differ in one pixel of 10,000, where two classes are as good as equal.
 """
 
@@ -51,10 +51,10 @@ from typing import Any
 import numpy as np
 import torch
 from plain import PlainNetwork
+from rgbx._memory import keep_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rgbx._memory import keep_memory
 from rgbx.fusion.asymmetric import AsymmetricExchange
 from rgbx.models import MultimodalModel, Predictor, multimodal_segmentor
 
@@ -525,7 +525,8 @@ def title(cell: Cell) -> str:
     """A cell's key."""
     height, width = cell["size"]
     names = ", ".join(cell["present"])
-    return f"{cell['device']} {cell['what']} {cell['network']} {height}x{width} batch {cell['batch']} of {cell['modalities']}: {names}"
+    form = f"{height}x{width} batch {cell['batch']} of {cell['modalities']}"
+    return f"{cell['device']} {cell['what']} {cell['network']} {form}: {names}"
 
 
 def ratios(found: dict[str, Any], over: str, under: str) -> list[float]:

@@ -207,7 +207,7 @@ def compare() -> None:
         synchronise_norms(model)
         own = volume(model, len(model.modalities))
         print(f"{config}: gradients {own.gradients} (counted {counted['gradient_bytes']}), statistics {own.statistics} "
-              f"in {own.calls} calls (all that is waited for: {counted['waited_bytes']} in {counted['waited_calls']})")  # fmt: skip
+              f"in {own.calls} calls (waited for: {counted['waited_bytes']} in {counted['waited_calls']})")  # fmt: skip
 
 
 def main() -> None:
