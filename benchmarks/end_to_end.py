@@ -11,7 +11,7 @@ first turn is not counted:
 - plain: `benchmarks/plain.py`, the way that released code takes: modality by modality, slices, contiguous float32,
   every branch and the ensemble at full size, class ids of all. Training: its losses, backward, an update.
 - rgbx: `Predictor` on the same batch, all branches and the ensemble; training: `mode="loss"`, backward, an update. As
-  in the commands of rgbx, the process keeps its memory (`rgbx._memory`); the plain way's allocator is left as it is.
+  in the commands of rgbx, the process keeps its memory (`rgbx.keep_memory`); the plain way leaves the allocator alone.
 - ensemble: the same, of class ids of the ensemble alone.
 - limit: the convolutions and linear layers that a pass of rgbx calls, each alone on maps of its sizes, in the memory
   format that is faster for it; with backward in training. What a network reaches is the time of these over its own.
@@ -33,6 +33,7 @@ import argparse
 import copy
 import datetime
 import functools
+import inspect
 import itertools
 import json
 import os
@@ -51,10 +52,10 @@ from typing import Any
 import numpy as np
 import torch
 from plain import PlainNetwork
-from rgbx._memory import keep_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import rgbx
 from rgbx.fusion.asymmetric import AsymmetricExchange
 from rgbx.models import MultimodalModel, Predictor, multimodal_segmentor
 
@@ -144,7 +145,8 @@ def inference(way: str, cell: Cell, model: MultimodalModel, batch: Mapping[str, 
 
 def names_of(way: str) -> dict[str, Any]:
     """What tells a predictor that the ensemble alone is wanted."""
-    return {"names": ("ensemble",)} if way == "ensemble" else {}
+    known = "names" in inspect.signature(Predictor).parameters
+    return {"names": ("ensemble",)} if way == "ensemble" and known else {}
 
 
 @torch.no_grad()
@@ -370,7 +372,7 @@ def work(way: str, cell: Cell, answers: str) -> None:
     """One way in this process: a pass for every line that is read, whose figures are written, as JSON."""
     torch.set_num_threads(1)
     if way != "plain":
-        keep_memory()
+        getattr(rgbx, "keep_memory", bool)()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model, batch = build(cell), make_batch(cell)
     start = torch.cuda.memory_allocated() / 1e6 if cell["device"] == "cuda" else resident()
