@@ -94,7 +94,7 @@ def build(cell: Cell) -> MultimodalModel:
     )
     with torch.no_grad():
         for parameter in (p for p in model.parameters() if p.ndim <= 1):
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(0.1 * torch.randn_like(parameter))
         for layer in model.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_var is not None:
                 layer.running_var.uniform_(0.5, 1.5)
@@ -319,7 +319,8 @@ def clocked(model: MultimodalModel, seconds: dict[str, float], device: str) -> I
     around(head.decoder, "forward", "decoder")
     for name in ("shuffle", "shift_and_shuffle") if len(model.modalities) > 1 else ():
         around(AsymmetricExchange, name, f"fusion.{name}")
-    network, begun = model.backbone.network, [0.0]
+    backbone: Any = model.backbone
+    network, begun = backbone.network, [0.0]
     first = next((m for name, m in network.named_modules() if name in ("layer1", "blocks.0", "model.blocks.0")), None)
     if first is not None:
         enter = network.register_forward_pre_hook(lambda *_: begun.__setitem__(0, now()))
@@ -423,7 +424,7 @@ class Worker:
         assert self.process.stdin is not None and self.process.stdout is not None
         print(word, file=self.process.stdin, flush=True)
         if not (line := self.process.stdout.readline()):
-            raise RuntimeError(f"a process ended: {' '.join(map(str, self.process.args))}")
+            raise RuntimeError(f"a process ended, that of {self.answers}")
         return dict(json.loads(line))
 
 
@@ -449,8 +450,8 @@ def measure(cell: Cell, repeats: int, longest: float) -> dict[str, Any]:
             for worker in workers.values():
                 worker.process.kill()
                 worker.process.wait()
-        for way, figures in turns.items():
-            found[way] |= {key: [each[key] for each in figures] for key in figures[0]}
+        for way, own in turns.items():
+            found[way] |= {key: [each[key] for each in own] for key in own[0]}
         answers = {way: dict(np.load(w.answers)) for way, w in workers.items() if way != "limit"}
     return {"cell": cell, "ways": found, "different": compare(cell, answers)}
 
@@ -619,7 +620,7 @@ def bars(rows: Any) -> list[str]:
         size = "{}x{}".format(*cell["size"])
         for what, network, asked, pair, most in BARS:
             if (cell["what"], cell["network"], size) == (what, network, asked):
-                value = statistics.median(ratios(row, *pair.split(" / ")))  # type: ignore[arg-type]
+                value = statistics.median(ratios(row, *pair.split(" / ")))
                 add(f"{pair} <= {most}", row, value, value <= most)
         way, least = ("ensemble", 0.75) if cell["what"] == "inference" else ("rgbx", 0.6)
         value = statistics.median(ratios(row, "limit", way))

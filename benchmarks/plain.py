@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rgbx.models import MultimodalModel
 from rgbx.ops import channel_group
@@ -31,9 +32,10 @@ class PlainNetwork:
     """
 
     def __init__(self, model: MultimodalModel) -> None:
+        self.backbone: Any = model.backbone
         self.model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         (self.head,) = (head for _, head in model.named_heads())
-        self.fused = {stage.path for stage in model.backbone.anatomy.stages}
+        self.fused = {stage.path for stage in self.backbone.anatomy.stages}
         self._padded = (0, 0)
 
     def normalised(self, batch: Mapping[str, Tensor]) -> Maps:
@@ -52,14 +54,14 @@ class PlainNetwork:
 
     def logits(self, maps: Maps, size: tuple[int, int]) -> Maps:
         """What each branch and the ensemble say, [N, K, *size]."""
-        network = self.model.backbone.network
+        network = self.backbone.network
         self._padded = padded = _size(maps)
         kind = type(network).__name__
         features = {"FeatureListNet": self._resnet, "EfficientNetFeatures": self._efficientnet}.get(kind, self._eva)(
             maps, network
         )
-        if self.model.backbone.pyramid is not None:
-            levels = self._each(self.model.backbone.pyramid, features[-1])
+        if self.backbone.pyramid is not None:
+            levels = self._each(self.backbone.pyramid, features[-1])
             features = [{name: levels[name][i] for name in maps} for i in range(len(next(iter(levels.values()))))]
         found: Maps = {}
         for name in maps:
@@ -104,7 +106,7 @@ class PlainNetwork:
                 found[name] = layer(x)
         return found
 
-    def _resnet(self, maps: Maps, network: nn.Module) -> list[Maps]:
+    def _resnet(self, maps: Maps, network: Any) -> list[Maps]:
         found = []
         for name in ("conv1", "bn1", "act1", "maxpool"):
             maps = self._each(network.get_submodule(name), maps)
@@ -116,14 +118,14 @@ class PlainNetwork:
             found.append(maps)
         return found
 
-    def _bottleneck(self, block: nn.Module, x: Maps) -> Maps:
+    def _bottleneck(self, block: Any, x: Maps) -> Maps:
         a = self._each(lambda y: F.relu(block.bn1(block.conv1(y))), x)
         b = self._each(lambda y: F.relu(block.bn2(block.conv2(y))), shuffled(a))
         c = received(b, a)
         out = self._each(lambda y: block.bn3(block.conv3(y)), shuffled(c))
         return {name: F.relu(y + self._shortcut(block, x[name], name)) for name, y in out.items()}
 
-    def _basic_block(self, block: nn.Module, x: Maps) -> Maps:
+    def _basic_block(self, block: Any, x: Maps) -> Maps:
         a = self._each(lambda y: F.relu(block.bn1(block.conv1(y))), x)
         b = self._each(lambda y: block.bn2(block.conv2(y)), shuffled(a))
         out = shuffled(received(b, a))
@@ -131,14 +133,14 @@ class PlainNetwork:
 
     def _shortcut(
         self,
-        block: nn.Module,
+        block: Any,
         x: Tensor,  # [N, C, H, W]
         name: str,
     ) -> Tensor:
         with self.model.layout.holding([name]):
             return x if block.downsample is None else block.downsample(x)
 
-    def _efficientnet(self, maps: Maps, network: nn.Module) -> list[Maps]:
+    def _efficientnet(self, maps: Maps, network: Any) -> list[Maps]:
         found = []
         maps = self._each(lambda x: network.bn1(network.conv_stem(x)), maps)
         for i, stage in enumerate(network.blocks):
@@ -148,7 +150,7 @@ class PlainNetwork:
                 found.append(maps)
         return found
 
-    def _eva(self, maps: Maps, network: nn.Module) -> list[Maps]:
+    def _eva(self, maps: Maps, network: Any) -> list[Maps]:
         vit = network.model
         size = self._padded
         grid = (size[0] // vit.patch_embed.patch_size[0], size[1] // vit.patch_embed.patch_size[1])

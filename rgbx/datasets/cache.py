@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
@@ -153,7 +154,7 @@ class Keeping(NamedTuple):
     reason: str
 
 
-def keep_if_small(dataset: Any, *, workers: int = 0, processes: int = 1) -> Keeping:
+def keep_if_small(dataset: Dataset[Sample], *, workers: int = 0, processes: int = 1) -> Keeping:
     """Keeps the decoded frames of a dataset in memory where all fit into `SHARE` of what is free.
 
     Only frames of files and shards and rendered rooms are kept, which are the same at each visit. Their size is that of
@@ -168,10 +169,10 @@ def keep_if_small(dataset: Any, *, workers: int = 0, processes: int = 1) -> Keep
         inner = _keep(dataset.dataset, len(dataset), workers, processes)
         found = EveryKth(inner.dataset, dataset.every, dataset.first) if inner.kept else dataset
         return inner._replace(dataset=found)
-    return _keep(dataset, len(dataset), workers, processes)
+    return _keep(dataset, len(dataset), workers, processes)  # type: ignore[arg-type]
 
 
-def _keep(dataset: Any, count: int, workers: int, processes: int) -> Keeping:
+def _keep(dataset: Dataset[Sample], count: int, workers: int, processes: int) -> Keeping:
     if not isinstance(dataset, (FileDataset, ShardedDataset, SyntheticRooms)):
         return Keeping(dataset, False, f"nobody says that frames of a {type(dataset).__name__} stay the same")
     if workers and multiprocessing.get_start_method() != "fork":

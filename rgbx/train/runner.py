@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from rgbx._lock import locked
 from rgbx._runs import find_intact
 from rgbx._torchvision import ensure_torchvision
-from rgbx._types import Batch
+from rgbx._types import Batch, Options
 from rgbx._whole import remove_left
 from rgbx.backbones import trusting
 from rgbx.datasets import EpochSampler
@@ -74,6 +74,7 @@ class Runner(ResumableRunner):
     _timestamp: str
     began = False  # whether it has come to its first step
     _train_loop: Any
+    _train_dataloader: Any
     _val_loop: Any
 
     @classmethod
@@ -279,7 +280,7 @@ class Runner(ResumableRunner):
             )
         return built
 
-    def _keeping_frames(self, loader: dict[str, Any], epochs: int) -> dict[str, Any]:
+    def _keeping_frames(self, loader: Options, epochs: int) -> dict[str, Any]:
         """A loader's config, whose dataset keeps its decoded frames where the config's `cache` is "auto" and they are
         few enough to be read more than once.
         """
