@@ -3,6 +3,7 @@
 # make site: build the documentation as pages, site/index.html.
 # make build-ops: compile the fusion kernels, as far as this machine allows (RGBX_BUILD_CUDA=auto|0|1).
 # make lowest, make newest: test what calls the dependencies with the lowest version of each, or with the newest torch too.
+# make headers: check that the kernels' sources compile with the headers of the lowest torch, where its wheel can be had.
 # make wheel: build the sdist and wheels into dist/, and use each in an environment of its own.
 # make sbom, make audit: dist/rgbx.cdx.json, what an installation consists of; what is known to be weak in it.
 PYTHON ?= python3
@@ -12,7 +13,7 @@ ROOMS := data/rooms
 DEMO := work_dirs/demo
 CONFIG := configs/rooms/asymfusion_small_rooms_160x120.py
 
-.PHONY: demo demo-samples test lint site install build-ops lowest newest wheel sbom audit clean
+.PHONY: demo demo-samples test lint site install build-ops headers lowest newest wheel sbom audit clean
 
 demo: demo-samples $(DEMO)/done
 	$(BIN)/rgbx test $(CONFIG) $(DEMO) --modalities rgb depth rgb+depth --draw $(DEMO)/pictures --report $(DEMO)/report
@@ -67,6 +68,9 @@ install: $(VENV)/installed
 build-ops: $(VENV)/installed
 	$(BIN)/python -m rgbx.ops build
 	$(BIN)/python -m rgbx.ops
+
+headers: $(VENV)/installed
+	$(BIN)/python .ci/headers.py
 
 # The tests take the CPU kernels as they are in the sources; CUDA takes minutes and has its own command.
 $(VENV)/built-ops: $(wildcard rgbx/ops/csrc/*) rgbx/ops/build.py | $(VENV)/installed-dev

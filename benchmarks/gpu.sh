@@ -1,21 +1,38 @@
 #!/usr/bin/env bash
-# All that needs a GPU, in steps of at most ten minutes each. Run it again to go on where it stopped.
+# All that needs a GPU, in commands of at most nine minutes each, the most telling steps first.
 #
-#   RGBX_NYUV2=/path/to/nyuv2_320x240 RGBX_WEIGHTS=/path/to/resnet18.pth benchmarks/gpu.sh OUT [STEP ...]
+#   benchmarks/gpu.sh OUT              # the kernels: torch, numpy and pytest are enough
+#   benchmarks/gpu.sh OUT training     # whole networks, and one trained on a subset of frames
+#   benchmarks/gpu.sh OUT long         # tables of many trainings; again and again until all is done
+#   benchmarks/gpu.sh OUT STEP ...     # steps by name
 #
-# OUT receives checkpoints, tables and logs. Steps: build tests folder sanitize ops ops-compiled rooms nyuv2 nyuv2-test
-# study-nyuv2 study-translate-rgb study-translate-depth translate-fp16 metrics (all by default). "sanitize" needs
-# compute-sanitizer on the PATH or in COMPUTE_SANITIZER; "translate-fp16" scales the gradients of two optimizers.
+# OUT receives checkpoints, tables, logs, and STEP.done of each step that is done, which is not done again. Trainings need
+# all of rgbx, RGBX_NYUV2=/path/to/nyuv2_320x240 and RGBX_WEIGHTS=/path/to/resnet18.pth. "memcheck" needs compute-sanitizer
+# on the PATH or in COMPUTE_SANITIZER. RGBX_GPU_SECONDS is the limit of one command (540). RGBX_GPU_DRY=1 goes through the
+# kernels' steps on a CPU, with less of everything.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-out=${1:?usage: benchmarks/gpu.sh OUT [STEP ...]}
+out=${1:?usage: benchmarks/gpu.sh OUT [kernels|training|long|STEP ...]}
 shift
-[ $# -gt 0 ] || set -- build tests folder sanitize ops ops-compiled rooms nyuv2 nyuv2-test study-nyuv2 \
-    study-translate-rgb study-translate-depth translate-fp16 metrics
+steps=()
+for name in "${@:-kernels}"; do
+    case $name in
+    kernels) steps+=(build probe tests ops ops-compiled memcheck) ;;
+    training) steps+=(end-to-end folder) ;;
+    long) steps+=(rooms nyuv2 nyuv2-test study-nyuv2 study-translate-rgb study-translate-depth translate-fp16 metrics) ;;
+    *) steps+=("$name") ;;
+    esac
+done
+limit=${RGBX_GPU_SECONDS:-540}
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
-"$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available() and "no CUDA device: nothing to do")' || exit 1
+if [ "${RGBX_GPU_DRY:-0}" = 1 ]; then
+    device=cpu
+else
+    device=cuda
+    "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available() and "no CUDA device: nothing to do")' || exit 1
+fi
 
 nyuv2=(configs/nyudv2/asymfusion_r18_nyudv2_320x240.py)
 fp16=(configs/rooms/translate_depth_thermal_rgb_rooms_128x128.py)
@@ -25,12 +42,58 @@ study_translation() {
         --work-dir "$out/study_$1" --out "$out"
 }
 
+# Two shapes that tell most: rows that fit vectors, and odd planes.
+exchange() {
+    local shapes=(--sizes 480x640 500x500 --batches 8 --stages 1 --dtypes float32 bfloat16 --seconds 0.3)
+    [ "$device" = cuda ] || shapes=(--sizes 64x64 --batches 1 --stages 1 --dtypes float32 --seconds 0.01)
+    "$python" benchmarks/ops.py --device "$device" "${shapes[@]}" "$@"
+}
+
 step() {
     case $1 in
-    build) RGBX_BUILD_CUDA=1 "$python" -m rgbx.ops build && "$python" -m rgbx.ops ;;
+    build)  # for this GPU alone; what is there and fits is kept
+        if [ "$device" = cuda ]; then
+            export RGBX_BUILD_CUDA=1
+            TORCH_CUDA_ARCH_LIST=$("$python" -c 'import torch; print("%d.%d" % torch.cuda.get_device_capability())') || return
+            export TORCH_CUDA_ARCH_LIST
+        else
+            export RGBX_BUILD_CUDA=0
+        fi
+        "$python" benchmarks/probe.py --device "$device" >/dev/null 2>&1 || "$python" -m rgbx.ops build || return
+        "$python" -m rgbx.ops
+        ;;
+    probe) "$python" benchmarks/probe.py --device "$device" ;;
     tests)
+        local chosen=(tests/ops)
+        [ "$device" = cuda ] || chosen=(tests/ops/test_kernels.py -k "cpu and not equals")
+        RGBX_REQUIRE_KERNELS=$device "$python" -m pytest -q -p no:cacheprovider "${chosen[@]}"
+        ;;
+    ops) exchange --out "$out/ops_$device.md" ;;
+    ops-compiled)
+        local how=(--compiled)
+        [ "$device" = cuda ] || how=()  # minutes on a CPU
+        exchange --dtypes bfloat16 "${how[@]}" --out "$out/ops_${device}_compiled.md"
+        ;;
+    memcheck)  # the kernels share no memory between threads: there are no races to look for
+        local check=("${COMPUTE_SANITIZER:-compute-sanitizer}" --tool memcheck --error-exitcode 9)
+        [ "$device" = cuda ] || check=()
+        PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${check[@]}" "$python" benchmarks/probe.py --device "$device"
+        ;;
+    ops-all)
+        "$python" benchmarks/ops.py --device cuda --sizes 480x640 1024x2048 --batches 1 8 --dtypes float32 bfloat16 \
+            --seconds 0.5 --out "$out/ops_cuda_all.md"
+        ;;
+    tests-all)
         RGBX_REQUIRE_KERNELS=cpu,cuda "$python" -m pytest -q tests/ops tests/layers tests/fusion tests/backbones \
             tests/objectives tests/models tests/evaluate tests/train tests/profile
+        ;;
+    end-to-end)
+        if [ -f benchmarks/end_to_end.py ]; then
+            "$python" benchmarks/end_to_end.py --device "$device" --sizes 480x640 --budget 240 \
+                --json "$out/end_to_end.json" --page "$out/end_to_end.md"
+        else
+            echo "there is no benchmarks/end_to_end.py"
+        fi
         ;;
     folder)  # planned, trained and used on the GPU; class ids as a CPU has them
         [ -f "$out/folder/config.py" ] || "$python" -m rgbx init "${RGBX_NYUV2:?}" --budget 2min \
@@ -51,21 +114,6 @@ same = sum((a == b).mean() for a, b in pairs) / len(pairs)
 print(f"{len(pairs)} frames: {100 * same:.4f} % of the pixels have the class that the CPU gives them")
 raise SystemExit(same < 0.999)
 PYTHON
-        ;;
-    sanitize)
-        export RGBX_REQUIRE_KERNELS=cuda PYTORCH_NO_CUDA_MEMORY_CACHING=1
-        for tool in memcheck initcheck; do  # the kernels share no memory between threads: no races to look for
-            "${COMPUTE_SANITIZER:-compute-sanitizer}" --tool "$tool" --error-exitcode 9 "$python" -m pytest -q -x \
-                -p no:cacheprovider tests/ops/test_kernels.py -k "cuda or streams" || return
-        done
-        ;;
-    ops)
-        "$python" benchmarks/ops.py --device cuda --sizes 480x640 1024x2048 --batches 1 8 --dtypes float32 bfloat16 \
-            --seconds 0.5 --out "$out/ops_cuda.md"
-        ;;
-    ops-compiled)
-        "$python" benchmarks/ops.py --device cuda --sizes 480x640 1024x2048 --batches 8 --stages 1 3 \
-            --dtypes float32 bfloat16 --compiled --seconds 0.5 --out "$out/ops_cuda_compiled.md"
         ;;
     rooms) "$python" benchmarks/fusion_rooms.py --jobs 2 --work-dir "$out/rooms" --out "$out/fusion_rooms.md" ;;
     nyuv2)
@@ -92,17 +140,28 @@ PYTHON
     esac
 }
 
-for name in "$@"; do
+began=$SECONDS
+for name in "${steps[@]}"; do
+    if [ -f "$out/$name.done" ]; then
+        echo "== $name: done before, see $out/$name.log"
+        continue
+    fi
+    left=$((limit - (SECONDS - began)))
+    if [ "$left" -lt 10 ]; then
+        echo "== $name: no time left, run it again to go on"
+        continue
+    fi
     echo "== $name"
-    SECONDS=0
+    start=$SECONDS
     (step "$name") >"$out/$name.log" 2>&1 &
-    while kill -0 $! 2>/dev/null && [ "$SECONDS" -lt 570 ]; do sleep 1; done
+    while kill -0 $! 2>/dev/null && [ $((SECONDS - start)) -lt "$left" ]; do sleep 1; done
     if kill -0 $! 2>/dev/null; then
         pkill -INT -P $! || true
         wait $! || true
-        echo "   not finished after $SECONDS s: run it again to go on"
+        echo "   not finished after $((SECONDS - start)) s: run it again to go on"
     elif wait $!; then
-        echo "   done in $SECONDS s"
+        touch "$out/$name.done"
+        echo "   done in $((SECONDS - start)) s"
     else
         echo "   FAILED, see $out/$name.log"
     fi

@@ -11,13 +11,16 @@ if "OMP_WAIT_POLICY" not in os.environ:  # threads that wait spin for millisecon
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from rgbx._memory import keep_memory
     from rgbx.models.load import load
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "keep_memory", "load"]
 
 
 def __getattr__(name: str) -> object:
     """`rgbx.load` brings torch and timm only when it is asked for: the doctor and the datasets do without."""
     if name == "load":
         return importlib.import_module("rgbx.models").load
+    if name == "keep_memory":
+        return importlib.import_module("rgbx._memory").keep_memory
     raise AttributeError(f"module 'rgbx' has no attribute {name!r}")

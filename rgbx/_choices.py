@@ -7,3 +7,4 @@ TRACKERS = ("mlflow", "wandb", "tensorboard", "clearml", "neptune", "aim", "dvcl
 CORRUPTIONS = "corruptions"  # what `--robustness` is without a name
 BENCHMARKS = (CORRUPTIONS, "liao-emm", "liao-rmm", "liao-nm", "miss", "conditions", "robodepth")  # of robustness
 SAVED = ("ids", "colours", "overlay", "confidence", "strip", "areas", "video")  # of predictions
+DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")  # of configs

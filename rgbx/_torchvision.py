@@ -13,6 +13,8 @@ import sys
 
 import torch
 
+from rgbx._compiler import compiler_later
+
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _library: torch.library.Library | None = None
 
@@ -20,14 +22,15 @@ _library: torch.library.Library | None = None
 def ensure_torchvision() -> None:
     """Imports torchvision, declaring its missing operators where its compiled part does not fit this torch."""
     global _library
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _library = torch.library.Library("torchvision", "FRAGMENT")  # the declarations live as long as this object
-        for operator in ("nms", "qnms"):
-            _library.define(operator + _SCHEMA)
-        importlib.import_module("torchvision")
+    with compiler_later():
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError as error:
+            if "torchvision::nms" not in str(error):
+                raise
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            _library = torch.library.Library("torchvision", "FRAGMENT")  # the declarations live as long as this object
+            for operator in ("nms", "qnms"):
+                _library.define(operator + _SCHEMA)
+            importlib.import_module("torchvision")

@@ -8,6 +8,7 @@ Tests that need them skip, with the reason, where they are absent.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import runpy
@@ -18,11 +19,13 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests"))  # tiny.py and other stand-ins that several rooms use
@@ -41,10 +44,12 @@ def shared_dir() -> Path:
 def browser() -> Iterator[Browser]:
     """Headless Chromium, as the system has it; `browser.new_page()` opens a page."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None and os.environ.get("RGBX_REQUIRE_BROWSER") != "1":
+    required = os.environ.get("RGBX_REQUIRE_BROWSER") == "1"
+    if found is None and not required:
         pytest.skip("no Chromium here: install Debian's package chromium")
+    find = importlib.import_module if required else pytest.importorskip  # tests of kernels run where there is none
     quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as tools:
+    with find("playwright.sync_api").sync_playwright() as tools:
         started = tools.chromium.launch(
             executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
         )

@@ -12,7 +12,7 @@ ANY_ARGUMENTS = 42  # at most
 FILES_ENTERED = 9  # at most, by one prediction
 WALLS = {  # docs/dependencies.md says what is behind each
     "albumentations": ("transforms/compose.py",),
-    "matplotlib": ("cli/", "evaluate/pictures.py", "study/plot.py", "train/curves.py"),
+    "matplotlib": ("cli/", "evaluate/grid.py", "study/plot.py", "train/curves.py"),
     "mmengine": ("train/", "cli/config.py", "cli/options.py"),
     "segmentation_models_pytorch": ("losses/region.py", "heads/library_decoders.py"),
     "timm": ("backbones/_timm.py",),

@@ -1,7 +1,10 @@
 """Backbones: timm networks with shared weights, private norms and fusion."""
 
-from rgbx.backbones.shared import SharedBackbone, to_channels_last
-from rgbx.backbones.stems import ModalityStem, stem_weight
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rgbx._late import late_names
 from rgbx.backbones.weight_file import (
     cast,
     read_pickle,
@@ -11,6 +14,10 @@ from rgbx.backbones.weight_file import (
     trusting,
 )
 from rgbx.backbones.weight_summary import WeightSummary
+
+if TYPE_CHECKING:
+    from rgbx.backbones.shared import SharedBackbone, to_channels_last
+    from rgbx.backbones.stems import ModalityStem, stem_weight
 
 __all__ = [
     "ModalityStem",
@@ -25,3 +32,8 @@ __all__ = [
     "to_channels_last",
     "trusting",
 ]
+
+# files of weights are read without timm
+__getattr__ = late_names(
+    __name__, {"shared": ("SharedBackbone", "to_channels_last"), "stems": ("ModalityStem", "stem_weight")}
+)

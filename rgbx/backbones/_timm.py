@@ -7,12 +7,14 @@ from typing import Protocol, TypedDict
 
 from torch import nn
 
+from rgbx._compiler import compiler_later
 from rgbx._torchvision import ensure_torchvision
 
 ensure_torchvision()
 
-import timm  # noqa: E402
-from timm.models._features import FeatureGetterNet  # noqa: E402
+with compiler_later():
+    import timm
+    from timm.models._features import FeatureGetterNet
 
 
 class StageInfo(TypedDict):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rgbx._text import nearest
 from rgbx.backbones._timm import FeatureGetterNet, StageInfo, TimmNetwork, timm
@@ -219,6 +221,19 @@ def _chosen(network: TimmNetwork) -> tuple[list[int], list[StageInfo]]:
     return indices, [every[i] for i in indices]
 
 
+class _NormsLeftOut(TorchFunctionMode):
+    """A context in which batch norms give what they read: without values, torch would bring its compiler for them."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Collection[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        return args[0] if func is F.batch_norm and args else func(*args, **(kwargs or {}))
+
+
 class _Trial:
     """Calls of a copy of the network without memory, and what its modules hold in them."""
 
@@ -268,7 +283,7 @@ class _Trial:
 
         hooks = [m.register_forward_hook(partial(note, n)) for n, m in enumerate(self.modules) if m is not None]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _NormsLeftOut():
                 maps = self.network(torch.zeros(1, 3, *size, device="meta"))
         except Exception:  # whatever a network says of sizes that it does not read
             return None

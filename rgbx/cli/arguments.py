@@ -1593,3 +1593,17 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 ALIASES = {"evaluate": "test"}
+# commands whose process keeps its memory
+WITH_NETWORKS = (
+    "init",
+    "train",
+    "test",
+    "predict",
+    "serve",
+    "translate",
+    "retrieve",
+    "profile",
+    "export",
+    "models",
+    "reproduce",
+)

@@ -18,6 +18,7 @@ import mmengine.config.config
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
+from rgbx._choices import DATALOADERS
 from rgbx._files import existing_file
 from rgbx._text import nearest, nearest_file
 from rgbx._types import Options
@@ -27,7 +28,6 @@ from rgbx.cli.errors import ConfigError
 from rgbx.cli.options import TOP_LEVEL, apply_options, known_names, parse_options
 from rgbx.datasets.files import FileDataset
 
-DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 OF_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context")
 
 

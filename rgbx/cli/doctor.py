@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rgbx._choices import DATALOADERS
+from rgbx._late import late
 from rgbx._types import Options
 from rgbx.cli.arguments import existing_dataset
-from rgbx.cli.config import DATALOADERS, Config, load_config
-from rgbx.cli.doctor_sheet import save_sheet
 from rgbx.cli.errors import FAILED, ConfigError, command
 from rgbx.datasets import build_dataset, propose, recognise, split_names
 from rgbx.datasets.declaration import read_declaration
@@ -24,6 +24,9 @@ from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.sample import build_from
 from rgbx.doctor import diagnose, text_report
 from rgbx.maps import replace_file
+
+if TYPE_CHECKING:
+    from rgbx.cli.config import Config
 
 
 @command("doctor")
@@ -51,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps({"target": arguments.target, **diagnosis.as_dict()}, indent=2) + "\n")
     if arguments.contact_sheet and diagnosis.splits:
-        save_sheet(diagnosis, arguments.contact_sheet)
+        late("rgbx.cli.doctor_sheet", "save_sheet")(diagnosis, arguments.contact_sheet)
         print(f"contact sheet: {arguments.contact_sheet}")
     return diagnosis.exit_code
 
@@ -116,7 +119,7 @@ def dataset_builders(
         FileNotFoundError, ConfigError: no such target or split, or a config without datasets.
     """
     if target.endswith(".py"):
-        config = load_config(target, options=options, data_root=data_root)
+        config = late("rgbx.cli.config", "load_config")(target, options=options, data_root=data_root)
         return _from_config(config, target, split, {} if modalities is None else {"modalities": tuple(modalities)})
     if data_root or options:
         raise ConfigError("--data-root and --cfg-options need a config; the target here is a folder")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import argcomplete
 
 from rgbx import __version__
+from rgbx._memory import keep_memory
 from rgbx._text import nearest
-from rgbx.cli.arguments import ALIASES, COMMANDS, Parser, parse, program
+from rgbx.cli.arguments import ALIASES, COMMANDS, WITH_NETWORKS, Parser, parse, program
 from rgbx.cli.errors import FAILED, Given, run_command
 
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
@@ -52,6 +53,8 @@ def run(name: str, words: Sequence[str] | None = None, called: Sequence[str] = (
 
     def carried_out(given: Given) -> int:
         arguments = parse(name, words, called)
+        if name in WITH_NETWORKS:
+            keep_memory()
         return int(importlib.import_module(f"rgbx.cli.{COMMANDS[name].module}").main(arguments))
 
     return run_command(carried_out)

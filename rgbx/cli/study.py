@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import rgbx
+from rgbx._late import late
 from rgbx._lock import locked
 from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, command
 from rgbx.cli.study_runs import common_arguments, read_study, resolve_runs, select, shared_overrides, subject_of
@@ -23,7 +24,6 @@ from rgbx.study.document import relative, study_document
 from rgbx.study.environment import child_environment
 from rgbx.study.executors import Cluster, Job, open_cluster, run_on
 from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
-from rgbx.study.plot import plot_front, plot_study
 from rgbx.study.runs import (
     ABSENT,
     AT_WORK,
@@ -43,6 +43,7 @@ from rgbx.study.table import csv_text, markdown_table
 from rgbx.study.work import Task
 
 SOME_FAILED = 1
+PLOTS = "rgbx.study.plot"  # it brings matplotlib
 
 
 @command("study")
@@ -222,8 +223,8 @@ def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: ar
         picture=picture.name,
         overrides=shared_overrides(study, arguments),
     )
-    plot_study(gathered, picture)
-    plot_front(gathered, picture.with_name(f"{picture.stem}_front.png"))
+    late(PLOTS, "plot_study")(gathered, picture)
+    late(PLOTS, "plot_front")(gathered, picture.with_name(f"{picture.stem}_front.png"))
     replace_file(table, csv_text(gathered).encode())
     replace_file(markdown, document.encode())
     return f"{markdown_table(gathered)}\n{markdown}, {table.name} and {picture.name} are written"

@@ -27,7 +27,7 @@ from rgbx.study.costs import UNMEASURED, Subject
 from rgbx.study.declaration import Overrides, as_options, merge_overrides
 from rgbx.study.runs import Run
 from rgbx.study.shown import Shown, choose_scores
-from rgbx.train.changes import flatten
+from rgbx.train.flat import flatten
 from rgbx.train.runner import Runner
 
 

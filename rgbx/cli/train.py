@@ -15,6 +15,7 @@ from typing import Any
 import torch.distributed
 
 from rgbx._files import read_json
+from rgbx._late import late
 from rgbx._lock import locked
 from rgbx._runs import checkpoints_in, find_intact, find_last, find_result, intact_in
 from rgbx._whole import FULL, no_room
@@ -32,7 +33,6 @@ from rgbx.models.folder import find_checkpoint
 from rgbx.profile.measure import find_device, measure_complexity
 from rgbx.tasks import Embedding
 from rgbx.train.console import writers_closed
-from rgbx.train.curves import plot_losses
 from rgbx.train.distributed import finish_together
 from rgbx.train.runner import Runner
 from rgbx.train.stopping import TrainingStopped
@@ -176,7 +176,7 @@ def _plot(runner: Runner) -> None:
     """Writes ``curves.png`` of the loss and each head's first score."""
     dataset = runner.train_dataloader.dataset
     scores = headlines(runner.network.tasks, dataset.metainfo)
-    plot_losses(runner.work_dir, Path(runner.work_dir, "curves.png"), scores)
+    late("rgbx.train.curves", "plot_losses")(runner.work_dir, Path(runner.work_dir, "curves.png"), scores)
 
 
 def _next(arguments: argparse.Namespace, runner: Runner) -> str:

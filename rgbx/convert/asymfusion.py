@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rgbx._refusing import refusing
 from rgbx.backbones import cast, shown_keys
 from rgbx.convert.asymfusion_keys import Architecture, authors_key, infer_architecture
 from rgbx.convert.key_report import KeyReport
 from rgbx.convert.slim import check_target
 from rgbx.models import MultimodalModel, multimodal_segmentor
 from rgbx.models.checkpoint import read_checkpoint, save_atomically, to_plain
-from rgbx.models.recipe import refusing
 
 Checkpoint = Mapping[str, Any]  # what a file of theirs holds
 Weights = Mapping[str, Tensor]  # name: tensor of any shape

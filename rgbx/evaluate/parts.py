@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from rgbx._files import read_file, read_json
+from rgbx._refusing import refusing
 from rgbx._types import Meta
 from rgbx._whole import place_new
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.files import replace_file
-from rgbx.models.recipe import refusing
 from rgbx.tasks import Counter
 
 FORMAT, RECORD = "rgbx-counts/1", "counts.json"

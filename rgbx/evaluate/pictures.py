@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch.distributed
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from torch import Tensor
 
+from rgbx._late import late
 from rgbx._text import branch_title, mask_title, modality_title, subset_title
 from rgbx._types import Batch, Meta
-from rgbx._whole import writing
 from rgbx.datasets.timestamps import nearest_of
 from rgbx.evaluate.session import Outputs, Subset
 from rgbx.layers import CLIP
@@ -25,6 +23,7 @@ from rgbx.models.multimodal import MultimodalModel
 from rgbx.tasks import ENSEMBLE, Prediction, Task
 
 Panel = tuple[str, np.ndarray]  # title and uint8 RGB [H, W, 3]
+GRID = "rgbx.evaluate.grid"  # it brings matplotlib
 
 
 class PictureObserver:
@@ -96,7 +95,7 @@ class PictureObserver:
         paths = []
         for sample_id, panels in self.panels.items():
             path = Path(folder) / f"{sample_id.replace('/', '_')}.png"
-            draw_rows([list(panels.items())], path, legend=self.legends[sample_id], inches=3.0)
+            late(GRID, "draw_rows")([list(panels.items())], path, legend=self.legends[sample_id], inches=3.0)
             paths.append(path)
         if len(self.panels) > 1:
             self.draw_grid(Path(folder, "grid.png"))
@@ -106,7 +105,7 @@ class PictureObserver:
         """Writes all kept samples as one PNG, a row each."""
         found = {name: colour for legend in self.legends.values() for name, colour in legend.items()}
         legend = {name: found[name] for name in (*self.meta.get("classes", ()), *found) if name in found}
-        draw_rows([list(panels.items()) for panels in self.panels.values()], path, legend=legend)
+        late(GRID, "draw_rows")([list(panels.items()) for panels in self.panels.values()], path, legend=legend)
 
 
 def drawn(task: Task, found: Prediction, about: Meta) -> dict[str, np.ndarray]:
@@ -116,45 +115,6 @@ def drawn(task: Task, found: Prediction, about: Meta) -> dict[str, np.ndarray]:
     for name, values in found.prediction.items():
         pictures[name] = task.draw(as_array(values), about, truth=truth, valid=valid)
     return pictures
-
-
-def draw_rows(
-    rows: Sequence[Sequence[Panel]],
-    path: str | Path,
-    *,
-    legend: Mapping[str, Sequence[int]] | None = None,
-    inches: float = 2.0,
-) -> None:
-    """Writes rows of titled pictures as one PNG; titles stand above the first row.
-
-    Words are as large as is needed to read them where the whole picture is shown 838 pixels wide, as on a web page.
-
-    Args:
-        rows: of (title, uint8 [H, W, 3]) from left to right.
-        path: the file; its folder is made.
-        legend: class name -> [r, g, b], drawn below.
-        inches: width of a picture.
-    """
-    columns = max(len(row) for row in rows)
-    height, width = rows[0][0][1].shape[:2]
-    points = max(11.0, 1.2 * inches * columns)
-    lines = -(-len(legend or {}) // columns)
-    size = (inches * columns, inches * height / width * len(rows) + points / 72 * (2 + 1.6 * lines))
-    figure = Figure(figsize=size, layout="constrained")
-    for number, (row, line) in enumerate(zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True)):
-        for axes in line:
-            axes.set_axis_off()
-        for axes, (title, picture) in zip(line, row, strict=False):
-            axes.imshow(picture, interpolation="nearest")
-            if number == 0:
-                axes.set_title(title, fontsize=points)
-    if legend:
-        patches = [
-            Patch(facecolor=f"#{bytes(colour).hex()}", edgecolor="0.4", label=name) for name, colour in legend.items()
-        ]
-        figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False, fontsize=points)
-    with writing(Path(path), suffix=Path(path).suffix or ".png") as file:
-        figure.savefig(file.name, dpi=100)
 
 
 class PredictionWriter:

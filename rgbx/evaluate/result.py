@@ -22,6 +22,7 @@ from torch import Tensor
 
 import rgbx
 from rgbx._files import read_json
+from rgbx._refusing import refusing
 from rgbx._text import branch_title, modality_title, percent, subset_titles, text_table
 from rgbx._whole import writing
 from rgbx.datasets import FolderDataset
@@ -29,7 +30,6 @@ from rgbx.evaluate.metric import HasId
 from rgbx.evaluate.missing import failures, over_failures
 from rgbx.evaluate.result_form import FORMAT, HeadResult, Json, Result, Scores, check_result, upgrade
 from rgbx.maps.files import file_hash
-from rgbx.models.recipe import refusing
 from rgbx.tasks import ENSEMBLE, Evaluation, Protocol, Score
 
 MOST_BYTES = 2**25  # of a result file

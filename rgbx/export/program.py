@@ -6,11 +6,12 @@ units, or codes, as protocol "rgbx" of `rgbx.models.Predictor` gives them.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.export import Dim, ExportedProgram
 
 from rgbx import __version__
 from rgbx._types import Meta
+from rgbx.backbones._timm import timm
 from rgbx.export.unstack import CHECKS, Replayed
 from rgbx.maps import STANDARD_MAPS, Encoding
 from rgbx.maps.palette import default_palette
@@ -177,7 +179,7 @@ def trace(deployed: Deployed) -> ExportedProgram:
 
     try:
         # with gradients, as then private norms act part by part, each of which is a batch norm that runtimes know
-        with torch.enable_grad():
+        with torch.enable_grad(), _whole_padding():
             program = traced(deployed)
             program = traced(Replayed(program.module(check_guards=False)))
     except Exception as error:  # torch raises dozens of kinds
@@ -191,6 +193,26 @@ def trace(deployed: Deployed) -> ExportedProgram:
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
+
+
+@contextlib.contextmanager
+def _whole_padding() -> Iterator[None]:
+    """Lets timm compute TensorFlow's padding, which depends on the size, by whole numbers alone.
+
+    It divides and rounds up, and no file holds a program that rounds a size.
+    """
+    known = timm.layers.padding.get_same_padding
+
+    def get_same_padding(x: int, kernel_size: int, stride: int, dilation: int) -> int:
+        if isinstance(x, Tensor):
+            return known(x, kernel_size, stride, dilation)
+        return max(((x + stride - 1) // stride - 1) * stride + (kernel_size - 1) * dilation + 1 - x, 0)
+
+    timm.layers.padding.get_same_padding = get_same_padding
+    try:
+        yield
+    finally:
+        timm.layers.padding.get_same_padding = known
 
 
 def _example(deployed: Deployed, name: str) -> Tensor:
@@ -249,10 +271,18 @@ def stored(encoding: Encoding) -> dict[str, Any]:
 
 
 def write_torch(program: ExportedProgram, file: Path, about: Meta) -> None:
-    """Writes a ``.pt2``, which ``torch.export.load(file).module()`` runs; the JSON is its extra file ``rgbx.json``."""
+    """Writes a ``.pt2``, which ``torch.export.load(file).module()`` runs; the JSON is its extra file ``rgbx.json``.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: an operation that such files do not hold.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found")  # of weights of which the program has views alone
-        torch.export.save(program, file, extra_files={"rgbx.json": json.dumps(about)})
+        try:
+            torch.export.save(program, file, extra_files={"rgbx.json": json.dumps(about)})
+        except (AssertionError, NotImplementedError, TypeError) as error:  # of its serializer
+            raise ValueError(f"{file}: a .pt2 cannot hold this program: {error}; --format onnx may") from error
 
 
 def run_torch(file: Path, about: Meta) -> Runner:

@@ -282,10 +282,9 @@ def _given(own: _T | None, around: _T | None) -> _T | None:
 NO_BACKWARD = -1
 
 
-@torch.compiler.assume_constant_result
 def _backward_pass() -> int:
-    """A number of the backward pass that this thread is in, or `NO_BACKWARD`."""
-    return torch._C._current_graph_task_id()
+    """A number of the backward pass that this thread is in, or `NO_BACKWARD`; a graph is compiled as outside any."""
+    return NO_BACKWARD if torch.compiler.is_compiling() else torch._C._current_graph_task_id()
 
 
 def match_channels(

@@ -70,7 +70,7 @@ def are_together(norms: Sequence[nn.Module]) -> TypeGuard[Sequence[SynchronisedN
     return process_count() > 1 and all(isinstance(norm, SynchronisedNorm) and norm.training for norm in norms)
 
 
-@torch.compiler.disable  # what is compiled ends before a collective and goes on after it
+@torch._disable_dynamo  # what is compiled ends before a collective and goes on after it; alone it brings no compiler
 def normalise_together(
     x: Tensor,  # [M*N, C, ...]
     norms: Sequence[SynchronisedNorm],

@@ -21,12 +21,12 @@ from torch import Tensor
 import rgbx
 from rgbx._digest import DamagedFileError
 from rgbx._files import existing_file, read_json
+from rgbx._refusing import refusing
 from rgbx._runs import DESCRIPTION, HUB, WEIGHTS, find_result, hub_name
 from rgbx._types import Options
 from rgbx.backbones import read_state_dict
 from rgbx.backbones.weight_source import fetch_snapshot
 from rgbx.maps.files import file_hash, replace_file
-from rgbx.models.recipe import refusing
 
 FORMAT, SUFFIX = "rgbx-model/1", ".safetensors"
 SUM = "weights_sha256"  # the key of the digest of the file of tensors

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from rgbx._refusing import refusing
 from rgbx._runs import config_hint
 from rgbx._types import Options, State
 from rgbx.backbones import cast, repeats_values, to_channels_last
@@ -19,7 +20,7 @@ from rgbx.models.build import GENERATORS, build_complete
 from rgbx.models.checkpoint import EXTRA_STATE, dataset_in, model_weights, read_checkpoint
 from rgbx.models.folder import find_checkpoint
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.recipe import check_recipe, refusing, upgrade_tensors
+from rgbx.models.recipe import check_recipe, upgrade_tensors
 
 MODULES = 4, 500  # a model has so many at most for each of its tensors, and beside; 60 of timm's have 2.2 at most
 

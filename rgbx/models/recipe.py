@@ -11,11 +11,11 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
+from rgbx._refusing import refusing
 from rgbx._text import check_options, one_of
 from rgbx._types import Options
 from rgbx.models.build import THREE_CHANNELS, complete, segmentor_parameters, translator_parameters
@@ -23,7 +23,6 @@ from rgbx.models.build import THREE_CHANNELS, complete, segmentor_parameters, tr
 MOST_VALUES, LONGEST, LARGEST, DEEPEST = 20_000, 300, 2**16, 8
 MOST_NAMES = {"modalities": 16, "heads": 64, "objectives": 64}
 IN_UNITS = r"parameters\.((ranges|statistics)\.|heads\.\w+\.range\.(low|high|scale)$)"  # values of a map, no counts
-LONGEST_MESSAGE = 1_000  # of what is said about a recipe
 MOST_LAYERS, LAYERS = 256, ("depth", "blocks", "layers")  # each of these is a number of modules
 TRAINING = (
     "loss",
@@ -74,24 +73,6 @@ def check_recipe(recipe: object, where: str = "the checkpoint", *, answering: bo
             if isinstance(found, (list, tuple, Mapping)) and len(found) > most:
                 raise ValueError(f"the recipe has {len(found)} {key}; expected at most {most}")
         return _COMPLETE[builder](dict(parameters))
-
-
-@contextmanager
-def refusing(where: str, what: str = "its recipe cannot be used") -> Iterator[None]:
-    """What goes wrong with a stranger's values in this block is a ValueError that says where they are from.
-
-    Args:
-        where: begins the messages.
-        what: said before errors that were not meant for people.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if str(error).startswith(where):
-            raise
-        raise ValueError(f"{where}: {str(error)[:LONGEST_MESSAGE]}") from error
-    except Exception as error:  # whatever code meets in values that are not what it expects
-        raise ValueError(f"{where}: {what}: {type(error).__name__}: {str(error)[:LONGEST_MESSAGE]}") from error
 
 
 def _check_values(value: object, path: str, count: list[int]) -> None:

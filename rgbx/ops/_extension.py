@@ -6,9 +6,11 @@ to run without one.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +77,7 @@ KERNELS = {device: load(device, MODE) for device in DEVICES}
 def may_use_kernel(device: torch.device) -> bool:
     """Whether the operators run on tensors of this device: with a kernel that fits it, or with plain torch.
 
-    False only for a GPU that the loaded library holds no code for.
+    False only for a GPU that the loaded library cannot run on, of which a warning tells.
 
     Raises:
         RuntimeError: with RGBX_OPS=kernel, saying why there is no kernel for the device.
@@ -87,6 +89,8 @@ def may_use_kernel(device: torch.device) -> bool:
     if MODE == "kernel" and (misfit or not (kernel and kernel.loaded)):
         reason = f"{kernel.path.name}: {misfit or kernel.detail}" if kernel else f"there are kernels for {DEVICES}"
         raise RuntimeError(f"RGBX_OPS=kernel, but tensors on {device.type!r} have no compiled kernel ({reason})")
+    if misfit:
+        warnings.warn(f"plain torch serves on {device}, as the kernels' library is {misfit}", stacklevel=2)
     return misfit is None
 
 
@@ -95,9 +99,18 @@ def gpu_misfit(index: int) -> str | None:
     """Why the CUDA library cannot run on a GPU, in words; None if it can."""
     capability = torch.cuda.get_device_capability(index)
     built_for = KERNELS["cuda"].detail
-    if runs_on(capability, built_for.removeprefix("built for ").split()):
-        return None
-    return f"{built_for}, which has no code for compute capability {'.'.join(map(str, capability))}"
+    if not runs_on(capability, built_for.removeprefix("built for ").split()):
+        return f"{built_for}, which has no code for compute capability {'.'.join(map(str, capability))}"
+    said = _said_by_cuda(KERNELS["cuda"].path, index)
+    return None if said is None else f"{built_for}, and does not start there: {said} (build it again there)"
+
+
+def _said_by_cuda(library: Path, index: int) -> str | None:
+    """Why no kernel of the library starts on a GPU, such as a driver that is too old; None if they do."""
+    ask = ctypes.CDLL(str(library)).rgbx_misfit
+    ask.argtypes, ask.restype = [ctypes.c_int], ctypes.c_char_p
+    said = ask(index)
+    return None if said is None else said.decode()
 
 
 def runs_on(capability: tuple[int, int], architectures: Sequence[str]) -> bool:

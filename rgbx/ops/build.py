@@ -149,7 +149,11 @@ def _cuda_command(torch_folder: Path, stubs: Path) -> list[str]:
         "-Xcompiler=-fPIC,-fvisibility=hidden",
         "--expt-relaxed-constexpr",
     ]
-    return [str(_nvcc()), *flags, *generate, str(SOURCES / "exchange_cuda.cu"), *linked]
+    nvcc = _nvcc()
+    runtime = _runtime(nvcc.parents[1])
+    if runtime is not None:
+        flags += [f"--cudart={'static' if runtime.suffix == '.a' else 'shared'}", f"-L{runtime.parent}"]
+    return [str(nvcc), *flags, *generate, str(SOURCES / "exchange_cuda.cu"), *linked]
 
 
 def _stub(name: str, folder: Path) -> list[str]:
@@ -165,10 +169,20 @@ def _nvcc() -> Path:
     found = [str(Path(on_path).resolve().parents[1])] if on_path else []
     homes = [*filter(None, [os.environ.get("CUDA_HOME")]), *found, *CUDA_FOLDERS]
     for home in map(Path, homes):
-        if (home / "bin/nvcc").is_file() and (home / "lib64/libcudart.so").exists():
+        if (home / "bin/nvcc").is_file() and _runtime(home) is not None:
             return home / "bin/nvcc"
     searched = ", ".join(homes)
-    raise NotBuiltError(f"there is no CUDA toolkit with bin/nvcc and lib64/libcudart.so (looked in {searched}).")
+    raise NotBuiltError(
+        f"there is no CUDA toolkit with bin/nvcc and libcudart_static.a or libcudart.so (looked in {searched})."
+    )
+
+
+def _runtime(home: Path) -> Path | None:
+    """CUDA's runtime library under a toolkit's folder: NVIDIA's own, of conda, or of Debian; rather the static one."""
+    machine = platform.machine()
+    folders = ("lib64", "lib", f"targets/{machine}-linux/lib", f"lib/{machine}-linux-gnu")
+    paths = (home / folder / name for name in ("libcudart_static.a", "libcudart.so") for folder in folders)
+    return next((path for path in paths if path.exists()), None)
 
 
 def _torch_folder() -> Path:

@@ -1,8 +1,10 @@
-"""The exchange operations without writing in place: what `torch.compile` and `torch.export` are given.
+"""The exchange operations without writing in place: for `torch.compile`, `torch.export` and `torch.func`.
 
-Equal to `reference`, and slower where each step really makes a tensor; but a compiler fuses slices, padding and
-concatenation with what surrounds them, while it has a hard time with writes to parts of a tensor. Differentiable by
-autograd. Shapes and arguments as in `reference`.
+Equal to `reference`. A compiler fuses slices, padding and concatenation with what surrounds them, while it has a hard
+time with writes to parts of a tensor. Where nothing compiles it, each step really makes a tensor, so there are few of
+them: parts come from splits, whose gradients are put together once (the gradient of a slice is a whole stack of zeros
+for each slice), and each group is padded on the one side that it moves away from. Differentiable by autograd, in both
+modes and again. Shapes and arguments as in `reference`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ def channel_shuffle(
     direction: int,
 ) -> Tensor:  # [M*N, C, H, W]
     """S: channels from 4·group on come from modality m + direction, the others stay."""
-    kept, exchanged = x.tensor_split((4 * group,), 1)
+    kept, exchanged = _parted(x, [4 * group])
     return torch.cat([kept, _turn(exchanged, num_modalities, direction)], 1)
 
 
@@ -32,8 +34,8 @@ def pixel_shift(
     direction: int,
 ) -> Tensor:  # [M*N, C, H, W]
     """Each modality m receives P(x) of modality m - direction; channels from 4·group on are zero."""
-    _, exchanged = x.tensor_split((4 * group,), 1)
-    return torch.cat([_shifted(x, num_modalities, group, direction), torch.zeros_like(exchanged)], 1)
+    shifted = _shifted(x, num_modalities, group, direction)
+    return torch.cat([shifted, torch.zeros_like(x[:, 4 * group :])], 1)
 
 
 def shift_add_shuffle(
@@ -44,9 +46,16 @@ def shift_add_shuffle(
     direction: int,
 ) -> Tensor:  # [M*N, C, H, W]
     """S(b) + P(a)."""
-    kept, exchanged = b.tensor_split((4 * group,), 1)
+    kept, exchanged = _parted(b, [4 * group])
     shifted = _shifted(a, num_modalities, group, direction)
     return torch.cat([kept + shifted, _turn(exchanged, num_modalities, direction)], 1)
+
+
+def _parted(
+    x: Tensor,  # [M*N, C, H, W]
+    sizes: list[int],
+) -> tuple[Tensor, ...]:  # each [M*N, size, H, W], the last with the channels that remain
+    return x.split_with_sizes([*sizes, x.shape[1] - sum(sizes)], 1)
 
 
 def _turn(
@@ -57,8 +66,9 @@ def _turn(
     """Modality m of the result is modality m + steps of x."""
     if num_modalities == 1:  # parts of it would be put together again, which tells a graph nothing
         return x
-    parts = x.unflatten(0, (num_modalities, -1)).unbind(0)
-    return torch.cat([parts[(m + steps) % num_modalities] for m in range(num_modalities)])
+    first, samples = steps % num_modalities, x.shape[0] // num_modalities
+    before, after = x.split_with_sizes([first * samples, (num_modalities - first) * samples])
+    return torch.cat([after, before])
 
 
 def _shifted(
@@ -68,10 +78,18 @@ def _shifted(
     direction: int,
 ) -> Tensor:  # [M*N, 4·group, H, W]
     """The 4·group channels that move, moved."""
+    *groups, _ = _parted(x, [group] * 4)
+    moved = [_moved(part, direction * dy, direction * dx) for part, (dy, dx) in zip(groups, SHIFTS, strict=True)]
+    return _turn(torch.cat(moved, 1), num_modalities, -direction)
+
+
+def _moved(
+    x: Tensor,  # [M*N, C, H, W]
+    dy: int,
+    dx: int,
+) -> Tensor:  # [M*N, C, H, W]
+    """y(i, j) = x(i + dy, j + dx), zero where that lies outside."""
     height, width = x.shape[-2:]
-    framed = pad(x, (1, 1, 1, 1))
-    groups = []
-    for k, (dy, dx) in enumerate(SHIFTS):
-        top, left = 1 + direction * dy, 1 + direction * dx
-        groups.append(framed[:, k * group : (k + 1) * group, top : top + height, left : left + width])
-    return _turn(torch.cat(groups, 1), num_modalities, -direction)
+    framed = pad(x, (max(0, -dx), max(0, dx), max(0, -dy), max(0, dy)))
+    top, left = max(0, dy), max(0, dx)
+    return framed[..., top : top + height, left : left + width]

@@ -8,19 +8,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import cv2
 
 from rgbx._files import read_text
+from rgbx._refusing import refusing
 from rgbx._text import modality_title
 from rgbx.evaluate.result_form import Json
 from rgbx.maps.drawing import Bar, Panel
 from rgbx.maps.files import append_line, replace_file
-from rgbx.models.recipe import refusing
-from rgbx.models.result import Result
 from rgbx.report.markup import Cell, count_cell, document, facts, percent, percent_cell, sortable_table, swatch
 from rgbx.report.tables import Table
+
+if TYPE_CHECKING:
+    from rgbx.models.result import Result
 
 RECORDS, PAGE, PICTURES = "predictions.jsonl", "index.html", "pictures"
 LONGEST_SIDE = 960  # of the page's pictures

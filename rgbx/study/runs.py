@@ -24,7 +24,7 @@ from rgbx.evaluate.result_form import Result
 from rgbx.maps import replace_file
 from rgbx.study.declaration import Overrides
 from rgbx.study.shown import Shown
-from rgbx.train.changes import Flat, differences
+from rgbx.train.flat import Flat, differences
 
 FORMAT = "rgbx-study-run/1"
 DONE, FAILED, STARTED, CHANGED, DAMAGED, ABSENT = "done", "failed", "unfinished", "changed", "damaged", "not run"

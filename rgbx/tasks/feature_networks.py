@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from rgbx._torchvision import ensure_torchvision
 from rgbx.backbones import read_pickle
 
-ensure_torchvision()
-
 LPIPS_LAYERS = {"alex": ("alexnet", (1, 4, 7, 9, 11)), "vgg": ("vgg16", (3, 8, 15, 22, 29))}
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _INCEPTION_HINT = (
@@ -41,6 +39,7 @@ def inception_features(weights: str | Path) -> nn.Module:
         FileNotFoundError, ValueError: no such file, or not these weights.
     """
     try:
+        ensure_torchvision()  # which it imports
         library = import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ImportError as error:
         raise ImportError(
@@ -79,6 +78,7 @@ class LPIPS(nn.Module):
         if network not in LPIPS_LAYERS:
             raise ValueError(f"LPIPS knows the networks {sorted(LPIPS_LAYERS)}, found {network!r}")
         name, self.layers = LPIPS_LAYERS[network]
+        ensure_torchvision()
         built = getattr(import_module("torchvision.models"), name)(weights=None)
         hint = f"expected torchvision's {name} weights"
         try:

@@ -19,8 +19,9 @@ from rgbx._types import Batch
 from rgbx.datasets import CachedFrames, DenseDataset, EveryKth
 from rgbx.datasets.files import FileDataset
 from rgbx.datasets.shards import ShardedDataset
-from rgbx.train.changes import Flat, begins, flat_config
+from rgbx.train.changes import begins, flat_config
 from rgbx.train.distributed import finish_together
+from rgbx.train.flat import Flat
 
 MOST_SAMPLES = 256  # of a dataset whose names and sizes are compared
 TAIL = 1 << 16  # bytes of a checkpoint's end, where its directory with all check sums lies

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,8 +23,8 @@ from rgbx.models.recipe import (
     TRAINING_ONLY,
     check_recipe,
 )
+from rgbx.train.flat import Flat, changes, flatten
 
-Flat = dict[str, str]  # dotted path in a resolved config to the value, as Python writes it
 Schedules = list[_ParamScheduler] | dict[str, list[_ParamScheduler]] | None
 Hyperparameters = dict[str, list[dict[str, Any]]]  # by optimizer, each group's values beside its parameters
 
@@ -49,30 +49,6 @@ PLANNED = (  # beginnings of paths that decide what learning rates and the like 
     "train_dataloader.batch_size",
 )
 OTHER_VALIDATION = ("val_dataloader.dataset", "val_cfg")  # after which the best score so far is another's
-
-
-def flatten(config: object) -> Flat:
-    """Every value of nested plain containers under its dotted path."""
-    return {".".join(path): repr(value) for path, value in _leaves(config, ())}
-
-
-def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    inner = value.items() if isinstance(value, Mapping) else list(enumerate(value)) if isinstance(value, list) else ()
-    if not inner:
-        yield path, value
-    for key, item in inner:
-        yield from _leaves(item, (*path, str(key)))
-
-
-def changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """What differs between two flat configs: path to "old → new", such as "6 → 8"."""
-    paths = sorted(path for path in {**before, **now} if before.get(path) != now.get(path))
-    return {path: f"{before.get(path, 'absent')} → {now.get(path, 'absent')}" for path in paths}
-
-
-def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """One line per path whose value is another one, such as "train_cfg.max_epochs: 6 → 8"."""
-    return [f"{path}: {change}" for path, change in changes(before, now).items()]
 
 
 def flat_config(config: Config) -> Flat:

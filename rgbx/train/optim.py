@@ -14,7 +14,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
 from rgbx._types import Options
-from rgbx.models.precision import DTYPES, computes_in_bfloat16
+from rgbx.models.precision import DTYPES, computes_in_bfloat16, warn_of_emulation
 from rgbx.train.distributed import unwrap
 
 ADDED = ("backbone.purification.", "backbone.hallucination.")  # to a network that may be pretrained
@@ -54,6 +54,8 @@ class AutocastOptimWrapper(OptimWrapper):
         device = optimizer.param_groups[0]["params"][0].device.type
         if dtype == "auto":
             dtype = "bfloat16" if computes_in_bfloat16(device) else None
+        else:
+            warn_of_emulation(dtype, device)
         if dtype == "float16" and device != "cuda":
             raise ValueError(f"dtype='float16' needs a CUDA device, the model is on {device}: use dtype='bfloat16'")
         self.dtype = DTYPES[dtype] if dtype else None

@@ -19,6 +19,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
 
+from rgbx._refusing import refusing
 from rgbx._runs import find_intact, passed_over, resumable_name
 from rgbx._types import State
 from rgbx.backbones import cast
@@ -27,7 +28,7 @@ from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import fit
 from rgbx.models.multimodal import MultimodalModel
-from rgbx.models.recipe import refusing, upgrade_tensors
+from rgbx.models.recipe import upgrade_tensors
 from rgbx.train import changes
 from rgbx.train.distributed import is_running, unwrap
 from rgbx.train.finetune import transfer

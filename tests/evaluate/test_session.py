@@ -9,6 +9,7 @@ from rgbx.datasets import EveryKth, SyntheticRooms
 from rgbx.evaluate.metric import Metrics, file_sizes, gather_images, headlines, metrics_of
 from rgbx.evaluate.session import Session
 from rgbx.metrics import confusion_matrix, scores
+from rgbx.models import precision
 from rgbx.models.precision import autocast_dtype
 from rgbx.transforms import PackSample
 
@@ -170,3 +171,17 @@ def test_names_of_dtypes():
     assert autocast_dtype("auto", "cpu") in (None, torch.bfloat16)
     with pytest.raises(ValueError, match="found 'half'"):
         autocast_dtype("half", "cpu")
+
+
+@pytest.mark.parametrize(("name", "has", "machine", "told"), [
+    ("bfloat16", False, "x86_64", True),
+    ("bfloat16", True, "x86_64", False),
+    ("bfloat16", False, "aarch64", False),
+    ("auto", False, "x86_64", False),
+    ("float16", False, "x86_64", False),
+])  # fmt: skip
+def test_a_precision_that_the_processor_lacks_is_told(name, has, machine, told, monkeypatch, recwarn):
+    monkeypatch.setattr(precision, "computes_in_bfloat16", lambda device: has)
+    monkeypatch.setattr(precision.platform, "machine", lambda: machine)
+    autocast_dtype(name, "cpu")
+    assert [str(w.message).partition(" (")[0] for w in recwarn] == ["bfloat16 on this CPU"] * told

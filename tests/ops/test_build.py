@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 
@@ -46,7 +47,7 @@ def test_without_cuda_auto_goes_on_and_1_fails(monkeypatch, tmp_path):
     without_cuda(monkeypatch, tmp_path)
     monkeypatch.setenv("RGBX_BUILD_CUDA", "auto")
     assert "CUDA kernels not built" in build.build_all(tmp_path)[1]
-    assert "no CUDA toolkit" in build.build_all(tmp_path)[1]
+    assert "no CUDA toolkit with bin/nvcc and libcudart_static.a or libcudart.so" in build.build_all(tmp_path)[1]
     monkeypatch.setenv("RGBX_BUILD_CUDA", "1")
     with pytest.raises(SystemExit, match="RGBX_BUILD_CUDA=1, but the CUDA kernels cannot be built: there is no CUDA"):
         build.build_all(tmp_path)
@@ -76,3 +77,33 @@ def test_architectures_are_those_asked_for(monkeypatch):
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0 3.5")
     with pytest.raises(build.NotBuiltError, match=r"3\.5"):
         build.cuda_architectures()
+
+
+@pytest.mark.parametrize(
+    ("library", "linked"),
+    [
+        ("lib64/libcudart.so", "shared"),
+        ("lib64/libcudart_static.a", "static"),
+        ("targets/{machine}-linux/lib/libcudart_static.a", "static"),  # conda
+        ("lib/{machine}-linux-gnu/libcudart_static.a", "static"),  # Debian
+    ],
+)
+def test_a_toolkit_is_one_with_either_runtime(monkeypatch, tmp_path, library, linked):
+    nvcc, runtime = tmp_path / "bin/nvcc", tmp_path / library.format(machine=platform.machine())
+    for path in (nvcc, runtime):
+        path.parent.mkdir(parents=True)
+    nvcc.write_text("#!/bin/sh\necho compute_90\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "CUDA_FOLDERS", ())
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    with pytest.raises(build.NotBuiltError, match="no CUDA toolkit"):
+        build.cuda_architectures()
+    runtime.touch()
+    assert build.cuda_architectures() == ["9.0"]
+    (tmp_path / "lib").mkdir(exist_ok=True)
+    (tmp_path / "lib/libtorch_cuda.so").touch()
+    command = build._cuda_command(tmp_path, tmp_path)
+    assert command[0] == str(nvcc)
+    assert f"--cudart={linked}" in command and f"-L{runtime.parent}" in command

@@ -101,8 +101,22 @@ def test_a_gpu_without_code_gets_plain_torch_or_a_refusal(monkeypatch):
     kernel = Kernel(FOLDER / "librgbx_cuda.so", True, "built for 8.0 9.0")
     monkeypatch.setattr(_extension, "KERNELS", {"cuda": kernel})
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 0))
-    assert not _extension.may_use_kernel(torch.device("cuda", 0))
+    with pytest.warns(UserWarning, match=r"plain torch serves on cuda:0, as .* built for 8\.0 9\.0, which has no code"):
+        assert not _extension.may_use_kernel(torch.device("cuda", 0))
     monkeypatch.setattr(_extension, "MODE", "kernel")
     _extension.may_use_kernel.cache_clear()
     with pytest.raises(RuntimeError, match=r"built for 8\.0 9\.0, which has no code for compute capability 7\.0"):
         _extension.may_use_kernel(torch.device("cuda", 0))
+
+
+def test_a_driver_that_is_too_old_is_told_once_and_gets_plain_torch(monkeypatch):
+    kernel = Kernel(FOLDER / "librgbx_cuda.so", True, "built for 9.0")
+    monkeypatch.setattr(_extension, "KERNELS", {"cuda": kernel})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    monkeypatch.setattr(_extension, "_said_by_cuda", lambda library, index: "CUDA driver version is insufficient")
+    with pytest.warns(UserWarning, match=r"plain torch serves on cuda:1.*does not start there: CUDA driver") as told:
+        assert not any(_extension.may_use_kernel(torch.device("cuda", 1)) for _ in range(3))
+    assert len(told) == 1
+    monkeypatch.setattr(_extension, "_said_by_cuda", lambda library, index: None)
+    _forget()
+    assert _extension.may_use_kernel(torch.device("cuda", 1))

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
-from cases import CASES, OPERATORS, Case, expected, same_bits
+from cases import CASES, DTYPES, OPERATORS, Case, expected, same_bits
 
 DEVICES = ("cpu", "cuda")
 
 
-def answers(operator: str, case: Case, device: str) -> tuple[torch.Tensor, ...]:
+def placed(
+    x: torch.Tensor,  # [M*N, C, H, W]
+    device: str,
+    offset: int = 0,
+) -> torch.Tensor:  # [M*N, C, H, W]
+    """x on a device with the strides and the gaps that it has, which `to` would close, `offset` elements further on."""
+    whole = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage())
+    memory = torch.cat([whole.new_zeros(offset), whole]).to(device)
+    return memory.as_strided(x.shape, x.stride(), x.storage_offset() + offset)
+
+
+def answers(operator: str, case: Case, device: str, offset: int = 0) -> tuple[torch.Tensor, ...]:
     """The operator's results on a device, brought back."""
-    inputs = [x.to(device) for x in case.inputs(operator)]
-    for x, original in zip(inputs, case.inputs(operator), strict=True):
-        assert x.stride() == original.stride() or x.numel() == 0 or case.layout == "sliced"
+    inputs = [placed(x, device, offset) for x in case.inputs(operator)]
     answer = getattr(torch.ops.rgbx, operator)(*inputs, *case.ring)
     return tuple(x.cpu() for x in (answer if isinstance(answer, tuple) else (answer,)))
+
+
+def need_memory(gibibytes: int) -> None:
+    if torch.cuda.get_device_properties(0).total_memory < gibibytes * 2**30:
+        pytest.skip(f"needs {gibibytes} GiB of GPU memory")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -27,6 +43,30 @@ def test_equals_plain_torch(device, operator, need_kernel):
         for x, y in zip(answers(operator, case, device), wanted, strict=True):
             assert same_bits(x, y), case
             assert x.dtype == y.dtype and x.stride() == y.stride(), case
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("device", DEVICES)
+def test_dense_maps_may_begin_at_any_element(device, operator, need_kernel):
+    """Such addresses divide by less than a vector: 16 bytes, or 8."""
+    need_kernel(device)
+    for dtype, layout, offset in itertools.product(DTYPES, ("nchw", "nhwc"), (1, 2, 4)):
+        case = Case((2, 40, 4, 8), 2, dtype, layout, 1)
+        wanted = expected(operator, case, case.inputs(operator))
+        for x, y in zip(answers(operator, case, device, offset), wanted, strict=True):
+            assert same_bits(x, y), (case, offset)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradients_of_gradients_on_the_device(device, layout, need_kernel):
+    need_kernel(device)
+    case = Case((1, 6, 3, 4), 3, torch.float64, layout, 1)
+    for operator in OPERATORS:
+        leaves = [placed(x, device).requires_grad_() for x in case.inputs(operator)]
+        call = lambda *inputs, name=operator: getattr(torch.ops.rgbx, name)(*inputs, *case.ring)  # noqa: E731
+        assert torch.autograd.gradcheck(call, leaves)
+        assert torch.autograd.gradgradcheck(call, leaves)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -119,12 +159,51 @@ def test_runs_on_the_current_stream(need_kernel):
     assert torch.equal(out.cpu(), torch.full_like(out, 3.0).cpu())
 
 
-def test_beyond_32_bit_offsets(need_kernel):
+def test_a_graph_replays_the_kernel(need_kernel):
     need_kernel("cuda")
-    if torch.cuda.get_device_properties(0).total_memory < 40 * 2**30:
-        pytest.skip("needs 40 GiB of GPU memory")
-    x = torch.zeros(2, 5, 1 << 14, 1 << 15, dtype=torch.float16, device="cuda")  # 5.4e9 elements
-    x[0, 0, -2, -1], x[0, 4, -1, -1] = 1, 2
+    case = Case((2, 20, 6, 8), 2, torch.float32, "nhwc", 1)
+    pairs = [[case.tensor(2 * k + i) for i in (0, 1)] for k in range(2)]
+    inputs = [placed(x, "cuda") for x in pairs[0]]
+    torch.ops.rgbx.shift_add_shuffle(*inputs, *case.ring)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = torch.ops.rgbx.shift_add_shuffle(*inputs, *case.ring)
+    for pair in reversed(pairs):
+        for x, new in zip(inputs, pair, strict=True):
+            x.copy_(new)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert same_bits(out, *expected("shift_add_shuffle", case, pair))
+
+
+def test_a_second_device_computes_its_own(need_kernel):
+    need_kernel("cuda")
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    case = Case((2, 20, 6, 8), 2, torch.float32, "nchw", 1)
+    for operator in OPERATORS:
+        wanted = expected(operator, case, case.inputs(operator))
+        assert all(map(same_bits, answers(operator, case, "cuda:1"), wanted))
+    assert torch.cuda.current_device() == 0
+    x = case.tensor(0)
+    with pytest.raises(RuntimeError, match="device"):
+        torch.ops.rgbx.shift_add_shuffle(x.to("cuda:0"), x.to("cuda:1"), *case.ring)
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_beyond_32_bit_offsets(form, need_kernel):
+    need_kernel("cuda")
+    need_memory(40)
+    x = torch.zeros(2, 5, 1 << 14, 1 << 15, dtype=torch.float16, device="cuda").contiguous(memory_format=form)
+    x[0, 0, -2, -1], x[0, 4, -1, -1] = 1, 2  # of 5.4e9 elements
     out = torch.ops.rgbx.shift_add_shuffle(x, x, 2, 1, 1)
     assert out[1, 0, -1, -1] == 1 and out[1, 4, -1, -1] == 2 and out[0, 0, -2, -1] == 1
-    assert out.float().sum(dtype=torch.float64) == 4
+    assert out.count_nonzero() == 3
+
+
+def test_planes_of_2_to_the_31_elements_are_refused(need_kernel):
+    need_kernel("cuda")
+    need_memory(12)
+    with pytest.raises(RuntimeError, match=r"H \* W, W \* C and N \* C below 2\^31, found 2147483648"):
+        torch.ops.rgbx.channel_shuffle(torch.empty(1, 1, 1 << 16, 1 << 15, dtype=torch.float16, device="cuda"), 1, 0, 1)

@@ -77,7 +77,10 @@ def test_integers_are_refused(function):
         function(torch.zeros(2, 5, 2, 2, dtype=torch.int64), 2)
 
 
-@pytest.mark.parametrize("operator", ["channel_shuffle", "pixel_shift", "shift_add_shuffle"])
+TRACEABLE = ("channel_shuffle", "pixel_shift", "shift_add_shuffle")
+
+
+@pytest.mark.parametrize("operator", TRACEABLE)
 def test_what_compilers_are_given_equals_plain_torch(operator):
     for case in CASES:
         inputs = case.inputs(operator)
@@ -85,7 +88,39 @@ def test_what_compilers_are_given_equals_plain_torch(operator):
         assert torch.equal(answer, *expected(operator, case, inputs)), case
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("operator", TRACEABLE)
+def test_what_compilers_are_given_differentiates_as_the_operators_do(operator, direction):
+    """Gradients in all bits, those of gradients, forward mode, and several stacks at once of which one is shared."""
+    case = Case(DOUBLE.shape, 3, torch.float64, "nhwc", direction)
+    plain, registered = (
+        lambda *inputs, form=form: getattr(form, operator)(*inputs, *case.ring) for form in (traceable, torch.ops.rgbx)
+    )
+    inputs = leaves(case, operator)
+    grad = case.tensor(7)
+    found, wanted = (torch.autograd.grad(call(*inputs), inputs, grad) for call in (plain, registered))
+    assert all(map(torch.equal, found, wanted))
+    assert torch.autograd.gradgradcheck(plain, inputs, fast_mode=True)
+    values = case.inputs(operator)
+    tangents = [case.tensor(seed) for seed in (5, 6)][: len(values)]
+    assert torch.equal(torch.func.jvp(plain, tuple(values), tuple(tangents))[1], plain(*tangents))
+    several = torch.stack([case.tensor(seed) for seed in (3, 4)])
+    answer = torch.vmap(plain, in_dims=(0, *[None] * (len(values) - 1)))(several, *values[1:])
+    assert torch.equal(answer, torch.stack([plain(one, *values[1:]) for one in several]))
+
+
+@pytest.mark.parametrize("operator", TRACEABLE)
+def test_what_compilers_are_given_keeps_the_memory_format(operator):
+    """Of one sample too, whose strides along the batch say nothing."""
+    for samples in (1, 2):
+        case = Case((samples, 10, 4, 6), 2, torch.float32, "nhwc", 1)
+        answer = getattr(traceable, operator)(*case.inputs(operator), *case.ring)
+        assert answer.is_contiguous(memory_format=torch.channels_last) and not answer.is_contiguous()
+
+
 COMPILED = """
+import sys
+
 import torch
 from torch.autograd import forward_ad
 
@@ -102,19 +137,19 @@ def gradients(function, b, a):
 counter = CompileCounterWithBackend("aot_eager")
 compiled = torch.compile(block, fullgraph=True, dynamic=True, backend=counter)
 for size in (3, 5):
-    b, a = torch.randn(2, 4, 10, size, 6).unbind()
+    b, a = torch.randn(2, 4, 10, size, 6, device=sys.argv[1]).unbind()
     torch.testing.assert_close(gradients(compiled, b, a), gradients(block, b, a))
 names = {str(node.target) for graph in counter.graphs for node in graph.graph.nodes}
 print("operators:", sorted(name for name in names if "rgbx" in name))
 """
 
 
-@pytest.mark.parametrize("mode", ["auto", "kernel"])
-def test_compiles_to_one_graph(mode, need_kernel):
+@pytest.mark.parametrize(("mode", "device"), [("auto", "cpu"), ("kernel", "cpu"), ("kernel", "cuda")])
+def test_compiles_to_one_graph(mode, device, need_kernel):
     if mode == "kernel":
-        need_kernel("cpu")
+        need_kernel(device)
     environment = {**os.environ, "RGBX_OPS": mode}
-    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", COMPILED, device], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     opaque = ["rgbx.channel_shuffle", "rgbx.shift_add_shuffle"] if mode == "kernel" else []
     assert f"operators: {opaque}" in done.stdout

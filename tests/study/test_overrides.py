@@ -3,7 +3,7 @@ import ast
 import pytest
 
 from rgbx.study.declaration import as_options, merge_overrides
-from rgbx.train.changes import differences, flatten
+from rgbx.train.flat import differences, flatten
 
 NESTED = {"name": "asymmetric", "stages": (3, 4), "note": "a,b='c'", "none": None, "rate": 0.1 + 0.2}
 

@@ -8,12 +8,14 @@
 namespace rgbx {
 namespace {
 
+constexpr int kBlocks = 4;  // on a multiprocessor at once, which leaves 64 registers for a thread
+
 __device__ __forceinline__ Place here() {
   return {threadIdx.x, threadIdx.y, blockIdx.x, blockIdx.y, blockIdx.z, blockDim.x, blockDim.y, gridDim.y, gridDim.z};
 }
 
 template <typename T, int V, int M, bool ChannelsLast>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     gather_kernel(const __grid_constant__ Geometry g, const T* __restrict__ b, const T* __restrict__ a, T* __restrict__ out) {
   if constexpr (ChannelsLast) {
     gather_pixels<T, V, M>(g, b, a, out, here());
@@ -23,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T, int V, int M, bool ChannelsLast>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     adjoint_kernel(const __grid_constant__ Geometry g, const T* __restrict__ grad, T* __restrict__ grad_b, T* __restrict__ grad_a) {
   if constexpr (ChannelsLast) {
     adjoint_pixels<T, V, M>(g, grad, grad_b, grad_a, here());
@@ -64,8 +66,8 @@ void launch(const Geometry& g, bool channels_last, cudaStream_t stream, Pointers
 
 template <typename Kernel, typename T, typename... Pointers>
 void run(const Geometry& g, bool channels_last, int32_t device, Pointers... pointers) {
-  STD_TORCH_CHECK(g.plane() <= INT64_C(1) << 40 && g.width * g.channels <= UINT32_MAX,
-                  "expected at most 2^32 - 1 elements in W * C, found a stack that is too large for one launch");
+  for (const int64_t count : {g.plane(), g.width * g.channels, g.samples * g.channels})
+    STD_TORCH_CHECK(count <= INT32_MAX, "expected H * W, W * C and N * C below 2^31, found ", count);
   const torch::stable::accelerator::DeviceGuard guard(device);
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
@@ -98,3 +100,16 @@ struct Cuda {
 }  // namespace rgbx
 
 RGBX_REGISTER(CUDA, rgbx::Cuda)
+
+// Why a kernel cannot start on a GPU, in CUDA's words, or null: it has no code for it, or its driver is older than the
+// CUDA that this was built with. Nothing is launched.
+extern "C" __attribute__((visibility("default"))) const char* rgbx_misfit(int device) {
+  int before = 0;
+  cudaFuncAttributes attributes;
+  cudaError_t status = cudaGetDevice(&before);
+  if (status == cudaSuccess) status = cudaSetDevice(device);
+  if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, rgbx::gather_kernel<float, 1, 2, false>);
+  cudaSetDevice(before);
+  cudaGetLastError();  // what went wrong is told here, and is no failure of what comes next
+  return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+}

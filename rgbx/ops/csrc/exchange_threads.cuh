@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <type_traits>
 
 #include "geometry.h"
 
@@ -107,119 +108,164 @@ inline Grid pixel_grid(const Geometry& g, int vector) {
   return grid_for(g.width * g.channels / vector, g.height, g.samples);
 }
 
-// Calls run(item, row, layer) for the work of one thread.
+// Calls run(item, row, layer) for the work of one thread; each of the three counts is below 2^31.
 template <typename Run>
-RGBX_INLINE void for_each_item(const Place& at, int64_t items, int64_t rows, int64_t layers, const Run& run) {
-  const int64_t item = static_cast<int64_t>(at.block_x) * at.size_x + at.thread_x;
+RGBX_INLINE void for_each_item(const Place& at, uint32_t items, uint32_t rows, uint32_t layers, const Run& run) {
+  const uint32_t item = at.block_x * at.size_x + at.thread_x;
   if (item >= items) return;
-  for (int64_t layer = at.block_z; layer < layers; layer += at.grid_z)
-    for (int64_t row = static_cast<int64_t>(at.block_y) * at.size_y + at.thread_y; row < rows;
-         row += static_cast<int64_t>(at.grid_y) * at.size_y)
+  for (uint32_t layer = at.block_z; layer < layers; layer += at.grid_z)
+    for (uint32_t row = at.block_y * at.size_y + at.thread_y; row < rows; row += at.grid_y * at.size_y)
       run(item, row, layer);
 }
 
-// Calls write(m, read(m)) for all modalities; with a known number M > 0 all reads come before the first write, so that
-// they are under way together.
-template <int M, typename Read, typename Write>
-RGBX_INLINE void for_each_modality(const Geometry& g, const Read& read, const Write& write) {
+// Calls run(m, K) so that it does modalities m .. m+K-1: all at once where their number M > 0 is known to the compiler,
+// else one by one. What run loads for its K modalities before it uses any of it is under way together.
+template <int M, typename Run>
+RGBX_INLINE void for_each_modality(const Geometry& g, const Run& run) {
   if constexpr (M > 0) {
-    decltype(read(int64_t{0})) values[M];
-    RGBX_UNROLL
-    for (int m = 0; m < M; ++m) values[m] = read(m);
-    RGBX_UNROLL
-    for (int m = 0; m < M; ++m) write(m, values[m]);
+    run(0, std::integral_constant<int, M>());
   } else {
-    for (int64_t m = 0; m < g.modalities; ++m) write(m, read(m));
+    for (int m = 0; m < static_cast<int>(g.modalities); ++m) run(m, std::integral_constant<int, 1>());
   }
 }
 
-// What one modality gets back in the adjoint: the gradients of b and of a.
-template <typename T, int V>
-struct Gradients {
-  Vector<T, V> b, a;
-};
+// Elements of one modality.
+RGBX_INLINE int64_t elements_of(const Geometry& g) {
+  return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(g.samples * g.channels)) *
+                              static_cast<uint32_t>(g.plane()));
+}
+
+// The modality that modality m takes its exchanged channels from.
+template <int M>
+RGBX_INLINE int64_t partner(const Geometry& g, int m) {
+  return M == 2 ? 1 - m : g.partner(m);
+}
+// The modality whose shifted channels modality m receives.
+template <int M>
+RGBX_INLINE int64_t sender(const Geometry& g, int m) {
+  return M == 2 ? 1 - m : g.sender(m);
+}
 
 // ------------------------------------------------------------------------------------------------------------- NCHW
+//
+// Elements inside a plane and planes of a modality are counted in 32 bits, only what is their product in 64.
 
-RGBX_INLINE int64_t column_of(int64_t k, int64_t width) {
-  return k <= UINT32_MAX && width <= UINT32_MAX ? static_cast<uint32_t>(k) % static_cast<uint32_t>(width) : k % width;
+// Calls run(offset of the vector inside a modality, that inside its plane, its channel) for the work of one thread.
+template <int V, typename Run>
+RGBX_INLINE void for_each_plane_vector(const Geometry& g, const Place& at, const Run& run) {
+  const uint32_t channels = static_cast<uint32_t>(g.channels), plane = static_cast<uint32_t>(g.plane());
+  for_each_item(at, plane / V, channels, static_cast<uint32_t>(g.samples),
+                [&](uint32_t item, uint32_t channel, uint32_t sample) {
+                  const uint64_t first = static_cast<uint64_t>(sample * channels + channel) * plane;
+                  run(static_cast<int64_t>(first + item * V), item * V, static_cast<int32_t>(channel));
+                });
 }
 
-// Puts what a plane sends to elements k .. k+V-1 into `value`: added to it, or in its place. Elements that receive
-// nothing stay as they are.
-template <bool Add, int V, typename T>
-RGBX_INLINE void receive_in_plane(Vector<T, V>& value, const T* plane, int64_t k, Shift shift, const Geometry& g) {
-  const auto take = [&](int i, T sent) { value.lane[i] = Add ? add(value.lane[i], sent) : sent; };
-  const bool rows_aligned = g.width % V == 0;  // then a vector lies in one row
-  const int64_t from = k + shift.dy * g.width;
-  if (shift.dx == 0) {
-    if (rows_aligned) {
-      if (from < 0 || from >= g.plane()) return;
-      const Vector<T, V> sent = load<V>(plane + from);
-      RGBX_UNROLL
-      for (int i = 0; i < V; ++i) take(i, sent.lane[i]);
-    } else {
-      RGBX_UNROLL
-      for (int i = 0; i < V; ++i)
-        if (from + i >= 0 && from + i < g.plane()) take(i, plane[from + i]);
+// Puts what planes send to elements k .. k+V-1 of others into `values`: added to it, or in its place. `from` are the
+// addresses of element k of the senders. Elements that receive nothing stay as they are.
+template <bool Add, int V, int K, typename T>
+RGBX_INLINE void receive_in_planes(Vector<T, V> (&values)[K], const T* const (&from)[K], uint32_t k, Shift shift,
+                                   const Geometry& g) {
+  const auto take = [&](int j, int i, T sent) { values[j].lane[i] = Add ? add(values[j].lane[i], sent) : sent; };
+  const uint32_t width = static_cast<uint32_t>(g.width), plane = static_cast<uint32_t>(g.plane());
+  const int32_t move = shift.dy * static_cast<int32_t>(width) + shift.dx;
+  uint32_t column = shift.dx == 0 ? 0 : k % width;
+  // Whether element i receives: what lies before the first element or column is a very large number.
+  const auto receives = [&](int i) { return shift.dx == 0 ? k + i + move < plane : column + shift.dx < width; };
+  if (V == 1 || width % V != 0) {
+    Vector<T, V> sent[K];
+    uint32_t received = 0;  // a bit for each element
+    RGBX_UNROLL
+    for (int i = 0; i < V; ++i) {
+      if (receives(i)) {
+        received |= 1u << i;
+        RGBX_UNROLL
+        for (int j = 0; j < K; ++j) sent[j].lane[i] = from[j][i + move];
+      }
+      if (++column == width) column = 0;
     }
-    return;
-  }
-  int64_t column = column_of(k, g.width);
-  if (rows_aligned) {
-    const Vector<T, V> here = load<V>(plane + k);
-    if (shift.dx < 0) {
+    RGBX_UNROLL
+    for (int i = 0; i < V; ++i)
+      if (received >> i & 1) {
+        RGBX_UNROLL
+        for (int j = 0; j < K; ++j) take(j, i, sent[j].lane[i]);
+      }
+  } else if (shift.dx == 0) {  // the vector lies in one row, and so does what it receives
+    if (!receives(0)) return;
+    Vector<T, V> sent[K];
+    RGBX_UNROLL
+    for (int j = 0; j < K; ++j) sent[j] = load<V>(from[j] + move);
+    RGBX_UNROLL
+    for (int j = 0; j < K; ++j) {
       RGBX_UNROLL
-      for (int i = 1; i < V; ++i) take(i, here.lane[i - 1]);
-      if (column > 0) take(0, plane[k - 1]);
-    } else {
-      RGBX_UNROLL
-      for (int i = 0; i < V - 1; ++i) take(i, here.lane[i + 1]);
-      if (column + V < g.width) take(V - 1, plane[k + V]);
+      for (int i = 0; i < V; ++i) take(j, i, sent[j].lane[i]);
     }
-    return;
-  }
-  RGBX_UNROLL
-  for (int i = 0; i < V; ++i) {
-    if (column + shift.dx >= 0 && column + shift.dx < g.width) take(i, plane[k + i + shift.dx]);
-    if (++column == g.width) column = 0;
+  } else {  // the vector itself, moved by one element, and one element from beside it
+    const auto receive_along = [&](auto step) {
+      constexpr int dx = decltype(step)::value, edge = dx < 0 ? 0 : V - 1;
+      const bool inside = dx < 0 ? column > 0 : column + V < width;
+      Vector<T, V> here[K];
+      T beside[K];
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) here[j] = load<V>(from[j]);
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) beside[j] = inside ? from[j][edge + dx] : static_cast<T>(0.0f);
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) {
+        RGBX_UNROLL
+        for (int i = 0; i < V; ++i)
+          if (i != edge) take(j, i, here[j].lane[i + dx]);
+        if (inside) take(j, edge, beside[j]);
+      }
+    };
+    shift.dx < 0 ? receive_along(std::integral_constant<int, -1>()) : receive_along(std::integral_constant<int, 1>());
   }
 }
 
 // out = S(b), or S(b) + P(a).
 template <typename T, int V, int M>
 RGBX_INLINE void gather_planes(const Geometry& g, const T* b, const T* a, T* out, const Place& at) {
-  const int64_t step = g.per_modality();
-  for_each_item(at, g.plane() / V, g.channels, g.samples, [&](int64_t item, int64_t channel, int64_t sample) {
-    const int64_t plane = (sample * g.channels + channel) * g.plane(), k = item * V;
-    const bool exchanged = channel >= g.kept();
-    const Shift shift = g.shift(channel);
-    const auto read = [&](int64_t m) {
-      Vector<T, V> value = load<V>(b + (exchanged ? g.partner(m) : m) * step + plane + k);
-      if (a && !exchanged) receive_in_plane<true>(value, a + g.sender(m) * step + plane, k, shift, g);
-      return value;
-    };
-    for_each_modality<M>(g, read, [&](int64_t m, const auto& value) { store(out + m * step + plane + k, value); });
+  const int64_t step = elements_of(g);
+  for_each_plane_vector<V>(g, at, [&](int64_t offset, uint32_t k, int32_t channel) {
+    const bool exchanged = channel >= static_cast<int32_t>(g.kept());
+    for_each_modality<M>(g, [&](int m, auto together) {
+      constexpr int K = decltype(together)::value;
+      Vector<T, V> values[K];
+      const T* from[K];
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) {
+        values[j] = load<V>(b + (exchanged ? partner<M>(g, m + j) : m + j) * step + offset);
+        from[j] = a + sender<M>(g, m + j) * step + offset;
+      }
+      if (a && !exchanged) receive_in_planes<true>(values, from, k, g.shift(channel), g);
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) store(out + (m + j) * step + offset, values[j]);
+    });
   });
 }
 
 // grad_b = S(grad) where wanted, grad_a = P(grad).
 template <typename T, int V, int M>
 RGBX_INLINE void adjoint_planes(const Geometry& g, const T* grad, T* grad_b, T* grad_a, const Place& at) {
-  const int64_t step = g.per_modality();
-  for_each_item(at, g.plane() / V, g.channels, g.samples, [&](int64_t item, int64_t channel, int64_t sample) {
-    const int64_t plane = (sample * g.channels + channel) * g.plane(), k = item * V;
-    const bool exchanged = channel >= g.kept();
-    const Shift shift = g.shift(channel);
-    const auto read = [&](int64_t m) {
-      Gradients<T, V> of{zeros<V, T>(), zeros<V, T>()};
-      if (grad_b) of.b = load<V>(grad + (exchanged ? g.partner(m) : m) * step + plane + k);
-      if (!exchanged) receive_in_plane<false>(of.a, grad + g.sender(m) * step + plane, k, shift, g);
-      return of;
-    };
-    for_each_modality<M>(g, read, [&](int64_t m, const auto& of) {
-      if (grad_b) store(grad_b + m * step + plane + k, of.b);
-      store(grad_a + m * step + plane + k, of.a);
+  const int64_t step = elements_of(g);
+  for_each_plane_vector<V>(g, at, [&](int64_t offset, uint32_t k, int32_t channel) {
+    const bool exchanged = channel >= static_cast<int32_t>(g.kept());
+    for_each_modality<M>(g, [&](int m, auto together) {
+      constexpr int K = decltype(together)::value;
+      Vector<T, V> of_b[K], of_a[K];
+      const T* from[K];
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) {
+        if (grad_b) of_b[j] = load<V>(grad + (exchanged ? partner<M>(g, m + j) : m + j) * step + offset);
+        of_a[j] = zeros<V, T>();
+        from[j] = grad + sender<M>(g, m + j) * step + offset;
+      }
+      if (!exchanged) receive_in_planes<false>(of_a, from, k, g.shift(channel), g);
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) {
+        if (grad_b) store(grad_b + (m + j) * step + offset, of_b[j]);
+        store(grad_a + (m + j) * step + offset, of_a[j]);
+      }
     });
   });
 }
@@ -227,22 +273,24 @@ RGBX_INLINE void adjoint_planes(const Geometry& g, const T* grad, T* grad_b, T* 
 // ------------------------------------------------------------------------------------------------------------- NHWC
 
 // Four shift groups and the exchanged channels: the five regions of the channel axis.
-RGBX_INLINE int region_of(int64_t channel, const Geometry& g) {
-  return (channel >= g.group) + (channel >= 2 * g.group) + (channel >= 3 * g.group) + (channel >= 4 * g.group);
+RGBX_INLINE int region_of(int32_t channel, int32_t group) {
+  return (channel >= group) + (channel >= 2 * group) + (channel >= 3 * group) + (channel >= 4 * group);
 }
 
 // Calls run(region, source offset of its shift, whether that lies in the image, first lane, end lane) for each region
 // that the vector of channels from `channel` on touches: one, but for vectors across a boundary.
 template <int V, typename Run>
-RGBX_INLINE void for_each_region(const Geometry& g, int64_t channel, int64_t row, int64_t column, const Run& run) {
-  const int last = region_of(channel + V - 1, g);
-  for (int region = region_of(channel, g); region <= last; ++region) {
-    const int64_t begin = region * g.group - channel, end = region == 4 ? V : begin + g.group;
-    const int first_lane = begin > 0 ? static_cast<int>(begin) : 0, end_lane = end < V ? static_cast<int>(end) : V;
-    const Shift shift = region == 4 ? Shift{0, 0} : g.shift(region * g.group);
-    const bool inside = row + shift.dy >= 0 && row + shift.dy < g.height && column + shift.dx >= 0 &&
-                        column + shift.dx < g.width;
-    run(region, (shift.dy * g.width + shift.dx) * g.channels, inside, first_lane, end_lane);
+RGBX_INLINE void for_each_region(const Geometry& g, int32_t channel, int32_t row, int32_t column, const Run& run) {
+  const int32_t group = static_cast<int32_t>(g.group), height = static_cast<int32_t>(g.height),
+                width = static_cast<int32_t>(g.width);
+  const int last = region_of(channel + V - 1, group);
+  for (int region = region_of(channel, group); region <= last; ++region) {
+    const int32_t begin = region * group - channel, end = region == 4 ? V : begin + group;
+    const int first_lane = begin > 0 ? begin : 0, end_lane = end < V ? end : V;
+    const Shift shift = region == 4 ? Shift{0, 0} : g.shift(region * group);
+    const bool inside = row + shift.dy >= 0 && row + shift.dy < height && column + shift.dx >= 0 &&
+                        column + shift.dx < width;
+    run(region, (static_cast<int64_t>(shift.dy) * width + shift.dx) * g.channels, inside, first_lane, end_lane);
   }
 }
 
@@ -256,52 +304,80 @@ RGBX_INLINE void merge(Vector<T, V>& value, const Vector<T, V>& from, int first,
 // Calls run(offset of the vector inside a modality, its first channel, row, column) for the work of one thread.
 template <int V, typename Run>
 RGBX_INLINE void for_each_pixel_vector(const Geometry& g, const Place& at, const Run& run) {
-  const uint32_t vectors = static_cast<uint32_t>(g.channels / V);
-  for_each_item(at, g.width * vectors, g.height, g.samples, [&](int64_t item, int64_t row, int64_t sample) {
-    const uint32_t column = static_cast<uint32_t>(item) / vectors;
-    const int64_t channel = static_cast<int64_t>(static_cast<uint32_t>(item) - column * vectors) * V;
-    run(((sample * g.height + row) * g.width + column) * g.channels + channel, channel, row, column);
-  });
+  const uint32_t vectors = static_cast<uint32_t>(g.channels) / V, width = static_cast<uint32_t>(g.width);
+  for_each_item(at, width * vectors, static_cast<uint32_t>(g.height), static_cast<uint32_t>(g.samples),
+                [&](uint32_t item, uint32_t row, uint32_t sample) {
+                  const uint32_t column = item / vectors;
+                  const int64_t first = (static_cast<int64_t>(sample) * g.height + row) * width * g.channels;
+                  run(first + static_cast<int64_t>(item) * V, static_cast<int32_t>((item - column * vectors) * V),
+                      static_cast<int32_t>(row), static_cast<int32_t>(column));
+                });
 }
 
 // out = S(b), or S(b) + P(a).
 template <typename T, int V, int M>
 RGBX_INLINE void gather_pixels(const Geometry& g, const T* b, const T* a, T* out, const Place& at) {
-  const int64_t step = g.per_modality();
-  for_each_pixel_vector<V>(g, at, [&](int64_t offset, int64_t channel, int64_t row, int64_t column) {
-    const auto read = [&](int64_t m) {
-      Vector<T, V> value = zeros<V, T>();
+  const int64_t step = elements_of(g);
+  for_each_pixel_vector<V>(g, at, [&](int64_t offset, int32_t channel, int32_t row, int32_t column) {
+    for_each_modality<M>(g, [&](int m, auto together) {
+      constexpr int K = decltype(together)::value;
+      Vector<T, V> values[K];
       for_each_region<V>(g, channel, row, column, [&](int region, int64_t moved, bool inside, int first, int end) {
-        Vector<T, V> part = load<V>(b + (region == 4 ? g.partner(m) : m) * step + offset);
-        if (a && region < 4 && inside) {
-          const Vector<T, V> sent = load<V>(a + g.sender(m) * step + offset + moved);
+        Vector<T, V> part[K], sent[K];
+        RGBX_UNROLL
+        for (int j = 0; j < K; ++j) part[j] = load<V>(b + (region == 4 ? partner<M>(g, m + j) : m + j) * step + offset);
+        const bool receives = a && region < 4 && inside;
+        if (receives) {
           RGBX_UNROLL
-          for (int i = 0; i < V; ++i) part.lane[i] = add(part.lane[i], sent.lane[i]);
+          for (int j = 0; j < K; ++j) sent[j] = load<V>(a + sender<M>(g, m + j) * step + offset + moved);
+          RGBX_UNROLL
+          for (int j = 0; j < K; ++j) {
+            RGBX_UNROLL
+            for (int i = 0; i < V; ++i) part[j].lane[i] = add(part[j].lane[i], sent[j].lane[i]);
+          }
         }
-        merge(value, part, first, end);
+        RGBX_UNROLL
+        for (int j = 0; j < K; ++j) merge(values[j], part[j], first, end);
       });
-      return value;
-    };
-    for_each_modality<M>(g, read, [&](int64_t m, const auto& value) { store(out + m * step + offset, value); });
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) store(out + (m + j) * step + offset, values[j]);
+    });
   });
 }
 
 // grad_b = S(grad) where wanted, grad_a = P(grad).
 template <typename T, int V, int M>
 RGBX_INLINE void adjoint_pixels(const Geometry& g, const T* grad, T* grad_b, T* grad_a, const Place& at) {
-  const int64_t step = g.per_modality();
-  for_each_pixel_vector<V>(g, at, [&](int64_t offset, int64_t channel, int64_t row, int64_t column) {
-    const auto read = [&](int64_t m) {
-      Gradients<T, V> of{zeros<V, T>(), zeros<V, T>()};
+  const int64_t step = elements_of(g);
+  for_each_pixel_vector<V>(g, at, [&](int64_t offset, int32_t channel, int32_t row, int32_t column) {
+    for_each_modality<M>(g, [&](int m, auto together) {
+      constexpr int K = decltype(together)::value;
+      Vector<T, V> of_b[K], of_a[K];
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) of_a[j] = zeros<V, T>();
       for_each_region<V>(g, channel, row, column, [&](int region, int64_t moved, bool inside, int first, int end) {
-        if (grad_b) merge(of.b, load<V>(grad + (region == 4 ? g.partner(m) : m) * step + offset), first, end);
-        if (region < 4 && inside) merge(of.a, load<V>(grad + g.sender(m) * step + offset + moved), first, end);
+        Vector<T, V> own[K], sent[K];
+        if (grad_b) {
+          RGBX_UNROLL
+          for (int j = 0; j < K; ++j)
+            own[j] = load<V>(grad + (region == 4 ? partner<M>(g, m + j) : m + j) * step + offset);
+        }
+        const bool receives = region < 4 && inside;
+        if (receives) {
+          RGBX_UNROLL
+          for (int j = 0; j < K; ++j) sent[j] = load<V>(grad + sender<M>(g, m + j) * step + offset + moved);
+        }
+        RGBX_UNROLL
+        for (int j = 0; j < K; ++j) {
+          if (grad_b) merge(of_b[j], own[j], first, end);
+          if (receives) merge(of_a[j], sent[j], first, end);
+        }
       });
-      return of;
-    };
-    for_each_modality<M>(g, read, [&](int64_t m, const auto& of) {
-      if (grad_b) store(grad_b + m * step + offset, of.b);
-      store(grad_a + m * step + offset, of.a);
+      RGBX_UNROLL
+      for (int j = 0; j < K; ++j) {
+        if (grad_b) store(grad_b + (m + j) * step + offset, of_b[j]);
+        store(grad_a + (m + j) * step + offset, of_a[j]);
+      }
     });
   });
 }

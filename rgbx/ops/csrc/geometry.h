@@ -39,7 +39,9 @@ struct Geometry {
   RGBX_INLINE int64_t sender(int64_t m) const { return wrapped(m - direction); }
 
   // Movement of a kept channel: content moves down, right, left, up; the other way round for the adjoint.
-  RGBX_INLINE Shift shift(int64_t channel) const {
+  template <typename Index>
+  RGBX_INLINE Shift shift(Index channel) const {
+    const Index group = static_cast<Index>(this->group);
     const int k = (channel >= group) + (channel >= 2 * group) + (channel >= 3 * group);
     const int dy = k == 0 ? -1 : k == 3 ? 1 : 0;
     const int dx = k == 1 ? -1 : k == 2 ? 1 : 0;

@@ -116,7 +116,7 @@ struct Operations {
 
   static Tensor shift_add_shuffle(const Tensor& b, const Tensor& a, int64_t modalities, int64_t group,
                                   int64_t direction) {
-    STD_TORCH_CHECK(a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type() && a.device() == b.device(),
+    STD_TORCH_CHECK(a.sizes().equals(b.sizes()) && a.scalar_type() == b.scalar_type() && a.device() == b.device(),
                     "expected a with the shape, dtype and device of b");
     return gather(b, &a, checked(b, modalities, group, direction));
   }

@@ -1,0 +1,32 @@
+"""Files that are imported when something of them is needed, so that what does without them starts sooner."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def late(module: str, name: str) -> Any:
+    """What a module calls by a name; the module is imported now, if nothing did before."""
+    return getattr(importlib.import_module(module), name)
+
+
+def late_names(package: str, files: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
+    """The `__getattr__` of a package whose files are imported when one of their names is asked for.
+
+    Args:
+        package: its name.
+        files: by file of the package, the names that the package has from it.
+    """
+    homes = {name: f"{package}.{file}" for file, names in files.items() for name in names}
+
+    def find(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = late(homes[name], name)
+        setattr(sys.modules[package], name, value)  # found without asking from now on
+        return value
+
+    return find
