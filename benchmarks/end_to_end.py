@@ -373,7 +373,7 @@ def work(way: str, cell: Cell, answers: str) -> None:
     """One way in this process: a pass for every line that is read, whose figures are written, as JSON."""
     torch.set_num_threads(1)
     if way != "plain":
-        getattr(rgbx, "keep_memory", bool)()
+        rgbx.keep_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model, batch = build(cell), make_batch(cell)
     start = torch.cuda.memory_allocated() / 1e6 if cell["device"] == "cuda" else resident()

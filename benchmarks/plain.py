@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class PlainNetwork:
     """
 
     def __init__(self, model: MultimodalModel) -> None:
-        self.backbone: Any = model.backbone
+        self.backbone = cast(Any, model.backbone)
         self.model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         (self.head,) = (head for _, head in model.named_heads())
         self.fused = {stage.path for stage in self.backbone.anatomy.stages}

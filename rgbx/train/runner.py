@@ -285,7 +285,7 @@ class Runner(ResumableRunner):
         few enough to be read more than once.
         """
         if epochs < 2 or (self.cfg.get("cache") or "auto") != "auto":
-            return loader
+            return dict(loader)
         dataset = DATASETS.build(loader["dataset"]) if isinstance(loader["dataset"], dict) else loader["dataset"]
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self.distributed else 1
         keeping = keep_if_small(dataset, workers=loader.get("num_workers", 0), processes=processes)
