@@ -136,7 +136,7 @@ class Packer:
         new = f"{ending.removesuffix('.png')}.{'bmp' if colours else 'pgm'}"
         plain = cv2.imencode(Path(new).suffix, image[..., ::-1] if colours else image)[1].tobytes()
         before, after = (
-            (read_image(file), *(encoding.read_masked(file) if isinstance(encoding, Encoding) else ()))
+            (read_image(file), *(encoding.read_masked(file) if type(encoding) is Encoding else ()))
             for file in (FileInMemory(ending, data), FileInMemory(new, plain))
         )
         return (new, plain) if all(map(_same, before, after)) else (ending, data)
