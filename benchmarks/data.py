@@ -45,6 +45,8 @@ from torch.utils.data import DataLoader
 from rgbx.datasets import CachedFrames, EpochSampler, SampleKey, validate_sample
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.files import FileDataset, Frame
+from rgbx.datasets.prepare import write_shards
+from rgbx.datasets.shards import ShardedDataset
 from rgbx.maps import RGB, STANDARD_MAPS, Encoding, LabelEncoding
 from rgbx.maps.hha import NYUDV2_CAMERA, hha
 from rgbx.transforms import HorizontalFlip, PackSample, RandomScaleCrop
@@ -248,6 +250,10 @@ def report(arguments: argparse.Namespace, folder: Path) -> list[str]:
         }
     pipelines["rgbx, frames kept in memory"] = lambda i, n: in_memory[SampleKey(i, n)]
     pipelines["rgbx, frames kept on disk"] = lambda i, n: on_disk[SampleKey(i, n)]
+    for kind, uncompressed in (("shards of PNG", False), ("shards without compression", True)):
+        write_shards(folder / kind, {"train": png}, folder, uncompressed=uncompressed)
+        packed = ShardedDataset(folder / kind, "train", transforms=png.transforms)
+        pipelines[f"rgbx, {kind}"] = lambda i, n, d=packed: d[SampleKey(i, n)]  # type: ignore[misc]
     times = time_pipelines(pipelines, frames, passes)
     lines = [
         f"{frames} frames of 640x480, {passes} passes, one core of {_processor()}; load average "

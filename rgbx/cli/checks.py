@@ -23,11 +23,13 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("val_evaluator", "test_evaluator"), (dict, list)),
     **dict.fromkeys(("ema", "compile"), (bool, dict)),
     **dict.fromkeys(("work_dir", "load_from", "data_root", "experiment_name", "device"), (str,)),
+    "cache": (str,),
     "on_nonfinite": (str, dict),
     "custom_hooks": (list, tuple),
     "param_scheduler": (list, tuple, dict),
     **dict.fromkeys(("resume", "sync_norm"), (bool,)),
 }
+CACHES = ("auto", "none")  # of decoded frames
 LOOPS = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
     "val": ("val_dataloader", "val_cfg", "val_evaluator"),
@@ -50,6 +52,8 @@ def check_form(config: Config, path: str | Path) -> None:
         if value is not None and not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise ConfigError(f"{path}: {name} is {reprlib.repr(value)}; expected {expected}")
+    if (cache := config.get("cache") or "auto") not in CACHES:
+        raise ConfigError(f"{path}: cache is {cache!r}; expected one of {one_of(CACHES, cache)}")
     try:
         find_device(config.get("device") or "auto")
     except ValueError as error:

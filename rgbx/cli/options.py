@@ -50,6 +50,7 @@ TOP_LEVEL = frozenset(
         "randomness",
         "experiment_name",
         "model_wrapper_cfg",  # read by mmengine's Runner
+        "cache",
         "compile",
         "ema",
         "on_nonfinite",

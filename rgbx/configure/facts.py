@@ -14,6 +14,7 @@ import torch
 
 from rgbx._types import Options
 from rgbx.datasets import DenseDataset, FolderDataset, build_dataset, propose, recognise, split_names
+from rgbx.datasets.cache import free_memory
 from rgbx.datasets.declaration import Declaration, read_declaration
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.layouts.pairing import WORDS
@@ -126,23 +127,9 @@ class Machine:
 def this_machine(device: torch.device) -> Machine:
     """The machine that runs this, with a device of it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     name = describe_machine(device)
     return Machine(device.type, name, cores, torch.get_num_threads(), memory, computes_in_bfloat16(device.type))
-
-
-def _free_memory() -> int:
-    """Bytes that a process may still take, also in a container."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    try:
-        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
-        return min(free, limit - used)
-    except (OSError, ValueError):
-        return free
 
 
 def read_folder(

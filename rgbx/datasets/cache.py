@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from torch.utils.data import Dataset
 
+from rgbx.datasets.files import FileDataset
 from rgbx.datasets.fingerprint import FileStamps, dataset_fingerprint, file_stamps
 from rgbx.datasets.frame_store import FolderStore, FrameStore, MemoryStore, decode_frame, encode_frame
+from rgbx.datasets.rooms.dataset import SyntheticRooms
 from rgbx.datasets.sample import Config, DenseDataset, Sample, build_from
 from rgbx.datasets.sampler import shuffled
+from rgbx.datasets.shards import ShardedDataset
+from rgbx.datasets.subset import EveryKth
 
 _GIB = 2**30
+SHARE = 0.25  # of the free memory, that frames may take without being asked for
+_WEIGHED = 8  # frames, evenly spread, by which all are judged
+_SPARE = 1.2  # times what these say, as frames differ
 
 
 class CachedFrames(DenseDataset):
@@ -129,6 +138,68 @@ class CachedFrames(DenseDataset):
                 f"{folder}: {wrong} of the kept frame {kept['sample_id']!r} differ from what the dataset reads now, "
                 "though its files are the same; has a reader changed? Delete this folder"
             )
+
+
+class Keeping(NamedTuple):
+    """What `keep_if_small` decides.
+
+    Attributes:
+        dataset: as given, or with frames that are kept.
+        kept: whether they are.
+        reason: a sentence.
+    """
+
+    dataset: Any
+    kept: bool
+    reason: str
+
+
+def keep_if_small(dataset: Dataset[Sample], *, workers: int = 0, processes: int = 1) -> Keeping:
+    """Keeps the decoded frames of a dataset in memory where all fit into `SHARE` of what is free.
+
+    Only frames of files and shards and rendered rooms are kept, which are the same at each visit. Their size is that of
+    a few, spread over the dataset; should they be larger after all, those that find no room are read from their files.
+
+    Args:
+        dataset: of a training; `EveryKth` of one, too, of which the frames that it takes count.
+        workers: of its loader, which share frames where they are forked.
+        processes: that train on this machine, each of which keeps frames of its own.
+    """
+    if isinstance(dataset, EveryKth):
+        inner = _keep(dataset.dataset, len(dataset), workers, processes)
+        found = EveryKth(inner.dataset, dataset.every, dataset.first) if inner.kept else dataset
+        return inner._replace(dataset=found)
+    return _keep(dataset, len(dataset), workers, processes)  # type: ignore[arg-type]
+
+
+def _keep(dataset: Dataset[Sample], count: int, workers: int, processes: int) -> Keeping:
+    if not isinstance(dataset, (FileDataset, ShardedDataset, SyntheticRooms)):
+        return Keeping(dataset, False, f"nobody says that frames of a {type(dataset).__name__} stay the same")
+    if workers and multiprocessing.get_start_method() != "fork":
+        return Keeping(dataset, False, "workers that are not forked do not share memory")
+    places = {round(i * (len(dataset) - 1) / (_WEIGHED - 1)) for i in range(_WEIGHED)}
+    frame = sum(len(encode_frame(dataset.read(i))) for i in sorted(places)) / len(places) + 4096
+    needed, free = _SPARE * frame * count * max(processes, 1), free_memory()
+    told = f"{count} decoded frames take about {frame * count / _GIB:.2g} GiB"
+    told += f" in each of {processes} processes" if processes > 1 else ""
+    if needed > SHARE * free:
+        return Keeping(dataset, False, f"{told}, more than {SHARE:.0%} of the {free / _GIB:.2g} GiB that are free")
+    reason = f"{told}, of the {free / _GIB:.2g} GiB that are free"
+    return Keeping(CachedFrames(dataset, memory_gib=_SPARE * frame * count / _GIB), True, reason)
+
+
+def free_memory() -> int:
+    """Bytes that a process may still take, also in a container."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    try:
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        return min(free, limit - used)
+    except (OSError, ValueError):
+        return free
 
 
 def _stamps(sample: Sample) -> FileStamps:

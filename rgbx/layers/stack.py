@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rgbx._processes import process_count
 from rgbx._text import one_of
+from rgbx.layers.batch_norm import can_be_stacked, stacked_batch_norm
 from rgbx.layers.synchronised import are_together, normalise_together
 
 _T = TypeVar("_T")
@@ -392,6 +393,8 @@ class ModalityNorm(nn.Module):
             return norms[0](x)
         if not torch.is_grad_enabled() and _are_frozen_2d(norms):
             return _frozen_batch_norm(x, norms)
+        if can_be_stacked(norms, x):
+            return stacked_batch_norm(x, norms)
         if _are_instance_2d(norms):
             return _instance_norm(x, norms)
         parts = split_modalities(x, self.layout).values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from rgbx.models.precision import autocast_dtype
 from rgbx.train.distributed import SharedLosses, unwrap
 from rgbx.train.numerics import FiniteGuard
 
+MUCH_WAITING = 0.2  # share of an epoch
+
 
 class TrainLoop(EpochBasedTrainLoop):
     """mmengine's loop over epochs, which may begin inside one; its steps ask nothing of a model but its losses."""
@@ -40,8 +43,10 @@ class TrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         done = self.runner.enter_epoch()
-        for index, batch in enumerate(self.dataloader, start=done):
+        batches = Waited(self.dataloader)
+        for index, batch in enumerate(batches, start=done):
             self.run_iter(index, batch)
+        self.runner.logger.info(f"Epoch {self._epoch + 1}: {batches}.")
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
@@ -54,6 +59,31 @@ class TrainLoop(EpochBasedTrainLoop):
         outputs = self.shared.means(outputs)
         self.runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
+
+
+class Waited:
+    """Batches of a loader, and for how much of the time that they are asked for they were waited for.
+
+    Meanwhile the device has nothing to do; where a step returns before a GPU has finished it, that is more than it
+    idles.
+    """
+
+    def __init__(self, loader: Iterable[Batch]) -> None:
+        self.loader = loader
+        self.seconds = self.waited = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = asked = time.perf_counter()
+        for batch in self.loader:
+            self.waited += time.perf_counter() - asked
+            yield batch
+            asked = time.perf_counter()
+            self.seconds = asked - start
+
+    def __str__(self) -> str:
+        share = self.waited / self.seconds if self.seconds else 0.0
+        hint = "; more num_workers, or frames that are kept, would make it shorter" if share > MUCH_WAITING else ""
+        return f"{self.seconds:.1f} s, {share:.1%} of it waiting for data{hint}"
 
 
 def training_step(

@@ -16,6 +16,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import DATASETS
 from mmengine.visualization import LocalVisBackend
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -24,10 +25,11 @@ from torch.utils.data import DataLoader, Dataset
 from rgbx._lock import locked
 from rgbx._runs import find_intact
 from rgbx._torchvision import ensure_torchvision
-from rgbx._types import Batch
+from rgbx._types import Batch, Options
 from rgbx._whole import remove_left
 from rgbx.backbones import trusting
 from rgbx.datasets import EpochSampler
+from rgbx.datasets.cache import keep_if_small
 from rgbx.datasets.class_weights import resolve_class_weights
 from rgbx.datasets.collation import Collation, WorkerStart, end_workers
 from rgbx.evaluate.metric import Metrics
@@ -65,13 +67,14 @@ class Runner(ResumableRunner):
 
     What differs from mmengine, besides checkpoints (`ResumableRunner`): processes without a GPU
     talk through gloo, runs share no state through their names, the seed is 0 unless given, and the
-    config's switches `compile`, `ema`, `on_nonfinite` and `sync_norm`.
+    config's switches `cache`, `compile`, `ema`, `on_nonfinite` and `sync_norm`.
     """
 
     _timestamps: ClassVar[set[str]] = set()
     _timestamp: str
     began = False  # whether it has come to its first step
     _train_loop: Any
+    _train_dataloader: Any
     _val_loop: Any
 
     @classmethod
@@ -266,6 +269,8 @@ class Runner(ResumableRunner):
             )
         if isinstance(loop, dict) and "type" not in loop:
             loop = {"type": TrainLoop, **{key: value for key, value in loop.items() if key != "by_epoch"}}
+        if isinstance(loop, dict) and isinstance(self._train_dataloader, dict):
+            self._train_dataloader = self._keeping_frames(self._train_dataloader, loop.get("max_epochs", 1))
         built = super().build_train_loop(loop)
         if len(built.dataloader) == 0:
             raise ValueError(
@@ -274,6 +279,19 @@ class Runner(ResumableRunner):
                 "drop_last=True"
             )
         return built
+
+    def _keeping_frames(self, loader: Options, epochs: int) -> dict[str, Any]:
+        """A loader's config, whose dataset keeps its decoded frames where the config's `cache` is "auto" and they are
+        few enough to be read more than once.
+        """
+        if epochs < 2 or (self.cfg.get("cache") or "auto") != "auto":
+            return dict(loader)
+        dataset = DATASETS.build(loader["dataset"]) if isinstance(loader["dataset"], dict) else loader["dataset"]
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self.distributed else 1
+        keeping = keep_if_small(dataset, workers=loader.get("num_workers", 0), processes=processes)
+        if keeping.kept:
+            self.logger.info(f"Decoded frames stay in memory (cache = 'none' reads files each time): {keeping.reason}.")
+        return {**loader, "dataset": keeping.dataset}
 
     def build_val_loop(self, loop: Any) -> mmengine.runner.BaseLoop:
         """Builds the validation loop, by default the one that follows a protocol."""

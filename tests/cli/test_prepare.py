@@ -113,6 +113,10 @@ def test_shards_of_a_folder_are_a_dataset(root, tmp_path, capsys):
     assert main(["shards", str(root), str(tmp_path / "out"), "--splits", "val"]) == 0
     assert "0 files written, 2 were there already." in capsys.readouterr().out
     assert doctor([str(tmp_path / "out")]) == 0
+    assert main(["shards", str(root), str(tmp_path / "large"), "--uncompressed"]) == 0
+    plain = build_dataset(tmp_path / "large", "val")[0]
+    assert not any(name.endswith("rgb.png") for name in plain["paths"].values())
+    np.testing.assert_array_equal(plain["rgb"], files[0]["rgb"])
 
 
 def test_shards_of_a_config(root, tmp_path, capsys):

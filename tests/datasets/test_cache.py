@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -14,7 +15,18 @@ from dataset_frames import save
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from rgbx.datasets import CachedFrames, EpochSampler, NYUDv2Mat, SampleKey, SideBySide
+from rgbx.datasets import (
+    CachedFrames,
+    DenseDataset,
+    EpochSampler,
+    EveryKth,
+    NYUDv2Mat,
+    SampleKey,
+    SideBySide,
+    SyntheticRooms,
+    cache,
+)
+from rgbx.datasets.cache import _GIB, keep_if_small
 from rgbx.datasets.files import FileDataset, Frame
 from rgbx.datasets.fingerprint import dataset_fingerprint
 from rgbx.datasets.frame_store import FolderStore, MemoryStore, decode_frame, encode_frame
@@ -263,3 +275,49 @@ def test_from_a_config(root):
     config = {"type": CachedFrames, "dataset": {"type": Files, "root": root}, "memory_gib": 0.01}
     built = config.pop("type")(**config)
     assert built[0]["rgb"].shape == (3, 10, 10)
+
+
+def test_small_sets_are_kept_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of a set that fits are decoded once, also through `EveryKth`, and samples are the same."""
+    for n in range(6):
+        write(tmp_path, n, seed=n)
+    plain = Files(tmp_path)
+    for whole, count in ((Files(tmp_path), 6), (EveryKth(Files(tmp_path), 2, 1), 3)):
+        found = keep_if_small(whole)
+        assert found.kept and len(found.dataset) == count and f"{count} decoded frames take about" in found.reason
+        files = getattr(whole, "dataset", whole)
+        for _ in range(2):
+            for index in range(count):
+                sample = found.dataset[SampleKey(index, 7)]
+                same = plain[SampleKey(index if count == 6 else 1 + 2 * index, 7)]
+                assert sample["sample_id"] == same["sample_id"]
+                assert all(np.array_equal(value, same[key]) for key, value in sample.items() if key in ("rgb", "label"))
+        decoded = files.decoded
+        found.dataset[0]
+        assert files.decoded == decoded
+    monkeypatch.setattr(cache, "free_memory", lambda: 20_000)
+    assert not keep_if_small(plain).kept and "more than 25% of the" in keep_if_small(plain).reason
+
+
+class Own(DenseDataset):
+    """Frames that may be others at each visit."""
+
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize("case", ["own", "spawned", "processes"])
+def test_others_are_not_kept_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    for n in range(6):
+        write(tmp_path, n, seed=n)
+    assert keep_if_small(SyntheticRooms(num_frames=4, size=(32, 48))).kept
+    dataset = Own(modalities=["rgb"], classes=["a"], palette=[[0, 0, 0]]) if case == "own" else Files(tmp_path)
+    if case == "spawned":
+        monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+        assert keep_if_small(dataset).kept  # without workers nothing is shared
+    if case == "processes":
+        needed = 6 * (len(encode_frame(dataset.read(0))) + 4096) / _GIB
+        monkeypatch.setattr(cache, "free_memory", lambda: int(12 * needed * _GIB))
+        assert keep_if_small(dataset).kept
+    found = keep_if_small(dataset, workers=2, processes=4 if case == "processes" else 1)
+    assert not found.kept and found.dataset is dataset

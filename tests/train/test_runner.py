@@ -1,10 +1,13 @@
 import pytest
 import torch
 from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
+from runner_of_tiny import loader
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rgbx.datasets import CachedFrames, SyntheticRooms
 from rgbx.train.curves import read_scalars
 from rgbx.train.seeding import derive_seed, seed_everything
+from rgbx.transforms import PackSample
 
 
 def test_seeds_are_a_pure_function():
@@ -54,6 +57,15 @@ def test_compile_switch(make_runner, switch, expected):
     runner = make_runner(epochs=2, compile=switch)
     runner.train()
     assert runner.network.compiled == expected
+
+
+@pytest.mark.parametrize(("cache", "epochs"), [("auto", 2), (None, 2), ("none", 2), ("auto", 1)])
+def test_frames_are_kept_where_they_are_read_again(make_runner, cache, epochs):
+    rooms = dict(type=SyntheticRooms, num_frames=4, size=(32, 48), transforms=[PackSample()])
+    runner = make_runner(epochs=epochs, cache=cache, loaders={"train_dataloader": dict(loader(True, 0), dataset=rooms)})
+    kept = cache != "none" and epochs > 1
+    assert isinstance(runner.train_dataloader.dataset, CachedFrames) == kept
+    assert runner.train_dataloader.sampler.dataset is runner.train_dataloader.dataset
 
 
 def test_epochs_without_a_batch_are_refused(make_runner):

@@ -51,6 +51,7 @@ def write_shards(
     *,
     shard_mb: float = SHARD_MB,
     workers: int = 0,
+    uncompressed: bool = False,
 ) -> Summary:
     """Writes splits as shards, each split's after the other's, and after each the manifest.
 
@@ -61,6 +62,7 @@ def write_shards(
         source: the folder or the config that they are of, for messages.
         shard_mb: about how many MiB a shard has; all of a split have equally many samples, but for the last.
         workers: further processes that pack; 0 packs in this one.
+        uncompressed: see `Packer`.
 
     Returns:
         What was written, of all splits together.
@@ -75,7 +77,7 @@ def write_shards(
     done = Summary(0, 0)
     for names, dataset in datasets.items():
         name, *others = names.split(", ")
-        packer = Packer(dataset)
+        packer = Packer(dataset, uncompressed=uncompressed)
         ranges = shard_ranges(packer, shard_mb)
         preparation = _preparation(name, packer, ranges, Path(source))
         _check_left(folder, name, preparation)
@@ -122,6 +124,7 @@ def _preparation(split: str, packer: Packer, ranges: Sequence[range], source: Pa
     dataset = packer.dataset
     told = packer.split.as_dict()
     told["dataset"] = "" if isinstance(dataset, FileDataset) else dataset_fingerprint(dataset)
+    told |= {"uncompressed": True} if packer.uncompressed else {}  # earlier runs do not tell it
     jobs = []
     for number, positions in enumerate(ranges):
         name = shard_name(split, number)

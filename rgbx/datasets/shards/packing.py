@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from rgbx._files import FileInMemory, read_file
@@ -24,6 +25,7 @@ from rgbx.datasets.shards.archive import Record, key_of, sample_id_of
 from rgbx.datasets.shards.manifest import TOLD, ShardSplit
 from rgbx.maps import MASKS, TIMES, Encoding, LabelEncoding
 from rgbx.maps.files import encode_png, read_image
+from rgbx.maps.header import PNG
 
 ENCODED, ARRAY = "encoded", "array"
 _PLAIN = (FileDataset.read, FileDataset.read_frame)
@@ -35,18 +37,19 @@ class Packer:
 
     Args:
         dataset: any; its transforms are not applied.
+        uncompressed: whether maps in PNGs become BMPs and PGMs of the same values, which are read many times as fast.
 
     Raises:
         ValueError: frames that differ in what they have.
     """
 
-    def __init__(self, dataset: DenseDataset) -> None:
+    def __init__(self, dataset: DenseDataset, *, uncompressed: bool = False) -> None:
         if dataset.frame_sets is not None:
             raise ValueError(
                 f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ "
                 "in what they have: missing='skip' leaves out those that lack any"
             )
-        self.dataset = dataset
+        self.dataset, self.uncompressed = dataset, uncompressed
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
         plain = issubclass(kind, FileDataset) and (kind.read, kind.read_frame) == _PLAIN
@@ -83,6 +86,15 @@ class Packer:
         Raises:
             OSError, ValueError: see `DenseDataset.read`, or what no shard can hold; names the sample.
         """
+        record, files = self._pack(index)
+        if not self.uncompressed:
+            return record, files
+        names = {ending: self._without_compression(ending, data) for ending, data in files.items()}
+        held = {names[ending][0]: how for ending, how in record.held.items()}
+        return replace(record, held=held, sums={}), dict(names.values())
+
+    def _pack(self, index: int) -> tuple[Record, dict[str, bytes]]:
+        """See `pack`; with files as they are."""
         if self._packed is not None:
             found: tuple[Record, dict[str, bytes]] = self._packed.packed_sample(index)
             return found
@@ -105,6 +117,29 @@ class Packer:
         frame = self._files.frames[index]
         files = self._files.files_of(frame) if self._plain else frame.files
         yield from (Path(path) for path in files.values() if Path(path).is_file())
+
+    def _without_compression(self, ending: str, data: bytes) -> tuple[str, bytes]:
+        """The ending and content of a member: of a map in a PNG an image without compression, which reads as the same.
+
+        Labels stay as they are: they take little time, and their PNGs may have a palette.
+        """
+        name = sample_id_of(ending.partition(".")[0])
+        if not data.startswith(PNG) or name not in self.dataset.maps:
+            return ending, data
+        encoding = self._encodings.get(name)
+        image = read_image(FileInMemory(ending, data))
+        colours = image.ndim == 3
+        if image.dtype != np.uint8 and (colours or image.dtype != np.uint16):
+            return ending, data
+        if colours and image.shape[2] != 3:
+            return ending, data
+        new = f"{ending.removesuffix('.png')}.{'bmp' if colours else 'pgm'}"
+        plain = cv2.imencode(Path(new).suffix, image[..., ::-1] if colours else image)[1].tobytes()
+        before, after = (
+            (read_image(file), *(encoding.read_masked(file) if type(encoding) is Encoding else ()))
+            for file in (FileInMemory(ending, data), FileInMemory(new, plain))
+        )
+        return (new, plain) if all(map(_same, before, after)) else (ending, data)
 
     @property
     def _encodings(self) -> Mapping[str, Encoding | LabelEncoding]:

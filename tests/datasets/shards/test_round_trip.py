@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 import webdataset
@@ -80,6 +82,26 @@ def test_samples_come_back_bit_for_bit(folder, shards, modalities):
     assert dataset_fingerprint(again) == dataset_fingerprint(build_dataset(shards, modalities=modalities))
     held = build_dataset(shards, modalities=modalities, holdout="only")
     same(held[0], FolderDataset(folder, modalities=modalities, holdout="only")[0])
+
+
+def test_uncompressed_samples_come_back_bit_for_bit(folder, tmp_path):
+    """Also of shards that are packed again; labels and what is no PNG are copied."""
+    root = tmp_path / "folder"
+    shutil.copytree(folder, root)
+    (root / "dataset.toml").write_text((root / "dataset.toml").read_text().replace(".jpg", ".png"))
+    for path in (root / "rgb").rglob("*.jpg"):
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)))
+    files = FolderDataset(root)
+    write_shards(tmp_path / "png", {"train": files}, root, shard_mb=0.04)
+    for source in (files, build_dataset(tmp_path / "png")):
+        out = tmp_path / type(source).__name__
+        write_shards(out, {"train": source}, root, shard_mb=0.04, uncompressed=True)
+        packed = build_dataset(out)
+        for index in range(len(files)):
+            same(packed[index], files[index])
+        with tarfile.open(next((out / "train").glob("*.tar"))) as shard:
+            endings = {item.name.partition(".")[2] for item in shard}
+        assert {"rgb.bmp", "depth.pgm", "label.png", "thermal.npy"} <= endings and "rgb.png" not in endings
 
 
 def test_webdataset_reads_them(folder, shards):
