@@ -1,4 +1,6 @@
-"""Public, differentiable channel shuffle and pixel shift: checks the arguments, then picks an implementation.
+"""Public, differentiable channel shuffle and pixel shift, and class ids of resized scores, which have no gradient.
+
+Each function checks its arguments, then picks an implementation.
 
 In eager mode that is an operator of `rgbx.ops.operators`: a compiled kernel where there is one for the device, else
 plain torch. `torch.compile` and `torch.export` get `rgbx.ops.traceable`, which a compiler can fuse with what comes
@@ -9,6 +11,7 @@ forward-mode differentiation and the transforms of `torch.func`, which registere
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -16,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rgbx.ops import traceable
+from rgbx.ops import reference, traceable
 from rgbx.ops._extension import MODE, may_use_kernel
 
 DEFAULT_FRACTION = Fraction(1, 5)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+MOST_CLASSES = 256  # that ids of 8 bits tell apart
 
 
 def channel_group(channels: int, fraction: Fraction | float = DEFAULT_FRACTION) -> int:
@@ -157,3 +161,55 @@ def shift_add_shuffle(
         a, b = a.to(wider), b.to(wider)
     group = channel_group(b.shape[1], fraction)
     return _implementation(b).shift_add_shuffle(b, a, num_modalities, group, 1)
+
+
+def resized_argmax(
+    x: Tensor,  # [B, K, h, w] floating
+    size: tuple[int, int],
+    *,
+    crop: tuple[int, int] | None = None,
+    confidence: bool = False,
+) -> tuple[Tensor, Tensor | None, Tensor]:  # [B, H, W], [B, H, W], [B, H]
+    """The class of the largest score of every pixel after bilinear resizing, without holding the resized scores.
+
+    As ``F.interpolate(x, size, mode="bilinear", align_corners=False)[..., :H, :W].argmax(1)``, but for scores that are
+    equal to the last bits of float32, in which all is computed. Without gradient.
+
+    Args:
+        size: to which the scores are resized.
+        crop: (H, W), the rows and columns of the resized scores that count, from the first; None for all.
+        confidence: whether the softmax of the class that is chosen is wanted, to 1e-6.
+
+    Returns:
+        Ids uint8, of equals the first; the confidence float32, or None; and by row whether no score is NaN, nor any
+        that is the largest of its pixel infinite, bool.
+
+    Raises:
+        ValueError: on a shape that is not [B, K, h, w] with 1 to 256 classes and at least one pixel, or a crop beyond
+            the size.
+        TypeError: on scores that are not floating.
+    """
+    if x.dim() != 4 or not 1 <= x.shape[1] <= MOST_CLASSES or 0 in x.shape[2:]:
+        raise ValueError(f"x has shape {list(x.shape)}; expected [B, K, h, w] with 1 to {MOST_CLASSES} classes")
+    if x.dtype not in DTYPES:
+        raise TypeError(f"x is {x.dtype}; expected float32, float64, float16 or bfloat16 scores")
+    height, width = size if crop is None else crop
+    if not (1 <= height <= size[0] and 1 <= width <= size[1]):
+        raise ValueError(f"crop is {crop}; expected rows and columns of the size {tuple(size)}")
+    rows = _taps(x.shape[2], size[0], height, x.device)
+    columns = _taps(x.shape[3], size[1], width, x.device)
+    eager = not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+    run = torch.ops.rgbx.resized_argmax if eager else reference.resized_argmax
+    ids, shares, finite = run(x.detach().float(), *rows, *columns, confidence)
+    return ids, shares if confidence else None, finite
+
+
+@lru_cache(maxsize=64)
+def _taps(side: int, resized: int, kept: int, device: torch.device) -> tuple[Tensor, Tensor]:  # 2 x [2, kept]
+    """Places and weights of bilinear resizing along one axis, as PyTorch computes them in float32."""
+    scale = (torch.tensor(side, dtype=torch.float32) / resized).double()
+    at = (scale * (torch.arange(kept) + 0.5) - 0.5).float().clamp(min=0)  # rounded once, as a fused product and sum
+    lower = at.long().clamp(max=side - 1)
+    upper = (lower + 1).clamp(max=side - 1)
+    weight = (at - lower).clamp(0, 1)
+    return torch.stack([lower, upper]).to(device), torch.stack([1 - weight, weight]).to(device)
