@@ -2,6 +2,7 @@
 
 from rgbx.ops.functional import (
     DEFAULT_FRACTION,
+    MOST_CLASSES,
     channel_group,
     channel_shuffle,
     pixel_shift,
@@ -9,4 +10,12 @@ from rgbx.ops.functional import (
     shift_add_shuffle,
 )
 
-__all__ = ["DEFAULT_FRACTION", "channel_group", "channel_shuffle", "pixel_shift", "resized_argmax", "shift_add_shuffle"]
+__all__ = [
+    "DEFAULT_FRACTION",
+    "MOST_CLASSES",
+    "channel_group",
+    "channel_shuffle",
+    "pixel_shift",
+    "resized_argmax",
+    "shift_add_shuffle",
+]

@@ -212,4 +212,6 @@ def _taps(side: int, resized: int, kept: int, device: torch.device) -> tuple[Ten
     lower = at.long().clamp(max=side - 1)
     upper = (lower + 1).clamp(max=side - 1)
     weight = (at - lower).clamp(0, 1)
+    if side == resized:  # each place is its own, so that an infinite neighbour has no say
+        upper, weight = lower, torch.full_like(weight, 0.5)
     return torch.stack([lower, upper]).to(device), torch.stack([1 - weight, weight]).to(device)
