@@ -250,11 +250,11 @@ def _result(
     specs = {name: item.spec for name, item in read.items() if item.spec is not None}
     found = {}
     for name, item in heads.items():
-        task = predictor.tasks[name]
+        task, kept = predictor.tasks[name], item.probability or {}
         answer = Answer(
             name,
             {branch: _array(x) for branch, x in item.prediction.items()},
-            _array(item.probability[ENSEMBLE]) if keep_probability and ENSEMBLE in (item.probability or {}) else None,
+            _array(kept[ENSEMBLE]) if keep_probability and ENSEMBLE in kept else None,
             {branch: _array(x) for branch, x in (item.confidence or {}).items()},
             inputs,
             specs,

@@ -293,7 +293,7 @@ class ClassCounter(Counter):
         protocol: whose rules for absent classes and dropped labels hold.
         meta: with ``classes``, and ``palette`` and ``ignore_index`` for the result.
         boundary: also count boundary pixels of the ensemble.
-        calibration: also count confidence and correctness of the ensemble, where predictions have a `confidence`.
+        calibration: also count confidence and correctness of the ensemble, where predictions have a `confidence` or `probability`.
     """
 
     records = (ImageCounts,)
@@ -323,10 +323,12 @@ class ClassCounter(Counter):
         boundary = reliability = None
         if self.boundary and ENSEMBLE in confusions:
             boundary = boundary_counts(found.prediction[ENSEMBLE], label, len(self.classes), **options).cpu()
-        if self.calibration and found.confidence is not None and ENSEMBLE in found.confidence:
-            confidence = found.confidence[ENSEMBLE][None]
-            largest = confidence, found.prediction[ENSEMBLE][None]  # all that counts of the probabilities
-            reliability = reliability_counts(confidence[:, None], label[None], largest=largest, **options).cpu()
+        if self.calibration and ENSEMBLE in (found.confidence or found.probability or {}):
+            largest = None
+            if found.confidence is not None:
+                largest = found.confidence[ENSEMBLE][None], found.prediction[ENSEMBLE][None]
+            probability = largest[0][:, None] if largest else (found.probability or {})[ENSEMBLE][None]
+            reliability = reliability_counts(probability, label[None], largest=largest, **options).cpu()
         return ImageCounts(
             sample_id,
             len(self.classes),
