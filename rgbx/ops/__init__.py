@@ -1,4 +1,4 @@
-"""Channel shuffle and pixel shift, the two parameter-free exchange operations between modalities, and class ids."""
+"""Channel shuffle and pixel shift, the two parameter-free exchange operations between modalities, and resized scores."""
 
 from rgbx.ops.functional import (
     DEFAULT_FRACTION,
@@ -7,6 +7,8 @@ from rgbx.ops.functional import (
     channel_shuffle,
     pixel_shift,
     resized_argmax,
+    resized_cross_entropy,
+    resized_is_compiled,
     shift_add_shuffle,
 )
 
@@ -17,5 +19,7 @@ __all__ = [
     "channel_shuffle",
     "pixel_shift",
     "resized_argmax",
+    "resized_cross_entropy",
+    "resized_is_compiled",
     "shift_add_shuffle",
 ]

@@ -130,7 +130,7 @@ def _cpu_command() -> list[str]:
         raise NotBuiltError(f"there is no C++ compiler {compiler[0]!r} (set CXX)")
     flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]  # kernels round as plain torch does
     flags += shlex.split(os.environ.get("CXXFLAGS", ""))
-    return [*compiler, *flags, *(str(SOURCES / f"{name}_cpu.cpp") for name in ("exchange", "argmax"))]
+    return [*compiler, *flags, *(str(SOURCES / f"{name}_cpu.cpp") for name in ("exchange", "resized"))]
 
 
 def _cuda_command(torch_folder: Path, stubs: Path) -> list[str]:

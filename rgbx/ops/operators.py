@@ -22,11 +22,20 @@ LIBRARY.define(f"channel_shuffle(Tensor x, {_RING}) -> Tensor")
 LIBRARY.define(f"pixel_shift(Tensor x, {_RING}) -> Tensor")
 LIBRARY.define(f"shift_add_shuffle(Tensor b, Tensor a, {_RING}) -> Tensor")
 LIBRARY.define(f"shift_add_shuffle_adjoint(Tensor grad, {_RING}) -> (Tensor, Tensor)")
+_TAPS = "Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights"
+LIBRARY.define(f"resized_argmax(Tensor x, {_TAPS}, bool confidence) -> (Tensor, Tensor, Tensor)")
 LIBRARY.define(
-    "resized_argmax(Tensor x, Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights, bool confidence)"
+    f"resized_cross_entropy(Tensor x, {_TAPS}, Tensor label, Tensor weights, bool gradient)"
     " -> (Tensor, Tensor, Tensor)"
 )
-OPERATORS = ("channel_shuffle", "pixel_shift", "shift_add_shuffle", "shift_add_shuffle_adjoint", "resized_argmax")
+OPERATORS = (
+    "channel_shuffle",
+    "pixel_shift",
+    "shift_add_shuffle",
+    "shift_add_shuffle_adjoint",
+    "resized_argmax",
+    "resized_cross_entropy",
+)
 
 for _name in OPERATORS:
     LIBRARY.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
@@ -79,6 +88,20 @@ def _of_the_taps(
         x.new_empty(size if confidence else (0,), dtype=torch.float32),
         x.new_empty(size[:2], dtype=torch.bool),
     )
+
+
+@torch.library.register_fake("rgbx::resized_cross_entropy", lib=LIBRARY)
+def _of_the_label(
+    x: Tensor,  # [B, K, h, w]
+    rows: Tensor,  # [2, H]
+    row_weights: Tensor,  # [2, H]
+    columns: Tensor,  # [2, W]
+    column_weights: Tensor,  # [2, W]
+    label: Tensor,  # [B, H, W]
+    weights: Tensor,  # [B, H, W]
+    gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # 2 x [B, H, W], [B, K, h, w] or [0]
+    return torch.empty_like(weights), torch.empty_like(weights), x.new_empty(x.shape if gradient else (0,))
 
 
 def _keep_ring(

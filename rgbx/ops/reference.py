@@ -126,23 +126,11 @@ def resized_argmax(
         Ids uint8, of equals the first; where `confidence` asks for it the softmax of that class, float32; and whether
         all scores of a row that are its pixels' largest are finite and none is NaN, bool.
     """
-    (images, classes), (height, width) = x.shape[:2], (rows.shape[1], columns.shape[1])
+    images, (height, width) = len(x), (rows.shape[1], columns.shape[1])
     ids = x.new_empty((images, height, width), dtype=torch.uint8)
     shares = x.new_empty((images, height, width) if confidence else (0,), dtype=torch.float32)
     finite = x.new_empty((images, height), dtype=torch.bool)
-    at_once = STRIP.get(x.device.type, STRIP["cuda"])
-    step = max(1, at_once // max(1, images * classes * width))
-    for start in range(0, height, step):
-        strip = slice(start, start + step)
-        first, last = (int(end) for end in rows[:, strip].aminmax())
-        known = x[:, :, first : last + 1].float()
-        parts = [known.index_select(3, at) * weight for at, weight in zip(columns, column_weights, strict=True)]
-        along = parts[0] + parts[1]
-        parts = [
-            along.index_select(2, at - first) * weight[:, None]
-            for at, weight in zip(rows[:, strip], row_weights[:, strip], strict=True)
-        ]
-        scores = parts[0] + parts[1]
+    for strip, scores in _strips(x, rows, row_weights, columns, column_weights):
         largest, index = first_largest(scores)
         ids[:, strip], finite[:, strip] = index, largest.isfinite().all(2)
         if confidence:
@@ -151,6 +139,71 @@ def resized_argmax(
                 total += exponential(each - largest)
             shares[:, strip] = 1 / total
     return ids, shares, finite
+
+
+def resized_cross_entropy(
+    x: Tensor,  # float32 [B, K, h, w]
+    rows: Tensor,  # int64 [2, H], ascending
+    row_weights: Tensor,  # float32 [2, H]
+    columns: Tensor,  # int64 [2, W]
+    column_weights: Tensor,  # float32 [2, W]
+    label: Tensor,  # int64 [B, H, W], 0 to K - 1
+    weights: Tensor,  # float32 [B, H, W]
+    gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # 2 x [B, H, W], [B, K, h, w] or [0]
+    """What the cross-entropy of resized scores v is made of, see `resized_argmax`, in strips of rows.
+
+    Returns:
+        Of each pixel max v - v_label and Σ_k exp(v_k - max v), whose logarithm added to the former is the
+        cross-entropy; and where it is wanted the gradient of Σ weight · cross-entropy with respect to x.
+    """
+    margins, totals = torch.empty_like(weights), torch.empty_like(weights)
+    along = x.new_zeros((*x.shape[:3], columns.shape[1])) if gradient else x  # gradient before columns are joined
+    places = rows.tolist()
+    for strip, scores in _strips(x, rows, row_weights, columns, column_weights):
+        own = label[:, strip].unsqueeze(1)
+        largest = scores.amax(1)
+        margins[:, strip] = largest - scores.gather(1, own)[:, 0]
+        shares = torch.stack([exponential(each - largest) for each in scores.unbind(1)], 1)
+        total = torch.zeros_like(largest)
+        for each in shares.unbind(1):
+            total += each
+        totals[:, strip] = total
+        if gradient:
+            shares.scatter_add_(1, own, -total.unsqueeze(1))
+            slopes = (shares * (1 / total).unsqueeze(1)) * weights[:, strip].unsqueeze(1)
+            for i, y in enumerate(range(rows.shape[1])[strip]):
+                for side in (0, 1):  # row by row, so that sums are in one order
+                    along[:, :, places[side][y]] += slopes[:, :, i] * row_weights[side, y]
+    if not gradient:
+        return margins, totals, x.new_empty(0)
+    grad = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
+    for at, weight in zip(columns, column_weights, strict=True):
+        grad.index_add_(3, at, along * weight)
+    return margins, totals, grad
+
+
+def _strips(
+    x: Tensor,  # floating [B, K, h, w]
+    rows: Tensor,  # int64 [2, H]
+    row_weights: Tensor,  # float32 [2, H]
+    columns: Tensor,  # int64 [2, W]
+    column_weights: Tensor,  # float32 [2, W]
+) -> Iterator[tuple[slice, Tensor]]:  # [B, K, rows, W]
+    """Resized scores, float32, some rows after the other."""
+    width, height = columns.shape[1], rows.shape[1]
+    step = max(1, STRIP.get(x.device.type, STRIP["cuda"]) // max(1, x.shape[0] * x.shape[1] * width))
+    for start in range(0, height, step):
+        strip = slice(start, min(start + step, height))
+        first, last = (int(end) for end in rows[:, strip].aminmax())
+        known = x[:, :, first : last + 1].float()
+        parts = [known.index_select(3, at) * weight for at, weight in zip(columns, column_weights, strict=True)]
+        along = parts[0] + parts[1]
+        parts = [
+            along.index_select(2, at - first) * weight[:, None]
+            for at, weight in zip(rows[:, strip], row_weights[:, strip], strict=True)
+        ]
+        yield strip, parts[0] + parts[1]
 
 
 def first_largest(
