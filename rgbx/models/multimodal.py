@@ -37,6 +37,7 @@ from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
 from rgbx.models.result import Result, predict_frames
 from rgbx.objectives import Objective, Step
+from rgbx.ops import resized_is_compiled
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
@@ -969,8 +970,9 @@ class MultimodalModel(nn.Module):
             return self._discriminator_losses(targets or {}, shown)
         self._check_opponents(inputs)
         seen = self._drawn(inputs)
-        run = self.run(seen, times=times)
-        losses, shown = self._losses(seen, run.outputs, targets or {})
+        coarse = self._coarse(seen)
+        run = self.run(seen, times=times, coarse=coarse)
+        losses, shown = self._losses(seen, run.outputs, targets or {}, coarse)
         if run.penalty is not None:
             losses["loss_fusion"] = run.penalty
         if self.backbone.purification is not None:
@@ -1233,8 +1235,9 @@ class MultimodalModel(nn.Module):
         inputs: dict[str, Tensor],  # [N, c, H, W] each
         outputs: Outputs,
         targets: Mapping[str, Target],
+        coarse: Collection[str],
     ) -> tuple[dict[str, Tensor], Shown]:
-        """Losses of all heads, and what their opponents are to see."""
+        """Losses of all heads, of which some have outputs at their decoder's size, and what opponents are to see."""
         losses: dict[str, Tensor] = {}
         shown, size = Shown(inputs, {}), next(iter(inputs.values())).shape[-2:]
         for name, head in self.named_heads():
@@ -1244,13 +1247,22 @@ class MultimodalModel(nn.Module):
                     f"the target {head.task.target!r} of head {name!r} has size {list(target.truth.shape[-2:])}, the "
                     f"inputs have {list(size)}; training needs them registered and of one size"
                 )
-            found = head.task.losses(outputs[name], target)
+            if name in coarse:
+                found = head.task.coarse_losses(outputs[name], self.padded_size((size[0], size[1])), target)
+            else:
+                found = head.task.losses(outputs[name], target)
             if head.opponent is not None and isinstance(head.task, Map):
                 images = head.task.shown(outputs[name], target.valid)
                 found |= head.opponent.head_losses(inputs, images, head.task.normalise(*target))
                 shown.images[name] = {branch: image.detach() for branch, image in images.items()}
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
         return losses, shown
+
+    def _coarse(self, inputs: Inputs) -> list[str]:
+        """The heads of which a step needs no outputs at the inputs' size, as their losses resize them bit by bit."""
+        if len(self.objectives) or not resized_is_compiled(next(iter(inputs.values())).device):
+            return []
+        return [name for name, head in self.named_heads() if head.task.loses_coarse and head.opponent is None]
 
     def _step(
         self,

@@ -229,14 +229,17 @@ def resized_cross_entropy(
             f"label and weights have shapes {list(label.shape)} and {list(weights.shape)}; expected [{len(x)}, H, W]"
         )
     if (x.dtype, label.dtype, weights.dtype) != (torch.float32, torch.int64, torch.float32):
-        raise TypeError(f"x, label, weights are {x.dtype}, {label.dtype}, {weights.dtype}; expected float32, int64, float32")
+        raise TypeError(
+            f"x, label, weights are {x.dtype}, {label.dtype}, {weights.dtype}; expected float32, int64, float32"
+        )
     total, losses = _CrossEntropy.apply(x, label.contiguous(), weights.contiguous(), tuple(size))
     return total, losses
 
 
 def resized_is_compiled(device: torch.device) -> bool:
     """Whether compiled kernels compute what is asked of resized scores on this device; else it may take longer."""
-    return device.type == "cpu" and KERNELS["cpu"].loaded and not torch.compiler.is_compiling()
+    plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return device.type == "cpu" and KERNELS["cpu"].loaded and not plain and forward_ad._current_level < 0
 
 
 class _CrossEntropy(torch.autograd.Function):

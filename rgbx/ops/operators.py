@@ -25,8 +25,7 @@ LIBRARY.define(f"shift_add_shuffle_adjoint(Tensor grad, {_RING}) -> (Tensor, Ten
 _TAPS = "Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights"
 LIBRARY.define(f"resized_argmax(Tensor x, {_TAPS}, bool confidence) -> (Tensor, Tensor, Tensor)")
 LIBRARY.define(
-    f"resized_cross_entropy(Tensor x, {_TAPS}, Tensor label, Tensor weights, bool gradient)"
-    " -> (Tensor, Tensor, Tensor)"
+    f"resized_cross_entropy(Tensor x, {_TAPS}, Tensor label, Tensor weights, bool gradient) -> (Tensor, Tensor, Tensor)"
 )
 OPERATORS = (
     "channel_shuffle",

@@ -223,6 +223,15 @@ class Task(nn.Module, ABC):
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_...`` to scalars, of outputs at the target's size."""
 
+    @property
+    def loses_coarse(self) -> bool:
+        """Whether `coarse_losses` gives what `losses` gives."""
+        return False
+
+    def coarse_losses(self, outputs: Branches, padded: Size, target: Target) -> dict[str, Tensor]:
+        """`losses` of outputs at the decoder's size, which are not resized as a whole; for `padded` see `Frame`."""
+        raise NotImplementedError(f"task {self.kind!r} has losses of resized outputs alone")
+
     def sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """The sum of `losses` by prediction and by image, each as if it were alone in the batch: {name: [N]}."""
         with together(False):

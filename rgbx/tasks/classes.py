@@ -11,16 +11,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rgbx._protocol import Protocol
+from rgbx._protocol import Protocol, Size
 from rgbx._text import percent, text_table
 from rgbx._types import Meta, Options, Scores
 from rgbx.losses import build_loss
+from rgbx.losses.segmentation import CrossEntropy, takes_coarse
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
 from rgbx.maps.files import encode_png, replace_file
@@ -137,13 +138,27 @@ class Classes(Task):
         Raises:
             ValueError: a class id out of range.
         """
+        self._check_label(target)
+        return {f"loss_{name}": self.loss(x, target.truth) for name, x in outputs.items()}
+
+    @property
+    def loses_coarse(self) -> bool:
+        """Where the loss is one of pixels."""
+        return takes_coarse(self.loss) and type(self).losses is Classes.losses
+
+    def coarse_losses(self, outputs: Branches, padded: Size, target: Target) -> dict[str, Tensor]:
+        """As `losses`, to the last bits of float32; raises as that."""
+        self._check_label(target)
+        loss = cast(CrossEntropy, self.loss)
+        return {f"loss_{name}": loss.of_coarse(x, target.truth, padded) for name, x in outputs.items()}
+
+    def _check_label(self, target: Target) -> None:
         low, high = torch.where(target.truth == IGNORE_INDEX, 0, target.truth).aminmax()
         if low < 0 or high >= self.channels:
             raise ValueError(
                 f"labels hold class id {int(low if low < 0 else high)}; expected 0 to {self.channels - 1}, or "
                 f"{IGNORE_INDEX} to ignore. Check num_classes and the dataset's label offset"
             )
-        return {f"loss_{name}": self.loss(x, target.truth) for name, x in outputs.items()}
 
     def score(
         self,
