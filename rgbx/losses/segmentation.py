@@ -1,7 +1,7 @@
 """Segmentation losses on logits [N, K, H, W] and int64 labels [N, H, W] with 255 ignored.
 
-Some losses also take logits at a decoder's size: `of_coarse` is the loss of what bilinear resizing makes of them, with its
-gradient, to the last bits of float32, but the resized logits are never held.
+Some losses also take logits at a decoder's size: `of_coarse` is the loss, and has the gradient, of what bilinear
+resizing makes of them, to the last bits of float32, but the resized logits are never held.
 
 Every loss is an exact zero, with zero gradient, on a batch without any labelled pixel. Dice and Lovász, which need
 segmentation-models-pytorch, are in `rgbx.losses.region` and imported when one is built.

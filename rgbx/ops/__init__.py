@@ -1,4 +1,4 @@
-"""Channel shuffle and pixel shift, the two parameter-free exchange operations between modalities, and resized scores."""
+"""Channel shuffle and pixel shift, the parameter-free exchange between modalities, and resized scores."""
 
 from rgbx.ops.functional import (
     DEFAULT_FRACTION,

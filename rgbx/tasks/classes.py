@@ -308,7 +308,8 @@ class ClassCounter(Counter):
         protocol: whose rules for absent classes and dropped labels hold.
         meta: with ``classes``, and ``palette`` and ``ignore_index`` for the result.
         boundary: also count boundary pixels of the ensemble.
-        calibration: also count confidence and correctness of the ensemble, where predictions have a `confidence` or `probability`.
+        calibration: also count confidence and correctness of the ensemble, where predictions have a `confidence`, or a
+            `probability`.
     """
 
     records = (ImageCounts,)
