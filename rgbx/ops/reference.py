@@ -135,8 +135,8 @@ def resized_argmax(
         ids[:, strip], finite[:, strip] = index, largest.isfinite().all(2)
         if confidence:
             total = torch.zeros_like(largest)
-            for each in scores.unbind(1):  # one after the other, as a sum over an axis may take them in any order
-                total += exponential(each - largest)
+            for each in exponential(scores - largest.unsqueeze(1)).unbind(1):  # as a sum may take them in any order
+                total += each
             shares[:, strip] = 1 / total
     return ids, shares, finite
 
@@ -164,7 +164,7 @@ def resized_cross_entropy(
         own = label[:, strip].unsqueeze(1)
         largest = scores.amax(1)
         margins[:, strip] = largest - scores.gather(1, own)[:, 0]
-        shares = torch.stack([exponential(each - largest) for each in scores.unbind(1)], 1)
+        shares = exponential(scores - largest.unsqueeze(1))
         total = torch.zeros_like(largest)
         for each in shares.unbind(1):
             total += each

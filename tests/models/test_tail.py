@@ -72,7 +72,7 @@ def test_names_that_are_not_there_are_refused():
         Predictor(model, modalities=["depth"], names=["rgb"])
     with pytest.raises(ValueError, match="names is 'ensemble'; expected a list"):
         Predictor(model, names="ensemble")
-    merged = small("classes", fusion="addition").eval()
+    merged = small("classes", fusion="early").eval()
     with pytest.raises(ValueError, match=r"head 'labels' has no prediction of \['rgb'\]: it merges its branches"):
         Predictor(merged, names=["rgb"])(batch(SIZE))
 
