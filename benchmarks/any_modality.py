@@ -45,6 +45,7 @@ DISTILLED = {"objectives": ["subset_distillation"]}
 ANY: dict[str, tuple[dict[str, Any], Fraction]] = {  # parameters, and steps as a multiple of those of a network alone
     "uniform": (UNIFORM, Fraction(7)),  # every subset is seen as often as by its own network
     "uniform, ramp 0.3": ({"modality_dropout": {"probability": "uniform", "ramp": 0.3}}, Fraction(6)),
+    "half of the steps": ({"modality_dropout": 0.5}, Fraction(16, 3)),  # a step runs 2.25 modalities in the mean
     "self-distillation": (DISTILLED, Fraction(8, 3)),  # a step runs 3 modalities and then 1.5: 12 / 4.5
     "uniform, as many steps": (UNIFORM, Fraction(1)),
 }

@@ -29,7 +29,7 @@ _PROGRAM = re.compile(
 OWN = {
     "test_clips_page.py::test_the_page": ("docs/clips.md", 0, 1),
     "test_datasets_page.py::test_two_commands": ("docs/datasets.md", 0, 2),
-    "test_datasets_page.py::test_add_your_dataset": ("docs/datasets.md", 5, 12),
+    "test_datasets_page.py::test_add_your_dataset": ("docs/datasets.md", 6, 13),
     "test_fusion_page.py::test_a_file_of_the_user": ("docs/fusion.md", 0, 3),
     "test_objectives_page.py::test_an_objective_of_the_user": ("docs/objectives.md", 1, 3),
     "test_objectives_page.py::test_two_games": ("docs/objectives.md", 3, 4),

@@ -397,8 +397,9 @@ def _add_planning(parser: Parser | argparse._ArgumentGroup) -> None:
     parser.add_argument("--budget", type=seconds, metavar="TIME", help="such as 30min, 1h, 8h (1h)")
     parser.add_argument(
         "--pretrained",
-        metavar="auto|none|timm|FILE",
-        help="weights that the encoder starts from; auto takes timm's where they can be had (auto)",
+        metavar="auto|none|timm|lite0|FILE",
+        help="weights that the encoder starts from; auto takes timm's where they can be had, or else lite0's where the "
+        "extra `weights` is installed (auto)",
     )
     parser.add_argument(
         "--split",
@@ -972,10 +973,23 @@ def _add_prepare(parser: Parser) -> None:
         f"bit. {_AGAIN}",
     )
     shards.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
-    shards.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
-    shards.add_argument("--modalities", nargs="+", metavar="MAP", help="of a folder, to pack (all that it has)")
     shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
-    shards.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that pack (1)")
+    resized = datasets.add_parser(
+        "resized",
+        help="any dataset at another size, with a dataset.toml",
+        description="Write OUT/SPLIT/{rgb,depth,...,label}/ID.png and OUT/dataset.toml. Colours and other maps that "
+        "may be interpolated are averaged over the area of a pixel; depth, labels and others that may not are taken "
+        f"from the nearest one. {_AGAIN}",
+    )
+    resized.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
+    resized.add_argument("--size", type=_size, required=True, metavar="HxW", help="height and width, such as 120x160")
+    resized.add_argument(
+        "--depth-scale", type=positive, default=1000, metavar="N", help="stored steps of a metre, in 16 bits (1000)"
+    )
+    for part, verb in ((shards, "pack"), (resized, "resize")):
+        part.add_argument("--splits", nargs="+", default=(), metavar="SPLIT", help="such as: train val (all)")
+        part.add_argument("--modalities", nargs="+", metavar="MAP", help=f"of a folder, to {verb} (all that it has)")
+        part.add_argument("--jobs", type=positive, default=1, metavar="N", help=f"processes that {verb} (1)")
     estimate = datasets.add_parser(
         "estimate",
         help="colours to a relative depth map, by an estimator of yours",
@@ -998,7 +1012,7 @@ def _add_prepare(parser: Parser) -> None:
     estimate.add_argument(
         "--size", type=_size, metavar="HxW", help="of an ONNX file that leaves open what it reads (the image's own)"
     )
-    for part in (nyudv2, cityscapes, mfnet, shards):
+    for part in (nyudv2, cityscapes, mfnet, shards, resized):
         part.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument(
         "--shards", nargs=0, action=_WrittenAs, const="rgbx prepare shards ROOT OUT", help=argparse.SUPPRESS
@@ -1013,7 +1027,7 @@ class _WrittenAs(argparse.Action):
 
 
 def _check_prepare(arguments: argparse.Namespace) -> None:
-    if arguments.dataset == "shards":
+    if arguments.dataset in ("shards", "resized"):
         existing_dataset(arguments.source)
         return
     if arguments.dataset == "estimate":
@@ -1254,18 +1268,23 @@ def _add_convert(parser: Parser) -> None:
         description="Convert a checkpoint of github.com/yikaiw/AsymFusion. ResNet depth, class count and number of "
         "modalities are read off its tensors; each of them must have its place, and all that are there are reported.",
     )
-    asymfusion.add_argument("source", type=Path, metavar="IN", help="their file, such as model-best.pth.tar")
-    asymfusion.add_argument(
-        "out", type=Path, metavar="OUT", help="the checkpoint to write, such as asymfusion_r101.pth"
+    cen = formats.add_parser(
+        "cen",
+        help="the same of CEN, whose blocks exchange channels",
+        description="Convert a checkpoint of github.com/yikaiw/CEN, semantic_segmentation. Its tensors have the names "
+        "of AsymFusion's: which network a file is of, nothing in it says.",
     )
-    asymfusion.add_argument(
-        "--modalities",
-        nargs="+",
-        choices=("rgb", "depth"),
-        help="what the file must hold, in the order in which the authors' code was given them (rgb depth)",
-    )
-    asymfusion.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
-    asymfusion.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
+    for each in (asymfusion, cen):
+        each.add_argument("source", type=Path, metavar="IN", help="their file, such as model-best.pth.tar")
+        each.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as asymfusion_r101.pth")
+        each.add_argument(
+            "--modalities",
+            nargs="+",
+            choices=("rgb", "depth"),
+            help="what the file must hold, in the order in which the authors' code was given them (rgb depth)",
+        )
+        each.add_argument("--num-classes", type=int, metavar="K", help="what the file must hold (any)")
+        each.add_argument("--report", type=Path, metavar="FILE", help="write what became of every key there, as JSON")
     slim = formats.add_parser(
         "slim",
         help="a checkpoint of rgbx without optimizer and history, with weights of 16 bits",
@@ -1276,7 +1295,7 @@ def _add_convert(parser: Parser) -> None:
         "source", type=Path, metavar="IN", help="a checkpoint of rgbx, or a work directory: its best, else its last"
     )
     slim.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, such as rooms.pth")
-    for each in (asymfusion, slim):
+    for each in (asymfusion, cen, slim):
         each.add_argument("--force", action="store_true", help="replace files that exist")
         each.add_argument(
             "--trust",
@@ -1290,6 +1309,19 @@ def _check_convert(arguments: argparse.Namespace) -> None:
         find_result(arguments.source)
     else:
         existing_file(arguments.source, "checkpoint")
+
+
+def _add_reproduce(parser: Parser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a published network (lists them)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the authors' checkpoint (says where it lies)")
+    parser.add_argument("--sha256", metavar="HEX", help="refuse a file of another digest")
+    parser.add_argument("--work-dir", metavar="DIR", help="converted weights and results (work_dirs/reproduce/NAME)")
+    _add_shared(parser, "--data-root", "--trust")
+
+
+def _check_reproduce(arguments: argparse.Namespace) -> None:
+    if arguments.weights is not None:
+        existing_file(arguments.weights, "weight file")
 
 
 def _add_models(parser: Parser) -> None:
@@ -1533,6 +1565,13 @@ COMMANDS: dict[str, Command] = {
         "asymfusion model-best.pth.tar asymfusion_r101.pth",
         _add_convert,
         _check_convert,
+    ),
+    "reproduce": Command(
+        "test published weights beside their published scores",
+        "reproduce",
+        "cen-r101-nyudv2",
+        _add_reproduce,
+        _check_reproduce,
     ),
     "models": Command(
         "list rgbx's own models; save one as a folder, push it to a hub",

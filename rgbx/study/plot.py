@@ -1,8 +1,8 @@
-"""The plot of a study: each seed a dot, mean and standard deviation, one line per method."""
+"""Plots of a study: each seed a dot, mean and standard deviation, one line per method; and scores against costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from rgbx._text import subset_titles
 from rgbx._whole import writing
+from rgbx.study.costs import Cost
 from rgbx.study.scores import Gathered, Row
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -39,6 +40,79 @@ def plot_study(gathered: Gathered, path: Path) -> None:
     panels[0].set_yticks(range(len(rows)), [_label(row, gathered) for row in rows])
     with writing(path, suffix=path.suffix) as file:
         figure.savefig(file.name, dpi=150)
+
+
+COSTS: dict[str, Callable[[Cost], float | None]] = {
+    "ms per frame": lambda cost: cost.latency,
+    "parameters, M": lambda cost: cost.parameters / 1e6,
+}
+
+
+def plot_front(gathered: Gathered, path: Path) -> bool:
+    """Draws the headline against latency and parameters; a line joins the methods that none beats in both.
+
+    Args:
+        gathered: methods, of which those with a score and a cost are drawn.
+        path: the PNG to write.
+
+    Returns:
+        Whether there were two methods to draw; without them nothing is written.
+    """
+    rows = [(row, found, row.cost) for row in gathered.rows if (found := row.summary()) is not None and row.cost]
+    costs = {name: [value(cost) for *_, cost in rows] for name, value in COSTS.items()}
+    known = {name: values for name, values in costs.items() if None not in values}
+    if len(rows) < 2 or not known:
+        return False
+    figure = Figure(figsize=(4.2 * len(known) + 3, 4.6), layout="constrained")
+    means = [found.mean for _, found, _ in rows]
+    for axes, (name, values) in zip(
+        figure.subplots(1, len(known), sharey=True, squeeze=False)[0], known.items(), strict=True
+    ):
+        points = [(float(value or 0.0), mean) for value, mean in zip(values, means, strict=True)]
+        best = front(points, lower=gathered.shown.headline.lower)
+        axes.plot(*zip(*best, strict=True), color=GREY, linewidth=1, zorder=1)
+        for number, ((x, y), (row, found, _)) in enumerate(zip(points, rows, strict=True), 1):
+            colour = _colour(row.headline, gathered)
+            axes.errorbar(
+                x,
+                y,
+                yerr=found.sd,
+                fmt="o",
+                color=colour,
+                markersize=5,
+                linewidth=1,
+                capsize=2,
+                label=f"{number}  {_label(row, gathered)}",
+            )
+            axes.annotate(str(number), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8, color=INK)
+        axes.set_xlabel(name)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3, linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    first = figure.axes[0]
+    first.set_ylabel(gathered.shown.headline.label)
+    handles, labels = first.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    with writing(path, suffix=path.suffix) as file:
+        figure.savefig(file.name, dpi=150)
+    return True
+
+
+def front(points: Sequence[tuple[float, float]], *, lower: bool = False) -> list[tuple[float, float]]:
+    """The points (cost, score) that no other one beats, by being better at no more cost, or cheaper and as good.
+
+    Args:
+        points: in any order.
+        lower: whether a lower score is better.
+
+    Returns:
+        By rising cost.
+    """
+    best: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], point[1] if lower else -point[1])):
+        if not best or (y < best[-1][1] if lower else y > best[-1][1]):
+            best.append((x, y))
+    return best
 
 
 def _draw_headlines(axes: Axes, rows: Sequence[Row], gathered: Gathered) -> None:

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rgbx.evaluate.comparison import reasons_against
+from rgbx.evaluate.comparison import interval_over_runs, reasons_against
+from rgbx.evaluate.result import headline
 from rgbx.evaluate.result_form import Result
 from rgbx.study.costs import Cost
 from rgbx.study.declaration import Study
@@ -42,6 +43,8 @@ class Row:
         scores: the study's first score by subset and seed; only what was measured.
         further: its other scores by name and seed, of the headline.
         gains: headline minus that of the baseline, by the seeds that both have; None without a baseline, or for it.
+        interval: around the mean of the gains, see `rgbx.evaluate.comparison.interval_over_runs`; None where there are
+            no gains, or the files do not tell it.
         cost: None where not measured.
         objectives: of its model, in words.
     """
@@ -52,6 +55,7 @@ class Row:
     scores: Mapping[str, Mapping[int, float]]
     further: Mapping[str, Mapping[int, float]]
     gains: Mapping[int, float] | None
+    interval: tuple[float, float] | None
     cost: Cost | None
     objectives: tuple[str, ...] = ()
 
@@ -97,6 +101,7 @@ def gather(study: Study, states: Mapping[Run, State], costs: Mapping[str, Cost])
     shown = _scores_shown(states)
     subsets = tuple(dict.fromkeys([*(study.modalities or ()), *(name for run in states for name in run.subsets)]))
     base = _headline_scores(study.baseline, states, shown)
+    against = {run.seed: state for run, state in states.items() if run.method == study.baseline}
     rows = []
     for method in study.methods:
         own = {run: state for run, state in states.items() if run.method == method}
@@ -108,9 +113,23 @@ def gather(study: Study, states: Mapping[Run, State], costs: Mapping[str, Cost])
         compared = study.baseline not in (None, method)
         by_seed = {run.seed: state for run, state in own.items()}
         cost, objectives = costs.get(method), next(iter(own)).objectives
-        rows.append(Row(method, headline, by_seed, scores, further, gains if compared else None, cost, objectives))
+        interval = _interval({seed: (against[seed], by_seed[seed]) for seed in gains}, shown) if compared else None
+        told = gains if compared else None
+        rows.append(Row(method, headline, by_seed, scores, further, told, interval, cost, objectives))
     used = tuple(name for name in subsets if any(name in run.subsets for run in states))
     return Gathered(study, tuple(rows), used, shown)
+
+
+def _interval(pairs: Mapping[int, tuple[State, State]], shown: Shown) -> tuple[float, float] | None:
+    """Around the mean difference of two methods: None where another score is compared than its head's first."""
+    head, name = shown.place(shown.headline.name)
+    results = [[state.result for state in pair] for pair in pairs.values()]
+    heads = [[result["heads"][head] for result in pair if result is not None] for pair in results]
+    if not heads or any(len(pair) < 2 or headline(pair[0]).score.name != name for pair in heads):
+        return None
+    first = results[0][0]
+    absent = first["protocol"].get("absent", "skip") if first is not None else "skip"
+    return interval_over_runs([(a, b) for a, b in heads], absent)
 
 
 def _headline_scores(method: str | None, states: Mapping[Run, State], shown: Shown) -> dict[int, float]:

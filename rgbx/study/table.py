@@ -49,6 +49,8 @@ def _score_columns(gathered: Gathered) -> list[Column]:
     if gathered.study.baseline is not None:
         heading = f"minus {gathered.study.baseline}"
         columns.append((heading, "---:", [gain_cell(row, seeds, digits=first.digits) for row in rows]))
+        if any(row.interval for row in rows):
+            columns.append(("95 %", "---:", [interval_cell(row, digits=first.digits) for row in rows]))
         columns.append(("by seed", "---:", [gains_by_seed(row, digits=first.digits) for row in rows]))
     return columns
 
@@ -76,6 +78,15 @@ def gain_cell(row: Row, seeds: int, *, digits: int = 3) -> str:
     """Mean and standard deviation of the differences to the baseline, seed by seed."""
     found = summarise(list(row.gains.values())) if row.gains else None
     return NOTHING if found is None else summary_text(found, seeds, sign="+", digits=digits)
+
+
+def interval_cell(row: Row, *, digits: int = 3) -> str:
+    """The interval around the mean difference; * where it leaves out 0, † where there is one seed."""
+    if row.interval is None:
+        return NOTHING
+    low, high = row.interval
+    marks = " *" * (low > 0 or high < 0) + " †" * (len(row.gains or ()) == 1)
+    return f"{low:+.{digits}f} to {high:+.{digits}f}{marks}"
 
 
 def gains_by_seed(row: Row, *, digits: int = 3) -> str:

@@ -6,6 +6,7 @@ gets frames of NYUDv2) run on real frames, the others on images written in the f
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from dataset_frames import colours, decoded, grey, save, write_deliver, write_fm
 
 import rgbx
 import rgbx.cli.evaluate
+import rgbx.cli.prepare
 import rgbx.cli.train
+from rgbx.backbones.weight_source import PACKAGED
 from rgbx.cli.config import load_config
 from rgbx.datasets import propose
 from rgbx.evaluate.result import read_result
@@ -47,6 +50,12 @@ def nyudv2_folders(nyuv2_320x240, tmp_path):
     for name, count in (("train.txt", 2), ("test.txt", 1)):
         (root / name).write_text("\n".join((nyuv2_320x240 / name).read_text().split()[:count]))
     return root
+
+
+@pytest.fixture
+def nyudv2_resized(nyudv2_folders, tmp_path):
+    assert rgbx.cli.prepare.main(["resized", str(nyudv2_folders), str(tmp_path / "small"), "--size", "60x80"]) == 0
+    return tmp_path / "small"
 
 
 @pytest.fixture
@@ -158,6 +167,10 @@ SMALL = [
     *(f"{loader}_dataloader.num_workers=0" for loader in ("train", "val", "test")),
 ]
 CROP = "train_dataloader.dataset.transforms.0.size=(64,64)"
+VALIDATED = "train_cfg.val_interval=1"
+LITE0 = ["model.backbone=tf_efficientnet_lite0", "model.pretrained=lite0"]
+if importlib.util.find_spec(PACKAGED["lite0"].package) is None:
+    LITE0 = []
 WEIGHTED = "model.loss={'name': 'cross_entropy', 'class_weights': 'median_frequency'}"
 ROOMS = [
     *(f"{loader}_dataloader.dataset.size={SIZE}" for loader in ("train", "val", "test")),
@@ -203,6 +216,9 @@ CASES = {
     "nyudv2/asymfusion_r50_nyudv2_cmx.py": ("nyudv2_cmx", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
     "nyudv2/asymfusion_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP, *HELD_OUT]),
+    "nyudv2/asymfusion_lite0_nyudv2_160x120_8e.py": ("nyudv2_resized", [CROP, *LITE0, *HELD_OUT, VALIDATED]),
+    "nyudv2/cen_r101_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
+    "nyudv2/cen_r152_nyudv2_authors.py": ("nyudv2_lists", [CROP, *HELD_OUT]),
     "nyudv2/purified_r18_nyudv2_320x240_8e.py": ("nyudv2_folders", [CROP.replace(".0.", ".1."), *HELD_OUT]),
     "sunrgbd/asymfusion_r50_sunrgbd.py": ("sunrgbd", [CROP, *HELD_OUT]),
     "cityscapes/asymfusion_r50_cityscapes_512x1024.py": ("cityscapes", [CROP, *CITIES]),
@@ -212,6 +228,7 @@ CASES = {
     "deliver/asymfusion_r50_deliver.py": ("deliver", [CROP]),
     "rooms/asymfusion_r18_rooms_160x120.py": ("rooms", ROOMS),
     "rooms/asymfusion_small_rooms_160x120.py": ("rooms", ROOMS),
+    "rooms/asymfusion_lite0_rooms_160x120.py": ("rooms", ROOMS),
     "rooms/purified_small_rooms_160x120.py": ("rooms", ROOMS),
     "rooms/mea_small_room_clips_160x120.py": ("nowhere", ROOMS),
     "rooms/graph_small_rooms_160x120.py": ("rooms", ROOMS),

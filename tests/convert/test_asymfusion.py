@@ -120,6 +120,24 @@ def test_images_of_any_size_are_resized_but_not_padded(converted, weights):
         assert relative(found[name], resized) < 1e-4
 
 
+def test_the_network_of_cen(weights, inputs):
+    """A twentieth of the scales is made small, below the threshold of the released code and just above it."""
+    changed, draw = dict(weights), torch.Generator().manual_seed(3)
+    for key in [key for key in weights if ".bn2.bn_" in key and key.endswith(".weight")]:
+        few = torch.rand(weights[key].shape, generator=draw) < 0.05
+        small = torch.tensor([-0.0199, 0.0199, 0.0201])[torch.randint(0, 3, few.shape, generator=draw)]
+        changed[key] = torch.where(few, small, weights[key])
+    theirs = AuthorsNetwork(changed, threshold=0.02)
+    with torch.no_grad():
+        expected = theirs(list(inputs.values()))
+    assert theirs.exchanged > 100
+    model, report = asymfusion_model({"segmenter": changed}, "cen.pth", network="cen")
+    assert not report.unused and model.recipe["parameters"]["fusion"]["name"] == "channel_exchange"
+    found = decoder_logits(model.eval(), inputs)
+    for name, logits in zip(NAMES, expected, strict=True):
+        assert relative(found[name], logits) < 1e-4
+
+
 @pytest.mark.parametrize("depth", [101, 152])
 def test_deeper_networks_at_an_odd_size_and_two_images(depth, keys, weights):
     """Blocks beyond those of the ResNet-50 get the weights of another, rolled; names with and without module."""

@@ -55,6 +55,9 @@ NAMED = {
     r"python examples/sensors/\w+\.py data/\w+": (
         "tests/docs/test_sensor_examples.py::test_it_writes_a_dataset_that_trains"
     ),
+    r"rgbx reproduce.*": "tests/convert/test_reproduce.py::test_found_beside_published",
+    r"rgbx convert cen .*": "tests/convert/test_asymfusion.py::test_the_network_of_cen",
+    r"rgbx prepare resized .*": "tests/datasets/prepare/test_resized.py::test_half_the_size",
     r"rgbx prepare shards .*": "tests/cli/test_prepare.py::test_shards_of_a_folder_are_a_dataset",
     r"rgbx predict .* --tar .*": "tests/cli/test_predict.py::test_shards_to_shards",
     r"rgbx predict .* --shard [^-]*": "tests/cli/test_predict.py::test_a_shard_that_was_killed_runs_again",

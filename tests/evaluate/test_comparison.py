@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from made_result import make_joint_result, make_map_result, make_result
 
-from rgbx.evaluate.comparison import Row, compare_results, comparison_text, headline_interval, reasons_against
+from rgbx.evaluate.comparison import (
+    Row,
+    compare_results,
+    comparison_text,
+    headline_interval,
+    interval_over_runs,
+    reasons_against,
+)
 from rgbx.metrics.bootstrap import draw_weights
 from rgbx.tasks import Score
 
@@ -62,6 +69,31 @@ def test_paired_intervals_agree_with_a_loop(pair):
         assert [row["low"], row["high"]] == pytest.approx(expected, abs=1e-9)
     sofa = found["classes"][5]
     assert sofa["name"] == "sofa" and {sofa[key] for key in ("a", "b", "difference", "low", "high")} == {None}
+
+
+def test_seeds_and_images_are_drawn_alike_in_a_loop():
+    """Two levels that cross: a draw has one set of images for all runs, and seeds that may occur more than once."""
+    runs = [
+        (make_result(right=0.5, seed=s), make_result(right=right, seed=s + 7)) for s, right in enumerate((0.7, 0.6))
+    ]
+    stacks = [[dense(result) for result in pair] for pair in runs]
+    images, seeds = draw_weights(len(stacks[0][0]), 60, seed=5).numpy(), draw_weights(2, 60, seed=6).numpy()
+    drawn = []
+    for of_images, of_seeds in zip(images, seeds, strict=True):
+        gains = []
+        for number, count in enumerate(of_seeds):
+            a, b = (np.nanmean(iou(np.einsum("i,ijk->jk", of_images, stack))) for stack in stacks[number])
+            gains += [b - a] * count
+        drawn.append(np.mean(gains))
+    pairs = [tuple(result["heads"]["labels"] for result in pair) for pair in runs]
+    found = interval_over_runs(pairs, draws=60, seed=5)
+    assert found == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-9)
+    one = interval_over_runs(pairs[:1], draws=60, seed=5)  # of one seed it is that of a comparison
+    row = compare(*runs[0], draws=60, seed=5)["mean"]
+    assert one == pytest.approx((row["low"], row["high"]), abs=1e-9)
+    other = copy.deepcopy(pairs[1])
+    other[0]["images"][0]["sample_id"] = "another"
+    assert interval_over_runs([pairs[0], other]) is None and interval_over_runs([]) is None
 
 
 def test_order_of_images_does_not_matter(pair):

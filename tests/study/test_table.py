@@ -12,7 +12,7 @@ from rgbx.models import multimodal_segmentor
 from rgbx.objectives import objective_text
 from rgbx.study.costs import Cost, Costs
 from rgbx.study.document import study_document
-from rgbx.study.plot import plot_study
+from rgbx.study.plot import front, plot_front, plot_study
 from rgbx.study.runs import write_note
 from rgbx.study.scores import gather, summarise
 from rgbx.study.table import csv_text, markdown_table, missing_runs
@@ -226,3 +226,27 @@ def test_the_plot_is_a_picture(gathered, declare, make_runs, write_results, tmp_
     states = write_results(runs, lambda run, subset: None)
     plot_study(gather(study, states, {}), tmp_path / "none.png")
     assert (tmp_path / "none.png").is_file()
+
+
+def test_the_front_is_what_nothing_beats():
+    rng = random.Random(1)
+    points = [(rng.randint(1, 9), rng.randint(1, 9)) for _ in range(40)]
+    for lower in (False, True):
+        sign = -1 if lower else 1
+        beaten = {p for p in points for q in points if q != p and q[0] <= p[0] and sign * q[1] >= sign * p[1]}
+        assert front(points, lower=lower) == sorted(set(points) - beaten)
+
+
+def test_scores_against_costs(gathered, declare, make_runs, write_results, tmp_path, monkeypatch):
+    import matplotlib.figure
+
+    kept = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **options: kept.append(self))
+    assert plot_front(gathered, tmp_path / "front.png")
+    latency, parameters = kept[0].axes
+    for axes, costs in ((latency, (12.0, 10.0)), (parameters, (1.234567, 1.0))):
+        found = [tuple(float(x[0]) for x in bars.lines[0].get_data()) for bars in axes.containers]
+        means = [row.summary().mean for row in gathered.rows[:2]]
+        assert found == [pytest.approx(pair) for pair in zip(costs, means, strict=True)]
+    kept.clear()
+    assert not plot_front(dataclasses.replace(gathered, rows=gathered.rows[2:]), tmp_path / "none.png") and not kept
