@@ -798,7 +798,7 @@ class Head(nn.Module):
         """
         stack = self.task.activate(self.decoder(features))
         if not names:
-            return [ENSEMBLE], stack
+            return ([ENSEMBLE], stack) if wanted is None or ENSEMBLE in wanted else ([], stack[:0])
         size = stack.shape[0] // len(names)
         parts = stack.split([size] * len(names))  # unlike chunks, these let an export keep N dynamic
         kept = {name: x for name, x in zip(names, parts, strict=True) if wanted is None or name in wanted}
