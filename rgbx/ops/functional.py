@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rgbx.ops import reference, traceable
 from rgbx.ops._extension import KERNELS, MODE, may_use_kernel
@@ -242,10 +242,15 @@ def resized_is_compiled(device: torch.device) -> bool:
     return device.type == "cpu" and KERNELS["cpu"].loaded and not plain and forward_ad._current_level < 0
 
 
+class _Context(FunctionCtx):
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
+
+
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         x: Tensor,  # [B, K, h, w]
         label: Tensor,  # [B, H, W]
         weights: Tensor,  # [B, H, W]
@@ -261,7 +266,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any,
+        ctx: _Context,
         grad: Tensor,  # []
         _: Tensor,  # [B, H, W]
     ) -> tuple[Tensor, None, None, None]:  # [B, K, h, w]

@@ -193,7 +193,7 @@ class Classes(Task):
 
     def finishes_coarse(self, protocol: Protocol) -> bool:
         """Where logits of one view of the image are resized bilinearly, so that their largest is all that counts."""
-        one = protocol.views == 1 and protocol.scales == (1.0,) and protocol.window is None and protocol.pad_to is None
+        one = not protocol.flip and protocol.scales == (1.0,) and protocol.window is None and protocol.pad_to is None
         plain = protocol.resizer == "torch" and protocol.multiple == 1 and protocol.logits_to_label == "bilinear"
         return one and plain and protocol.resized == protocol.sum_of == "logits" and self.channels <= MOST_CLASSES
 
