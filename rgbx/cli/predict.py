@@ -71,12 +71,14 @@ def main(arguments: argparse.Namespace) -> int:
     model = load(checkpoint, device=_device(arguments.device, process), trust=arguments.trust)
     source = list_frames(arguments, model, delays)
     names = [name for name in source.maps if not name.endswith("_valid")]
+    check_branch(arguments.branch, model, names)
     predictor = Predictor(
         model,
         arguments.protocol,
         dtype=autocast_dtype(arguments.dtype, next(model.parameters()).device.type),
         modalities=names,
         heads=arguments.heads,
+        names=[arguments.branch or ENSEMBLE],
     )
     kinds = saved_kinds(arguments.save, predictor.tasks, single=single)
     reading, encodings = describe_maps(model, names, predictor.tasks, said, source.inputs, written="ids" in kinds)
@@ -85,7 +87,6 @@ def main(arguments: argparse.Namespace) -> int:
     further = {"masks": masks, "gallery": arguments.gallery, "spans": spans, "tar": arguments.tar is not None}
     outputs = Outputs(out, predictor.tasks, kinds, encodings, **further)
     own = single and the_one(outputs)
-    check_branch(arguments.branch, model, names)
     if not single and process.leads:
         outputs.check_inputs(chain([checkpoint], (predicted_paths(arguments.inputs) or {}).values(), source.files()))
     _tell(model, names, source, process)

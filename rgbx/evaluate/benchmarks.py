@@ -70,7 +70,7 @@ class Trial:
     def measure(self, spoil: Spoil | None = None, dataset: Dataset[Sample] | None = None) -> Evaluations:
         """What the modalities give where `spoil` damages them, or a dataset that is damaged."""
         loader = self.session.loader if dataset is None else loader_like(self.session.loader, dataset)
-        return self.session.count(loader, self.modalities, self._counters, spoil=spoil)[0]
+        return self.session.count(loader, self.modalities, self._counters, spoil=spoil, names=self.session.joint)[0]
 
     def omitted(self, missing: Sequence[str]) -> Evaluations | None:
         """What is left of the modalities, evaluated without those that are missing; None if that was not done."""

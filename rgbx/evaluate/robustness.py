@@ -131,7 +131,7 @@ def measure_robustness(session: Session, *, every: int) -> dict[str, Robustness]
         key = (damage.modality, damage.corruption, damage.strength)
         if key not in measured:
             loader = loader_like(session.loader, damaged_dataset(session.dataset, damage))
-            found, _ = session.count(loader, modalities, counters)
+            found, _ = session.count(loader, modalities, counters, names=session.joint)
             measured[key] = {head: found[head].scores(ENSEMBLE)[score.name] for head, score in scores.items()}
         if damage.severity == SEVERITIES[-1]:
             _log(damage, scores, measured)

@@ -23,7 +23,7 @@ from rgbx.evaluate.parts import Counts, Parts
 from rgbx.evaluate.result import shown, titled
 from rgbx.models.multimodal import MultimodalModel
 from rgbx.models.predict import Predictor, Spoil
-from rgbx.tasks import ENSEMBLE, Counter, Evaluation
+from rgbx.tasks import ENSEMBLE, Classes, Counter, Evaluation, Map
 
 Subset = tuple[str, ...]
 Outputs = Sequence[Mapping[str, Any]]  # what `Predictor` gives, one per sample
@@ -100,6 +100,11 @@ class Session:
         """The subset that was evaluated first."""
         return tuple(next(iter(self.evaluations)).split("+"))
 
+    @property
+    def joint(self) -> list[str] | None:
+        """The names to predict where the ensemble's scores are all that counts; None for all, which others may need."""
+        return [ENSEMBLE] if all(isinstance(task, (Classes, Map)) for task in self.tasks.values()) else None
+
     def counters_of(self, metrics: Metrics) -> dict[str, Counter]:
         """What counts the predictions of each head on this dataset."""
         return metrics.counters(self.tasks, self.protocol, self.whole_dataset.metainfo)
@@ -121,11 +126,15 @@ class Session:
             if missing and not missing <= set(self.dataset[0]):
                 raise ValueError(f"the test dataset does not have the modalities {sorted(missing)}")
 
-    def predictor(self, modalities: Sequence[str] | None = None, spoil: Spoil | None = None) -> Predictor:
-        """What predicts from these modalities, by default all, which `spoil` may damage."""
-        return Predictor(
-            self.model, self.protocol, dtype=self.dtype, modalities=modalities, heads=self.heads, spoil=spoil
-        )
+    def predictor(
+        self,
+        modalities: Sequence[str] | None = None,
+        spoil: Spoil | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Predictor:
+        """What predicts from these modalities, by default all, which `spoil` may damage; `names` see `Predictor`."""
+        rules: dict[str, Any] = {"dtype": self.dtype, "heads": self.heads, "names": names, "spoil": spoil}
+        return Predictor(self.model, self.protocol, modalities=modalities, **rules)
 
     def evaluate(self, modalities: Sequence[str] | None = None, observers: Sequence[Observer] = ()) -> Evaluations:
         """Evaluates one subset of the modalities, by default all, and keeps what was counted."""
@@ -193,11 +202,12 @@ class Session:
         counters: Mapping[str, Counter],
         observers: Sequence[Observer] = (),
         spoil: Spoil | None = None,
+        names: Sequence[str] | None = None,
     ) -> tuple[Evaluations, dict[str, float]]:
         """Evaluates another loader's samples, whose order and number are this one's; returns also the speed."""
         records: dict[str, list[Any]] = {head: [] for head in counters}
         start, scoring, count, dataset = _now(), 0.0, 0, loader.dataset
-        for found, spent in self.counted(loader, modalities, counters, observers, spoil):
+        for found, spent in self.counted(loader, modalities, counters, observers, spoil, names):
             for head, own in found.items():
                 records[head].extend(own)
             scoring += spent
@@ -219,15 +229,16 @@ class Session:
         counters: Mapping[str, Counter],
         observers: Sequence[Observer] = (),
         spoil: Spoil | None = None,
+        names: Sequence[str] | None = None,
     ) -> Iterator[tuple[dict[str, list[Any]], float]]:
         """What is counted of each batch of a loader, head by head, and the seconds of the counting."""
-        predictor = self.predictor(modalities, spoil)
+        predictor = self.predictor(modalities, spoil, names)
         keep = counters is self.counters and bool(self.metrics.options.get("calibration"))
         self.model.eval()
         for observer in observers:
             observer.start(len(loader.sampler), modalities)  # type: ignore[arg-type]  # of several processes, its share
         for batch in self._batches(loader, modalities):
-            outputs = predictor(batch, keep_probability=keep)
+            outputs = predictor(batch, keep_confidence=keep)
             before = _now()
             found: dict[str, list[Any]] = {head: [] for head in counters}
             for position, output in enumerate(outputs):

@@ -1,5 +1,8 @@
 """Segmentation losses on logits [N, K, H, W] and int64 labels [N, H, W] with 255 ignored.
 
+Some losses also take logits at a decoder's size: `of_coarse` is the loss, and has the gradient, of what bilinear
+resizing makes of them, to the last bits of float32, but the resized logits are never held.
+
 Every loss is an exact zero, with zero gradient, on a batch without any labelled pixel. Dice and Lovász, which need
 segmentation-models-pytorch, are in `rgbx.losses.region` and imported when one is built.
 """
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 
 from rgbx._processes import shared_mean
 from rgbx._text import one_of
+from rgbx.ops import resized_cross_entropy
 
 IGNORE_INDEX = 255
 Value = str | float | Sequence[float] | None  # of a loss's option, or a summand's weight
@@ -53,12 +57,29 @@ class CrossEntropy(nn.Module):
         if self.weight is not None and len(self.weight) != logits.shape[1]:
             raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
         losses = _pixel_losses(logits, label, self.weight)
-        if self.weight is None:
-            total = (label != IGNORE_INDEX).sum()
-        else:
-            valid = label != IGNORE_INDEX
-            total = torch.where(valid, self.weight[torch.where(valid, label, 0)], 0.0).sum()
+        total = (label != IGNORE_INDEX).sum() if self.weight is None else self._weights(label).sum()
         return losses.sum() / shared_mean(total).clamp(min=torch.finfo(losses.dtype).tiny)
+
+    def of_coarse(
+        self,
+        logits: Tensor,  # float32 [N, K, h, w]
+        label: Tensor,  # int64 [N, H, W]
+        size: tuple[int, int],
+    ) -> Tensor:
+        """The loss of the first H rows and W columns of the logits that are resized to `size`."""
+        if self.weight is not None and len(self.weight) != logits.shape[1]:
+            raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
+        weights = self._weights(label)
+        losses, _ = resized_cross_entropy(logits, _known(label), weights, size)
+        total = (label != IGNORE_INDEX).sum() if self.weight is None else weights.sum()
+        return losses / shared_mean(total).clamp(min=torch.finfo(losses.dtype).tiny)
+
+    def _weights(
+        self,
+        label: Tensor,  # int64 [N, H, W]
+    ) -> Tensor:  # float32 [N, H, W]
+        valid = label != IGNORE_INDEX
+        return valid.float() if self.weight is None else torch.where(valid, self.weight[_known(label)], 0.0)
 
 
 class OhemCrossEntropy(nn.Module):
@@ -87,9 +108,29 @@ class OhemCrossEntropy(nn.Module):
         losses = _pixel_losses(logits, label)[label != IGNORE_INDEX]
         if losses.numel() == 0:
             return logits[:0].sum()
+        return losses[losses >= self._limit(losses.detach())].mean()
+
+    def of_coarse(
+        self,
+        logits: Tensor,  # float32 [N, K, h, w]
+        label: Tensor,  # int64 [N, H, W]
+        size: tuple[int, int],
+    ) -> Tensor:
+        """The loss of the first H rows and W columns of the logits that are resized to `size`."""
+        known, valid = _known(label), label != IGNORE_INDEX
+        _, losses = resized_cross_entropy(logits.detach(), known, valid.float(), size)
+        if not valid.any():
+            return logits[:0].sum()
+        kept = valid & (losses >= self._limit(losses[valid]))
+        return resized_cross_entropy(logits, known, kept / kept.sum(), size)[0]
+
+    def _limit(
+        self,
+        losses: Tensor,  # [pixels]
+    ) -> Tensor:  # []
+        """From which on they count."""
         count = max(1, round(self.min_kept * losses.numel()))
-        limit = losses.detach().topk(count).values[-1].clamp(max=self.limit)
-        return losses[losses >= limit].mean()
+        return losses.topk(count).values[-1].clamp(max=self.limit)
 
 
 class WeightedSum(nn.Module):
@@ -107,6 +148,32 @@ class WeightedSum(nn.Module):
     ) -> Tensor:
         terms = [w * loss(logits, label) for w, loss in zip(self.weights, self.losses, strict=True)]
         return torch.stack(terms).sum()
+
+    def of_coarse(
+        self,
+        logits: Tensor,  # float32 [N, K, h, w]
+        label: Tensor,  # int64 [N, H, W]
+        size: tuple[int, int],
+    ) -> Tensor:
+        """The loss of the first H rows and W columns of the logits that are resized to `size`."""
+        losses = [cast(CrossEntropy, loss) for loss in self.losses]
+        return torch.stack(
+            [w * x.of_coarse(logits, label, size) for w, x in zip(self.weights, losses, strict=True)]
+        ).sum()
+
+
+def takes_coarse(loss: nn.Module) -> bool:
+    """Whether a loss has `of_coarse` for what it is; a class of one's own that inherits it may be another loss."""
+    if type(loss) is WeightedSum:
+        return all(map(takes_coarse, loss.losses))
+    return type(loss) in (CrossEntropy, OhemCrossEntropy)
+
+
+def _known(
+    label: Tensor,  # int64 [N, H, W]
+) -> Tensor:  # int64 [N, H, W]
+    """With class 0 in place of what is ignored."""
+    return label.masked_fill(label == IGNORE_INDEX, 0)
 
 
 LOSSES: dict[str, Callable[..., nn.Module] | str] = {

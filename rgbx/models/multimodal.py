@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgbx._protocol import Protocol
+from rgbx._protocol import Protocol, Size
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
@@ -37,6 +37,7 @@ from rgbx.models.modality_dropout import ModalityDropout
 from rgbx.models.predict import Predictor, check_inputs
 from rgbx.models.result import Result, predict_frames
 from rgbx.objectives import Objective, Step
+from rgbx.ops import resized_is_compiled
 from rgbx.tasks import ENSEMBLE, Map, Target, Task
 from rgbx.tasks.adversarial import Opponent
 from rgbx.tasks.map_range import build_range, range_options
@@ -782,25 +783,33 @@ class Head(nn.Module):
         self,
         features: Sequence[Tensor],  # [M*N, C_i, h_i, w_i]
         names: Sequence[str],
+        wanted: Collection[str] | None = None,
     ) -> tuple[list[str], Tensor]:
         """Outputs at the decoder's resolution.
 
         Args:
             features: of the backbone, shallow to deep.
             names: of the M modalities in the stack; none where they are merged to one branch.
+            wanted: branches, and "ensemble"; None for all.
 
         Returns:
-            The S names of branches and ensemble, and their outputs stacked by name, [S*N, C, h, w].
+            The S names of those branches and ensemble that are there and wanted, and their outputs stacked by name,
+            [S*N, C, h, w].
         """
         stack = self.task.activate(self.decoder(features))
         if not names:
-            return [ENSEMBLE], stack
+            return ([ENSEMBLE], stack) if wanted is None or ENSEMBLE in wanted else ([], stack[:0])
         size = stack.shape[0] // len(names)
-        votes = stack.split([size] * len(names))  # unlike chunks, these let an export keep N dynamic
+        parts = stack.split([size] * len(names))  # unlike chunks, these let an export keep N dynamic
+        kept = {name: x for name, x in zip(names, parts, strict=True) if wanted is None or name in wanted}
+        if wanted is not None and ENSEMBLE not in wanted:
+            return [*kept], torch.cat([*kept.values()]) if kept else stack[:0]
+        votes: Sequence[Tensor] = parts
         votes = [vote.detach() for vote in votes] if self.detach_ensemble else list(votes)
         weights = torch.stack([self.alpha[name] for name in names]).softmax(0) if self.alpha else None
         joint = votes[0] if self.alone else self.task.ensemble(votes, weights)
-        return [*names, ENSEMBLE], torch.cat([stack, joint])
+        every = [stack] if len(kept) == len(names) else [*kept.values()]
+        return [*kept, ENSEMBLE], torch.cat([*every, joint]) if every else joint
 
 
 class MultimodalModel(nn.Module):
@@ -961,8 +970,9 @@ class MultimodalModel(nn.Module):
             return self._discriminator_losses(targets or {}, shown)
         self._check_opponents(inputs)
         seen = self._drawn(inputs)
-        run = self.run(seen, times=times)
-        losses, shown = self._losses(seen, run.outputs, targets or {})
+        coarse = self._coarse(seen)
+        run = self.run(seen, times=times, coarse=coarse)
+        losses, shown = self._losses(seen, run.outputs, targets or {}, coarse)
         if run.penalty is not None:
             losses["loss_fusion"] = run.penalty
         if self.backbone.purification is not None:
@@ -997,6 +1007,7 @@ class MultimodalModel(nn.Module):
         dtype: torch.dtype | None = None,
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]: ...
 
     @typing.overload
@@ -1011,6 +1022,7 @@ class MultimodalModel(nn.Module):
         dtype: torch.dtype | None = None,
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
         **maps: object,
     ) -> Result | list[Result] | Iterator[Result]: ...
 
@@ -1026,6 +1038,7 @@ class MultimodalModel(nn.Module):
         dtype: torch.dtype | None = None,
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
         **maps: object,
     ) -> list[dict[str, Any]] | Result | list[Result] | Iterator[Result]:
         """Predicts on files, arrays, tensors or images, of any subset of the modalities.
@@ -1045,6 +1058,7 @@ class MultimodalModel(nn.Module):
                 others are computed anew when asked for.
             sample_id: the name of the frame, or of each; by default the stem of its first file, or a number.
             protocol, dtype, modalities, heads: see `Predictor`.
+            names: "ensemble" and the branches that are wanted, see `Predictor`; None for all, which take longer.
             maps: ``NAME=`` and ``NAME_valid=`` (not 0 where measured): a file, array, tensor or image each; or a list
                 of them each; or a folder each, whose images are matched by their stems; or an iterator each. None, also
                 in lists, is a map that is not there. ``NAME_OPTION=`` as above.
@@ -1057,7 +1071,7 @@ class MultimodalModel(nn.Module):
             FileNotFoundError: no such file, or an image of a folder without its partner, which is named.
             ValueError: what a map, or maps together, cannot be; the message names file, finding and way out.
         """
-        predictor = Predictor(self, protocol, dtype=dtype, modalities=modalities, heads=heads)
+        predictor = Predictor(self, protocol, dtype=dtype, modalities=modalities, heads=heads, names=names)
         if batch is not None:
             if not isinstance(batch, Mapping):
                 raise ValueError(
@@ -1100,6 +1114,8 @@ class MultimodalModel(nn.Module):
         *,
         resize: str = "bilinear",
         heads: Collection[str] | None = None,
+        names: Collection[str] | None = None,
+        coarse: Collection[str] = (),
         purified: bool | None = None,
         beliefs: bool = False,
         times: Mapping[str, Tensor] | None = None,  # [N, T] each
@@ -1109,6 +1125,8 @@ class MultimodalModel(nn.Module):
 
         Args:
             inputs, resize, heads: see `outputs`.
+            names: of the branches, and "ensemble", that are wanted; None for all.
+            coarse: heads whose outputs stay at the decoder's size, which stands for `padded_size` of the inputs.
             purified: False leaves the network's gates open, see `StackLayout.holding`.
             beliefs: whether what its gates believe is wanted, too.
             times: of the frames of inputs that are clips [N, T, c, H, W], seconds after the label; None for those of
@@ -1145,14 +1163,24 @@ class MultimodalModel(nn.Module):
             for name, head in self.named_heads():
                 if heads is not None and name not in heads:
                     continue
-                names, stack = head(features, branches)
-                if stack.shape[-2:] != size and not (self.training and head.task.coarse):
-                    stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
-                parts = stack[..., :height, :width].split([stack.shape[0] // len(names)] * len(names))
-                found[name] = dict(zip(names, parts, strict=True))
+                shown, stack = head(features, branches, names)
+                if name not in coarse:
+                    if stack.shape[-2:] != size and not (self.training and head.task.coarse):
+                        stack = F.interpolate(stack, size=size, mode=resize, align_corners=False)
+                    stack = stack[..., :height, :width]
+                parts = stack.split([stack.shape[0] // max(len(shown), 1)] * len(shown)) if shown else ()
+                found[name] = dict(zip(shown, parts, strict=True))
             network = typing.cast(nn.Module, self.backbone)
             penalty = fusion_penalty(network, self.layout) if self.training else None
             return Pass(found, features, believed, gates, penalty, trace)
+
+    def padded_size(self, size: Size) -> Size:
+        """(H, W) of inputs of a size once they are padded at the bottom and right as the backbone needs."""
+        if self.padding == "none":
+            return size
+        multiple, smallest = self.backbone.multiple, self.backbone.smallest
+        height, width = (max(side + -side % multiple, smallest) for side in size)
+        return height, width
 
     def _pad(
         self,
@@ -1163,8 +1191,8 @@ class MultimodalModel(nn.Module):
         if x.ndim == CLIP:
             return self._pad(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         height, width = x.shape[-2:]
-        multiple, smallest = self.backbone.multiple, self.backbone.smallest
-        bottom, right = (max(side + -side % multiple, smallest) - side for side in (height, width))
+        rows, columns = self.padded_size((height, width))
+        bottom, right = rows - height, columns - width
         if not bottom and not right:
             return x
         if self.padding == "zeros":
@@ -1207,8 +1235,9 @@ class MultimodalModel(nn.Module):
         inputs: dict[str, Tensor],  # [N, c, H, W] each
         outputs: Outputs,
         targets: Mapping[str, Target],
+        coarse: Collection[str],
     ) -> tuple[dict[str, Tensor], Shown]:
-        """Losses of all heads, and what their opponents are to see."""
+        """Losses of all heads, of which some have outputs at their decoder's size, and what opponents are to see."""
         losses: dict[str, Tensor] = {}
         shown, size = Shown(inputs, {}), next(iter(inputs.values())).shape[-2:]
         for name, head in self.named_heads():
@@ -1218,13 +1247,22 @@ class MultimodalModel(nn.Module):
                     f"the target {head.task.target!r} of head {name!r} has size {list(target.truth.shape[-2:])}, the "
                     f"inputs have {list(size)}; training needs them registered and of one size"
                 )
-            found = head.task.losses(outputs[name], target)
+            if name in coarse:
+                found = head.task.coarse_losses(outputs[name], self.padded_size((size[0], size[1])), target)
+            else:
+                found = head.task.losses(outputs[name], target)
             if head.opponent is not None and isinstance(head.task, Map):
                 images = head.task.shown(outputs[name], target.valid)
                 found |= head.opponent.head_losses(inputs, images, head.task.normalise(*target))
                 shown.images[name] = {branch: image.detach() for branch, image in images.items()}
             losses |= {self._named(name, key): x if head.weight == 1 else head.weight * x for key, x in found.items()}
         return losses, shown
+
+    def _coarse(self, inputs: Inputs) -> list[str]:
+        """The heads of which a step needs no outputs at the inputs' size, as their losses resize them bit by bit."""
+        if len(self.objectives) or not resized_is_compiled(next(iter(inputs.values())).device):
+            return []
+        return [name for name, head in self.named_heads() if head.task.loses_coarse and head.opponent is None]
 
     def _step(
         self,

@@ -23,8 +23,8 @@ from rgbx._text import one_of
 from rgbx._types import Batch
 from rgbx.layers import CLIP, StackLayout
 from rgbx.models.windows import slide
-from rgbx.tasks import Prediction, Target, Task
-from rgbx.tasks.base import NotFiniteError
+from rgbx.tasks import ENSEMBLE, Prediction, Target, Task
+from rgbx.tasks.base import Frame, NotFiniteError
 
 _CV_CHANNELS = 64  # of an array that OpenCV resizes: some versions take no more than 128
 
@@ -65,9 +65,20 @@ class Network(typing.Protocol):
         """The task of each head."""
 
     def run(
-        self, inputs: Inputs, *, resize: str = "bilinear", heads: Collection[str] | None = None, beliefs: bool = False
+        self,
+        inputs: Inputs,
+        *,
+        resize: str = "bilinear",
+        heads: Collection[str] | None = None,
+        names: Collection[str] | None = None,
+        coarse: Collection[str] = (),
+        beliefs: bool = False,
     ) -> Run:
-        """What every branch and the ensemble of the heads, None for all, put out, at the inputs' size."""
+        """What branches and the ensemble of heads, None for all, put out at the inputs' size, or the `coarse` heads'
+        at their decoder's."""
+
+    def padded_size(self, size: Size) -> Size:
+        """(H, W) for which such outputs of a decoder stand, where inputs have this size."""
 
     def modules(self) -> Iterator[nn.Module]: ...
 
@@ -84,11 +95,13 @@ class Predictor:
         dtype: of autocast, such as `torch.bfloat16`; None computes in the weights' own precision. Scores are float32.
         modalities: those that the model sees, of those that a batch has; None for all.
         heads: those that predict; None for all that the protocol is for.
+        names: the branches that are wanted, by their modality, and "ensemble"; None for all. What is not wanted is not
+            resized, scored or finished. Names of branches that a head does not have, as it merges them, are left out.
         spoil: what happens to the inputs when they are normalised, before they are scaled or padded; where a protocol
             resizes maps of 8 bits before they are normalised, the damaged ones are resized in their place.
 
     Raises:
-        ValueError: an unknown protocol, modality or head, or a protocol that is not for one of the heads.
+        ValueError: an unknown protocol, modality, head or name, or a protocol that is not for one of the heads.
     """
 
     def __init__(
@@ -99,6 +112,7 @@ class Predictor:
         dtype: torch.dtype | None = None,
         modalities: Sequence[str] | None = None,
         heads: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
         spoil: Spoil | None = None,
     ) -> None:
         if not isinstance(protocol, Protocol) and protocol not in PROTOCOLS:
@@ -129,11 +143,23 @@ class Predictor:
                     f"task {known[name].kind!r}"
                 )
         self.tasks = {name: known[name] for name in wanted}
+        self.names = None if names is None else self._checked(names)
 
-    def __call__(self, batch: Batch, *, keep_probability: bool = False) -> list[dict[str, Any]]:
+    def _checked(self, names: Sequence[str]) -> tuple[str, ...]:
+        there = (ENSEMBLE, *self.modalities, *self.model.hallucinated(self.modalities))
+        if isinstance(names, str) or not names:
+            raise ValueError(f"names is {names!r}; expected a list of some of {list(there)}, or None for all")
+        if unknown := [name for name in names if name not in there]:
+            raise ValueError(f"names {unknown} given; the predictions are {one_of(there, unknown[0])}")
+        return tuple(names)
+
+    def __call__(
+        self, batch: Batch, *, keep_probability: bool = False, keep_confidence: bool = False
+    ) -> list[dict[str, Any]]:
         """Predicts a collated batch in its own units; see `predict`."""
         found = self.model.data_preprocessor(batch)
-        return self.predict(**found, stored=_of_8_bits(batch, self.modalities), keep_probability=keep_probability)
+        stored = _of_8_bits(batch, self.modalities)
+        return self.predict(**found, stored=stored, keep_probability=keep_probability, keep_confidence=keep_confidence)
 
     @torch.no_grad()
     def totals(self, batch: Batch) -> Outputs:
@@ -154,6 +180,7 @@ class Predictor:
         times: Mapping[str, Tensor] | None = None,  # [N, T] each
         stored: Inputs | None = None,
         keep_probability: bool = False,
+        keep_confidence: bool = False,
     ) -> list[dict[str, Any]]:
         """Predictions at the size of each head's target, or at the inputs' where there is none.
 
@@ -164,6 +191,8 @@ class Predictor:
             times: of the frames of clips, seconds after the label.
             stored: the inputs of 8 bits before they were normalised, see `scores`.
             keep_probability: whether predictions have a `probability`, where the task has it.
+            keep_confidence: whether they have a `confidence`; where ids are all else that is wanted, and the protocol
+                allows it, no probability is held at the target's size (see `Task.finishes_coarse`).
 
         Returns:
             Per sample a dict of ``sample_id`` and ``heads`` {head: `Prediction`}; of a model of one head also
@@ -182,16 +211,27 @@ class Predictor:
         ids = [str(i) for i in range(len(first))] if sample_id is None else list(sample_id)
         inputs, stored = self._spoiled(inputs, ids, stored)
         targets = {name: target for name, target in (targets or {}).items() if name in self.tasks}
-        sizes = {name: _size(targets[name].truth if name in targets else first) for name in self.tasks}
+        sizes: dict[str, Size | None] = {
+            name: _size(targets[name].truth if name in targets else first) for name in self.tasks
+        }
+        for name, task in self.tasks.items():
+            if not keep_probability and sizes[name] == _size(first) and task.finishes_coarse(self.protocol):
+                sizes[name] = None
+        frame = Frame(self.model.padded_size(_size(first)), _size(first))
         with self._dropout(ids), self._at(times, inputs):
-            totals = self.scores(inputs, {**sizes, MASKS: _size(first)}, stored)
+            totals = self._totals(inputs, {**sizes, MASKS: _size(first)}, stored)
         masks = {name: _mean_belief(x) for name, x in totals.pop(MASKS, {}).items()}
         found = {}
         for name, task in self.tasks.items():
+            if not totals[name]:
+                raise ValueError(f"head {name!r} has no prediction of {list(self.names or ())}: it merges its branches")
+            target = targets.get(name)
             try:
-                found[name] = task.finish(
-                    totals[name], targets.get(name), self.protocol, keep_probability=keep_probability
-                )
+                if sizes[name] is None:
+                    found[name] = task.finish_coarse(totals[name], frame, target, keep_confidence=keep_confidence)
+                else:
+                    kept = keep_probability or keep_confidence
+                    found[name] = task.finish(totals[name], target, self.protocol, keep_probability=kept)
                 _check_finite(found[name])
             except NotFiniteError as error:
                 listed = ", ".join(repr(ids[i]) for i in error.samples)
@@ -225,10 +265,15 @@ class Predictor:
         Raises:
             ValueError: the model is in training mode, or maps that `check_inputs` refuses.
         """
+        return self._totals(
+            inputs, sizes if isinstance(sizes, Mapping) else dict.fromkeys((*self.tasks, MASKS), sizes), stored
+        )
+
+    def _totals(self, inputs: Inputs, sizes: Mapping[str, Size | None], stored: Inputs | None) -> Outputs:
+        """As `scores`; outputs of heads without a size stay at their decoder's, see `Task.finishes_coarse`."""
         check_inputs(inputs)
         if self.model.training:
             raise ValueError("the model is in training mode, in which predictions depend on the batch: call .eval()")
-        sizes = sizes if isinstance(sizes, Mapping) else dict.fromkeys((*self.tasks, MASKS), sizes)
         total: Outputs = {}
         for scale in self.protocol.scales:
             total = _added(total, self._scores_at(self._scaled(inputs, scale, stored or {}), sizes))
@@ -250,11 +295,12 @@ class Predictor:
         size = max(height, 1), max(width, 1)
         return {name: _resize(x, size, modes[name], rules.align_corners) for name, x in inputs.items()}
 
-    def _scores_at(self, inputs: Inputs, sizes: Sizes) -> Outputs:
+    def _scores_at(self, inputs: Inputs, sizes: Mapping[str, Size | None]) -> Outputs:
         """Scores [N, C, *size] of the inputs at one scale."""
         rules = self.protocol
         if rules.resized == "logits":
             return self._scores_of(inputs, sizes)
+        whole = {head: size for head, size in sizes.items() if size is not None}
         sides = zip(_size(next(iter(inputs.values()))), rules.window or (0, 0), strict=True)
         exceeding = [side > window for side, window in sides]
         if rules.window and rules.stride and (all(exceeding) if rules.slide_if == "both" else any(exceeding)):
@@ -269,10 +315,10 @@ class Predictor:
         else:
             scores = self._scores_of(inputs)
         if rules.resizer == "opencv":
-            return _each(scores, lambda x, head: _resize_by_opencv(x, "bilinear", size=sizes[head]))
-        return _each(scores, lambda x, head: _resize(x, sizes[head], "bilinear", rules.align_corners))
+            return _each(scores, lambda x, head: _resize_by_opencv(x, "bilinear", size=whole[head]))
+        return _each(scores, lambda x, head: _resize(x, whole[head], "bilinear", rules.align_corners))
 
-    def _scores_of(self, inputs: Inputs, sizes: Sizes | None = None) -> Outputs:
+    def _scores_of(self, inputs: Inputs, sizes: Mapping[str, Size | None] | None = None) -> Outputs:
         """Scores of one view and, where the protocol flips, its mirror image; resized first if `sizes` are given."""
         padded, (top, left) = _pad_centred(inputs, self.protocol.pad_to)
         height, width = _size(next(iter(inputs.values())))
@@ -293,19 +339,28 @@ class Predictor:
         return x if head == MASKS else self.tasks[head].score(x, self.protocol)
 
     def _outputs(
-        self, padded: Inputs, place: tuple[slice, slice], sizes: Sizes | None, *, mirrored: bool = False
+        self,
+        padded: Inputs,
+        place: tuple[slice, slice],
+        sizes: Mapping[str, Size | None] | None,
+        *,
+        mirrored: bool = False,
     ) -> Outputs:
         rules, first = self.protocol, next(iter(padded.values()))
+        coarse = [name for name, size in (sizes or {}).items() if size is None]
+        asked: dict[str, Any] = {"heads": self.tasks, "names": self.names, "coarse": coarse}
         with torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None):
-            run = self.model.run(padded, resize=rules.logits_to_label, heads=self.tasks, beliefs=True)
+            run = self.model.run(padded, resize=rules.logits_to_label, beliefs=True, **asked)
 
         def finished(
             x: Tensor,  # [N, C, rows, columns], padded
             head: str,
         ) -> Tensor:
+            if head in coarse:
+                return x.float()
             turned = x if not mirrored else x.flip(-1) if head == MASKS else self.tasks[head].mirror(x)
-            x = turned[..., place[0], place[1]].float()
-            return x if sizes is None else _resize(x, sizes[head], rules.logits_to_label, rules.align_corners)
+            x, size = turned[..., place[0], place[1]].float(), None if sizes is None else sizes[head]
+            return x if size is None else _resize(x, size, rules.logits_to_label, rules.align_corners)
 
         masks = {name: torch.cat([x, torch.ones_like(x)], dim=1) for name, x in run.beliefs.items()}
         return _each({**run.outputs, **({MASKS: masks} if masks else {})}, finished)

@@ -182,7 +182,7 @@ def predict_frames(
     samples = ahead(read, frames, readers) if readers else map(read, frames)
 
     def answered() -> Iterator[Result]:
-        found = predictor(as_batch(group), keep_probability=True) if group else []
+        found = predictor(as_batch(group), keep_probability=keep_probability, keep_confidence=True) if group else []
         for sample, output in zip(group, found, strict=True):
             masks = {name: _array(x) for name, x in output.get("masks", {}).items()}
             yield _result(sample, output["heads"], predictor, about, keep_probability, inputs, masks)
@@ -250,18 +250,19 @@ def _result(
     specs = {name: item.spec for name, item in read.items() if item.spec is not None}
     found = {}
     for name, item in heads.items():
-        task = predictor.tasks[name]
+        task, kept = predictor.tasks[name], item.probability or {}
         answer = Answer(
             name,
             {branch: _array(x) for branch, x in item.prediction.items()},
-            _array(item.probability[ENSEMBLE]) if item.probability is not None and keep_probability else None,
+            _array(kept[ENSEMBLE]) if keep_probability and ENSEMBLE in kept else None,
             {branch: _array(x) for branch, x in (item.confidence or {}).items()},
             inputs,
             specs,
             about,
             _again(predictor, sample, name, task),
         )
-        found[name] = task.result(answer)
+        joint = task.result(answer)
+        found[name] = joint if ENSEMBLE in answer.values else next(iter(joint.branches.values()))
     seen = [name for name in predictor.modalities if name in inputs]
     own = predictor.model.hallucinated(seen)
     return Result(sample["sample_id"], sample["paths"], inputs, found, read, masks, own)

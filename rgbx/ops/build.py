@@ -128,8 +128,9 @@ def _cpu_command() -> list[str]:
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     if shutil.which(compiler[0]) is None:
         raise NotBuiltError(f"there is no C++ compiler {compiler[0]!r} (set CXX)")
-    flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", *shlex.split(os.environ.get("CXXFLAGS", ""))]
-    return [*compiler, *flags, str(SOURCES / "exchange_cpu.cpp")]
+    flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]  # kernels round as plain torch does
+    flags += shlex.split(os.environ.get("CXXFLAGS", ""))
+    return [*compiler, *flags, *(str(SOURCES / f"{name}_cpu.cpp") for name in ("exchange", "resized"))]
 
 
 def _cuda_command(torch_folder: Path, stubs: Path) -> list[str]:

@@ -1,4 +1,6 @@
-"""Public, differentiable channel shuffle and pixel shift: checks the arguments, then picks an implementation.
+"""Public, differentiable channel shuffle and pixel shift, and what is asked of resized scores without holding them.
+
+Each function checks its arguments, then picks an implementation.
 
 In eager mode that is an operator of `rgbx.ops.operators`: a compiled kernel where there is one for the device, else
 plain torch. `torch.compile` and `torch.export` get `rgbx.ops.traceable`, which a compiler can fuse with what comes
@@ -9,18 +11,21 @@ forward-mode differentiation and the transforms of `torch.func`, which registere
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-from rgbx.ops import traceable
-from rgbx.ops._extension import MODE, may_use_kernel
+from rgbx.ops import reference, traceable
+from rgbx.ops._extension import KERNELS, MODE, may_use_kernel
 
 DEFAULT_FRACTION = Fraction(1, 5)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+MOST_CLASSES = 256  # that ids of 8 bits tell apart
 
 
 def channel_group(channels: int, fraction: Fraction | float = DEFAULT_FRACTION) -> int:
@@ -157,3 +162,155 @@ def shift_add_shuffle(
         a, b = a.to(wider), b.to(wider)
     group = channel_group(b.shape[1], fraction)
     return _implementation(b).shift_add_shuffle(b, a, num_modalities, group, 1)
+
+
+def resized_argmax(
+    x: Tensor,  # [B, K, h, w] floating
+    size: tuple[int, int],
+    *,
+    crop: tuple[int, int] | None = None,
+    confidence: bool = False,
+) -> tuple[Tensor, Tensor | None, Tensor]:  # [B, H, W], [B, H, W], [B, H]
+    """The class of the largest score of every pixel after bilinear resizing, without holding the resized scores.
+
+    As ``F.interpolate(x, size, mode="bilinear", align_corners=False)[..., :H, :W].argmax(1)``, but for scores that are
+    equal to the last bits of float32, in which all is computed. Without gradient.
+
+    Args:
+        size: to which the scores are resized.
+        crop: (H, W), the rows and columns of the resized scores that count, from the first; None for all.
+        confidence: whether the softmax of the class that is chosen is wanted, to 1e-6.
+
+    Returns:
+        Ids uint8, of equals the first; the confidence float32, or None; and by row whether no score is NaN, nor any
+        that is the largest of its pixel infinite, bool.
+
+    Raises:
+        ValueError: on a shape that is not [B, K, h, w] with 1 to 256 classes and at least one pixel, or a crop beyond
+            the size.
+        TypeError: on scores that are not floating.
+    """
+    _check_scores(x, size, crop)
+    if x.dtype not in DTYPES:
+        raise TypeError(f"x is {x.dtype}; expected float32, float64, float16 or bfloat16 scores")
+    ids, shares, finite = _of_resized(x).resized_argmax(
+        x.detach().float(), *_taps_of(x, size, size if crop is None else crop), confidence
+    )
+    return ids, shares if confidence else None, finite
+
+
+def resized_cross_entropy(
+    x: Tensor,  # [B, K, h, w] float32
+    label: Tensor,  # [B, H, W] int64, 0 to K - 1
+    weights: Tensor,  # [B, H, W] float32
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:  # [], [B, H, W]
+    """Cross-entropy of scores after bilinear resizing, and its gradient, without holding the resized scores.
+
+    As ``F.cross_entropy(F.interpolate(x, size, mode="bilinear")[..., :H, :W], label, reduction="none")``, to the last
+    bits of float32, and its sum over the pixels with their weights. The gradient is computed along with the sum, which
+    is therefore differentiable once.
+
+    Args:
+        label: of every pixel, also of those whose weight is 0.
+        weights: of the pixels, without gradient.
+        size: to which the scores are resized, of which the first H rows and W columns count.
+
+    Returns:
+        Σ weight · cross-entropy, and the cross-entropy of every pixel, float32, which has no gradient.
+
+    Raises:
+        ValueError: on shapes that do not fit, see `resized_argmax`.
+        TypeError: on other dtypes.
+    """
+    _check_scores(x, size, (label.shape[-2], label.shape[-1]))
+    if label.shape != weights.shape or label.dim() != 3 or len(label) != len(x):
+        raise ValueError(
+            f"label and weights have shapes {list(label.shape)} and {list(weights.shape)}; expected [{len(x)}, H, W]"
+        )
+    if (x.dtype, label.dtype, weights.dtype) != (torch.float32, torch.int64, torch.float32):
+        raise TypeError(
+            f"x, label, weights are {x.dtype}, {label.dtype}, {weights.dtype}; expected float32, int64, float32"
+        )
+    total, losses = _CrossEntropy.apply(x, label.contiguous(), weights.contiguous(), tuple(size))
+    return total, losses
+
+
+def resized_is_compiled(device: torch.device) -> bool:
+    """Whether compiled kernels compute what is asked of resized scores on this device; else it may take longer."""
+    plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return device.type == "cpu" and KERNELS["cpu"].loaded and not plain and forward_ad._current_level < 0
+
+
+class _Context(FunctionCtx):
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        x: Tensor,  # [B, K, h, w]
+        label: Tensor,  # [B, H, W]
+        weights: Tensor,  # [B, H, W]
+        size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:  # [], [B, H, W]
+        taps = _taps_of(x, size, (label.shape[1], label.shape[2]))
+        margins, totals, slope = _of_resized(x).resized_cross_entropy(x, *taps, label, weights, ctx.needs_input_grad[0])
+        losses = totals.log_().add_(margins)
+        ctx.save_for_backward(slope)
+        ctx.mark_non_differentiable(losses)
+        return torch.where(weights == 0, 0, losses * weights).sum(), losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: _Context,
+        grad: Tensor,  # []
+        _: Tensor,  # [B, H, W]
+    ) -> tuple[Tensor, None, None, None]:  # [B, K, h, w]
+        (slope,) = ctx.saved_tensors
+        return slope * grad, None, None, None
+
+
+def _of_resized(
+    x: Tensor,  # [B, K, h, w]
+) -> ModuleType | Any:
+    """What offers the operations on resized scores by name."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return reference
+    return torch.ops.rgbx
+
+
+def _check_scores(
+    x: Tensor,  # [B, K, h, w]
+    size: tuple[int, int],
+    crop: tuple[int, int] | None,
+) -> None:
+    if x.dim() != 4 or not 1 <= x.shape[1] <= MOST_CLASSES or 0 in x.shape[2:]:
+        raise ValueError(f"x has shape {list(x.shape)}; expected [B, K, h, w] with 1 to {MOST_CLASSES} classes")
+    height, width = size if crop is None else crop
+    if not (1 <= height <= size[0] and 1 <= width <= size[1]):
+        raise ValueError(f"{height}×{width} pixels count; expected rows and columns of the size {tuple(size)}")
+
+
+def _taps_of(
+    x: Tensor,  # [B, K, h, w]
+    size: tuple[int, int],
+    kept: tuple[int, int],
+) -> tuple[Tensor, ...]:  # 2 x [2, H], 2 x [2, W]
+    return *_taps(x.shape[2], size[0], kept[0], x.device), *_taps(x.shape[3], size[1], kept[1], x.device)
+
+
+@lru_cache(maxsize=64)
+def _taps(side: int, resized: int, kept: int, device: torch.device) -> tuple[Tensor, Tensor]:  # 2 x [2, kept]
+    """Places and weights of bilinear resizing along one axis, as PyTorch computes them in float32."""
+    scale = (torch.tensor(side, dtype=torch.float32) / resized).double()
+    at = (scale * (torch.arange(kept) + 0.5) - 0.5).float().clamp(min=0)  # rounded once, as a fused product and sum
+    lower = at.long().clamp(max=side - 1)
+    upper = (lower + 1).clamp(max=side - 1)
+    weight = (at - lower).clamp(0, 1)
+    if side == resized:  # each place is its own, so that an infinite neighbour has no say
+        upper, weight = lower, torch.full_like(weight, 0.5)
+    return torch.stack([lower, upper]).to(device), torch.stack([1 - weight, weight]).to(device)

@@ -2,7 +2,8 @@
 
 A compiled library (see `rgbx.ops._extension`) replaces the plain-torch kernels of its device; schema, meta kernels and
 autograd are the same whichever runs. The adjoint of each operator is again an operator here, with the direction turned
-round the ring of modalities, so that nothing is saved for backward and gradients can be differentiated again.
+round the ring of modalities, so that nothing is saved for backward and gradients can be differentiated again. Class ids
+have no gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +22,19 @@ LIBRARY.define(f"channel_shuffle(Tensor x, {_RING}) -> Tensor")
 LIBRARY.define(f"pixel_shift(Tensor x, {_RING}) -> Tensor")
 LIBRARY.define(f"shift_add_shuffle(Tensor b, Tensor a, {_RING}) -> Tensor")
 LIBRARY.define(f"shift_add_shuffle_adjoint(Tensor grad, {_RING}) -> (Tensor, Tensor)")
-OPERATORS = ("channel_shuffle", "pixel_shift", "shift_add_shuffle", "shift_add_shuffle_adjoint")
+_TAPS = "Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights"
+LIBRARY.define(f"resized_argmax(Tensor x, {_TAPS}, bool confidence) -> (Tensor, Tensor, Tensor)")
+LIBRARY.define(
+    f"resized_cross_entropy(Tensor x, {_TAPS}, Tensor label, Tensor weights, bool gradient) -> (Tensor, Tensor, Tensor)"
+)
+OPERATORS = (
+    "channel_shuffle",
+    "pixel_shift",
+    "shift_add_shuffle",
+    "shift_add_shuffle_adjoint",
+    "resized_argmax",
+    "resized_cross_entropy",
+)
 
 for _name in OPERATORS:
     LIBRARY.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
@@ -57,6 +70,37 @@ def _like_grad_twice(
     direction: int,
 ) -> tuple[Tensor, Tensor]:  # 2 x [M*N, C, H, W]
     return reference.empty_stack(grad), reference.empty_stack(grad)
+
+
+@torch.library.register_fake("rgbx::resized_argmax", lib=LIBRARY)
+def _of_the_taps(
+    x: Tensor,  # [B, K, h, w]
+    rows: Tensor,  # [2, H]
+    row_weights: Tensor,  # [2, H]
+    columns: Tensor,  # [2, W]
+    column_weights: Tensor,  # [2, W]
+    confidence: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # [B, H, W], [B, H, W] or [0], [B, H]
+    size = (x.shape[0], rows.shape[1], columns.shape[1])
+    return (
+        x.new_empty(size, dtype=torch.uint8),
+        x.new_empty(size if confidence else (0,), dtype=torch.float32),
+        x.new_empty(size[:2], dtype=torch.bool),
+    )
+
+
+@torch.library.register_fake("rgbx::resized_cross_entropy", lib=LIBRARY)
+def _of_the_label(
+    x: Tensor,  # [B, K, h, w]
+    rows: Tensor,  # [2, H]
+    row_weights: Tensor,  # [2, H]
+    columns: Tensor,  # [2, W]
+    column_weights: Tensor,  # [2, W]
+    label: Tensor,  # [B, H, W]
+    weights: Tensor,  # [B, H, W]
+    gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # 2 x [B, H, W], [B, K, h, w] or [0]
+    return torch.empty_like(weights), torch.empty_like(weights), x.new_empty(x.shape if gradient else (0,))
 
 
 def _keep_ring(

@@ -45,6 +45,7 @@ from rgbx.models.multimodal import hearing
 from rgbx.models.result import predict_frames
 from rgbx.serve.answers import KINDS, frame_answer, model_answer
 from rgbx.serve.page import build_page
+from rgbx.tasks import ENSEMBLE
 
 SCHEMA = "schema.json"
 WORDS_OF_REQUESTS = ("answer", "branches", "heads")  # beside maps and their options
@@ -361,7 +362,7 @@ class _Service:
         try:
             maps, options = split_arguments(asked.arguments, model.modalities)
             inputs = map_inputs(model.modalities, options, model.trained_on)
-            predictor = Predictor(model, heads=asked.heads)
+            predictor = Predictor(model, heads=asked.heads, names=None if asked.branches else [ENSEMBLE])
             with hearing() as heard:
                 (result,) = predict_frames(
                     predictor,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbx._processes import together
-from rgbx._protocol import Protocol
+from rgbx._protocol import Protocol, Size
 from rgbx._registry import Registry
 from rgbx._text import check_options
 from rgbx._types import Meta, Options, Scores
@@ -56,6 +56,18 @@ class Target(NamedTuple):
     valid: Tensor | None = None
 
 
+class Frame(NamedTuple):
+    """What outputs at a decoder's size stand for.
+
+    Attributes:
+        padded: (H, W) of the image as the network saw it, to which outputs are resized.
+        size: (H, W) of the image itself, the first rows and columns of that.
+    """
+
+    padded: Size
+    size: Size
+
+
 class Prediction(NamedTuple):
     """What a head predicts for one sample.
 
@@ -63,8 +75,9 @@ class Prediction(NamedTuple):
         prediction: branch or "ensemble" to what the task says: uint8 [H, W] class ids, or float32 [C, H, W] in units.
         target: of the sample, [H, W] or [C, H, W]; None where the batch has none.
         valid: bool [1, H, W] of the target; None where all of it counts.
-        probability: {"ensemble": float32 [K, H, W]} where a task has it and it was asked for.
-        confidence: its largest over the classes, {"ensemble": float32 [H, W]}.
+        probability: {"ensemble": float32 [K, H, W]} where a task has it and it was asked for; where the ensemble was
+            not, of each branch that was.
+        confidence: its largest over the classes, {"ensemble": float32 [H, W]}, likewise.
     """
 
     prediction: dict[str, Tensor]
@@ -210,6 +223,15 @@ class Task(nn.Module, ABC):
     def losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """``loss_...`` to scalars, of outputs at the target's size."""
 
+    @property
+    def loses_coarse(self) -> bool:
+        """Whether `coarse_losses` gives what `losses` gives."""
+        return False
+
+    def coarse_losses(self, outputs: Branches, padded: Size, target: Target) -> dict[str, Tensor]:
+        """`losses` of outputs at the decoder's size, which are not resized as a whole; for `padded` see `Frame`."""
+        raise NotImplementedError(f"task {self.kind!r} has losses of resized outputs alone")
+
     def sample_losses(self, outputs: Branches, target: Target) -> dict[str, Tensor]:
         """The sum of `losses` by prediction and by image, each as if it were alone in the batch: {name: [N]}."""
         with together(False):
@@ -248,6 +270,16 @@ class Task(nn.Module, ABC):
         self, total: Branches, target: Target | None, protocol: Protocol, *, keep_probability: bool = False
     ) -> list[Prediction]:
         """The predictions of each sample from the sum of the views' scores, {branch: [N, C, H, W]}."""
+
+    def finishes_coarse(self, protocol: Protocol) -> bool:
+        """Whether `finish_coarse` gives by this protocol what `finish` gives, for maps of the image's own size."""
+        return False
+
+    def finish_coarse(
+        self, outputs: Branches, frame: Frame, target: Target | None, *, keep_confidence: bool = False
+    ) -> list[Prediction]:
+        """The predictions of each sample from outputs at the decoder's size, which are not resized as a whole."""
+        raise NotImplementedError(f"task {self.kind!r} finishes resized outputs alone")
 
     @abstractmethod
     def table(self, meta: Meta | None = None, **options: Any) -> tuple[Score, ...]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rgbx._protocol import Protocol
+from rgbx._protocol import Protocol, Size
 from rgbx._text import percent, text_table
 from rgbx._types import Meta, Options, Scores
 from rgbx.losses import build_loss
+from rgbx.losses.segmentation import CrossEntropy, takes_coarse
 from rgbx.maps import IGNORE_INDEX
 from rgbx.maps.colour import IGNORED, class_legend, colour_labels
 from rgbx.maps.files import encode_png, replace_file
@@ -32,11 +33,14 @@ from rgbx.metrics import (
     reliability_counts,
     scores,
 )
+from rgbx.ops import MOST_CLASSES, resized_argmax
+from rgbx.ops.reference import first_largest
 from rgbx.tasks.base import (
     ENSEMBLE,
     Branches,
     Counter,
     Evaluation,
+    Frame,
     NotFiniteError,
     Prediction,
     Target,
@@ -134,13 +138,27 @@ class Classes(Task):
         Raises:
             ValueError: a class id out of range.
         """
+        self._check_label(target)
+        return {f"loss_{name}": self.loss(x, target.truth) for name, x in outputs.items()}
+
+    @property
+    def loses_coarse(self) -> bool:
+        """Where the loss is one of pixels."""
+        return takes_coarse(self.loss) and type(self).losses is Classes.losses
+
+    def coarse_losses(self, outputs: Branches, padded: Size, target: Target) -> dict[str, Tensor]:
+        """As `losses`, to the last bits of float32; raises as that."""
+        self._check_label(target)
+        loss = cast(CrossEntropy, self.loss)
+        return {f"loss_{name}": loss.of_coarse(x, target.truth, padded) for name, x in outputs.items()}
+
+    def _check_label(self, target: Target) -> None:
         low, high = torch.where(target.truth == IGNORE_INDEX, 0, target.truth).aminmax()
         if low < 0 or high >= self.channels:
             raise ValueError(
                 f"labels hold class id {int(low if low < 0 else high)}; expected 0 to {self.channels - 1}, or "
                 f"{IGNORE_INDEX} to ignore. Check num_classes and the dataset's label offset"
             )
-        return {f"loss_{name}": self.loss(x, target.truth) for name, x in outputs.items()}
 
     def score(
         self,
@@ -170,18 +188,27 @@ class Classes(Task):
     ) -> list[Prediction]:
         """Class ids uint8 [H, W]: the class of a pixel is the largest of its scores; raises as `largest_class`."""
         ids = {name: largest_class(x)[1].to(torch.uint8) for name, x in total.items()}
-        kept = self.probability(total[ENSEMBLE], protocol) if keep_probability else None
-        confidence = None if kept is None else kept.amax(1)
-        return [
-            Prediction(
-                {name: x[i] for name, x in ids.items()},
-                None if target is None else target.truth[i],
-                None,
-                None if kept is None else {ENSEMBLE: kept[i]},
-                None if confidence is None else {ENSEMBLE: confidence[i]},
-            )
-            for i in range(len(ids[ENSEMBLE]))
-        ]
+        kept = {name: self.probability(total[name], protocol) for name in sure_of(total) if keep_probability}
+        return _predictions(ids, target, kept, {name: x.amax(1) for name, x in kept.items()})
+
+    def finishes_coarse(self, protocol: Protocol) -> bool:
+        """Where logits of one view of the image are resized bilinearly, so that their largest is all that counts."""
+        one = not protocol.flip and protocol.scales == (1.0,) and protocol.window is None and protocol.pad_to is None
+        plain = protocol.resizer == "torch" and protocol.multiple == 1 and protocol.logits_to_label == "bilinear"
+        return one and plain and protocol.resized == protocol.sum_of == "logits" and self.channels <= MOST_CLASSES
+
+    def finish_coarse(
+        self, outputs: Branches, frame: Frame, target: Target | None, *, keep_confidence: bool = False
+    ) -> list[Prediction]:
+        """As `finish`, to the last bits of logits that are all but equal; raises as that."""
+        ids: dict[str, Tensor] = {}
+        confidence: dict[str, Tensor] = {}
+        for name, x in outputs.items():
+            asked = keep_confidence and name in sure_of(outputs)
+            ids[name], shares, finite = resized_argmax(x, frame.padded, crop=frame.size, confidence=asked)
+            check_finite(finite)
+            confidence |= {name: shares} if shares is not None else {}
+        return _predictions(ids, target, {}, confidence)
 
     def table(self, meta: Meta | None = None, **options: Any) -> tuple[Score, ...]:
         """mIoU, mAcc, aAcc and fwIoU; with the options boundary F and calibration error."""
@@ -281,7 +308,8 @@ class ClassCounter(Counter):
         protocol: whose rules for absent classes and dropped labels hold.
         meta: with ``classes``, and ``palette`` and ``ignore_index`` for the result.
         boundary: also count boundary pixels of the ensemble.
-        calibration: also count confidence and correctness of the ensemble, where predictions have a `probability`.
+        calibration: also count confidence and correctness of the ensemble, where predictions have a `confidence`, or a
+            `probability`.
     """
 
     records = (ImageCounts,)
@@ -311,11 +339,11 @@ class ClassCounter(Counter):
         boundary = reliability = None
         if self.boundary and ENSEMBLE in confusions:
             boundary = boundary_counts(found.prediction[ENSEMBLE], label, len(self.classes), **options).cpu()
-        if self.calibration and found.probability is not None:
+        if self.calibration and ENSEMBLE in (found.confidence or found.probability or {}):
             largest = None
             if found.confidence is not None:
                 largest = found.confidence[ENSEMBLE][None], found.prediction[ENSEMBLE][None]
-            probability = found.probability[ENSEMBLE][None]
+            probability = largest[0][:, None] if largest else (found.probability or {})[ENSEMBLE][None]
             reliability = reliability_counts(probability, label[None], largest=largest, **options).cpu()
         return ImageCounts(
             sample_id,
@@ -434,13 +462,44 @@ class ClassEvaluation(Evaluation):
         return digest.hexdigest()
 
 
+def sure_of(names: Iterable[str]) -> list[str]:
+    """The predictions whose confidence is told: the ensemble, or else every one."""
+    found = list(names)
+    return [ENSEMBLE] if ENSEMBLE in found else found
+
+
+def _predictions(
+    ids: Branches,  # uint8 [N, H, W] each
+    target: Target | None,
+    probability: Branches,  # [N, K, H, W] each
+    confidence: Branches,  # [N, H, W] each
+) -> list[Prediction]:
+    """Sample by sample."""
+    return [
+        Prediction(
+            {name: x[i] for name, x in ids.items()},
+            None if target is None else target.truth[i],
+            None,
+            {name: x[i] for name, x in probability.items()} or None,
+            {name: x[i] for name, x in confidence.items()} or None,
+        )
+        for i in range(len(next(iter(ids.values()))))
+    ]
+
+
+def check_finite(
+    finite: Tensor,  # bool [N, ...]
+) -> None:
+    """Raises `NotFiniteError` for the samples that are not."""
+    good = finite.flatten(1).all(1)
+    if not good.all():
+        raise NotFiniteError([i for i, each in enumerate(good.tolist()) if not each])
+
+
 def largest_class(
     scores: Tensor,  # [N, K, ...] floating
 ) -> tuple[Tensor, Tensor]:
     """The largest score of each pixel and its class, the first one of equals.
-
-    `torch.max` and `argmax` with an index are slow on a CPU where the class axis is not the last: there the class is
-    read off by a second maximum over one byte per score.
 
     Returns:
         The score [N, ...], and the class [N, ...], uint8 or int64.
@@ -448,16 +507,9 @@ def largest_class(
     Raises:
         NotFiniteError: a pixel with NaN or infinity among its scores, of which none is the largest.
     """
-    classes = scores.shape[1]
-    largest, index = scores.max(1) if scores.device.type != "cpu" or classes > 255 else (scores.amax(1), None)
-    finite = largest.isfinite().flatten(1).all(1)
-    if not finite.all():
-        raise NotFiniteError([i for i, good in enumerate(finite.tolist()) if not good])
-    if index is not None:
-        return largest, index
-    rank = torch.arange(classes, 0, -1, dtype=torch.uint8).view(1, -1, *[1] * (scores.ndim - 2))
-    first = ((scores == largest.unsqueeze(1)) * rank).amax(1)
-    return largest, classes - first
+    largest, index = first_largest(scores)
+    check_finite(largest.isfinite())
+    return largest, index
 
 
 def to_cells(

@@ -252,7 +252,7 @@ class Embedding(Task):
         codes = {name: x if protocol.views == 1 else x / protocol.views for name, x in total.items()}
         return [
             Prediction({name: x[i] for name, x in codes.items()}, None if target is None else target.truth[i])
-            for i in range(len(codes[ENSEMBLE]))
+            for i in range(len(next(iter(codes.values()))))
         ]
 
     def table(self, meta: Meta | None = None, **options: Any) -> tuple[Score, ...]:

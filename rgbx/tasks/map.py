@@ -206,7 +206,7 @@ class Map(Task):
                 None if target is None else target.truth[i],
                 None if target is None or target.valid is None else target.valid[i],
             )
-            for i in range(len(images[ENSEMBLE]))
+            for i in range(len(next(iter(images.values()))))
         ]
 
     def spec(self, meta: Meta) -> MapSpec:

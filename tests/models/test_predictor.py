@@ -60,8 +60,11 @@ class Filter:
             if heads is None or head in heads
         }
 
-    def run(self, inputs, beliefs=False, **options):
+    def run(self, inputs, beliefs=False, names=None, coarse=(), **options):
         return SimpleNamespace(outputs=self.outputs(inputs, **options), beliefs={})
+
+    def padded_size(self, size):
+        return size
 
     def modules(self):
         return iter(())

@@ -66,8 +66,11 @@ class Filter:
         x = torch.cat([inputs[name] for name in self.modalities], 1)
         return {"labels": {"ensemble": F.conv2d(x, self.weight, padding=1)}}
 
-    def run(self, inputs, beliefs=False, **options):
+    def run(self, inputs, beliefs=False, names=None, coarse=(), **options):
         return SimpleNamespace(outputs=self.outputs(inputs, **options), beliefs={})
+
+    def padded_size(self, size):
+        return size
 
     def modules(self):
         return iter(())

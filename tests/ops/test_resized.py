@@ -1,0 +1,164 @@
+"""What is asked of resized scores: the kernel against plain torch in all bits, and both against PyTorch's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cases import same_bits
+
+from rgbx.ops import reference, resized_argmax, resized_cross_entropy
+from rgbx.ops.functional import _taps_of
+
+CASES = {  # shape, size, crop: exact and broken factors, padding, one class and pixel, fewer pixels than before
+    "times 4": ((2, 9, 6, 5), (24, 20), (24, 20)),
+    "padded": ((1, 40, 7, 9), (32, 40), (30, 37)),
+    "smaller": ((2, 5, 30, 40), (13, 17), (13, 17)),
+    "one pixel": ((1, 1, 1, 1), (5, 3), (5, 3)),
+    "its own size": ((3, 3, 8, 8), (8, 8), (8, 7)),
+    "many classes": ((1, 255, 3, 4), (9, 33), (9, 33)),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def scores(shape, layout="nchw"):
+    x = 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if layout == "nhwc":
+        return x.contiguous(memory_format=torch.channels_last)
+    return torch.stack([x, x], -1).movedim(-1, 0)[1] if layout == "strided" else x
+
+
+def label_of(shape, crop):
+    """Classes, and weights of which many are 0."""
+    generator = torch.Generator().manual_seed(1)
+    size = (shape[0], *crop)
+    weights = (torch.rand(size, generator=generator) - 0.3).clamp(min=0)
+    weights[:, : crop[0] // 3] = 0
+    return torch.randint(0, shape[1], size, generator=generator), weights
+
+
+def naive(x, size, crop):
+    """Bilinear resizing by its definition, pixel by pixel in double precision, [B, K, H, W]."""
+    found = x.new_empty((*x.shape[:2], *crop), dtype=torch.float64)
+
+    def between(i, n, m):
+        at = max((i + 0.5) * n / m - 0.5, 0.0)
+        lower = min(math.floor(at), n - 1)
+        return lower, min(lower + 1, n - 1), at - lower
+
+    for i in range(crop[0]):
+        top, bottom, v = between(i, x.shape[2], size[0])
+        for j in range(crop[1]):
+            left, right, u = between(j, x.shape[3], size[1])
+            above = (1 - u) * x[:, :, top, left].double() + u * x[:, :, top, right].double()
+            below = (1 - u) * x[:, :, bottom, left].double() + u * x[:, :, bottom, right].double()
+            found[:, :, i, j] = (1 - v) * above + v * below
+    return found
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_kernels_are_plain_torch_in_all_bits(need_kernel, monkeypatch, case, layout):
+    need_kernel("cpu")
+    shape, size, crop = case
+    monkeypatch.setitem(reference.STRIP, "cpu", 700)  # several strips
+    x, taps = scores(shape, layout), _taps_of(scores(shape), size, crop)
+    label, weights = label_of(shape, crop)
+    threads = torch.get_num_threads()
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            for flag in (True, False):
+                found = torch.ops.rgbx.resized_argmax(x, *taps, flag)
+                assert all(map(same_bits, found[:2], reference.resized_argmax(x, *taps, flag)[:2]))
+                assert found[2].all()
+                found = torch.ops.rgbx.resized_cross_entropy(x, *taps, label, weights, flag)
+                assert all(map(same_bits, found, reference.resized_cross_entropy(x, *taps, label, weights, flag)))
+        finally:
+            torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("operations", [torch.ops.rgbx, reference], ids=["operator", "plain"])
+def test_ids_are_the_largest_of_the_resized_scores(operations, case):
+    shape, size, crop = case
+    x, wanted = scores(shape), naive(scores(shape), size, crop)
+    ids, confidence, finite = operations.resized_argmax(x, *_taps_of(x, size, crop), True)
+    assert ids.dtype == torch.uint8 and confidence.dtype == torch.float32 and finite.shape == ids.shape[:2]
+    own = wanted.gather(1, ids.long()[:, None])
+    assert (wanted.amax(1, keepdim=True) - own).max() < 1e-5  # other classes only where they are all but equal
+    assert torch.allclose(confidence.double(), wanted.softmax(1).amax(1), rtol=2e-5, atol=0)
+    resized = F.interpolate(x, size=size, mode="bilinear", align_corners=False)[..., : crop[0], : crop[1]]
+    assert (ids != resized.argmax(1)).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("operations", [torch.ops.rgbx, reference], ids=["operator", "plain"])
+def test_what_is_no_number_is_told_by_its_row(operations):
+    x = torch.zeros(3, 4, 5, 6)
+    x[0, 1, 2, 3], x[1, :, 4, 5], x[2, 0] = torch.nan, -torch.inf, -torch.inf
+    ids, _, finite = operations.resized_argmax(x, *_taps_of(x, (5, 6), (5, 6)), True)
+    assert (~finite).nonzero().tolist() == [[0, 2], [1, 4]]
+    assert ids[2].eq(1).all()  # a class that is ruled out is no error
+
+
+def test_the_first_of_equals_wins():
+    x = torch.zeros(1, 7, 3, 3)
+    x[:, 3] = x[:, 5] = 1
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert resized_argmax(x.contiguous(memory_format=layout), (11, 10))[0].eq(3).all()
+
+
+def test_cross_entropy_and_its_gradient(case):
+    shape, size, crop = case
+    label, weights = label_of(shape, crop)
+    x = scores(shape).requires_grad_()
+    total, losses = resized_cross_entropy(x, label, weights, size)
+    (2 * total).backward()
+    y = scores(shape).double().requires_grad_()
+    resized = F.interpolate(y, size=size, mode="bilinear", align_corners=False)[..., : crop[0], : crop[1]]
+    wanted = F.cross_entropy(resized, label, reduction="none")
+    (2 * (wanted * weights).sum()).backward()
+    assert torch.allclose(losses.double(), wanted, rtol=1e-5, atol=2e-5)
+    assert float(total) == pytest.approx(float((wanted * weights).sum()), rel=1e-6)
+    assert torch.allclose(x.grad.double(), y.grad, rtol=1e-4, atol=2e-5 * float(y.grad.abs().max()))
+    assert not losses.requires_grad and resized_cross_entropy(x.detach(), label, weights, size)[0].grad_fn is None
+
+
+def test_exponentials():
+    x = -torch.linspace(0, 90, 100001)
+    wanted = x.double().clamp(min=-87).exp()
+    assert ((reference.exponential(x).double() - wanted) / wanted).abs().max() < 2e-7
+    assert reference.exponential(torch.zeros(1)) == 1
+
+
+def test_what_cannot_be_is_refused():
+    x, label = torch.zeros(1, 3, 4, 5), torch.zeros(1, 8, 10, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"shape \[3, 4, 5\]; expected \[B, K, h, w\] with 1 to 256 classes"):
+        resized_argmax(x[0], (8, 10))
+    with pytest.raises(ValueError, match=r"9×10 pixels count; expected rows and columns of the size \(8, 10\)"):
+        resized_argmax(x, (8, 10), crop=(9, 10))
+    with pytest.raises(TypeError, match=r"x is torch.int64; expected float32"):
+        resized_argmax(x.long(), (8, 10))
+    with pytest.raises(ValueError, match=r"\[1, 8, 10\] and \[1, 8, 9\]; expected \[1, H, W\]"):
+        resized_cross_entropy(x, label, torch.ones(1, 8, 9), (8, 10))
+    with pytest.raises(TypeError, match=r"torch.float64, torch.int64, torch.float32; expected float32"):
+        resized_cross_entropy(x.double(), label, torch.ones(1, 8, 10), (8, 10))
+
+
+def test_kernels_refuse_what_lies_outside(need_kernel):
+    need_kernel("cpu")
+    x, label, weights = torch.zeros(1, 3, 4, 5), torch.full((1, 8, 10), 3), torch.ones(1, 8, 10)
+    taps = _taps_of(x, (8, 10), (8, 10))
+    with pytest.raises(RuntimeError, match="expected places of 0 to 2"):
+        torch.ops.rgbx.resized_argmax(x[:, :, :3], *taps, False)
+    with pytest.raises(RuntimeError, match="expected labels of 0 to 2"):
+        torch.ops.rgbx.resized_cross_entropy(x, *taps, label, weights, False)
+
+
+def test_shapes_without_values():
+    x = torch.zeros(2, 3, 4, 5, device="meta")
+    assert [y.shape for y in resized_argmax(x, (8, 10), confidence=True)] == [(2, 8, 10), (2, 8, 10), (2, 8)]
