@@ -59,7 +59,8 @@ def checks(include: Path) -> Iterator[tuple[str, list[str]]]:
     """Name of each source with the command that compiles it to nothing."""
     common = [f"-DTORCH_TARGET_VERSION={build.STABLE_SINCE}", '-DRGBX_BUILD="none"', f"-I{include}", "-std=c++17"]
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    yield "exchange_cpu.cpp", [*compiler, "-fsyntax-only", *common, str(build.SOURCES / "exchange_cpu.cpp")]
+    for source in sorted(build.SOURCES.glob("*.cpp")):
+        yield source.name, [*compiler, "-fsyntax-only", *common, str(source)]
     try:
         build.cuda_architectures()
     except build.NotBuiltError as reason:
