@@ -6,7 +6,8 @@
 #   benchmarks/gpu.sh OUT long         # tables of many trainings; again and again until all is done
 #   benchmarks/gpu.sh OUT STEP ...     # steps by name
 #
-# OUT receives checkpoints, tables, logs, and STEP.done of each step that is done, which is not done again. Trainings need
+# OUT receives checkpoints, tables, logs, and a file STEP....done of each step that is done, which is not done again. It ends
+# with 0 when all is done, 75 where there is more to do, 1 where a step failed. Trainings need
 # all of rgbx, RGBX_NYUV2=/path/to/nyuv2_320x240 and RGBX_WEIGHTS=/path/to/resnet18.pth. "memcheck" needs compute-sanitizer
 # on the PATH or in COMPUTE_SANITIZER. RGBX_GPU_SECONDS is the limit of one command (540). RGBX_GPU_DRY=1 goes through the
 # kernels' steps on a CPU, with less of everything.
@@ -88,12 +89,8 @@ step() {
             tests/objectives tests/models tests/evaluate tests/train tests/profile
         ;;
     end-to-end)
-        if [ -f benchmarks/end_to_end.py ]; then
-            "$python" benchmarks/end_to_end.py --device "$device" --sizes 480x640 --budget 240 \
-                --json "$out/end_to_end.json" --page "$out/end_to_end.md"
-        else
-            echo "there is no benchmarks/end_to_end.py"
-        fi
+        "$python" benchmarks/end_to_end.py --device "$device" --sizes 480x640 --budget 240 \
+            --json "$out/end_to_end.json" --page "$out/end_to_end.md"
         ;;
     folder)  # planned, trained and used on the GPU; class ids as a CPU has them
         [ -f "$out/folder/config.py" ] || "$python" -m rgbx init "${RGBX_NYUV2:?}" --budget 2min \
@@ -140,15 +137,20 @@ PYTHON
     esac
 }
 
-began=$SECONDS
+# What is done is done on this kind of device, and kernels' steps with these sources.
+sources=$(cat rgbx/ops/csrc/* rgbx/ops/*.py | sha256sum | cut -c1-12)
+began=$SECONDS code=0
 for name in "${steps[@]}"; do
-    if [ -f "$out/$name.done" ]; then
+    mark=$out/$name.$device.done
+    case $name in build | probe | tests | ops | ops-compiled | memcheck) mark=$out/$name.$device.$sources.done ;; esac
+    if [ -f "$mark" ]; then
         echo "== $name: done before, see $out/$name.log"
         continue
     fi
     left=$((limit - (SECONDS - began)))
     if [ "$left" -lt 10 ]; then
         echo "== $name: no time left, run it again to go on"
+        code=75
         continue
     fi
     echo "== $name"
@@ -159,11 +161,14 @@ for name in "${steps[@]}"; do
         pkill -INT -P $! || true
         wait $! || true
         echo "   not finished after $((SECONDS - start)) s: run it again to go on"
+        [ "$code" = 1 ] || code=75
     elif wait $!; then
-        touch "$out/$name.done"
+        touch "$mark"
         echo "   done in $((SECONDS - start)) s"
     else
         echo "   FAILED, see $out/$name.log"
+        code=1
     fi
     tail -n 5 "$out/$name.log"
 done
+exit $code

@@ -48,7 +48,7 @@ def wrong_answers(device: str) -> Iterator[str]:
     """A line for each answer that differs."""
     for (channels, *size), dtype, modalities in itertools.product(SHAPES, DTYPES, (2, 3)):
         ring = modalities, channels // 5, 1
-        b, a = torch.randn(2, modalities, channels, *size).to(dtype)
+        b, a = torch.randn(2, 2 * modalities, channels, *size).to(dtype)  # two samples
         there = [list(placements(x.to(device))) for x in (b, a)]
         for name, inputs in INPUTS.items():
             wanted = getattr(reference, name)(*(b, a)[:inputs], *ring)

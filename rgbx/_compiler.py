@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -26,7 +28,7 @@ def compiler_later() -> Iterator[None]:
     Two modules stand for it: they mark functions as torch itself does inside, which brings the compiler at the first
     call of such a function, and they fetch the compiler at once where anything else of it is asked for.
     """
-    if COMPILER in sys.modules:
+    if COMPILER in sys.modules or threading.active_count() > 1:  # another thread may import the compiler meanwhile
         yield
         return
     finder = _Finder()
@@ -74,7 +76,7 @@ class _Finder:
         if not name.startswith(f"{COMPILER}.") or not _remove_stands():
             return None
         importlib.import_module(COMPILER)
-        return ModuleSpec(name, self) if name in sys.modules else None  # type: ignore[arg-type]
+        return ModuleSpec(name, self) if name in sys.modules else find_spec(name)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module as the compiler's own import left it."""

@@ -23,6 +23,8 @@ def late_names(package: str, files: Mapping[str, Sequence[str]]) -> Callable[[st
     homes = {name: f"{package}.{file}" for file, names in files.items() for name in names}
 
     def find(name: str) -> object:
+        if name in files:
+            return importlib.import_module(f"{package}.{name}")
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = late(homes[name], name)

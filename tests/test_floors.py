@@ -27,7 +27,7 @@ FLOORS = [
 ]
 ASIDE = {
     "maps": set(),
-    "losses": set(),
+    "losses": {"ops"},
     "metrics": set(),
     "transforms": {"maps", "datasets"},
     "datasets": {"maps", "transforms"},

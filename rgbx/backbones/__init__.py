@@ -33,6 +33,11 @@ __all__ = [
     "trusting",
 ]
 
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 # files of weights are read without timm
 __getattr__ = late_names(
     __name__, {"shared": ("SharedBackbone", "to_channels_last"), "stems": ("ModalityStem", "stem_weight")}

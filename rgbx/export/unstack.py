@@ -176,13 +176,29 @@ def _of_joined(target: Operation, stack: Stack, rest: Rest) -> Any:
     if target is aten.slice.Tensor and (len(rest) < 2 or rest[1:] in ([0, sys.maxsize], [None, None])):
         return stack
     if target is aten.split_with_sizes.default and (len(rest) == 1 or rest[1] == 0):
-        return list(parts) if _same(rest[0], sizes) else None
+        return _gathered(parts, rest[0])
+    if target is aten.split_with_sizes.default:
+        pieces = [part.split_with_sizes(*rest) for part in parts]
+        return [Stack(list(each)) for each in zip(*pieces, strict=True)]
     if target is aten.unflatten.int and rest[0] == 0 and rest[1][0] == len(parts) and _same(sizes, sizes[:1]):
         return Stack(list(parts), apart=True)
     if target is aten.tensor_split.indices and len(rest) == 2 and rest[1] != 0:
         pieces = [part.tensor_split(rest[0], rest[1]) for part in parts]
         return [Stack(list(each)) for each in zip(*pieces, strict=True)]
     return None
+
+
+def _gathered(parts: Sequence[Tensor], sizes: Sequence[int]) -> list[Stack] | None:
+    """Parts one after the other that have so many samples together, for each of the sizes; None where none have."""
+    found, left = [], list(parts)
+    for size in sizes:
+        taken: list[Tensor] = []
+        while left and not (taken and sum(part.shape[0] for part in taken) == size):
+            taken.append(left.pop(0))
+        if sum(part.shape[0] for part in taken) != size:
+            return None
+        found.append(Stack(taken))
+    return None if left else found
 
 
 def _of_apart(target: Operation, stack: Stack, rest: Rest) -> Any:

@@ -24,6 +24,7 @@ def can_be_stacked(
         and x.ndim == 4
         and x.dtype in (torch.float32, torch.float64)
         and not torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
         and all(_is_ordinary(norm, x) for norm in norms)

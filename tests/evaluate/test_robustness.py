@@ -103,7 +103,7 @@ def test_scores_equal_a_loop(kind, monkeypatch):
     session.evaluate(("rgb", "depth"))
     session.evaluate(("rgb",))
     passes, count = [], session.count
-    monkeypatch.setattr(session, "count", lambda *arguments: passes.append(1) or count(*arguments))
+    monkeypatch.setattr(session, "count", lambda *given, **options: passes.append(1) or count(*given, **options))
     kept = {names: headlines(found) for names, found in session.evaluations.items()}
     found = measure_robustness(session, every=1)
     assert kept == {names: headlines(found) for names, found in session.evaluations.items()}

@@ -109,7 +109,7 @@ extern "C" __attribute__((visibility("default"))) const char* rgbx_misfit(int de
   cudaError_t status = cudaGetDevice(&before);
   if (status == cudaSuccess) status = cudaSetDevice(device);
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, rgbx::gather_kernel<float, 1, 2, false>);
-  cudaSetDevice(before);
+  if (before != device) cudaSetDevice(before);
   cudaGetLastError();  // what went wrong is told here, and is no failure of what comes next
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
