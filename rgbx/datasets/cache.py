@@ -173,7 +173,7 @@ def keep_if_small(dataset: Dataset[Sample], *, workers: int = 0, processes: int 
 
 
 def _keep(dataset: Dataset[Sample], count: int, workers: int, processes: int) -> Keeping:
-    if not isinstance(dataset, (FileDataset, ShardedDataset, SyntheticRooms)):
+    if not isinstance(dataset, (FileDataset, ShardedDataset, SyntheticRooms)) or not _reads_as_ours(type(dataset)):
         return Keeping(dataset, False, f"nobody says that frames of a {type(dataset).__name__} stay the same")
     if workers and multiprocessing.get_start_method() != "fork":
         return Keeping(dataset, False, "workers that are not forked do not share memory")
@@ -186,6 +186,11 @@ def _keep(dataset: Dataset[Sample], count: int, workers: int, processes: int) ->
         return Keeping(dataset, False, f"{told}, more than {SHARE:.0%} of the {free / _GIB:.2g} GiB that are free")
     reason = f"{told}, of the {free / _GIB:.2g} GiB that are free"
     return Keeping(CachedFrames(dataset, memory_gib=_SPARE * frame * count / _GIB), True, reason)
+
+
+def _reads_as_ours(kind: type) -> bool:
+    """Whether a class reads its samples by methods of rgbx: one's own may draw what they give."""
+    return all(getattr(kind, name).__module__.startswith("rgbx.") for name in ("__getitem__", "read"))
 
 
 def free_memory() -> int:

@@ -27,7 +27,10 @@ def can_be_stacked(
         and not torch.compiler.is_exporting()
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
-        and all(_is_ordinary(norm, x) for norm in norms)
+        and x.numel() > 0
+        and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
+        and not nn.modules.module._has_any_global_hook()
+        and all(_is_ordinary(norm, x) and norm.eps == norms[0].eps for norm in norms)
     )
 
 
@@ -35,15 +38,22 @@ def _is_ordinary(
     norm: nn.Module,
     x: Tensor,  # [M*N, C, H, W]
 ) -> bool:
-    """Whether it is a batch norm of affine form, of the stack's dtype, and at most an activation after it."""
+    """Whether it is a batch norm of affine form, of the stack's dtype, and at most an activation after it.
+
+    The kernel that writes into a given place checks no shapes, and is wrong of maps that are not dense.
+    """
     return (
         isinstance(norm, nn.BatchNorm2d)
+        and (type(norm).forward is nn.BatchNorm2d.forward or type(norm).__name__ == "BatchNormAct2d")  # timm's
+        and norm.num_features == x.shape[1]
         and norm.affine
         and norm.weight.dtype == x.dtype
         and len(list(norm.parameters())) == 2
         and (norm.training or norm.running_mean is not None)
         and not norm._forward_hooks
         and not norm._forward_pre_hooks
+        and not norm._backward_hooks
+        and not norm._backward_pre_hooks
     )
 
 
@@ -104,8 +114,9 @@ class _Stacked(torch.autograd.Function):
                 out=place, save_mean=empty, save_invstd=x.new_empty(0),
             )  # fmt: skip
             saved += found
-        context.save_for_backward(x, *affine[:count], *saved)
-        context.eps, context.modes = eps, modes  # type: ignore[attr-defined]
+        fixed = [each for training, _, *stored in modes if not training for each in stored if each is not None]
+        context.save_for_backward(x, *affine[:count], *saved, *fixed)
+        context.eps, context.training = eps, [mode[0] for mode in modes]  # type: ignore[attr-defined]
         return out
 
     @staticmethod
@@ -113,14 +124,16 @@ class _Stacked(torch.autograd.Function):
         context: FunctionCtx,
         gradient: Tensor,  # [M*N, C, H, W]
     ) -> tuple[Tensor | None, ...]:
-        modes: Sequence[Mode] = context.modes  # type: ignore[attr-defined]
+        modes: Sequence[bool] = context.training  # type: ignore[attr-defined]
         count = len(modes)
         x, *others = context.saved_tensors  # type: ignore[attr-defined]
         needs = context.needs_input_grad  # type: ignore[attr-defined]
         found = []
         parts = zip(*(t.unflatten(0, (count, -1)) for t in (gradient, x)), strict=True)
-        for m, ((above, part), (training, _, mean, variance)) in enumerate(zip(parts, modes, strict=True)):
+        fixed = iter(others[3 * count :])
+        for m, ((above, part), training) in enumerate(zip(parts, modes, strict=True)):
             saved = others[count + 2 * m : count + 2 * m + 2]
+            mean, variance = (None, None) if training else (next(fixed), next(fixed))
             mask = [needs[0], needs[3 + m], needs[3 + count + m]]
             eps: float = context.eps  # type: ignore[attr-defined]
             found.append(BACKWARD(above, part, others[m], mean, variance, *saved, training, eps, mask))

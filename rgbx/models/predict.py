@@ -147,11 +147,12 @@ class Predictor:
 
     def _checked(self, names: Sequence[str]) -> tuple[str, ...]:
         there = (ENSEMBLE, *self.modalities, *self.model.hallucinated(self.modalities))
-        if isinstance(names, str) or not names:
+        given = () if isinstance(names, str) else tuple(names)
+        if not given:
             raise ValueError(f"names is {names!r}; expected a list of some of {list(there)}, or None for all")
-        if unknown := [name for name in names if name not in there]:
+        if unknown := [name for name in given if name not in there]:
             raise ValueError(f"names {unknown} given; the predictions are {one_of(there, unknown[0])}")
-        return tuple(names)
+        return given
 
     def __call__(
         self, batch: Batch, *, keep_probability: bool = False, keep_confidence: bool = False
@@ -224,7 +225,10 @@ class Predictor:
         found = {}
         for name, task in self.tasks.items():
             if not totals[name]:
-                raise ValueError(f"head {name!r} has no prediction of {list(self.names or ())}: it merges its branches")
+                raise ValueError(
+                    f"head {name!r} has no prediction of {list(self.names or ())}: it merges its branches, or the "
+                    f"batch has {list(inputs)} alone"
+                )
             target = targets.get(name)
             try:
                 if sizes[name] is None:

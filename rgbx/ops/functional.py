@@ -15,10 +15,12 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from rgbx.ops import reference, traceable
 from rgbx.ops._extension import KERNELS, MODE, may_use_kernel
@@ -208,8 +210,8 @@ def resized_cross_entropy(
     """Cross-entropy of scores after bilinear resizing, and its gradient, without holding the resized scores.
 
     As ``F.cross_entropy(F.interpolate(x, size, mode="bilinear")[..., :H, :W], label, reduction="none")``, to the last
-    bits of float32, and its sum over the pixels with their weights. The gradient is computed along with the sum, which
-    is therefore differentiable once.
+    bits of float32, and its sum over the pixels with their weights. The gradient is computed along with the sum; where
+    it is to be differentiated itself, and under `torch.func`, by PyTorch's operations, which hold the resized scores.
 
     Args:
         label: of every pixel, also of those whose weight is 0.
@@ -232,6 +234,8 @@ def resized_cross_entropy(
         raise TypeError(
             f"x, label, weights are {x.dtype}, {label.dtype}, {weights.dtype}; expected float32, int64, float32"
         )
+    if torch._C._are_functorch_transforms_active():
+        return _held_cross_entropy(x, label, weights, size)
     total, losses = _CrossEntropy.apply(x, label.contiguous(), weights.contiguous(), tuple(size))
     return total, losses
 
@@ -245,6 +249,7 @@ def resized_is_compiled(device: torch.device) -> bool:
 class _Context(FunctionCtx):
     needs_input_grad: tuple[bool, ...]
     saved_tensors: tuple[Tensor, ...]
+    size: tuple[int, int]
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -259,19 +264,34 @@ class _CrossEntropy(torch.autograd.Function):
         taps = _taps_of(x, size, (label.shape[1], label.shape[2]))
         margins, totals, slope = _of_resized(x).resized_cross_entropy(x, *taps, label, weights, ctx.needs_input_grad[0])
         losses = totals.log_().add_(margins)
-        ctx.save_for_backward(slope)
+        ctx.save_for_backward(slope, x, label, weights)
+        ctx.size = size
         ctx.mark_non_differentiable(losses)
         return torch.where(weights == 0, 0, losses * weights).sum(), losses
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: _Context,
         grad: Tensor,  # []
         _: Tensor,  # [B, H, W]
     ) -> tuple[Tensor, None, None, None]:  # [B, K, h, w]
-        (slope,) = ctx.saved_tensors
+        slope, x, label, weights = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated
+            total, _ = _held_cross_entropy(x, label, weights, ctx.size)
+            (slope,) = torch.autograd.grad(total, x, create_graph=True)
         return slope * grad, None, None, None
+
+
+def _held_cross_entropy(
+    x: Tensor,  # [B, K, h, w]
+    label: Tensor,  # [B, H, W]
+    weights: Tensor,  # [B, H, W]
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:  # [], [B, H, W]
+    """The same by the resized scores."""
+    resized = F.interpolate(x, size, mode="bilinear", align_corners=False)
+    losses = F.cross_entropy(resized[..., : label.shape[1], : label.shape[2]], label, reduction="none")
+    return torch.where(weights == 0, 0, losses * weights).sum(), losses.detach()
 
 
 def _of_resized(
@@ -300,17 +320,19 @@ def _taps_of(
     size: tuple[int, int],
     kept: tuple[int, int],
 ) -> tuple[Tensor, ...]:  # 2 x [2, H], 2 x [2, W]
-    return *_taps(x.shape[2], size[0], kept[0], x.device), *_taps(x.shape[3], size[1], kept[1], x.device)
+    found = (*_taps(x.shape[2], size[0], kept[0]), *_taps(x.shape[3], size[1], kept[1]))
+    return tuple(torch.from_numpy(each).to(x.device) for each in found)
 
 
-@lru_cache(maxsize=64)
-def _taps(side: int, resized: int, kept: int, device: torch.device) -> tuple[Tensor, Tensor]:  # 2 x [2, kept]
+@lru_cache(maxsize=64)  # of arrays: a tensor would be one of the mode that it was made in, such as a trace's
+def _taps(side: int, resized: int, kept: int) -> tuple[np.ndarray, np.ndarray]:  # 2 x [2, kept]
     """Places and weights of bilinear resizing along one axis, as PyTorch computes them in float32."""
-    scale = (torch.tensor(side, dtype=torch.float32) / resized).double()
-    at = (scale * (torch.arange(kept) + 0.5) - 0.5).float().clamp(min=0)  # rounded once, as a fused product and sum
-    lower = at.long().clamp(max=side - 1)
-    upper = (lower + 1).clamp(max=side - 1)
-    weight = (at - lower).clamp(0, 1)
+    half = np.float32(0.5)
+    scale = np.float32(side) / np.float32(resized)
+    at = np.maximum(scale * (np.arange(kept, dtype=np.float32) + half) - half, np.float32(0))
+    lower = np.minimum(at.astype(np.int64), side - 1)
+    upper = np.minimum(lower + 1, side - 1)
+    weight = np.clip(at - lower.astype(np.float32), np.float32(0), np.float32(1))
     if side == resized:  # each place is its own, so that an infinite neighbour has no say
-        upper, weight = lower, torch.full_like(weight, 0.5)
-    return torch.stack([lower, upper]).to(device), torch.stack([1 - weight, weight]).to(device)
+        upper, weight = lower, np.full_like(weight, half)
+    return np.stack([lower, upper]), np.stack([1 - weight, weight])

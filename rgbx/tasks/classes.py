@@ -53,6 +53,7 @@ from rgbx.tasks.result import Answer, ClassesResult
 from rgbx.tasks.score import FRACTION, Score
 
 _AT_ONCE = 4096  # images whose cells are added together
+_OF_LOGITS = ("score", "probability", "finish", "finish_coarse")  # what a task of one's own may answer with
 _LARGEST_EXPONENT = 80.0  # exp of it is finite in float32, also summed over scales and windows
 INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32, torch.int64)
 WRONG = (214, 62, 31)
@@ -193,7 +194,14 @@ class Classes(Task):
 
     def finishes_coarse(self, protocol: Protocol) -> bool:
         """Where logits of one view of the image are resized bilinearly, so that their largest is all that counts."""
-        one = not protocol.flip and protocol.scales == (1.0,) and protocol.window is None and protocol.pad_to is None
+        own = any(getattr(type(self), name) is not getattr(Classes, name) for name in _OF_LOGITS)
+        one = (
+            not own
+            and not protocol.flip
+            and protocol.scales == (1.0,)
+            and protocol.window is None
+            and protocol.pad_to is None
+        )
         plain = protocol.resizer == "torch" and protocol.multiple == 1 and protocol.logits_to_label == "bilinear"
         return one and plain and protocol.resized == protocol.sum_of == "logits" and self.channels <= MOST_CLASSES
 

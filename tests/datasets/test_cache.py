@@ -8,6 +8,7 @@ import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,10 +59,10 @@ class Files(FileDataset):
         )
         self.log.write_bytes(b"")
 
-    def read(self, index):
+    def read_frame(self, frame, names):
         with self.log.open("ab") as file:
             file.write(b"x")
-        return super().read(index)
+        return super().read_frame(frame, names)
 
     @property
     def decoded(self) -> int:
@@ -306,11 +307,19 @@ class Own(DenseDataset):
         return 2
 
 
+class Drawn(SyntheticRooms):
+    """Adds to each visit what it draws."""
+
+    def read(self, index: int) -> dict[str, Any]:
+        return {**super().read(index), "drawn": os.urandom(4)}
+
+
 @pytest.mark.parametrize("case", ["own", "spawned", "processes"])
 def test_others_are_not_kept_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     for n in range(6):
         write(tmp_path, n, seed=n)
     assert keep_if_small(SyntheticRooms(num_frames=4, size=(32, 48))).kept
+    assert not keep_if_small(Drawn(num_frames=4, size=(32, 48))).kept
     dataset = Own(modalities=["rgb"], classes=["a"], palette=[[0, 0, 0]]) if case == "own" else Files(tmp_path)
     if case == "spawned":
         monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")

@@ -96,3 +96,54 @@ def test_others_go_the_plain_way(other: str) -> None:
     assert can_be_stacked(norms, x) == (other == "one frozen of three")
     plain = torch.cat([each(part) for each, part in zip(copy.deepcopy(norms), x.chunk(3), strict=True)])
     assert torch.allclose(norm(x), plain)
+
+
+def parts_by_definition(x: torch.Tensor) -> torch.Tensor:
+    """(x - mean) / sqrt(variance + eps) of each part in float64."""
+    parts = [part.double() for part in x.detach().chunk(3)]
+    return torch.cat(
+        [(p - p.mean((0, 2, 3), True)) / (p.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt() for p in parts]
+    )
+
+
+@pytest.mark.parametrize("layout", ["cut", "channels", "turned", "spread"])
+def test_maps_that_are_not_dense(layout: str) -> None:
+    whole = torch.randn(6, 9, 8, 8, requires_grad=True)
+    x = {
+        "cut": whole[:, :5, :6, :6], "channels": whole[:, 2:7], "turned": whole[:, :5].transpose(2, 3),
+        "spread": whole[:, :1].expand(-1, 5, -1, -1),
+    }[layout]  # fmt: skip
+    norm = ModalityNorm(nn.BatchNorm2d(5), StackLayout(NAMES)).train()
+    torch.testing.assert_close(norm(x).double(), parts_by_definition(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [4, 7])
+def test_other_channels_are_refused_as_torch_does(channels: int) -> None:
+    norm = ModalityNorm(nn.BatchNorm2d(5), StackLayout(NAMES)).train()
+    with pytest.raises(RuntimeError, match=f"running_mean should contain {channels} elements not 5"):
+        norm(torch.randn(6, channels, 4, 4, requires_grad=True))
+
+
+class Twice(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_norm_of_ones_own_and_what_watches_one_are_called() -> None:
+    x = stack_of()
+    own = ModalityNorm(Twice(5), StackLayout(NAMES)).train()
+    torch.testing.assert_close(own(x).double(), 2 * parts_by_definition(x), rtol=1e-5, atol=1e-5)
+    watched, seen = norm_of(), []
+    watched.norms["depth"].register_full_backward_hook(lambda *_: seen.append(1))
+    watched(x).sum().backward()
+    assert seen == [1]
+
+
+def test_statistics_that_change_before_the_backward_pass() -> None:
+    """As with torch's own: a gradient of other statistics than those of the forward pass is refused."""
+    norm = norm_of().eval()
+    y = norm(stack_of())
+    with torch.no_grad():
+        norm.norms["rgb"].running_var.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

@@ -133,3 +133,16 @@ def test_steps_that_need_resized_logits_have_them(monkeypatch):
     assert plain._coarse(data) == ["labels"]
     assert small("both", objectives=[{"name": "knowledge_guidance"}], purification="cross")._coarse(data) == []
     assert not Own("labels", num_classes=3).loses_coarse and Classes("labels", num_classes=3).loses_coarse
+
+
+class Fours(Classes):
+    def finish(self, totals, target, protocol, *, keep_probability=False):
+        found = super().finish(totals, target, protocol, keep_probability=keep_probability)
+        return [item._replace(prediction={name: x * 0 + 4 for name, x in item.prediction.items()}) for item in found]
+
+
+def test_a_task_of_ones_own_finishes_its_predictions(monkeypatch):
+    model = small("classes").eval()
+    monkeypatch.setattr(model.heads["labels"].task, "__class__", Fours)
+    (found, *_) = Predictor(model)(batch())
+    assert set(found["prediction"]["ensemble"].unique().tolist()) == {4}

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cases import same_bits
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rgbx.ops import reference, resized_argmax, resized_cross_entropy
 from rgbx.ops.functional import _taps_of
@@ -162,3 +163,30 @@ def test_kernels_refuse_what_lies_outside(need_kernel):
 def test_shapes_without_values():
     x = torch.zeros(2, 3, 4, 5, device="meta")
     assert [y.shape for y in resized_argmax(x, (8, 10), confidence=True)] == [(2, 8, 10), (2, 8, 10), (2, 8)]
+
+
+def test_a_gradient_that_is_differentiated():
+    """Hessian times a vector, in double precision by PyTorch's operations on resized scores."""
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    label, weights = torch.randint(0, 3, (2, 9, 11)), torch.rand(2, 9, 11)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        scores = x.to(dtype).requires_grad_()
+        if dtype == torch.float32:
+            total, _ = resized_cross_entropy(scores, label, weights, (9, 11))
+        else:
+            losses = F.cross_entropy(F.interpolate(scores, (9, 11), mode="bilinear"), label, reduction="none")
+            total = (losses * weights).sum()
+        (slope,) = torch.autograd.grad(total, scores, create_graph=True)
+        found += [slope.double(), torch.autograd.grad((slope**2).sum(), scores)[0].double()]
+    torch.testing.assert_close(found[:2], found[2:], rtol=1e-4, atol=1e-5)
+    assert found[1].norm() > 0.1
+    func = torch.func.grad(lambda t: resized_cross_entropy(t, label, weights, (9, 11))[0])(x)
+    torch.testing.assert_close(func.double(), found[2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_call_of_a_trace_leaves_nothing_to_real_ones():
+    with FakeTensorMode():
+        resized_argmax(torch.randn(1, 3, 5, 5), (13, 17))
+    ids, _, _ = resized_argmax(x := torch.randn(1, 3, 5, 5), (13, 17))
+    assert torch.equal(ids.long(), F.interpolate(x, (13, 17), mode="bilinear").argmax(1))

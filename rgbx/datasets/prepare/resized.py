@@ -114,7 +114,7 @@ def _declaration(
     for name, encoding in encodings.items():
         lines += ["", f"[modalities.{name}]", f'folder = "{{split}}/{name}"', 'suffix = ".png"']
         lines += [f'unit = "{encoding.unit}"', f'interpolation = "{encoding.spec.interpolation}"']
-        lines += [f"scale = {encoding.scale:g}"] if encoding.scale is not None else []
+        lines += [f"scale = {encoding.scale!r}"] if encoding.scale is not None else []
         lines += [f"channels = {encoding.spec.channels}"] if encoding.unit in BANDS else []
     lines += ["", "[splits]"]
     for each in (text.split(", ") for text in splits):
