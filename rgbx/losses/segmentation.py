@@ -54,8 +54,7 @@ class CrossEntropy(nn.Module):
         logits: Tensor,  # [N, K, H, W]
         label: Tensor,  # int64 [N, H, W]
     ) -> Tensor:
-        if self.weight is not None and len(self.weight) != logits.shape[1]:
-            raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
+        self._check(logits)
         losses = _pixel_losses(logits, label, self.weight)
         total = (label != IGNORE_INDEX).sum() if self.weight is None else self._weights(label).sum()
         return losses.sum() / shared_mean(total).clamp(min=torch.finfo(losses.dtype).tiny)
@@ -67,12 +66,18 @@ class CrossEntropy(nn.Module):
         size: tuple[int, int],
     ) -> Tensor:
         """The loss of the first H rows and W columns of the logits that are resized to `size`."""
-        if self.weight is not None and len(self.weight) != logits.shape[1]:
-            raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
+        self._check(logits)
         weights = self._weights(label)
         losses, _ = resized_cross_entropy(logits, _known(label), weights, size)
         total = (label != IGNORE_INDEX).sum() if self.weight is None else weights.sum()
         return losses / shared_mean(total).clamp(min=torch.finfo(losses.dtype).tiny)
+
+    def _check(
+        self,
+        logits: Tensor,  # [N, K, ...]
+    ) -> None:
+        if self.weight is not None and len(self.weight) != logits.shape[1]:
+            raise ValueError(f"{len(self.weight)} class weights given; the logits have {logits.shape[1]} classes")
 
     def _weights(
         self,

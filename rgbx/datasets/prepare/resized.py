@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from rgbx.datasets.declaration import read_declaration
 from rgbx.datasets.fingerprint import dataset_fingerprint
 from rgbx.datasets.folder import DECLARATION
 from rgbx.datasets.prepare.output import Content, Job, NotMadeError, Preparation, Summary, write_preparation
@@ -75,7 +74,7 @@ def write_resized(
             raise ValueError(f"{source}, {names}: frames differ in what they have; leave out modalities that some lack")
     text = _declaration(first, encodings, datasets, resizing, source)
     file = folder / DECLARATION
-    if file.exists() and file.read_text() != text:
+    if file.exists() and file.read_text(encoding="utf-8") != text:
         raise FileExistsError(f"{file} is in the way: it declares something else; use another output folder")
     parts = [_jobs(names.split(", ")[0], dataset, encodings, resizing) for names, dataset in datasets.items()]
     jobs = [job for part in parts for job in part]
@@ -83,7 +82,6 @@ def write_resized(
     done = write_preparation(folder, Preparation("resized", Path(source), jobs, options), workers=workers)
     if not done.failed:
         replace_file(file, text.encode())
-        read_declaration(file)
     return done
 
 
