@@ -4,7 +4,7 @@
     python .ci/headers.py 2.10.0 2.12.0  # these
 
 Nothing is linked, and nothing installed: only the headers of a wheel are unpacked, of the smallest there is, that for
-macOS, as those used here are the same for every system. The CUDA source is checked where nvcc is found. A wheel that
+macOS, as those used here are the same for every system. The CUDA sources are checked where nvcc is found. A wheel that
 cannot be downloaded is told and is no failure; a source that does not compile is one.
 """
 
@@ -59,15 +59,16 @@ def checks(include: Path) -> Iterator[tuple[str, list[str]]]:
     """Name of each source with the command that compiles it to nothing."""
     common = [f"-DTORCH_TARGET_VERSION={build.STABLE_SINCE}", '-DRGBX_BUILD="none"', f"-I{include}", "-std=c++17"]
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    for source in sorted(build.SOURCES.glob("*.cpp")):
+    for source in build.sources_of("cpu"):
         yield source.name, [*compiler, "-fsyntax-only", *common, str(source)]
     try:
         build.cuda_architectures()
     except build.NotBuiltError as reason:
-        print(f"exchange_cuda.cu: not checked: {reason}")
-    else:
-        cuda = ["-DUSE_CUDA", "--expt-relaxed-constexpr", "-arch=sm_90", "-c", "-o", os.devnull]
-        yield "exchange_cuda.cu", [str(build._nvcc()), *cuda, *common, str(build.SOURCES / "exchange_cuda.cu")]
+        print(f"CUDA sources: not checked: {reason}")
+        return
+    cuda = ["-DUSE_CUDA", "--expt-relaxed-constexpr", "-arch=sm_90", "-c", "-o", os.devnull]
+    for source in build.sources_of("cuda"):
+        yield source.name, [str(build._nvcc()), *cuda, *common, str(source)]
 
 
 def main() -> int:

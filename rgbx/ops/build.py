@@ -1,4 +1,4 @@
-"""``python -m rgbx.ops build``: compiles the exchange kernels beside this file, as far as the machine allows.
+"""``python -m rgbx.ops build``: compiles the kernels beside this file, as far as the machine allows.
 
 Also read by setup.py as a plain file, so it imports nothing of rgbx, and torch only when called. The libraries use
 LibTorch's stable ABI: one built here serves every later torch from 2.10 on.
@@ -37,6 +37,11 @@ def source_digest() -> str:
     for source in sorted(path for path in SOURCES.glob("*") if path.suffix in (".h", ".cpp", ".cuh", ".cu")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def sources_of(device: str) -> list[Path]:
+    """What the library for "cpu" or "cuda" is compiled from."""
+    return sorted(SOURCES.glob({"cpu": "*_cpu.cpp", "cuda": "*_cuda.cu"}[device]))
 
 
 def library_name(device: str) -> str:
@@ -130,7 +135,7 @@ def _cpu_command() -> list[str]:
         raise NotBuiltError(f"there is no C++ compiler {compiler[0]!r} (set CXX)")
     flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]  # kernels round as plain torch does
     flags += shlex.split(os.environ.get("CXXFLAGS", ""))
-    return [*compiler, *flags, *(str(SOURCES / f"{name}_cpu.cpp") for name in ("exchange", "resized"))]
+    return [*compiler, *flags, *map(str, sources_of("cpu"))]
 
 
 def _cuda_command(torch_folder: Path, stubs: Path) -> list[str]:
@@ -154,7 +159,7 @@ def _cuda_command(torch_folder: Path, stubs: Path) -> list[str]:
     runtime = _runtime(nvcc.parents[1])
     if runtime is not None:
         flags += [f"--cudart={'static' if runtime.suffix == '.a' else 'shared'}", f"-L{runtime.parent}"]
-    return [str(nvcc), *flags, *generate, str(SOURCES / "exchange_cuda.cu"), *linked]
+    return [str(nvcc), *flags, *generate, *map(str, sources_of("cuda")), *linked]
 
 
 def _stub(name: str, folder: Path) -> list[str]:

@@ -241,7 +241,10 @@ def resized_cross_entropy(
 
 
 def resized_is_compiled(device: torch.device) -> bool:
-    """Whether compiled kernels compute what is asked of resized scores on this device; else it may take longer."""
+    """Whether compiled kernels compute all that is asked of resized scores on this device; else it may take longer.
+
+    On GPUs a kernel finds the class alone, so that the answer is no.
+    """
     plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     return device.type == "cpu" and KERNELS["cpu"].loaded and not plain and forward_ad._current_level < 0
 
@@ -300,7 +303,7 @@ def _of_resized(
     """What offers the operations on resized scores by name."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return reference
-    return torch.ops.rgbx
+    return torch.ops.rgbx if may_use_kernel(x.device) else reference
 
 
 def _check_scores(
@@ -320,8 +323,24 @@ def _taps_of(
     size: tuple[int, int],
     kept: tuple[int, int],
 ) -> tuple[Tensor, ...]:  # 2 x [2, H], 2 x [2, W]
-    found = (*_taps(x.shape[2], size[0], kept[0]), *_taps(x.shape[3], size[1], kept[1]))
-    return tuple(torch.from_numpy(each).to(x.device) for each in found)
+    axes = zip(x.shape[2:], size, kept, strict=True)
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():  # a graph takes no copies of ordinary memory
+        return tuple(each for axis in axes for each in _taps_on(x.device, *axis))
+    return tuple(torch.from_numpy(each).to(x.device, non_blocking=True) for axis in axes for each in _taps(*axis))
+
+
+def _taps_on(
+    device: torch.device, side: int, resized: int, kept: int
+) -> tuple[Tensor, Tensor]:  # int64 and float32 [2, kept]
+    """`_taps`, in the same bits, by operations of a device."""
+    at = torch.arange(kept, dtype=torch.float32, device=device)
+    at = ((at + 0.5) * float(np.float32(side) / np.float32(resized)) - 0.5).clamp(min=0)
+    lower = at.long().clamp(max=side - 1)
+    upper = (lower + 1).clamp(max=side - 1)
+    weight = (at - lower).clamp(0, 1)
+    if side == resized:
+        upper, weight = lower, torch.full_like(weight, 0.5)
+    return torch.stack([lower, upper]), torch.stack([1 - weight, weight])
 
 
 @lru_cache(maxsize=64)  # of arrays: a tensor would be one of the mode that it was made in, such as a trace's

@@ -1,4 +1,4 @@
-"""The cases that every implementation of the exchange runs through, and how their inputs are made."""
+"""The cases that every implementation of an operation runs through, and how their inputs are made."""
 
 from __future__ import annotations
 
@@ -82,3 +82,21 @@ def same_bits(x: Tensor, y: Tensor) -> bool:
     """Equality that tells -0.0 from 0.0."""
     x, y = x.cpu().contiguous(), y.cpu().contiguous()
     return x.dtype == y.dtype and torch.equal(x.view(BITS[x.itemsize]), y.view(BITS[y.itemsize]))
+
+
+RESIZED = {  # shape, size, crop: exact and broken factors, padding, one class and pixel, fewer pixels than before
+    "times 4": ((2, 9, 6, 5), (24, 20), (24, 20)),
+    "padded": ((1, 40, 7, 9), (32, 40), (30, 37)),
+    "smaller": ((2, 6, 30, 40), (13, 17), (13, 17)),
+    "one pixel": ((1, 1, 1, 1), (5, 3), (5, 3)),
+    "its own size": ((3, 3, 8, 8), (8, 8), (8, 7)),
+    "many classes": ((1, 255, 3, 4), (9, 33), (9, 33)),
+}
+
+
+def scores(shape: tuple[int, int, int, int], layout: str = "nchw") -> Tensor:
+    """Normal numbers float32 [B, K, h, w]; "strided" has a gap after each."""
+    x = 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if layout == "nhwc":
+        return x.contiguous(memory_format=torch.channels_last)
+    return torch.stack([x, x], -1).movedim(-1, 0)[1] if layout == "strided" else x

@@ -3,6 +3,7 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include "exchange_loops.h"
 #include "exchange_threads.cuh"
+#include "resized_threads.cuh"
 
 namespace {
 
@@ -60,6 +61,13 @@ int run(const Geometry& g, bool cuda, bool channels_last, bool adjoint, const T*
   return width;
 }
 
+template <int V>
+void answer(const rgbx::resized::Question& ask, bool confidence) {
+  for_each_thread(rgbx::resized::answer_grid(ask.scores, ask.images), [&](const rgbx::Place& at) {
+    confidence ? rgbx::resized::answer_pixels<V, true>(ask, at) : rgbx::resized::answer_pixels<V, false>(ask, at);
+  });
+}
+
 }  // namespace
 
 // Returns how many elements a thread takes at once. `type` is 0 float, 1 double, 2 half, 3 bfloat16; `sizes` are
@@ -78,4 +86,20 @@ extern "C" int exchange(int type, int cuda, int channels_last, int adjoint, cons
     case 2: return call(c10::Half{});
     default: return call(c10::BFloat16{});
   }
+}
+
+// The class of resized scores by every thread of the CUDA grid; returns how many classes a thread takes at once. `sizes`
+// are B, K, h, w, H, W, and `strides` those of the scores in elements; places [2, n] and weights [2, n] of both axes.
+extern "C" int resized_argmax(const int64_t* sizes, const int64_t* strides, const float* scores, const int64_t* rows,
+                              const float* row_weights, const int64_t* columns, const float* column_weights,
+                              uint8_t* ids, float* shares, bool* finite) {
+  const int64_t height = sizes[4], width = sizes[5];
+  const rgbx::resized::Question ask{
+      {scores, strides[0], strides[1], strides[2], strides[3], sizes[1], height, width},
+      {rows, rows + height, row_weights, row_weights + height},
+      {columns, columns + width, column_weights, column_weights + width},
+      sizes[0], sizes[2], sizes[3], ids, shares, finite};
+  const int at_once = rgbx::resized::classes_at_once(ask.scores);
+  at_once == 4 ? answer<4>(ask, shares) : at_once == 2 ? answer<2>(ask, shares) : answer<1>(ask, shares);
+  return at_once;
 }

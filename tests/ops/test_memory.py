@@ -1,19 +1,23 @@
-"""The loops of the CPU kernel and every single thread of the CUDA kernel, on memory fenced by forbidden pages.
+"""The loops of the CPU kernel and every single thread of the CUDA kernels, on memory fenced by forbidden pages.
 
 The CUDA threads are plain functions of where they stand, so a host can run them all: what is checked here is all of
-the CUDA kernel but the launch itself.
+the CUDA kernels but the launch itself.
 """
 
 from __future__ import annotations
 
 import ctypes
 import faulthandler
+import itertools
 import multiprocessing
 
 import pytest
 import torch
-from cases import CASES, DTYPES, OPERATORS, Case, expected, same_bits
+from cases import CASES, DTYPES, OPERATORS, RESIZED, Case, expected, same_bits, scores
 from guarded import Guarded
+
+from rgbx.ops import reference
+from rgbx.ops.functional import _taps_of
 
 DENSE = [case for case in CASES if case.layout in ("nchw", "nhwc") and 0 not in case.shape]
 
@@ -64,6 +68,57 @@ def test_reads_and_writes_inside_only_and_equals_plain_torch(host_kernels, cuda,
             for x, y in zip(found, wanted, strict=True):
                 assert same_bits(x, y), (case, at_end)
     assert widths == ({1, 2, 4, 8} if cuda else {1})
+
+
+def answer_fenced(library: ctypes.CDLL, x: torch.Tensor, taps, *, at_end: bool, confidence: bool) -> tuple[list, int]:
+    """What the CUDA threads make of scores with any strides, and how many classes a thread took at once."""
+    size = (len(x), taps[0].shape[1], taps[2].shape[1])
+    storage = torch.empty(0).set_(x.untyped_storage())
+    buffers = []
+    for tensor in (storage, *taps):
+        buffers.append(Guarded(tensor.numel() * tensor.itemsize, at_end=at_end))
+        buffers[-1].write(tensor)
+    like = (torch.zeros(size, dtype=torch.uint8), torch.zeros(size), torch.ones(size[:2], dtype=torch.bool))
+    outputs = [Guarded(tensor.numel() * tensor.itemsize, at_end=at_end) for tensor in like]
+    outputs[2].write(like[2])
+    pointers = [buffer.address for buffer in (*buffers, *outputs)]
+    pointers[0] += 4 * x.storage_offset()
+    pointers[6] = pointers[6] if confidence else None
+    numbers = (ctypes.c_int64 * 6)(*x.shape, *size[1:]), (ctypes.c_int64 * 4)(*x.stride())
+    width = library.resized_argmax(*numbers, *map(ctypes.c_void_p, pointers))
+    return [buffer.read(each) for buffer, each in zip(outputs, like, strict=True)], width
+
+
+@pytest.mark.parametrize("confidence", [True, False])
+def test_threads_for_class_ids_stay_inside_and_equal_plain_torch(host_kernels, confidence):
+    widths = set()
+    for (shape, size, crop), layout, at_end in itertools.product(
+        RESIZED.values(), ("nchw", "nhwc", "strided"), (0, 1)
+    ):
+        x = scores(shape, layout)
+        taps = _taps_of(x, size, crop)
+        found, width = answer_fenced(host_kernels, x, taps, at_end=bool(at_end), confidence=confidence)
+        wanted = reference.resized_argmax(x, *taps, confidence)
+        widths.add(width)
+        assert same_bits(found[0], wanted[0]), (shape, layout)
+        assert not confidence or same_bits(found[1], wanted[1]), (shape, layout)
+        assert found[2].all()
+    assert widths == {1, 2, 4}
+
+
+def test_threads_tell_what_is_no_number_and_what_lies_outside(host_kernels):
+    x = scores((3, 8, 5, 6), "nhwc")
+    x[0, 1, 2, 3] = x[0, 5, 2, 3] = torch.nan
+    x[1, :, 4, 5], x[2, 0], x[2, 3, 1, 1] = -torch.inf, -torch.inf, torch.inf
+    taps = _taps_of(x, (5, 6), (5, 6))
+    (ids, shares, finite), _ = answer_fenced(host_kernels, x, taps, at_end=True, confidence=True)
+    assert torch.equal(ids.long(), x.argmax(1))
+    assert (~finite).nonzero().tolist() == [[0, 2], [1, 4], [2, 1]]
+    assert shares.isnan().nonzero().tolist() == [[0, 2, 3], [1, 4, 5], [2, 1, 1]]
+    taps[0][0, 1], taps[0][1, 3] = -1, 5  # rows of which none is read
+    (ids, shares, finite), _ = answer_fenced(host_kernels, scores((3, 8, 5, 6)), taps, at_end=False, confidence=True)
+    assert finite.tolist() == [[True, False, True, False, True]] * 3
+    assert shares[:, [1, 3]].isnan().all() and ids[:, [1, 3]].eq(0).all()
 
 
 def test_the_fence_is_there(host_kernels):

@@ -7,32 +7,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import same_bits
+from cases import RESIZED, same_bits, scores
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rgbx.ops import reference, resized_argmax, resized_cross_entropy
 from rgbx.ops.functional import _taps_of
 
-CASES = {  # shape, size, crop: exact and broken factors, padding, one class and pixel, fewer pixels than before
-    "times 4": ((2, 9, 6, 5), (24, 20), (24, 20)),
-    "padded": ((1, 40, 7, 9), (32, 40), (30, 37)),
-    "smaller": ((2, 5, 30, 40), (13, 17), (13, 17)),
-    "one pixel": ((1, 1, 1, 1), (5, 3), (5, 3)),
-    "its own size": ((3, 3, 8, 8), (8, 8), (8, 7)),
-    "many classes": ((1, 255, 3, 4), (9, 33), (9, 33)),
-}
-
-
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=RESIZED)
 def case(request):
-    return CASES[request.param]
-
-
-def scores(shape, layout="nchw"):
-    x = 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    if layout == "nhwc":
-        return x.contiguous(memory_format=torch.channels_last)
-    return torch.stack([x, x], -1).movedim(-1, 0)[1] if layout == "strided" else x
+    return RESIZED[request.param]
 
 
 def label_of(shape, crop):

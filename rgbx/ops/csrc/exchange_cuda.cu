@@ -1,18 +1,13 @@
 // The exchange on CUDA devices: launches of the threads of exchange_threads.cuh on torch's current stream.
 
-#include <cuda_runtime.h>
-
 #include "exchange_threads.cuh"
+#include "launch.cuh"
 #include "library.h"
 
 namespace rgbx {
 namespace {
 
 constexpr int kBlocks = 4;  // on a multiprocessor at once, which leaves 64 registers for a thread
-
-__device__ __forceinline__ Place here() {
-  return {threadIdx.x, threadIdx.y, blockIdx.x, blockIdx.y, blockIdx.z, blockDim.x, blockDim.y, gridDim.y, gridDim.z};
-}
 
 template <typename T, int V, int M, bool ChannelsLast>
 __global__ void __launch_bounds__(kThreads, kBlocks)
@@ -37,16 +32,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 struct Gather {
   template <typename T, int V, int M, bool ChannelsLast, typename... Pointers>
   static void launch(const Grid& grid, cudaStream_t stream, const Geometry& g, Pointers... pointers) {
-    gather_kernel<T, V, M, ChannelsLast><<<dim3(grid.blocks_x, grid.blocks_y, grid.blocks_z),
-                                           dim3(grid.threads_x, grid.threads_y), 0, stream>>>(g, pointers...);
+    gather_kernel<T, V, M, ChannelsLast><<<blocks_of(grid), threads_of(grid), 0, stream>>>(g, pointers...);
   }
 };
 
 struct Adjoint {
   template <typename T, int V, int M, bool ChannelsLast, typename... Pointers>
   static void launch(const Grid& grid, cudaStream_t stream, const Geometry& g, Pointers... pointers) {
-    adjoint_kernel<T, V, M, ChannelsLast><<<dim3(grid.blocks_x, grid.blocks_y, grid.blocks_z),
-                                            dim3(grid.threads_x, grid.threads_y), 0, stream>>>(g, pointers...);
+    adjoint_kernel<T, V, M, ChannelsLast><<<blocks_of(grid), threads_of(grid), 0, stream>>>(g, pointers...);
   }
 };
 
@@ -68,21 +61,17 @@ template <typename Kernel, typename T, typename... Pointers>
 void run(const Geometry& g, bool channels_last, int32_t device, Pointers... pointers) {
   for (const int64_t count : {g.plane(), g.width * g.channels, g.samples * g.channels})
     STD_TORCH_CHECK(count <= INT32_MAX, "expected H * W, W * C and N * C below 2^31, found ", count);
-  const torch::stable::accelerator::DeviceGuard guard(device);
-  void* stream = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
-  const auto on = static_cast<cudaStream_t>(stream);
   const int width = vector_width<T>(g, channels_last, {pointers...});
   constexpr int kWide = 16 / sizeof(T), kHalf = 8 / sizeof(T);
-  if (width == kWide) {
-    launch<Kernel, T, kWide>(g, channels_last, on, pointers...);
-  } else if (width == kHalf) {
-    launch<Kernel, T, kHalf>(g, channels_last, on, pointers...);
-  } else {
-    launch<Kernel, T, 1>(g, channels_last, on, pointers...);
-  }
-  const cudaError_t status = cudaGetLastError();
-  STD_TORCH_CHECK(status == cudaSuccess, "the exchange kernel did not start: ", cudaGetErrorString(status));
+  on_current_stream(device, "exchange", [&](cudaStream_t on) {
+    if (width == kWide) {
+      launch<Kernel, T, kWide>(g, channels_last, on, pointers...);
+    } else if (width == kHalf) {
+      launch<Kernel, T, kHalf>(g, channels_last, on, pointers...);
+    } else {
+      launch<Kernel, T, 1>(g, channels_last, on, pointers...);
+    }
+  });
 }
 
 struct Cuda {

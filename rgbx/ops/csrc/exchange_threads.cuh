@@ -93,8 +93,9 @@ struct Grid {
 };
 
 // Blocks for `items` vectors along x, `rows` along y and `layers` along z; y and z go on in strides where they are long.
-inline Grid grid_for(int64_t items, int64_t rows, int64_t layers) {
-  const uint32_t threads_x = static_cast<uint32_t>(std::min<int64_t>(kThreads, (items + 31) / 32 * 32));
+// A block has at most `widest` threads along x, a multiple of 32.
+inline Grid grid_for(int64_t items, int64_t rows, int64_t layers, int64_t widest = kThreads) {
+  const uint32_t threads_x = static_cast<uint32_t>(std::min<int64_t>(widest, (items + 31) / 32 * 32));
   const uint32_t threads_y = static_cast<uint32_t>(std::min<int64_t>(kThreads / threads_x, rows));
   const auto blocks = [](int64_t count, uint32_t size, int64_t limit) {
     return static_cast<uint32_t>(std::min((count + size - 1) / size, limit));

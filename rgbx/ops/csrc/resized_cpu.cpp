@@ -2,23 +2,15 @@
 
 #include "resized_loops.h"
 
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/Exception.h>
-
 #include <algorithm>
-#include <optional>
 #include <tuple>
+
+#include "resized_library.h"
 
 namespace rgbx::resized {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
 constexpr int64_t kRows = 16;  // that a thread takes at least, as each thread resizes two rows before its first
-constexpr int64_t kMostClasses = 256;
 
 // A loop of resized_loops.h, as it is and with AVX2: the vectors of the former are taken apart where a processor has
 // narrower ones.
@@ -56,30 +48,12 @@ void entropy(const Args&... args) {
   has_avx2() ? entropy_avx2<Gradient>(args...) : entropy_anywhere<Gradient>(args...);
 }
 
-Taps taps(const Tensor& places, const Tensor& weights, int64_t side) {
-  STD_TORCH_CHECK(places.dim() == 2 && places.size(0) == 2 && places.scalar_type() == ScalarType::Long &&
-                      places.is_contiguous(),
-                  "expected places int64 [2, n], contiguous");
-  STD_TORCH_CHECK(weights.dim() == 2 && weights.size(0) == 2 && weights.size(1) == places.size(1) &&
-                      weights.scalar_type() == ScalarType::Float && weights.is_contiguous(),
-                  "expected weights float32 of the shape of the places, contiguous");
-  const auto* at = static_cast<const int64_t*>(places.const_data_ptr());
-  const auto* weight = static_cast<const float*>(weights.const_data_ptr());
-  const int64_t count = places.size(1);
-  const bool inside = std::all_of(at, at + 2 * count, [&](int64_t i) { return 0 <= i && i < side; });
+Taps taps(const Tensor& places, const Tensor& weights, const Tensor& x, int64_t side) {
+  const Taps found = taps_of(places, weights, x);
+  const int64_t* end = found.lower + 2 * places.size(1);
+  const bool inside = std::all_of(found.lower, end, [&](int64_t i) { return 0 <= i && i < side; });
   STD_TORCH_CHECK(inside, "expected places of 0 to ", side - 1);
-  return {at, at + count, weight, weight + count};
-}
-
-Tensor empty(const std::vector<int64_t>& sizes, ScalarType type, const Tensor& like) {
-  return torch::stable::empty(sizes, type, std::nullopt, like.device());
-}
-
-Scores checked(const Tensor& x, const Tensor& rows, const Tensor& columns) {
-  STD_TORCH_CHECK(x.dim() == 4 && x.scalar_type() == ScalarType::Float, "expected scores float32 [B, K, h, w]");
-  STD_TORCH_CHECK(1 <= x.size(1) && x.size(1) <= kMostClasses, "expected 1 to 256 classes, found ", x.size(1));
-  return {static_cast<const float*>(x.const_data_ptr()), x.stride(0), x.stride(1), x.stride(2), x.stride(3),
-          x.size(1), rows.size(1), columns.size(1)};
+  return found;
 }
 
 template <typename T>
@@ -93,26 +67,20 @@ const T* plane(const Tensor& x, const std::vector<int64_t>& sizes, ScalarType ty
 std::tuple<Tensor, Tensor, Tensor> resized_argmax(const Tensor& x, const Tensor& rows, const Tensor& row_weights,
                                                   const Tensor& columns, const Tensor& column_weights,
                                                   bool confidence) {
-  const Taps down = taps(rows, row_weights, x.size(2)), along = taps(columns, column_weights, x.size(3));
+  const Taps down = taps(rows, row_weights, x, x.size(2)), along = taps(columns, column_weights, x, x.size(3));
   const Scores scores = checked(x, rows, columns);
-  const std::vector<int64_t> size = {x.size(0), scores.height, scores.width};
-  const Tensor ids = empty(size, ScalarType::Byte, x);
-  const Tensor shares = empty(confidence ? size : std::vector<int64_t>{0}, ScalarType::Float, x);
-  const Tensor finite = empty({size[0], size[1]}, ScalarType::Bool, x);
-  auto* to_ids = static_cast<uint8_t*>(ids.mutable_data_ptr());
-  auto* to_shares = static_cast<float*>(shares.mutable_data_ptr());
-  auto* to_finite = static_cast<bool*>(finite.mutable_data_ptr());
-  torch::stable::parallel_for(0, size[0] * size[1], kRows, [&](int64_t begin, int64_t end) {
-    confidence ? answer<true>(scores, down, along, begin, end, to_ids, to_shares, to_finite)
-               : answer<false>(scores, down, along, begin, end, to_ids, to_shares, to_finite);
+  const Answer to(x, scores, confidence);
+  torch::stable::parallel_for(0, x.size(0) * scores.height, kRows, [&](int64_t begin, int64_t end) {
+    confidence ? answer<true>(scores, down, along, begin, end, to.to_ids, to.to_shares, to.to_finite)
+               : answer<false>(scores, down, along, begin, end, to.to_ids, to.to_shares, to.to_finite);
   });
-  return {ids, shares, finite};
+  return {to.ids, to.shares, to.finite};
 }
 
 std::tuple<Tensor, Tensor, Tensor> resized_cross_entropy(const Tensor& x, const Tensor& rows, const Tensor& row_weights,
                                                          const Tensor& columns, const Tensor& column_weights,
                                                          const Tensor& label, const Tensor& weights, bool gradient) {
-  const Taps down = taps(rows, row_weights, x.size(2)), along = taps(columns, column_weights, x.size(3));
+  const Taps down = taps(rows, row_weights, x, x.size(2)), along = taps(columns, column_weights, x, x.size(3));
   const Scores scores = checked(x, rows, columns);
   const std::vector<int64_t> size = {x.size(0), scores.height, scores.width};
   for (const int64_t* places : {down.lower, down.upper}) {

@@ -12,27 +12,14 @@
 #include <cstring>
 #include <vector>
 
+#include "resized.h"
+
 namespace rgbx::resized {
 
 constexpr int kLanes = 8;
 constexpr int kBlock = 2 * kLanes;  // pixels
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
-
-// Where the results of one axis lie: between two places of the input, with the weight of each.
-struct Taps {
-  const int64_t* lower;
-  const int64_t* upper;
-  const float* lower_weight;
-  const float* upper_weight;
-};
-
-// [B, K, h, w] with strides in elements, and the size (H, W) of the result.
-struct Scores {
-  const float* data;
-  int64_t stride_image, stride_class, stride_row, stride_column;
-  int64_t classes, height, width;
-};
 
 #define RGBX_INLINE inline __attribute__((always_inline))
 
