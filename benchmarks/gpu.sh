@@ -18,7 +18,7 @@ shift
 steps=()
 for name in "${@:-kernels}"; do
     case $name in
-    kernels) steps+=(build probe tests ops ops-compiled memcheck) ;;
+    kernels) steps+=(build probe tests ops tail ops-compiled memcheck) ;;
     training) steps+=(end-to-end folder) ;;
     long) steps+=(rooms nyuv2 nyuv2-test study-nyuv2 study-translate-rgb study-translate-depth translate-fp16 metrics) ;;
     *) steps+=("$name") ;;
@@ -70,6 +70,13 @@ step() {
         RGBX_REQUIRE_KERNELS=$device "$python" -m pytest -q -p no:cacheprovider "${chosen[@]}"
         ;;
     ops) exchange --out "$out/ops_$device.md" ;;
+    tail)  # class ids of resized logits; the page of a CPU takes minutes
+        if [ "$device" = cuda ]; then
+            "$python" benchmarks/tail.py --device cuda --out "$out/tail_cuda.md"
+        else
+            "$python" benchmarks/tail.py --help >/dev/null
+        fi
+        ;;
     ops-compiled)
         local how=(--compiled)
         [ "$device" = cuda ] || how=()  # minutes on a CPU
@@ -142,7 +149,7 @@ sources=$(cat rgbx/ops/csrc/* rgbx/ops/*.py | sha256sum | cut -c1-12)
 began=$SECONDS code=0
 for name in "${steps[@]}"; do
     mark=$out/$name.$device.done
-    case $name in build | probe | tests | ops | ops-compiled | memcheck) mark=$out/$name.$device.$sources.done ;; esac
+    case $name in build | probe | tests | ops | tail | ops-compiled | memcheck) mark=$out/$name.$device.$sources.done ;; esac
     if [ -f "$mark" ]; then
         echo "== $name: done before, see $out/$name.log"
         continue

@@ -1,8 +1,9 @@
-"""Whether the fusion kernels of a device answer as plain torch does on a CPU, in all bits, within seconds.
+"""Whether the kernels of a device answer as plain torch does on a CPU, in all bits, within seconds.
 
-Every operator and the gradients of the public step, in four dtypes and both memory formats, on planes whose rows fit
-vectors, on odd ones, on slices of something larger and at odd addresses. Small, so that it can run under
-compute-sanitizer. Exits with 1 where an answer differs, or where there is no kernel.
+Every operator of the exchange and the gradients of the public step, in four dtypes and both memory formats, on planes
+whose rows fit vectors, on odd ones, on slices of something larger and at odd addresses; and on the same the class of
+resized logits, float32, with confidence and without. Small, so that it can run under compute-sanitizer. Exits with 1
+where an answer differs, or where there is no kernel.
 
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck python benchmarks/probe.py --device cuda
 """
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from rgbx.ops import reference, shift_add_shuffle
 from rgbx.ops._extension import KERNELS, may_use_kernel
+from rgbx.ops.functional import _taps_of
 
 SHAPES = ((20, 8, 16), (64, 6, 10), (13, 25, 25), (5, 1, 9))  # C, H, W
+SIZES = ((32, 64), (23, 41), (25, 25), (4, 36))  # of resized logits of these shapes
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 INPUTS = {"channel_shuffle": 1, "pixel_shift": 1, "shift_add_shuffle": 2, "shift_add_shuffle_adjoint": 1}
 
 
@@ -64,6 +67,18 @@ def wrong_answers(device: str) -> Iterator[str]:
             yield f"gradients of {channels}x{size[0]}x{size[1]}, {dtype}, {modalities} maps"
 
 
+def wrong_ids(device: str) -> Iterator[str]:
+    """A line for each class or confidence that differs."""
+    for shape, size, confidence in itertools.product(SHAPES, SIZES, (True, False)):
+        x = 3 * torch.randn(2, *shape)
+        taps = _taps_of(x, size, size)
+        wanted = reference.resized_argmax(x, *taps, confidence)
+        for k, placed in enumerate(placements(x.to(device))):
+            found = torch.ops.rgbx.resized_argmax(placed, *(each.to(device) for each in taps), confidence)
+            if not all(same_bits(one, other) for one, other in zip(found, wanted, strict=True)):
+                yield f"classes of {'x'.join(map(str, shape))} at {size}, placement {k}, confidence {confidence}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cpu, cuda or cuda:N")
@@ -73,7 +88,7 @@ def main() -> None:
     if not kernel.loaded or not may_use_kernel(device):
         raise SystemExit(f"no kernel for {options.device}: {kernel.detail}")
     torch.manual_seed(0)
-    wrong = list(wrong_answers(options.device))
+    wrong = [*wrong_answers(options.device), *wrong_ids(options.device)]
     print("\n".join(wrong) or f"{options.device}: all answers equal those of plain torch")
     raise SystemExit(bool(wrong))
 

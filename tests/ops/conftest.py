@@ -53,6 +53,17 @@ def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("host") / "kernels.so"
     include = [f"-I{SOURCES}", f"-I{Path(torch.__file__).parent / 'include'}"]
     source = Path(__file__).parent / "host_kernels.cpp"
-    command = [*compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", *include, str(source), "-o", str(library)]
+    command = [
+        *compiler,
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        "-shared",
+        "-fPIC",
+        *include,
+        str(source),
+        "-o",
+        str(library),
+    ]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library))

@@ -92,9 +92,7 @@ def answer_fenced(library: ctypes.CDLL, x: torch.Tensor, taps, *, at_end: bool, 
 @pytest.mark.parametrize("confidence", [True, False])
 def test_threads_for_class_ids_stay_inside_and_equal_plain_torch(host_kernels, confidence):
     widths = set()
-    for (shape, size, crop), layout, at_end in itertools.product(
-        RESIZED.values(), ("nchw", "nhwc", "strided"), (0, 1)
-    ):
+    for (shape, size, crop), layout, at_end in itertools.product(RESIZED.values(), ("nchw", "nhwc", "strided"), (0, 1)):
         x = scores(shape, layout)
         taps = _taps_of(x, size, crop)
         found, width = answer_fenced(host_kernels, x, taps, at_end=bool(at_end), confidence=confidence)

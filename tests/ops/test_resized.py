@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from cases import RESIZED, same_bits, scores
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from rgbx.ops import functional as module
 from rgbx.ops import reference, resized_argmax, resized_cross_entropy
-from rgbx.ops.functional import _taps_of
+from rgbx.ops.functional import _taps, _taps_of, _taps_on
+
 
 @pytest.fixture(params=RESIZED)
 def case(request):
@@ -65,6 +67,97 @@ def test_kernels_are_plain_torch_in_all_bits(need_kernel, monkeypatch, case, lay
                 assert all(map(same_bits, found, reference.resized_cross_entropy(x, *taps, label, weights, flag)))
         finally:
             torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "strided"])
+def test_ids_on_a_gpu_are_plain_torch_in_all_bits(need_kernel, case, layout):
+    need_kernel("cuda")
+    shape, size, crop = case
+    x, taps = scores(shape, layout), _taps_of(scores(shape), size, crop)
+    storage = torch.empty(0).set_(x.untyped_storage()).cuda()
+    placed = storage.as_strided(x.shape, x.stride(), x.storage_offset())
+    for flag in (True, False):
+        found = torch.ops.rgbx.resized_argmax(placed, *(each.cuda() for each in taps), flag)
+        assert all(map(same_bits, found, reference.resized_argmax(x, *taps, flag)))
+
+
+def test_a_graph_replays_class_ids(need_kernel):
+    """Captured through the public function: what a graph cannot take would fail."""
+    need_kernel("cuda")
+    x = scores((2, 9, 6, 5)).cuda()
+    resized_argmax(x, (24, 20), confidence=True)
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=stream):
+        found = resized_argmax(x, (24, 20), confidence=True)
+    for sign in (1, -1):
+        values = sign * scores((2, 9, 6, 5))
+        x.copy_(values)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert all(map(same_bits, found, resized_argmax(values, (24, 20), confidence=True)))
+
+
+def test_ids_of_a_gpu_come_behind_what_is_queued(need_kernel):
+    need_kernel("cuda")
+    x, taps = (
+        torch.zeros(1, 3, 8, 8, device="cuda"),
+        _taps_of(torch.zeros(1, 3, 8, 8, device="cuda"), (32, 32), (32, 32)),
+    )
+    stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        x[:, 2] = 1
+        ids, _, _ = torch.ops.rgbx.resized_argmax(x, *taps, False)
+        assert not stream.query()  # nothing has waited
+    stream.synchronize()
+    assert ids.eq(2).all()
+
+
+def test_what_a_gpu_is_not_given(need_kernel):
+    need_kernel("cuda")
+    x = torch.zeros(2, 3, 4, 5, device="cuda")
+    taps = _taps_of(x, (8, 10), (8, 10))
+    with pytest.raises(RuntimeError, match="expected places and weights on the device of the scores"):
+        torch.ops.rgbx.resized_argmax(x, taps[0].cpu(), *taps[1:], False)
+    with pytest.raises(RuntimeError, match="expected 1 to 256 classes, found 257"):
+        torch.ops.rgbx.resized_argmax(torch.zeros(1, 257, 4, 5, device="cuda"), *taps, False)
+    _, _, finite = torch.ops.rgbx.resized_argmax(x[:, :, :3], *taps, False)  # told by its row, as no check waits
+    assert finite.tolist() == [[True] * 5 + [False] * 3] * 2
+    found = torch.ops.rgbx.resized_argmax(x[:0], *taps, True)
+    assert [each.shape for each in found] == [(0, 8, 10), (0, 8, 10), (0, 8)]
+    half = resized_argmax(scores((1, 5, 4, 4)).half().cuda(), (16, 16), confidence=True)
+    assert all(map(same_bits, half, resized_argmax(scores((1, 5, 4, 4)).half(), (16, 16), confidence=True)))
+
+
+def test_a_second_gpu_computes_its_own_ids(need_kernel):
+    need_kernel("cuda")
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    x = scores((2, 9, 6, 5))
+    assert same_bits(resized_argmax(x.to("cuda:1"), (24, 20))[0], resized_argmax(x, (24, 20))[0])
+    assert torch.cuda.current_device() == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "resized", "kept"), [(5, 20, 20), (120, 480, 471), (7, 32, 30), (30, 13, 13), (8, 8, 7)]
+)
+def test_places_of_a_device_are_those_of_arrays(side, resized, kept):
+    for found, wanted in zip(
+        _taps_on(torch.device("cpu"), side, resized, kept), _taps(side, resized, kept), strict=True
+    ):
+        assert same_bits(found, torch.from_numpy(wanted))
+
+
+def test_a_gpu_without_kernels_gets_plain_torch(monkeypatch):
+    x = scores((1, 3, 4, 5))
+    wanted = resized_argmax(x, (8, 10))
+    monkeypatch.setattr(module, "may_use_kernel", lambda device: False)
+    with monkeypatch.context() as inner:
+        inner.setattr(torch.ops.rgbx, "resized_argmax", None)
+        found = resized_argmax(x, (8, 10))
+    assert torch.equal(found[0], wanted[0])
 
 
 @pytest.mark.parametrize("operations", [torch.ops.rgbx, reference], ids=["operator", "plain"])
