@@ -324,7 +324,8 @@ def _taps_of(
     kept: tuple[int, int],
 ) -> tuple[Tensor, ...]:  # 2 x [2, H], 2 x [2, W]
     axes = zip(x.shape[2:], size, kept, strict=True)
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():  # a graph takes no copies of ordinary memory
+    if x.is_cuda and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        # A graph takes no copies of ordinary memory.
         return tuple(each for axis in axes for each in _taps_on(x.device, *axis))
     return tuple(torch.from_numpy(each).to(x.device, non_blocking=True) for axis in axes for each in _taps(*axis))
 

@@ -48,7 +48,7 @@ inline Tensor empty(const std::vector<int64_t>& sizes, ScalarType type, const Te
 
 // What the class of resized scores is answered with: ids uint8 [B, H, W], shares float32 of that shape or [0], and by
 // row whether it is finite, bool [B, H].
-struct Answer {
+struct __attribute__((visibility("hidden"))) Answer {
   Answer(const Tensor& x, const Scores& scores, bool confidence)
       : ids(empty({x.size(0), scores.height, scores.width}, ScalarType::Byte, x)),
         shares(empty(confidence ? std::vector<int64_t>{x.size(0), scores.height, scores.width}

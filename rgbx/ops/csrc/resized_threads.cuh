@@ -2,12 +2,11 @@
 // through every thread.
 //
 // A thread has a pixel of the result: it goes through the classes, of which it loads kClasses at a time from the four
-// places of the input round it. Neighbours have the same places or the next ones, so that these come from the cache, and
-// a block is about as high as wide in them. Nothing is rounded but products and sums one by one, so that the result is
-// that of plain torch in all bits.
+// places of the input round it. Neighbours have the same places or the next ones, so that most come from the cache: a
+// block of 32 columns and 8 rows needs 9 and 3 of the input where that is a quarter as large. Products and sums are
+// rounded one by one, so that the result is that of plain torch in all bits.
 #pragma once
 
-#include <cmath>
 #include <limits>
 
 #include "exchange_threads.cuh"
@@ -16,7 +15,7 @@
 namespace rgbx::resized {
 
 constexpr int kClasses = 4;
-constexpr int64_t kColumns = 32;  // of the result in a block: a warp has pixels of one row
+constexpr int64_t kColumns = 32;  // of the result in a block: the pixels of a warp lie in one row
 
 // Products, sums and quotients that no compiler puts together, nor rounds otherwise.
 #ifdef __CUDA_ARCH__
@@ -107,8 +106,8 @@ struct Question {
   bool* finite;  // of each row, true before
 };
 
-// The class of the largest score, of equals the first, as `torch.argmax` has it also where one is NaN. A place that is
-// outside is not read: nothing here can be told but by its row, which is not finite then, as with a score that is NaN.
+// The class of the largest score, of equals the first, as `torch.argmax` has it also where one is NaN. Places outside are
+// not read: a kernel cannot refuse them, so their row is told as one that is not finite.
 template <int V, bool Confidence>
 RGBX_INLINE void answer_pixels(const Question& ask, const Place& at) {
   const Scores& scores = ask.scores;
