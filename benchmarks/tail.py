@@ -130,7 +130,8 @@ def graphics_rows(classes: int, layout: torch.memory_format, rounds: int) -> Ite
             f"{what}": partial(resized_argmax, logits, SIZE, confidence=asked),
             f"kernel alone, {what}": partial(torch.ops.rgbx.resized_argmax, logits, *taps, asked),
         }
-    memory, times = {}, {name: [] for name in ways}
+    memory: dict[str, float] = {}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     for name, way in ways.items():
         graphics_time(way)
         torch.cuda.reset_peak_memory_stats()
