@@ -321,6 +321,7 @@ class Runner(ResumableRunner):
         self._train_loop = self.build_train_loop(self._train_loop)
         if getattr(self.train_loop.dataloader.dataset, "frame_sets", None) is not None:
             self.network.sees_subsets = True
+            self.network.keep_subset_statistics()
             if type(self.model) is DistributedDataParallel:  # made before it could be known
                 self.model = wrap(self.network)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
