@@ -85,10 +85,10 @@ class _Undrawn(TorchFunctionMode):
         self,
         func: Callable[..., object],
         types: Sequence[type],
-        args: tuple[Any, ...] = (),
+        args: tuple[object, ...] = (),
         kwargs: Options | None = None,
     ) -> object:
-        if func is Tensor.normal_ and args[0].is_meta:
+        if func is Tensor.normal_ and isinstance(args[0], Tensor) and args[0].is_meta:
             return args[0]
         return func(*args, **(kwargs or {}))
 

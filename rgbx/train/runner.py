@@ -144,7 +144,7 @@ class Runner(ResumableRunner):
         own.setLevel(logging.DEBUG)  # the handlers choose
         return logger
 
-    def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
+    def build_visualizer(self, visualizer: Visualizer | Options | None = None) -> Visualizer:
         """mmengine's own class of visualizer does without matplotlib until it draws."""
         if visualizer is None:
             visualizer = {"type": Visualizer, "vis_backends": [{"type": LocalVisBackend}]}

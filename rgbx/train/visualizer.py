@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from mmengine.visualization import Visualizer
 
+from rgbx._types import Options
+
 _FIGURE = ("fig_save_canvas", "fig_save", "ax_save", "dpi")  # what mmengine's makes when it is made
 
 
@@ -19,14 +21,16 @@ class LateVisualizer(Visualizer):
         args, kwargs: of `mmengine.visualization.Visualizer`.
     """
 
-    def __init__(self, name: str = "visualizer", image: np.ndarray | None = None, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, name: str = "visualizer", image: np.ndarray | None = None, *args: object, **kwargs: object
+    ) -> None:
         super().__init__(name, None, *args, **kwargs)
         for part in _FIGURE:
             delattr(self, part)  # so that `__getattr__` is asked
         if image is not None:
             self.set_image(image)
 
-    def _initialize_fig(self, fig_cfg: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def _initialize_fig(self, fig_cfg: Options) -> tuple[Any, Any, Any]:
         """No figure for mmengine's `__init__`."""
         return None, SimpleNamespace(get_dpi=lambda: None), None
 
