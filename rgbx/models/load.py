@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from rgbx._refusing import refusing
 from rgbx._runs import config_hint
@@ -62,7 +63,8 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
         raise ValueError(f"checkpoint {path} does not say which model it is of (it has no recipe).{config_hint(path)}")
     parameters = without_files(check_recipe(recipe, f"checkpoint {path}", answering=True))
     tensors = without_objectives(upgrade_tensors(recipe, model_weights(state, path)))
-    with refusing(f"checkpoint {path}"), torch.device("meta"), _at_most(MODULES[0] * len(tensors) + MODULES[1]):
+    bounded = _at_most(MODULES[0] * len(tensors) + MODULES[1])
+    with refusing(f"checkpoint {path}"), torch.device("meta"), _Undrawn(), bounded:
         model = build_complete(parameters)
         if has_subset_statistics(tensors):
             model.keep_subset_statistics()
@@ -79,6 +81,21 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
     with refusing(f"checkpoint {path}"):
         model.describe(dataset_in(state))
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """In this block normal numbers are not drawn for tensors without memory, for which torch fetches its compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Options | None = None,
+    ) -> object:
+        if func is Tensor.normal_ and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
