@@ -15,7 +15,8 @@ where other work fills the machine.
 
 What a command takes is clocked around its frames: `predict` without loading the checkpoint and listing, `test` from the
 first frame to the scores, and its results, which come after, for themselves. Parts are the CPU time of the thread that
-ran them; ids are those of the ensemble or of all branches.
+ran them, in further runs of the commands; ids are those of the ensemble or of all branches. The results of `test` are
+the same work for any number of frames, but for a line a frame.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ from typing import Any
 from unittest import mock
 
 import cv2
+import numpy as np
 import torch
 from end_to_end import build
 
 import rgbx
-from data import _processor, write_frames
+from data import _processor, imread, write_frames
 from rgbx.cli import evaluate, outputs, predict
 from rgbx.cli.main import run
 from rgbx.datasets import build_dataset
@@ -101,6 +103,10 @@ PARTS: dict[str, list[tuple[object, str, str]]] = {  # what is clocked, and how 
         (session, "metrics_of", "scores"),
     ],
 }
+OWN = {  # of the parts, what the network's answer does not need
+    "predict": ("reading", "ids as PNG", "overlay as PNG", "files", "notes"),
+    "test": ("reading", "counting", "sizes of files", "scores"),
+}
 WHOLE = {"predict": [(predict, "_write_all")], "test": [(session.Session, "count")]}
 AFTER = [(evaluate, "_write_outputs")]
 
@@ -109,12 +115,11 @@ def write_dataset(root: Path, folder: Path, size: tuple[int, int], count: int) -
     """Frames of a size, and a `dataset.toml` beside them; returns the stems."""
     stems = write_frames(root, folder, count)
     for path in folder.glob("*"):
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        image = imread(path)
         way = cv2.INTER_AREA if image.ndim == 3 else cv2.INTER_NEAREST
         cv2.imwrite(str(path), cv2.resize(image, size[::-1], interpolation=way))
-    palette = [list(map(int, colour)) for colour in NYUDV2_PALETTE]
-    text = TOML.format(names=list(NYUDV2_CLASSES), palette=palette, stems=stems)
-    (folder / "dataset.toml").write_text(text.replace("'", '"'))
+    names, palette = list(NYUDV2_CLASSES), np.asarray(NYUDV2_PALETTE).tolist()
+    (folder / "dataset.toml").write_text(TOML.format(names=names, palette=palette, stems=stems))
     return stems
 
 
@@ -234,7 +239,13 @@ def lines_of(size: str, frames: int, found: dict[str, dict[str, Clock]]) -> list
         )
         inner["rest"] = parts[CPU] - sum(inner.values())
         listed = ", ".join(f"{key} {each * seconds:.2f}" for key, seconds in inner.items())
-        told.append(f"`rgbx {name}`, ms of CPU a frame: {listed}.")
+        beside = parts[CPU] / inner[NETWORK] - 1
+        own = sum(inner.get(key, 0.0) for key in OWN[name]) / inner[NETWORK]
+        told += [
+            f"`rgbx {name}`, ms of CPU a frame: {listed}. Of the network in that very run, all that is beside it takes "
+            f"{beside:.1%}, and {' and '.join(OWN[name])} {own:.1%}.",
+            "",
+        ]
     return [*lines, "", *told]
 
 
