@@ -10,6 +10,7 @@ first turn is not counted:
 
 - plain: `benchmarks/plain.py`, the way that released code takes: modality by modality, slices, contiguous float32,
   every branch and the ensemble at full size, class ids of all. Training: its losses, backward, an update.
+- kept: the same in a process that keeps its memory, which tells what the allocator alone gives.
 - rgbx: `Predictor` on the same batch, all branches and the ensemble; training: `mode="loss"`, backward, an update. As
   in the commands of rgbx, the process keeps its memory (`rgbx.keep_memory`); the plain way leaves the allocator alone.
 - ensemble: the same, of class ids of the ensemble alone.
@@ -19,9 +20,10 @@ first turn is not counted:
   that speed is printed beside it.
 
 Times are process CPU time and wall time, one thread; "above" is the peak of resident memory above what the process had
-with the model built. Of rgbx, passes more with clocks around its parts say where the time goes. On CUDA times are of
-events, memory is what torch's allocator handed out, and there are three ways more, in bfloat16: as it is, compiled, and
-(inference) as a graph.
+with the model built, which a process that keeps its memory ends with; "tensors" is the most that tensors of a pass take
+at a time, whatever the allocator does. Of rgbx, passes more with clocks around its parts say where the time goes. On
+CUDA times are of events, memory is what torch's allocator handed out, and there are three ways more, in bfloat16: as it
+is, compiled, and (inference) as a graph.
 
 Before a network is measured, both ways are compared in float64: logits and gradients. In a cell the class ids of
 all ways may differ in one pixel of 10,000, where two classes are as good as equal.
@@ -33,7 +35,6 @@ import argparse
 import copy
 import datetime
 import functools
-import inspect
 import itertools
 import json
 import os
@@ -53,6 +54,7 @@ import numpy as np
 import torch
 from plain import PlainNetwork
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import rgbx
@@ -78,7 +80,8 @@ BARS = [  # what, network, size, measured, most or least
 ]
 SHORT = 0.05  # seconds of a layer that is called twice
 MOST_DIFFERENT = 1e-4  # share of pixels
-WAYS = {"inference": ("plain", "rgbx", "ensemble", "limit"), "training": ("plain", "rgbx", "limit")}
+WAYS = {"inference": ("plain", "kept", "rgbx", "ensemble", "limit"), "training": ("plain", "kept", "rgbx", "limit")}
+PLAIN = ("plain", "kept")
 ON_CUDA = {"inference": ("bf16", "compiled", "graph"), "training": ("bf16", "compiled")}
 Cell = dict[str, Any]
 Call = Callable[[], Any]
@@ -126,14 +129,14 @@ def make_batch(cell: Cell) -> dict[str, Any]:
 def inference(way: str, cell: Cell, model: MultimodalModel, batch: Mapping[str, Any]) -> Call:
     """A pass that gives class ids uint8 [N, H, W] by name."""
     sliding = tuple(cell["size"]) == SLIDING
-    if way == "plain":
+    if way in PLAIN:
         return functools.partial(PlainNetwork(model).predict, batch, sliding=sliding)
     protocol, dtype = "rgbx-sliding" if sliding else "rgbx", None if way in ("rgbx", "ensemble") else torch.bfloat16
     if way == "compiled":
         model.compile_network()
     if way == "graph":
         return graph(model, batch)
-    predictor = Predictor(model, protocol, dtype=dtype, **names_of(way))
+    predictor = Predictor(model, protocol, dtype=dtype, names=("ensemble",) if way == "ensemble" else None)
     maps = {name: x for name, x in batch.items() if name != "label"}
 
     def call() -> dict[str, Tensor]:
@@ -141,12 +144,6 @@ def inference(way: str, cell: Cell, model: MultimodalModel, batch: Mapping[str, 
         return {name: torch.stack([each[name] for each in found]) for name in found[0]}
 
     return call
-
-
-def names_of(way: str) -> dict[str, Any]:
-    """What tells a predictor that the ensemble alone is wanted."""
-    known = "names" in inspect.signature(Predictor).parameters
-    return {"names": ("ensemble",)} if way == "ensemble" and known else {}
 
 
 @torch.no_grad()
@@ -180,7 +177,7 @@ def training(way: str, cell: Cell, model: MultimodalModel, batch: Mapping[str, A
     """A step that gives its losses."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     dtype = torch.bfloat16 if way in ON_CUDA["training"] else None
-    network = PlainNetwork(model) if way == "plain" else None
+    network = PlainNetwork(model) if way in PLAIN else None
     if way == "compiled":
         model.compile_network()
 
@@ -369,6 +366,14 @@ def peak(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
+def most_tensors(call: Call) -> float:
+    """Most that the tensors of a pass take at a time, above those that were there before, MB."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        call()
+    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))) / 1e6
+
+
 def work(way: str, cell: Cell, answers: str) -> None:
     """One way in this process: a pass for every line that is read, whose figures are written, as JSON."""
     torch.set_num_threads(1)
@@ -396,6 +401,8 @@ def work(way: str, cell: Cell, answers: str) -> None:
         np.savez(answers, **{name: x.cpu().numpy() for name, x in held[0].items()})
     else:
         np.savez(answers, losses=torch.stack(held[0]).cpu().numpy())
+    if cell["device"] == "cpu" and way != "limit":
+        found["tensors_mb"] = most_tensors(call)
     if way in ("rgbx", "ensemble"):
         found["parts"] = parts_of(call, model, cell["device"])
     print(json.dumps(found), flush=True)
@@ -571,7 +578,7 @@ def table(rows: Sequence[dict[str, Any]], what: str) -> list[str]:
     ]
     head = ["network", "size", "modalities", "GFLOP", "plain", *others]
     head += [f"{way} / plain" for way in others] + ["share of limit", "GFLOP/s (large)", "images/s", "wall"]
-    head += ["peak MB, above: plain", "rgbx", "page faults: plain", "rgbx"]
+    head += ["peak MB, above: plain", "rgbx", "tensors MB: plain", "rgbx", "page faults: plain", "rgbx"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         cell, ways = row["cell"], row["ways"]
@@ -588,6 +595,7 @@ def table(rows: Sequence[dict[str, Any]], what: str) -> list[str]:
         words += [
             f"{ways[w]['peak_mb']:.0f}, {ways[w]['peak_mb'] - ways[w]['start_mb']:.0f}" for w in ("plain", "rgbx")
         ]
+        words += [f"{ways[w]['tensors_mb']:.0f}" if "tensors_mb" in ways[w] else "" for w in ("plain", "rgbx")]
         words += [f"{statistics.median(ways[w]['faults']):.0f}" for w in ("plain", "rgbx")]
         lines.append("| " + " | ".join(words) + " |")
     return lines
@@ -630,6 +638,9 @@ def bars(rows: Any) -> list[str]:
             add("rgbx / plain <= 0.65", row, value, value <= 0.65)
             above = [ways[w]["peak_mb"] - ways[w]["start_mb"] for w in ("rgbx", "plain")]
             add("memory above the model, rgbx / plain <= 0.7", row, above[0] / above[1], above[0] <= 0.7 * above[1])
+            if "tensors_mb" in ways["plain"]:
+                value = ways["rgbx"]["tensors_mb"] / ways["plain"]["tensors_mb"]
+                add("tensors, rgbx / plain <= 0.7", row, value, value <= 0.7)
     return lines
 
 

@@ -20,17 +20,24 @@ def can_be_stacked(
 ) -> TypeGuard[Sequence[nn.BatchNorm2d]]:
     """Whether `stacked_batch_norm` is what the norms give of their parts of a stack, on a CPU in eager mode."""
     return (
-        x.device.type == "cpu"
+        runs_eagerly_on_cpu(x)
         and x.ndim == 4
         and x.dtype in (torch.float32, torch.float64)
-        and not torch.compiler.is_compiling()
-        and not torch.compiler.is_exporting()
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
         and x.numel() > 0
         and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
         and not nn.modules.module._has_any_global_hook()
         and all(_is_ordinary(norm, x) and norm.eps == norms[0].eps for norm in norms)
+    )
+
+
+def runs_eagerly_on_cpu(x: Tensor) -> bool:
+    """Whether a function with a backward of its own may be called of x, of any shape: nothing traces or transforms."""
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
     )
 
 
