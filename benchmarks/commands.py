@@ -107,8 +107,11 @@ OWN = {  # of the parts, what the network's answer does not need
     "predict": ("reading", "ids as PNG", "overlay as PNG", "files", "notes"),
     "test": ("reading", "counting", "sizes of files", "scores"),
 }
-WHOLE = {"predict": [(predict, "_write_all")], "test": [(session.Session, "count")]}
-AFTER = [(evaluate, "_write_outputs")]
+WHOLE: dict[str, list[tuple[object, str]]] = {
+    "predict": [(predict, "_write_all")],
+    "test": [(session.Session, "count")],
+}
+AFTER: list[tuple[object, str]] = [(evaluate, "_write_outputs")]
 
 
 def write_dataset(root: Path, folder: Path, size: tuple[int, int], count: int) -> list[str]:
