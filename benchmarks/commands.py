@@ -107,11 +107,9 @@ OWN = {  # of the parts, what the network's answer does not need
     "predict": ("reading", "ids as PNG", "overlay as PNG", "files", "notes"),
     "test": ("reading", "counting", "sizes of files", "scores"),
 }
-WHOLE: dict[str, list[tuple[object, str]]] = {
-    "predict": [(predict, "_write_all")],
-    "test": [(session.Session, "count")],
-}
-AFTER: list[tuple[object, str]] = [(evaluate, "_write_outputs")]
+Place = tuple[object, str]
+WHOLE: dict[str, list[Place]] = {"predict": [(predict, "_write_all")], "test": [(session.Session, "count")]}
+AFTER: list[Place] = [(evaluate, "_write_outputs")]
 
 
 def write_dataset(root: Path, folder: Path, size: tuple[int, int], count: int) -> list[str]:
