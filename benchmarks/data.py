@@ -7,10 +7,11 @@ label/ of the 320x240 copy, which are enlarged to 640x480. Up to --frames of the
 as JPEG of quality 95 and as PNG, depth as 16-bit PNG at 5000 per metre, labels as PNG, all PNGs with OpenCV's default
 compression.
 
-Method: one process, OpenCV and torch on one thread. The pipelines take turns: each pass runs every pipeline once over
-all frames, a pass of warm-up is not counted, and the median over the passes is reported, in process CPU time (other
-work on the machine counts little) and in wall time. All make crops of 480x480 at a scale drawn from 0.5 to 2.0,
-mirrored half the time.
+Method: one process, OpenCV and torch on one thread; malloc keeps its memory, as it does in the commands that run
+networks and their loaders' workers, unless --system-malloc is given. The pipelines take turns: each pass runs every
+pipeline once over all frames, a pass of warm-up is not counted, and the median over the passes is reported, in process
+CPU time (other work on the machine counts little) and in wall time. All make crops of 480x480 at a scale drawn from 0.5
+to 2.0, mirrored half the time.
 
 - rgbx: `FileDataset` with `RandomScaleCrop`, `HorizontalFlip`, `PackSample`: read, checked, cut out, resized, packed.
 - plain: the usual order: decode, resize the whole image, pad, crop, flip, tensors. No checks.
@@ -18,6 +19,7 @@ mirrored half the time.
   to the device.
 - albumentations: the same steps by the library, without normalisation.
 - decoding alone: `cv2.imread` of the three files: what no pipeline without kept frames can go below.
+- shards: those that `rgbx prepare shards` makes of the PNGs; their sizes are told below the table.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+import rgbx
 from rgbx.datasets import CachedFrames, EpochSampler, SampleKey, validate_sample
 from rgbx.datasets.families.nyudv2 import NYUDV2_CLASSES, NYUDV2_PALETTE
 from rgbx.datasets.files import FileDataset, Frame
@@ -55,6 +58,12 @@ DEPTH = Encoding(STANDARD_MAPS["depth"], scale=5000.0)
 CROP, SCALE = 480, (0.5, 2.0)
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
+SHARDS: dict[str, dict[str, Any]] = {
+    "shards of PNG": {},
+    "shards without compression": {"uncompressed": True},
+    "shards, RGB as JPEG": {"jpeg": 95},
+    "shards, RGB as JPEG, depth without compression": {"jpeg": 95, "uncompressed": True},
+}
 Array = np.ndarray[Any, Any]
 Pipeline = Callable[[int, int], Any]  # (frame, pass) to a sample
 
@@ -250,8 +259,8 @@ def report(arguments: argparse.Namespace, folder: Path) -> list[str]:
         }
     pipelines["rgbx, frames kept in memory"] = lambda i, n: in_memory[SampleKey(i, n)]
     pipelines["rgbx, frames kept on disk"] = lambda i, n: on_disk[SampleKey(i, n)]
-    for kind, uncompressed in (("shards of PNG", False), ("shards without compression", True)):
-        write_shards(folder / kind, {"train": png}, folder, uncompressed=uncompressed)
+    for kind, options in SHARDS.items():
+        write_shards(folder / kind, {"train": png}, folder, **options)
         packed = ShardedDataset(folder / kind, "train", transforms=png.transforms)
         pipelines[f"rgbx, {kind}"] = lambda i, n, d=packed: d[SampleKey(i, n)]  # type: ignore[misc]
     times = time_pipelines(pipelines, frames, passes)
@@ -268,6 +277,8 @@ def report(arguments: argparse.Namespace, folder: Path) -> list[str]:
         base = times.get(f"{name.split(':')[0]}: rgbx", times["JPEG: rgbx"])[0]
         ratio = "" if name.startswith("HHA") else f"{cpu / base:.2f}"
         lines.append(f"| {name} | {cpu:.2f} | {1000 / cpu:.0f} | {wall:.2f} | {ratio} |")
+    sizes = {kind: sum(path.stat().st_size for path in (folder / kind).rglob("*.tar")) / frames for kind in SHARDS}
+    lines += ["", f"kB of a sample: {', '.join(f'{kind} {size / 1000:.0f}' for kind, size in sizes.items())}."]
     for kind, dataset in (("JPEG", jpeg), ("PNG", png)):
         over = times[f"{kind}: rgbx"][0] - times[f"{kind}: decoding alone"][0]
         stages = ", ".join(f"{name} {ms:.2f}" for name, ms in time_stages(dataset, frames, passes).items())
@@ -298,8 +309,11 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=9)
     parser.add_argument("--samples", type=int, default=10000, help="of the memory measurement; 0 leaves it out")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--system-malloc", action="store_true", help="leave malloc as it is")
     parser.add_argument("--out", help="a Markdown file to write")
     arguments = parser.parse_args()
+    if not arguments.system_malloc:
+        rgbx.keep_memory()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

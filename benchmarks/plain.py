@@ -69,6 +69,8 @@ class PlainNetwork:
                 x = self.head.decoder([stage[name] for stage in features])
             x = F.interpolate(x, size=padded, mode="bilinear", align_corners=False)
             found[name] = x[..., : size[0], : size[1]]
+        if len(maps) == 1:
+            return {**found, "ensemble": found[name]}
         alpha = torch.stack([self.head.alpha[name] for name in maps]).softmax(0)
         weighted = [w * found[name].detach() for w, name in zip(alpha, maps, strict=True)]
         return {**found, "ensemble": torch.stack(weighted).sum(0)}
@@ -85,7 +87,7 @@ class PlainNetwork:
         rises = torch.minimum(torch.arange(1, WINDOW + 1), torch.arange(WINDOW, 0, -1)).float()
         for rows, columns in _windows(size):
             weight = rises[: rows.stop - rows.start, None] * rises[None, : columns.stop - columns.start]
-            part = {name: x[..., rows, columns] for name, x in batch.items() if x.ndim == 4}
+            part = {name: x[..., rows, columns] for name, x in batch.items() if isinstance(x, Tensor) and x.ndim == 4}
             for name, x in self.logits(self.normalised(part), _size(part)).items():
                 scores = x.softmax(1)
                 sums = total.setdefault(name, scores.new_zeros(*scores.shape[:2], *size))

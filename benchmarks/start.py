@@ -2,8 +2,8 @@
 
     python benchmarks/start.py [--rounds N] [--markdown FILE]
 
-Every measurement is a process of its own, in turn, so that what else runs meets all alike; the first round
-reads files that the system may not have at hand.
+Every measurement is a process of its own, in turn, so that what else runs meets all alike. A round before them, which
+is not counted, compiles what has not been compiled and brings the files into memory.
 A time is user and system time of the whole process with one thread, median of the rounds. The step is the first of the
 config, forward, backward and update; a training is to reach its end in at most 1.3 times what importing torch and timm
 and the step take. `import torch, timm` is as those libraries are by themselves, which brings torch's compiler.
@@ -30,9 +30,18 @@ CONFIGS = ("configs/rooms/asymfusion_small_rooms_160x120.py", "configs/rooms/asy
 IMPORTS = ("train", "test", "predict", "doctor", "compare")
 LIBRARIES = "import torch, timm"
 PLAIN = "from rgbx._torchvision import ensure_torchvision; ensure_torchvision(); import timm"  # torchvision may need it
+IMPORT = "from rgbx.cli.main import module_of; module_of({!r})"
+PREDICT = """
+import tempfile
+from rgbx.cli.main import main
+maps = [f"{name}=data/samples/{name}/test_000.png" for name in ("rgb", "depth")]
+with tempfile.TemporaryDirectory() as folder:
+    raise SystemExit(main(["predict", "data/samples/rooms.pth", *maps, "--out", f"{folder}/out"]))
+"""
 FIRST_STEP = """
 import os, sys, time
-from rgbx.cli.main import main
+from rgbx.cli.main import main, module_of
+module_of("train")
 from rgbx.train import loops
 plain = loops.training_step
 def first(*given):
@@ -48,6 +57,7 @@ main(["train", *sys.argv[1:]])
 def measured(*words: str) -> tuple[float, str]:
     """CPU seconds of a Python process, and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as what is installed is compiled, too
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -77,15 +87,19 @@ def main() -> None:
     plain = {"an empty process": ("-c", "pass"), "`rgbx --help`": ("-m", "rgbx", "--help")}
     plain |= {f"`rgbx {name} --help`": ("-m", "rgbx", name, "--help") for name in COMMANDS}
     plain |= {"`import torch`": ("-c", "import torch"), f"`{LIBRARIES}`": ("-c", PLAIN)}
-    files = dict.fromkeys(COMMANDS[name].module for name in options.commands)
-    plain |= {f"what `rgbx.cli.{file}` imports": ("-c", f"import rgbx.cli.{file}") for file in files}
+    plain |= {f"what `rgbx {name}` imports": ("-c", IMPORT.format(name)) for name in options.commands}
+    plain |= {"`rgbx predict`, of one frame": ("-c", PREDICT)}
     times: dict[str, list[float]] = {name: [] for name in plain}
     steps: dict[str, list[tuple[float, float]]] = {config: [] for config in options.configs}
-    for _ in range(options.rounds):
-        for name, words in plain.items():
-            times[name].append(measured(*words)[0])
-        for config, found in steps.items():
-            found.append(first_step(config))
+    for number in range(-1, options.rounds):
+        now = {name: measured(*words)[0] for name, words in plain.items()}
+        begun = {config: first_step(config) for config in steps}
+        if number < 0:
+            continue
+        for name, seconds in now.items():
+            times[name].append(seconds)
+        for config, found in begun.items():
+            steps[config].append(found)
     libraries = statistics.median(times[f"`{LIBRARIES}`"])
     lines = [f"| process | CPU s | of `{LIBRARIES}` |", "|---|---:|---:|"]
     lines += [

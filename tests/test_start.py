@@ -1,14 +1,18 @@
 """What commands leave out of their processes, and the memory that they keep."""
 
+import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rgbx import _memory
+from rgbx._late import without
 from rgbx.cli.arguments import COMMANDS, WITH_NETWORKS
 
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 WITHOUT_NETWORKS = ("timm", "torchvision", "matplotlib", "mmengine", "torch._dynamo")
 
 
@@ -39,9 +43,57 @@ def test_no_command_brings_the_compiler_with_its_imports():
     wanted = {
         "rgbx.cli.predict": (*compiler, "mmengine", "sympy"),
         "rgbx.cli.serve": compiler,
-        "rgbx.cli.train": compiler,
+        "rgbx.cli.train": (*compiler, "rgbx.cli.init"),
     }
     assert imported(list(wanted), wanted) == []
+
+
+IMPORTED = """
+import gc, sys
+from rgbx._late import imported
+gc.set_threshold(1)
+seen = []
+gc.callbacks.append(lambda phase, info: seen.append("json.tool" in sys.modules))
+module = imported("json.tool")
+gc.collect()
+print(module is sys.modules["json.tool"], all(seen), gc.isenabled(), gc.get_freeze_count() > 0)
+try:
+    imported("rgbx.nothing")
+except ModuleNotFoundError as error:
+    print(error.name, gc.isenabled())
+gc.disable()
+imported("stringprep")
+print(gc.isenabled())
+"""
+
+
+def test_nothing_is_collected_while_a_command_is_imported():
+    assert found_by(IMPORTED)[:6] == ["True"] * 4 + ["rgbx.nothing", "True"]
+    assert found_by(IMPORTED)[-1] == "False"
+
+
+def test_a_training_does_without_optimizers_that_it_cannot_save():
+    code = "import sys; from rgbx.cli.main import module_of; print(module_of('train').__name__, *sys.modules)"
+    name, *there = found_by(code)
+    assert name == "rgbx.cli.train" and "torch.distributed.optim" not in there
+
+
+def test_what_asks_for_a_module_can_be_told_that_there_is_none():
+    with pytest.raises(ImportError, match="stringprep"), without("stringprep"):
+        importlib.import_module("stringprep")
+    assert importlib.import_module("stringprep") is sys.modules["stringprep"]
+    with without("stringprep"):  # it is there by now
+        assert importlib.import_module("stringprep")
+
+
+def test_a_prediction_does_without_the_compiler():
+    code = f"""
+import sys, rgbx
+maps = {{name: f"{SAMPLES}/{{name}}/test_000.png" for name in ("rgb", "depth")}}
+rgbx.load("{SAMPLES}/rooms.pth").predict(**maps)
+print("torch._dynamo" in sys.modules)
+"""
+    assert found_by(code) == ["False"]
 
 
 def test_the_compiler_comes_when_it_is_asked_for():

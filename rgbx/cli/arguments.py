@@ -197,6 +197,13 @@ def _seed(text: str) -> int:
     return seed
 
 
+def _quality(text: str) -> int:
+    otherwise = f"{text!r} is no quality of JPEG, 1 to 100"
+    if (found := _whole(text, 1, otherwise)) > 100:
+        raise argparse.ArgumentTypeError(otherwise)
+    return found
+
+
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
@@ -969,8 +976,8 @@ def _add_prepare(parser: Parser) -> None:
         "shards",
         help="any dataset to tar files, to be read from one disk or a URL by many processes",
         description="Write OUT/SPLIT/000000.tar ... with an index beside each, and shards.json, which makes of OUT a "
-        "dataset as any other. Nothing is lost: files are copied byte for byte, computed maps are kept bit for "
-        f"bit. {_AGAIN}",
+        "dataset as any other. Nothing is lost, unless by --jpeg: files are copied byte for byte, computed maps are "
+        f"kept bit for bit. {_AGAIN}",
     )
     shards.add_argument("source", metavar="ROOT|CONFIG", help="folder of a known layout, or config of its loaders")
     shards.add_argument("--shard-mb", type=positive, default=256, metavar="N", help="MiB of a shard, about (256)")
@@ -978,6 +985,12 @@ def _add_prepare(parser: Parser) -> None:
         "--uncompressed",
         action="store_true",
         help="maps in PNGs as BMP and PGM of the same values: three times as large, read in less than half of the time",
+    )
+    shards.add_argument(
+        "--jpeg",
+        type=_quality,
+        metavar="QUALITY",
+        help="colours of 8 bits as JPEG of this quality, 1 to 100, which changes them; JPEGs and other maps stay",
     )
     resized = datasets.add_parser(
         "resized",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import argcomplete
 
 from rgbx import __version__
+from rgbx._late import imported, without
 from rgbx._memory import keep_memory
 from rgbx._text import nearest
 from rgbx.cli.arguments import ALIASES, COMMANDS, WITH_NETWORKS, Parser, parse, program
@@ -55,9 +56,19 @@ def run(name: str, words: Sequence[str] | None = None, called: Sequence[str] = (
         arguments = parse(name, words, called)
         if name in WITH_NETWORKS:
             keep_memory()
-        return int(importlib.import_module(f"rgbx.cli.{COMMANDS[name].module}").main(arguments))
+        return int(module_of(name).main(arguments))
 
     return run_command(carried_out)
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of a command, imported with all that it uses.
+
+    But for torch's optimizers whose state is spread over processes, which mmengine asks for and does without where
+    there are none: they take longer to import than all of mmengine, and no checkpoint could hold their state.
+    """
+    with without("torch.distributed.optim"):
+        return imported(f"rgbx.cli.{COMMANDS[name].module}")
 
 
 def _parser_of_all() -> Parser:

@@ -168,6 +168,11 @@ class Outputs:
         return [kind for kind in dict.fromkeys(own) if kind in has and kind != "areas"]
 
     @property
+    def show_confidence(self) -> bool:
+        """Whether anything that is written shows how sure the model is."""
+        return self.gallery or not {"confidence", STRIP}.isdisjoint(self.kinds)
+
+    @property
     def films(self) -> list[str]:
         """The folders whose pictures videos are made of, where any are asked for."""
         return [f"{name}_{self._filmed(name)}" for name in self.tasks] if "video" in self.kinds else []

@@ -93,9 +93,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     def results(positions: Sequence[int]) -> Iterator[Result]:
         frames = source.read(positions)
-        return answers(
-            predictor, reading, frames, model.trained_on, branch=arguments.branch, batch_size=arguments.batch_size
-        )
+        options = {"branch": arguments.branch, "batch_size": arguments.batch_size}
+        return answers(predictor, reading, frames, model.trained_on, keep_confidence=outputs.show_confidence, **options)
 
     if own:
         _write_one(outputs, own, *results([0]))
@@ -210,15 +209,15 @@ def answers(
     *,
     branch: str | None = None,
     batch_size: int = 1,
+    keep_confidence: bool = True,
 ) -> Iterator[Result]:
-    """The results of frames, of the ensemble or of the branch of one modality.
+    """The results of frames, of the ensemble or of the branch of one modality; see `predict_frames`.
 
     Raises:
         ValueError: no such branch, or what a frame cannot be.
     """
-    found = predict_frames(
-        predictor, reading, frames, about=about, batch_size=batch_size, keep_probability=False, readers=THREADS
-    )
+    kept = {"keep_probability": False, "keep_confidence": keep_confidence}
+    found = predict_frames(predictor, reading, frames, about=about, batch_size=batch_size, readers=THREADS, **kept)
     return found if branch in (None, ENSEMBLE) else (result.of_branch(str(branch)) for result in found)
 
 

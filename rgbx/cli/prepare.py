@@ -97,8 +97,8 @@ def _shards(arguments: argparse.Namespace) -> int:
     """Writes the splits that were asked for, or all."""
     datasets = _datasets(arguments)
     workers = arguments.jobs if arguments.jobs > 1 else 0
-    options = dict(shard_mb=arguments.shard_mb, workers=workers, uncompressed=arguments.uncompressed)
-    summary = write_shards(arguments.out, datasets, arguments.source, **options)
+    options = dict(shard_mb=arguments.shard_mb, uncompressed=arguments.uncompressed, jpeg=arguments.jpeg)
+    summary = write_shards(arguments.out, datasets, arguments.source, workers=workers, **options)
     _tell(arguments.out, summary)
     for name, split in read_manifest(arguments.out).items():
         total = sum(shard.bytes for shard in split.shards)

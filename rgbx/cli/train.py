@@ -24,8 +24,6 @@ from rgbx.cli.checks import check_training
 from rgbx.cli.config import Config, check_roots, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_checkpoint, derive_from_data
 from rgbx.cli.errors import INTERRUPTED, STOPPED, ConfigError, building, command, leaving_nothing
-from rgbx.cli.init import next_inputs, write_plan
-from rgbx.configure.planner import time_text
 from rgbx.datasets import FolderDataset
 from rgbx.evaluate.metric import headlines
 from rgbx.maps.files import replace_file
@@ -121,7 +119,8 @@ def _config_of(arguments: argparse.Namespace) -> Path:
         return config
     if arguments.launcher == "pytorch":
         raise ConfigError(f"{config} is not there yet: plan it first, by rgbx init {arguments.config}")
-    return write_plan(argparse.Namespace(**vars(arguments), folder=arguments.config))
+    planned: Path = late("rgbx.cli.init", "write_plan")(argparse.Namespace(**vars(arguments), folder=arguments.config))
+    return planned
 
 
 def _refuse_another_plan(config: Path, arguments: argparse.Namespace) -> None:
@@ -159,7 +158,9 @@ def _words(value: object) -> str:
         return " ".join(f"{part}={name}" for part, name in value.items()) or "as usual"
     if isinstance(value, list):
         return " ".join(map(str, value))
-    return time_text(value) if isinstance(value, float) else "all" if value is None else str(value)
+    if isinstance(value, float):
+        return str(late("rgbx.configure.planner", "time_text")(value))
+    return "all" if value is None else str(value)
 
 
 def _train(runner: Runner, warnings: Sequence[str]) -> None:
@@ -204,7 +205,8 @@ def _uses(runner: Runner, place: str) -> list[str]:
     embedding = [task for task in model.tasks.values() if isinstance(task, Embedding)]
     found = []
     if len(embedding) < len(model.tasks):
-        found.append(f"rgbx predict {place} {next_inputs(model.modalities, recorded)} --out predictions")
+        inputs = late("rgbx.cli.init", "next_inputs")(model.modalities, recorded)
+        found.append(f"rgbx predict {place} {inputs} --out predictions")
     if embedding:
         maps = [f"{name}={name.upper()}" for name in model.modalities]
         masks = "" if all(task.by == "frame" for task in embedding) else " --masks MASKS"

@@ -78,7 +78,7 @@ def save_model(
     found = [read_own_result(path, source, state) for path in results]
     recipe: Options = model.recipe or {}
     tensors = without_objectives(upgrade_tensors(state["model"], model_weights(state, source)))
-    kept = {name: tensors[name] for name in fit(model, tensors, source)}
+    kept = {name: tensors.get(name, x) for name, x in fit(model, tensors, source).items()}
     meta = state.get("meta")
     meta = {key: meta[key] for key in KEPT if key in meta} if isinstance(meta, dict) else {}
     card = model_card(model, found, name=name or folder.resolve().name, license_name=license_name)

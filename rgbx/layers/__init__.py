@@ -19,6 +19,12 @@ from rgbx.layers.stack import (
     stack_modalities,
     sum_of_others,
 )
+from rgbx.layers.subset_norm import (
+    begin_subset,
+    fit_subset_statistics,
+    has_subset_statistics,
+    keep_subset_statistics,
+)
 from rgbx.layers.synchronised import are_together, synchronise_norms
 
 __all__ = [
@@ -36,10 +42,14 @@ __all__ = [
     "StageGates",
     "Trace",
     "are_together",
+    "begin_subset",
     "build_adapters",
     "build_hallucinate",
     "build_purification",
     "concatenate_modalities",
+    "fit_subset_statistics",
+    "has_subset_statistics",
+    "keep_subset_statistics",
     "mean_of_others",
     "modality_norm",
     "owner",

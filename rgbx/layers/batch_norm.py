@@ -1,17 +1,56 @@
-"""Private batch norms of a stack written into one result, where torch would make one of each part and copy them."""
+"""Batch norms of torch and timm: what kinds there are, and those of a stack written into one result.
+
+torch would make a result of each part of the stack and copy them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
+from functools import reduce
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
+from torch.nn.modules.batchnorm import _BatchNorm
 
 NATIVE = torch.ops.aten.native_batch_norm
 BACKWARD = torch.ops.aten.native_batch_norm_backward
+
+
+class Mixed(_BatchNorm):
+    """What a class of `mixed` has of its own; a copy, or another process, makes that class again."""
+
+    origin: tuple[type[Mixed], type[_BatchNorm]]  # of a class
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kind: type[_BatchNorm] = type(self)
+        mixins: list[type[Mixed]] = []
+        while issubclass(kind, Mixed):
+            mixin, kind = kind.origin
+            mixins.append(mixin)
+        return _blank, (kind, *reversed(mixins)), self.__dict__
+
+
+_KINDS = dict[tuple[type[Mixed], type[_BatchNorm]], type[_BatchNorm]]()
+
+
+def mixed(mixin: type[Mixed], kind: type[_BatchNorm]) -> type[_BatchNorm]:
+    """The class of a norm with what a mixin overrides; always the same for the same two."""
+    if (mixin, kind) not in _KINDS:
+        _KINDS[mixin, kind] = type(f"{mixin.__name__}{kind.__name__}", (mixin, kind), {"origin": (mixin, kind)})
+    return _KINDS[mixin, kind]
+
+
+def _blank(kind: type[_BatchNorm], *mixins: type[Mixed]) -> _BatchNorm:
+    made: _BatchNorm = object.__new__(reduce(lambda kind, mixin: mixed(mixin, kind), mixins, kind))
+    return made
+
+
+def has_activation(norm: nn.Module) -> bool:
+    """Whether it is timm's batch norm, with dropout and an activation after it."""
+    return all(isinstance(getattr(norm, name, None), nn.Module) for name in ("drop", "act"))
 
 
 def can_be_stacked(
@@ -51,7 +90,7 @@ def _is_ordinary(
     """
     return (
         isinstance(norm, nn.BatchNorm2d)
-        and (type(norm).forward is nn.BatchNorm2d.forward or type(norm).__name__ == "BatchNormAct2d")  # timm's
+        and (type(norm).forward is nn.BatchNorm2d.forward or type(norm).__name__.endswith("BatchNormAct2d"))  # timm's
         and norm.num_features == x.shape[1]
         and norm.affine
         and norm.weight.dtype == x.dtype

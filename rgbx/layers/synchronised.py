@@ -7,7 +7,7 @@ forward and once backward, whatever the modalities are, by the collectives of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, distributed, nn
@@ -15,11 +15,10 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rgbx._processes import process_count
+from rgbx.layers.batch_norm import Mixed, has_activation, mixed
 
-_KINDS = dict[type, type]()  # the class of a norm to its synchronised one
 
-
-class SynchronisedNorm(_BatchNorm):
+class SynchronisedNorm(Mixed):
     """What `synchronise_norms` makes of a batch norm: in training it is one over the batches of all processes."""
 
     def forward(
@@ -27,9 +26,6 @@ class SynchronisedNorm(_BatchNorm):
         x: Tensor,  # [N, C, ...]
     ) -> Tensor:
         return normalise_together(x, [self]) if are_together([self]) else super().forward(x)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _blank, (type(self).__bases__[1],), self.__dict__  # as no module has the class
 
 
 def synchronise_norms(module: nn.Module) -> None:
@@ -42,27 +38,11 @@ def synchronise_norms(module: nn.Module) -> None:
     """
     if getattr(module, "of_own_batch", False):
         return
-    known = isinstance(module, _BatchNorm) and not isinstance(module, (SynchronisedNorm, nn.SyncBatchNorm))
-    if known and (type(module).forward is _BatchNorm.forward or _has_activation(module)):
-        module.__class__ = _synchronised(type(module))
+    ordinary = type(module).forward is _BatchNorm.forward or has_activation(module)
+    if isinstance(module, _BatchNorm) and ordinary and not isinstance(module, (SynchronisedNorm, nn.SyncBatchNorm)):
+        module.__class__ = mixed(SynchronisedNorm, type(module))
     for child in module.children():
         synchronise_norms(child)
-
-
-def _synchronised(kind: type) -> type:
-    if kind not in _KINDS:
-        _KINDS[kind] = type(f"Synchronised{kind.__name__}", (SynchronisedNorm, kind), {})
-    return _KINDS[kind]
-
-
-def _blank(kind: type) -> SynchronisedNorm:
-    made: SynchronisedNorm = object.__new__(_synchronised(kind))
-    return made
-
-
-def _has_activation(norm: nn.Module) -> bool:
-    """Whether it is timm's batch norm, with dropout and an activation after it."""
-    return all(isinstance(getattr(norm, name, None), nn.Module) for name in ("drop", "act"))
 
 
 def are_together(norms: Sequence[nn.Module]) -> TypeGuard[Sequence[SynchronisedNorm]]:

@@ -69,10 +69,35 @@ def colour_labels(
     ignore_index: int = IGNORE_INDEX,
 ) -> np.ndarray:
     """Class ids in the colours of a palette, uint8 RGB [H, W, 3]; ignored pixels are grey."""
+    return _colours_of_ids(palette, ignore_index).take(np.asarray(label, np.uint8), axis=0)
+
+
+def overlay_labels(
+    label: np.ndarray,  # [H, W], class ids
+    palette: Sequence[Sequence[int]],
+    image: np.ndarray,  # uint8 RGB [H, W, 3]
+    alpha: float,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+) -> np.ndarray:
+    """The mean of an image and `colour_labels`, which counts `alpha`, in float32, rounded: uint8 RGB [H, W, 3].
+
+    A class and a level of the image have one mean in a channel: means are looked up, not computed pixel by pixel.
+    """
+    ids = np.asarray(label, np.uint8)
+    colours = _colours_of_ids(palette, ignore_index)[: int(ids.max(initial=0)) + 1].T[..., None]  # [3, K, 1]
+    levels = np.arange(256, dtype=np.float32)
+    means = ((1 - alpha) * levels + alpha * colours.astype(np.float32)).round().astype(np.uint8)  # [3, K, 256]
+    row = ids.astype(np.uint16) << 8
+    return np.stack([means[c].ravel().take(row | image[..., c]) for c in range(3)], axis=-1)
+
+
+def _colours_of_ids(palette: Sequence[Sequence[int]], ignore_index: int) -> np.ndarray:
+    """uint8 [256, 3]."""
     table = np.full((256, 3), IGNORED, np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)
     table[ignore_index] = IGNORED
-    return table[np.asarray(label, np.uint8)]
+    return table
 
 
 def class_legend(

@@ -312,7 +312,7 @@ def encode_png(array: np.ndarray, text: str = "") -> bytes:
     """
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or array.shape[2:] == (3,)):
         raise ValueError(f"expected 8 or 16 bits and one or three channels, found {array.dtype} of {array.shape}")
-    png = cv2.imencode(".png", array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
+    png = cv2.imencode(".png", cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array)[1].tobytes()
     if not text:
         return png
     body = b"tEXt" + b"Description\0" + text.encode("latin-1", "replace")  # PNG specification, 11.3.4.3

@@ -268,6 +268,8 @@ def build_complete(parameters: Options, *, pretrained: str | None = None) -> Mul
         objectives=[build_objective(each, site) for each in p["objectives"]],
     )
     model.recipe = {"builder": "multimodal", "parameters": dict(parameters)}
+    if model.modality_dropout is not None:
+        model.keep_subset_statistics()
     if not generator:
         to_channels_last(model)
     return model

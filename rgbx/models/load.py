@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from rgbx._refusing import refusing
 from rgbx._runs import config_hint
 from rgbx._types import Options, State
 from rgbx.backbones import cast, repeats_values, to_channels_last
+from rgbx.layers import fit_subset_statistics, has_subset_statistics
 from rgbx.models.build import GENERATORS, build_complete
 from rgbx.models.checkpoint import EXTRA_STATE, dataset_in, model_weights, read_checkpoint
 from rgbx.models.folder import find_checkpoint
@@ -61,11 +63,16 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
         raise ValueError(f"checkpoint {path} does not say which model it is of (it has no recipe).{config_hint(path)}")
     parameters = without_files(check_recipe(recipe, f"checkpoint {path}", answering=True))
     tensors = without_objectives(upgrade_tensors(recipe, model_weights(state, path)))
-    with refusing(f"checkpoint {path}"), torch.device("meta"), _at_most(MODULES[0] * len(tensors) + MODULES[1]):
+    bounded = _at_most(MODULES[0] * len(tensors) + MODULES[1])
+    with refusing(f"checkpoint {path}"), torch.device("meta"), _Undrawn(), bounded:
         model = build_complete(parameters)
+        if has_subset_statistics(tensors):
+            model.keep_subset_statistics()
     fitting = fit(model, tensors, path)
     if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in tensors):
         model = build_complete(parameters)  # it has values of its own that no checkpoint holds
+        if has_subset_statistics(tensors):
+            model.keep_subset_statistics()
         model.load_state_dict({**model.state_dict(), **fitting})
     else:
         model.load_state_dict({**model.state_dict(), **fitting}, assign=True)
@@ -74,6 +81,21 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
     with refusing(f"checkpoint {path}"):
         model.describe(dataset_in(state))
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """In this block normal numbers are not drawn for tensors without memory, for which torch fetches its compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Options | None = None,
+    ) -> object:
+        if func is Tensor.normal_ and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -113,6 +135,8 @@ def without_objectives(tensors: State) -> dict[str, Tensor]:
 def fit(model: MultimodalModel, tensors: State, path: str | Path, hint: str = "") -> dict[str, Tensor]:
     """The tensors of a checkpoint in the model's types, without what modules save beside tensors.
 
+    Statistics of subsets of the modalities are made to fit, see `rgbx.layers.fit_subset_statistics`.
+
     Args:
         model: also one without memory.
         tensors: name to [...].
@@ -127,6 +151,7 @@ def fit(model: MultimodalModel, tensors: State, path: str | Path, hint: str = ""
         {name: x for name, x in given.items() if not name.endswith(EXTRA_STATE)}
         for given in (tensors, model.state_dict())
     )
+    found = fit_subset_statistics(found, own)
     differing = [
         name
         for name in {**own, **found}

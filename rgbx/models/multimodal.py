@@ -28,7 +28,18 @@ from rgbx._protocol import Protocol, Size
 from rgbx._text import nearest, one_of
 from rgbx._types import Batch, InputWarning, Meta, Options
 from rgbx.fusion import fusion_penalty
-from rgbx.layers import CLIP, Hallucination, StackLayout, StageGates, Trace, settled, split_modalities, untracked
+from rgbx.layers import (
+    CLIP,
+    Hallucination,
+    StackLayout,
+    StageGates,
+    Trace,
+    begin_subset,
+    keep_subset_statistics,
+    settled,
+    split_modalities,
+    untracked,
+)
 from rgbx.layers.stack import Gated
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, TIMES, UNITS, MapSpec
 from rgbx.models.clips import read_clip, refuse_clips, times_of
@@ -903,6 +914,13 @@ class MultimodalModel(nn.Module):
         """What the sides of the backbone's inputs must be multiples of."""
         return self.backbone.multiple if self.padding != "none" else 1
 
+    def keep_subset_statistics(self) -> None:
+        """Lets batch norms have running statistics for each subset of the modalities, as where some are left out.
+
+        A model with modality dropout has them from the beginning. Nothing happens with more than four modalities.
+        """
+        keep_subset_statistics([*self.backbone.modules(), *self.heads.modules()], self.layout)
+
     def set_epoch_seed(self, seed: int) -> None:
         """Restarts all draws of modalities that are left out; the seed must be the same in all processes of a run."""
         if self.modality_dropout is not None:
@@ -1152,6 +1170,8 @@ class MultimodalModel(nn.Module):
             padded = self.backbone.hallucination.zeros(padded, tuple(absent))
         if self.training:
             self._check_batch_norm(next(iter(padded.values())))
+            if len(padded) < len(self.modalities):
+                begin_subset(self.modules(), self.layout.order(padded))
         found: Outputs = {}
         trace = Trace(absent) if self.training or absent else None
         with self.layout.holding(padded, purified=purified, times=times, trace=trace):

@@ -162,6 +162,7 @@ def predict_frames(
     about: Meta,
     batch_size: int,
     keep_probability: bool,
+    keep_confidence: bool = True,
     readers: int = 0,
 ) -> Iterator[Result]:
     """Results of frames in their order, read when they are asked for, or by threads ahead of it.
@@ -175,6 +176,7 @@ def predict_frames(
         about: see `rgbx.tasks.result.Answer`.
         batch_size: at most.
         keep_probability: whether results hold probabilities, [K, H, W] each.
+        keep_confidence: whether they hold their confidence, [H, W]; or else it takes a pass more where it is asked for.
         readers: how many threads read ahead.
     """
     group: list[Packed] = []
@@ -182,7 +184,8 @@ def predict_frames(
     samples = ahead(read, frames, readers) if readers else map(read, frames)
 
     def answered() -> Iterator[Result]:
-        found = predictor(as_batch(group), keep_probability=keep_probability, keep_confidence=True) if group else []
+        kept = {"keep_probability": keep_probability, "keep_confidence": keep_confidence}
+        found = predictor(as_batch(group), **kept) if group else []
         for sample, output in zip(group, found, strict=True):
             masks = {name: _array(x) for name, x in output.get("masks", {}).items()}
             yield _result(sample, output["heads"], predictor, about, keep_probability, inputs, masks)

@@ -18,6 +18,7 @@ from rgbx.maps.colour import (
     colour_input,
     colour_labels,
     colour_map,
+    overlay_labels,
     scale_of,
     usual_limits,
 )
@@ -226,10 +227,7 @@ class ClassesResult(HeadResult):
         """
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}; expected 0, the input alone, to 1, the classes alone")
-        mixed = (1 - alpha) * self.background(on).astype(np.float32) + alpha * self.picture(legend=False).astype(
-            np.float32
-        )
-        return mixed.round().astype(np.uint8)
+        return overlay_labels(self.ids, self.palette, self.background(on), alpha)
 
     def save(self, path: str | Path) -> None:
         """Writes the class ids as a grey PNG of 8 bits.

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import DATASETS
-from mmengine.visualization import LocalVisBackend
+from mmengine.visualization import LocalVisBackend, Visualizer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
@@ -56,6 +56,7 @@ from rgbx.train.numerics import Average, build_guard
 from rgbx.train.resumable import ResumableRunner
 from rgbx.train.seeding import EpochSeedHook
 from rgbx.train.stopping import TrainingStopped
+from rgbx.train.visualizer import LateVisualizer
 
 CLASS_COUNTS = "class_counts.json"  # in a work directory: the pixels of each class in the training labels
 
@@ -142,6 +143,14 @@ class Runner(ResumableRunner):
         own.handlers, own.propagate = list(logger.handlers), False
         own.setLevel(logging.DEBUG)  # the handlers choose
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | Options | None = None) -> Visualizer:
+        """mmengine's own class of visualizer does without matplotlib until it draws."""
+        if visualizer is None:
+            visualizer = {"type": Visualizer, "vis_backends": [{"type": LocalVisBackend}]}
+        if isinstance(visualizer, dict) and visualizer.get("type") in (Visualizer, "Visualizer"):
+            visualizer = {**visualizer, "type": LateVisualizer}
+        return super().build_visualizer(visualizer)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to its device and, with several processes, wraps it for them.
@@ -321,6 +330,7 @@ class Runner(ResumableRunner):
         self._train_loop = self.build_train_loop(self._train_loop)
         if getattr(self.train_loop.dataloader.dataset, "frame_sets", None) is not None:
             self.network.sees_subsets = True
+            self.network.keep_subset_statistics()
             if type(self.model) is DistributedDataParallel:  # made before it could be known
                 self.model = wrap(self.network)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)

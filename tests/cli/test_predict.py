@@ -27,7 +27,7 @@ from rgbx.datasets.layouts import build_dataset
 from rgbx.datasets.prepare.shards import write_shards
 from rgbx.datasets.shards import ShardedDataset, read_manifest
 from rgbx.maps import Encoding, MapSpec
-from rgbx.models import Predictor, multimodal_segmentor
+from rgbx.models import MultimodalModel, Predictor, multimodal_segmentor
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.inputs import OPTIONS
 
@@ -123,6 +123,24 @@ def test_folders_and_every_kind_of_file(run, network, tmp_path, capsys):
     assert not (out / "normal_overlay").exists() and not (out / "normal_confidence").exists()
     page = (out / "index.html").read_text()
     assert [page.index(f'of {stem}"') for stem in STEMS] == sorted(page.index(f'of {stem}"') for stem in STEMS)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("--save", "ids", "overlay", "colours", "areas"), False),
+        (("--save", "confidence"), True),
+        (("--save", "strip"), True),
+        (("--save", "ids", "--gallery"), True),
+    ],
+)
+def test_confidence_is_found_where_it_is_shown_and_by_one_pass(run, monkeypatch, words, shown):
+    passes, asked = [], []
+    once, call = MultimodalModel.run, Predictor.__call__
+    monkeypatch.setattr(MultimodalModel, "run", lambda *a, **k: passes.append(1) or once(*a, **k))
+    monkeypatch.setattr(Predictor, "__call__", lambda *a, **k: asked.append(k["keep_confidence"]) or call(*a, **k))
+    assert run(*BOTH, "--heads", "labels", *words) == 0
+    assert len(passes) == len(STEMS) and asked == [shown] * len(STEMS)
 
 
 def test_a_model_of_clips_says_that_it_is_given_stills(root, tmp_path, monkeypatch):

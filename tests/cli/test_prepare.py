@@ -117,6 +117,9 @@ def test_shards_of_a_folder_are_a_dataset(root, tmp_path, capsys):
     plain = build_dataset(tmp_path / "large", "val")[0]
     assert not any(name.endswith("rgb.png") for name in plain["paths"].values())
     np.testing.assert_array_equal(plain["rgb"], files[0]["rgb"])
+    assert main(["shards", str(root), str(tmp_path / "small"), "--jpeg", "95"]) == 0
+    assert build_dataset(tmp_path / "small", "val")[0]["paths"]["rgb"].endswith("rgb.jpg")
+    assert main(["shards", str(root), str(tmp_path / "small"), "--jpeg", "90"]) == 2
 
 
 def test_shards_of_a_config(root, tmp_path, capsys):

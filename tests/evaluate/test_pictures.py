@@ -12,7 +12,7 @@ from session_data import Rooms, loader, made
 
 from rgbx.evaluate.pictures import PictureObserver, PredictionWriter, frame_at_label
 from rgbx.evaluate.session import Session
-from rgbx.maps.colour import HOLE, IGNORED, class_legend, colour_input, colour_labels, colour_map
+from rgbx.maps.colour import HOLE, IGNORED, class_legend, colour_input, colour_labels, colour_map, overlay_labels
 from rgbx.maps.spec import MapSpec
 from rgbx.tasks import Map, Prediction
 
@@ -24,6 +24,17 @@ def test_labels_take_the_palette():
     assert picture.tolist() == [[[255, 0, 0], [0, 0, 255], list(IGNORED)]]
     task = made("classes").tasks["labels"]
     assert np.array_equal(task.draw(np.array([[0, 2, 255]]), META), picture)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.3, 0.5, 1])
+def test_an_overlay_is_the_mean_of_every_pixel(alpha):
+    rng = np.random.default_rng(0)
+    ids = rng.choice([0, 1, 2, 7, 255], (31, 40))
+    image = rng.integers(0, 256, (3, 31, 40), np.uint8).transpose(1, 2, 0)
+    colours = colour_labels(ids, META["palette"]).astype(np.float32)
+    naive = ((1 - alpha) * image.astype(np.float32) + alpha * colours).round()
+    found = overlay_labels(ids, META["palette"], image, alpha)
+    assert found.dtype == np.uint8 and np.array_equal(found, naive)
 
 
 def test_legend_names_what_occurs():

@@ -52,6 +52,7 @@ def write_shards(
     shard_mb: float = SHARD_MB,
     workers: int = 0,
     uncompressed: bool = False,
+    jpeg: int | None = None,
 ) -> Summary:
     """Writes splits as shards, each split's after the other's, and after each the manifest.
 
@@ -62,14 +63,14 @@ def write_shards(
         source: the folder or the config that they are of, for messages.
         shard_mb: about how many MiB a shard has; all of a split have equally many samples, but for the last.
         workers: further processes that pack; 0 packs in this one.
-        uncompressed: see `Packer`.
+        uncompressed, jpeg: see `Packer`.
 
     Returns:
         What was written, of all splits together.
 
     Raises:
         FileExistsError: see `write_preparation`; also further shards of an earlier run, or a folder of another layout.
-        OSError, ValueError: see `write_preparation` and `Packer.pack`.
+        OSError, ValueError: see `write_preparation`, `Packer` and `Packer.pack`.
     """
     folder = Path(folder)
     _check_own(folder, Path(source))
@@ -77,7 +78,7 @@ def write_shards(
     done = Summary(0, 0)
     for names, dataset in datasets.items():
         name, *others = names.split(", ")
-        packer = Packer(dataset, uncompressed=uncompressed)
+        packer = Packer(dataset, uncompressed=uncompressed, jpeg=jpeg)
         ranges = shard_ranges(packer, shard_mb)
         preparation = _preparation(name, packer, ranges, Path(source))
         _check_left(folder, name, preparation)
@@ -125,6 +126,7 @@ def _preparation(split: str, packer: Packer, ranges: Sequence[range], source: Pa
     told = packer.split.as_dict()
     told["dataset"] = "" if isinstance(dataset, FileDataset) else dataset_fingerprint(dataset)
     told |= {"uncompressed": True} if packer.uncompressed else {}  # earlier runs do not tell it
+    told |= {} if packer.jpeg is None else {"jpeg": packer.jpeg}
     jobs = []
     for number, positions in enumerate(ranges):
         name = shard_name(split, number)

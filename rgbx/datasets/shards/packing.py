@@ -3,6 +3,8 @@
 A map's member holds it in one of three ways. Where decoding the map's file gives the map, it is that file, byte for
 byte: also of datasets that read some maps in a way of their own. Otherwise the record says how it is held: `encoded`,
 as a PNG of the map's encoding that gives the very same floats, or `array`, as a PNG of 8 or 16 bits or an `.npy`.
+
+Where it is asked for, colours become JPEGs, which is the one thing that changes them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from rgbx.datasets.sample import DenseDataset, Sample
 from rgbx.datasets.shards.archive import Record, key_of, sample_id_of
 from rgbx.datasets.shards.manifest import TOLD, ShardSplit
 from rgbx.maps import MASKS, TIMES, Encoding, LabelEncoding
-from rgbx.maps.files import encode_png, read_image
+from rgbx.maps.files import encode_png, lossy_kind, read_image
 from rgbx.maps.header import PNG
 
 ENCODED, ARRAY = "encoded", "array"
@@ -38,18 +40,28 @@ class Packer:
     Args:
         dataset: any; its transforms are not applied.
         uncompressed: whether maps in PNGs become BMPs and PGMs of the same values, which are read many times as fast.
+        jpeg: the quality, 1 to 100, of JPEGs that colours of 8 bits become, which changes them; None leaves them.
+            JPEGs, and all that is no colours, stay as they are.
 
     Raises:
-        ValueError: frames that differ in what they have.
+        ValueError: frames that differ in what they have, another quality, or no map of colours for it.
     """
 
-    def __init__(self, dataset: DenseDataset, *, uncompressed: bool = False) -> None:
+    def __init__(self, dataset: DenseDataset, *, uncompressed: bool = False, jpeg: int | None = None) -> None:
         if dataset.frame_sets is not None:
             raise ValueError(
                 f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ "
                 "in what they have: missing='skip' leaves out those that lack any"
             )
-        self.dataset, self.uncompressed = dataset, uncompressed
+        if jpeg is not None and not 1 <= jpeg <= 100:
+            raise ValueError(f"jpeg is {jpeg!r}; expected a quality, 1 to 100, or None")
+        units = {name: spec.unit for name, spec in dataset.maps.items()}
+        if jpeg is not None and "rgb8" not in units.values():
+            raise ValueError(
+                f"jpeg={jpeg} is of colours of 8 bits (rgb8), and this {type(dataset).__name__} has none: its maps are "
+                f"{', '.join(f'{name} ({unit})' for name, unit in units.items())}"
+            )
+        self.dataset, self.uncompressed, self.jpeg = dataset, uncompressed, jpeg
         self._files = dataset if isinstance(dataset, FileDataset) else None
         kind = type(dataset)
         plain = issubclass(kind, FileDataset) and (kind.read, kind.read_frame) == _PLAIN
@@ -87,9 +99,9 @@ class Packer:
             OSError, ValueError: see `DenseDataset.read`, or what no shard can hold; names the sample.
         """
         record, files = self._pack(index)
-        if not self.uncompressed:
+        if not self.uncompressed and self.jpeg is None:
             return record, files
-        names = {ending: self._without_compression(ending, data) for ending, data in files.items()}
+        names = {ending: self._converted(ending, data) for ending, data in files.items()}
         held = {names[ending][0]: how for ending, how in record.held.items()}
         return replace(record, held=held, sums={}), dict(names.values())
 
@@ -117,6 +129,24 @@ class Packer:
         frame = self._files.frames[index]
         files = self._files.files_of(frame) if self._plain else frame.files
         yield from (Path(path) for path in files.values() if Path(path).is_file())
+
+    def _converted(self, ending: str, data: bytes) -> tuple[str, bytes]:
+        """The ending and content of a member, as JPEG or without compression where that was asked for."""
+        if self.jpeg is not None:
+            ending, data = self._as_jpeg(ending, data, self.jpeg)
+        return self._without_compression(ending, data) if self.uncompressed else (ending, data)
+
+    def _as_jpeg(self, ending: str, data: bytes, quality: int) -> tuple[str, bytes]:
+        """The ending and content of a member: of opaque colours that are held without loss a JPEG."""
+        key, _, suffix = ending.rpartition(".")
+        spec, file = self.dataset.maps.get(sample_id_of(ending.partition(".")[0])), FileInMemory(ending, data)
+        if spec is None or spec.unit != "rgb8" or suffix == "npy" or lossy_kind(file):
+            return ending, data
+        image = read_image(file)
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+            return ending, data
+        encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return f"{key}.jpg", encoded.tobytes()
 
     def _without_compression(self, ending: str, data: bytes) -> tuple[str, bytes]:
         """The ending and content of a member: of a map in a PNG an image without compression, which reads as the same.

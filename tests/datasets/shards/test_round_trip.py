@@ -104,6 +104,39 @@ def test_uncompressed_samples_come_back_bit_for_bit(folder, tmp_path):
         assert {"rgb.bmp", "depth.pgm", "label.png", "thermal.npy"} <= endings and "rgb.png" not in endings
 
 
+@pytest.mark.parametrize("uncompressed", [False, True])
+def test_colours_become_jpegs_and_nothing_else_does(folder, tmp_path, uncompressed):
+    """As OpenCV writes them; JPEGs that are there keep their bytes, and so does what is packed twice."""
+    root = tmp_path / "folder"
+    shutil.copytree(folder, root)
+    (root / "dataset.toml").write_text((root / "dataset.toml").read_text().replace(".jpg", ".png"))
+    for path in (root / "rgb").rglob("*.jpg"):
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)))
+    files, options = FolderDataset(root), {"shard_mb": 0.04, "jpeg": 90, "uncompressed": uncompressed}
+    write_shards(tmp_path / "png", {"train": files}, root, **options)
+    packed = build_dataset(tmp_path / "png")
+    for index in range(len(files)):
+        found, expected = packed[index], files[index]
+        encoded = cv2.imencode(".jpg", expected["rgb"][..., ::-1].copy(), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+        np.testing.assert_array_equal(found["rgb"], cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+        same({**found, "rgb": None, "paths": None}, {**expected, "rgb": None, "paths": None})
+    endings = {name.partition(".")[2] for name in members(tmp_path / "png")}
+    assert {"rgb.jpg", "label.png", "depth.pgm" if uncompressed else "depth.png"} <= endings
+    write_shards(tmp_path / "again", {"train": packed}, root, **{**options, "jpeg": 10})
+    assert members(tmp_path / "again") == members(tmp_path / "png")
+
+
+def test_jpeg_is_of_colours_alone(folder, tmp_path):
+    thermal = FolderDataset(folder, modalities=("thermal",))
+    with pytest.raises(
+        ValueError, match=r"jpeg=90 is of colours of 8 bits \(rgb8\), .* its maps are thermal \(sensor\)"
+    ):
+        write_shards(tmp_path, {"train": thermal}, folder, jpeg=90)
+    with pytest.raises(ValueError, match="jpeg is 0; expected a quality"):
+        write_shards(tmp_path, {"train": FolderDataset(folder)}, folder, jpeg=0)
+    assert not any(tmp_path.iterdir())
+
+
 def test_webdataset_reads_them(folder, shards):
     urls = [str(path) for path in sorted((shards / "train").glob("*.tar"))]
     found = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode())
