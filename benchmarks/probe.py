@@ -72,7 +72,7 @@ def wrong_ids(device: str) -> Iterator[str]:
     for shape, size, confidence in itertools.product(SHAPES, SIZES, (True, False)):
         x = 3 * torch.randn(2, *shape)
         taps = _taps_of(x, size, size)
-        wanted = reference.resized_argmax(x, *taps, confidence)
+        wanted = reference.resized_argmax(x, *taps, confidence=confidence)
         for k, placed in enumerate(placements(x.to(device))):
             found = torch.ops.rgbx.resized_argmax(placed, *(each.to(device) for each in taps), confidence)
             if not all(same_bits(one, other) for one, other in zip(found, wanted, strict=True)):

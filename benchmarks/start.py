@@ -98,8 +98,8 @@ def main() -> None:
             continue
         for name, seconds in now.items():
             times[name].append(seconds)
-        for config, found in begun.items():
-            steps[config].append(found)
+        for config, step in begun.items():
+            steps[config].append(step)
     libraries = statistics.median(times[f"`{LIBRARIES}`"])
     lines = [f"| process | CPU s | of `{LIBRARIES}` |", "|---|---:|---:|"]
     lines += [
@@ -108,9 +108,9 @@ def main() -> None:
     lines += ["", "| training | up to the end of its first step, CPU s | the step | libraries + step | ratio |"]
     lines += ["|---|---:|---:|---:|---:|"]
     for config, found in steps.items():
-        end, step = (statistics.median(values) for values in zip(*found, strict=True))
-        base = libraries + step
-        lines.append(f"| `{config}` | {end:.2f} | {step:.2f} | {base:.2f} | {end / base:.2f} |")
+        end, own = (statistics.median(values) for values in zip(*found, strict=True))
+        base = libraries + own
+        lines.append(f"| `{config}` | {end:.2f} | {own:.2f} | {base:.2f} | {end / base:.2f} |")
     lines += [
         "",
         f"{options.rounds} rounds, Python {platform.python_version()}, torch {torch.__version__}, one thread.",

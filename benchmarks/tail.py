@@ -118,7 +118,7 @@ def graphics_rows(classes: int, layout: torch.memory_format, rounds: int) -> Ite
     logits = logits.contiguous(memory_format=layout)
     taps = _taps_of(logits, SIZE, SIZE)
     ids, shares, _ = resized_argmax(logits, SIZE, confidence=True)
-    wanted = reference.resized_argmax(logits.cpu(), *(x.cpu() for x in taps), True)
+    wanted = reference.resized_argmax(logits.cpu(), *(x.cpu() for x in taps), confidence=True)
     assert torch.equal(ids.cpu(), wanted[0]) and shares is not None and torch.equal(shares.cpu(), wanted[1])
     assert (ids == plain_ids(logits)[0]).float().mean() > 0.9999
     ways: dict[str, Way] = {}
@@ -126,7 +126,7 @@ def graphics_rows(classes: int, layout: torch.memory_format, rounds: int) -> Ite
         what = "ids and confidence" if asked else "ids"
         ways |= {
             f"plain, {what}": partial(plain_ids, logits, confidence=asked),
-            f"strips, {what}": partial(reference.resized_argmax, logits, *taps, asked),
+            f"strips, {what}": partial(reference.resized_argmax, logits, *taps, confidence=asked),
             f"{what}": partial(resized_argmax, logits, SIZE, confidence=asked),
             f"kernel alone, {what}": partial(torch.ops.rgbx.resized_argmax, logits, *taps, asked),
         }

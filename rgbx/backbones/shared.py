@@ -46,7 +46,6 @@ from rgbx.layers import (
 )
 from rgbx.layers.adapters import adapt_layers, can_be_adapted
 from rgbx.layers.codes import Codes
-from rgbx.layers.convolution import contiguous_gradients
 from rgbx.layers.hallucination import FIRST_INPUT
 from rgbx.layers.purification import INPUTS, StageInput
 from rgbx.layers.stages import chosen_stages
@@ -501,9 +500,5 @@ def _resized(
 
 
 def to_channels_last(module: nn.Module) -> None:
-    """Stores convolution weights channels-last, which CPU and tensor-core convolutions run fastest on.
-
-    Their gradient is found of contiguous maps where that is faster, see `rgbx.layers.convolution`.
-    """
+    """Stores convolution weights channels-last, which CPU and tensor-core convolutions run fastest on."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    contiguous_gradients(module)

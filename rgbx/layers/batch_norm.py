@@ -69,7 +69,9 @@ def can_be_stacked(
     )
 
 
-def runs_eagerly_on_cpu(x: Tensor) -> bool:
+def runs_eagerly_on_cpu(
+    x: Tensor,  # [...]
+) -> bool:
     """Whether a function with a backward of its own may be called of x, of any shape: nothing traces or transforms."""
     return (
         x.device.type == "cpu"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -26,9 +26,9 @@ class Conv2d(nn.Conv2d):
     def _conv_forward(
         self,
         input: Tensor,  # [N, C, H, W]
-        weight: Tensor,  # [K, C, h, w]
-        bias: Tensor | None,
-    ) -> Tensor:  # [N, K, H', W']
+        weight: Tensor,  # [K, C, kh, kw]
+        bias: Tensor | None,  # [K]
+    ) -> Tensor:  # [N, K, h, w]
         if not self._gains(input, weight):
             return super()._conv_forward(input, weight, bias)
         sizes = (list(self.stride), [int(n) for n in self.padding], list(self.dilation))
@@ -37,7 +37,7 @@ class Conv2d(nn.Conv2d):
     def _gains(
         self,
         x: Tensor,  # [N, C, H, W]
-        weight: Tensor,  # [K, C, h, w]
+        weight: Tensor,  # [K, C, kh, kw]
     ) -> bool:
         """Whether the weight's gradient may be asked for, of channels-last maps that are large enough."""
         return (
@@ -54,23 +54,23 @@ class Conv2d(nn.Conv2d):
         )
 
 
-def contiguous_gradients(module: nn.Module) -> None:
-    """Makes every plain convolution with a kernel larger than 1x1, in place, a `Conv2d` of this file."""
-    for layer in module.modules():
+def contiguous_gradients(modules: Iterable[nn.Module]) -> None:
+    """Makes plain convolutions among the modules, of kernels larger than 1x1, a `Conv2d` of this file, in place."""
+    for layer in modules:
         ordinary = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
         if ordinary and not isinstance(layer.padding, str) and layer.kernel_size != (1, 1):
             layer.__class__ = Conv2d  # parameters, hooks and names stay
 
 
 class _ContiguousGradient(torch.autograd.Function):
-    """A convolution without groups, [N, C, H, W] to [N, K, H', W']."""
+    """A convolution without groups, [N, C, H, W] to [N, K, h, w]."""
 
     @staticmethod
     def forward(
         context: FunctionCtx,
         x: Tensor,  # [N, C, H, W]
-        weight: Tensor,  # [K, C, h, w]
-        bias: Tensor | None,
+        weight: Tensor,  # [K, C, kh, kw]
+        bias: Tensor | None,  # [K]
         stride: Sequence[int],
         padding: Sequence[int],
         dilation: Sequence[int],
@@ -82,7 +82,7 @@ class _ContiguousGradient(torch.autograd.Function):
     @staticmethod
     def backward(
         context: FunctionCtx,
-        gradient: Tensor,  # [N, K, H', W']
+        gradient: Tensor,  # [N, K, h, w]
     ) -> tuple[Tensor | None, ...]:
         x, weight = context.saved_tensors  # type: ignore[attr-defined]
         sizes, of_bias = context.sizes  # type: ignore[attr-defined]

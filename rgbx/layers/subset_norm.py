@@ -84,7 +84,12 @@ class SubsetStatistics(Mixed):
         self.common("running_var").fill_(1)
         self.common("num_batches_tracked").zero_()
 
-    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self,
+        state: Mapping[str, Tensor],  # [...] each
+        prefix: str,
+        *rest: Any,
+    ) -> None:
         super()._load_from_state_dict(state, prefix, *rest)
         counts = {key: state.get(f"{prefix}{PLACE}.{key}.num_batches_tracked") for key in self.subsets}
         self.seen = {key for key, count in counts.items() if count is not None and count > 0}
@@ -120,7 +125,10 @@ def begin_subset(modules: Iterable[nn.Module], names: Sequence[str]) -> None:
             norm.begin(names)
 
 
-def fit_subset_statistics(tensors: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+def fit_subset_statistics(
+    tensors: Mapping[str, Tensor],  # [...] each
+    own: Iterable[str],
+) -> dict[str, Tensor]:
     """The tensors of a checkpoint, name to [...], with statistics of subsets as a model has them.
 
     Where a checkpoint has none, they are those of all modalities; where a model has none, they are left out.

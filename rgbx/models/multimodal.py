@@ -40,6 +40,7 @@ from rgbx.layers import (
     split_modalities,
     untracked,
 )
+from rgbx.layers.convolution import contiguous_gradients
 from rgbx.layers.stack import Gated
 from rgbx.maps import METRE_STEPS, STANDARD_MAPS, TIMES, UNITS, MapSpec
 from rgbx.models.clips import read_clip, refuse_clips, times_of
@@ -913,6 +914,12 @@ class MultimodalModel(nn.Module):
     def stride(self) -> int:
         """What the sides of the backbone's inputs must be multiples of."""
         return self.backbone.multiple if self.padding != "none" else 1
+
+    def train(self, mode: bool = True) -> MultimodalModel:
+        """As of every module; convolutions of what is trained find their gradients as the processor does best."""
+        if mode:
+            contiguous_gradients(self.modules())
+        return super().train(mode)
 
     def keep_subset_statistics(self) -> None:
         """Lets batch norms have running statistics for each subset of the modalities, as where some are left out.

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from rgbx.backbones import to_channels_last
 from rgbx.layers import convolution
-from rgbx.layers.convolution import Conv2d, _ContiguousGradient
+from rgbx.layers.convolution import Conv2d, _ContiguousGradient, contiguous_gradients
+from rgbx.models import multimodal_segmentor
 
+DEPTH = {"depth": {"mean": (2.0,), "std": (1.0,)}}
 FORMS = [
     {"kernel_size": 3, "padding": 1},
     {"kernel_size": 3, "padding": 1, "stride": 2},
@@ -35,6 +37,7 @@ def layer_of(form: dict[str, object], channels: int = 5) -> nn.Conv2d:
     torch.manual_seed(0)
     layer = nn.Conv2d(channels, 4, **form)
     to_channels_last(layer)
+    contiguous_gradients([layer])
     return layer
 
 
@@ -126,9 +129,16 @@ def test_only_plain_convolutions_with_a_kernel_are_changed() -> None:
     ]
     network = nn.Sequential(nn.Conv2d(4, 4, 3), *kept)
     weights = network.state_dict()
-    to_channels_last(network)
+    contiguous_gradients(network.modules())
     assert type(network[0]) is Conv2d and all(type(a) is type(b) for a, b in zip(network[1:], kept, strict=True))
     assert not any(isinstance(layer, Conv2d) for layer in network[1:])
     copies = [copy.deepcopy(network), pickle.loads(pickle.dumps(network))]
     for each in copies:
         assert all(torch.equal(value, weights[name]) for name, value in each.state_dict().items())
+
+
+def test_a_model_that_is_to_be_trained_has_them() -> None:
+    model = multimodal_segmentor(modalities=("rgb", "depth"), num_classes=3, backbone="resnet10t", statistics=DEPTH)
+    assert not any(isinstance(layer, Conv2d) for layer in model.eval().modules())
+    assert any(isinstance(layer, Conv2d) for layer in model.train().backbone.modules())
+    assert any(isinstance(layer, Conv2d) for layer in model.heads.modules())
