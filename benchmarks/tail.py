@@ -118,7 +118,8 @@ def graphics_rows(classes: int, layout: torch.memory_format, rounds: int) -> Ite
     logits = logits.contiguous(memory_format=layout)
     taps = _taps_of(logits, SIZE, SIZE)
     ids, shares, _ = resized_argmax(logits, SIZE, confidence=True)
-    wanted = reference.resized_argmax(logits.cpu(), *(x.cpu() for x in taps), confidence=True)
+    rows, row_weights, columns, column_weights = (x.cpu() for x in taps)
+    wanted = reference.resized_argmax(logits.cpu(), rows, row_weights, columns, column_weights, confidence=True)
     assert torch.equal(ids.cpu(), wanted[0]) and shares is not None and torch.equal(shares.cpu(), wanted[1])
     assert (ids == plain_ids(logits)[0]).float().mean() > 0.9999
     ways: dict[str, Way] = {}

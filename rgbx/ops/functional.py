@@ -322,12 +322,15 @@ def _taps_of(
     x: Tensor,  # [B, K, h, w]
     size: tuple[int, int],
     kept: tuple[int, int],
-) -> tuple[Tensor, ...]:  # 2 x [2, H], 2 x [2, W]
-    axes = zip(x.shape[2:], size, kept, strict=True)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # 2 x [2, H], 2 x [2, W]
+    axes = list(zip(x.shape[2:], size, kept, strict=True))
     if x.is_cuda and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         # A graph takes no copies of ordinary memory.
-        return tuple(each for axis in axes for each in _taps_on(x.device, *axis))
-    return tuple(torch.from_numpy(each).to(x.device, non_blocking=True) for axis in axes for each in _taps(*axis))
+        rows, columns = (_taps_on(x.device, *axis) for axis in axes)
+        return *rows, *columns
+    arrays = (each for axis in axes for each in _taps(*axis))
+    a, b, c, d = (torch.from_numpy(each).to(x.device, non_blocking=True) for each in arrays)
+    return a, b, c, d
 
 
 def _taps_on(
