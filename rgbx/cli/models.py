@@ -307,7 +307,8 @@ The first prints this list, the second measures on this machine. This page is wr
     rgbx models --markdown docs/models.md
 
 from `benchmarks/results/models.json`, which `rgbx models --latency --json FILE` measured, and from the result files of
-`rgbx test` in `benchmarks/results/models`; no number in it is typed."""
+`rgbx test` in `benchmarks/results/models`; no number in it is typed. Encoders and widths trained alike on real frames,
+as a front of score against time: [how large](backbones.md#how-large)."""
 TOLD = """Size is that of the training samples. M params are millions of parameters that predict; GFLOP counts two
 operations per multiply-add; ms is the median wall time of a forward pass, CPU ms the processor's time, which other work
 changes less: with one thread about what a pass takes where nothing else runs. The score is that of the first head,
