@@ -10,7 +10,7 @@ first turn is not counted:
 
 - plain: `benchmarks/plain.py`, the way that released code takes: modality by modality, slices, contiguous float32,
   every branch and the ensemble at full size, class ids of all. Training: its losses, backward, an update.
-- kept: the same in a process that keeps its memory, which tells what the allocator alone gives.
+- kept: the same in a process that keeps its memory, which tells what the allocator alone gives (on CPUs).
 - rgbx: `Predictor` on the same batch, all branches and the ensemble; training: `mode="loss"`, backward, an update. As
   in the commands of rgbx, the process keeps its memory (`rgbx.keep_memory`); the plain way leaves the allocator alone.
 - ensemble: the same, of class ids of the ensemble alone.
@@ -438,8 +438,9 @@ class Worker:
 def measure(cell: Cell, repeats: int, longest: float) -> dict[str, Any]:
     """All ways of a cell, which take turns; fewer turns than asked for where they take long."""
     ways = WAYS[cell["what"]] + (ON_CUDA[cell["what"]] if cell["device"] == "cuda" else ())
-    if tuple(cell["size"]) == SLIDING:
-        ways = tuple(way for way in ways if way != "graph")
+    left_out = {"graph"} if tuple(cell["size"]) == SLIDING else set()
+    left_out |= {"kept"} if cell["device"] == "cuda" else set()
+    ways = tuple(way for way in ways if way not in left_out)
     turns: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder:
         workers = {way: Worker(way, cell, folder) for way in ways}

@@ -5,19 +5,20 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 
 def imported(module: str) -> ModuleType:
-    """A module, for whose import nothing is searched for garbage, nor what it brought ever after.
+    """A module, for whose import nothing is searched for garbage, nor what is there by then ever after.
 
-    Modules stay until the process ends. Importing torch, timm and what stands on them makes a million objects, which
-    the collector would go through several times while they come.
+    Modules stay until the process ends. Importing torch, timm and what stands on them makes half a million objects,
+    which the collector would go through several times while they come. Where other threads run, who may make garbage
+    meanwhile, the import is an ordinary one.
     """
-    if module in sys.modules or not gc.isenabled():
+    if module in sys.modules or not gc.isenabled() or threading.active_count() > 1:
         return importlib.import_module(module)
     gc.disable()
     try:
@@ -25,19 +26,6 @@ def imported(module: str) -> ModuleType:
     finally:
         gc.freeze()
         gc.enable()
-
-
-@contextmanager
-def without(module: str) -> Iterator[None]:
-    """A context in which importing a module fails, for what can do without it; one that is there already stays."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]  # as Python says that an import is to fail
-    try:
-        yield
-    finally:
-        del sys.modules[module]
 
 
 def late(module: str, name: str) -> Any:

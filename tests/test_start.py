@@ -1,6 +1,5 @@
 """What commands leave out of their processes, and the memory that they keep."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from rgbx import _memory
-from rgbx._late import without
 from rgbx.cli.arguments import COMMANDS, WITH_NETWORKS
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
@@ -70,20 +68,6 @@ print(gc.isenabled())
 def test_nothing_is_collected_while_a_command_is_imported():
     assert found_by(IMPORTED)[:6] == ["True"] * 4 + ["rgbx.nothing", "True"]
     assert found_by(IMPORTED)[-1] == "False"
-
-
-def test_a_training_does_without_optimizers_that_it_cannot_save():
-    code = "import sys; from rgbx.cli.main import module_of; print(module_of('train').__name__, *sys.modules)"
-    name, *there = found_by(code)
-    assert name == "rgbx.cli.train" and "torch.distributed.optim" not in there
-
-
-def test_what_asks_for_a_module_can_be_told_that_there_is_none():
-    with pytest.raises(ImportError, match="stringprep"), without("stringprep"):
-        importlib.import_module("stringprep")
-    assert importlib.import_module("stringprep") is sys.modules["stringprep"]
-    with without("stringprep"):  # it is there by now
-        assert importlib.import_module("stringprep")
 
 
 def test_a_prediction_does_without_the_compiler():

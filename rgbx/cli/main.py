@@ -10,7 +10,7 @@ from types import ModuleType
 import argcomplete
 
 from rgbx import __version__
-from rgbx._late import imported, without
+from rgbx._late import imported
 from rgbx._memory import keep_memory
 from rgbx._text import nearest
 from rgbx.cli.arguments import ALIASES, COMMANDS, WITH_NETWORKS, Parser, parse, program
@@ -62,13 +62,8 @@ def run(name: str, words: Sequence[str] | None = None, called: Sequence[str] = (
 
 
 def module_of(name: str) -> ModuleType:
-    """The module of a command, imported with all that it uses.
-
-    But for torch's optimizers whose state is spread over processes, which mmengine asks for and does without where
-    there are none: they take longer to import than all of mmengine, and no checkpoint could hold their state.
-    """
-    with without("torch.distributed.optim"):
-        return imported(f"rgbx.cli.{COMMANDS[name].module}")
+    """The module of a command, imported with all that it uses."""
+    return imported(f"rgbx.cli.{COMMANDS[name].module}")
 
 
 def _parser_of_all() -> Parser:

@@ -11,6 +11,7 @@ from rgbx.cli.config import Config, load_config, without_initial_weights
 from rgbx.cli.derived import derive_from_data
 from rgbx.cli.errors import ConfigError, building
 from rgbx.datasets.class_weights import equal_class_weights
+from rgbx.layers import has_subset_statistics
 from rgbx.models.checkpoint import dataset_in, model_weights
 from rgbx.models.load import fit, load, model_of, without_objectives
 from rgbx.models.multimodal import MultimodalModel
@@ -118,6 +119,8 @@ def load_tensors(model: MultimodalModel, state: State, checkpoint: str | Path) -
     """
     saved = model_weights(state, checkpoint)
     tensors = saved if state.get("model") is None else upgrade_tensors(state["model"], saved)
+    if has_subset_statistics(tensors):
+        model.keep_subset_statistics()
     stated = [name for name, _ in model.named_buffers() if name.startswith("data_preprocessor.") or ".task." in name]
     own = model.state_dict()
     stated += [name for name in own if name.startswith("objectives.")]

@@ -24,6 +24,7 @@ from rgbx.layers.subset_norm import (
     fit_subset_statistics,
     has_subset_statistics,
     keep_subset_statistics,
+    recount_subsets,
 )
 from rgbx.layers.synchronised import are_together, synchronise_norms
 
@@ -53,6 +54,7 @@ __all__ = [
     "mean_of_others",
     "modality_norm",
     "owner",
+    "recount_subsets",
     "replace_norms",
     "reverse_gradient",
     "separate_layers",

@@ -20,12 +20,18 @@ from rgbx.layers.batch_norm import Mixed, has_activation, mixed
 from rgbx.layers.stack import ModalityNorm, StackLayout
 
 MOST = 4  # modalities; of more there are too many subsets
-PLACE = "subsets"
+PLACE, SEPARATOR = "subsets", "__"
+FIRST = 10  # batches of a subset
 NAMES = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class _Statistics(nn.Module):
-    """Running statistics of one subset, [C] each, and how many batches they are of."""
+    """Running statistics of one subset, [C] each, and how many batches they are of.
+
+    Attributes:
+        begun: whether there was a batch.
+        visits: how many there were.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -36,53 +42,13 @@ class _Statistics(nn.Module):
         for name in NAMES:
             self.register_buffer(name, norm.common(name).clone())
         self.num_batches_tracked.zero_()
+        self.begun, self.visits = False, 0  # apart, as a compiled network depends on what it reads
 
-
-class SubsetStatistics(Mixed):
-    """What `keep_subset_statistics` makes of a batch norm.
-
-    Its running statistics, read or written, are those of the modalities in the stack of the call. A subset that was not
-    yet trained on has those of all modalities.
-
-    Attributes:
-        layout: says which modalities are in the stack.
-        subsets: the statistics of every proper subset in which the norm takes part, by its names, such as "rgb+depth".
-        seen: names of the subsets that were trained on.
-    """
-
-    layout: StackLayout
-    subsets: nn.ModuleDict
-    seen: set[str]
-
-    def common(self, name: str) -> Tensor:
-        """A buffer of the statistics of all modalities."""
-        found = self._buffers[name]
-        assert found is not None
-        return found
-
-    def begin(self, names: Sequence[str]) -> None:
-        """A subset is trained on: where it never was, it starts from the statistics of all modalities."""
-        key = "+".join(names)
-        if key not in self.subsets or key in self.seen or not (self.training and self.track_running_stats):
-            return
-        for name in NAMES[:2]:
-            getattr(self.subsets[key], name).copy_(self.common(name))
-        self.seen.add(key)
-
-    def _statistic(self, name: str) -> Tensor:
-        key = "+".join(self.layout.present)
-        return getattr(self.subsets[key], name) if key in self.seen else self._buffers[name]  # type: ignore[return-value]
-
-    running_mean = property(lambda self: self._statistic("running_mean"))
-    running_var = property(lambda self: self._statistic("running_var"))
-    num_batches_tracked = property(lambda self: self._statistic("num_batches_tracked"))
-
-    def reset_running_stats(self) -> None:
-        """Forgets the statistics of all subsets."""
-        self.seen = set()
-        self.common("running_mean").zero_()
-        self.common("running_var").fill_(1)
-        self.common("num_batches_tracked").zero_()
+    def recount(self) -> None:
+        """Attributes as the tensors say, after these were set."""
+        if not self.num_batches_tracked.is_meta:
+            self.visits = int(self.num_batches_tracked)
+            self.begun = self.visits > 0
 
     def _load_from_state_dict(
         self,
@@ -91,8 +57,63 @@ class SubsetStatistics(Mixed):
         *rest: Any,
     ) -> None:
         super()._load_from_state_dict(state, prefix, *rest)
-        counts = {key: state.get(f"{prefix}{PLACE}.{key}.num_batches_tracked") for key in self.subsets}
-        self.seen = {key for key, count in counts.items() if count is not None and count > 0}
+        self.recount()
+
+
+class SubsetStatistics(Mixed):
+    """What `keep_subset_statistics` makes of a batch norm.
+
+    Its running statistics, read or written, are those of the modalities in the stack of the call. A subset that was not
+    yet trained on has those of all modalities, and one of few batches is near them.
+
+    Attributes:
+        layout: says which modalities are in the stack.
+        subsets: the statistics of every proper subset in which the norm takes part, by its names, such as "rgb__depth".
+    """
+
+    layout: StackLayout
+    subsets: nn.ModuleDict
+
+    def common(self, name: str) -> Tensor:
+        """A buffer of the statistics of all modalities."""
+        found = self._buffers[name]
+        assert found is not None
+        return found
+
+    def begin(self, names: Sequence[str]) -> None:
+        """A subset is trained on: its first batches are each added to the statistics of all modalities.
+
+        From them it goes on alone. Averages of fewer batches would mostly be of what the network was when they began.
+        """
+        key = SEPARATOR.join(names)
+        if key not in self.subsets or not (self.training and self.track_running_stats):
+            return
+        own = self.subsets[key]
+        assert isinstance(own, _Statistics)
+        if own.visits < FIRST:
+            for name in NAMES[:2]:
+                getattr(own, name).copy_(self.common(name))
+        own.begun, own.visits = True, own.visits + 1
+
+    def _statistic(self, name: str) -> Tensor:
+        key = SEPARATOR.join(self.layout.present)
+        if key in self.subsets and self.subsets[key].begun:
+            return getattr(self.subsets[key], name)  # type: ignore[no-any-return]
+        return self._buffers[name]  # type: ignore[return-value]
+
+    running_mean = property(lambda self: self._statistic("running_mean"))
+    running_var = property(lambda self: self._statistic("running_var"))
+    num_batches_tracked = property(lambda self: self._statistic("num_batches_tracked"))
+
+    def reset_running_stats(self) -> None:
+        """Forgets the statistics of all subsets."""
+        for own in self.subsets.values():
+            assert isinstance(own, _Statistics)
+            own.num_batches_tracked.zero_()
+            own.recount()
+        self.common("running_mean").zero_()
+        self.common("running_var").fill_(1)
+        self.common("num_batches_tracked").zero_()
 
 
 def keep_subset_statistics(modules: Iterable[nn.Module], layout: StackLayout) -> None:
@@ -113,8 +134,8 @@ def keep_subset_statistics(modules: Iterable[nn.Module], layout: StackLayout) ->
             continue
         norm.__class__ = mixed(SubsetStatistics, type(norm))
         assert isinstance(norm, SubsetStatistics)
-        norm.layout, norm.seen = layout, set()
-        keys = ["+".join(names) for names in _subsets(layout.modalities) if private.get(norm, names[0]) in names]
+        norm.layout = layout
+        keys = [SEPARATOR.join(names) for names in _subsets(layout.modalities) if private.get(norm, names[0]) in names]
         norm.subsets = nn.ModuleDict({key: _Statistics(norm) for key in keys})
 
 
@@ -123,6 +144,13 @@ def begin_subset(modules: Iterable[nn.Module], names: Sequence[str]) -> None:
     for norm in modules:
         if isinstance(norm, SubsetStatistics):
             norm.begin(names)
+
+
+def recount_subsets(modules: Iterable[nn.Module]) -> None:
+    """Says that buffers of the modules were set otherwise than by loading a state dict."""
+    for each in modules:
+        if isinstance(each, _Statistics):
+            each.recount()
 
 
 def fit_subset_statistics(

@@ -69,7 +69,7 @@ def model_of(state: State, path: str | Path) -> MultimodalModel:
         if has_subset_statistics(tensors):
             model.keep_subset_statistics()
     fitting = fit(model, tensors, path)
-    if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in tensors):
+    if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in fitting):
         model = build_complete(parameters)  # it has values of its own that no checkpoint holds
         if has_subset_statistics(tensors):
             model.keep_subset_statistics()

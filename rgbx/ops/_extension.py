@@ -1,4 +1,4 @@
-"""Loads the compiled exchange kernels where they are built and fit, and knows why not otherwise.
+"""Loads the compiled kernels where they are built and fit, and knows why not otherwise.
 
 RGBX_OPS chooses: "auto" takes a kernel where there is one, "reference" takes plain torch everywhere, "kernel" refuses
 to run without one.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rgbx._text import text_table
 from rgbx.backbones import ModalityStem, stem_weight
-from rgbx.layers import owner
+from rgbx.layers import has_subset_statistics, owner
 from rgbx.models.checkpoint import EXTRA_STATE
 
 ALPHA = ".alpha."
@@ -59,7 +59,8 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
     shared one where the checkpoint has that. Stems that it lacks, or has in another form, are made from
     its shared first convolution, by the model's own rule. `alpha` starts anew wherever the set of
     modalities differs, and so does everything else that does not fit, such as the classifier of
-    another class count. Normalisation statistics and class weights belong to the data, so they are
+    another class count. Statistics of subsets of the modalities begin anew, and are told nowhere.
+    Normalisation statistics and class weights belong to the data, so they are
     always the config's.
 
     Args:
@@ -73,8 +74,10 @@ def transfer(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str,
         ValueError: nothing fits, or the checkpoint has separate encoders where the model has a shared one.
     """
     target = model.state_dict()
-    tensors = {name: x for name, x in target.items() if not name.endswith(EXTRA_STATE)}
-    weights = {name: x for name, x in weights.items() if not name.endswith(EXTRA_STATE)}
+    tensors, weights = (
+        {name: x for name, x in given.items() if not name.endswith(EXTRA_STATE) and not has_subset_statistics([name])}
+        for given in (target, weights)
+    )
     first = next(filter(None, map(owner, weights)), "")
     stems = _stem_sources(model, tensors, weights)
     same_modalities = _alphas(tensors) == _alphas(weights)

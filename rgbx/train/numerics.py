@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from rgbx._runs import find_intact
 from rgbx._text import one_of
 from rgbx._types import Options, State
+from rgbx.layers import recount_subsets
 from rgbx.train.distributed import unwrap
 from rgbx.train.optim import is_of_opponent
 
@@ -76,6 +77,7 @@ class FiniteGuard(Hook):
         self.policy, self.limit = policy, limit
         self._runner: Any = None
         self._buffers: dict[str, Tensor] = {}
+        self._network = nn.Module()
         self._statistics: dict[str, Tensor] = {}
         self._saved: dict[str, Tensor] = {}
         self._constant: frozenset[str] | None = None  # buffers that are infinite on purpose; None before training
@@ -92,6 +94,7 @@ class FiniteGuard(Hook):
         dtype = next(network.parameters()).dtype
         kept = network.state_dict().keys()
         self._buffers = {name: buffer for name, buffer in network.named_buffers() if name in kept}
+        self._network = network
         self._constant = frozenset(_infinite(self._buffers))
         self._statistics = {
             name: buffer
@@ -258,6 +261,7 @@ class FiniteGuard(Hook):
         for name, saved in self._saved.items():
             if not part or is_of_opponent(name):
                 self._buffers[name].copy_(saved)
+        recount_subsets(self._network.modules())
 
     def _advice(self, wrappers: Sequence[OptimWrapper], final: bool) -> str:
         """What may help, of the settings that are not there yet."""

@@ -24,6 +24,7 @@ from rgbx._runs import find_intact, passed_over, resumable_name
 from rgbx._types import State
 from rgbx.backbones import cast
 from rgbx.datasets import EpochSampler
+from rgbx.layers import recount_subsets
 from rgbx.models import checkpoint as files
 from rgbx.models.checkpoint import to_plain
 from rgbx.models.load import fit
@@ -291,6 +292,7 @@ class ResumableRunner(mmengine.runner.Runner):
                         raise ValueError(f"its {INSIDE} has {name} {list(x.shape)}; expected {list(buffer.shape)}")
                 if there:
                     buffer.copy_(torch.stack(there).mean(0) if is_running(name) else there[0])
+            recount_subsets(model.modules())
 
     def load_for_finetuning(self, filename: str) -> None:
         """Transfers the tensors that fit and logs what became of the others."""

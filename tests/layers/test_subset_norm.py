@@ -16,12 +16,14 @@ from rgbx.layers import (
     fit_subset_statistics,
     keep_subset_statistics,
     modality_norm,
+    recount_subsets,
+    subset_norm,
     synchronise_norms,
 )
 from rgbx.models import MultimodalModel, multimodal_segmentor
 
 NAMES = ("rgb", "depth", "thermal")
-SUBSETS = [NAMES, ("rgb",), NAMES, ("rgb", "thermal"), ("rgb",), NAMES, ("rgb", "thermal")]  # of steps
+SUBSETS = [NAMES, ("rgb",), NAMES, ("rgb", "thermal"), ("rgb",), NAMES, ("rgb",), ("rgb", "thermal")]  # of steps
 
 
 def kept(kind: type[nn.BatchNorm2d] = nn.BatchNorm2d, variant: str = "private") -> tuple[nn.Module, StackLayout]:
@@ -46,16 +48,21 @@ def train(norm: nn.Module, layout: StackLayout) -> None:
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, timm.layers.BatchNormAct2d])
 @pytest.mark.parametrize("together", [False, True])
-def test_each_subset_has_the_statistics_of_its_own_batches(kind: type[nn.BatchNorm2d], together: bool) -> None:
+def test_each_subset_has_the_statistics_of_its_own_batches(
+    kind: type[nn.BatchNorm2d], together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subset_norm, "FIRST", 2)
     norm, layout = kept(kind)
     if together:
         synchronise_norms(norm)
     train(norm, layout)
-    # torch's own: one for each subset, which begins from that of all modalities as it is then
+    # torch's own: one for each subset, whose first two batches are added to that of all modalities as it is then
     own: dict[tuple[tuple[str, ...], str], nn.BatchNorm2d] = {}
     for step, names in enumerate(SUBSETS):
         for name, part in zip(names, batch(names, step).chunk(len(names)), strict=True):
             start = own.get((NAMES, name), nn.BatchNorm2d(4))
+            if names != NAMES and SUBSETS[:step].count(names) < 2:
+                own[names, name] = copy.deepcopy(start)
             own.setdefault((names, name), copy.deepcopy(start))(part)
     norm.eval()
     for copied in (norm, copy.deepcopy(norm), pickle.loads(pickle.dumps(norm))):
@@ -84,8 +91,8 @@ def test_shared_statistics_are_apart_by_subset_too(variant: str) -> None:
             plain(batch(names, step))
     (own,) = (each for each in norm.modules() if isinstance(each, nn.BatchNorm2d))
     assert torch.allclose(own.running_mean, plain.running_mean)
-    assert set(own.subsets) == {"rgb", "depth", "thermal", "rgb+depth", "rgb+thermal", "depth+thermal"}
-    assert own.seen == {"rgb", "rgb+thermal"}
+    assert set(own.subsets) == {"rgb", "depth", "thermal", "rgb__depth", "rgb__thermal", "depth__thermal"}
+    assert {name for name, each in own.subsets.items() if each.begun} == {"rgb", "rgb__thermal"}
 
 
 def test_frozen_norms_begin_no_subset() -> None:
@@ -93,9 +100,25 @@ def test_frozen_norms_begin_no_subset() -> None:
     norm[0].norms["rgb"].eval()
     norm[0].norms["thermal"].track_running_stats = False
     train(norm, layout)
-    assert not norm[0].norms["rgb"].seen and not norm[0].norms["thermal"].seen
-    norm[0].norms["rgb"].reset_running_stats()
-    assert torch.equal(norm[0].norms["rgb"].running_mean, torch.zeros(4))
+    assert not begun(norm)
+
+
+def test_what_is_forgotten_or_set_back_is_of_all_modalities_again() -> None:
+    norm, layout = kept()
+    before = {name: x.clone() for name, x in norm.named_buffers()}
+    train(norm, layout)
+    assert begun(norm)
+    for name, x in norm.named_buffers():
+        if ".subsets." in name:
+            x.copy_(before[name])
+    recount_subsets(norm.modules())
+    mine = norm[0].norms["rgb"]
+    with layout.holding(("rgb",)):
+        assert torch.equal(mine.running_mean, mine.common("running_mean")) and mine.running_mean.any()
+    train(norm, layout)
+    mine.reset_running_stats()
+    with layout.holding(("rgb",)):
+        assert not mine.running_mean.any()
 
 
 @pytest.mark.parametrize("modalities", [("rgb",), ("a", "b", "c", "d", "e")])
@@ -184,6 +207,29 @@ def test_checkpoints_without_and_models_without_fit() -> None:
     model = network()
     model.load_state_dict(filled)
     assert torch.equal(filled[ANY], old[ANY.replace(".subsets.rgb", "")])
-    assert all(not module.seen for module in model.modules() if hasattr(module, "seen"))
+    assert not begun(model)
     model.load_state_dict(new)
-    assert any(module.seen for module in model.modules() if hasattr(module, "seen"))
+    assert begun(model)
+    model.load_state_dict({name: x for name, x in old.items() if ".subsets." not in name}, strict=False)
+    assert begun(model)
+
+
+def test_exports_hold_the_statistics_of_their_subset() -> None:
+    model, names = trained(), ("rgb",)
+    maps = model.data_preprocessor({name: x for name, x in inputs(9).items() if name in names})["inputs"]
+
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model({"rgb": x})["rgb"]
+
+    with torch.no_grad():
+        program = torch.export.export(Alone(), (maps["rgb"],), strict=False)
+        torch.testing.assert_close(program.module()(maps["rgb"]), model(maps)["rgb"])
+
+
+def begun(module: nn.Module) -> list[str]:
+    return [name for name, each in module.named_modules() if getattr(each, "begun", False)]

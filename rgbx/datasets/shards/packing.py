@@ -32,6 +32,7 @@ from rgbx.maps.header import PNG
 ENCODED, ARRAY = "encoded", "array"
 _PLAIN = (FileDataset.read, FileDataset.read_frame)
 _ENDINGS = ("", *MASKS, TIMES)
+JPEG_SIDE = 65500  # pixels, of libjpeg
 
 
 class Packer:
@@ -53,7 +54,7 @@ class Packer:
                 f"shards hold samples that all have the same maps, and frames of this {type(dataset).__name__} differ "
                 "in what they have: missing='skip' leaves out those that lack any"
             )
-        if jpeg is not None and not 1 <= jpeg <= 100:
+        if jpeg is not None and not (isinstance(jpeg, int) and not isinstance(jpeg, bool) and 1 <= jpeg <= 100):
             raise ValueError(f"jpeg is {jpeg!r}; expected a quality, 1 to 100, or None")
         units = {name: spec.unit for name, spec in dataset.maps.items()}
         if jpeg is not None and "rgb8" not in units.values():
@@ -137,15 +138,22 @@ class Packer:
         return self._without_compression(ending, data) if self.uncompressed else (ending, data)
 
     def _as_jpeg(self, ending: str, data: bytes, quality: int) -> tuple[str, bytes]:
-        """The ending and content of a member: of opaque colours that are held without loss a JPEG."""
+        """The ending and content of a member: of opaque colours that are held without loss a JPEG.
+
+        Other members, and images that are too large for the format, stay as they are.
+        """
         key, _, suffix = ending.rpartition(".")
         spec, file = self.dataset.maps.get(sample_id_of(ending.partition(".")[0])), FileInMemory(ending, data)
         if spec is None or spec.unit != "rgb8" or suffix == "npy" or lossy_kind(file):
             return ending, data
         image = read_image(file)
-        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        if image.shape[2:] == (4,) and (image[..., 3] == np.iinfo(image.dtype).max).all():
+            image = image[..., :3]
+        if image.dtype != np.uint8 or image.shape[2:] not in ((), (1,), (3,)) or max(image.shape[:2]) > JPEG_SIDE:
             return ending, data
-        encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        if image.shape[2:] == (3,):
+            image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         return f"{key}.jpg", encoded.tobytes()
 
     def _without_compression(self, ending: str, data: bytes) -> tuple[str, bytes]:
