@@ -98,7 +98,7 @@ class SubsetStatistics(Mixed):
     def _statistic(self, name: str) -> Tensor:
         key = SEPARATOR.join(self.layout.present)
         if key in self.subsets and self.subsets[key].begun:
-            return getattr(self.subsets[key], name)  # type: ignore[no-any-return]
+            return getattr(self.subsets[key], name)
         return self._buffers[name]  # type: ignore[return-value]
 
     running_mean = property(lambda self: self._statistic("running_mean"))
