@@ -15,16 +15,17 @@ def imported(module: str) -> ModuleType:
     """A module, for whose import nothing is searched for garbage, nor what is there by then ever after.
 
     Modules stay until the process ends. Importing torch, timm and what stands on them makes half a million objects,
-    which the collector would go through several times while they come. Where other threads run, who may make garbage
-    meanwhile, the import is an ordinary one.
+    which the collector would go through several times while they come. Where other threads run, what they made
+    meanwhile may be garbage one day, and all is looked at later.
     """
-    if module in sys.modules or not gc.isenabled() or threading.active_count() > 1:
+    if module in sys.modules or not gc.isenabled():
         return importlib.import_module(module)
     gc.disable()
     try:
         return importlib.import_module(module)
     finally:
-        gc.freeze()
+        if threading.active_count() == 1:
+            gc.freeze()
         gc.enable()
 
 
