@@ -132,8 +132,9 @@ def test_jpeg_is_of_colours_alone(folder, tmp_path):
         ValueError, match=r"jpeg=90 is of colours of 8 bits \(rgb8\), .* its maps are thermal \(sensor\)"
     ):
         write_shards(tmp_path, {"train": thermal}, folder, jpeg=90)
-    with pytest.raises(ValueError, match="jpeg is 0; expected a quality"):
-        write_shards(tmp_path, {"train": FolderDataset(folder)}, folder, jpeg=0)
+    for quality in (0, 9.5, True):
+        with pytest.raises(ValueError, match=f"jpeg is {quality}; expected a quality"):
+            write_shards(tmp_path, {"train": FolderDataset(folder)}, folder, jpeg=quality)
     assert not any(tmp_path.iterdir())
 
 
@@ -237,3 +238,25 @@ def test_labels_are_counted_and_written_as_before(tmp_path, published_file):
     assert compute_class_weights(packed, "median_frequency") == compute_class_weights(files, "median_frequency")
     ids = np.arange(15, dtype=np.uint8)[None]
     np.testing.assert_array_equal(packed.encode_label(ids), files.encode_label(ids))
+
+
+@pytest.mark.parametrize("kind", ["grey", "opaque", "transparent"])
+def test_grey_and_opaque_images_become_jpegs_too(folder, tmp_path, kind):
+    """Colours are read from them as they were; where a pixel is transparent, its image stays as it is."""
+    root = tmp_path / "folder"
+    shutil.copytree(folder, root)
+    (root / "dataset.toml").write_text((root / "dataset.toml").read_text().replace(".jpg", ".png"))
+    for path in (root / "rgb").rglob("*.jpg"):
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if kind == "grey" else cv2.IMREAD_COLOR)
+        if kind != "grey":
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+            image[0, 0, 3] = 255 if kind == "opaque" else 0
+        cv2.imwrite(str(path.with_suffix(".png")), image)
+    files = FolderDataset(root, modalities=("rgb",))
+    write_shards(tmp_path / "out", {"train": files}, root, jpeg=90)
+    endings = {name.partition(".")[2] for name in members(tmp_path / "out")}
+    assert ("rgb.jpg" in endings, "rgb.png" in endings) == ((False, True) if kind == "transparent" else (True, False))
+    packed = build_dataset(tmp_path / "out")
+    difference = packed[0]["rgb"].astype(int) - files[0]["rgb"]
+    assert packed[0]["rgb"].shape == files[0]["rgb"].shape and np.abs(difference).mean() < 20
+    assert bool(difference.any()) == (kind != "transparent")
